@@ -1,0 +1,1 @@
+//! Time: parsing and writing timestamps.
