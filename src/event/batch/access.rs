@@ -1,0 +1,367 @@
+//! Reading and changing one event of a batch.
+
+use super::super::path::{FieldPath, Meta};
+use super::*;
+
+/// One event, to read.
+#[derive(Clone, Copy)]
+pub struct EventRef<'a> {
+    pub(crate) batch: &'a Batch,
+    pub(crate) row: &'a Row,
+}
+
+/// One event, to change.
+pub struct EventMut<'a> {
+    pub(crate) batch: &'a mut Batch,
+    pub(crate) row: usize,
+}
+
+impl<'a> EventRef<'a> {
+    /// What the event is.
+    pub fn kind(&self) -> EventKind {
+        self.row.kind
+    }
+
+    /// Whether the event is still in its batch.
+    pub fn is_live(&self) -> bool {
+        self.row.flags & DEAD == 0
+    }
+
+    /// The event's time in nanoseconds since 1970 UTC, where a component has read it.
+    pub fn time(&self) -> Option<i64> {
+        (self.row.time != NO_TIME).then_some(self.row.time)
+    }
+
+    /// Place of the event in its file, in bytes.
+    pub fn offset(&self) -> u64 {
+        self.row.offset
+    }
+
+    /// The batch it stands in.
+    pub fn batch(&self) -> &'a Batch {
+        self.batch
+    }
+
+    /// Number of fields.
+    pub fn len(&self) -> usize {
+        usize::from(self.row.len)
+    }
+
+    /// Whether it has no fields.
+    pub fn is_empty(&self) -> bool {
+        self.row.len == 0
+    }
+
+    /// The value of the field `key`; of duplicates the last, as JSON readers take it.
+    #[inline]
+    pub fn field(&self, key: Sym) -> Option<Value<'a>> {
+        let fields = self.batch.fields_of(self.row);
+        fields.iter().rev().find(|f| f.key == key.0).map(|f| self.batch.value(f))
+    }
+
+    /// Place of the field `key` among the event's fields (the last of duplicates).
+    #[inline]
+    pub fn position(&self, key: Sym) -> Option<usize> {
+        self.batch.fields_of(self.row).iter().rposition(|f| f.key == key.0)
+    }
+
+    /// The symbol of field `i`; `None` for a key that has none.
+    pub fn key_at(&self, i: usize) -> Option<Sym> {
+        let key = self.batch.fields_of(self.row).get(i)?.key;
+        (key & LOCAL_KEY == 0).then_some(Sym(key))
+    }
+
+    /// The name of field `i`, plain text; empty past the end.
+    pub fn key_text_at(&self, i: usize) -> &'a [u8] {
+        self.batch.fields_of(self.row).get(i).map_or(&[], |f| self.batch.key_text(f.key))
+    }
+
+    /// The value of field `i`; null past the end.
+    #[inline]
+    pub fn value_at(&self, i: usize) -> Value<'a> {
+        self.batch.fields_of(self.row).get(i).map_or(Value::Null, |f| self.batch.value(f))
+    }
+
+    /// Names and values in order.
+    pub fn fields(&self) -> impl Iterator<Item = (&'a [u8], Value<'a>)> + use<'a> {
+        let batch = self.batch;
+        batch.fields_of(self.row).iter().map(move |f| (batch.key_text(f.key), batch.value(f)))
+    }
+
+    /// The value at `path`; the whole path as one literal key is tried first. Metadata too.
+    pub fn get(&self, path: &'a FieldPath) -> Option<Value<'a>> {
+        let Some(first) = path.first() else {
+            return path.meta().and_then(|m| self.meta(m));
+        };
+        if path.rest().is_empty() {
+            return self.field(first);
+        }
+        if let Some(value) = path.whole().and_then(|whole| self.field(whole)) {
+            return Some(value);
+        }
+        match self.field(first)? {
+            Value::Object(raw) | Value::Array(raw) => json::get(raw, path.rest()).map(json::value_of),
+            _ => None,
+        }
+    }
+
+    /// The metadata `meta`, where the event has it.
+    pub fn meta(&self, meta: &Meta) -> Option<Value<'a>> {
+        let origin: &'a Origin = &self.batch.origin;
+        let text = |t: &'a Option<Arc<str>>| t.as_deref().map(Value::from);
+        match meta {
+            Meta::Source => Some(Value::from(&*origin.source)),
+            Meta::File => text(&origin.file),
+            Meta::Offset => origin.file.as_ref().map(|_| Value::I64(self.row.offset as i64)),
+            Meta::Host => text(&origin.host),
+            Meta::Peer => text(&origin.peer),
+            Meta::ReceivedAt => Some(Value::Timestamp(self.batch.received_at)),
+            Meta::Kind => Some(Value::from(self.row.kind.name())),
+            Meta::User => text(&origin.user),
+            Meta::TlsSubject => text(&origin.tls_subject),
+            Meta::Http(name) => origin.http.iter().find(|(k, _)| **k == **name).map(|(_, v)| Value::from(&**v)),
+        }
+    }
+
+    /// Appends the event as one JSON object, without a line end.
+    #[inline]
+    pub fn write_json(&self, out: &mut Vec<u8>) {
+        self.batch.write_json(self.row, out);
+    }
+
+    /// The line it was decoded from, where its bytes still stand in the batch's text.
+    pub fn line(&self) -> &'a [u8] {
+        &self.batch.text[self.row.line as usize..(self.row.line + self.row.line_len) as usize]
+    }
+}
+
+impl EventMut<'_> {
+    /// The event, to read.
+    pub fn as_ref(&self) -> EventRef<'_> {
+        self.batch.event(self.row)
+    }
+
+    /// Says what the event is.
+    pub fn set_kind(&mut self, kind: EventKind) {
+        self.batch.rows[self.row].kind = kind;
+    }
+
+    /// Notes the event's time, in nanoseconds since 1970 UTC; changes no field.
+    pub fn set_time(&mut self, ns: i64) {
+        self.batch.rows[self.row].time = ns;
+    }
+
+    /// Notes the place in the file.
+    pub fn set_offset(&mut self, offset: u64) {
+        self.batch.rows[self.row].offset = offset;
+    }
+
+    fn touch(&mut self) -> &mut Row {
+        let row = &mut self.batch.rows[self.row];
+        row.flags &= !PRISTINE;
+        row
+    }
+
+    fn index(&self, i: usize) -> usize {
+        let row = &self.batch.rows[self.row];
+        assert!(i < usize::from(row.len), "field {i} of {}", row.len);
+        row.first as usize + i
+    }
+
+    /// Sets the value of field `i`; its bytes are copied.
+    ///
+    /// # Panics
+    /// When there is no field `i`.
+    pub fn set_at(&mut self, i: usize, value: Value<'_>) {
+        self.touch();
+        let at = self.index(i);
+        let key = self.batch.fields[at].key;
+        self.batch.fields[at] = self.batch.store(key, value);
+    }
+
+    /// Renames field `i` in place.
+    ///
+    /// # Panics
+    /// When there is no field `i`.
+    pub fn rename_at(&mut self, i: usize, key: Sym) {
+        let at = self.index(i);
+        if self.batch.fields[at].key != key.0 {
+            self.touch();
+            let field = &mut self.batch.fields[at];
+            field.key = key.0;
+            field.flags &= !MEMBER;
+        }
+    }
+
+    /// Renames field `i` in place, to a name that may have no symbol.
+    pub fn rename_text_at(&mut self, i: usize, name: &[u8]) {
+        let at = self.index(i);
+        let key = self.key_for(name);
+        self.touch();
+        let field = &mut self.batch.fields[at];
+        field.key = key;
+        field.flags &= !MEMBER;
+    }
+
+    fn key_for(&mut self, name: &[u8]) -> u32 {
+        match std::str::from_utf8(name).ok().and_then(Sym::from_input) {
+            Some(sym) => sym.0,
+            None => self.batch.local_key(name),
+        }
+    }
+
+    /// Removes field `i`; later fields move up.
+    ///
+    /// # Panics
+    /// When there is no field `i`.
+    pub fn remove_at(&mut self, i: usize) {
+        let at = self.index(i);
+        let row = self.touch();
+        row.len -= 1;
+        let end = row.first as usize + usize::from(row.len);
+        self.batch.fields.copy_within(at + 1..end + 1, at);
+    }
+
+    /// Adds a field behind the others, whether its key is there or not. Past [`MAX_FIELDS`]: `false`, nothing added.
+    pub fn push(&mut self, key: Sym, value: Value<'_>) -> bool {
+        self.push_key(key.0, value)
+    }
+
+    /// As [`push`](EventMut::push), for a name that may have no symbol.
+    pub fn push_text(&mut self, name: &[u8], value: Value<'_>) -> bool {
+        let key = self.key_for(name);
+        self.push_key(key, value)
+    }
+
+    fn push_key(&mut self, key: u32, value: Value<'_>) -> bool {
+        let field = self.batch.store(key, value);
+        let row = *self.touch();
+        let (first, len) = (row.first as usize, usize::from(row.len));
+        if len >= MAX_FIELDS {
+            return false;
+        }
+        let fields = &mut self.batch.fields;
+        if row.len < row.capacity {
+            fields[first + len] = field;
+        } else if first + len == fields.len() {
+            fields.push(field);
+            self.batch.rows[self.row].capacity += 1;
+        } else {
+            // The row moves to the table's end, with room for more.
+            let to = fields.len();
+            fields.extend_from_within(first..first + len);
+            fields.push(field);
+            for _ in 0..3 {
+                fields.push(Field { key: 0, tag: Tag::Null, flags: 0, aux: 0, bits: 0 });
+            }
+            let row = &mut self.batch.rows[self.row];
+            row.first = to as u32;
+            row.capacity = row.len + 4;
+        }
+        self.batch.rows[self.row].len += 1;
+        true
+    }
+
+    /// Sets the field `key`: every duplicate where it is there, else it is added at the end.
+    pub fn set_field(&mut self, key: Sym, value: Value<'_>) {
+        if self.as_ref().position(key).is_none() {
+            self.push(key, value);
+            return;
+        }
+        for i in 0..self.as_ref().len() {
+            if self.as_ref().key_at(i) == Some(key) {
+                self.set_at(i, value);
+            }
+        }
+    }
+
+    /// Removes the field `key` with all duplicates; whether it was there.
+    pub fn remove_field(&mut self, key: Sym) -> bool {
+        let mut found = false;
+        for i in (0..self.as_ref().len()).rev() {
+            if self.as_ref().key_at(i) == Some(key) {
+                self.remove_at(i);
+                found = true;
+            }
+        }
+        found
+    }
+
+    /// Sets the value at `path`; objects that are missing on the way are made. Where the way leads through something
+    /// that is no object, or into metadata: `false`, and nothing is changed.
+    pub fn set(&mut self, path: &FieldPath, value: Value<'_>) -> bool {
+        let Some(first) = path.first() else {
+            return false;
+        };
+        if path.rest().is_empty() {
+            self.set_field(first, value);
+            return true;
+        }
+        if let Some(whole) = path.whole()
+            && self.as_ref().position(whole).is_some()
+        {
+            self.set_field(whole, value);
+            return true;
+        }
+        let mut raw = Vec::new();
+        value.append_json(&mut raw);
+        let mut found = false;
+        let mut done = false;
+        for i in 0..self.as_ref().len() {
+            if self.as_ref().key_at(i) != Some(first) {
+                continue;
+            }
+            found = true;
+            let mut new = Vec::new();
+            let event = self.as_ref();
+            if let Value::Object(old) | Value::Array(old) = event.value_at(i)
+                && json::set(old, path.rest(), &raw, &mut new)
+            {
+                self.set_at(i, json::value_of(&new));
+                done = true;
+            }
+        }
+        if !found && path.rest().iter().all(|s| matches!(s, super::super::path::Segment::Key(_))) {
+            let mut new = Vec::new();
+            json::push_nested(path.rest(), &raw, &mut new);
+            self.push(first, Value::Object(&new));
+            done = true;
+        }
+        done
+    }
+
+    /// Removes what stands at `path`, every duplicate; whether something was there.
+    pub fn remove(&mut self, path: &FieldPath) -> bool {
+        let Some(first) = path.first() else {
+            return false;
+        };
+        if path.rest().is_empty() {
+            return self.remove_field(first);
+        }
+        if let Some(whole) = path.whole()
+            && self.remove_field(whole)
+        {
+            return true;
+        }
+        let mut done = false;
+        for i in 0..self.as_ref().len() {
+            let event = self.as_ref();
+            if event.key_at(i) != Some(first) {
+                continue;
+            }
+            let mut new = Vec::new();
+            if let Value::Object(old) | Value::Array(old) = event.value_at(i)
+                && json::remove(old, path.rest(), &mut new)
+            {
+                self.set_at(i, json::value_of(&new));
+                done = true;
+            }
+        }
+        done
+    }
+
+    /// Drops the event.
+    pub fn drop_event(self) {
+        self.batch.drop_row(self.row);
+    }
+}

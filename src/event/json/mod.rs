@@ -1,0 +1,15 @@
+//! JSON as the event model needs it: spans instead of trees, nested values left as text until someone asks inside.
+
+mod scan;
+mod simd;
+mod text;
+mod tokens;
+
+pub use scan::{Kind, MAX_DEPTH, Member, ScanError, Scanner, is_number};
+pub use text::{escape, is_clean, unescape, write_f64};
+pub use tokens::{
+    Child, Children, Token, Tokens, get, key_is, push_member, push_nested, remove, set, str_of, value_of,
+};
+
+#[cfg(test)]
+mod tests;

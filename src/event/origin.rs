@@ -1,0 +1,31 @@
+//! What all events of a batch share.
+
+use std::sync::Arc;
+
+/// Where a batch comes from: its source and, as far as they apply, file, host and peer.
+#[derive(Clone, Debug, Default)]
+pub struct Origin {
+    /// Id of the source.
+    pub source: Arc<str>,
+    /// Path of the file.
+    pub file: Option<Arc<str>>,
+    /// Name of the host.
+    pub host: Option<Arc<str>>,
+    /// Address of the sender.
+    pub peer: Option<Arc<str>>,
+    /// Authenticated user.
+    pub user: Option<Arc<str>>,
+    /// Subject of the client's certificate.
+    pub tls_subject: Option<Arc<str>>,
+    /// Variables of the request's path, `@http.<name>`.
+    pub http: Vec<(Arc<str>, Arc<str>)>,
+    /// Batches with the same number keep their order: one file, one connection. Hashes to one worker.
+    pub order: u64,
+}
+
+impl Origin {
+    /// The origin of a source without files or peers.
+    pub fn of_source(id: &str) -> Arc<Origin> {
+        Arc::new(Origin { source: id.into(), ..Origin::default() })
+    }
+}
