@@ -1,8 +1,13 @@
 //! tidegate: a telemetry pipeline agent, usable as a library.
 
 pub mod ack;
+pub mod buffer;
+pub mod component;
 pub mod condition;
 pub mod config;
+pub mod decoding;
 pub mod event;
+pub mod telemetry;
 pub mod template;
 pub mod time;
+pub mod topology;

@@ -13,7 +13,7 @@
 use super::json::{self, Kind, Member};
 use super::{EventMut, EventRef, Form, Origin, Slab, Str, Sym, Value};
 use crate::ack::Ack;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 /// What an event is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Hash)]
@@ -104,6 +104,23 @@ const NO_TIME: i64 = i64::MIN;
 /// Room kept behind each decoded row for fields that transforms add.
 const SLACK: u16 = 2;
 
+/// Tables without a batch, kept so that steady work allocates nothing.
+#[derive(Default)]
+struct Tables {
+    scratch: Vec<u8>,
+    fields: Vec<Field>,
+    rows: Vec<Row>,
+    local_keys: Vec<(u32, u32)>,
+}
+
+static SPARE: Mutex<Vec<Tables>> = Mutex::new(Vec::new());
+
+/// Most tables kept; more batches than that are seldom on their way at once.
+const KEPT_TABLES: usize = 16;
+/// Larger tables are given back to the system: one odd batch must not pin memory for ever.
+const KEPT_FIELDS: usize = 1 << 16;
+const KEPT_SCRATCH: usize = 1 << 20;
+
 /// Most fields of one event.
 pub const MAX_FIELDS: usize = 16_384;
 
@@ -139,13 +156,28 @@ impl Batch {
         }
     }
 
-    /// As [`new`](Batch::new), with the tables of a batch that is done: their memory is used again.
-    pub fn reuse(mut self, text: Slab, origin: Arc<Origin>, received_at: i64, ack: Ack) -> Self {
-        self.scratch.clear();
-        self.fields.clear();
-        self.rows.clear();
-        self.local_keys.clear();
-        Batch { text, live: 0, origin, received_at, ack, ..self }
+    /// Keeps the tables' memory for the next batch. The acknowledgement must have been taken and settled before.
+    pub fn recycle(self) {
+        let Batch { mut scratch, mut fields, mut rows, mut local_keys, text, ack, .. } = self;
+        drop((text, ack));
+        if fields.capacity() > KEPT_FIELDS || scratch.capacity() > KEPT_SCRATCH {
+            return;
+        }
+        scratch.clear();
+        fields.clear();
+        rows.clear();
+        local_keys.clear();
+        let mut spare = SPARE.lock().unwrap_or_else(|e| e.into_inner());
+        if spare.len() < KEPT_TABLES {
+            spare.push(Tables { scratch, fields, rows, local_keys });
+        }
+    }
+
+    /// As [`new`](Batch::new), with tables of a batch that was [recycled](Batch::recycle) where there are some.
+    pub fn recycled(text: Slab, origin: Arc<Origin>, received_at: i64, ack: Ack) -> Self {
+        let spare = SPARE.lock().unwrap_or_else(|e| e.into_inner()).pop();
+        let Tables { scratch, fields, rows, local_keys } = spare.unwrap_or_default();
+        Batch { text, scratch, fields, rows, local_keys, live: 0, origin, received_at, ack }
     }
 
     /// An empty batch with the same origin, time and acknowledgement, for events that leave by another output.

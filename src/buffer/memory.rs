@@ -1,0 +1,399 @@
+//! The memory buffer before a sink, and the byte budget between a source and the workers.
+
+use crate::ack::Verdict;
+use crate::event::Batch;
+use crate::telemetry::Counters;
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+use tokio::sync::Notify;
+
+/// What happens to a batch that finds its queue full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum FullPolicy {
+    /// Wait, up to the source.
+    #[default]
+    Block,
+    /// Drop the batch that comes, counted.
+    DropNewest,
+    /// Drop batches that wait, oldest first, until it fits; counted.
+    DropOldest,
+}
+
+/// A bounded queue of batches in front of a sink.
+///
+/// Bounded in bytes that its batches pin; one batch is always let in, however large, so that nothing waits for ever.
+/// Its lock is taken once a batch.
+pub struct Queue {
+    state: Mutex<State>,
+    /// Room was made; blocking senders wait for it.
+    room: Condvar,
+    /// Something came; blocking readers wait for it.
+    some: Condvar,
+    async_room: Notify,
+    async_some: Notify,
+    max_bytes: usize,
+    policy: FullPolicy,
+    counters: Arc<Counters>,
+    /// It stands behind a disk buffer: what goes in was counted when it entered the first queue, and the gauges are
+    /// the disk buffer's.
+    second: bool,
+}
+
+#[derive(Default)]
+struct State {
+    batches: VecDeque<(Batch, usize)>,
+    bytes: usize,
+    events: u64,
+    senders: usize,
+    /// The reader is gone or told to leave: what comes is dropped, its verdict `Failed`.
+    closed: bool,
+}
+
+/// What a blocking read brought.
+pub enum Received {
+    /// A batch.
+    Batch(Batch),
+    /// Nothing came in time.
+    Timeout,
+    /// No more will come.
+    Closed,
+}
+
+/// One way into a [`Queue`]. When the last is dropped, the reader sees the end.
+pub struct QueueSender {
+    queue: Arc<Queue>,
+}
+
+impl Queue {
+    /// A queue for the sink that `counters` belong to.
+    pub fn new(max_bytes: usize, policy: FullPolicy, counters: Arc<Counters>) -> Arc<Self> {
+        counters.update(|t| {
+            t.gauges.insert("buffer_max_bytes", max_bytes as f64);
+        });
+        Self::build(max_bytes, policy, counters, false)
+    }
+
+    /// The queue between a disk buffer and its sink: what goes in was counted already.
+    pub fn for_stage(max_bytes: usize, counters: Arc<Counters>) -> Arc<Self> {
+        Self::build(max_bytes, FullPolicy::Block, counters, true)
+    }
+
+    fn build(max_bytes: usize, policy: FullPolicy, counters: Arc<Counters>, second: bool) -> Arc<Self> {
+        Arc::new(Queue {
+            state: Mutex::default(),
+            room: Condvar::new(),
+            some: Condvar::new(),
+            async_room: Notify::new(),
+            async_some: Notify::new(),
+            max_bytes,
+            policy,
+            counters,
+            second,
+        })
+    }
+
+    /// A way in.
+    pub fn sender(self: &Arc<Self>) -> QueueSender {
+        self.lock().senders += 1;
+        QueueSender { queue: self.clone() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// Takes the next batch out.
+    fn pop(&self, state: &mut State) -> Option<Batch> {
+        let (batch, bytes) = state.batches.pop_front()?;
+        state.bytes -= bytes;
+        state.events -= batch.len() as u64;
+        self.publish(state);
+        self.room.notify_one();
+        self.async_room.notify_one();
+        Some(batch)
+    }
+
+    fn publish(&self, state: &State) {
+        if self.second {
+            return;
+        }
+        let (bytes, events) = (state.bytes as f64, state.events as f64);
+        self.counters.update(|t| {
+            t.gauges.insert("buffer_bytes", bytes);
+            t.gauges.insert("buffer_events", events);
+        });
+    }
+
+    /// The next batch; waits at most `timeout`.
+    pub fn recv_timeout(&self, timeout: Duration) -> Received {
+        let deadline = Instant::now() + timeout;
+        let mut state = self.lock();
+        loop {
+            if let Some(batch) = self.pop(&mut state) {
+                return Received::Batch(batch);
+            }
+            if state.senders == 0 || state.closed {
+                return Received::Closed;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Received::Timeout;
+            }
+            state = self.some.wait_timeout(state, left).unwrap_or_else(|e| e.into_inner()).0;
+        }
+    }
+
+    /// The next batch; `None` when no more will come. Safe to cancel.
+    pub async fn recv(&self) -> Option<Batch> {
+        loop {
+            let notified = self.async_some.notified();
+            {
+                let mut state = self.lock();
+                if let Some(batch) = self.pop(&mut state) {
+                    return Some(batch);
+                }
+                if state.senders == 0 || state.closed {
+                    return None;
+                }
+            }
+            notified.await;
+        }
+    }
+
+    /// The next batch, where one is there.
+    pub fn try_recv(&self) -> Option<Batch> {
+        let mut state = self.lock();
+        self.pop(&mut state)
+    }
+
+    /// Lets nobody wait any more: senders get their batches dropped with the verdict `Failed`, the reader sees the
+    /// end. Returns how many events were still in it.
+    pub fn close(&self) -> u64 {
+        let mut state = self.lock();
+        state.closed = true;
+        let left = state.events;
+        self.room.notify_all();
+        self.some.notify_all();
+        self.async_room.notify_waiters();
+        self.async_some.notify_waiters();
+        self.async_room.notify_one();
+        self.async_some.notify_one();
+        left
+    }
+
+    fn fits(&self, state: &State, bytes: usize) -> bool {
+        state.batches.is_empty() || state.bytes + bytes <= self.max_bytes
+    }
+
+    fn add(&self, state: &mut State, batch: Batch, bytes: usize) {
+        state.bytes += bytes;
+        state.events += batch.len() as u64;
+        state.batches.push_back((batch, bytes));
+        self.publish(state);
+        self.some.notify_one();
+        self.async_some.notify_one();
+    }
+
+    /// Counts a batch as given to the sink. Once per batch, before it is put in or dropped.
+    fn count_in(&self, batch: &Batch) {
+        if self.second {
+            return;
+        }
+        let (events, bytes) = (batch.len() as u64, batch.live_bytes() as u64);
+        self.counters.update(|t| {
+            t.events_in += events;
+            t.bytes_in += bytes;
+            t.held += events;
+        });
+    }
+
+    /// A batch that pins much more than it uses is copied before it waits.
+    fn slim(&self, batch: Batch) -> Batch {
+        if batch.live_bytes().saturating_mul(4) < batch.pinned_bytes() && batch.pinned_bytes() > 4096 {
+            let mut small = batch.compact();
+            small.ack = { batch }.ack.take();
+            return small;
+        }
+        batch
+    }
+
+    /// Applies a policy that drops; gives the batch back where it has to wait instead.
+    fn offer(&self, state: &mut State, batch: Batch, bytes: usize) -> Option<Batch> {
+        if state.closed {
+            drop(batch); // its share of the verdict becomes Failed; the events stay held
+            return None;
+        }
+        if self.fits(state, bytes) {
+            self.add(state, batch, bytes);
+            return None;
+        }
+        match self.policy {
+            FullPolicy::Block => Some(batch),
+            FullPolicy::DropNewest => {
+                self.dropped(batch);
+                None
+            }
+            FullPolicy::DropOldest => {
+                while !self.fits(state, bytes) {
+                    match self.pop(state) {
+                        Some(old) => self.dropped(old),
+                        None => break,
+                    }
+                }
+                self.add(state, batch, bytes);
+                None
+            }
+        }
+    }
+
+    fn dropped(&self, mut batch: Batch) {
+        let events = batch.len() as u64;
+        self.counters.update(|t| {
+            t.drop_events("buffer_full", events);
+            t.held = t.held.saturating_sub(events);
+        });
+        batch.ack.take().settle(Verdict::Rejected);
+        batch.recycle();
+    }
+}
+
+impl QueueSender {
+    /// Puts a batch in, as the queue's policy says; blocks where that is to wait.
+    pub fn send(&self, batch: Batch) {
+        let queue = &*self.queue;
+        queue.count_in(&batch);
+        let mut batch = queue.slim(batch);
+        let bytes = batch.pinned_bytes();
+        let mut state = queue.lock();
+        let mut since = None;
+        loop {
+            match queue.offer(&mut state, batch, bytes) {
+                None => break,
+                Some(back) => {
+                    batch = back;
+                    since.get_or_insert_with(Instant::now);
+                    state = queue.room.wait(state).unwrap_or_else(|e| e.into_inner());
+                }
+            }
+        }
+        drop(state);
+        if let Some(since) = since {
+            let waited = since.elapsed().as_secs_f64();
+            queue.counters.update(|t| *t.seconds.entry("backpressure").or_default() += waited);
+            // Another sender may wait for the room that is left.
+            queue.room.notify_one();
+            queue.async_room.notify_one();
+        }
+    }
+
+    /// As [`send`](QueueSender::send), waiting without blocking the thread.
+    pub async fn send_async(&self, batch: Batch) {
+        let queue = &*self.queue;
+        queue.count_in(&batch);
+        let mut batch = Some(queue.slim(batch));
+        loop {
+            let notified = queue.async_room.notified();
+            {
+                let mut state = queue.lock();
+                let Some(now) = batch.take() else { return };
+                let bytes = now.pinned_bytes();
+                match queue.offer(&mut state, now, bytes) {
+                    None => return,
+                    Some(back) => batch = Some(back),
+                }
+            }
+            notified.await;
+        }
+    }
+
+    /// The queue it leads into.
+    pub fn queue(&self) -> &Arc<Queue> {
+        &self.queue
+    }
+}
+
+impl Clone for QueueSender {
+    fn clone(&self) -> Self {
+        self.queue.sender()
+    }
+}
+
+impl Drop for QueueSender {
+    fn drop(&mut self) {
+        let mut state = self.queue.lock();
+        state.senders -= 1;
+        if state.senders == 0 {
+            self.queue.some.notify_all();
+            self.queue.async_some.notify_waiters();
+            self.queue.async_some.notify_one();
+        }
+    }
+}
+
+/// The way from a disk buffer to its sink.
+pub struct StageSender(QueueSender);
+
+impl StageSender {
+    /// Over a queue made by [`Queue::for_stage`].
+    pub fn new(sender: QueueSender) -> Self {
+        StageSender(sender)
+    }
+
+    /// Gives the sink a batch; waits while it has enough.
+    pub fn send(&self, batch: Batch) {
+        self.0.send(batch);
+    }
+}
+
+/// A budget of bytes: chunks on their way from one source to the workers. One is always let through.
+pub struct Room {
+    used: Mutex<(usize, bool)>,
+    freed: Condvar,
+    max: usize,
+}
+
+impl Room {
+    /// A budget of `max` bytes.
+    pub fn new(max: usize) -> Arc<Self> {
+        Arc::new(Room { used: Mutex::default(), freed: Condvar::new(), max })
+    }
+
+    /// Takes `bytes`, waiting until they are there; how long, where it had to wait.
+    pub fn acquire(&self, bytes: usize) -> Option<Duration> {
+        let mut used = self.used.lock().unwrap_or_else(|e| e.into_inner());
+        let mut since = None;
+        while used.0 > 0 && used.0 + bytes > self.max && !used.1 {
+            since.get_or_insert_with(Instant::now);
+            used = self.freed.wait(used).unwrap_or_else(|e| e.into_inner());
+        }
+        used.0 += bytes;
+        since.map(|s| s.elapsed())
+    }
+
+    /// Takes `bytes` where they are there.
+    pub fn try_acquire(&self, bytes: usize) -> bool {
+        let mut used = self.used.lock().unwrap_or_else(|e| e.into_inner());
+        if used.0 > 0 && used.0 + bytes > self.max && !used.1 {
+            return false;
+        }
+        used.0 += bytes;
+        true
+    }
+
+    /// Gives `bytes` back.
+    pub fn release(&self, bytes: usize) {
+        let mut used = self.used.lock().unwrap_or_else(|e| e.into_inner());
+        used.0 = used.0.saturating_sub(bytes);
+        self.freed.notify_all();
+    }
+
+    /// Lets nobody wait any more.
+    pub fn open(&self) {
+        self.used.lock().unwrap_or_else(|e| e.into_inner()).1 = true;
+        self.freed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,523 @@
+//! What a component is, and what it is handed. Shared duties (metrics, acknowledgement on drop, fan-out) are the
+//! topology's, so that a component cannot forget them.
+
+use crate::ack::{Ack, Verdict};
+use crate::buffer::{Queue, QueueSender, Received};
+use crate::event::{Batch, EventKind, FieldPath, Origin, Slab, Sym, Value};
+use crate::telemetry::{Counters, Totals};
+use crate::time::clock;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// Why a component could not start. `Display` names what was tried and what to do next.
+#[derive(Debug)]
+pub struct BuildError(pub String);
+
+impl std::fmt::Display for BuildError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for BuildError {}
+
+impl From<String> for BuildError {
+    fn from(message: String) -> Self {
+        BuildError(message)
+    }
+}
+
+/// Why a component ended that should have gone on.
+#[derive(Debug)]
+pub struct RunError(pub String);
+
+impl std::fmt::Display for RunError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for RunError {}
+
+/// What every component is built with.
+#[derive(Clone)]
+pub struct BuildContext {
+    /// Id of the component.
+    pub id: Arc<str>,
+    /// Where state is kept; exists.
+    pub data_dir: PathBuf,
+    /// Zone of times that name none.
+    pub timezone: jiff::tz::TimeZone,
+    /// The component's counters.
+    pub counters: Arc<Counters>,
+    /// Sources read to the end and stop.
+    pub once: bool,
+    /// Paths that the agent itself writes: no source may tail them.
+    pub own_files: Arc<Vec<PathBuf>>,
+    /// Name of the host.
+    pub host: Arc<str>,
+}
+
+// ---------------------------------------------------------------------------------------------------------------
+// Sources
+
+/// Frames on their way from a source to the worker that decodes them.
+pub struct Chunk {
+    /// Bytes of the frames.
+    pub text: Slab,
+    /// Where they are in `text`.
+    pub frames: Frames,
+    /// What the frames share; its `order` picks the worker.
+    pub origin: Arc<Origin>,
+    /// Place in the file of `text[0]`, where there is a file.
+    pub offset: u64,
+    /// When it was read: nanoseconds since 1970 UTC.
+    pub received_at: i64,
+    /// The verdict on all of it.
+    pub ack: Ack,
+}
+
+/// Where the frames of a [`Chunk`] are.
+pub enum Frames {
+    /// Lines of `text[start..end]`, each ended by `\n` (the last may lack it); a `\r` before it is not part of it.
+    Lines {
+        /// First byte.
+        start: usize,
+        /// Behind the last byte.
+        end: usize,
+    },
+    /// Frames one by one: start, end, and place in the file.
+    Spans(Vec<(u32, u32, u64)>),
+    /// Events made by the source itself; nothing to decode.
+    Decoded(Batch),
+}
+
+/// Where a source puts what it reads. Dropping the last clone tells the workers that this source has ended.
+#[derive(Clone)]
+pub struct Output {
+    pub(crate) workers: Vec<crossbeam_channel::Sender<(usize, Chunk)>>,
+    pub(crate) source: usize,
+    pub(crate) room: Arc<crate::buffer::Room>,
+    pub(crate) counters: Arc<Counters>,
+}
+
+/// The workers are gone: the agent is stopping.
+#[derive(Debug)]
+pub struct Closed;
+
+impl Output {
+    /// Hands over a chunk; waits while the workers have enough. One origin's chunks stay in order.
+    ///
+    /// Errors: the agent is stopping hard; the chunk's verdict is `Failed`.
+    pub fn send(&self, chunk: Chunk) -> Result<(), Closed> {
+        let bytes = chunk.pinned_bytes();
+        let waited = self.room.acquire(bytes);
+        if let Some(waited) = waited {
+            self.counters.update(|t| *t.seconds.entry("backpressure").or_default() += waited.as_secs_f64());
+        }
+        let n = (chunk.origin.order % self.workers.len() as u64) as usize;
+        self.workers[n].send((self.source, chunk)).map_err(|_| {
+            self.room.release(bytes);
+            Closed
+        })
+    }
+
+    /// As [`send`](Output::send) without waiting: gives the chunk back where the workers have enough.
+    pub fn try_send(&self, chunk: Chunk) -> Result<(), Chunk> {
+        let bytes = chunk.pinned_bytes();
+        if !self.room.try_acquire(bytes) {
+            return Err(chunk);
+        }
+        let n = (chunk.origin.order % self.workers.len() as u64) as usize;
+        self.workers[n].send((self.source, chunk)).map_err(|e| {
+            self.room.release(bytes);
+            e.0.1
+        })
+    }
+}
+
+impl Chunk {
+    /// Bytes of memory it keeps in use.
+    pub fn pinned_bytes(&self) -> usize {
+        match &self.frames {
+            Frames::Decoded(batch) => batch.pinned_bytes(),
+            _ => self.text.pinned_bytes(),
+        }
+    }
+}
+
+/// What a running source is handed.
+pub struct SourceContext {
+    /// Where chunks go. To be dropped when nothing more will come, before waiting for verdicts.
+    pub output: Output,
+    /// Resolves when the agent stops: end reading, drop `output`, wait for verdicts, save positions, return.
+    pub shutdown: CancellationToken,
+    /// Resolves when waiting for verdicts is over too: save what is known and return at once.
+    pub deadline: CancellationToken,
+    /// The source's counters (the worker counts events in and out; the source counts what never becomes an event).
+    pub counters: Arc<Counters>,
+}
+
+/// A source, ready to run. It drives itself until `shutdown`, or until its input ends.
+pub enum SourceRun {
+    /// Runs on a thread of its own and may block.
+    Thread(Box<dyn FnOnce(SourceContext) -> Result<(), RunError> + Send>),
+    /// Runs on the runtime of sockets and timers and must not block.
+    Task(Box<dyn FnOnce(SourceContext) -> BoxFuture<Result<(), RunError>> + Send>),
+}
+
+/// A boxed future that may move between threads.
+pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+// ---------------------------------------------------------------------------------------------------------------
+// Transforms
+
+/// Changes batches: pure and synchronous, no I/O, no waiting, no clock (a batch carries its own time).
+///
+/// Each worker has its own instance, made by [`fork`](Transform::fork) from the one that was built.
+pub trait Transform: Send {
+    /// Takes a batch; what stays live in it leaves by the default output.
+    ///
+    /// Every event that came in must stay live, or be accounted for by one call on `out` ([`Emitter::dropped`],
+    /// [`Emitter::reject`], [`Emitter::emit`], [`Emitter::held`]); the worker checks the sum in debug builds.
+    fn apply(&mut self, batch: &mut Batch, out: &mut Emitter<'_>);
+
+    /// Another instance for another worker; what must be one (limits, windows) is shared behind it.
+    fn fork(&self) -> Box<dyn Transform>;
+
+    /// How often [`tick`](Transform::tick) is to be called; `None` for never.
+    fn tick_interval(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Called about every `tick_interval`, on any worker, with the time in nanoseconds since 1970 UTC.
+    fn tick(&mut self, _now: i64, _out: &mut Emitter<'_>) {}
+
+    /// Called once, on one worker, when no more batches will come: emit what is held.
+    fn finish(&mut self, _now: i64, _out: &mut Emitter<'_>) {}
+}
+
+/// What a transform does with events besides passing them on.
+pub struct Emitter<'a> {
+    pub(crate) component: &'a str,
+    pub(crate) rejected_read: bool,
+    pub(crate) rejects: Option<Batch>,
+    pub(crate) outputs: Vec<(usize, Batch)>,
+    pub(crate) delta: &'a mut Delta,
+    pub(crate) json: &'a mut Vec<u8>,
+}
+
+/// Sums of one call of a transform, published by the worker.
+#[derive(Default)]
+pub(crate) struct Delta {
+    pub(crate) created: u64,
+    pub(crate) held: i64,
+    pub(crate) dropped: Vec<(&'static str, u64)>,
+    pub(crate) rejected: Vec<(&'static str, u64)>,
+    pub(crate) errors: Vec<(&'static str, u64)>,
+    pub(crate) rules: Vec<(&'static str, Arc<str>, u64)>,
+}
+
+fn add(list: &mut Vec<(&'static str, u64)>, reason: &'static str, n: u64) {
+    if n == 0 {
+        return;
+    }
+    match list.iter_mut().find(|(r, _)| *r == reason) {
+        Some((_, sum)) => *sum += n,
+        None => list.push((reason, n)),
+    }
+}
+
+impl<'a> Emitter<'a> {
+    pub(crate) fn new(component: &'a str, rejected_read: bool, delta: &'a mut Delta, json: &'a mut Vec<u8>) -> Self {
+        Emitter { component, rejected_read, rejects: None, outputs: Vec::new(), delta, json }
+    }
+
+    /// Counts events that the transform has dropped from the batch.
+    pub fn dropped(&mut self, reason: &'static str, events: u64) {
+        add(&mut self.delta.dropped, reason, events);
+    }
+
+    /// Counts events that the transform made beyond those that came in.
+    pub fn created(&mut self, events: u64) {
+        self.delta.created += events;
+    }
+
+    /// Counts events taken out of the batch to be emitted later (positive), or emitted now from there (negative).
+    pub fn held(&mut self, events: i64) {
+        self.delta.held += events;
+    }
+
+    /// Counts mistakes that did not end an event.
+    pub fn error(&mut self, kind: &'static str, n: u64) {
+        add(&mut self.delta.errors, kind, n);
+    }
+
+    /// Adds to a counter `tidegate_<metric>_total{rule="…"}`.
+    pub fn count_rule(&mut self, metric: &'static str, rule: &Arc<str>, n: u64) {
+        if n > 0 {
+            self.delta.rules.push((metric, rule.clone(), n));
+        }
+    }
+
+    /// Puts a batch out by the named output with this number: from 1, its place among the names the plan gave (0 is the default output).
+    ///
+    pub fn emit(&mut self, output: usize, batch: Batch) {
+        self.outputs.push((output, batch));
+    }
+
+    /// Takes the event in `row` out of the batch and puts it, as it is now, into an envelope to the `rejected`
+    /// output. Where nobody reads that output it is counted as dropped, `reason="rejected_unread"`.
+    pub fn reject(&mut self, batch: &mut Batch, row: usize, reason: &'static str, detail: &str) {
+        if !self.rejected_read {
+            add(&mut self.delta.dropped, "rejected_unread", 1);
+            batch.drop_row(row);
+            return;
+        }
+        add(&mut self.delta.rejected, reason, 1);
+        let rejects = self.rejects.get_or_insert_with(|| batch.sibling());
+        push_envelope(rejects, batch, row, self.component, reason, detail, self.json);
+        batch.drop_row(row);
+    }
+}
+
+/// Appends to `to` the event in `from[row]` inside an envelope: `{"tidegate": {component, reason, detail, time,
+/// source}, "event": {…}}`. `json` is work space.
+pub fn push_envelope(
+    to: &mut Batch,
+    from: &Batch,
+    row: usize,
+    component: &str,
+    reason: &str,
+    detail: &str,
+    json: &mut Vec<u8>,
+) {
+    json.clear();
+    let event = from.event(row);
+    for (name, value) in [("component", component), ("reason", reason), ("detail", detail)] {
+        json.extend_from_slice(if json.is_empty() { b"{" } else { b"," });
+        json.push(b'"');
+        json.extend_from_slice(name.as_bytes());
+        json.extend_from_slice(b"\":");
+        Value::from(value).append_json(json);
+    }
+    json.extend_from_slice(b",\"time\":");
+    Value::Timestamp(from.received_at).append_json(json);
+    json.extend_from_slice(b",\"source\":");
+    Value::from(&*from.origin.source).append_json(json);
+    json.push(b'}');
+    let new = to.push_event(EventKind::Log);
+    let mut envelope = to.event_mut(new);
+    envelope.push(Sym::from_config("tidegate"), Value::Object(json));
+    json.clear();
+    event.write_json(json);
+    envelope.push(Sym::from_config("event"), Value::Object(json));
+    envelope.set_offset(event.offset());
+    if let Some(time) = event.time() {
+        envelope.set_time(time);
+    }
+}
+
+// ---------------------------------------------------------------------------------------------------------------
+// Sinks
+
+/// A sink, ready to run. It ends when its input ends, and settles every batch it was given.
+pub enum SinkRun {
+    /// Runs on a thread of its own and may block.
+    Thread(Box<dyn FnOnce(Input) -> Result<(), RunError> + Send>),
+    /// Runs on the runtime of sockets and timers and must not block.
+    Task(Box<dyn FnOnce(Input) -> BoxFuture<Result<(), RunError>> + Send>),
+}
+
+/// What a running sink is handed: its batches, its counters, and where refused events go.
+pub struct Input {
+    pub(crate) queue: Arc<Queue>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) dead_letter: Option<DeadLetter>,
+    pub(crate) abort: CancellationToken,
+    pub(crate) health: Arc<Health>,
+}
+
+/// Another sink's queue, for events that a sink cannot deliver.
+#[derive(Clone)]
+pub struct DeadLetter {
+    pub(crate) to: QueueSender,
+}
+
+impl Input {
+    /// The next batch; waits at most `timeout`.
+    pub fn recv_timeout(&self, timeout: Duration) -> Received {
+        self.queue.recv_timeout(timeout)
+    }
+
+    /// The next batch; `None` when no more will come. Safe to cancel: no batch is lost.
+    pub async fn recv(&self) -> Option<Batch> {
+        self.queue.recv().await
+    }
+
+    /// Resolves when the time to drain is over: leave at once what is not delivered.
+    pub fn abort(&self) -> &CancellationToken {
+        &self.abort
+    }
+
+    /// The sink's counters. What it was given is counted already.
+    pub fn counters(&self) -> &Arc<Counters> {
+        &self.counters
+    }
+
+    /// What `/ready` says of the sink.
+    pub fn health(&self) -> &Arc<Health> {
+        &self.health
+    }
+
+    /// Counts events as delivered, with the bytes written for them, and settles.
+    pub fn delivered(&self, ack: Ack, events: u64, bytes: u64, received_at: i64) {
+        self.counters.update(|t| {
+            t.events_out += events;
+            t.bytes_out += bytes;
+            t.held = t.held.saturating_sub(events);
+        });
+        let age = clock::now_ns().saturating_sub(received_at).max(0);
+        self.counters.record_age(Duration::from_nanos(age as u64));
+        ack.settle(Verdict::Delivered);
+    }
+
+    /// Counts events that are gone for good without a dead letter (or by `drop_*`), and settles.
+    pub fn dropped(&self, ack: Ack, reason: &'static str, events: u64) {
+        self.counters.update(|t| {
+            t.drop_events(reason, events);
+            t.held = t.held.saturating_sub(events);
+        });
+        ack.settle(Verdict::Rejected);
+    }
+
+    /// Whether the sink has a dead letter.
+    pub fn has_dead_letter(&self) -> bool {
+        self.dead_letter.is_some()
+    }
+
+    fn envelope(&self, batch: &Batch, rows: &[usize], reason: &'static str, detail: &str) -> Batch {
+        let mut letters = batch.sibling();
+        let mut json = Vec::new();
+        for &row in rows {
+            push_envelope(&mut letters, batch, row, &self.counters.id, reason, detail, &mut json);
+        }
+        letters
+    }
+
+    fn count_rejected(&self, reason: &'static str, events: u64) {
+        self.counters.update(|t| {
+            t.reject_events(reason, events);
+            t.held = t.held.saturating_sub(events);
+        });
+    }
+
+    /// Sends events that cannot be delivered to the dead letter, or counts them as dropped where there is none.
+    ///
+    /// The batch itself keeps its acknowledgement, to be settled by the caller; the letter has a share of its own.
+    pub fn refuse(&self, batch: &Batch, rows: &[usize], reason: &'static str, detail: &str) {
+        match &self.dead_letter {
+            None => self.dropped(Ack::none(), reason, rows.len() as u64),
+            Some(to) => {
+                let letters = self.envelope(batch, rows, reason, detail);
+                self.count_rejected(reason, rows.len() as u64);
+                to.to.send(letters);
+            }
+        }
+    }
+
+    /// As [`refuse`](Input::refuse), for sinks that must not block.
+    pub async fn refuse_async(&self, batch: &Batch, rows: &[usize], reason: &'static str, detail: &str) {
+        match &self.dead_letter {
+            None => self.dropped(Ack::none(), reason, rows.len() as u64),
+            Some(to) => {
+                let letters = self.envelope(batch, rows, reason, detail);
+                self.count_rejected(reason, rows.len() as u64);
+                to.to.send_async(letters).await;
+            }
+        }
+    }
+
+    /// Adds to the totals as one step.
+    pub fn count<R>(&self, change: impl FnOnce(&mut Totals) -> R) -> R {
+        self.counters.update(change)
+    }
+}
+
+/// What `/ready` knows of a component.
+#[derive(Default)]
+pub struct Health {
+    state: std::sync::Mutex<HealthState>,
+}
+
+#[derive(Default, Clone)]
+struct HealthState {
+    started: bool,
+    /// Why it does not work, and since when (monotonic nanoseconds).
+    failing: Option<(String, u64)>,
+}
+
+impl Health {
+    /// The component runs.
+    pub fn started(&self) {
+        self.lock().started = true;
+    }
+
+    /// The component works.
+    pub fn working(&self) {
+        let mut state = self.lock();
+        state.started = true;
+        state.failing = None;
+    }
+
+    /// The component does not work; the first reason's time is kept until it works again.
+    pub fn failing(&self, why: &str) {
+        let mut state = self.lock();
+        let since = state.failing.as_ref().map_or_else(clock::monotonic_ns, |f| f.1);
+        state.failing = Some((why.to_owned(), since));
+    }
+
+    /// Whether it has started.
+    pub fn is_started(&self) -> bool {
+        self.lock().started
+    }
+
+    /// Why it has not worked for at least `grace`.
+    pub fn failing_for(&self, grace: Duration) -> Option<String> {
+        let (why, since) = self.lock().failing.clone()?;
+        let elapsed = u128::from(clock::monotonic_ns().saturating_sub(since));
+        (elapsed >= grace.as_nanos()).then_some(why)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HealthState> {
+        self.state.lock().unwrap_or_else(|e| e.into_inner())
+    }
+}
+
+/// Copies metadata into fields, as `attach: [file, host]` asks.
+pub fn attach(batch: &mut Batch, attach: &[(FieldPath, Sym)]) {
+    if attach.is_empty() {
+        return;
+    }
+    let mut text = Vec::new();
+    for row in 0..batch.rows() {
+        if !batch.is_live(row) {
+            continue;
+        }
+        for (path, field) in attach {
+            text.clear();
+            match batch.event(row).get(path) {
+                None => continue,
+                Some(Value::I64(n)) => {
+                    batch.event_mut(row).set_field(*field, Value::I64(n));
+                    continue;
+                }
+                Some(value) => value.append_text(&mut text),
+            }
+            batch.event_mut(row).set_field(*field, Value::from(&text[..]));
+        }
+    }
+}

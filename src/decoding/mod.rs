@@ -1,0 +1,289 @@
+//! Frames to events.
+//!
+//! A [`Decoder`] belongs to one source on one worker. It checks a whole chunk's UTF-8 at once, splits lines, hands
+//! each frame to its [`FrameDecoder`] and does what `on_decode_error` says with those that are refused.
+
+use crate::component::{Chunk, Frames};
+use crate::event::{Batch, JsonRows, Origin, Slab, Sym, Value, json};
+
+/// What becomes of a frame that cannot be decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum OnDecodeError {
+    /// It is kept as text in `message`, marked with the reason in `decode_error`.
+    #[default]
+    Keep,
+    /// It goes to the source's `rejected` output.
+    Reject,
+    /// It is dropped and counted.
+    Drop,
+}
+
+/// Decodes one frame at a time.
+pub trait FrameDecoder: Send {
+    /// Appends the events of the frame `text[start..end]` of the batch's text (usually one; none where the frame is
+    /// kept for a later one).
+    ///
+    /// Errors: why the frame is not of this format, a lowercase fragment; the batch must then be as before.
+    fn decode(&mut self, batch: &mut Batch, start: usize, end: usize, offset: u64) -> Result<(), &'static str>;
+
+    /// Another instance, for another worker.
+    fn fork(&self) -> Box<dyn FrameDecoder>;
+
+    /// Called when a source has ended: append what is still held.
+    fn finish(&mut self, _batch: &mut Batch) {}
+}
+
+/// Each frame is text, in `message`.
+pub struct TextDecoder;
+
+impl FrameDecoder for TextDecoder {
+    fn decode(&mut self, batch: &mut Batch, start: usize, end: usize, offset: u64) -> Result<(), &'static str> {
+        batch.push_line(start, end, offset);
+        batch.push_text_field(Sym::MESSAGE, start, end);
+        Ok(())
+    }
+
+    fn fork(&self) -> Box<dyn FrameDecoder> {
+        Box::new(TextDecoder)
+    }
+}
+
+/// Each frame is a JSON object whose members are the fields; JSON that is no object becomes the text of `message`.
+#[derive(Default)]
+pub struct JsonDecoder {
+    rows: JsonRows,
+}
+
+impl FrameDecoder for JsonDecoder {
+    fn decode(&mut self, batch: &mut Batch, start: usize, end: usize, offset: u64) -> Result<(), &'static str> {
+        match self.rows.push(batch, start, end, offset) {
+            Ok(()) => Ok(()),
+            Err(json::ScanError::NotObject) => TextDecoder.decode(batch, start, end, offset),
+            Err(json::ScanError::Invalid) => Err("not valid JSON"),
+        }
+    }
+
+    fn fork(&self) -> Box<dyn FrameDecoder> {
+        Box::new(JsonDecoder::default())
+    }
+}
+
+/// What decoding a chunk came to, beside its events.
+#[derive(Default, Debug, PartialEq)]
+pub struct DecodeStats {
+    /// Frames in the chunk.
+    pub frames: u64,
+    /// Their bytes, without line ends.
+    pub bytes: u64,
+    /// Frames that were not of the format.
+    pub errors: u64,
+    /// Frames with invalid UTF-8, which was replaced.
+    pub invalid_utf8: u64,
+    /// Of the errors: dropped.
+    pub dropped: u64,
+    /// Of the errors: rows to be sent to `rejected`, with the reason.
+    pub rejects: Vec<(usize, &'static str)>,
+}
+
+/// Decodes the chunks of one source on one worker.
+pub struct Decoder {
+    frames: Box<dyn FrameDecoder>,
+    on_error: OnDecodeError,
+}
+
+impl Decoder {
+    /// A decoder for frames of one format.
+    pub fn new(frames: Box<dyn FrameDecoder>, on_error: OnDecodeError) -> Self {
+        Decoder { frames, on_error }
+    }
+
+    /// Another instance, for another worker.
+    pub fn fork(&self) -> Decoder {
+        Decoder { frames: self.frames.fork(), on_error: self.on_error }
+    }
+
+    /// Decodes a chunk into a batch.
+    pub fn decode(&mut self, chunk: Chunk, stats: &mut DecodeStats) -> Batch {
+        let Chunk { text, frames, origin, offset, received_at, ack } = chunk;
+        let (start, end) = match &frames {
+            Frames::Decoded(_) => {
+                let Frames::Decoded(batch) = frames else { unreachable!() };
+                stats.frames = batch.len() as u64;
+                stats.bytes = batch.live_bytes() as u64;
+                return batch;
+            }
+            Frames::Lines { start, end } => (*start, *end),
+            Frames::Spans(spans) => {
+                (spans.first().map_or(0, |s| s.0 as usize), spans.last().map_or(0, |s| s.1 as usize))
+            }
+        };
+        if simdutf8::basic::from_utf8(&text[start..end]).is_err() {
+            let (text, spans) = replace_invalid(&text, &frames, offset, stats);
+            let mut batch = Batch::recycled(text, origin, received_at, ack);
+            for (from, to, offset) in spans {
+                self.frame(&mut batch, from as usize, to as usize, offset, stats);
+            }
+            return batch;
+        }
+        let mut batch = Batch::recycled(text, origin, received_at, ack);
+        match frames {
+            Frames::Lines { start, end } => {
+                let text = batch.text().clone();
+                let mut from = start;
+                for newline in memchr::memchr_iter(b'\n', &text[start..end]) {
+                    let to = start + newline;
+                    self.line(&mut batch, &text, from, to, offset, stats);
+                    from = to + 1;
+                }
+                if from < end {
+                    self.line(&mut batch, &text, from, end, offset, stats);
+                }
+            }
+            Frames::Spans(spans) => {
+                for (from, to, offset) in spans {
+                    self.frame(&mut batch, from as usize, to as usize, offset, stats);
+                }
+            }
+            Frames::Decoded(_) => {}
+        }
+        batch
+    }
+
+    #[inline(always)]
+    fn line(
+        &mut self,
+        batch: &mut Batch,
+        text: &[u8],
+        from: usize,
+        mut to: usize,
+        offset: u64,
+        stats: &mut DecodeStats,
+    ) {
+        if to > from && text[to - 1] == b'\r' {
+            to -= 1;
+        }
+        self.frame(batch, from, to, offset + from as u64, stats);
+    }
+
+    #[inline(always)]
+    fn frame(&mut self, batch: &mut Batch, from: usize, to: usize, offset: u64, stats: &mut DecodeStats) {
+        stats.frames += 1;
+        stats.bytes += (to - from) as u64;
+        if let Err(reason) = self.frames.decode(batch, from, to, offset) {
+            self.refused(batch, from, to, offset, reason, stats);
+        }
+    }
+
+    #[cold]
+    fn refused(
+        &mut self,
+        batch: &mut Batch,
+        from: usize,
+        to: usize,
+        offset: u64,
+        reason: &'static str,
+        stats: &mut DecodeStats,
+    ) {
+        stats.errors += 1;
+        if self.on_error == OnDecodeError::Drop {
+            stats.dropped += 1;
+            return;
+        }
+        let row = batch.push_line(from, to, offset);
+        batch.push_text_field(Sym::MESSAGE, from, to);
+        match self.on_error {
+            OnDecodeError::Keep => {
+                batch.event_mut(row).push(Sym::DECODE_ERROR, Value::from(reason));
+            }
+            _ => stats.rejects.push((row, reason)),
+        }
+    }
+
+    /// Events that are still held when the source has ended, in a batch of their own.
+    pub fn finish(&mut self, origin: std::sync::Arc<Origin>, received_at: i64) -> Batch {
+        let mut batch = Batch::new(Slab::default(), origin, received_at, crate::ack::Ack::none());
+        self.frames.finish(&mut batch);
+        batch
+    }
+}
+
+/// The chunk's frames with every invalid sequence replaced by U+FFFD, in bytes of their own.
+fn replace_invalid(text: &Slab, frames: &Frames, offset: u64, stats: &mut DecodeStats) -> (Slab, Vec<(u32, u32, u64)>) {
+    let mut spans = Vec::new();
+    match frames {
+        Frames::Lines { start, end } => {
+            let mut from = *start;
+            for line in text[*start..*end].split_inclusive(|&c| c == b'\n') {
+                let bare = line.strip_suffix(b"\n").unwrap_or(line);
+                let bare = bare.strip_suffix(b"\r").unwrap_or(bare);
+                spans.push((from as u32, (from + bare.len()) as u32, offset + from as u64));
+                from += line.len();
+            }
+        }
+        Frames::Spans(given) => spans.clone_from(given),
+        Frames::Decoded(_) => {}
+    }
+    let mut clean = Vec::with_capacity(text.len() + 64);
+    for span in &mut spans {
+        let frame = &text[span.0 as usize..span.1 as usize];
+        let at = clean.len() as u32;
+        for chunk in frame.utf8_chunks() {
+            clean.extend_from_slice(chunk.valid().as_bytes());
+            if !chunk.invalid().is_empty() {
+                clean.extend_from_slice("\u{fffd}".as_bytes());
+            }
+        }
+        stats.invalid_utf8 += u64::from(simdutf8::basic::from_utf8(frame).is_err());
+        (span.0, span.1) = (at, clean.len() as u32);
+    }
+    (Slab::from_vec(clean), spans)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::ack::Ack;
+
+    fn decode(text: &[u8], on_error: OnDecodeError) -> (Vec<String>, DecodeStats) {
+        let chunk = Chunk {
+            text: Slab::from_vec(text.to_vec()),
+            frames: Frames::Lines { start: 0, end: text.len() },
+            origin: Origin::of_source("s"),
+            offset: 100,
+            received_at: 0,
+            ack: Ack::none(),
+        };
+        let mut stats = DecodeStats::default();
+        let batch = Decoder::new(Box::new(JsonDecoder::default()), on_error).decode(chunk, &mut stats);
+        let lines = batch.iter().map(|e| {
+            let mut out = format!("{} ", e.offset()).into_bytes();
+            e.write_json(&mut out);
+            String::from_utf8(out).unwrap()
+        });
+        (lines.collect(), stats)
+    }
+
+    #[test]
+    fn lines_keep_their_offsets_and_lose_their_ends() {
+        let (lines, stats) = decode(b"{\"a\":1}\r\n[1]\nnope\n\n{\"b\": 2}", OnDecodeError::Keep);
+        assert_eq!(
+            lines,
+            [
+                r#"100 {"a":1}"#,
+                r#"109 {"message":"[1]"}"#,
+                r#"113 {"message":"nope","decode_error":"not valid JSON"}"#,
+                r#"118 {"message":"","decode_error":"not valid JSON"}"#,
+                r#"119 {"b": 2}"#
+            ]
+        );
+        assert_eq!((stats.frames, stats.errors, stats.bytes), (5, 2, 22));
+    }
+
+    #[test]
+    fn invalid_utf8_is_replaced_and_counted_and_the_rest_is_untouched() {
+        let (lines, stats) = decode(b"{\"a\":\"\xff\"}\n{\"b\":\"\xc3\xa9\"}\n", OnDecodeError::Drop);
+        assert_eq!(lines, ["100 {\"a\":\"\u{fffd}\"}", "110 {\"b\":\"é\"}"]);
+        assert_eq!((stats.invalid_utf8, stats.errors), (1, 0));
+    }
+}

@@ -1,0 +1,218 @@
+//! The books: what went in and out of each component, and why something did not.
+//!
+//! Every component has one [`Counters`]; it adds to all of its totals at once, once a batch, so that every snapshot
+//! balances: `in + created = out + dropped + rejected + held`.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+/// What a component is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ComponentKind {
+    /// Makes events from outside.
+    Source,
+    /// Changes events.
+    Transform,
+    /// Takes events out.
+    Sink,
+}
+
+impl ComponentKind {
+    /// `source`, `transform` or `sink`.
+    pub fn name(self) -> &'static str {
+        match self {
+            ComponentKind::Source => "source",
+            ComponentKind::Transform => "transform",
+            ComponentKind::Sink => "sink",
+        }
+    }
+}
+
+/// Totals of one component since start. Events unless said otherwise.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Totals {
+    /// Taken in: read by a source, given to a transform or a sink.
+    pub events_in: u64,
+    /// Made here beyond what came in: summaries, copies.
+    pub events_created: u64,
+    /// Put out, each once however many read it; of a sink: delivered.
+    pub events_out: u64,
+    /// Bytes read by a source, or given to a sink.
+    pub bytes_in: u64,
+    /// Bytes written or sent by a sink.
+    pub bytes_out: u64,
+    /// Gone by policy, by reason.
+    pub dropped: BTreeMap<&'static str, u64>,
+    /// Sent to the `rejected` output or, by a sink, to its dead letter, by reason.
+    pub rejected: BTreeMap<&'static str, u64>,
+    /// Accepted and not yet settled.
+    pub held: u64,
+    /// Mistakes that did not end an event, by kind.
+    pub errors: BTreeMap<&'static str, u64>,
+    /// Events put out by output; the default output is the empty name.
+    pub outputs: BTreeMap<Arc<str>, u64>,
+    /// Further counters: (metric, label value) → count. The label is called `rule`.
+    pub rules: BTreeMap<(&'static str, Arc<str>), u64>,
+    /// Gauges by name, such as `buffer_bytes`, `file_lag_bytes`.
+    pub gauges: BTreeMap<&'static str, f64>,
+    /// Seconds counters by name, such as `backpressure_seconds`.
+    pub seconds: BTreeMap<&'static str, f64>,
+}
+
+impl Totals {
+    /// `in + created - out - dropped - rejected - held`: 0 where the books balance.
+    pub fn balance(&self) -> i128 {
+        let sum = |m: &BTreeMap<&'static str, u64>| m.values().map(|&n| i128::from(n)).sum::<i128>();
+        i128::from(self.events_in) + i128::from(self.events_created)
+            - i128::from(self.events_out)
+            - sum(&self.dropped)
+            - sum(&self.rejected)
+            - i128::from(self.held)
+    }
+
+    /// Adds to a map of reasons; nothing for 0.
+    pub fn add(map: &mut BTreeMap<&'static str, u64>, reason: &'static str, n: u64) {
+        if n > 0 {
+            *map.entry(reason).or_default() += n;
+        }
+    }
+
+    /// Counts `n` events as dropped.
+    pub fn drop_events(&mut self, reason: &'static str, n: u64) {
+        Self::add(&mut self.dropped, reason, n);
+    }
+
+    /// Counts `n` events as rejected.
+    pub fn reject_events(&mut self, reason: &'static str, n: u64) {
+        Self::add(&mut self.rejected, reason, n);
+    }
+
+    /// Counts `n` mistakes of one kind.
+    pub fn error(&mut self, kind: &'static str, n: u64) {
+        Self::add(&mut self.errors, kind, n);
+    }
+}
+
+/// The counters of one component.
+pub struct Counters {
+    /// Id of the component.
+    pub id: Arc<str>,
+    /// What it is.
+    pub kind: ComponentKind,
+    /// Its `type`.
+    pub type_name: &'static str,
+    totals: Mutex<Totals>,
+    latency: Mutex<hdrhistogram::Histogram<u64>>,
+    age: Mutex<hdrhistogram::Histogram<u64>>,
+}
+
+impl Counters {
+    /// Counters at zero.
+    pub fn new(id: &str, kind: ComponentKind, type_name: &'static str) -> Arc<Self> {
+        // Microseconds up to an hour (a day for ages), two digits: a few KiB each.
+        let histogram = |max| {
+            let h = hdrhistogram::Histogram::new_with_max(max, 2);
+            #[allow(clippy::expect_used)]
+            let h = h.expect("the bounds are constants that hdrhistogram accepts");
+            Mutex::new(h)
+        };
+        Arc::new(Counters {
+            id: id.into(),
+            kind,
+            type_name,
+            totals: Mutex::default(),
+            latency: histogram(3_600_000_000),
+            age: histogram(86_400_000_000),
+        })
+    }
+
+    /// Changes the totals as one step; call it once a batch.
+    pub fn update<R>(&self, change: impl FnOnce(&mut Totals) -> R) -> R {
+        change(&mut self.totals.lock().unwrap_or_else(|e| e.into_inner()))
+    }
+
+    /// The totals as of now.
+    pub fn snapshot(&self) -> Totals {
+        self.update(|t| t.clone())
+    }
+
+    /// Notes how long one request or write took.
+    pub fn record_latency(&self, took: std::time::Duration) {
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.latency.lock().unwrap_or_else(|e| e.into_inner()).saturating_record(micros);
+    }
+
+    /// Notes how old a batch was when it was delivered (received to delivered).
+    pub fn record_age(&self, age: std::time::Duration) {
+        let micros = u64::try_from(age.as_micros()).unwrap_or(u64::MAX);
+        self.age.lock().unwrap_or_else(|e| e.into_inner()).saturating_record(micros);
+    }
+
+    /// Latencies so far, in microseconds.
+    pub fn latency(&self) -> hdrhistogram::Histogram<u64> {
+        self.latency.lock().unwrap_or_else(|e| e.into_inner()).clone()
+    }
+
+    /// Ages so far, in microseconds.
+    pub fn age(&self) -> hdrhistogram::Histogram<u64> {
+        self.age.lock().unwrap_or_else(|e| e.into_inner()).clone()
+    }
+}
+
+/// All counters of a running topology, in the order of the file.
+#[derive(Clone, Default)]
+pub struct Books {
+    /// One entry per component.
+    pub components: Vec<Arc<Counters>>,
+    /// Edges: reader, the component it reads, the output (empty for the default one).
+    pub edges: Vec<(Arc<str>, Arc<str>, Arc<str>)>,
+}
+
+/// One line of the ledger.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct LedgerLine {
+    /// Id of the component.
+    pub component: String,
+    /// source, transform or sink.
+    pub kind: &'static str,
+    /// Its `type`.
+    pub r#type: &'static str,
+    /// Events taken in.
+    pub r#in: u64,
+    /// Events made.
+    pub created: u64,
+    /// Events put out or delivered.
+    pub out: u64,
+    /// Events dropped, by reason.
+    pub dropped: BTreeMap<&'static str, u64>,
+    /// Events rejected or dead-lettered, by reason.
+    pub rejected: BTreeMap<&'static str, u64>,
+    /// Events held.
+    pub held: u64,
+    /// What does not add up: 0 where the books balance.
+    pub difference: i128,
+}
+
+impl Books {
+    /// The ledger as of now.
+    pub fn ledger(&self) -> Vec<LedgerLine> {
+        self.components
+            .iter()
+            .map(|c| {
+                let t = c.snapshot();
+                LedgerLine {
+                    component: c.id.to_string(),
+                    kind: c.kind.name(),
+                    r#type: c.type_name,
+                    r#in: t.events_in,
+                    created: t.events_created,
+                    out: t.events_out,
+                    difference: t.balance(),
+                    dropped: t.dropped,
+                    rejected: t.rejected,
+                    held: t.held,
+                }
+            })
+            .collect()
+    }
+}

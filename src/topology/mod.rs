@@ -1,0 +1,115 @@
+//! The running graph: what is started in which order, and how it stops.
+//!
+//! ```text
+//! source ──chunks──► worker: decode → transforms (a tree, run to completion) ──batches──► queue ─► sink
+//!    ▲                                                                                             │
+//!    └───────────────────────────── verdicts (ack) ◄───────────────────────────────────────────────┘
+//! ```
+
+mod running;
+mod worker;
+
+pub use running::{Running, Summary, start};
+pub use worker::{Predicate, SinkLane, SourceLane, Target, TransformLane, Worker};
+
+use crate::buffer::FullPolicy;
+use crate::component::{SinkRun, SourceRun, Transform};
+use crate::decoding::Decoder;
+use crate::event::{FieldPath, Sym};
+use crate::telemetry::Counters;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A checked graph whose components are built, ready to start. Made from the configuration; knows no component by name.
+pub struct Blueprint {
+    /// The sources.
+    pub sources: Vec<SourcePart>,
+    /// The transforms, each behind those it reads.
+    pub transforms: Vec<TransformPart>,
+    /// The sinks.
+    pub sinks: Vec<SinkPart>,
+    /// Bytes of events held in memory at most.
+    pub memory_limit: usize,
+    /// How long draining may take.
+    pub shutdown_timeout: Duration,
+    /// Workers.
+    pub threads: usize,
+}
+
+/// One source.
+pub struct SourcePart {
+    /// Its counters, with its id.
+    pub counters: Arc<Counters>,
+    /// What runs.
+    pub run: SourceRun,
+    /// How its frames become events.
+    pub decoder: Decoder,
+    /// `when`.
+    pub when: Option<Box<dyn Predicate>>,
+    /// `attach`.
+    pub attach: Vec<(FieldPath, Sym)>,
+}
+
+/// One transform.
+pub struct TransformPart {
+    /// Its counters, with its id.
+    pub counters: Arc<Counters>,
+    /// What runs; forked for each worker.
+    pub transform: Box<dyn Transform>,
+    /// Names of its outputs besides the default one, in the order of its plan.
+    pub outputs: Vec<Arc<str>>,
+    /// What it reads: component id and output (empty for the default one).
+    pub inputs: Vec<(Arc<str>, Arc<str>)>,
+}
+
+/// One sink.
+pub struct SinkPart {
+    /// Its counters, with its id.
+    pub counters: Arc<Counters>,
+    /// What runs.
+    pub run: SinkRun,
+    /// What it reads.
+    pub inputs: Vec<(Arc<str>, Arc<str>)>,
+    /// `when`.
+    pub when: Option<Box<dyn Predicate>>,
+    /// The queue in front of it.
+    pub buffer: BufferPart,
+    /// Id of the sink that takes what it cannot deliver.
+    pub dead_letter: Option<Arc<str>>,
+}
+
+/// The queue in front of a sink.
+pub struct BufferPart {
+    /// Bytes in memory; `None` for the default share.
+    pub max_bytes: Option<usize>,
+    /// What happens when it is full.
+    pub policy: FullPolicy,
+    /// A buffer on disk behind the queue.
+    pub disk: Option<DiskStage>,
+}
+
+/// A disk buffer between a sink's queue and the sink: takes batches from the first queue, keeps them, and gives them
+/// to the second.
+pub type DiskStage = Box<dyn FnOnce(DiskStageContext) -> Result<(), crate::component::RunError> + Send>;
+
+/// What a disk stage is handed; it runs on a thread of its own and may start more.
+pub struct DiskStageContext {
+    /// Batches to keep. Settle each one's acknowledgement once it is durable.
+    pub from: Arc<crate::buffer::Queue>,
+    /// Where kept batches go, oldest first, with acknowledgements of the stage's own. Drop it to end the sink.
+    pub to: crate::buffer::StageSender,
+    /// The sink's counters (events are counted as in when they enter the first queue).
+    pub counters: Arc<Counters>,
+    /// The time to drain is over.
+    pub abort: tokio_util::sync::CancellationToken,
+    /// The agent stops: no need to drain the disk, it is durable.
+    pub shutdown: tokio_util::sync::CancellationToken,
+}
+
+/// Bytes a sink's queue holds by default, where `memory_limit` allows.
+pub const DEFAULT_BUFFER_BYTES: usize = 8 << 20;
+/// Bytes of chunks on their way from one source to the workers.
+pub const SOURCE_ROOM_BYTES: usize = 2 << 20;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,322 @@
+//! Starting and stopping, in order: sources stop reading; workers drain; sinks flush; positions are saved; the
+//! ledger is printed by the caller.
+
+use super::worker::{SinkLane, SourceLane, Target, TransformLane, Worker};
+use super::{Blueprint, DEFAULT_BUFFER_BYTES, DiskStageContext, SOURCE_ROOM_BYTES};
+use crate::buffer::{Queue, QueueSender, Room, StageSender};
+use crate::component::{DeadLetter, Health, Input, Output, RunError, SinkRun, SourceContext, SourceRun};
+use crate::telemetry::Books;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// A part that has ended.
+struct Ended {
+    what: Part,
+    id: Arc<str>,
+    result: Result<(), RunError>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Part {
+    Source,
+    Worker,
+    Stage,
+    Sink,
+}
+
+/// A started topology.
+pub struct Running {
+    /// Its books.
+    pub books: Books,
+    /// Health of each component that has some, by id.
+    pub health: Vec<(Arc<str>, Arc<Health>)>,
+    shutdown: CancellationToken,
+    deadline: CancellationToken,
+    queues: Vec<Arc<Queue>>,
+    rooms: Vec<Arc<Room>>,
+    ended: mpsc::UnboundedReceiver<Ended>,
+    open: [usize; 4],
+    shutdown_timeout: Duration,
+}
+
+/// How a topology ended.
+#[derive(Debug, Default)]
+pub struct Summary {
+    /// Components that failed, with the reason.
+    pub failed: Vec<(String, String)>,
+    /// Draining took longer than allowed; what is held is left behind (and will be read again, or is in a buffer).
+    pub timed_out: bool,
+}
+
+/// Starts everything: sinks first, then workers, then sources. Must be called inside a tokio runtime.
+pub fn start(blueprint: Blueprint) -> std::io::Result<Running> {
+    let Blueprint { sources, transforms, sinks, memory_limit, shutdown_timeout, threads } = blueprint;
+    let workers = threads.max(1);
+    let (tell, ended) = mpsc::unbounded_channel();
+    let (shutdown, deadline) = (CancellationToken::new(), CancellationToken::new());
+    let mut books = Books::default();
+    books.components.extend(sources.iter().map(|s| s.counters.clone()));
+    books.components.extend(transforms.iter().map(|t| t.counters.clone()));
+    books.components.extend(sinks.iter().map(|s| s.counters.clone()));
+    let mut open = [0; 4];
+
+    // Who reads which output.
+    let mut readers: HashMap<(Arc<str>, Arc<str>), Vec<Target>> = HashMap::new();
+    let all = transforms.iter().enumerate().map(|(n, t)| (Target::Transform(n), &t.counters.id, &t.inputs));
+    let all = all.chain(sinks.iter().enumerate().map(|(n, s)| (Target::Sink(n), &s.counters.id, &s.inputs)));
+    for (target, id, inputs) in all {
+        for (from, output) in inputs {
+            let targets = readers.entry((from.clone(), output.clone())).or_default();
+            if !targets.contains(&target) {
+                targets.push(target);
+                books.edges.push((id.clone(), from.clone(), output.clone()));
+            }
+        }
+    }
+    let mut readers_of =
+        |id: &Arc<str>, output: &str| readers.remove(&(id.clone(), Arc::from(output))).unwrap_or_default();
+
+    // Sinks: the queue in front of each, a disk stage where one is asked for.
+    let share = DEFAULT_BUFFER_BYTES.min(memory_limit / 2 / sinks.len().max(1));
+    let queues: Vec<Arc<Queue>> = sinks
+        .iter()
+        .map(|s| Queue::new(s.buffer.max_bytes.unwrap_or(share), s.buffer.policy, s.counters.clone()))
+        .collect();
+    let by_id: HashMap<Arc<str>, usize> = sinks.iter().enumerate().map(|(n, s)| (s.counters.id.clone(), n)).collect();
+    let mut all_queues = queues.clone();
+    let mut health = Vec::new();
+    let mut sink_when = Vec::new();
+    let counters_of_sinks: Vec<_> = sinks.iter().map(|s| s.counters.clone()).collect();
+    // Hold every queue open until the workers and dead-letter senders have theirs.
+    let senders: Vec<QueueSender> = queues.iter().map(|q| q.sender()).collect();
+    for (n, sink) in sinks.into_iter().enumerate() {
+        let mut queue = queues[n].clone();
+        if let Some(stage) = sink.buffer.disk {
+            let second = Queue::for_stage(share.min(4 << 20), sink.counters.clone());
+            all_queues.push(second.clone());
+            let context = DiskStageContext {
+                from: queue,
+                to: StageSender::new(second.sender()),
+                counters: sink.counters.clone(),
+                abort: deadline.clone(),
+                shutdown: shutdown.clone(),
+            };
+            queue = second;
+            open[Part::Stage as usize] += 1;
+            spawn(&tell, Part::Stage, sink.counters.id.clone(), move || stage(context))?;
+        }
+        let state = Arc::new(Health::default());
+        health.push((sink.counters.id.clone(), state.clone()));
+        let dead_letter =
+            sink.dead_letter.and_then(|id| by_id.get(&id)).map(|&to| DeadLetter { to: queues[to].sender() });
+        let input =
+            Input { queue, counters: sink.counters.clone(), dead_letter, abort: deadline.clone(), health: state };
+        sink_when.push(sink.when);
+        open[Part::Sink as usize] += 1;
+        match sink.run {
+            SinkRun::Thread(run) => spawn(&tell, Part::Sink, sink.counters.id.clone(), move || {
+                let queue = input.queue.clone();
+                let result = run(input);
+                queue.close();
+                result
+            })?,
+            SinkRun::Task(run) => {
+                let queue = input.queue.clone();
+                spawn_task(&tell, Part::Sink, sink.counters.id.clone(), async move {
+                    let result = run(input).await;
+                    queue.close();
+                    result
+                });
+            }
+        }
+    }
+
+    // Workers: each with its own instances.
+    let mut channels = Vec::new();
+    let rooms: Vec<Arc<Room>> =
+        sources.iter().map(|_| Room::new(SOURCE_ROOM_BYTES.min(memory_limit / 4 / sources.len().max(1)))).collect();
+    let left = Arc::new(AtomicUsize::new(workers));
+    let source_targets: Vec<_> =
+        sources.iter().map(|s| (readers_of(&s.counters.id, ""), readers_of(&s.counters.id, "rejected"))).collect();
+    let outputs: Vec<Vec<(Arc<str>, Vec<Target>)>> = transforms
+        .iter()
+        .map(|t| {
+            let id = &t.counters.id;
+            std::iter::once((Arc::from(""), readers_of(id, "")))
+                .chain(t.outputs.iter().map(|o| (o.clone(), readers_of(id, o))))
+                .collect()
+        })
+        .collect();
+    for n in 0..workers {
+        let source_lanes = sources
+            .iter()
+            .zip(&source_targets)
+            .zip(&rooms)
+            .map(|((s, (targets, rejected)), room)| SourceLane {
+                decoder: s.decoder.fork(),
+                when: s.when.as_ref().map(|w| w.fork()),
+                attach: s.attach.clone(),
+                counters: s.counters.clone(),
+                targets: targets.clone(),
+                rejected: rejected.clone(),
+                room: room.clone(),
+            })
+            .collect();
+        let transform_lanes = transforms
+            .iter()
+            .zip(&outputs)
+            .map(|(t, outputs)| TransformLane {
+                transform: t.transform.fork(),
+                counters: t.counters.clone(),
+                outputs: outputs.clone(),
+                rejected: outputs.iter().position(|(name, _)| &**name == "rejected"),
+            })
+            .collect();
+        let sink_lanes = senders
+            .iter()
+            .zip(&sink_when)
+            .zip(&counters_of_sinks)
+            .map(|((sender, when), counters)| SinkLane {
+                sender: sender.clone(),
+                when: when.as_ref().map(|w| w.fork()),
+                counters: counters.clone(),
+            })
+            .collect();
+        // Bytes are bounded by the sources' rooms; the channel's own bound only has to be out of the way.
+        let (to, chunks) = crossbeam_channel::bounded(4096);
+        channels.push(to);
+        let worker = Worker::new(source_lanes, transform_lanes, sink_lanes);
+        let left = left.clone();
+        open[Part::Worker as usize] += 1;
+        spawn(&tell, Part::Worker, format!("worker-{n}").into(), move || {
+            worker.run(chunks, || left.fetch_sub(1, Ordering::AcqRel) == 1);
+            Ok(())
+        })?;
+    }
+    drop(senders);
+
+    for (n, source) in sources.into_iter().enumerate() {
+        let context = SourceContext {
+            output: Output {
+                workers: channels.clone(),
+                source: n,
+                room: rooms[n].clone(),
+                counters: source.counters.clone(),
+            },
+            shutdown: shutdown.clone(),
+            deadline: deadline.clone(),
+            counters: source.counters.clone(),
+        };
+        open[Part::Source as usize] += 1;
+        let id = source.counters.id.clone();
+        match source.run {
+            SourceRun::Thread(run) => spawn(&tell, Part::Source, id, move || run(context))?,
+            SourceRun::Task(run) => spawn_task(&tell, Part::Source, id, run(context)),
+        }
+    }
+    Ok(Running { books, health, shutdown, deadline, queues: all_queues, rooms, ended, open, shutdown_timeout })
+}
+
+fn spawn(
+    tell: &mpsc::UnboundedSender<Ended>,
+    what: Part,
+    id: Arc<str>,
+    run: impl FnOnce() -> Result<(), RunError> + Send + 'static,
+) -> std::io::Result<()> {
+    let tell = tell.clone();
+    // Linux keeps 15 bytes of a thread's name.
+    let name: String = id.chars().take(15).collect();
+    std::thread::Builder::new().name(name).spawn(move || {
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run))
+            .unwrap_or_else(|_| Err(RunError("it panicked; this is a bug".into())));
+        let _gone = tell.send(Ended { what, id, result });
+    })?;
+    Ok(())
+}
+
+fn spawn_task(
+    tell: &mpsc::UnboundedSender<Ended>,
+    what: Part,
+    id: Arc<str>,
+    run: impl Future<Output = Result<(), RunError>> + Send + 'static,
+) {
+    let tell = tell.clone();
+    let task = tokio::spawn(run);
+    tokio::spawn(async move {
+        let result = task.await.unwrap_or_else(|_| Err(RunError("it panicked; this is a bug".into())));
+        let _gone = tell.send(Ended { what, id, result });
+    });
+}
+
+impl Running {
+    /// Cancelled when the agent is to stop; cancel it to stop.
+    pub fn shutdown(&self) -> &CancellationToken {
+        &self.shutdown
+    }
+
+    /// Cancelled when draining is over; cancel it to leave at once.
+    pub fn deadline(&self) -> &CancellationToken {
+        &self.deadline
+    }
+
+    /// Waits until everything has ended: by itself (all sources came to their end), or because of a shutdown, after
+    /// which it drains for the shutdown time-out at most.
+    pub async fn wait(&mut self) -> Summary {
+        let mut summary = Summary::default();
+        let shutdown = self.shutdown.clone();
+        let timeout = self.shutdown_timeout;
+        let drain_time_is_over = async move {
+            shutdown.cancelled().await;
+            tokio::time::sleep(timeout).await;
+        };
+        let deadline = self.deadline.clone();
+        tokio::pin!(drain_time_is_over);
+        let mut forced = false;
+        while self.open.iter().sum::<usize>() > 0 {
+            tokio::select! {
+                ended = self.ended.recv() => match ended {
+                    Some(ended) => self.note(ended, &mut summary),
+                    None => break,
+                },
+                () = &mut drain_time_is_over, if !forced => {
+                    forced = true;
+                    self.force(&mut summary);
+                }
+                () = deadline.cancelled(), if !forced => {
+                    forced = true;
+                    self.force(&mut summary);
+                }
+                // A part that does not leave even now is left behind with the process.
+                () = tokio::time::sleep(Duration::from_secs(3)), if forced => break,
+            }
+        }
+        summary
+    }
+
+    fn force(&mut self, summary: &mut Summary) {
+        summary.timed_out = true;
+        self.deadline.cancel();
+        for room in &self.rooms {
+            room.open();
+        }
+        for queue in &self.queues {
+            queue.close();
+        }
+    }
+
+    fn note(&mut self, ended: Ended, summary: &mut Summary) {
+        self.open[ended.what as usize] -= 1;
+        match &ended.result {
+            Ok(()) => tracing::debug!(component = %ended.id, part = ?ended.what, "ended"),
+            Err(error) => {
+                tracing::error!(component = %ended.id, %error, "a component has failed; stopping");
+                summary.failed.push((ended.id.to_string(), error.to_string()));
+                self.shutdown.cancel();
+            }
+        }
+    }
+}
