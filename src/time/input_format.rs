@@ -1,0 +1,164 @@
+//! Timestamp formats of the user (`formats: ["%d/%m/%Y %H:%M:%S"]`), in strftime codes.
+//!
+//! jiff reads them; here they are checked when the configuration is read, so that a mistake has a place, and so that a
+//! format which could never give an instant is refused.
+
+use std::fmt;
+use std::ops::Range;
+
+use jiff::fmt::strtime::{self, BrokenDownTime};
+
+use super::civil::Civil;
+use super::loose::Found;
+
+/// Codes that may stand behind `%` (and behind the flags and widths in front of them).
+const CODES: &[u8] = b"aAbBdDeFfHhIjklMmNnPpRQSsTtUuVvWwYyZzGgC%";
+
+/// One checked format.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InputFormat {
+    text: String,
+    has_year: bool,
+}
+
+/// A format that cannot be used, and the bytes of it that are at fault.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InputFormatError {
+    /// Bytes of the format.
+    pub at: Range<usize>,
+    /// What is wrong, as a lowercase fragment.
+    pub message: String,
+}
+
+impl fmt::Display for InputFormatError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for InputFormatError {}
+
+impl InputFormat {
+    /// Checks a format: `%Y %m %d %H %M %S %f %.f %z %Z %b %B %a %A %p %I %j %s %y %e %F %T %R %Q` and so on. A
+    /// fraction is `%f` behind any separator, or `%.f` with its point; all digits up to the ninth count.
+    ///
+    /// Errors: unknown codes, and formats without date and time.
+    pub fn parse(text: &str) -> Result<InputFormat, InputFormatError> {
+        let codes = codes(text)?;
+        let has = |set: &[u8]| codes.iter().any(|c| set.contains(c));
+        let whole = 0..text.len();
+        if has(b"s") {
+            return Self::probe(text, true);
+        }
+        let day = has(b"dejDFv") || (has(b"aAuw") && has(b"UVW"));
+        let month = has(b"bBhmDFjvUVW");
+        if !day || !month {
+            let message = "this format has no day and month, expected `%d` and `%m` (or `%F`, `%j`, `%s`)".to_owned();
+            return Err(InputFormatError { at: whole, message });
+        }
+        if has(b"Il") && !has(b"pP") {
+            let message = "`%I` is an hour of the 12-hour clock and needs `%p`, or write `%H`".to_owned();
+            return Err(InputFormatError { at: whole, message });
+        }
+        Self::probe(text, has(b"YyGgCDFv"))
+    }
+
+    /// What is written with a format must be readable with it.
+    fn probe(text: &str, has_year: bool) -> Result<InputFormat, InputFormatError> {
+        let format = InputFormat { text: text.to_owned(), has_year };
+        let fail = |message: String| InputFormatError { at: 0..text.len(), message };
+        let sample = jiff::Timestamp::constant(1_655_301_296, 789_000_000).to_zoned(jiff::tz::TimeZone::UTC);
+        let written = strtime::format(text, &sample).map_err(|e| fail(format!("this format cannot be used: {e}")))?;
+        let read = strtime::parse(text, &written).map_err(|e| fail(format!("this format cannot be read: {e}")))?;
+        if convert(read, has_year).is_none() {
+            return Err(fail("this format does not give a date and a time".to_owned()));
+        }
+        Ok(format)
+    }
+
+    /// As it was written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Reads a text with this format, from first to last byte.
+    pub(super) fn read(&self, text: &[u8]) -> Option<Found> {
+        convert(strtime::parse(&self.text, text).ok()?, self.has_year)
+    }
+}
+
+/// The codes of a format, flags and widths skipped.
+fn codes(text: &str) -> Result<Vec<u8>, InputFormatError> {
+    let bytes = text.as_bytes();
+    let mut found = Vec::new();
+    let mut i = 0;
+    while i < bytes.len() {
+        if bytes[i] != b'%' {
+            i += 1;
+            continue;
+        }
+        let start = i;
+        i += 1;
+        while bytes.get(i).is_some_and(|b| matches!(b, b'-' | b'_' | b'^' | b'#' | b'.' | b':' | b'0'..=b'9')) {
+            i += 1;
+        }
+        match bytes.get(i) {
+            Some(code) if CODES.contains(code) => found.push(*code),
+            Some(_) => {
+                let end = start + 1 + text[start + 1..].chars().next().map_or(0, char::len_utf8).max(i - start);
+                let at = start..end.min(text.len());
+                let code = text.get(at.clone()).unwrap_or("%");
+                let message = format!("unknown strftime code `{code}`, a percent sign itself is `%%`");
+                return Err(InputFormatError { at, message });
+            }
+            None => {
+                let message = "a `%` at the end, a percent sign itself is `%%`".to_owned();
+                return Err(InputFormatError { at: start..text.len(), message });
+            }
+        }
+        i += 1;
+    }
+    Ok(found)
+}
+
+/// Civil time and offset of what jiff read.
+fn convert(mut time: BrokenDownTime, has_year: bool) -> Option<Found> {
+    if let Ok(at) = time.to_timestamp() {
+        let nanos = i64::try_from(at.as_nanosecond()).ok()?;
+        let digits = fraction_digits(nanos.rem_euclid(super::NS_PER_SEC) as u32);
+        return Some(Found { civil: Civil::from_ns(nanos), digits, offset: Some(0), has_year: true });
+    }
+    if !has_year {
+        time.set_year(Some(2000)).ok()?; // a leap year: whether 29 February exists is settled with the real year
+    }
+    // A date alone is its midnight.
+    if time.hour().is_none() {
+        time.set_hour(Some(0)).ok()?;
+        time.set_minute(Some(0)).ok()?;
+        time.set_second(Some(0)).ok()?;
+    }
+    let local = time.to_datetime().ok()?;
+    let nanos = local.subsec_nanosecond() as u32;
+    let civil = Civil {
+        year: i32::from(local.year()),
+        month: local.month() as u8,
+        day: local.day() as u8,
+        hour: local.hour() as u8,
+        minute: local.minute() as u8,
+        second: local.second() as u8,
+        nanos,
+    };
+    let offset = time.offset().map(|o| o.seconds());
+    Some(Found { civil, digits: fraction_digits(nanos), offset, has_year })
+}
+
+/// How many digits a fraction needs. jiff does not say how many were written, so trailing zeros are not kept.
+fn fraction_digits(nanos: u32) -> u8 {
+    match nanos {
+        0 => 0,
+        n if n % 1_000_000 == 0 => 3,
+        n if n % 1_000 == 0 => 6,
+        _ => 9,
+    }
+}
