@@ -72,6 +72,12 @@ impl Zone {
         }
     }
 
+    /// A zone of jiff's, as [`BuildContext`](crate::component::BuildContext) carries it.
+    #[must_use]
+    pub fn from_jiff(zone: TimeZone) -> Zone {
+        if zone == TimeZone::UTC { Zone::UTC } else { Zone(Kind::Named(zone)) }
+    }
+
     /// The instant of a local date and time in this zone; in a gap or fold of daylight saving time the earlier offset
     /// counts, as RFC 5545 has it.
     #[must_use]
