@@ -1,6 +1,7 @@
 //! tidegate: a telemetry pipeline agent, usable as a library.
 
 pub mod ack;
+pub mod api;
 pub mod buffer;
 pub mod component;
 pub mod condition;
@@ -11,3 +12,4 @@ pub mod telemetry;
 pub mod template;
 pub mod time;
 pub mod topology;
+pub mod transforms;

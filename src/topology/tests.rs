@@ -1,1 +1,250 @@
+#![allow(clippy::unwrap_used)]
+use super::*;
+use crate::ack::{Ack, Settled, Verdict};
+use crate::buffer::Received;
+use crate::component::{Chunk, Closed, Emitter, Frames, Input, RunError};
+use crate::decoding::{JsonDecoder, OnDecodeError};
+use crate::event::{Batch, Origin, Slab};
+use crate::telemetry::ComponentKind;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+/// Counts verdicts.
+#[derive(Default)]
+struct Settler {
+    good: AtomicU64,
+    failed: AtomicU64,
+}
+
+impl Settled for Settler {
+    fn settled(&self, _token: u64, verdict: Verdict) {
+        let to = if verdict == Verdict::Failed { &self.failed } else { &self.good };
+        to.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+fn lines_source(id: &str, chunks: usize, lines: usize, settler: Arc<Settler>) -> SourcePart {
+    let origin = Origin::of_source(id);
+    let run = move |cx: crate::component::SourceContext| {
+        for chunk in 0..chunks {
+            let text: String =
+                (0..lines).map(|n| format!("{{\"seq\":{},\"odd\":{}}}\n", chunk * lines + n, n % 2)).collect();
+            let chunk = Chunk {
+                frames: Frames::Lines { start: 0, end: text.len() },
+                text: Slab::from_vec(text.into_bytes()),
+                origin: origin.clone(),
+                offset: 0,
+                received_at: 0,
+                ack: Ack::new(settler.clone(), chunk as u64),
+            };
+            if let Err(Closed) = cx.output.send(chunk) {
+                break;
+            }
+        }
+        Ok(())
+    };
+    SourcePart {
+        counters: Counters::new(id, ComponentKind::Source, "test"),
+        run: SourceRun::Thread(Box::new(run)),
+        decoder: Decoder::new(Box::new(JsonDecoder::default()), OnDecodeError::Keep),
+        when: None,
+        attach: Vec::new(),
+    }
+}
+
+/// Drops even numbers, rejects those that end in 9.
+struct Odd;
+impl Transform for Odd {
+    fn apply(&mut self, batch: &mut Batch, out: &mut Emitter<'_>) {
+        let seq = Sym::from_config("seq");
+        let dropped = batch.retain(|e| e.field(seq).unwrap().as_i64().unwrap() % 2 == 1);
+        out.dropped("even", dropped as u64);
+        for row in 0..batch.rows() {
+            if batch.is_live(row) && batch.event(row).field(seq).unwrap().as_i64().unwrap() % 10 == 9 {
+                out.reject(batch, row, "nine", "ends in 9");
+            }
+        }
+    }
+    fn fork(&self) -> Box<dyn Transform> {
+        Box::new(Odd)
+    }
+}
+
+fn part(id: &str, inputs: &[(&str, &str)]) -> TransformPart {
+    TransformPart {
+        counters: Counters::new(id, ComponentKind::Transform, "odd"),
+        transform: Box::new(Odd),
+        outputs: vec!["rejected".into()],
+        inputs: inputs.iter().map(|(a, b)| ((*a).into(), (*b).into())).collect(),
+    }
+}
+
+fn sink(id: &str, inputs: &[(&str, &str)], run: impl FnOnce(Input) + Send + 'static) -> SinkPart {
+    SinkPart {
+        counters: Counters::new(id, ComponentKind::Sink, "test"),
+        run: SinkRun::Thread(Box::new(move |input| {
+            run(input);
+            Ok::<(), RunError>(())
+        })),
+        inputs: inputs.iter().map(|(a, b)| ((*a).into(), (*b).into())).collect(),
+        when: None,
+        buffer: BufferPart { max_bytes: None, policy: FullPolicy::Block, disk: None },
+        dead_letter: None,
+    }
+}
+
+type Lines = Arc<Mutex<Vec<String>>>;
+
+fn collect(lines: Lines) -> impl FnOnce(Input) + Send {
+    move |input| {
+        loop {
+            match input.recv_timeout(Duration::from_secs(1)) {
+                Received::Batch(mut batch) => {
+                    let mut lines = lines.lock().unwrap();
+                    for event in batch.iter() {
+                        let mut out = Vec::new();
+                        event.write_json(&mut out);
+                        lines.push(String::from_utf8(out).unwrap());
+                    }
+                    input.delivered(batch.ack.take(), batch.len() as u64, 0, batch.received_at);
+                }
+                Received::Timeout => {}
+                Received::Closed => return,
+            }
+        }
+    }
+}
+
+fn blueprint(sources: Vec<SourcePart>, transforms: Vec<TransformPart>, sinks: Vec<SinkPart>) -> Blueprint {
+    Blueprint {
+        sources,
+        transforms,
+        sinks,
+        memory_limit: 24 << 20,
+        shutdown_timeout: Duration::from_secs(20),
+        threads: 2,
+    }
+}
+
+/// Every component balances, and every edge carries the same number at both ends.
+fn assert_books(running: &Running) {
+    let ledger = running.books.ledger();
+    assert!(ledger.iter().all(|l| l.difference == 0 && l.held == 0), "{ledger:#?}");
+    let totals = |id: &str| running.books.components.iter().find(|c| *c.id == *id).unwrap().snapshot();
+    for reader in &running.books.components {
+        let fed: u64 = running
+            .books
+            .edges
+            .iter()
+            .filter(|(r, ..)| *r == reader.id)
+            .map(|(_, from, output)| totals(from).outputs.get(output).copied().unwrap_or(0))
+            .sum();
+        if reader.kind != ComponentKind::Source {
+            assert_eq!(reader.snapshot().events_in, fed, "{}", reader.id);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_graph_delivers_in_order_on_every_branch_and_its_books_balance() {
+    let settler = Arc::new(Settler::default());
+    let (all, odd, nine) = (Lines::default(), Lines::default(), Lines::default());
+    let mut running = start(blueprint(
+        vec![lines_source("in", 200, 50, settler.clone())],
+        vec![part("odd", &[("in", "")])],
+        vec![
+            sink("all", &[("in", "")], collect(all.clone())),
+            sink("odds", &[("odd", "")], collect(odd.clone())),
+            sink("nines", &[("odd", "rejected")], collect(nine.clone())),
+        ],
+    ))
+    .unwrap();
+    let summary = running.wait().await;
+    assert!(summary.failed.is_empty() && !summary.timed_out);
+    let want = |keep: fn(usize) -> bool| -> Vec<String> {
+        (0..10_000).filter(|n| keep(*n)).map(|n| format!("{{\"seq\":{n},\"odd\":{}}}", n % 2)).collect()
+    };
+    assert_eq!(*all.lock().unwrap(), want(|_| true));
+    assert_eq!(*odd.lock().unwrap(), want(|n| n % 2 == 1 && n % 10 != 9));
+    let nines = nine.lock().unwrap();
+    assert_eq!(nines.len(), 1_000);
+    assert!(
+        nines[0].starts_with(r#"{"tidegate":{"component":"odd","reason":"nine","detail":"ends in 9","time":""#),
+        "{}",
+        nines[0]
+    );
+    assert!(nines[0].ends_with(r#","source":"in"},"event":{"seq":9,"odd":1}}"#), "{}", nines[0]);
+    assert_eq!((settler.good.load(Ordering::SeqCst), settler.failed.load(Ordering::SeqCst)), (200, 0));
+    assert_books(&running);
+}
+
+#[tokio::test]
+async fn what_nobody_reads_of_rejected_is_counted_as_dropped() {
+    let settler = Arc::new(Settler::default());
+    let odd = Lines::default();
+    let mut running = start(blueprint(
+        vec![lines_source("in", 2, 50, settler.clone())],
+        vec![part("odd", &[("in", "")])],
+        vec![sink("odds", &[("odd", "")], collect(odd.clone()))],
+    ))
+    .unwrap();
+    running.wait().await;
+    assert_eq!(running.books.components[1].snapshot().dropped["rejected_unread"], 10);
+    assert_books(&running);
+}
+
+/// A sink that takes one batch and then nothing more until it is told to.
+#[tokio::test]
+async fn a_hanging_sink_that_drops_does_not_slow_the_others() {
+    let settler = Arc::new(Settler::default());
+    let all = Lines::default();
+    let (wake, woken) = std::sync::mpsc::channel::<()>();
+    let late = Lines::default();
+    let mut hanging = sink("stuck", &[("in", "")], {
+        let late = late.clone();
+        move |input| {
+            woken.recv().unwrap();
+            collect(late)(input);
+        }
+    });
+    hanging.buffer = BufferPart { max_bytes: Some(64 << 10), policy: FullPolicy::DropNewest, disk: None };
+    let mut running = start(blueprint(
+        vec![lines_source("in", 500, 100, settler.clone())],
+        vec![],
+        vec![sink("all", &[("in", "")], collect(all.clone())), hanging],
+    ))
+    .unwrap();
+    let deadline = std::time::Instant::now() + Duration::from_secs(30);
+    while all.lock().unwrap().len() < 50_000 {
+        assert!(std::time::Instant::now() < deadline, "the other sink was held up");
+        tokio::task::yield_now().await;
+    }
+    wake.send(()).unwrap();
+    running.wait().await;
+    let stuck = running.books.components[2].snapshot();
+    assert_eq!(stuck.events_out + stuck.dropped["buffer_full"], 50_000);
+    assert_eq!(stuck.events_out as usize, late.lock().unwrap().len());
+    assert!(stuck.dropped["buffer_full"] > 0);
+    assert_books(&running);
+    assert_eq!(settler.good.load(Ordering::SeqCst), 500);
+}
+
+#[tokio::test]
+async fn a_dead_sink_ends_with_the_shutdown_timeout_and_fails_what_it_holds() {
+    let settler = Arc::new(Settler::default());
+    let dead = sink("dead", &[("in", "")], |input| {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(input.abort().cancelled());
+    });
+    let mut blueprint = blueprint(vec![lines_source("in", 100, 1_000, settler.clone())], vec![], vec![dead]);
+    blueprint.memory_limit = 1 << 20;
+    blueprint.shutdown_timeout = Duration::from_millis(50);
+    let mut running = start(blueprint).unwrap();
+    running.shutdown().cancel();
+    let summary = running.wait().await;
+    assert!(summary.timed_out);
+    let ledger = running.books.ledger();
+    assert!(ledger.iter().all(|l| l.difference == 0), "{ledger:#?}");
+    assert!(ledger[1].held > 0);
+    assert_eq!(settler.good.load(Ordering::SeqCst), 0);
+}

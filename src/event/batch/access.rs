@@ -71,6 +71,13 @@ impl<'a> EventRef<'a> {
         (key & LOCAL_KEY == 0).then_some(Sym(key))
     }
 
+    /// Numbers of the fields' symbols in order ([`Sym::index`]; larger than any symbol's for keys that have none), and
+    /// whether the value is null.
+    #[inline]
+    pub fn key_indexes(&self) -> impl Iterator<Item = (usize, bool)> + use<'a> {
+        self.batch.fields_of(self.row).iter().map(|f| (f.key as usize, f.tag == Tag::Null))
+    }
+
     /// The name of field `i`, plain text; empty past the end.
     pub fn key_text_at(&self, i: usize) -> &'a [u8] {
         self.batch.fields_of(self.row).get(i).map_or(&[], |f| self.batch.key_text(f.key))

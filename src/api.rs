@@ -1,0 +1,288 @@
+//! The agent's own HTTP API: `/health`, `/ready`, `/metrics`, `/api/v1/ledger`.
+//!
+//! Read only. The Host header is checked against DNS rebinding, no CORS headers are sent. On a non-loopback address
+//! without `auth` only the first three are served.
+
+use crate::component::Health;
+use crate::telemetry::Books;
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use base64::Engine;
+use std::fmt::Write;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// How long a sink may fail before `/ready` says so.
+const GRACE: Duration = Duration::from_secs(60);
+
+/// Who may ask.
+#[derive(Clone, Default)]
+pub struct ApiAuth {
+    /// User and password of basic authentication.
+    pub basic: Option<(String, String)>,
+    /// Bearer tokens.
+    pub bearer: Vec<String>,
+}
+
+impl ApiAuth {
+    fn is_empty(&self) -> bool {
+        self.basic.is_none() && self.bearer.is_empty()
+    }
+
+    fn allows(&self, headers: &HeaderMap) -> bool {
+        let Some(given) = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()) else { return false };
+        if let Some(token) = given.strip_prefix("Bearer ") {
+            return self.bearer.iter().any(|t| equal(t.as_bytes(), token.as_bytes()));
+        }
+        let Some((user, password)) = &self.basic else { return false };
+        let want = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
+        given.strip_prefix("Basic ").is_some_and(|got| equal(want.as_bytes(), got.as_bytes()))
+    }
+}
+
+/// Comparison whose time does not depend on where the texts differ.
+fn equal(a: &[u8], b: &[u8]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).fold(0, |d, (x, y)| d | (x ^ y)) == 0
+}
+
+/// What the API serves.
+#[derive(Clone)]
+pub struct Api {
+    /// The books.
+    pub books: Books,
+    /// Health by component.
+    pub health: Vec<(Arc<str>, Arc<Health>)>,
+    /// Who may ask.
+    pub auth: ApiAuth,
+    /// Host names accepted besides addresses and `localhost`.
+    pub allowed_hosts: Vec<String>,
+    /// Set while the agent stops: not ready any more.
+    pub shutdown: CancellationToken,
+}
+
+impl Api {
+    /// Binds the address. Errors: it is taken, or not ours.
+    pub async fn bind(listen: SocketAddr) -> std::io::Result<tokio::net::TcpListener> {
+        tokio::net::TcpListener::bind(listen).await
+    }
+
+    /// Serves until `stop` resolves.
+    pub async fn serve(self, listener: tokio::net::TcpListener, stop: CancellationToken) -> std::io::Result<()> {
+        let open = listener.local_addr()?.ip().is_loopback() || !self.auth.is_empty();
+        let api = Arc::new(self);
+        let mut router = Router::new()
+            .route("/health", get(|| async { "ok\n" }))
+            .route("/ready", get(ready))
+            .route("/metrics", get(metrics));
+        if open {
+            router = router.route("/api/v1/ledger", get(ledger));
+        }
+        let router = router.layer(middleware::from_fn_with_state(api.clone(), guard)).with_state(api);
+        axum::serve(listener, router).with_graceful_shutdown(async move { stop.cancelled().await }).await
+    }
+
+    /// The books as a page in Prometheus' text format.
+    pub fn metrics_page(&self) -> String {
+        exposition(&self.books)
+    }
+}
+
+/// Checks the Host header and, where there is `auth`, who asks; probes of liveness need no password.
+async fn guard(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
+    let host = request.headers().get(header::HOST).and_then(|h| h.to_str().ok()).unwrap_or_default();
+    if !host_is_allowed(host, &api.allowed_hosts) {
+        let text = "this Host is not allowed; add it to api.allowed_hosts\n";
+        return (StatusCode::MISDIRECTED_REQUEST, text).into_response();
+    }
+    let open = matches!(request.uri().path(), "/health" | "/ready");
+    if !open && !api.auth.is_empty() && !api.auth.allows(request.headers()) {
+        return (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Basic realm=\"tidegate\"")], "unauthorized\n")
+            .into_response();
+    }
+    next.run(request).await
+}
+
+fn host_is_allowed(host: &str, allowed: &[String]) -> bool {
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+    };
+    name.parse::<std::net::IpAddr>().is_ok()
+        || name.eq_ignore_ascii_case("localhost")
+        || allowed.iter().any(|a| a.eq_ignore_ascii_case(name) || a.eq_ignore_ascii_case(host))
+}
+
+async fn ready(State(api): State<Arc<Api>>) -> Response {
+    let mut why = String::new();
+    if api.shutdown.is_cancelled() {
+        why.push_str("stopping\n");
+    }
+    for (id, health) in &api.health {
+        if !health.is_started() {
+            let _always = writeln!(why, "{id}: not started yet");
+        } else if let Some(reason) = health.failing_for(GRACE) {
+            let _always = writeln!(why, "{id}: {reason}");
+        }
+    }
+    if why.is_empty() { "ready\n".into_response() } else { (StatusCode::SERVICE_UNAVAILABLE, why).into_response() }
+}
+
+async fn metrics(State(api): State<Arc<Api>>) -> Response {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], api.metrics_page()).into_response()
+}
+
+async fn ledger(State(api): State<Arc<Api>>) -> Response {
+    let text = serde_json::to_string_pretty(&api.books.ledger()).unwrap_or_default();
+    ([(header::CONTENT_TYPE, "application/json")], text).into_response()
+}
+
+/// The books in Prometheus' text format, rendered by the `metrics` exporter.
+pub fn exposition(books: &Books) -> String {
+    use metrics::{Key, Label, Level, Metadata, Recorder};
+    let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+    let metadata = Metadata::new("tidegate", Level::INFO, None);
+    for (name, help) in HELP {
+        recorder.describe_counter((*name).into(), None, (*help).into());
+    }
+    for component in &books.components {
+        let totals = component.snapshot();
+        let labels = |extra: Option<(&'static str, String)>| -> Vec<Label> {
+            let mut all = vec![
+                Label::new("component_id", component.id.to_string()),
+                Label::new("component_type", component.type_name),
+                Label::new("component_kind", component.kind.name()),
+            ];
+            all.extend(extra.map(|(k, v)| Label::new(k, v)));
+            all
+        };
+        let count = |name: &str, extra: Option<(&'static str, String)>, n: u64| {
+            recorder.register_counter(&Key::from_parts(name.to_owned(), labels(extra)), &metadata).absolute(n);
+        };
+        let gauge = |name: String, extra: Option<(&'static str, String)>, x: f64| {
+            recorder.register_gauge(&Key::from_parts(name, labels(extra)), &metadata).set(x);
+        };
+        count("tidegate_events_in_total", None, totals.events_in);
+        count("tidegate_events_out_total", None, totals.events_out);
+        count("tidegate_events_created_total", None, totals.events_created);
+        count("tidegate_bytes_in_total", None, totals.bytes_in);
+        count("tidegate_bytes_out_total", None, totals.bytes_out);
+        gauge("tidegate_events_held".into(), None, totals.held as f64);
+        for (reason, n) in &totals.dropped {
+            count("tidegate_events_dropped_total", Some(("reason", (*reason).into())), *n);
+        }
+        for (reason, n) in &totals.rejected {
+            count("tidegate_events_rejected_total", Some(("reason", (*reason).into())), *n);
+        }
+        for (kind, n) in &totals.errors {
+            count("tidegate_errors_total", Some(("kind", (*kind).into())), *n);
+        }
+        for ((metric, rule), n) in &totals.rules {
+            count(&format!("tidegate_{metric}_total"), Some(("rule", rule.to_string())), *n);
+        }
+        for (name, x) in &totals.gauges {
+            gauge(format!("tidegate_{name}"), None, *x);
+        }
+        for (name, seconds) in &totals.seconds {
+            // A counter of seconds is not an integer; the exporter's counters are.
+            gauge(format!("tidegate_{name}_seconds_total"), None, *seconds);
+        }
+        for (name, histogram) in
+            [("tidegate_send_latency_seconds", component.latency()), ("tidegate_event_age_seconds", component.age())]
+        {
+            if histogram.is_empty() {
+                continue;
+            }
+            for q in [0.5, 0.9, 0.99, 0.999] {
+                let seconds = histogram.value_at_quantile(q) as f64 / 1e6;
+                gauge(name.into(), Some(("quantile", q.to_string())), seconds);
+            }
+        }
+    }
+    recorder.handle().render()
+}
+
+/// What each counter says, shown as `# HELP`.
+const HELP: &[(&str, &str)] = &[
+    ("tidegate_events_in_total", "Events taken in"),
+    ("tidegate_events_out_total", "Events put out; of a sink, delivered"),
+    ("tidegate_events_created_total", "Events made beyond those taken in"),
+    ("tidegate_bytes_in_total", "Bytes read, or given to a sink"),
+    ("tidegate_bytes_out_total", "Bytes written or sent"),
+    ("tidegate_events_dropped_total", "Events gone by policy, by reason"),
+    ("tidegate_events_rejected_total", "Events sent to a rejected output or a dead letter, by reason"),
+    ("tidegate_errors_total", "Mistakes that did not end an event, by kind"),
+];
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::telemetry::{ComponentKind, Counters};
+
+    fn api() -> Api {
+        let counters = Counters::new("app", ComponentKind::Source, "file");
+        counters.update(|t| {
+            t.events_in = 3;
+            t.events_out = 2;
+            t.drop_events("filtered", 1);
+            *t.seconds.entry("backpressure").or_default() += 1.5;
+        });
+        Api {
+            books: Books { components: vec![counters], edges: vec![] },
+            health: vec![],
+            auth: ApiAuth::default(),
+            allowed_hosts: vec!["agent.example".into()],
+            shutdown: CancellationToken::new(),
+        }
+    }
+
+    #[test]
+    fn the_page_names_every_counter_with_its_component() {
+        let page = api().metrics_page();
+        let labels = r#"component_id="app",component_type="file",component_kind="source""#;
+        assert!(page.contains(&format!("tidegate_events_in_total{{{labels}}} 3\n")), "{page}");
+        assert!(page.contains(&format!("tidegate_events_dropped_total{{{labels},reason=\"filtered\"}} 1\n")), "{page}");
+        assert!(page.contains("tidegate_backpressure_seconds_total"), "{page}");
+    }
+
+    #[test]
+    fn hosts_are_checked() {
+        let allowed = ["agent.example".to_owned()];
+        for good in ["127.0.0.1:8686", "localhost", "[::1]:8686", "agent.example:1", "AGENT.example"] {
+            assert!(host_is_allowed(good, &allowed), "{good}");
+        }
+        for bad in ["evil.example", "", "localhost.evil.example:80"] {
+            assert!(!host_is_allowed(bad, &allowed), "{bad}");
+        }
+    }
+
+    #[tokio::test]
+    async fn it_answers_and_guards() {
+        let mut api = api();
+        api.auth.bearer.push("t0ken".into());
+        let listener = Api::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let stop = CancellationToken::new();
+        let server = tokio::spawn(api.serve(listener, stop.clone()));
+        let _other_test_may_have = rustls::crypto::ring::default_provider().install_default();
+        let client = reqwest::Client::new();
+        let status = |r: reqwest::RequestBuilder| async { r.send().await.unwrap().status().as_u16() };
+        assert_eq!(status(client.get(format!("{base}/health"))).await, 200);
+        assert_eq!(status(client.get(format!("{base}/ready"))).await, 200);
+        assert_eq!(status(client.get(format!("{base}/metrics"))).await, 401);
+        assert_eq!(status(client.get(format!("{base}/metrics")).bearer_auth("t0ken")).await, 200);
+        assert_eq!(status(client.get(format!("{base}/api/v1/ledger")).bearer_auth("wrong")).await, 401);
+        assert_eq!(status(client.get(format!("{base}/health")).header("host", "evil.example")).await, 421);
+        let ledger = client.get(format!("{base}/api/v1/ledger")).bearer_auth("t0ken").send().await.unwrap();
+        let ledger: serde_json::Value = serde_json::from_str(&ledger.text().await.unwrap()).unwrap();
+        assert_eq!(ledger[0]["difference"].to_string(), "0");
+        stop.cancel();
+        server.await.unwrap().unwrap();
+    }
+}

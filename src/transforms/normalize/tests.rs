@@ -1,0 +1,165 @@
+#![allow(clippy::unwrap_used)]
+use super::*;
+use crate::ack::Ack;
+use crate::component::{Delta, Emitter, Transform};
+use crate::event::{Batch, JsonRows, Origin, Slab};
+
+/// 2026-01-02T03:04:05.678Z
+const NOW: i64 = 1_767_323_045_678_000_000;
+
+fn run(options: NormalizeOptions, line: &str) -> Result<String, String> {
+    let mut batch = Batch::new(Slab::from_vec(line.as_bytes().to_vec()), Origin::of_source("s"), NOW, Ack::none());
+    JsonRows::default().push(&mut batch, 0, line.len(), 0).unwrap();
+    let (mut delta, mut json) = (Delta::default(), Vec::new());
+    let mut emitter = Emitter::new("shape", true, &mut delta, &mut json);
+    Normalize::new(options).apply(&mut batch, &mut emitter);
+    let rejects = emitter.rejects.take();
+    let text = |b: &Batch| {
+        let mut out = Vec::new();
+        b.iter().next().unwrap().write_json(&mut out);
+        String::from_utf8(out).unwrap()
+    };
+    if batch.is_empty() { Err(text(&rejects.unwrap())) } else { Ok(text(&batch)) }
+}
+
+fn root() -> NormalizeOptions {
+    NormalizeOptions { keep_rest: KeepRest::Root, ..NormalizeOptions::new(Schema::Log) }
+}
+
+#[test]
+fn fields_are_renamed_in_place_and_missing_ones_appended_in_order() {
+    let got = run(
+        root(),
+        r#"{"ts":1750000000123,"x":1,"lvl":" Warning ","msg":"m","trace_id":"t","app":"a","labels":{"k":1}}"#,
+    );
+    let want = r#"{"timestamp":"2025-06-15T15:06:40.123Z","x":1,"level":"WARN","message":"m","traceId":"t","service":"a","tags":{"k":1}}"#;
+    assert_eq!(got.unwrap(), want);
+    let got = run(root(), r#"{"a":1.10}"#).unwrap();
+    assert_eq!(
+        got,
+        r#"{"a":1.10,"timestamp":"2026-01-02T03:04:05.678Z","level":"INFO","service":"unknown","message":"","tags":{}}"#
+    );
+}
+
+#[test]
+fn what_is_in_shape_stays_byte_for_byte() {
+    let line = r#"{ "timestamp": "2025-06-15T15:06:40.123456Z","level":"ERROR", "service":"a","message":"\u00e9","tags":{}, "n":1.10}"#;
+    assert_eq!(run(root(), line).unwrap(), line);
+}
+
+#[test]
+fn the_canonical_name_wins_and_the_others_stay() {
+    let got = run(
+        root(),
+        r#"{"severity":"error","level":"info","service":"s","message":"m","msg":"n","tags":{},"time":1,"timestamp":"2025-06-15T15:06:40.1Z"}"#,
+    );
+    let want = r#"{"severity":"error","level":"INFO","service":"s","message":"m","msg":"n","tags":{},"time":1,"timestamp":"2025-06-15T15:06:40.100Z"}"#;
+    assert_eq!(got.unwrap(), want);
+}
+
+#[test]
+fn levels_map_as_specified() {
+    for (from, to) in [
+        ("\"trace\"", "DEBUG"),
+        ("\"Information\"", "INFO"),
+        ("\"notice\"", "INFO"),
+        ("\"WARNING\"", "WARN"),
+        ("\"fatal\"", "ERROR"),
+        ("\"crit\"", "ERROR"),
+        ("\"emerg\"", "ERROR"),
+        ("\"bogus\"", "INFO"),
+        ("3", "ERROR"),
+        ("4", "WARN"),
+        ("6", "INFO"),
+        ("7", "DEBUG"),
+        ("\"20\"", "DEBUG"),
+        ("30", "INFO"),
+        ("40", "WARN"),
+        ("60", "ERROR"),
+        ("8", "INFO"),
+        ("null", "INFO"),
+    ] {
+        let got = run(root(), &format!(r#"{{"level":{from}}}"#)).unwrap();
+        assert!(got.contains(&format!(r#""level":"{to}""#)), "{from}: {got}");
+    }
+    let keep = NormalizeOptions { unknown: UnknownLevel::Keep, ..root() };
+    assert!(run(keep, r#"{"level":"bogus"}"#).unwrap().contains(r#""level":"bogus""#));
+}
+
+#[test]
+fn an_unreadable_timestamp_is_kept_beside_the_time_received() {
+    let got = run(root(), r#"{"timestamp":"yesterday","level":"INFO","service":"s","message":"m","tags":{}}"#).unwrap();
+    assert_eq!(
+        got,
+        r#"{"timestamp":"2026-01-02T03:04:05.678Z","level":"INFO","service":"s","message":"m","tags":{},"timestamp_original":"yesterday"}"#
+    );
+}
+
+#[test]
+fn the_rest_goes_to_metadata_and_clashing_keys_are_numbered() {
+    let base = r#""timestamp":"2025-06-15T15:06:40.123Z","level":"INFO","service":"s","message":"m","tags":{}"#;
+    let options = || NormalizeOptions::new(Schema::Log);
+    let got = run(options(), &format!(r#"{{"a":1,{base},"metadata":{{"a":0,"b":2}},"b":3,"c":"x"}}"#)).unwrap();
+    assert_eq!(got, format!(r#"{{{base},"metadata":{{"a":0,"b":2,"a_1":1,"b_1":3,"c":"x"}}}}"#));
+    assert_eq!(run(options(), &format!(r#"{{{base},"metadata":{{}}}}"#)).unwrap(), format!("{{{base}}}"));
+    assert_eq!(
+        run(options(), &format!(r#"{{{base},"x":null}}"#)).unwrap(),
+        format!(r#"{{{base},"metadata":{{"x":null}}}}"#)
+    );
+    let dropped = NormalizeOptions { keep_rest: KeepRest::Drop, ..options() };
+    assert_eq!(run(dropped, &format!(r#"{{"a":1,{base}}}"#)).unwrap(), format!("{{{base}}}"));
+}
+
+#[test]
+fn nested_aliases_nulls_and_duplicates_are_settled() {
+    let base = r#""timestamp":"2025-06-15T15:06:40.123Z","level":"INFO","message":"m","tags":{}"#;
+    let got = run(
+        root(),
+        &format!(r#"{{{base},"trace":{{"id":"t"}},"span":{{"id":"s","x":1}},"service.name":"n","userId":null}}"#),
+    );
+    assert_eq!(got.unwrap(), format!(r#"{{{base},"span":{{"x":1}},"service":"n","traceId":"t","spanId":"s"}}"#));
+    let got = run(root(), &format!(r#"{{{base},"service":"a","service":"b"}}"#)).unwrap();
+    assert_eq!(got, format!(r#"{{{base},"service":"b"}}"#));
+    let got = run(root(), &format!(r#"{{{base},"service":null,"app":"b"}}"#)).unwrap();
+    assert_eq!(got, format!(r#"{{{base},"service":"b"}}"#));
+}
+
+#[test]
+fn a_message_that_is_no_string_becomes_its_json_text() {
+    let got = run(root(), r#"{"message":{"a":"b"},"timestamp":0,"level":"INFO","service":"s","tags":{}}"#).unwrap();
+    assert!(got.contains(r#""message":"{\"a\":\"b\"}""#), "{got}");
+}
+
+#[test]
+fn snake_case_is_spelled_and_camel_case_is_found() {
+    let options = NormalizeOptions { case: Case::Snake, ..root() };
+    let got =
+        run(options, r#"{"traceId":"t","userId":1,"timestamp":0,"level":"INFO","service":"s","message":"","tags":{}}"#);
+    let want = r#"{"trace_id":"t","user_id":1,"timestamp":"1970-01-01T00:00:00.000Z","level":"INFO","service":"s","message":"","tags":{}}"#;
+    assert_eq!(got.unwrap(), want);
+}
+
+#[test]
+fn metrics_are_shaped_or_rejected_as_they_came() {
+    let options = || NormalizeOptions::new(Schema::Metric);
+    let got =
+        run(options(), r#"{"name":"n","value":" 1.50 ","labels":{"a":1,"b":"x","c":null},"ts":0,"k":1}"#).unwrap();
+    assert_eq!(
+        got,
+        r#"{"name":"n","value":1.50,"labels":{"a":"1","b":"x","c":"null"},"timestamp":"1970-01-01T00:00:00.000Z","k":1,"type":"gauge"}"#
+    );
+    let rejected = run(options(), r#"{"name":"n", "value":"high","ts":5}"#).unwrap_err();
+    assert!(rejected.contains(r#""reason":"metric_without_value""#), "{rejected}");
+    assert!(rejected.contains(r#""event":{"name":"n", "value":"high","ts":5}"#), "{rejected}");
+    assert!(run(options(), r#"{"value":1}"#).unwrap_err().contains("metric_without_name"));
+}
+
+#[test]
+fn spans_get_their_duration_and_defaults() {
+    let got = run(
+        NormalizeOptions::new(Schema::Trace),
+        r#"{"trace_id":"t","span_id":"s","name":"op","start":1750000000000,"end":"2025-06-15T15:06:41.5Z"}"#,
+    );
+    let want = r#"{"traceId":"t","spanId":"s","operationName":"op","startTime":"2025-06-15T15:06:40.000Z","endTime":"2025-06-15T15:06:41.500Z","duration":1500,"logs":[],"status":{"code":0,"message":"OK"}}"#;
+    assert_eq!(got.unwrap(), want);
+}
