@@ -1,0 +1,374 @@
+//! Mistakes in a configuration, each at its place, and how they are shown.
+//!
+//! ```text
+//! error: unknown key `max_line_byte` in source `app`
+//!   --> pipelines/edge.yaml:14:5
+//!    |
+//! 14 |     max_line_byte: 64KiB
+//!    |     ^^^^^^^^^^^^^
+//!    = help: did you mean `max_line_bytes`?
+//! ```
+
+use std::fmt::Write as _;
+use std::ops::Range;
+
+use super::source_map::{SourceFile, SourceMap, Span};
+
+/// How bad it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// The configuration cannot be used.
+    Error,
+    /// It can be used, but probably does not do what was meant.
+    Warning,
+}
+
+/// One mistake.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Diagnostic {
+    /// How bad it is.
+    pub severity: Severity,
+    /// Where; `None` for what has no place in a file.
+    pub span: Option<Span>,
+    /// What, in a sentence without a full stop.
+    pub message: String,
+    /// Other places that belong to it, with what they are.
+    pub notes: Vec<(Span, String)>,
+    /// What to do.
+    pub helps: Vec<String>,
+}
+
+impl Diagnostic {
+    /// A mistake at `span`.
+    pub fn new(severity: Severity, span: Option<Span>, message: impl Into<String>) -> Self {
+        Self { severity, span, message: message.into(), notes: Vec::new(), helps: Vec::new() }
+    }
+
+    /// Adds what to do about it.
+    pub fn help(&mut self, text: impl Into<String>) -> &mut Self {
+        self.helps.push(text.into());
+        self
+    }
+
+    /// Adds `did you mean …` where one of `names` is close to `wrong`.
+    pub fn suggest<'n>(&mut self, wrong: &str, names: impl IntoIterator<Item = &'n str>) -> &mut Self {
+        if let Some(near) = nearest(wrong, names) {
+            let help = format!("did you mean `{near}`?");
+            self.helps.push(help);
+        }
+        self
+    }
+
+    /// Adds another place that belongs to it.
+    pub fn note(&mut self, span: Span, text: impl Into<String>) -> &mut Self {
+        self.notes.push((span, text.into()));
+        self
+    }
+}
+
+/// The name nearest to `wrong`, if one is near enough to be what was meant.
+pub(crate) fn nearest<'n>(wrong: &str, names: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
+    if wrong.len() > 100 {
+        return None;
+    }
+    let fold = |name: &str| name.to_lowercase().replace(['-', ' '], "_");
+    let wrong = fold(wrong);
+    let mut best: Option<(f64, &str)> = None;
+    for name in names {
+        let folded = fold(name);
+        let length = wrong.chars().count().max(folded.chars().count());
+        let distance = strsim::damerau_levenshtein(&wrong, &folded);
+        let allowed = (length / 3).clamp(1, 4);
+        let prefix = wrong.len() >= 4 && (folded.starts_with(&wrong) || wrong.starts_with(&folded)) && folded.len() >= 4;
+        let score = if folded == wrong {
+            2.0
+        } else if distance <= allowed && distance < length {
+            1.0 - distance as f64 / length as f64
+        } else if prefix {
+            0.3
+        } else {
+            continue;
+        };
+        if best.is_none_or(|(score_before, _)| score > score_before) {
+            best = Some((score, name));
+        }
+    }
+    best.map(|(_, name)| name)
+}
+
+/// Everything found in one reading, and the texts it points into.
+#[derive(Debug, Clone, Default)]
+pub struct Diagnostics {
+    list: Vec<Diagnostic>,
+    /// Texts that must not appear in any message, longest first.
+    secrets: Vec<String>,
+    /// What was put into scalars: messages at such a place show the expression in place of the value.
+    interpolated: Vec<Interpolated>,
+    discarded: Option<Diagnostic>,
+}
+
+#[derive(Debug, Clone)]
+struct Interpolated {
+    span: Span,
+    /// Value and what to show for it, longest value first.
+    pieces: Vec<(String, String)>,
+}
+
+/// Texts shorter than this are not searched for in messages: they would match by chance.
+const SHORTEST_SCRUBBED: usize = 3;
+
+impl Diagnostics {
+    /// Adds one.
+    pub fn push(&mut self, diagnostic: Diagnostic) -> &mut Diagnostic {
+        self.list.push(diagnostic);
+        let last = self.list.len() - 1;
+        &mut self.list[last]
+    }
+
+    /// Something to write to that is never shown.
+    pub(crate) fn discard(&mut self) -> &mut Diagnostic {
+        self.discarded.insert(Diagnostic::new(Severity::Warning, None, ""))
+    }
+
+    /// Remembers a text that no message may show.
+    pub fn add_secret(&mut self, text: &str) {
+        for part in text.split(['\n', '\r']).map(str::trim).chain([text]) {
+            if part.len() >= SHORTEST_SCRUBBED && !self.secrets.iter().any(|known| known == part) {
+                self.secrets.push(part.to_owned());
+            }
+        }
+        self.secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+    }
+
+    /// Remembers that the scalar at `span` was `written`, became `value`, and which values stand for which expressions.
+    pub(crate) fn add_interpolated(
+        &mut self,
+        span: Span,
+        value: &str,
+        written: &str,
+        mut pieces: Vec<(String, String)>,
+    ) {
+        pieces.push((value.to_owned(), written.to_owned()));
+        pieces.retain(|(piece, _)| !piece.is_empty());
+        pieces.sort_by_key(|(piece, _)| std::cmp::Reverse(piece.len()));
+        self.interpolated.push(Interpolated { span, pieces });
+    }
+
+    /// How many there are, to look at later what came after.
+    pub(crate) fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// Whether there is nothing to say.
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// Whether one of them is an error.
+    pub fn has_errors(&self) -> bool {
+        self.list.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
+    }
+
+    /// Errors found.
+    pub fn error_count(&self) -> usize {
+        self.list.iter().filter(|diagnostic| diagnostic.severity == Severity::Error).count()
+    }
+
+    /// Warnings found.
+    pub fn warning_count(&self) -> usize {
+        self.list.len() - self.error_count()
+    }
+
+    /// All, sorted by file and position, secrets replaced by `***`, each said once.
+    pub fn sorted(&self) -> Vec<Diagnostic> {
+        let mut list = self.list.clone();
+        for diagnostic in &mut list {
+            let span = diagnostic.span;
+            self.scrub(&mut diagnostic.message, span);
+            diagnostic.helps.iter_mut().for_each(|help| self.scrub(help, span));
+            diagnostic.notes.iter_mut().for_each(|(at, note)| {
+                self.scrub(note, span);
+                self.scrub(note, Some(*at));
+            });
+        }
+        list.sort_by(|a, b| (a.span.is_none(), a.span, a.severity).cmp(&(b.span.is_none(), b.span, b.severity)));
+        list.dedup();
+        list
+    }
+
+    fn scrub(&self, text: &mut String, at: Option<Span>) {
+        let here = |span: Span| {
+            at.is_some_and(|at| at.file == span.file && at.start <= span.end && span.start <= at.end.max(at.start + 1))
+        };
+        for interpolated in self.interpolated.iter().filter(|interpolated| here(interpolated.span)) {
+            for (piece, shown) in &interpolated.pieces {
+                if piece.len() >= SHORTEST_SCRUBBED && piece != shown && text.contains(piece.as_str()) {
+                    *text = text.replace(piece.as_str(), shown);
+                }
+            }
+        }
+        for secret in &self.secrets {
+            if text.contains(secret.as_str()) {
+                *text = text.replace(secret.as_str(), "***");
+            }
+        }
+    }
+
+    /// All of them as text, for stderr, with a last line that counts them. Empty where there are none.
+    pub fn render(&self, sources: &SourceMap) -> String {
+        let mut out = String::new();
+        for diagnostic in self.sorted() {
+            render_one(&mut out, &diagnostic, sources);
+            out.push('\n');
+        }
+        let (errors, warnings) = (self.error_count(), self.warning_count());
+        let count = |n: usize, word: &str| format!("{n} {word}{}", if n == 1 { "" } else { "s" });
+        match (errors, warnings) {
+            (0, 0) => {}
+            (0, w) => _ = writeln!(out, "{}", count(w, "warning")),
+            (e, 0) => _ = writeln!(out, "{}", count(e, "error")),
+            (e, w) => _ = writeln!(out, "{}, {}", count(e, "error"), count(w, "warning")),
+        }
+        out
+    }
+}
+
+fn render_one(out: &mut String, diagnostic: &Diagnostic, sources: &SourceMap) {
+    let word = match diagnostic.severity {
+        Severity::Error => "error",
+        Severity::Warning => "warning",
+    };
+    _ = writeln!(out, "{word}: {}", printable(&diagnostic.message));
+    let widest = diagnostic.span.iter().chain(diagnostic.notes.iter().map(|(span, _)| span));
+    let width = widest
+        .filter_map(|span| sources.file(span.file).map(|file| file.position(span.start).0.to_string().len()))
+        .max()
+        .unwrap_or(1)
+        .max(2);
+    if let Some((span, file)) = diagnostic.span.and_then(|span| Some((span, sources.file(span.file)?))) {
+        excerpt(out, width, file, span, "-->", '^', "");
+    }
+    for (span, text) in &diagnostic.notes {
+        if let Some(file) = sources.file(span.file) {
+            excerpt(out, width, file, *span, ":::", '-', &printable(text));
+        }
+    }
+    for help in &diagnostic.helps {
+        _ = writeln!(out, "{:width$} = help: {}", "", printable(help));
+    }
+}
+
+/// The longest part of a source line that is shown.
+const MAX_SHOWN_COLUMNS: usize = 160;
+
+fn excerpt(out: &mut String, width: usize, file: &SourceFile, span: Span, arrow: &str, mark: char, label: &str) {
+    let (line, column) = file.position(span.start);
+    _ = writeln!(out, "{:width$}{arrow} {}:{line}:{column}", "", printable(file.name()));
+    let range = file.line_range(line);
+    let from = (span.start as usize).clamp(range.start, range.end);
+    let to = (span.end as usize).clamp(from, range.end);
+    let (text, from, to) = shown_line(file, range, from..to);
+    let (text, from, to) = shorten(&text, from, to);
+    let marks = mark.to_string().repeat(to.saturating_sub(from).max(1));
+    _ = writeln!(out, "{:width$} |", "");
+    _ = writeln!(out, "{line:>width$} | {text}");
+    let space = if label.is_empty() { "" } else { " " };
+    _ = writeln!(out, "{:width$} | {}{marks}{space}{label}", "", " ".repeat(from));
+}
+
+/// The line with what is masked replaced by `***`, and the marked columns in it.
+fn shown_line(file: &SourceFile, line: Range<usize>, marked: Range<usize>) -> (String, usize, usize) {
+    let mut masks: Vec<Range<usize>> = file
+        .masked()
+        .iter()
+        .filter(|mask| mask.start < line.end && line.start < mask.end)
+        .map(|mask| {
+            // Indentation of the further lines of a long value stays.
+            let start = mask.start.max(line.start);
+            let indent = file.text()[start..line.end].len() - file.text()[start..line.end].trim_start().len();
+            (start + indent).min(mask.end.min(line.end))..mask.end.min(line.end)
+        })
+        .collect();
+    masks.extend(url_passwords(&file.text()[line.clone()]).map(|range| range.start + line.start..range.end + line.start));
+    masks.retain(|mask| !mask.is_empty());
+    masks.sort_by_key(|mask| mask.start);
+    let mut text = String::new();
+    let (mut from, mut to) = (None, None);
+    let mut column = 0;
+    let mut masks = masks.into_iter().peekable();
+    let mut at = line.start;
+    while at < line.end {
+        if at >= marked.start && from.is_none() {
+            from = Some(column);
+        }
+        if at >= marked.end && to.is_none() {
+            to = Some(column);
+        }
+        while masks.peek().is_some_and(|mask| mask.end <= at) {
+            masks.next();
+        }
+        if let Some(mask) = masks.peek().filter(|mask| mask.start <= at) {
+            let end = mask.end.min(line.end);
+            text.push_str("***");
+            if marked.start < end && marked.start > at && from.is_none() {
+                from = Some(column);
+            }
+            column += 3;
+            if marked.end <= end && marked.end > at && to.is_none() {
+                to = Some(column);
+            }
+            at = end;
+            continue;
+        }
+        let c = file.text()[at..].chars().next().unwrap_or(' ');
+        let shown = if c == '\t' || c.is_control() || is_format(c) { ' ' } else { c };
+        text.push(shown);
+        column += 1;
+        at += c.len_utf8();
+    }
+    let from = from.unwrap_or(column);
+    (text, from, to.unwrap_or(column).max(from))
+}
+
+/// Cuts a very long line around the marked columns.
+fn shorten(text: &str, from: usize, to: usize) -> (String, usize, usize) {
+    let length = text.chars().count();
+    if length <= MAX_SHOWN_COLUMNS {
+        return (text.to_owned(), from, to);
+    }
+    let start = if from > MAX_SHOWN_COLUMNS / 2 { from - MAX_SHOWN_COLUMNS / 2 } else { 0 };
+    let end = (start + MAX_SHOWN_COLUMNS).min(length);
+    let mut out = String::new();
+    let shift = if start > 0 {
+        out.push('…');
+        1
+    } else {
+        0
+    };
+    out.extend(text.chars().skip(start).take(end - start));
+    if end < length {
+        out.push('…');
+    }
+    (out, from - start + shift, to.min(end) - start + shift)
+}
+
+/// Byte ranges of passwords in `scheme://user:password@host` within `text`.
+fn url_passwords(text: &str) -> impl Iterator<Item = Range<usize>> + '_ {
+    text.match_indices("://").filter_map(move |(at, _)| {
+        let start = at + 3;
+        let authority = text[start..].find(['/', ' ', '"', '\'', ',', '?', '#']).map_or(text.len(), |n| start + n);
+        let host = start + text[start..authority].rfind('@')?;
+        let colon = start + text[start..host].find(':')?;
+        Some(colon + 1..host)
+    })
+}
+
+/// Without control characters: text from a file never steers a terminal.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if (c.is_control() && c != '\n') || is_format(c) { '\u{fffd}' } else { c }).collect()
+}
+
+/// Characters that change how their neighbours are shown (bidirectional overrides and the like).
+fn is_format(c: char) -> bool {
+    matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+}

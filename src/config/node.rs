@@ -1,0 +1,242 @@
+//! The tree a configuration text becomes: YAML values that know where they stood.
+
+use std::ops::Range;
+
+use super::source_map::{SourceMap, Span};
+
+/// What a value is, by the YAML 1.2 core schema.
+#[derive(Debug, Clone, PartialEq)]
+pub enum NodeKind {
+    /// `null`, `~` or nothing at all.
+    Null,
+    /// `true` or `false`.
+    Bool(bool),
+    /// A whole number.
+    Int(i128),
+    /// A number with a fraction or an exponent.
+    Float(f64),
+    /// Any other scalar, and every quoted one.
+    Str(String),
+    /// A list.
+    Seq(Vec<Node>),
+    /// A mapping, in written order. Keys are distinct.
+    Map(Vec<Entry>),
+}
+
+/// How a value was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Style {
+    /// A bare scalar, or a collection by indentation.
+    Plain,
+    /// `'…'`
+    Single,
+    /// `"…"`
+    Double,
+    /// `|`
+    Literal,
+    /// `>`
+    Folded,
+    /// `[…]` or `{…}`
+    Flow,
+}
+
+/// A key with its value.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entry {
+    /// The key's text.
+    pub key: String,
+    /// Where the key is.
+    pub key_span: Span,
+    /// The value.
+    pub value: Node,
+}
+
+/// A value with its place.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Node {
+    /// What it is.
+    pub kind: NodeKind,
+    /// Where it is. Scalars: with their quotes. Collections: first to last element.
+    pub span: Span,
+    /// How it was written.
+    pub style: Style,
+    /// A scalar's text, after interpolation: `0x10` for the number 16. Empty for collections.
+    pub text: String,
+    /// The scalar held `${…}` that was replaced.
+    pub interpolated: bool,
+    /// Never to be shown: holds `${file:…}`, or stands under a key named like a secret.
+    pub secret: bool,
+    /// Its interpolation failed, which has been said: no further mistake is reported for it.
+    pub(crate) broken: bool,
+}
+
+impl Node {
+    /// An empty mapping at `span`, to read a block of nothing but defaults from.
+    pub fn empty_map(span: Span) -> Self {
+        Self::collection(NodeKind::Map(Vec::new()), span, Style::Flow)
+    }
+
+    pub(crate) fn collection(kind: NodeKind, span: Span, style: Style) -> Self {
+        Self { kind, span, style, text: String::new(), interpolated: false, secret: false, broken: false }
+    }
+
+    /// A scalar as it stands in the text.
+    pub(crate) fn scalar(text: String, style: Style, span: Span) -> Self {
+        let kind = if style == Style::Plain { plain_kind(&text) } else { NodeKind::Str(text.clone()) };
+        Self { kind, span, style, text, interpolated: false, secret: false, broken: false }
+    }
+
+    /// What the value is where a number, boolean, size or duration is expected: an interpolated scalar is resolved as
+    /// if it had been written bare, so that `"${PORT}"` may fill a number.
+    pub fn resolved(&self) -> NodeKind {
+        match (&self.kind, self.interpolated) {
+            (NodeKind::Str(_), true) => plain_kind(self.text.trim()),
+            (kind, _) => kind.clone(),
+        }
+    }
+
+    /// The text of a string: a string as written, or whatever an interpolated scalar holds.
+    pub fn as_str(&self) -> Option<&str> {
+        match &self.kind {
+            NodeKind::Str(text) => Some(text),
+            NodeKind::Seq(_) | NodeKind::Map(_) => None,
+            _ if self.interpolated => Some(&self.text),
+            _ => None,
+        }
+    }
+
+    /// The text of any scalar but null.
+    pub fn scalar_text(&self) -> Option<&str> {
+        match &self.kind {
+            NodeKind::Null | NodeKind::Seq(_) | NodeKind::Map(_) => None,
+            _ => Some(&self.text),
+        }
+    }
+
+    /// The list's elements.
+    pub fn as_seq(&self) -> Option<&[Node]> {
+        if let NodeKind::Seq(items) = &self.kind { Some(items) } else { None }
+    }
+
+    /// The mapping's entries.
+    pub fn as_map(&self) -> Option<&[Entry]> {
+        if let NodeKind::Map(entries) = &self.kind { Some(entries) } else { None }
+    }
+
+    /// The value under `key` of a mapping.
+    pub fn get(&self, key: &str) -> Option<&Node> {
+        self.entry(key).map(|entry| &entry.value)
+    }
+
+    /// The entry with `key` of a mapping.
+    pub fn entry(&self, key: &str) -> Option<&Entry> {
+        self.as_map()?.iter().find(|entry| entry.key == key)
+    }
+
+    /// The place of a byte range of [`Self::text`] in the file, whatever the quotes. `None` where it cannot be told, as in an
+    /// interpolated scalar.
+    pub(crate) fn span_within(&self, at: Range<usize>, sources: &SourceMap) -> Option<Span> {
+        if self.interpolated {
+            return None;
+        }
+        let NodeKind::Str(_) = self.kind else { return None };
+        super::scalar_span::locate(self, at, sources)
+    }
+
+    /// Whether it is `null` or nothing at all.
+    pub fn is_null(&self) -> bool {
+        self.kind == NodeKind::Null
+    }
+}
+
+impl NodeKind {
+    /// The kind in words, with its article: "a string".
+    pub fn in_words(&self) -> &'static str {
+        match self {
+            Self::Null => "nothing",
+            Self::Bool(_) => "the boolean",
+            Self::Int(_) | Self::Float(_) => "the number",
+            Self::Str(_) => "the string",
+            Self::Seq(_) => "a list",
+            Self::Map(_) => "a mapping",
+        }
+    }
+}
+
+/// Resolves a bare scalar by the core schema (YAML 1.2.2, section 10.3.2).
+pub(crate) fn plain_kind(text: &str) -> NodeKind {
+    match text {
+        "" | "~" | "null" | "Null" | "NULL" => return NodeKind::Null,
+        "true" | "True" | "TRUE" => return NodeKind::Bool(true),
+        "false" | "False" | "FALSE" => return NodeKind::Bool(false),
+        ".nan" | ".NaN" | ".NAN" => return NodeKind::Float(f64::NAN),
+        ".inf" | ".Inf" | ".INF" | "+.inf" | "+.Inf" | "+.INF" => return NodeKind::Float(f64::INFINITY),
+        "-.inf" | "-.Inf" | "-.INF" => return NodeKind::Float(f64::NEG_INFINITY),
+        _ => {}
+    }
+    number(text).unwrap_or_else(|| NodeKind::Str(text.to_owned()))
+}
+
+fn number(text: &str) -> Option<NodeKind> {
+    if let Some(digits) = text.strip_prefix("0x")
+        && digits.bytes().all(|b| b.is_ascii_hexdigit())
+        && let Ok(value) = i128::from_str_radix(digits, 16)
+    {
+        return Some(NodeKind::Int(value));
+    }
+    if let Some(digits) = text.strip_prefix("0o")
+        && digits.bytes().all(|b| (b'0'..=b'7').contains(&b))
+        && let Ok(value) = i128::from_str_radix(digits, 8)
+    {
+        return Some(NodeKind::Int(value));
+    }
+    let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
+    if !unsigned.is_empty() && unsigned.bytes().all(|b| b.is_ascii_digit()) {
+        return match text.parse() {
+            Ok(value) => Some(NodeKind::Int(value)),
+            Err(_) => text.parse().ok().map(NodeKind::Float),
+        };
+    }
+    // [-+]? ( \. [0-9]+ | [0-9]+ ( \. [0-9]* )? ) ( [eE] [-+]? [0-9]+ )?
+    let (mantissa, exponent) = match unsigned.split_once(['e', 'E']) {
+        Some((mantissa, exponent)) => (mantissa, Some(exponent)),
+        None => (unsigned, None),
+    };
+    let digits = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit());
+    let mantissa_ok = match mantissa.split_once('.') {
+        Some(("", fraction)) => digits(fraction),
+        Some((whole, fraction)) => digits(whole) && (fraction.is_empty() || digits(fraction)),
+        None => digits(mantissa),
+    };
+    let exponent_ok = exponent.is_none_or(|e| digits(e.strip_prefix(['+', '-']).unwrap_or(e)));
+    if mantissa_ok && exponent_ok { text.parse().ok().map(NodeKind::Float) } else { None }
+}
+
+/// Whether values under this key are taken for secrets whatever component it belongs to.
+pub(crate) fn is_secret_name(key: &str) -> bool {
+    let mut words = String::with_capacity(key.len() + 4);
+    let mut previous_lower = false;
+    for c in key.chars() {
+        if c.is_ascii_uppercase() && previous_lower {
+            words.push('_');
+        }
+        previous_lower = c.is_ascii_lowercase() || c.is_ascii_digit();
+        words.push(if matches!(c, '-' | '.' | ' ') { '_' } else { c.to_ascii_lowercase() });
+    }
+    const PARTS: [&str; 11] = [
+        "password",
+        "passwd",
+        "passphrase",
+        "secret",
+        "token",
+        "apikey",
+        "authorization",
+        "credential",
+        "bearer",
+        "cookie",
+        "private_key",
+    ];
+    PARTS.iter().any(|part| words.contains(part))
+        || words.split('_').any(|word| matches!(word, "pwd" | "pass" | "jwt"))
+        || words.rsplit('_').next() == Some("key")
+}

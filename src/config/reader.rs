@@ -1,0 +1,254 @@
+//! Reading values out of the tree, gathering every mistake.
+
+use std::ops::Range;
+
+use super::diagnostic::{Diagnostic, Diagnostics, Severity};
+use super::node::{Entry, Node, NodeKind};
+use super::source_map::{SourceMap, Span};
+
+/// One step from the top of the document to the value being read.
+#[derive(Debug, Clone)]
+enum Step {
+    /// A component: "source `app`".
+    Component { kind: &'static str, id: String },
+    /// A key of a block.
+    Key(String),
+    /// An element of a list, counted from 0.
+    Index(usize),
+}
+
+/// Takes note of mistakes, and knows what is being read.
+#[derive(Debug)]
+pub struct Reader<'a> {
+    sources: &'a mut SourceMap,
+    out: &'a mut Diagnostics,
+    path: Vec<Step>,
+    /// Where the innermost block was opened: its key, or the block itself.
+    opened: Vec<Span>,
+    /// Keys that the block being read has beside those of its struct: `type` and `inputs` of a component.
+    pub(crate) outer_keys: Vec<&'static str>,
+}
+
+impl<'a> Reader<'a> {
+    /// A reader that puts what it finds into `out`.
+    pub fn new(sources: &'a mut SourceMap, out: &'a mut Diagnostics) -> Self {
+        Self { sources, out, path: Vec::new(), opened: Vec::new(), outer_keys: Vec::new() }
+    }
+
+    /// Notes a mistake at `span`.
+    pub fn error(&mut self, span: Span, message: impl Into<String>) -> &mut Diagnostic {
+        self.out.push(Diagnostic::new(Severity::Error, Some(span), message))
+    }
+
+    /// Notes something that is probably not meant.
+    pub fn warn(&mut self, span: Span, message: impl Into<String>) -> &mut Diagnostic {
+        self.out.push(Diagnostic::new(Severity::Warning, Some(span), message))
+    }
+
+    /// Notes a mistake at a byte range of the scalar's text, as the regex, template or condition parser counts it. In an
+    /// interpolated scalar it points at the whole.
+    pub fn error_in(&mut self, node: &Node, at: Range<usize>, message: impl Into<String>) -> &mut Diagnostic {
+        if node.broken {
+            return self.out.discard();
+        }
+        let span = node.span_within(at, self.sources).unwrap_or(node.span);
+        self.out.push(Diagnostic::new(Severity::Error, Some(span), message))
+    }
+
+    /// Notes that a value is not what it should be: "expected a size for `max` in source `app`, found the string `x`".
+    pub fn expected(&mut self, node: &Node, what: &str) -> &mut Diagnostic {
+        let message = format!("expected {what} for {}, found {}", self.subject(), found(node));
+        let what_is_quoted = matches!(node.kind, NodeKind::Seq(_) | NodeKind::Map(_));
+        let span = if what_is_quoted { self.opened.last().copied().unwrap_or(node.span) } else { node.span };
+        if node.broken {
+            // What went wrong with its interpolation has been said; this would only confuse.
+            return self.out.discard();
+        }
+        self.error(span, message)
+    }
+
+    /// What is being read, in words: "`multiline.start` in source `app`".
+    pub fn subject(&self) -> String {
+        let component = self.path.iter().rposition(|step| matches!(step, Step::Component { .. }));
+        let keys = join(&self.path[component.map_or(0, |n| n + 1)..]);
+        let component = component.map(|n| component_words(&self.path[n]));
+        match (keys.is_empty(), component) {
+            (false, Some(component)) => format!("`{keys}` in {component}"),
+            (false, None) => format!("`{keys}`"),
+            (true, Some(component)) => component,
+            (true, None) => "the configuration".into(),
+        }
+    }
+
+    /// The block being read, with its preposition: " in source `app`", " in `multiline` of source `app`", "" at the top.
+    pub fn place(&self) -> String {
+        let component = self.path.iter().rposition(|step| matches!(step, Step::Component { .. }));
+        let keys = join(&self.path[component.map_or(0, |n| n + 1)..]);
+        let component = component.map(|n| component_words(&self.path[n]));
+        match (keys.is_empty(), component) {
+            (false, Some(component)) => format!(" in `{keys}` of {component}"),
+            (false, None) => format!(" in `{keys}`"),
+            (true, Some(component)) => format!(" in {component}"),
+            (true, None) => String::new(),
+        }
+    }
+
+    /// Reads something below the key at `entry`.
+    pub fn under<T>(&mut self, entry: &Entry, read: impl FnOnce(&mut Self) -> T) -> T {
+        self.step(Step::Key(entry.key.clone()), entry.key_span, read)
+    }
+
+    /// Reads an element of a list.
+    pub fn element<T>(&mut self, index: usize, node: &Node, read: impl FnOnce(&mut Self) -> T) -> T {
+        let start = Span { end: node.span.end.min(node.span.start + 1), ..node.span };
+        self.step(Step::Index(index), start, read)
+    }
+
+    /// Reads a component; `kind` is "source", "transform" or "sink".
+    pub fn component<T>(&mut self, kind: &'static str, entry: &Entry, read: impl FnOnce(&mut Self) -> T) -> T {
+        self.step(Step::Component { kind, id: entry.key.clone() }, entry.key_span, read)
+    }
+
+    fn step<T>(&mut self, step: Step, opened: Span, read: impl FnOnce(&mut Self) -> T) -> T {
+        self.path.push(step);
+        self.opened.push(opened);
+        let outer = std::mem::take(&mut self.outer_keys);
+        let value = read(self);
+        self.outer_keys = outer;
+        self.opened.pop();
+        self.path.pop();
+        value
+    }
+
+    /// Where the block being read begins: the key that opens it.
+    pub fn block_span(&self, node: &Node) -> Span {
+        self.opened_at(node.span)
+    }
+
+    pub(crate) fn opened_at(&self, span: Span) -> Span {
+        self.opened.last().copied().unwrap_or(Span { end: span.start, ..span })
+    }
+
+    /// Never shows the value again: not in an excerpt, not in a message.
+    pub fn hide(&mut self, node: &Node) {
+        if let Some(text) = node.scalar_text() {
+            self.sources.mask(node.span);
+            self.out.add_secret(text);
+        }
+    }
+
+    /// The texts being read.
+    pub fn sources(&self) -> &SourceMap {
+        self.sources
+    }
+
+    /// Whether errors were noted since there were `before` diagnostics.
+    pub(crate) fn count(&self) -> usize {
+        self.out.len()
+    }
+
+    /// The keys of a block, to take one after the other. Notes a mistake where `node` is no mapping.
+    pub fn keys<'n>(&mut self, node: &'n Node, what: &str) -> Option<Keys<'n>> {
+        match &node.kind {
+            NodeKind::Map(entries) => Some(Keys { entries, used: vec![false; entries.len()], node_span: node.span }),
+            _ => {
+                self.expected(node, what);
+                None
+            }
+        }
+    }
+
+    /// Notes the keys that nobody took as unknown; `known` are those that there are.
+    pub fn unknown_keys(&mut self, keys: &Keys<'_>, known: &[String]) {
+        for entry in keys.rest() {
+            let message = format!("unknown key `{}`{}", entry.key, self.place());
+            let names: Vec<&str> =
+                known.iter().map(String::as_str).chain(self.outer_keys.iter().copied()).collect();
+            let near = super::diagnostic::nearest(&entry.key, names.iter().copied()).map(str::to_owned);
+            let diagnostic = self.error(entry.key_span, message);
+            match near {
+                Some(near) => _ = diagnostic.help(format!("did you mean `{near}`?")),
+                None if !names.is_empty() && names.len() <= 40 => {
+                    let mut names = names;
+                    names.sort_unstable();
+                    let list = names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+                    diagnostic.help(format!("keys here: {list}"));
+                }
+                None => {}
+            }
+        }
+    }
+}
+
+fn component_words(step: &Step) -> String {
+    match step {
+        Step::Component { kind, id } => format!("{kind} `{id}`"),
+        Step::Key(_) | Step::Index(_) => String::new(),
+    }
+}
+
+fn join(steps: &[Step]) -> String {
+    let mut out = String::new();
+    for step in steps {
+        match step {
+            Step::Key(key) => {
+                if !out.is_empty() {
+                    out.push('.');
+                }
+                out.push_str(key);
+            }
+            Step::Index(index) => out.push_str(&format!("[{index}]")),
+            Step::Component { .. } => {}
+        }
+    }
+    out
+}
+
+/// What stands there, in words and quoted; never a secret.
+fn found(node: &Node) -> String {
+    let kind = node.kind.in_words();
+    match &node.kind {
+        NodeKind::Null | NodeKind::Seq(_) | NodeKind::Map(_) => kind.to_owned(),
+        _ if node.secret => "`***`".to_owned(),
+        NodeKind::Str(text) if text.is_empty() && !node.interpolated => "an empty string".to_owned(),
+        _ if node.interpolated => format!("`{}`", abridged(&node.text)),
+        _ => format!("{kind} `{}`", abridged(&node.text)),
+    }
+}
+
+/// At most 60 characters of one line.
+pub(crate) fn abridged(text: &str) -> String {
+    let line = text.lines().next().unwrap_or_default();
+    if line.chars().count() > 60 || line.len() < text.trim_end().len() {
+        format!("{}…", line.chars().take(60).collect::<String>())
+    } else {
+        line.to_owned()
+    }
+}
+
+/// The entries of a block, each taken at most once; what is left over is unknown.
+#[derive(Debug)]
+pub struct Keys<'n> {
+    entries: &'n [Entry],
+    used: Vec<bool>,
+    node_span: Span,
+}
+
+impl<'n> Keys<'n> {
+    /// The entry with `key`, which is then no longer unknown.
+    pub fn take(&mut self, key: &str) -> Option<&'n Entry> {
+        let index = self.entries.iter().position(|entry| entry.key == key)?;
+        self.used[index] = true;
+        Some(&self.entries[index])
+    }
+
+    /// The place of the block.
+    pub fn span(&self) -> Span {
+        self.node_span
+    }
+
+    /// What nobody took.
+    pub fn rest(&self) -> impl Iterator<Item = &'n Entry> + '_ {
+        self.entries.iter().zip(&self.used).filter(|(_, used)| !**used).map(|(entry, _)| entry)
+    }
+}

@@ -1,0 +1,93 @@
+//! A text that is never shown.
+
+use std::fmt;
+
+use serde_json::{Value, json};
+
+use super::node::Node;
+use super::reader::Reader;
+use super::schema::SchemaBuilder;
+use super::setting::Setting;
+
+/// A password, token or key. `Debug` and `Display` show `***`; comparing takes the same time wherever two differ.
+#[derive(Clone, Default, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Takes a text.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text itself: for the request that needs it and nothing else.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether it is the empty text.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether `candidate` is the same text, in time that depends on lengths only.
+    pub fn matches(&self, candidate: &[u8]) -> bool {
+        let own = self.0.as_bytes();
+        if own.len() != candidate.len() {
+            return false;
+        }
+        let difference = own.iter().zip(candidate).fold(0_u8, |difference, (a, b)| difference | (a ^ b));
+        std::hint::black_box(difference) == 0
+    }
+}
+
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        self.matches(other.0.as_bytes())
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl fmt::Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl Setting for Secret {
+    fn read(node: &Node, cx: &mut Reader<'_>) -> Option<Self> {
+        hide_all(node, cx);
+        if let Some(text) = node.as_str() {
+            return Some(Self(text.to_owned()));
+        }
+        let what = format!("expected {} for {}", Self::describe(), cx.subject());
+        let diagnostic = cx.error(node.span, what);
+        if node.scalar_text().is_some() {
+            diagnostic.help("put it in quotes");
+        }
+        None
+    }
+
+    fn schema(_: &mut SchemaBuilder) -> Value {
+        json!({"type": "string"})
+    }
+
+    fn describe() -> String {
+        "a string (secret)".into()
+    }
+
+    fn accepts(node: &Node) -> bool {
+        node.as_str().is_some()
+    }
+}
+
+/// Also what stands below a secret that was written as a list or mapping by mistake.
+fn hide_all(node: &Node, cx: &mut Reader<'_>) {
+    cx.hide(node);
+    node.as_seq().into_iter().flatten().for_each(|item| hide_all(item, cx));
+    node.as_map().into_iter().flatten().for_each(|entry| hide_all(&entry.value, cx));
+}

@@ -1,0 +1,149 @@
+//! The texts that were read, and places in them.
+
+use std::ops::Range;
+
+/// A place in one of the files of a [`SourceMap`]: a byte range.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Span {
+    /// Index of the file in its [`SourceMap`].
+    pub file: u32,
+    /// First byte.
+    pub start: u32,
+    /// One past the last byte; equal to `start` for a place without width.
+    pub end: u32,
+}
+
+impl Span {
+    /// A place in file number `file`.
+    pub fn new(file: u32, start: usize, end: usize) -> Self {
+        let clamp = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        Self { file, start: clamp(start), end: clamp(end.max(start)) }
+    }
+
+    /// The smallest range that holds both; `self` where they lie in different files.
+    #[must_use]
+    pub fn to(self, other: Span) -> Self {
+        if self.file != other.file {
+            return self;
+        }
+        Self { file: self.file, start: self.start.min(other.start), end: self.end.max(other.end) }
+    }
+
+    pub(crate) fn range(self) -> Range<usize> {
+        self.start as usize..self.end as usize
+    }
+}
+
+/// One file's text and where its lines begin.
+#[derive(Debug, Clone)]
+pub struct SourceFile {
+    name: String,
+    text: String,
+    /// Byte offset of the first byte of each line; never empty, begins with 0.
+    lines: Vec<u32>,
+    /// Byte ranges never to be shown, sorted and apart from each other.
+    masked: Vec<Range<usize>>,
+}
+
+impl SourceFile {
+    /// The path as the user gave it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The text, without a byte order mark.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Line (from 1) and column (from 1, in characters) of a byte offset.
+    pub fn position(&self, offset: u32) -> (usize, usize) {
+        let line = self.lines.partition_point(|&start| start <= offset).saturating_sub(1);
+        let start = self.lines[line] as usize;
+        let end = (offset as usize).min(self.text.len());
+        let column = self.text.get(start..end).map_or(0, |part| part.chars().count());
+        (line + 1, column + 1)
+    }
+
+    /// Byte range of the line (from 1), without its line end.
+    pub(crate) fn line_range(&self, line: usize) -> Range<usize> {
+        let start = self.lines.get(line - 1).map_or(self.text.len(), |&start| start as usize);
+        let end = self.lines.get(line).map_or(self.text.len(), |&start| start as usize);
+        let text = self.text[start..end].trim_end_matches(['\n', '\r']);
+        start..start + text.len()
+    }
+
+    pub(crate) fn masked(&self) -> &[Range<usize>] {
+        &self.masked
+    }
+
+    fn mask(&mut self, range: Range<usize>) {
+        if range.is_empty() {
+            return;
+        }
+        self.masked.push(range);
+        self.masked.sort_by_key(|range| range.start);
+        let mut apart: Vec<Range<usize>> = Vec::with_capacity(self.masked.len());
+        for range in self.masked.drain(..) {
+            match apart.last_mut() {
+                Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
+                _ => apart.push(range),
+            }
+        }
+        self.masked = apart;
+    }
+}
+
+/// Every text that a configuration was read from.
+#[derive(Debug, Clone, Default)]
+pub struct SourceMap {
+    files: Vec<SourceFile>,
+}
+
+impl SourceMap {
+    /// Adds a text and returns its number. A byte order mark is left out.
+    pub fn add(&mut self, name: impl Into<String>, text: impl Into<String>) -> u32 {
+        let mut text: String = text.into();
+        if text.starts_with('\u{feff}') {
+            text.remove(0);
+        }
+        let mut lines = vec![0];
+        let bytes = text.as_bytes();
+        for (at, &byte) in bytes.iter().enumerate() {
+            if byte == b'\n' || (byte == b'\r' && bytes.get(at + 1) != Some(&b'\n')) {
+                lines.push(u32::try_from(at + 1).unwrap_or(u32::MAX));
+            }
+        }
+        self.files.push(SourceFile { name: name.into(), text, lines, masked: Vec::new() });
+        u32::try_from(self.files.len() - 1).unwrap_or(u32::MAX)
+    }
+
+    /// The file with that number.
+    pub fn file(&self, file: u32) -> Option<&SourceFile> {
+        self.files.get(file as usize)
+    }
+
+    /// All files, in the order they were added.
+    pub fn files(&self) -> &[SourceFile] {
+        &self.files
+    }
+
+    /// The text at `span`; empty where there is none.
+    pub fn text(&self, span: Span) -> &str {
+        self.file(span.file).and_then(|file| file.text.get(span.range())).unwrap_or_default()
+    }
+
+    /// Never shows the text at `span`: excerpts have `***` there.
+    pub fn mask(&mut self, span: Span) {
+        if let Some(file) = self.files.get_mut(span.file as usize) {
+            file.mask(span.range());
+        }
+    }
+
+    /// Whether any of `span` is masked.
+    pub fn is_masked(&self, span: Span) -> bool {
+        let range = span.range();
+        self.file(span.file)
+            .is_some_and(|file| file.masked.iter().any(|mask| mask.start < range.end && range.start < mask.end))
+    }
+}
