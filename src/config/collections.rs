@@ -91,11 +91,8 @@ impl<T: Setting> Setting for Vec<T> {
                 return None;
             }
         };
-        let read: Vec<Option<T>> = items
-            .iter()
-            .enumerate()
-            .map(|(index, item)| cx.element(index, item, |cx| T::read(item, cx)))
-            .collect();
+        let read: Vec<Option<T>> =
+            items.iter().enumerate().map(|(index, item)| cx.element(index, item, |cx| T::read(item, cx))).collect();
         read.into_iter().collect()
     }
 

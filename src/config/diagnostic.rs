@@ -79,7 +79,8 @@ pub(crate) fn nearest<'n>(wrong: &str, names: impl IntoIterator<Item = &'n str>)
         let length = wrong.chars().count().max(folded.chars().count());
         let distance = strsim::damerau_levenshtein(&wrong, &folded);
         let allowed = (length / 3).clamp(1, 4);
-        let prefix = wrong.len() >= 4 && (folded.starts_with(&wrong) || wrong.starts_with(&folded)) && folded.len() >= 4;
+        let prefix =
+            wrong.len() >= 4 && (folded.starts_with(&wrong) || wrong.starts_with(&folded)) && folded.len() >= 4;
         let score = if folded == wrong {
             2.0
         } else if distance <= allowed && distance < length {
@@ -289,7 +290,9 @@ fn shown_line(file: &SourceFile, line: Range<usize>, marked: Range<usize>) -> (S
             (start + indent).min(mask.end.min(line.end))..mask.end.min(line.end)
         })
         .collect();
-    masks.extend(url_passwords(&file.text()[line.clone()]).map(|range| range.start + line.start..range.end + line.start));
+    masks.extend(
+        url_passwords(&file.text()[line.clone()]).map(|range| range.start + line.start..range.end + line.start),
+    );
     masks.retain(|mask| !mask.is_empty());
     masks.sort_by_key(|mask| mask.start);
     let mut text = String::new();

@@ -131,7 +131,9 @@ pub fn chosen<'n>(
 /// Reads the value of a chosen key; a bare word stands for a value with nothing set.
 pub fn read_chosen<T: Setting>(entry: Option<&super::node::Entry>, cx: &mut Reader<'_>, word: &str) -> Option<T> {
     match entry {
-        Some(entry) if entry.value.is_null() && T::absent().is_none() && T::accepts(&Node::empty_map(entry.value.span)) => {
+        Some(entry)
+            if entry.value.is_null() && T::absent().is_none() && T::accepts(&Node::empty_map(entry.value.span)) =>
+        {
             cx.under(entry, |cx| T::read(&Node::empty_map(entry.value.span), cx))
         }
         Some(entry) => cx.under(entry, |cx| T::read(&entry.value, cx)),
@@ -243,9 +245,9 @@ pub fn by_type_schema(about: &str, forms: Vec<(String, Value)>) -> Value {
     });
     let branches: Vec<Value> = forms
         .iter()
-        .map(|(word, form)| {
-            json!({"if": {"properties": {"type": {"const": word}}, "required": ["type"]}, "then": form})
-        })
+        .map(
+            |(word, form)| json!({"if": {"properties": {"type": {"const": word}}, "required": ["type"]}, "then": form}),
+        )
         .collect();
     if let Value::Object(map) = &mut schema {
         if !about.is_empty() {

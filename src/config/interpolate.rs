@@ -106,13 +106,7 @@ struct Fault {
     help: Option<String>,
 }
 
-fn scalar(
-    node: &mut Node,
-    text: &str,
-    environment: &dyn Environment,
-    sources: &mut SourceMap,
-    out: &mut Diagnostics,
-) {
+fn scalar(node: &mut Node, text: &str, environment: &dyn Environment, sources: &mut SourceMap, out: &mut Diagnostics) {
     let mut expansion = Expansion { environment, pieces: Vec::new(), replaced: false, from_file: false };
     let mut faults = Vec::new();
     let value = expansion.expand(text, 0, 0, &mut faults);

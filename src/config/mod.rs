@@ -50,10 +50,11 @@ mod tests;
 pub use collections::{Map, OneOrMany, Spanned};
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use forms::{
-    ChoiceSchema, by_type_schema, chosen, field_doc, field_schema, key_name, no_form, not_a_word, read_chosen, read_tagged,
-    tag, tagged_docs, tagged_schema, words_in_words, words_schema,
+    ChoiceSchema, by_type_schema, chosen, field_doc, field_schema, key_name, no_form, not_a_word, read_chosen,
+    read_tagged, tag, tagged_docs, tagged_schema, words_in_words, words_schema,
 };
 pub use interpolate::{Environment, ProcessEnvironment};
+#[allow(unused_imports, reason = "a form that no setting uses yet")]
 pub(crate) use macros::{config, config_choice, config_doc, config_enum, config_field, config_tagged, config_union};
 pub use node::{Entry, Node, NodeKind, Style};
 pub use quantity::{Size, duration_text, parse_duration};

@@ -184,7 +184,8 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
         total = total.checked_add(scaled(number, *factor)?)?;
         rest = &after[end..];
     }
-    let duration = Duration::new(u64::try_from(total / 1_000_000_000).ok()?, u32::try_from(total % 1_000_000_000).ok()?);
+    let duration =
+        Duration::new(u64::try_from(total / 1_000_000_000).ok()?, u32::try_from(total % 1_000_000_000).ok()?);
     (duration <= MAX_DURATION).then_some(duration)
 }
 

@@ -162,8 +162,7 @@ impl<'a> Reader<'a> {
     pub fn unknown_keys(&mut self, keys: &Keys<'_>, known: &[String]) {
         for entry in keys.rest() {
             let message = format!("unknown key `{}`{}", entry.key, self.place());
-            let names: Vec<&str> =
-                known.iter().map(String::as_str).chain(self.outer_keys.iter().copied()).collect();
+            let names: Vec<&str> = known.iter().map(String::as_str).chain(self.outer_keys.iter().copied()).collect();
             let near = super::diagnostic::nearest(&entry.key, names.iter().copied()).map(str::to_owned);
             let diagnostic = self.error(entry.key_span, message);
             match near {

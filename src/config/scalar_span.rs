@@ -13,7 +13,8 @@ pub(crate) fn locate(node: &Node, at: Range<usize>, sources: &SourceMap) -> Opti
     let (_, start) = place(at.start.min(node.text.len()))?;
     let end = if at.end > at.start {
         // The end of the last character within, not the start of the one behind, which may be lines away.
-        let last = node.text.get(at.start..at.end.min(node.text.len())).and_then(|part| part.char_indices().next_back());
+        let last =
+            node.text.get(at.start..at.end.min(node.text.len())).and_then(|part| part.char_indices().next_back());
         match last {
             Some((offset, _)) => {
                 let index = map.partition_point(|&(text, _)| text <= at.start + offset).checked_sub(1)?;

@@ -51,7 +51,9 @@ impl Setting for bool {
 fn read_integer(node: &Node, cx: &mut Reader<'_>, what: &str, min: i128, max: i128) -> Option<i128> {
     match node.resolved() {
         NodeKind::Int(value) if (min..=max).contains(&value) => Some(value),
-        NodeKind::Float(value) if value.fract() == 0.0 && value.abs() < 1e15 && (min..=max).contains(&(value as i128)) => {
+        NodeKind::Float(value)
+            if value.fract() == 0.0 && value.abs() < 1e15 && (min..=max).contains(&(value as i128)) =>
+        {
             Some(value as i128)
         }
         NodeKind::Str(text) if !node.interpolated && matches!(super::node::plain_kind(&text), NodeKind::Int(_)) => {

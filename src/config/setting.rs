@@ -2,11 +2,11 @@
 
 use serde_json::{Value, json};
 
+use super::diagnostic::Diagnostics;
 use super::node::{Node, NodeKind};
 use super::reader::{Keys, Reader};
 use super::schema::{Properties, SchemaBuilder};
 use super::source_map::{SourceMap, Span};
-use super::diagnostic::Diagnostics;
 
 /// A value of a configuration.
 pub trait Setting: Sized + 'static {

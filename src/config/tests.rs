@@ -37,7 +37,9 @@ config! {
 config_enum! {
     /// Presets.
     pub enum Preset {
+        /// Java.
         Java = "java",
+        /// Go.
         Go = "go",
     }
 }
@@ -173,7 +175,7 @@ fn every_mistake_is_said_at_its_place() {
          decode: {regx: {pattern: x}}\nbuffer: {type: disk, max_sie: 1GiB}\nport: 70000\nwhen: 1\n",
     );
     assert!(value.is_none());
-    insta::assert_snapshot!(said, @"");
+    insta::assert_snapshot!(said);
 }
 
 #[test]
@@ -197,5 +199,5 @@ fn interpolation_mistakes_are_said_once_and_without_values() {
         &[("PORT", "canary-port")],
     );
     assert!(!said.contains("canary"), "{said}");
-    insta::assert_snapshot!(said, @"");
+    insta::assert_snapshot!(said);
 }

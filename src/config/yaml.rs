@@ -39,7 +39,8 @@ pub(crate) fn parse(file: u32, sources: &mut SourceMap, out: &mut Diagnostics) -
         }
         Err(mut diagnostic) => {
             mask_unread(file, &text, sources);
-            if sources.file(file).is_some_and(|source| !source.masked().is_empty()) && diagnostic.message.contains('`') {
+            if sources.file(file).is_some_and(|source| !source.masked().is_empty()) && diagnostic.message.contains('`')
+            {
                 // A quoted character may be part of a secret.
                 let end = diagnostic.message.find('`').unwrap_or(0);
                 diagnostic.message.truncate(end);
