@@ -1,5 +1,9 @@
 //! Queues between stages: bounded in bytes, with one written policy for what happens when they are full.
 
+mod config;
 mod memory;
 
+pub use config::{
+    BufferConfig, DiskBufferConfig, DiskCompression, Fsync, MemoryBufferConfig, OverflowConfig, WhenDiskFull, WhenFull,
+};
 pub use memory::{FullPolicy, Queue, QueueSender, Received, Room, StageSender};

@@ -3,19 +3,24 @@
 //! A [`Decoder`] belongs to one source on one worker. It checks a whole chunk's UTF-8 at once, splits lines, hands
 //! each frame to its [`FrameDecoder`] and does what `on_decode_error` says with those that are refused.
 
+mod config;
+
+pub use config::DecodeSetting;
+
 use crate::component::{Chunk, Frames};
+use crate::config::config_enum;
 use crate::event::{Batch, JsonRows, Origin, Slab, Sym, Value, json};
 
-/// What becomes of a frame that cannot be decoded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum OnDecodeError {
-    /// It is kept as text in `message`, marked with the reason in `decode_error`.
-    #[default]
-    Keep,
-    /// It goes to the source's `rejected` output.
-    Reject,
-    /// It is dropped and counted.
-    Drop,
+config_enum! {
+    /// What becomes of a frame that cannot be decoded.
+    pub enum OnDecodeError {
+        /// It is kept as text in `message`, marked with the reason in `decode_error`.
+        Keep = "keep",
+        /// It goes to the source's `rejected` output.
+        Reject = "reject",
+        /// It is dropped and counted.
+        Drop = "drop",
+    }
 }
 
 /// Decodes one frame at a time.

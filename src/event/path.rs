@@ -58,6 +58,22 @@ impl Meta {
         })
     }
 
+    /// Its name, without `@`.
+    pub fn name(&self) -> String {
+        match self {
+            Meta::Source => "source".into(),
+            Meta::File => "file".into(),
+            Meta::Offset => "offset".into(),
+            Meta::Host => "host".into(),
+            Meta::Peer => "peer".into(),
+            Meta::ReceivedAt => "received_at".into(),
+            Meta::Kind => "kind".into(),
+            Meta::User => "user".into(),
+            Meta::TlsSubject => "tls.subject".into(),
+            Meta::Http(name) => format!("http.{name}"),
+        }
+    }
+
     /// The field that `attach` copies it into.
     pub fn field_name(&self) -> String {
         match self {
@@ -137,6 +153,11 @@ impl FieldPath {
     pub fn of_key(name: &str) -> FieldPath {
         let root = Root::Field { first: Sym::from_config(name), whole: None };
         FieldPath { text: name.into(), root, rest: Vec::new() }
+    }
+
+    /// The path of metadata.
+    pub fn of_meta(meta: Meta) -> FieldPath {
+        FieldPath { text: format!("@{}", meta.name()), root: Root::Meta(meta), rest: Vec::new() }
     }
 
     /// As written.

@@ -8,6 +8,8 @@ use std::ops::Range;
 
 use jiff::fmt::strtime::{self, BrokenDownTime};
 
+use crate::config::{Node, Reader, SchemaBuilder, Setting, read_string};
+
 use super::civil::Civil;
 use super::loose::Found;
 
@@ -160,5 +162,26 @@ fn fraction_digits(nanos: u32) -> u8 {
         n if n % 1_000_000 == 0 => 3,
         n if n % 1_000 == 0 => 6,
         _ => 9,
+    }
+}
+
+impl Setting for InputFormat {
+    fn read(node: &Node, cx: &mut Reader<'_>) -> Option<Self> {
+        let text = read_string(node, cx, &Self::describe())?;
+        match InputFormat::parse(text) {
+            Ok(format) => Some(format),
+            Err(error) => {
+                cx.error_in(node, error.at, error.message);
+                None
+            }
+        }
+    }
+
+    fn schema(_g: &mut SchemaBuilder) -> serde_json::Value {
+        serde_json::json!({"type": "string"})
+    }
+
+    fn describe() -> String {
+        "a timestamp format in strftime codes such as `%d/%m/%Y %H:%M:%S`".to_owned()
     }
 }

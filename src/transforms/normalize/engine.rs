@@ -113,7 +113,7 @@ fn names(schema: Schema) -> &'static [Names] {
     }
 }
 
-fn snake(camel: &str) -> String {
+pub(super) fn snake(camel: &str) -> String {
     let mut out = String::new();
     for c in camel.chars() {
         if c.is_ascii_uppercase() {

@@ -14,50 +14,110 @@ mod level;
 
 pub use engine::{Normalize, canonical_names};
 
+use crate::component::{BuildContext, BuildError, Transform};
+use crate::config::{Map, Reader, Spanned, config, config_enum};
 use crate::event::{FieldPath, Sym};
+use crate::plan::TransformPlan;
+use crate::sources::common::Attach;
 use crate::time::{InputFormat, Zone};
 
-/// What the events are to become.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Schema {
-    /// Log records.
-    #[default]
-    Log,
-    /// Metric samples.
-    Metric,
-    /// Trace spans.
-    Trace,
+config_enum! {
+    /// What the events are to become.
+    pub enum Schema {
+        /// Log records.
+        Log = "log",
+        /// Metric samples.
+        Metric = "metric",
+        /// Trace spans.
+        Trace = "trace",
+    }
 }
 
-/// Where fields go that play no part in the schema.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeepRest {
-    /// Into the object `metadata`.
-    Metadata,
-    /// They stay where they are.
-    Root,
-    /// Away.
-    Drop,
+config_enum! {
+    /// Where fields go that play no part in the schema.
+    pub enum KeepRest {
+        /// Into the object `metadata`.
+        Metadata = "metadata",
+        /// They stay where they are.
+        Root = "root",
+        /// Away.
+        Drop = "drop",
+    }
 }
 
-/// How canonical names are spelled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Case {
-    /// `traceId`
-    #[default]
-    Camel,
-    /// `trace_id`
-    Snake,
+config_enum! {
+    /// How canonical names are spelled.
+    pub enum Case {
+        /// `traceId`
+        Camel = "camel",
+        /// `trace_id`
+        Snake = "snake",
+    }
 }
 
-/// What an unknown level becomes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum UnknownLevel {
-    /// `INFO`.
-    #[default]
-    Info,
-    /// It is kept as it is.
-    Keep,
+config_enum! {
+    /// What an unknown level becomes.
+    pub enum UnknownLevel {
+        /// `INFO`.
+        Info = "info",
+        /// It is kept as it is.
+        Keep = "keep",
+    }
+}
+
+config! {
+    /// Gives events one shape: canonical fields found under their aliases, renamed in place, values in one form.
+    pub struct NormalizeConfig {
+        /// What it reads.
+        pub inputs: Vec<Spanned<String>>,
+        /// The shape.
+        pub schema: Schema = Schema::Log,
+        /// Further aliases by canonical name.
+        pub fields: Map<Vec<String>> = Map::default(),
+        /// Where fields go that play no part; `metadata` for logs, `root` for metrics and traces.
+        pub keep_rest: Option<KeepRest> = None,
+        /// Spelling of canonical names.
+        pub case: Case = Case::Camel,
+        /// What an unknown level becomes.
+        pub unknown: UnknownLevel = UnknownLevel::Info,
+        /// Formats of timestamps (strftime codes), tried before the common ones.
+        pub formats: Vec<InputFormat> = Vec::new(),
+        /// Metadata to copy into fields.
+        pub attach: Vec<Attach> = Vec::new(),
+    }
+}
+
+impl TransformPlan for NormalizeConfig {
+    fn inputs(&self) -> &[Spanned<String>] {
+        &self.inputs
+    }
+
+    fn outputs(&self) -> Vec<String> {
+        // Only a metric can fail to be shaped.
+        if self.schema == Schema::Metric { vec!["rejected".into()] } else { Vec::new() }
+    }
+
+    fn check(&self, cx: &mut Reader<'_>) {
+        let known: Vec<&str> = canonical_names(self.schema).collect();
+        for (name, _) in &self.fields.0 {
+            if !known.contains(&name.value.as_str()) && !known.iter().any(|k| engine::snake(k) == name.value) {
+                let message = format!("`{}` is no canonical field of the schema `{}`", name.value, self.schema.word());
+                cx.error(name.span, message).suggest(&name.value, known.iter().copied());
+            }
+        }
+    }
+
+    fn build(self: Box<Self>, cx: &BuildContext) -> Result<Box<dyn Transform>, BuildError> {
+        let mut options = NormalizeOptions::new(self.schema);
+        options.fields = self.fields.0.iter().map(|(name, aliases)| (name.value.clone(), aliases.clone())).collect();
+        options.keep_rest = self.keep_rest.unwrap_or(options.keep_rest);
+        options.case = self.case;
+        options.unknown = self.unknown;
+        options.formats = self.formats.clone();
+        options.zone = Zone::from_jiff(cx.timezone.clone());
+        options.attach = Attach::pairs(&self.attach);
+        Ok(Box::new(Normalize::new(options)))
+    }
 }
 
 /// What a [`Normalize`] is to do.

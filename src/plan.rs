@@ -1,0 +1,121 @@
+//! What a component's settings can do: be checked, be built. The registries in `sources`, `transforms` and `sinks` are
+//! plain tables of these.
+
+use crate::component::{BuildContext, BuildError, SinkRun, SourceRun, Transform};
+use crate::config::{FieldDoc, Node, Reader, SchemaBuilder, Settings, Spanned, read_tagged, tagged_schema};
+use crate::sinks::common::SinkCommon;
+use crate::sources::common::SourceCommon;
+use std::path::PathBuf;
+
+/// Settings of a source, read and free of mistakes.
+pub trait SourcePlan: Send {
+    /// The settings that all sources have.
+    fn common(&self) -> &SourceCommon;
+    /// Notes mistakes between several keys. Touches nothing outside.
+    fn check(&self, _cx: &mut Reader<'_>) {}
+    /// Addresses it listens on, as written.
+    fn listens(&self) -> Vec<Spanned<String>> {
+        Vec::new()
+    }
+    /// Makes the source. May touch the outside world; fails with the path or address and the next step.
+    fn build(self: Box<Self>, cx: &BuildContext) -> Result<SourceRun, BuildError>;
+}
+
+/// Settings of a transform, read and free of mistakes.
+pub trait TransformPlan: Send {
+    /// What it reads: ids, `id.output`, globs.
+    fn inputs(&self) -> &[Spanned<String>];
+    /// Names of its outputs besides the default one, in the order of the numbers given to `Emitter::emit`, from 1.
+    /// `rejected` is one of them where it can reject.
+    fn outputs(&self) -> Vec<String> {
+        Vec::new()
+    }
+    /// Whether it redacts: `validate` warns of sinks that are reachable around it.
+    fn redacts(&self) -> bool {
+        false
+    }
+    /// Whether it passes events on by its default output at all (`route` does not).
+    fn has_default_output(&self) -> bool {
+        true
+    }
+    /// Notes mistakes between several keys. Touches nothing outside.
+    fn check(&self, _cx: &mut Reader<'_>) {}
+    /// Makes the transform. May read files that it names.
+    fn build(self: Box<Self>, cx: &BuildContext) -> Result<Box<dyn Transform>, BuildError>;
+}
+
+/// Settings of a sink, read and free of mistakes.
+pub trait SinkPlan: Send {
+    /// The settings that all sinks have.
+    fn common(&self) -> &SinkCommon;
+    /// Notes mistakes between several keys. Touches nothing outside.
+    fn check(&self, _cx: &mut Reader<'_>) {}
+    /// Addresses it listens on, as written.
+    fn listens(&self) -> Vec<Spanned<String>> {
+        Vec::new()
+    }
+    /// Folders and files it writes: no source may tail them. Without templates: the literal folder above them.
+    fn writes(&self) -> Vec<PathBuf> {
+        Vec::new()
+    }
+    /// Whether an event leaves the machine or the agent's memory through it in a readable form (`blackhole` does not).
+    fn exposes(&self) -> bool {
+        true
+    }
+    /// Makes the sink. May touch the outside world.
+    fn build(self: Box<Self>, cx: &BuildContext) -> Result<SinkRun, BuildError>;
+}
+
+/// One `type` of component of kind `P`.
+pub struct ComponentType<P: ?Sized> {
+    /// The word behind `type:`.
+    pub name: &'static str,
+    /// What it does, from its doc comment.
+    pub about: fn() -> String,
+    /// Reads its settings; mistakes are noted.
+    pub read: fn(&Node, &mut Reader<'_>) -> Option<Box<P>>,
+    /// Its JSON schema, with its `type`.
+    pub schema: fn(&mut SchemaBuilder, &'static str) -> (String, serde_json::Value),
+    /// Its keys, for the reference.
+    pub fields: fn() -> Vec<FieldDoc>,
+}
+
+/// A type of source.
+pub type SourceType = ComponentType<dyn SourcePlan>;
+/// A type of transform.
+pub type TransformType = ComponentType<dyn TransformPlan>;
+/// A type of sink.
+pub type SinkType = ComponentType<dyn SinkPlan>;
+
+fn schema<C: Settings>(g: &mut SchemaBuilder, name: &'static str) -> (String, serde_json::Value) {
+    tagged_schema::<C>(g, name, &[&C::about()])
+}
+
+macro_rules! of {
+    ($(#[$doc:meta])* $type:ident, $plan:ident, $read:ident) => {
+        impl $type {
+            $(#[$doc])*
+            pub const fn of<C: Settings + $plan>(name: &'static str) -> Self {
+                fn $read<C: Settings + $plan>(node: &Node, cx: &mut Reader<'_>) -> Option<Box<dyn $plan>> {
+                    let settings = read_tagged::<C>(node, cx)?;
+                    settings.check(cx);
+                    Some(Box::new(settings))
+                }
+                ComponentType { name, about: C::about, read: $read::<C>, schema: schema::<C>, fields: C::fields }
+            }
+        }
+    };
+}
+
+of! {
+    /// The source type `name` with the settings `C`.
+    SourceType, SourcePlan, read_source
+}
+of! {
+    /// The transform type `name` with the settings `C`.
+    TransformType, TransformPlan, read_transform
+}
+of! {
+    /// The sink type `name` with the settings `C`.
+    SinkType, SinkPlan, read_sink
+}

@@ -1,0 +1,8 @@
+//! Sinks: one file or folder each; the registry is in this file.
+
+pub mod common;
+
+use crate::plan::SinkType;
+
+/// Every type of sink.
+pub const TYPES: &[SinkType] = &[];

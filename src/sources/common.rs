@@ -1,0 +1,52 @@
+//! Settings that all sources have.
+
+use crate::config::{Node, Reader, SchemaBuilder, Setting, config, read_string};
+use crate::decoding::{DecodeSetting, OnDecodeError};
+use crate::event::{FieldPath, Meta, Sym};
+
+config! {
+    /// Settings that all sources have.
+    pub struct SourceCommon {
+        /// How frames become events.
+        pub decode: DecodeSetting = DecodeSetting::Text,
+        /// What becomes of a frame that cannot be decoded.
+        pub on_decode_error: OnDecodeError = OnDecodeError::Keep,
+        /// Metadata to copy into fields: `file`, `host`, `source`, `offset`, `peer`, …
+        pub attach: Vec<Attach> = Vec::new(),
+    }
+}
+
+/// One entry of `attach`: metadata that is copied into a field.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Attach(pub Meta);
+
+impl Attach {
+    /// The pairs of path and field that [`component::attach`](crate::component::attach) takes.
+    pub fn pairs(list: &[Attach]) -> Vec<(FieldPath, Sym)> {
+        let pair = |a: &Attach| (FieldPath::of_meta(a.0.clone()), Sym::from_config(&a.0.field_name()));
+        list.iter().map(pair).collect()
+    }
+}
+
+impl Setting for Attach {
+    fn read(node: &Node, cx: &mut Reader<'_>) -> Option<Self> {
+        let text = read_string(node, cx, &Self::describe())?;
+        let name = text.strip_prefix('@').unwrap_or(text);
+        match Meta::from_name(name) {
+            Some(meta) => Some(Attach(meta)),
+            None => {
+                cx.error(node.span, format!("unknown metadata `{name}`")).suggest(name, Meta::NAMES.iter().copied());
+                None
+            }
+        }
+    }
+
+    fn schema(_g: &mut SchemaBuilder) -> serde_json::Value {
+        let names: Vec<&str> = Meta::NAMES.to_vec();
+        serde_json::json!({"anyOf": [{"enum": names}, {"type": "string", "pattern": "^(@.+|http\\..+|.*\\$\\{.*)$"}]})
+    }
+
+    fn describe() -> String {
+        format!("the name of metadata: {}, http.<variable>", Meta::NAMES.join(", "))
+    }
+}
