@@ -42,6 +42,7 @@ mod schema;
 mod secret;
 mod setting;
 mod source_map;
+mod vocabulary;
 pub mod yaml;
 
 #[cfg(test)]
