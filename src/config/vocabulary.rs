@@ -1,4 +1,4 @@
-//! Settings in the words of the event model: field paths, time zones, timestamp formats.
+//! Settings in the words of the event model: field paths, time zones.
 
 use serde_json::{Value, json};
 
@@ -8,7 +8,7 @@ use super::scalars::read_string;
 use super::schema::SchemaBuilder;
 use super::setting::Setting;
 use crate::event::FieldPath;
-use crate::time::{InputFormat, Zone};
+use crate::time::Zone;
 
 impl Setting for FieldPath {
     fn read(node: &Node, cx: &mut Reader<'_>) -> Option<Self> {
@@ -65,36 +65,6 @@ impl Setting for Zone {
 
     fn default_text(&self) -> Option<String> {
         (*self == Zone::UTC).then(|| "UTC".to_owned())
-    }
-
-    fn accepts(node: &Node) -> bool {
-        node.as_str().is_some()
-    }
-}
-
-impl Setting for InputFormat {
-    fn read(node: &Node, cx: &mut Reader<'_>) -> Option<Self> {
-        let text = read_string(node, cx, &Self::describe())?;
-        match InputFormat::parse(text) {
-            Ok(format) => Some(format),
-            Err(error) => {
-                let message = format!("{}: {error}", cx.subject());
-                cx.error_in(node, error.at.clone(), message);
-                None
-            }
-        }
-    }
-
-    fn schema(_: &mut SchemaBuilder) -> Value {
-        json!({"type": "string", "pattern": "%"})
-    }
-
-    fn describe() -> String {
-        "a timestamp format such as `%Y-%m-%d %H:%M:%S`".into()
-    }
-
-    fn default_text(&self) -> Option<String> {
-        Some(self.as_str().to_owned())
     }
 
     fn accepts(node: &Node) -> bool {
