@@ -30,6 +30,7 @@
 
 mod collections;
 mod diagnostic;
+mod expressions;
 mod forms;
 pub mod interpolate;
 pub mod macros;

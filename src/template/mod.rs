@@ -41,6 +41,18 @@ enum Part {
     Value { path: FieldPath, default: Option<Box<str>> },
 }
 
+/// A template for a path, a stream or an index: strftime codes in it are the event's time ([`Template::with_time`]).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NameTemplate(pub Template);
+
+impl std::ops::Deref for NameTemplate {
+    type Target = Template;
+
+    fn deref(&self) -> &Template {
+        &self.0
+    }
+}
+
 /// A mistake in a template, and the bytes of it that are at fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TemplateError {

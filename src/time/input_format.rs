@@ -108,8 +108,8 @@ fn codes(text: &str) -> Result<Vec<u8>, InputFormatError> {
         match bytes.get(i) {
             Some(code) if CODES.contains(code) => found.push(*code),
             Some(_) => {
-                let end = start + 1 + text[start + 1..].chars().next().map_or(0, char::len_utf8).max(i - start);
-                let at = start..end.min(text.len());
+                // Flags are ASCII, so the unknown character begins at `i`.
+                let at = start..i + text[i..].chars().next().map_or(0, char::len_utf8);
                 let code = text.get(at.clone()).unwrap_or("%");
                 let message = format!("unknown strftime code `{code}`, a percent sign itself is `%%`");
                 return Err(InputFormatError { at, message });
