@@ -8,9 +8,7 @@ use super::reader::Reader;
 use super::scalars::read_string;
 use super::schema::SchemaBuilder;
 use super::setting::Setting;
-use crate::event::FieldPath;
 use crate::template::{NameTemplate, Template, TemplateError};
-use crate::time::{InputFormat, Zone};
 
 /// What these settings have in common: a string with a text to show again.
 macro_rules! text_setting {
@@ -46,22 +44,6 @@ macro_rules! text_setting {
 }
 
 text_setting!(
-    FieldPath,
-    "a field path such as `a.b[0]` or `@file`",
-    |text, node, cx| match FieldPath::parse(text) {
-        Ok(path) => Some(path),
-        Err(e) => {
-            // The whole rest is shown; at the end there is only the last character to point at.
-            let start = if e.at < text.len() { e.at } else { text.char_indices().next_back().map_or(0, |(i, _)| i) };
-            let message = format!("bad field path for {}: {e}", cx.subject());
-            cx.error_in(node, start..text.len(), message);
-            None
-        }
-    },
-    |path| path.text().to_owned()
-);
-
-text_setting!(
     Template,
     "a text that may hold `{{ field }}`",
     |text, node, cx| template(Template::parse(text), node, cx),
@@ -87,38 +69,13 @@ fn template(parsed: Result<Template, TemplateError>, node: &Node, cx: &mut Reade
     }
 }
 
-text_setting!(
-    InputFormat,
-    "a timestamp format such as `%d/%m/%Y %H:%M:%S`",
-    |text, node, cx| match InputFormat::parse(text) {
-        Ok(format) => Some(format),
-        Err(e) => {
-            let message = format!("bad timestamp format for {}: {e}", cx.subject());
-            cx.error_in(node, e.at, message);
-            None
-        }
-    },
-    |format| format.as_str().to_owned()
-);
-
-text_setting!(
-    Zone,
-    "a time zone such as `UTC`, `+02:00` or `Europe/Berlin`",
-    |text, node, cx| match Zone::parse(text) {
-        Ok(zone) => Some(zone),
-        Err(e) => {
-            cx.error(node.span, format!("{e}, for {}", cx.subject()));
-            None
-        }
-    },
-    |zone| zone.to_string()
-);
-
 #[cfg(test)]
 mod tests {
     use super::super::macros::config;
     use super::super::read_text;
     use super::*;
+    use crate::event::FieldPath;
+    use crate::time::{InputFormat, Zone};
     use std::collections::BTreeMap;
 
     config! {
