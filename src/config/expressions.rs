@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn what_is_right_is_read() {
-        let text = "from: '@file'\npath: 'out/%F/{{ a }}'\nformats: '%F %T'\ntimezone: Europe/Berlin\n";
+        let text = "from: '@file'\npath: 'out/%F/{{ a }}'\nformats: ['%F %T']\ntimezone: Europe/Berlin\n";
         let (value, report) = read_text::<Expressions>("t.yaml", text, &BTreeMap::<String, String>::new());
         assert_eq!(report.render(), "");
         let formats = value.map(|v| v.formats.len());
