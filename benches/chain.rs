@@ -1,1 +1,76 @@
-fn main() {}
+//! What one event costs on the way through the chain of the `main` benchmark, in memory, on one core.
+//!
+//! Question: nanoseconds an event (about 440 bytes of JSON) from line to encoded record. Input: made here, shaped like an
+//! e-commerce back end's log. The output is checked before anything is timed.
+//!
+//! `cargo bench --bench chain` prints a row for each prefix of the chain.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod corpus;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use std::hint::black_box;
+use tidegate::ack::{Ack, Verdict};
+use tidegate::component::{Chunk, Frames};
+use tidegate::decoding::{DecodeStats, Decoder, JsonDecoder, OnDecodeError};
+use tidegate::event::{Batch, Origin, Slab};
+use tidegate::transforms::normalize::{KeepRest, Normalize, NormalizeOptions, Schema};
+
+fn chunk(text: &Slab, origin: &std::sync::Arc<Origin>) -> Chunk {
+    Chunk {
+        text: text.clone(),
+        frames: Frames::Lines { start: 0, end: text.len() },
+        origin: origin.clone(),
+        offset: 0,
+        received_at: 1_767_323_045_678_000_000,
+        ack: Ack::none(),
+    }
+}
+
+fn chain(c: &mut Criterion) {
+    const EVENTS: usize = 600;
+    let text = Slab::from_vec(corpus::app(EVENTS));
+    let origin = Origin::of_source("in");
+    let mut group = c.benchmark_group("chain");
+    group.throughput(Throughput::Elements(EVENTS as u64));
+    let mut decoder = Decoder::new(Box::new(JsonDecoder::default()), OnDecodeError::Keep);
+    let mut normalize =
+        Normalize::new(NormalizeOptions { keep_rest: KeepRest::Root, ..NormalizeOptions::new(Schema::Log) });
+    let mut out = Vec::new();
+    let mut stats = DecodeStats::default();
+    let encode = |batch: &Batch, out: &mut Vec<u8>| {
+        out.clear();
+        for event in batch.iter() {
+            event.write_json(out);
+            out.push(b'\n');
+        }
+    };
+    let done = |mut batch: Batch| {
+        batch.ack.take().settle(Verdict::Delivered);
+        batch.recycle();
+    };
+    group.bench_function("decode", |b| {
+        b.iter(|| done(black_box(decoder.decode(chunk(&text, &origin), &mut stats))));
+    });
+    group.bench_function("decode+encode", |b| {
+        b.iter(|| {
+            let batch = decoder.decode(chunk(&text, &origin), &mut stats);
+            encode(&batch, &mut out);
+            done(batch);
+        });
+    });
+    assert_eq!(out, *text, "unchanged events are written byte for byte");
+    group.bench_function("decode+normalize+encode", |b| {
+        b.iter(|| {
+            let mut batch = decoder.decode(chunk(&text, &origin), &mut stats);
+            tidegate::topology::apply_alone(&mut normalize, &mut batch);
+            encode(&batch, &mut out);
+            done(batch);
+        });
+    });
+    assert_eq!(out.iter().filter(|&&c| c == b'\n').count(), EVENTS);
+    group.finish();
+}
+
+criterion_group!(benches, chain);
+criterion_main!(benches);

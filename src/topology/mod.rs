@@ -10,7 +10,7 @@ mod running;
 mod worker;
 
 pub use running::{Running, Summary, start};
-pub use worker::{Predicate, SinkLane, SourceLane, Target, TransformLane, Worker};
+pub use worker::{Predicate, SinkLane, SourceLane, Target, TransformLane, Worker, apply_alone};
 
 use crate::buffer::FullPolicy;
 use crate::component::{SinkRun, SourceRun, Transform};

@@ -331,3 +331,14 @@ fn count_output(totals: &mut Totals, output: &Arc<str>, events: u64) {
         *totals.outputs.entry(output.clone()).or_default() += events;
     }
 }
+
+/// Applies one transform to one batch, outside any topology: for benches and tests. What it puts out by other outputs
+/// is settled and gone.
+pub fn apply_alone(transform: &mut dyn Transform, batch: &mut Batch) {
+    let (mut delta, mut json) = (Delta::default(), Vec::new());
+    let mut emitter = Emitter::new("alone", false, &mut delta, &mut json);
+    transform.apply(batch, &mut emitter);
+    for (_, mut other) in std::mem::take(&mut emitter.outputs) {
+        other.ack.take().settle(Verdict::Delivered);
+    }
+}
