@@ -8,6 +8,7 @@ pub mod condition;
 pub mod config;
 pub mod decoding;
 pub mod event;
+pub mod framing;
 pub mod plan;
 pub mod sinks;
 pub mod sources;
@@ -16,3 +17,6 @@ pub mod template;
 pub mod time;
 pub mod topology;
 pub mod transforms;
+
+#[cfg(test)]
+mod test_data;

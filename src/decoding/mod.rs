@@ -3,9 +3,23 @@
 //! A [`Decoder`] belongs to one source on one worker. It checks a whole chunk's UTF-8 at once, splits lines, hands
 //! each frame to its [`FrameDecoder`] and does what `on_decode_error` says with those that are refused.
 
+<<<<<<< HEAD
 mod config;
 
 pub use config::DecodeSetting;
+=======
+pub mod access;
+pub mod auto;
+pub mod cri;
+pub mod docker;
+pub mod keys;
+pub mod logfmt;
+pub mod regex;
+pub mod span;
+pub mod syslog;
+#[cfg(test)]
+mod testing;
+>>>>>>> b71acbf (Frame multiline events; decode logfmt, access, syslog, CRI, Docker, regex and auto)
 
 use crate::component::{Chunk, Frames};
 use crate::config::config_enum;
@@ -210,6 +224,16 @@ impl Decoder {
         self.frames.finish(&mut batch);
         batch
     }
+}
+
+/// The lines of a frame that has several, without their ends.
+fn lines_of(frame: &[u8]) -> impl Iterator<Item = span::Span> + '_ {
+    let mut from = 0;
+    frame.split(|c| *c == b'\n').map(move |line| {
+        let start = from;
+        from += line.len() + 1;
+        span::Span::new(start, start + line.strip_suffix(b"\r").unwrap_or(line).len())
+    })
 }
 
 /// The chunk's frames with every invalid sequence replaced by U+FFFD, in bytes of their own.

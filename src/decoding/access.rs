@@ -1,0 +1,393 @@
+//! Access logs of Apache and nginx: common and combined format, with or without a virtual host in front.
+//!
+//! ```text
+//! www.example.com:443 192.0.2.1 - frank [10/Oct/2000:13:55:36 -0700] "GET /a HTTP/1.1" 200 2326 "http://ref/" "Mozilla/5.0"
+//! target_fqdn         client_ip   user  time_local                    method path http_version status bytes referer user_agent
+//! ```
+//!
+//! `-` gives an absent field. A user field that is missing altogether is taken as absent. What the common formats do not
+//! have is not thrown away: an identity other than `-` is `ident`, a request line that is no `METHOD path [HTTP/x]` is
+//! `request`, and text behind the user agent (custom formats) is `extra`. Error-log lines are not of this format.
+
+use std::net::IpAddr;
+
+use super::FrameDecoder;
+use super::span::Span;
+use crate::event::{Batch, Str, Sym, Value};
+
+/// One access-log line, as places in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AccessLine {
+    /// The virtual host in front, without port.
+    pub target_fqdn: Option<Span>,
+    /// Address or name of the client.
+    pub client_ip: Option<Span>,
+    /// The identity of RFC 1413, where a server still asks for it.
+    pub ident: Option<Span>,
+    /// The authenticated user.
+    pub user: Option<Span>,
+    /// The time between the brackets, as written.
+    pub time_local: Option<Span>,
+    /// The request line, where it is none.
+    pub request: Option<Span>,
+    /// `GET` and its like.
+    pub method: Option<Span>,
+    /// The path with its query.
+    pub path: Option<Span>,
+    /// `1.1`.
+    pub http_version: Option<Span>,
+    /// The status code.
+    pub status: Option<i64>,
+    /// Size of the answer.
+    pub bytes: Option<i64>,
+    /// Where the client came from.
+    pub referer: Option<Span>,
+    /// What the client says it is.
+    pub user_agent: Option<Span>,
+    /// What follows the user agent.
+    pub extra: Option<Span>,
+}
+
+/// Reads a line.
+///
+/// Errors: why it is no access-log line.
+pub fn parse(line: &[u8]) -> Result<AccessLine, &'static str> {
+    const REFUSED: &str = "not an access log line";
+    let open = memchr::memmem::find(line, b" [").ok_or(REFUSED)?;
+    let close = open + 2 + memchr::memchr(b']', line.get(open + 2..).ok_or(REFUSED)?).ok_or(REFUSED)?;
+    let time = Span::new(open + 2, close);
+    if !looks_like_time(time.of(line)) {
+        return Err(REFUSED);
+    }
+    let mut found = AccessLine { time_local: Some(time), ..AccessLine::default() };
+    head(line, open, &mut found).ok_or(REFUSED)?;
+
+    let mut rest = Cursor { line, at: close + 1 };
+    let request = rest.quoted().ok_or(REFUSED)?;
+    request_line(line, request, &mut found);
+    found.status = rest.number().ok_or(REFUSED)?;
+    found.bytes = rest.number().ok_or(REFUSED)?;
+    if let Some(referer) = rest.quoted() {
+        found.referer = referer.unless_dash(line);
+        found.user_agent = rest.quoted().and_then(|agent| agent.unless_dash(line));
+    }
+    rest.blanks();
+    found.extra = Span::new(rest.at.min(line.len()), line.len()).non_empty();
+    Ok(found)
+}
+
+/// `10/Oct/2000:13:55:36 -0700`, or an ISO 8601 time.
+fn looks_like_time(text: &[u8]) -> bool {
+    let digit = |at: usize| text.get(at).is_some_and(u8::is_ascii_digit);
+    let common = digit(0) && text.get(2) == Some(&b'/') && text.get(6) == Some(&b'/') && text.get(11) == Some(&b':');
+    let iso = digit(0) && text.get(4) == Some(&b'-') && text.get(7) == Some(&b'-') && text.get(10) == Some(&b'T');
+    common || iso
+}
+
+/// `[vhost] client ident [user]`, in front of the time.
+fn head(line: &[u8], end: usize, found: &mut AccessLine) -> Option<()> {
+    let mut words = [Span::default(); 4];
+    let mut count = 0;
+    let mut cursor = Cursor { line: line.get(..end)?, at: 0 };
+    while let Some(word) = cursor.word() {
+        if let Some(place) = words.get_mut(count) {
+            *place = word;
+        }
+        count += 1;
+    }
+    // A name with blanks: as many words as there are belong to the user.
+    let user =
+        |from: usize| (count > from).then(|| Span::new(words[from].start, end)).and_then(|s| s.unless_dash(line));
+    let vhost = match count {
+        0 | 1 => return None,
+        _ if is_address(words[0].of(line)) => false,
+        _ if is_address(words[1].of(line)) => true,
+        2 | 3 => false,
+        _ => words[2].of(line) == b"-",
+    };
+    let first = usize::from(vhost);
+    if count < first + 2 {
+        return None;
+    }
+    if vhost {
+        found.target_fqdn = without_port(line, words[0]).unless_dash(line);
+    }
+    found.client_ip = words[first].unless_dash(line);
+    found.ident = words[first + 1].unless_dash(line);
+    found.user = if first + 2 < words.len() { user(first + 2) } else { None };
+    Some(())
+}
+
+fn is_address(word: &[u8]) -> bool {
+    word.len() <= 45
+        && word.first().is_some_and(|c| c.is_ascii_hexdigit() || *c == b':')
+        && std::str::from_utf8(word).is_ok_and(|text| text.parse::<IpAddr>().is_ok())
+}
+
+fn without_port(line: &[u8], host: Span) -> Span {
+    let text = host.of(line);
+    match memchr::memrchr(b':', text) {
+        Some(at) if at > 0 && at + 1 < text.len() && text[at + 1..].iter().all(u8::is_ascii_digit) => {
+            Span::new(host.start, host.start + at)
+        }
+        _ => host,
+    }
+}
+
+fn request_line(line: &[u8], request: Span, found: &mut AccessLine) {
+    let text = request.of(line);
+    let method = text.iter().take_while(|c| c.is_ascii_alphabetic() || matches!(c, b'_' | b'-')).count();
+    if method == 0 || text.get(method) != Some(&b' ') || method + 1 == text.len() {
+        found.request = request.unless_dash(line);
+        return;
+    }
+    found.method = Some(Span::new(request.start, request.start + method));
+    let from = request.start + method + 1;
+    let end = match memchr::memmem::rfind(text, b" HTTP/") {
+        Some(at) if at > method => {
+            found.http_version = Span::new(request.start + at + 6, request.end).non_empty();
+            request.start + at
+        }
+        _ => request.end,
+    };
+    found.path = Span::new(from, end).non_empty();
+}
+
+struct Cursor<'a> {
+    line: &'a [u8],
+    at: usize,
+}
+
+impl Cursor<'_> {
+    fn blanks(&mut self) {
+        while self.line.get(self.at) == Some(&b' ') {
+            self.at += 1;
+        }
+    }
+
+    fn word(&mut self) -> Option<Span> {
+        self.blanks();
+        let rest = self.line.get(self.at..).filter(|rest| !rest.is_empty())?;
+        let len = memchr::memchr(b' ', rest).unwrap_or(rest.len());
+        let word = Span::new(self.at, self.at + len);
+        self.at += len;
+        Some(word)
+    }
+
+    /// Digits, or `-` for none.
+    fn number(&mut self) -> Option<Option<i64>> {
+        let word = self.word()?.of(self.line);
+        if word == b"-" {
+            return Some(None);
+        }
+        if word.is_empty() || word.len() > 18 || !word.iter().all(u8::is_ascii_digit) {
+            return None;
+        }
+        Some(Some(word.iter().fold(0, |n, c| n * 10 + i64::from(c - b'0'))))
+    }
+
+    /// Text between quotes; a quote behind a backslash does not end it. Moves only where there is one.
+    fn quoted(&mut self) -> Option<Span> {
+        let before = self.at;
+        self.blanks();
+        let found = self.closed();
+        if found.is_none() {
+            self.at = before;
+        }
+        found
+    }
+
+    fn closed(&mut self) -> Option<Span> {
+        if self.line.get(self.at) != Some(&b'"') {
+            return None;
+        }
+        let from = self.at + 1;
+        let mut at = from;
+        loop {
+            at += memchr::memchr2(b'"', b'\\', self.line.get(at..)?)?;
+            if self.line.get(at) == Some(&b'"') {
+                self.at = at + 1;
+                return Some(Span::new(from, at));
+            }
+            at += 2;
+        }
+    }
+}
+
+/// Undoes what servers write for quotes, backslashes and other printable characters (`\"`, `\\`, `\x22`); other escapes
+/// (`\x16`, bytes that are no text) stay as they are.
+fn unescape(text: &[u8], out: &mut Vec<u8>) {
+    let mut rest = text;
+    while let Some(at) = memchr::memchr(b'\\', rest) {
+        out.extend_from_slice(&rest[..at]);
+        rest = &rest[at..];
+        let hex = |c: &u8| char::from(*c).to_digit(16);
+        let (byte, used) = match rest {
+            [_, c @ (b'"' | b'\\'), ..] => (*c, 2),
+            [_, b'x', high, low, ..] => match (hex(high), hex(low)) {
+                (Some(high @ 2..=7), Some(low)) if (high, low) != (7, 15) => ((high * 16 + low) as u8, 4),
+                _ => (b'\\', 1),
+            },
+            _ => (b'\\', 1),
+        };
+        out.push(byte);
+        rest = &rest[used..];
+    }
+    out.extend_from_slice(rest);
+}
+
+/// Decodes access-log lines.
+pub struct AccessDecoder {
+    keys: Keys,
+    buf: Vec<u8>,
+}
+
+#[derive(Clone, Copy)]
+struct Keys {
+    target_fqdn: Sym,
+    client_ip: Sym,
+    ident: Sym,
+    user: Sym,
+    time_local: Sym,
+    request: Sym,
+    method: Sym,
+    path: Sym,
+    http_version: Sym,
+    status: Sym,
+    bytes: Sym,
+    referer: Sym,
+    user_agent: Sym,
+    extra: Sym,
+}
+
+impl Default for AccessDecoder {
+    fn default() -> Self {
+        let key = Sym::from_config;
+        AccessDecoder {
+            keys: Keys {
+                target_fqdn: key("target_fqdn"),
+                client_ip: key("client_ip"),
+                ident: key("ident"),
+                user: key("user"),
+                time_local: key("time_local"),
+                request: key("request"),
+                method: key("method"),
+                path: key("path"),
+                http_version: key("http_version"),
+                status: key("status"),
+                bytes: key("bytes"),
+                referer: key("referer"),
+                user_agent: key("user_agent"),
+                extra: key("extra"),
+            },
+            buf: Vec::new(),
+        }
+    }
+}
+
+impl FrameDecoder for AccessDecoder {
+    fn decode(&mut self, batch: &mut Batch, start: usize, end: usize, offset: u64) -> Result<(), &'static str> {
+        let found = parse(&batch.text()[start..end])?;
+        let row = batch.push_line(start, end, offset);
+        let (keys, buf) = (self.keys, &mut self.buf);
+        let mut text = |batch: &mut Batch, key: Sym, span: Option<Span>| {
+            let Some(span) = span else { return };
+            let (from, to) = (start + span.start, start + span.end);
+            if memchr::memchr(b'\\', &batch.text()[from..to]).is_none() {
+                batch.push_text_field(key, from, to);
+            } else {
+                buf.clear();
+                unescape(&batch.text()[from..to], buf);
+                batch.event_mut(row).push(key, Value::Str(Str::plain(buf)));
+            }
+        };
+        text(batch, keys.target_fqdn, found.target_fqdn);
+        text(batch, keys.client_ip, found.client_ip);
+        text(batch, keys.ident, found.ident);
+        text(batch, keys.user, found.user);
+        text(batch, keys.time_local, found.time_local);
+        text(batch, keys.request, found.request);
+        text(batch, keys.method, found.method);
+        text(batch, keys.path, found.path);
+        text(batch, keys.http_version, found.http_version);
+        for (key, number) in [(keys.status, found.status), (keys.bytes, found.bytes)] {
+            if let Some(n) = number {
+                batch.event_mut(row).push(key, Value::I64(n));
+            }
+        }
+        text(batch, keys.referer, found.referer);
+        text(batch, keys.user_agent, found.user_agent);
+        text(batch, keys.extra, found.extra);
+        Ok(())
+    }
+
+    fn fork(&self) -> Box<dyn FrameDecoder> {
+        Box::new(AccessDecoder { keys: self.keys, buf: Vec::new() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::print_stderr)]
+    use super::super::testing::decode_line;
+    use super::*;
+    use proptest::prelude::*;
+
+    fn decoded(line: &str) -> Result<String, String> {
+        decode_line(&mut AccessDecoder::default(), line.as_bytes())
+    }
+
+    #[test]
+    fn lines_of_real_servers_are_read_and_error_lines_are_not() {
+        let (mut passed, mut total) = (0, 0);
+        for file in ["nginx_http-logs", "apache2-logs"] {
+            let Some(text) = crate::test_data::shared(&format!("logs/web/{file}.expected.jsonl")) else { return };
+            for case in text.lines() {
+                let case: serde_json::Value = serde_json::from_str(case).unwrap();
+                let got = decoded(case["raw"].as_str().unwrap());
+                let ok = if case["kind"] == "http_error-log" {
+                    got.is_err()
+                } else {
+                    let got: serde_json::Value = serde_json::from_str(got.as_deref().unwrap_or("null")).unwrap();
+                    case["expected"].as_object().unwrap().iter().all(|(key, want)| got[key] == *want)
+                };
+                total += 1;
+                passed += u32::from(ok);
+                if !ok {
+                    eprintln!("{file} {}: {got:?}", case["line"]);
+                }
+            }
+        }
+        eprintln!("access logs: {passed} of {total} lines");
+        assert!(passed >= 18, "{passed} of {total}");
+    }
+
+    #[test]
+    fn what_the_common_formats_do_not_have_is_kept() {
+        assert_eq!(
+            decoded(r#"::1 bob John Q. Public [10/Oct/2000:13:55:36 -0700] "\x16\x03" 400 - "-" "a \"b\" \x22c\x5c" 0.003 [up]"#)
+                .unwrap(),
+            r#"{"client_ip":"::1","ident":"bob","user":"John Q. Public","time_local":"10/Oct/2000:13:55:36 -0700","request":"\\x16\\x03","status":400,"user_agent":"a \"b\" \"c\\","extra":"0.003 [up]"}"#
+        );
+        assert_eq!(
+            decoded(r#"host.example - - [10/Oct/2000:13:55:36 -0700] "GET /a b" 000 0"#).unwrap(),
+            r#"{"client_ip":"host.example","time_local":"10/Oct/2000:13:55:36 -0700","method":"GET","path":"/a b","status":0,"bytes":0}"#
+        );
+    }
+
+    #[test]
+    fn truncated_lines_are_refused() {
+        let line = r#"1.2.3.4 - - [10/Oct/2000:13:55:36 -0700] "GET / HTTP/1.1" 200 5"#;
+        assert!(decoded(line).is_ok());
+        for end in 0..line.len() - 2 {
+            assert!(decoded(&line[..end]).is_err(), "{}", &line[..end]);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_line_panics(line in "(1.2.3.4 |- |\\[10/Oct/2000:13:55:36\\] |\"|GET | HTTP/|200 |\\\\|\\PC){0,20}") {
+            decoded(&line).ok();
+        }
+    }
+}

@@ -1,0 +1,349 @@
+//! Syslog: RFC 5424 and RFC 3164, told apart message by message, and what vendors make of them.
+//!
+//! ```text
+//! <165>1 2003-10-11T22:14:15.003Z host app 4711 ID47 [id@32473 iut="3"] An event      RFC 5424
+//! <34>Oct 11 22:14:15 host su[231]: 'su root' failed                                   RFC 3164
+//! <189>105: 000104: *Mar 12 07:12:10.295: %SYS-5-CONFIG_I: Configured from console     Cisco IOS
+//! ```
+//!
+//! [`parse`] is pure and never refuses: what it cannot read stays in the message, so no byte of text is lost. In a message
+//! of RFC 3164 the tag is what ends in `:` or `[pid]:`; a first word without either belongs to the message. A word in
+//! the host's place that is a tag means there is no host. Structured data that breaks its grammar stays, raw, at the
+//! head of the message. Times without zone or year get them from the receiver: the zone is a setting, the year is the
+//! latest that puts the time no more than two days ahead of now.
+
+mod data;
+mod legacy;
+#[cfg(test)]
+mod tests;
+
+use super::FrameDecoder;
+use super::span::Span;
+use crate::event::{Batch, Sym, Value};
+use crate::time::{Civil, TimestampReader, parse_rfc3339};
+
+pub use data::write_structured_data;
+
+/// Which grammar a message followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// RFC 5424.
+    Rfc5424,
+    /// RFC 3164 or something near it.
+    Rfc3164,
+    /// No header; all of it (behind the priority, if there is one) is the message.
+    Unknown,
+}
+
+/// When a message says it was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// RFC 3339, as written.
+    Exact(Span),
+    /// A date and time without zone; `has_year` is false where the year is to be inferred.
+    Local {
+        /// What was written; the year is 0 where there was none.
+        civil: Civil,
+        /// There was a year.
+        has_year: bool,
+    },
+}
+
+/// A message taken apart, as places in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Which grammar it followed.
+    pub format: Format,
+    /// Facility times 8 plus severity; absent without `<PRI>`.
+    pub pri: Option<u8>,
+    /// RFC 5424's version.
+    pub version: Option<u16>,
+    /// The time.
+    pub timestamp: Option<When>,
+    /// Name or address of the host.
+    pub hostname: Option<Span>,
+    /// The application, or RFC 3164's tag.
+    pub appname: Option<Span>,
+    /// The process.
+    pub procid: Option<Span>,
+    /// RFC 5424's message id.
+    pub msgid: Option<Span>,
+    /// RFC 5424's structured data with its brackets, checked.
+    pub structured_data: Option<Span>,
+    /// Cisco's counter of messages.
+    pub message_counter: Option<u64>,
+    /// Cisco's sequence number.
+    pub sequence: Option<u64>,
+    /// The text; never empty.
+    pub message: Option<Span>,
+}
+
+impl Message {
+    fn new(format: Format, pri: Option<u8>) -> Self {
+        Message {
+            format,
+            pri,
+            version: None,
+            timestamp: None,
+            hostname: None,
+            appname: None,
+            procid: None,
+            msgid: None,
+            structured_data: None,
+            message_counter: None,
+            sequence: None,
+            message: None,
+        }
+    }
+}
+
+const BOM: &[u8] = b"\xef\xbb\xbf";
+
+/// Takes one message apart, without its transport framing.
+pub fn parse(text: &[u8]) -> Message {
+    let whole = trim(text);
+    let line = Line { text: text.get(..whole.end).unwrap_or_default() };
+    let (pri, at) = match line.pri(whole.start) {
+        Some((pri, at)) => (Some(pri), at),
+        None => (None, whole.start),
+    };
+    if let Some(message) = line.rfc5424(pri, at) {
+        return message;
+    }
+    if let Some(message) = legacy::parse(&line, pri, at) {
+        return message;
+    }
+    let mut message = Message::new(Format::Unknown, pri);
+    message.message = Span::new(at, whole.end).non_empty();
+    message
+}
+
+/// Cuts what transports and editors leave around a message: white space before `<`, and at the end NUL, line ends and
+/// the blanks behind them. Blanks that end a line are the message's.
+fn trim(text: &[u8]) -> Span {
+    let mut end = text.len();
+    loop {
+        let kept = text[..end].trim_ascii_end().len();
+        if text[kept..end].iter().any(|c| matches!(c, b'\n' | b'\r')) {
+            end = kept;
+        } else if end > 0 && text[end - 1] == 0 {
+            end -= 1;
+        } else {
+            break;
+        }
+    }
+    let blanks = end - text[..end].trim_ascii_start().len();
+    let start = if text.get(blanks) == Some(&b'<') { blanks } else { 0 };
+    Span::new(start, end)
+}
+
+/// A message that is being read.
+struct Line<'a> {
+    text: &'a [u8],
+}
+
+impl Line<'_> {
+    fn byte(&self, at: usize) -> Option<u8> {
+        self.text.get(at).copied()
+    }
+
+    fn rest(&self, at: usize) -> &[u8] {
+        self.text.get(at..).unwrap_or_default()
+    }
+
+    /// The first position at or after `at` that holds no blank.
+    fn skip_blanks(&self, mut at: usize) -> usize {
+        while self.byte(at) == Some(b' ') {
+            at += 1;
+        }
+        at
+    }
+
+    /// What stands from `at` to the next blank or the end.
+    fn word(&self, at: usize) -> Span {
+        let rest = self.rest(at);
+        Span::new(at, at + memchr::memchr(b' ', rest).unwrap_or(rest.len()))
+    }
+
+    /// `<0>` to `<191>`: the number and the position behind it.
+    fn pri(&self, at: usize) -> Option<(u8, usize)> {
+        let rest = self.rest(at).strip_prefix(b"<")?;
+        let close = rest.iter().take(4).position(|c| *c == b'>')?;
+        let digits = &rest[..close];
+        if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) || (digits.len() > 1 && digits[0] == b'0') {
+            return None;
+        }
+        let n = digits.iter().fold(0u16, |n, c| n * 10 + u16::from(c - b'0'));
+        u8::try_from(n).ok().filter(|n| *n <= 191).map(|n| (n, at + close + 2))
+    }
+
+    /// A message of RFC 5424 whose version stands at `at`. Without a priority only version 1 with a real time is taken for one.
+    fn rfc5424(&self, pri: Option<u8>, at: usize) -> Option<Message> {
+        let version = self.word(at);
+        let digits = version.of(self.text);
+        if !matches!(digits, [b'1'..=b'9', rest @ ..] if rest.len() <= 2 && rest.iter().all(u8::is_ascii_digit)) {
+            return None;
+        }
+        let number = digits.iter().fold(0u16, |n, c| n * 10 + u16::from(c - b'0'));
+        let mut message = Message::new(Format::Rfc5424, pri);
+        message.version = Some(number);
+        let (time, at) = self.header(version.end)?;
+        match time {
+            Some(time) if parse_rfc3339(time.of(self.text)).is_some() => message.timestamp = Some(When::Exact(time)),
+            Some(_) => return None,
+            None if pri.is_none() => return None,
+            None => {}
+        }
+        if pri.is_none() && number != 1 {
+            return None;
+        }
+        let mut at = at;
+        (message.hostname, at) = self.header(at)?;
+        (message.appname, at) = self.header(at)?;
+        (message.procid, at) = self.header(at)?;
+        (message.msgid, at) = self.header(at)?;
+        if self.byte(at).is_none() {
+            // Cut short before its structured data; what came is read.
+            return Some(message);
+        }
+        at += 1;
+        let data = if self.byte(at) == Some(b'-') { at + 1 } else { data::end(self.text, at).unwrap_or(at) };
+        match self.byte(data) {
+            _ if data == at => message.message = Span::new(at, self.text.len()).non_empty(),
+            None => {}
+            Some(b' ') => message.message = self.message(data + 1),
+            Some(_) => {
+                message.message = Span::new(at, self.text.len()).non_empty();
+                return Some(message);
+            }
+        }
+        message.structured_data = (self.byte(at) == Some(b'[')).then(|| Span::new(at, data)).and_then(Span::non_empty);
+        Some(message)
+    }
+
+    /// One field of the header behind a blank at `at`: `None` inside for `-`; the position behind it.
+    fn header(&self, at: usize) -> Option<(Option<Span>, usize)> {
+        if self.byte(at) != Some(b' ') {
+            return None;
+        }
+        let word = self.word(at + 1);
+        if word.is_empty() || !word.of(self.text).iter().all(u8::is_ascii_graphic) {
+            return None;
+        }
+        Some((word.unless_dash(self.text), word.end))
+    }
+
+    /// The text from `at`, without a byte order mark.
+    fn message(&self, at: usize) -> Option<Span> {
+        let at = if self.rest(at).starts_with(BOM) { at + BOM.len() } else { at };
+        Span::new(at, self.text.len()).non_empty()
+    }
+}
+
+/// Decodes syslog messages, one a frame.
+pub struct SyslogDecoder {
+    times: TimestampReader,
+    keys: Keys,
+    json: Vec<u8>,
+}
+
+#[derive(Clone, Copy)]
+struct Keys {
+    severity: Sym,
+    facility: Sym,
+    hostname: Sym,
+    appname: Sym,
+    procid: Sym,
+    msgid: Sym,
+    structured_data: Sym,
+    cisco: Sym,
+}
+
+impl SyslogDecoder {
+    /// `times` knows the zone of times that name none.
+    pub fn new(times: TimestampReader) -> Self {
+        let key = Sym::from_config;
+        let keys = Keys {
+            severity: key("severity"),
+            facility: key("facility"),
+            hostname: key("hostname"),
+            appname: key("appname"),
+            procid: key("procid"),
+            msgid: key("msgid"),
+            structured_data: key("structured_data"),
+            cisco: key("cisco"),
+        };
+        SyslogDecoder { times, keys, json: Vec::new() }
+    }
+
+    /// The instant in nanoseconds since 1970 UTC of a time without zone or year; `None` for a date that does not exist.
+    fn instant(&self, civil: &Civil, has_year: bool, now: i64) -> Option<i64> {
+        const AHEAD: i64 = 2 * 86_400 * 1_000_000_000;
+        let zone = self.times.zone();
+        if has_year {
+            return zone.to_ns(civil);
+        }
+        let this_year = zone.civil(now).year;
+        // Next year first: a clock that is ahead already writes January. 29 February may have to go back eight years.
+        (this_year - 8..=this_year + 1)
+            .rev()
+            .find_map(|year| zone.to_ns(&Civil { year, ..*civil }).filter(|ns| *ns <= now.saturating_add(AHEAD)))
+    }
+}
+
+impl FrameDecoder for SyslogDecoder {
+    fn decode(&mut self, batch: &mut Batch, start: usize, end: usize, offset: u64) -> Result<(), &'static str> {
+        let found = parse(&batch.text()[start..end]);
+        if found.format == Format::Unknown && found.pri.is_none() {
+            return Err("no syslog header");
+        }
+        let keys = self.keys;
+        let row = batch.push_line(start, end, offset);
+        let text = |batch: &mut Batch, key: Sym, span: Option<Span>| {
+            if let Some(span) = span {
+                batch.push_text_field(key, start + span.start, start + span.end);
+            }
+        };
+        match found.timestamp {
+            Some(When::Exact(span)) => text(batch, Sym::TIMESTAMP, Some(span)),
+            Some(When::Local { civil, has_year }) => {
+                if let Some(ns) = self.instant(&civil, has_year, batch.received_at) {
+                    batch.event_mut(row).push(Sym::TIMESTAMP, Value::Timestamp(ns));
+                }
+            }
+            None => {}
+        }
+        if let Some(pri) = found.pri {
+            batch.event_mut(row).push(keys.severity, Value::I64(i64::from(pri & 7)));
+            batch.event_mut(row).push(keys.facility, Value::I64(i64::from(pri >> 3)));
+        }
+        text(batch, keys.hostname, found.hostname);
+        text(batch, keys.appname, found.appname);
+        text(batch, keys.procid, found.procid);
+        text(batch, keys.msgid, found.msgid);
+        let json = &mut self.json;
+        if let Some(data) = found.structured_data {
+            json.clear();
+            write_structured_data(data.of(&batch.text()[start..end]), json);
+            batch.event_mut(row).push(keys.structured_data, Value::Object(json));
+        }
+        if found.message_counter.is_some() || found.sequence.is_some() {
+            json.clear();
+            for (name, n) in [("message_counter", found.message_counter), ("sequence", found.sequence)] {
+                let Some(n) = n else { continue };
+                json.extend_from_slice(if json.is_empty() { b"{\"" } else { b",\"" });
+                json.extend_from_slice(name.as_bytes());
+                json.extend_from_slice(b"\":");
+                json.extend_from_slice(itoa::Buffer::new().format(n).as_bytes());
+            }
+            json.push(b'}');
+            batch.event_mut(row).push(keys.cisco, Value::Object(json));
+        }
+        text(batch, Sym::MESSAGE, found.message);
+        Ok(())
+    }
+
+    fn fork(&self) -> Box<dyn FrameDecoder> {
+        Box::new(SyslogDecoder { times: self.times.clone(), keys: self.keys, json: Vec::new() })
+    }
+}

@@ -1,0 +1,260 @@
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
+use super::super::testing::{decode_line, raw_of};
+use super::*;
+use proptest::prelude::*;
+use serde_json::{Value as Json, json};
+
+/// What the parser found, in the words of the cases.
+fn report(raw: &[u8]) -> Json {
+    let found = parse(raw);
+    let text = |span: Option<Span>| span.map_or(Json::Null, |s| String::from_utf8_lossy(s.of(raw)).into());
+    let mut report = json!({
+        "format": match found.format {
+            Format::Rfc5424 => "rfc5424",
+            Format::Rfc3164 => "rfc3164",
+            Format::Unknown => "unknown",
+        },
+        "pri": found.pri,
+        "facility": found.pri.map(|p| p >> 3),
+        "severity": found.pri.map(|p| p & 7),
+        "version": found.version,
+        "hostname": text(found.hostname),
+        "appname": text(found.appname),
+        "procid": text(found.procid),
+        "msgid": text(found.msgid),
+        "message": text(found.message),
+        "timestamp": null,
+        "timestamp_bsd": null,
+        "structured_data": {},
+    });
+    match found.timestamp {
+        Some(When::Exact(span)) => report["timestamp"] = text(Some(span)),
+        Some(When::Local { civil, has_year }) => {
+            let mut time = format!("{:02}:{:02}:{:02}", civil.hour, civil.minute, civil.second);
+            if civil.nanos > 0 {
+                time.push_str(&format!(".{:03}", civil.nanos / 1_000_000));
+            }
+            report["timestamp_bsd"] = json!({"month": civil.month, "day": civil.day, "time": time});
+            if has_year {
+                report["timestamp_bsd"]["year"] = civil.year.into();
+            }
+        }
+        None => {}
+    }
+    if let Some(span) = found.structured_data {
+        let mut out = Vec::new();
+        write_structured_data(span.of(raw), &mut out);
+        report["structured_data"] = serde_json::from_slice(&out).unwrap();
+    }
+    if let Some(n) = found.message_counter {
+        report["cisco"]["message_counter"] = n.into();
+    }
+    if let Some(n) = found.sequence {
+        report["cisco"]["sequence"] = n.into();
+    }
+    report
+}
+
+/// Which fields differ from what a case expects, disputes allowed for.
+fn differences(case: &Json, raw: &[u8]) -> Vec<String> {
+    let got = report(raw);
+    let mut expected = case["expected"].clone();
+    let expected = expected.as_object_mut().unwrap();
+    let conforms = expected.remove("conforms").is_none_or(|c| c == true);
+    if let Some(text) = expected.remove("message_base64") {
+        let bytes = raw_of(&json!({"m_base64": text}), "m");
+        expected.insert("message".into(), String::from_utf8_lossy(&bytes).into_owned().into());
+    }
+    let mut wrong = Vec::new();
+    let mut used = false;
+    for (key, want) in expected.iter() {
+        // Of a text that breaks its RFC only fields are asserted, not which grammar it broke.
+        if got[key] == *want || (!conforms && key == "format") {
+            continue;
+        }
+        let dispute = case["disputed"].as_array().into_iter().flatten().find(|d| d["field"] == **key);
+        match dispute {
+            Some(dispute) if dispute["also"] == got[key] || dispute["also"].is_null() => used = true,
+            // Another reading of the tag or host moves where the message begins; its text may only grow.
+            _ if key == "message" && used => {
+                let (got, want) = (got[key].as_str().unwrap_or_default(), want.as_str().unwrap_or_default());
+                if !got.ends_with(want) {
+                    wrong.push(format!("{key}: {got:?}, not {want:?}"));
+                }
+            }
+            _ => wrong.push(format!("{key}: {}, not {want}", got[key])),
+        }
+    }
+    wrong
+}
+
+#[test]
+fn messages_of_standards_vendors_and_other_receivers_are_read() {
+    let Some(text) = crate::test_data::shared("syslog/messages.jsonl") else { return };
+    let (mut passed, mut total) = (0, 0);
+    for case in text.lines() {
+        let case: Json = serde_json::from_str(case).unwrap();
+        let raw = raw_of(&case, "raw");
+        let wrong = differences(&case, &raw);
+        total += 1;
+        passed += u32::from(wrong.is_empty());
+        if !wrong.is_empty() {
+            eprintln!("{}: {wrong:?}\n    {}", case["id"], String::from_utf8_lossy(&raw));
+        }
+        assert_nothing_lost(&raw);
+    }
+    eprintln!("syslog: {passed} of {total} messages");
+    assert!(passed >= 148, "{passed} of {total}");
+}
+
+#[test]
+fn what_real_clients_send_is_read() {
+    let Some(text) = crate::test_data::shared("syslog/client_bytes.jsonl") else { return };
+    let (mut passed, mut total) = (0, 0);
+    for case in text.lines() {
+        let case: Json = serde_json::from_str(case).unwrap();
+        let raw = raw_of(&case, "bytes");
+        // Transport framing is the source's; here it is undone by hand.
+        let messages: Vec<Vec<u8>> = match case["framing"].as_str().unwrap() {
+            "datagram" => vec![raw],
+            "lf" => raw.strip_suffix(b"\n").unwrap().split(|c| *c == b'\n').map(<[u8]>::to_vec).collect(),
+            "nul" => raw.strip_suffix(b"\0").unwrap().split(|c| *c == 0).map(<[u8]>::to_vec).collect(),
+            _ => {
+                let (mut rest, mut out) = (&raw[..], Vec::new());
+                while let Some(at) = memchr::memchr(b' ', rest) {
+                    let len: usize = std::str::from_utf8(&rest[..at]).unwrap().parse().unwrap();
+                    out.push(rest[at + 1..at + 1 + len].to_vec());
+                    rest = &rest[at + 1 + len..];
+                }
+                out
+            }
+        };
+        let expected = case["expected"].as_array().unwrap();
+        assert_eq!(messages.len(), expected.len(), "{}", case["id"]);
+        for (raw, want) in messages.iter().zip(expected) {
+            let wrong = differences(&json!({"expected": want}), raw);
+            total += 1;
+            passed += u32::from(wrong.is_empty());
+            if !wrong.is_empty() {
+                eprintln!("{}: {wrong:?}", case["id"]);
+            }
+        }
+    }
+    eprintln!("syslog clients: {passed} of {total} messages");
+    assert!(passed >= 18, "{passed} of {total}");
+}
+
+fn decoder(zone: &str) -> SyslogDecoder {
+    SyslogDecoder::new(TimestampReader::new(crate::time::Zone::parse(zone).unwrap(), Vec::new()))
+}
+
+#[test]
+fn fields_have_the_names_of_the_contract() {
+    let line =
+        r#"<165>1 2003-10-11T22:14:15.003Z host app 4711 ID47 [a@1 x="1" ip="::1" ip="::2" y="\"q\] \z"][b] text"#;
+    assert_eq!(
+        decode_line(&mut decoder("UTC"), line.as_bytes()).unwrap(),
+        r#"{"timestamp":"2003-10-11T22:14:15.003Z","severity":5,"facility":20,"hostname":"host","appname":"app","procid":"4711","msgid":"ID47","structured_data":{"a@1":{"x":"1","ip":["::1","::2"],"y":"\"q] \\z"},"b":{}},"message":"text"}"#
+    );
+    let line = "<189>105: 000104: *Mar 12 07:12:10.295: %SYS-5-CONFIG_I: Configured";
+    assert_eq!(
+        decode_line(&mut decoder("+02:00"), line.as_bytes()).unwrap(),
+        r#"{"timestamp":"2023-03-12T05:12:10.295Z","severity":5,"facility":23,"appname":"%SYS-5-CONFIG_I","cisco":{"message_counter":105,"sequence":104},"message":"Configured"}"#
+    );
+    assert_eq!(decode_line(&mut decoder("UTC"), b"no header at all"), Err("no syslog header".into()));
+}
+
+#[test]
+fn the_year_is_the_latest_that_does_not_lie_ahead() {
+    // Received on 2023-11-14.
+    let decoder = decoder("UTC");
+    let now = 1_700_000_000_000_000_000;
+    let time = |text: &str, now: i64| match parse(text.as_bytes()).timestamp {
+        Some(When::Local { civil, has_year }) => {
+            decoder.instant(&civil, has_year, now).map(|ns| crate::time::Civil::from_ns(ns).year)
+        }
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(time("<1>Nov 14 00:00:00 h a: b", now), Some(2023));
+    assert_eq!(time("<1>Dec 31 23:59:59 h a: b", now), Some(2022));
+    assert_eq!(time("<1>Feb 29 00:00:00 h a: b", now), Some(2020));
+    assert_eq!(time("<1>Nov 15 00:00:00 1999 h a: b", now), Some(2023));
+    // 2023-12-31T23:59:50: a clock some seconds ahead writes January.
+    assert_eq!(time("<1>Jan  1 00:00:01 h a: b", 1_704_067_190_000_000_000), Some(2024));
+}
+
+#[test]
+fn other_vendors_are_read_as_far_as_they_go() {
+    for (raw, want) in [
+        (
+            "<166>2020-05-22T14:59:09.250Z esxi01.lab Hostd: info hostd[2099] [Originator@6876 sub=Vim] ok",
+            json!({"hostname": "esxi01.lab", "appname": "Hostd", "message": "info hostd[2099] [Originator@6876 sub=Vim] ok"}),
+        ),
+        (
+            "<166>Oct 10 2018 12:34:56 asa1 : %ASA-6-302013: Built outbound",
+            json!({"hostname": "asa1", "appname": "%ASA-6-302013", "message": "Built outbound"}),
+        ),
+        (
+            "<166>Oct 10 2018 12:34:56: %ASA-6-302013: Built outbound",
+            json!({"hostname": null, "appname": "%ASA-6-302013", "message": "Built outbound"}),
+        ),
+        (
+            "<187>45: sw1: Apr 11 10:02:08.123 CEST: %LINK-3-UPDOWN: down",
+            json!({"hostname": "sw1", "appname": "%LINK-3-UPDOWN", "message": "down", "cisco": {"message_counter": 45}}),
+        ),
+        ("<13>Oct 11 22:14:15 h see http://x", json!({"hostname": "h", "appname": null, "message": "see http://x"})),
+        ("<13>http://x", json!({"format": "unknown", "message": "http://x"})),
+        ("<13>", json!({"format": "unknown", "pri": 13, "message": null})),
+    ] {
+        assert_eq!(differences(&json!({"expected": want}), raw.as_bytes()), [""; 0], "{raw}");
+    }
+}
+
+/// Every byte but blanks, and the marks that the grammar gives a meaning, is in some field.
+fn assert_nothing_lost(raw: &[u8]) {
+    let found = parse(raw);
+    let mut covered = vec![false; raw.len()];
+    let when = match found.timestamp {
+        Some(When::Exact(span)) => Some(span),
+        _ => None,
+    };
+    for span in [when, found.hostname, found.appname, found.procid, found.msgid, found.structured_data, found.message] {
+        let span = span.unwrap_or_default();
+        assert!(span.end <= raw.len());
+        covered[span.start..span.end].fill(true);
+    }
+    let last = covered.iter().rposition(|c| *c).map_or(0, |at| at + 1);
+    // Behind the last field only line ends may stand, or the `-` of what is not there.
+    let tail = &raw[last..];
+    if found.message.is_some() {
+        assert!(tail.iter().all(|c| c.is_ascii_whitespace() || *c == 0), "{:?}", String::from_utf8_lossy(raw));
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_message_panics_or_loses_text(
+        raw in "(<[0-9]{1,3}>)?(1 |2003-10-11T22:14:15Z |Oct 11 22:14:15 |- |h |a\\[1\\]: |\\[i x=\"1\"\\]|[0-9]{1,3}: |\\PC|[ :\\[\\]\"\\\\]){0,12}"
+    ) {
+        assert_nothing_lost(raw.as_bytes());
+        decode_line(&mut decoder("UTC"), raw.as_bytes()).ok();
+    }
+
+    #[test]
+    fn a_well_formed_message_gives_back_its_fields(
+        pri in 0u8..=191, host in "[a-z][a-z0-9.-]{0,20}", app in "[a-zA-Z][a-zA-Z/._]{0,19}", pid in "[0-9]{1,5}",
+        value in "\\PC{0,20}", message in "[!-~][ -~]{0,40}",
+    ) {
+        let escaped = value.replace('\\', "\\\\").replace('"', "\\\"").replace(']', "\\]");
+        let raw = format!("<{pri}>1 2003-10-11T22:14:15.003Z {host} {app} {pid} - [a@1 b=\"{escaped}\"] {message}");
+        let got = report(raw.as_bytes());
+        prop_assert_eq!(&got["hostname"], &host);
+        prop_assert_eq!(&got["structured_data"]["a@1"]["b"], &value);
+        prop_assert_eq!(&got["message"], &message);
+        let raw = format!("<{pri}>Oct 11 22:14:15 {host} {app}[{pid}]: {message}");
+        let got = report(raw.as_bytes());
+        for (key, want) in [("hostname", &host), ("appname", &app), ("procid", &pid), ("message", &message)] {
+            prop_assert_eq!(&got[key], want, "{}", raw);
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! Framing: where one event's bytes begin and end.
+
+pub mod multiline;

@@ -1,0 +1,492 @@
+//! Multiline: which lines of one file make one event.
+//!
+//! ```yaml
+//! multiline: java                 # or python, go, indent
+//! multiline: {start: '^\d{4}-', mode: halt_before, condition: '^\d{4}-', timeout: 1s}
+//! ```
+//!
+//! The decision is pure: an [`Aggregator`] is told one line at a time and answers with an [`Action`]; it keeps no
+//! bytes. The caller holds the lines, so an event whose lines lie next to each other in one read buffer is a range of
+//! that buffer (the line feeds between its lines included) and is never copied.
+//!
+//! Three parts, by how many of them there are: one [`Multiline`] (the checked rule) per source, one [`Matcher`] (the
+//! rule and the regex engine's scratch space) per reader thread, one [`Aggregator`] (a few words of state) per file.
+//!
+//! What happens at the limits: an event that has `max_lines` lines or would pass `max_bytes` is closed, and the line that
+//! did not fit opens the next event of the same group: nothing is cut away, and [`Aggregator::splits`] counts it. An
+//! open event is closed when no line came for `timeout`, and at the end of the input. Time is handed in, never read.
+//!
+//! Container runtimes split long messages into parts, and the parts of stdout and stderr may interleave. The presets
+//! [`Preset::Cri`] and [`Preset::Docker`] (which `decode: cri` and `decode: docker` imply) keep all lines together from the
+//! first part to where no stream has one open. The parts are joined when the frame is decoded, so they are
+//! acknowledged together: a crash between two parts loses neither.
+//!
+//! The presets err on the side of not joining: a line that no rule claims is an event of its own. In `java` and
+//! `indent` a continuation belongs to whatever line came before it (a log line with its stack trace below), in
+//! `python` and `go` a trace starts at its `Traceback` or `panic` line.
+
+use std::sync::Arc;
+
+use memchr::memmem;
+use regex_automata::Input;
+use regex_automata::meta::{Cache, Regex};
+
+#[cfg(test)]
+mod tests;
+
+/// How `condition` continues or ends an event that `start` has opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Every following line that matches belongs to the event; the first that does not is the next event's.
+    ContinueThrough,
+    /// As long as a line matches, the line after it belongs too: the first that does not match is the last.
+    ContinuePast,
+    /// Every line up to one that matches; that one is the next event's.
+    HaltBefore,
+    /// Every line up to one that matches, that one included.
+    HaltWith,
+}
+
+/// The built-in rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Preset {
+    /// Stack traces of Java, Kotlin, Scala, C# and JavaScript: `at …`, `Caused by:`, `... 12 more` belong to the line above.
+    Java,
+    /// `Traceback (most recent call last):` to the line that names the exception; chained exceptions belong together.
+    Python,
+    /// `panic:` and `fatal error:` with every goroutine below it.
+    Go,
+    /// A line that begins with white space belongs to the line above.
+    Indent,
+    /// For `decode: cri`: lines from the first part of a split message (`P`) to its last (`F`), for both streams at
+    /// once, stay in one frame; the decoder joins them by stream.
+    Cri,
+    /// For `decode: docker`: the same for json-file lines, whose parts are those without a line feed at their end.
+    Docker,
+}
+
+/// Limits every rule has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// An open event is closed when no line came for this long, in nanoseconds.
+    pub timeout_nanos: u64,
+    /// Most lines of one event.
+    pub max_lines: u32,
+    /// Most bytes of one event, the line feeds between its lines included.
+    pub max_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { timeout_nanos: 1_000_000_000, max_lines: 1000, max_bytes: 1 << 20 }
+    }
+}
+
+/// A rule that cannot be used: which of its expressions, and why.
+#[derive(Debug)]
+pub struct RuleError {
+    /// `start` or `condition`.
+    pub setting: &'static str,
+    /// What the expression compiler said.
+    pub source: Box<regex_automata::meta::BuildError>,
+}
+
+impl std::fmt::Display for RuleError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "`{}` is not a regular expression", self.setting)
+    }
+}
+
+impl std::error::Error for RuleError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&*self.source)
+    }
+}
+
+#[derive(Debug)]
+enum Kind {
+    Rule { start: Regex, condition: Regex, mode: Mode },
+    Preset(Preset),
+}
+
+/// A checked multiline setting, shared by all files of a source.
+#[derive(Debug)]
+pub struct Multiline {
+    kind: Kind,
+    limits: Limits,
+}
+
+impl Multiline {
+    /// A rule of the user's own. Patterns are searched anywhere in the line, on bytes.
+    pub fn rule(start: &str, mode: Mode, condition: &str, limits: Limits) -> Result<Self, RuleError> {
+        let compile = |setting, pattern: &str| {
+            let syntax = regex_automata::util::syntax::Config::new().utf8(false);
+            let config = Regex::config().utf8_empty(false).nfa_size_limit(Some(10 << 20));
+            Regex::builder()
+                .syntax(syntax)
+                .configure(config)
+                .build(pattern)
+                .map_err(|source| RuleError { setting, source: Box::new(source) })
+        };
+        let kind = Kind::Rule { start: compile("start", start)?, condition: compile("condition", condition)?, mode };
+        Ok(Multiline { kind, limits })
+    }
+
+    /// One of the built-in rules.
+    pub fn preset(preset: Preset, limits: Limits) -> Self {
+        Multiline { kind: Kind::Preset(preset), limits }
+    }
+}
+
+/// A rule with the scratch space its expressions need; one per reader thread.
+#[derive(Debug)]
+pub struct Matcher {
+    rule: Arc<Multiline>,
+    /// Caches of `start` and `condition`; none for presets.
+    caches: Option<(Cache, Cache)>,
+}
+
+impl Matcher {
+    /// Makes the scratch space for one thread.
+    pub fn new(rule: Arc<Multiline>) -> Self {
+        let caches = match &rule.kind {
+            Kind::Rule { start, condition, .. } => Some((start.create_cache(), condition.create_cache())),
+            Kind::Preset(_) => None,
+        };
+        Matcher { rule, caches }
+    }
+}
+
+/// What to do with the line just pushed, and with the event that was open before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Nothing was open; the line is a whole event.
+    Single,
+    /// Nothing was open; the line opens an event.
+    Start,
+    /// The line belongs to the open event, which stays open.
+    Append,
+    /// The line belongs to the open event and completes it.
+    AppendFlush,
+    /// The open event is complete without the line; the line is a whole event.
+    FlushSingle,
+    /// The open event is complete without the line; the line opens the next one.
+    FlushStart,
+}
+
+impl Action {
+    /// The event that was open is complete without this line.
+    pub fn flushes_before(self) -> bool {
+        matches!(self, Action::FlushSingle | Action::FlushStart)
+    }
+
+    /// The line belongs to the event that was open.
+    pub fn joins(self) -> bool {
+        matches!(self, Action::Append | Action::AppendFlush)
+    }
+
+    /// The event that has the line is complete.
+    pub fn flushes_after(self) -> bool {
+        matches!(self, Action::Single | Action::AppendFlush | Action::FlushSingle)
+    }
+}
+
+/// Where in a preset's grammar an open event is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Place {
+    /// Anything a preset needs no memory for.
+    #[default]
+    Plain,
+    /// Python: frames and source lines; the first line not indented names the exception.
+    Frames,
+    /// Python: an exception group, all of whose lines are indented.
+    Group,
+    /// Python: after the exception's name; only a chained exception goes on.
+    Named,
+    /// Java: a line that named an exception, which a wrapped cause may follow. Python: between two chained exceptions.
+    Nested,
+    /// Containers: the streams that have a part open, a bit each.
+    Parts(u8),
+}
+
+/// What a rule says about one line, before the limits.
+enum Verdict {
+    /// Belongs to the open event, which goes on.
+    Continue(Place),
+    /// Belongs to the open event and is its last line.
+    Last,
+    /// Not the open event's; opens one.
+    Opens(Place),
+    /// Not the open event's; stands alone.
+    Alone,
+}
+
+/// The state of one file: whether an event is open and how large it is. Holds no bytes of it.
+#[derive(Clone, Debug, Default)]
+pub struct Aggregator {
+    /// Lines of the open event; 0 when none is open.
+    lines: u32,
+    /// Bytes of the open event, line feeds between its lines included.
+    bytes: usize,
+    place: Place,
+    /// When the last line of the open event came.
+    last_nanos: u64,
+    splits: u64,
+}
+
+impl Aggregator {
+    /// Decides about the next line of the file.
+    ///
+    /// Shape: `line` without its line ending. Units: `now_nanos` on any clock that does not go back; it may be the same
+    /// for all lines of one read.
+    pub fn push(&mut self, matcher: &mut Matcher, line: &[u8], now_nanos: u64) -> Action {
+        let limits = matcher.rule.limits;
+        let open = self.lines > 0;
+        let verdict = self.judge(matcher, line);
+        let grown = self.bytes.saturating_add(1).saturating_add(line.len());
+        let fits = self.lines < limits.max_lines && grown <= limits.max_bytes;
+        self.last_nanos = now_nanos;
+        match verdict {
+            Verdict::Continue(place) if fits => {
+                self.lines += 1;
+                self.bytes = grown;
+                self.place = place;
+                Action::Append
+            }
+            Verdict::Continue(place) => {
+                self.splits += 1;
+                self.open(line, place);
+                Action::FlushStart
+            }
+            Verdict::Last if fits => {
+                self.close();
+                Action::AppendFlush
+            }
+            Verdict::Last => {
+                self.splits += 1;
+                self.close();
+                Action::FlushSingle
+            }
+            Verdict::Opens(place) => {
+                self.open(line, place);
+                if open { Action::FlushStart } else { Action::Start }
+            }
+            Verdict::Alone => {
+                self.close();
+                if open { Action::FlushSingle } else { Action::Single }
+            }
+        }
+    }
+
+    /// Whether an event is open.
+    pub fn is_open(&self) -> bool {
+        self.lines > 0
+    }
+
+    /// Whether the open event has waited for `timeout`; the caller then takes it and calls [`flush`](Self::flush).
+    pub fn is_expired(&self, matcher: &Matcher, now_nanos: u64) -> bool {
+        self.lines > 0 && now_nanos.saturating_sub(self.last_nanos) >= matcher.rule.limits.timeout_nanos
+    }
+
+    /// Closes the open event (end of input, rotation, time-out). True when there was one for the caller to emit.
+    pub fn flush(&mut self) -> bool {
+        let open = self.lines > 0;
+        self.close();
+        open
+    }
+
+    /// How often an event was split because it reached `max_lines` or `max_bytes`.
+    pub fn splits(&self) -> u64 {
+        self.splits
+    }
+
+    fn open(&mut self, line: &[u8], place: Place) {
+        self.lines = 1;
+        self.bytes = line.len();
+        self.place = place;
+    }
+
+    fn close(&mut self) {
+        self.lines = 0;
+        self.bytes = 0;
+        self.place = Place::Plain;
+    }
+
+    fn judge(&self, matcher: &mut Matcher, line: &[u8]) -> Verdict {
+        let place = (self.lines > 0).then_some(self.place);
+        match (&matcher.rule.kind, &mut matcher.caches) {
+            (Kind::Rule { start, condition, mode }, Some((start_cache, condition_cache))) => {
+                if place.is_some() {
+                    let matched = is_match(condition, condition_cache, line);
+                    match (mode, matched) {
+                        (Mode::ContinueThrough | Mode::ContinuePast, true)
+                        | (Mode::HaltBefore | Mode::HaltWith, false) => {
+                            return Verdict::Continue(Place::Plain);
+                        }
+                        (Mode::ContinuePast, false) | (Mode::HaltWith, true) => return Verdict::Last,
+                        (Mode::ContinueThrough, false) | (Mode::HaltBefore, true) => {}
+                    }
+                }
+                if is_match(start, start_cache, line) { Verdict::Opens(Place::Plain) } else { Verdict::Alone }
+            }
+            (Kind::Preset(Preset::Java), _) => java(place, line),
+            (Kind::Preset(Preset::Python), _) => python(place, line),
+            (Kind::Preset(Preset::Go), _) => go(place, line),
+            (Kind::Preset(Preset::Indent), _) => {
+                if place.is_some() && starts_blank(line) {
+                    Verdict::Continue(Place::Plain)
+                } else {
+                    Verdict::Opens(Place::Plain)
+                }
+            }
+            (Kind::Preset(Preset::Cri), _) => parts(place, crate::decoding::cri::part(line)),
+            (Kind::Preset(Preset::Docker), _) => parts(place, crate::decoding::docker::part(line)),
+            // A rule always comes with its caches; without them nothing is joined and nothing lost.
+            (Kind::Rule { .. }, None) => Verdict::Alone,
+        }
+    }
+}
+
+fn is_match(regex: &Regex, cache: &mut Cache, line: &[u8]) -> bool {
+    regex.search_half_with(cache, &Input::new(line).earliest(true)).is_some()
+}
+
+fn starts_blank(line: &[u8]) -> bool {
+    matches!(line.first(), Some(b' ' | b'\t'))
+}
+
+fn trim_start(line: &[u8]) -> &[u8] {
+    let blanks = line.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+    line.get(blanks..).unwrap_or_default()
+}
+
+/// `part` is the stream's bit and whether more is to come; `None` for a line that is no container's.
+fn parts(place: Option<Place>, part: Option<(u8, bool)>) -> Verdict {
+    let open = match place {
+        Some(Place::Parts(open)) => open,
+        _ => 0,
+    };
+    let now = match part {
+        Some((stream, true)) => open | stream,
+        Some((stream, false)) => open & !stream,
+        None => open,
+    };
+    match (place.is_some(), now) {
+        (true, 0) => Verdict::Last,
+        (true, now) => Verdict::Continue(Place::Parts(now)),
+        (false, 0) => Verdict::Alone,
+        (false, now) => Verdict::Opens(Place::Parts(now)),
+    }
+}
+
+fn java(place: Option<Place>, line: &[u8]) -> Verdict {
+    let text = trim_start(line);
+    let named = names_exception(text);
+    let after = if named { Place::Nested } else { Place::Plain };
+    let Some(place) = place else { return Verdict::Opens(after) };
+    let indented = text.len() < line.len();
+    let frame = indented
+        && (text.starts_with(b"at ")
+            || text.starts_with(b"eval at ")
+            || text.starts_with(b"--- End of inner exception stack trace ---"));
+    let more = text.starts_with(b"... ") && text.get(4).is_some_and(u8::is_ascii_digit);
+    let end = line.starts_with(b"--- End of stack trace from previous location");
+    if frame || more || end {
+        return Verdict::Continue(Place::Plain);
+    }
+    if text.starts_with(b"Caused by:")
+        || text.starts_with(b"Suppressed:")
+        || text.starts_with(b"nested exception is:")
+        || (indented && text.starts_with(b"[CIRCULAR REFERENCE"))
+        || (indented && text.starts_with(b"- locked "))
+    {
+        return Verdict::Continue(Place::Nested);
+    }
+    // `java.rmi.ServerException: …; nested exception is:` puts the cause's name on an indented line below.
+    if place == Place::Nested && indented && named {
+        return Verdict::Continue(Place::Nested);
+    }
+    Verdict::Opens(after)
+}
+
+/// `Exception`, `Error` or `Throwable` as the end of a name, then `:` or the end of the line.
+fn names_exception(text: &[u8]) -> bool {
+    [b"Exception".as_slice(), b"Error", b"Throwable"].iter().any(|word| {
+        memmem::find_iter(text, word).any(|at| matches!(text.get(at + word.len()), None | Some(b':' | b'\r')))
+    })
+}
+
+fn python(place: Option<Place>, line: &[u8]) -> Verdict {
+    const HEAD: &[u8] = b"Traceback (most recent call last):";
+    let text = trim_start(line);
+    let group = text.starts_with(b"+ Exception Group Traceback (most recent call last):");
+    let blank = text.is_empty();
+    match place {
+        Some(Place::Frames) if starts_blank(line) => Verdict::Continue(Place::Frames),
+        Some(Place::Frames) if names_python_exception(line) => Verdict::Continue(Place::Named),
+        Some(Place::Group) if starts_blank(line) => Verdict::Continue(Place::Group),
+        Some(Place::Named) if blank => Verdict::Continue(Place::Named),
+        Some(Place::Named)
+            if line.starts_with(b"During handling of the above exception, another exception occurred:")
+                || line.starts_with(b"The above exception was the direct cause of the following exception:") =>
+        {
+            // From here to the next head only blank lines are expected.
+            Verdict::Continue(Place::Nested)
+        }
+        Some(Place::Nested) if blank => Verdict::Continue(Place::Nested),
+        Some(Place::Nested) if group => Verdict::Continue(Place::Group),
+        Some(Place::Nested) if line.starts_with(HEAD) => Verdict::Continue(Place::Frames),
+        _ if group => Verdict::Opens(Place::Group),
+        // Also at the end of a log line: `ERROR handler: Traceback (most recent call last):`.
+        _ if text.ends_with(HEAD) => Verdict::Opens(Place::Frames),
+        _ => Verdict::Alone,
+    }
+}
+
+/// `package.Name` or `package.Name: text`, at the left margin.
+fn names_python_exception(line: &[u8]) -> bool {
+    let name = line
+        .iter()
+        .take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'<' | b'>') || **byte >= 0x80)
+        .count();
+    name > 0 && !line.first().is_some_and(u8::is_ascii_digit) && matches!(line.get(name), None | Some(b':' | b'\r'))
+}
+
+fn go(place: Option<Place>, line: &[u8]) -> Verdict {
+    if place.is_some() && continues_panic(line) {
+        return Verdict::Continue(Place::Plain);
+    }
+    if find_word(line, b"panic: ") || line.starts_with(b"fatal error: ") || contains(line, b"http: panic serving ") {
+        return Verdict::Opens(Place::Plain);
+    }
+    Verdict::Alone
+}
+
+fn continues_panic(line: &[u8]) -> bool {
+    let Some(&first) = line.first() else { return true };
+    match first {
+        b' ' | b'\t' | b'\r' => true,
+        b'[' => line.starts_with(b"[signal ") || line.starts_with(b"[recovered"),
+        b'.' => line.starts_with(b"...additional frames elided..."),
+        b'g' if line.starts_with(b"goroutine ") => true,
+        b'c' if line.starts_with(b"created by ") => true,
+        b'e' if line.starts_with(b"exit status ") => true,
+        b'r' if line.starts_with(b"runtime stack:") => true,
+        // A frame: `path/to/package.(*Type).Method(0x1, {0x2, 0x3}, ...)`: a call with no blank before its bracket.
+        _ => {
+            let line = line.strip_suffix(b"\r").unwrap_or(line);
+            let name_end = line.iter().position(|byte| matches!(byte, b'(' | b' ' | b'\t' | b':'));
+            line.ends_with(b")") && name_end.is_some_and(|at| at > 0 && line.get(at) == Some(&b'('))
+        }
+    }
+}
+
+fn contains(line: &[u8], needle: &[u8]) -> bool {
+    memmem::find(line, needle).is_some()
+}
+
+/// `needle` at the start of the line or after something that is no word character.
+fn find_word(line: &[u8], needle: &[u8]) -> bool {
+    memmem::find_iter(line, needle)
+        .any(|at| at == 0 || line.get(at - 1).is_some_and(|byte| !byte.is_ascii_alphanumeric() && *byte != b'_'))
+}
