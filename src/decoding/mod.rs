@@ -3,13 +3,9 @@
 //! A [`Decoder`] belongs to one source on one worker. It checks a whole chunk's UTF-8 at once, splits lines, hands
 //! each frame to its [`FrameDecoder`] and does what `on_decode_error` says with those that are refused.
 
-<<<<<<< HEAD
-mod config;
-
-pub use config::DecodeSetting;
-=======
 pub mod access;
 pub mod auto;
+mod config;
 pub mod cri;
 pub mod docker;
 pub mod keys;
@@ -19,7 +15,8 @@ pub mod span;
 pub mod syslog;
 #[cfg(test)]
 mod testing;
->>>>>>> b71acbf (Frame multiline events; decode logfmt, access, syslog, CRI, Docker, regex and auto)
+
+pub use config::DecodeSetting;
 
 use crate::component::{Chunk, Frames};
 use crate::config::config_enum;

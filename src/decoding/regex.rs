@@ -1,5 +1,6 @@
 //! `decode: {regex: {pattern}}`: named groups become fields, as text. Groups that took no part in the match are absent.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::FrameDecoder;
@@ -9,10 +10,15 @@ use regex_automata::meta::{BuildError, Cache, Regex};
 use regex_automata::util::captures::Captures;
 
 /// A pattern that cannot be used.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub enum PatternError {
     /// It does not compile.
-    Syntax(Box<BuildError>),
+    Syntax {
+        /// Where in the pattern.
+        at: Range<usize>,
+        /// What is wrong, a lowercase fragment.
+        message: String,
+    },
     /// It names no group, so it would give no field.
     NoNames,
 }
@@ -20,13 +26,20 @@ pub enum PatternError {
 impl std::fmt::Display for PatternError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            PatternError::Syntax(error) => match error.syntax_error() {
-                Some(syntax) => write!(f, "not a regular expression: {syntax}"),
-                None => write!(f, "not a usable regular expression: {error}"),
-            },
+            PatternError::Syntax { message, .. } => f.write_str(message),
             PatternError::NoNames => f.write_str("a pattern needs a named group, like `(?<level>\\w+)`"),
         }
     }
+}
+
+/// Where a pattern is wrong, and what is; for one that is right but too large, all of it.
+pub fn explain(pattern: &str, error: &BuildError) -> (Range<usize>, String) {
+    let (at, message) = match regex_syntax::Parser::new().parse(pattern) {
+        Err(regex_syntax::Error::Parse(error)) => (*error.span(), error.kind().to_string()),
+        Err(regex_syntax::Error::Translate(error)) => (*error.span(), error.kind().to_string()),
+        _ => return (0..pattern.len(), error.to_string()),
+    };
+    (at.start.offset..at.end.offset, message)
 }
 
 impl std::error::Error for PatternError {}
@@ -44,8 +57,10 @@ impl RegexDecoder {
     /// Compiles a pattern; it is searched anywhere in the line.
     pub fn new(pattern: &str) -> Result<Self, PatternError> {
         let config = Regex::config().nfa_size_limit(Some(10 << 20));
-        let regex =
-            Regex::builder().configure(config).build(pattern).map_err(|error| PatternError::Syntax(Box::new(error)))?;
+        let regex = Regex::builder().configure(config).build(pattern).map_err(|error| {
+            let (at, message) = explain(pattern, &error);
+            PatternError::Syntax { at, message }
+        })?;
         let names = regex.group_info().pattern_names(regex_automata::PatternID::ZERO);
         let groups: Arc<[_]> = names.enumerate().filter_map(|(n, name)| Some((n, Sym::from_config(name?)))).collect();
         if groups.is_empty() {

@@ -1,0 +1,163 @@
+//! The `multiline` setting.
+
+use std::time::Duration;
+
+use super::multiline::{Limits, Mode, Multiline, Preset, RuleError};
+use crate::config::{Node, Reader, SchemaBuilder, Setting, Size, config, config_enum, config_union, read_string};
+
+config_enum! {
+    /// A built-in rule.
+    pub enum PresetSetting {
+        /// Stack traces of Java and its like belong to the line above.
+        Java = "java",
+        /// A traceback, to the line that names the exception; chained ones belong together.
+        Python = "python",
+        /// A panic with its goroutines.
+        Go = "go",
+        /// A line that begins with white space belongs to the line above.
+        Indent = "indent",
+    }
+}
+
+config_enum! {
+    /// How `condition` continues or ends an event that `start` has opened.
+    pub enum ModeSetting {
+        /// Lines that match belong to the event.
+        ContinueThrough = "continue_through",
+        /// As long as a line matches, the next one belongs too.
+        ContinuePast = "continue_past",
+        /// Lines up to one that matches, that one excluded.
+        HaltBefore = "halt_before",
+        /// Lines up to one that matches, that one included.
+        HaltWith = "halt_with",
+    }
+}
+
+config! {
+    /// A rule for joining lines.
+    pub struct RuleSetting {
+        /// A line that matches opens an event; other lines stand alone.
+        pub start: LinePattern,
+        /// How `condition` continues or ends it.
+        pub mode: ModeSetting,
+        /// What the lines after the first are searched for.
+        pub condition: LinePattern,
+        /// An open event is closed when no line came for this long.
+        pub timeout: Duration = Duration::from_secs(1),
+        /// Most lines of one event; further ones make the next event.
+        pub max_lines: u32 = Limits::default().max_lines,
+        /// Most bytes of one event; further lines make the next event.
+        pub max_bytes: Size = Size::mib(1),
+    }
+}
+
+config_union! {
+    /// Which lines make one event.
+    pub enum MultilineSetting {
+        /// A built-in rule.
+        Preset(PresetSetting),
+        /// A rule of its own.
+        Rule(RuleSetting),
+    }
+}
+
+/// A regular expression on a line, known to compile.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LinePattern(String);
+
+impl Setting for LinePattern {
+    fn read(node: &Node, cx: &mut Reader<'_>) -> Option<Self> {
+        let text = read_string(node, cx, &Self::describe())?;
+        match Multiline::rule(text, Mode::HaltBefore, "", Limits::default()) {
+            Ok(_) => Some(LinePattern(text.to_owned())),
+            Err(RuleError { source, .. }) => {
+                let (at, message) = crate::decoding::regex::explain(text, &source);
+                let message = format!("bad pattern for {}: {message}", cx.subject());
+                cx.error_in(node, at, message);
+                None
+            }
+        }
+    }
+
+    fn schema(_: &mut SchemaBuilder) -> serde_json::Value {
+        serde_json::json!({"type": "string"})
+    }
+
+    fn describe() -> String {
+        "a regular expression".into()
+    }
+
+    fn accepts(node: &Node) -> bool {
+        node.as_str().is_some()
+    }
+
+    fn default_text(&self) -> Option<String> {
+        Some(self.0.clone())
+    }
+}
+
+impl MultilineSetting {
+    /// The rule, ready to be shared by the files of a source.
+    ///
+    /// Errors: none for settings that were read; patterns have been compiled then.
+    pub fn build(&self) -> Result<Multiline, RuleError> {
+        match self {
+            MultilineSetting::Preset(preset) => {
+                let preset = match preset {
+                    PresetSetting::Java => Preset::Java,
+                    PresetSetting::Python => Preset::Python,
+                    PresetSetting::Go => Preset::Go,
+                    PresetSetting::Indent => Preset::Indent,
+                };
+                Ok(Multiline::preset(preset, Limits::default()))
+            }
+            MultilineSetting::Rule(rule) => {
+                let mode = match rule.mode {
+                    ModeSetting::ContinueThrough => Mode::ContinueThrough,
+                    ModeSetting::ContinuePast => Mode::ContinuePast,
+                    ModeSetting::HaltBefore => Mode::HaltBefore,
+                    ModeSetting::HaltWith => Mode::HaltWith,
+                };
+                let limits = Limits {
+                    timeout_nanos: u64::try_from(rule.timeout.as_nanos()).unwrap_or(u64::MAX),
+                    max_lines: rule.max_lines.max(1),
+                    max_bytes: rule.max_bytes.as_usize(),
+                };
+                Multiline::rule(&rule.start.0, mode, &rule.condition.0, limits)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::config::read_text;
+    use std::collections::BTreeMap;
+
+    fn read(text: &str) -> Result<MultilineSetting, String> {
+        let (value, report) = read_text::<MultilineSetting>("t.yaml", text, &BTreeMap::<String, String>::new());
+        value.ok_or_else(|| report.render())
+    }
+
+    #[test]
+    fn presets_and_rules_are_read() {
+        for word in ["java", "python", "go", "indent"] {
+            read(word).unwrap().build().unwrap();
+        }
+        read(r"{start: '^\d', mode: halt_before, condition: '^\d', timeout: 200ms, max_lines: 20, max_bytes: 64KiB}")
+            .unwrap()
+            .build()
+            .unwrap();
+    }
+
+    #[test]
+    fn mistakes_are_placed() {
+        let report = read("start: '^[a'\nmode: halt_befor\n").unwrap_err();
+        for part in ["bad pattern for `start`: unclosed character class", "did you mean `halt_before`", "`condition`"] {
+            assert!(report.contains(part), "{part}\n{report}");
+        }
+        assert!(read("jav").unwrap_err().contains("did you mean `java`"));
+    }
+}
