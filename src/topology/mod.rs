@@ -9,7 +9,7 @@
 mod running;
 mod worker;
 
-pub use running::{Running, Summary, start};
+pub use running::{Running, Summary, single_worker, start};
 pub use worker::{Predicate, SinkLane, SourceLane, Target, TransformLane, Worker, apply_alone};
 
 use crate::buffer::FullPolicy;

@@ -2,7 +2,7 @@
 //! ledger is printed by the caller.
 
 use super::worker::{SinkLane, SourceLane, Target, TransformLane, Worker};
-use super::{Blueprint, DEFAULT_BUFFER_BYTES, DiskStageContext, SOURCE_ROOM_BYTES};
+use super::{Blueprint, DiskStageContext, SOURCE_ROOM_BYTES};
 use crate::buffer::{Queue, QueueSender, Room, StageSender};
 use crate::component::{DeadLetter, Health, Input, Output, RunError, SinkRun, SourceContext, SourceRun};
 use crate::telemetry::Books;
@@ -38,7 +38,7 @@ pub struct Running {
     deadline: CancellationToken,
     queues: Vec<Arc<Queue>>,
     rooms: Vec<Arc<Room>>,
-    ended: mpsc::UnboundedReceiver<Ended>,
+    ended: mpsc::Receiver<Ended>,
     open: [usize; 4],
     shutdown_timeout: Duration,
 }
@@ -52,146 +52,161 @@ pub struct Summary {
     pub timed_out: bool,
 }
 
-/// Starts everything: sinks first, then workers, then sources. Must be called inside a tokio runtime.
-pub fn start(blueprint: Blueprint) -> std::io::Result<Running> {
-    let Blueprint { sources, transforms, sinks, memory_limit, shutdown_timeout, threads } = blueprint;
-    let workers = threads.max(1);
-    let (tell, ended) = mpsc::unbounded_channel();
-    let (shutdown, deadline) = (CancellationToken::new(), CancellationToken::new());
-    let mut books = Books::default();
-    books.components.extend(sources.iter().map(|s| s.counters.clone()));
-    books.components.extend(transforms.iter().map(|t| t.counters.clone()));
-    books.components.extend(sinks.iter().map(|s| s.counters.clone()));
-    let mut open = [0; 4];
+/// Who reads what, and one queue per sink: what is needed to make workers.
+struct Wiring {
+    source_targets: Vec<(Vec<Target>, Vec<Target>)>,
+    outputs: Vec<Vec<(Arc<str>, Vec<Target>)>>,
+    queues: Vec<Arc<Queue>>,
+    /// Holds every queue open until the workers and dead letters have senders of their own.
+    senders: Vec<QueueSender>,
+    rooms: Vec<Arc<Room>>,
+    books: Books,
+}
 
-    // Who reads which output.
-    let mut readers: HashMap<(Arc<str>, Arc<str>), Vec<Target>> = HashMap::new();
-    let all = transforms.iter().enumerate().map(|(n, t)| (Target::Transform(n), &t.counters.id, &t.inputs));
-    let all = all.chain(sinks.iter().enumerate().map(|(n, s)| (Target::Sink(n), &s.counters.id, &s.inputs)));
-    for (target, id, inputs) in all {
-        for (from, output) in inputs {
-            let targets = readers.entry((from.clone(), output.clone())).or_default();
-            if !targets.contains(&target) {
-                targets.push(target);
-                books.edges.push((id.clone(), from.clone(), output.clone()));
+impl Wiring {
+    fn new(blueprint: &Blueprint) -> Wiring {
+        let Blueprint { sources, transforms, sinks, memory_limit, .. } = blueprint;
+        let mut books = Books::default();
+        books.components.extend(sources.iter().map(|s| s.counters.clone()));
+        books.components.extend(transforms.iter().map(|t| t.counters.clone()));
+        books.components.extend(sinks.iter().map(|s| s.counters.clone()));
+        let mut readers: HashMap<(Arc<str>, Arc<str>), Vec<Target>> = HashMap::new();
+        let all = transforms.iter().enumerate().map(|(n, t)| (Target::Transform(n), &t.counters.id, &t.inputs));
+        let all = all.chain(sinks.iter().enumerate().map(|(n, s)| (Target::Sink(n), &s.counters.id, &s.inputs)));
+        for (target, id, inputs) in all {
+            for (from, output) in inputs {
+                let targets = readers.entry((from.clone(), output.clone())).or_default();
+                if !targets.contains(&target) {
+                    targets.push(target);
+                    books.edges.push((id.clone(), from.clone(), output.clone()));
+                }
             }
         }
+        let mut readers_of =
+            |id: &Arc<str>, output: &str| readers.remove(&(id.clone(), Arc::from(output))).unwrap_or_default();
+        let source_targets =
+            sources.iter().map(|s| (readers_of(&s.counters.id, ""), readers_of(&s.counters.id, "rejected"))).collect();
+        let outputs = transforms
+            .iter()
+            .map(|t| {
+                let id = &t.counters.id;
+                std::iter::once((Arc::from(""), readers_of(id, "")))
+                    .chain(t.outputs.iter().map(|o| (o.clone(), readers_of(id, o))))
+                    .collect()
+            })
+            .collect();
+        let share = default_share(*memory_limit, sinks.len());
+        let queues: Vec<Arc<Queue>> = sinks
+            .iter()
+            .map(|s| Queue::new(s.buffer.max_bytes.unwrap_or(share), s.buffer.policy, s.counters.clone()))
+            .collect();
+        let senders = queues.iter().map(|q| q.sender()).collect();
+        let room = SOURCE_ROOM_BYTES.min(memory_limit / 4 / sources.len().max(1));
+        let rooms = sources.iter().map(|_| Room::new(room)).collect();
+        Wiring { source_targets, outputs, queues, senders, rooms, books }
     }
-    let mut readers_of =
-        |id: &Arc<str>, output: &str| readers.remove(&(id.clone(), Arc::from(output))).unwrap_or_default();
 
-    // Sinks: the queue in front of each, a disk stage where one is asked for.
-    let share = DEFAULT_BUFFER_BYTES.min(memory_limit / 2 / sinks.len().max(1));
-    let queues: Vec<Arc<Queue>> = sinks
-        .iter()
-        .map(|s| Queue::new(s.buffer.max_bytes.unwrap_or(share), s.buffer.policy, s.counters.clone()))
-        .collect();
+    /// One worker with its own instances of everything.
+    fn worker(&self, blueprint: &Blueprint) -> Worker {
+        let sources = blueprint.sources.iter().zip(&self.source_targets).zip(&self.rooms);
+        let sources = sources.map(|((s, (targets, rejected)), room)| SourceLane {
+            decoder: s.decoder.fork(),
+            when: s.when.as_ref().map(|w| w.fork()),
+            attach: s.attach.clone(),
+            counters: s.counters.clone(),
+            targets: targets.clone(),
+            rejected: rejected.clone(),
+            room: room.clone(),
+        });
+        let transforms = blueprint.transforms.iter().zip(&self.outputs).map(|(t, outputs)| TransformLane {
+            transform: t.transform.fork(),
+            counters: t.counters.clone(),
+            outputs: outputs.clone(),
+            rejected: outputs.iter().position(|(name, _)| &**name == "rejected"),
+        });
+        let sinks = blueprint.sinks.iter().zip(&self.senders).map(|(s, sender)| SinkLane {
+            sender: sender.clone(),
+            when: s.when.as_ref().map(|w| w.fork()),
+            counters: s.counters.clone(),
+        });
+        Worker::new(sources.collect(), transforms.collect(), sinks.collect())
+    }
+}
+
+/// One worker over a blueprint whose sources and sinks are not started, and the queues in front of its sinks by id: for
+/// benches and tests that drive it themselves.
+pub fn single_worker(blueprint: &Blueprint) -> (Worker, Vec<(Arc<str>, Arc<Queue>)>) {
+    let wiring = Wiring::new(blueprint);
+    let ids = blueprint.sinks.iter().map(|s| s.counters.id.clone());
+    (wiring.worker(blueprint), ids.zip(wiring.queues.iter().cloned()).collect())
+}
+
+/// Starts everything: sinks first, then workers, then sources. Must be called inside a tokio runtime.
+pub fn start(blueprint: Blueprint) -> std::io::Result<Running> {
+    let wiring = Wiring::new(&blueprint);
+    let count = blueprint.threads.max(1);
+    let workers: Vec<Worker> = (0..count).map(|_| wiring.worker(&blueprint)).collect();
+    let Wiring { queues, senders, rooms, books, .. } = wiring;
+    let Blueprint { sources, sinks, memory_limit, shutdown_timeout, .. } = blueprint;
+    let (tell, ended) = mpsc::channel(sources.len() + 2 * sinks.len() + count);
+    let mut running = Running {
+        books,
+        health: Vec::new(),
+        shutdown: CancellationToken::new(),
+        deadline: CancellationToken::new(),
+        queues: queues.clone(),
+        rooms: rooms.clone(),
+        ended,
+        open: [0; 4],
+        shutdown_timeout,
+    };
+
     let by_id: HashMap<Arc<str>, usize> = sinks.iter().enumerate().map(|(n, s)| (s.counters.id.clone(), n)).collect();
-    let mut all_queues = queues.clone();
-    let mut health = Vec::new();
-    let mut sink_when = Vec::new();
-    let counters_of_sinks: Vec<_> = sinks.iter().map(|s| s.counters.clone()).collect();
-    // Hold every queue open until the workers and dead-letter senders have theirs.
-    let senders: Vec<QueueSender> = queues.iter().map(|q| q.sender()).collect();
+    let share = default_share(memory_limit, sinks.len());
     for (n, sink) in sinks.into_iter().enumerate() {
+        let id = sink.counters.id.clone();
         let mut queue = queues[n].clone();
         if let Some(stage) = sink.buffer.disk {
-            let second = Queue::for_stage(share.min(4 << 20), sink.counters.clone());
-            all_queues.push(second.clone());
+            let second = Queue::for_stage(share.min(STAGE_QUEUE_BYTES), sink.counters.clone());
+            running.queues.push(second.clone());
             let context = DiskStageContext {
                 from: queue,
                 to: StageSender::new(second.sender()),
                 counters: sink.counters.clone(),
-                abort: deadline.clone(),
-                shutdown: shutdown.clone(),
+                abort: running.deadline.clone(),
+                shutdown: running.shutdown.clone(),
             };
             queue = second;
-            open[Part::Stage as usize] += 1;
-            spawn(&tell, Part::Stage, sink.counters.id.clone(), move || stage(context))?;
+            running.open[Part::Stage as usize] += 1;
+            spawn(&tell, Part::Stage, id.clone(), move || stage(context))?;
         }
-        let state = Arc::new(Health::default());
-        health.push((sink.counters.id.clone(), state.clone()));
-        let dead_letter =
-            sink.dead_letter.and_then(|id| by_id.get(&id)).map(|&to| DeadLetter { to: queues[to].sender() });
-        let input =
-            Input { queue, counters: sink.counters.clone(), dead_letter, abort: deadline.clone(), health: state };
-        sink_when.push(sink.when);
-        open[Part::Sink as usize] += 1;
+        let health = Arc::new(Health::default());
+        running.health.push((id.clone(), health.clone()));
+        let dead_letter = sink.dead_letter.and_then(|id| by_id.get(&id).copied());
+        let dead_letter = dead_letter.map(|to| DeadLetter { to: queues[to].sender() });
+        let abort = running.deadline.clone();
+        let input = Input { queue: queue.clone(), counters: sink.counters, dead_letter, abort, health };
+        running.open[Part::Sink as usize] += 1;
         match sink.run {
-            SinkRun::Thread(run) => spawn(&tell, Part::Sink, sink.counters.id.clone(), move || {
-                let queue = input.queue.clone();
-                let result = run(input);
-                queue.close();
-                result
+            SinkRun::Thread(run) => spawn(&tell, Part::Sink, id, move || {
+                let _closes = CloseOnDrop(queue);
+                run(input)
             })?,
-            SinkRun::Task(run) => {
-                let queue = input.queue.clone();
-                spawn_task(&tell, Part::Sink, sink.counters.id.clone(), async move {
-                    let result = run(input).await;
-                    queue.close();
-                    result
-                });
-            }
+            SinkRun::Task(run) => spawn_task(&tell, Part::Sink, id, async move {
+                let _closes = CloseOnDrop(queue);
+                run(input).await
+            }),
         }
     }
 
-    // Workers: each with its own instances.
     let mut channels = Vec::new();
-    let rooms: Vec<Arc<Room>> =
-        sources.iter().map(|_| Room::new(SOURCE_ROOM_BYTES.min(memory_limit / 4 / sources.len().max(1)))).collect();
-    let left = Arc::new(AtomicUsize::new(workers));
-    let source_targets: Vec<_> =
-        sources.iter().map(|s| (readers_of(&s.counters.id, ""), readers_of(&s.counters.id, "rejected"))).collect();
-    let outputs: Vec<Vec<(Arc<str>, Vec<Target>)>> = transforms
-        .iter()
-        .map(|t| {
-            let id = &t.counters.id;
-            std::iter::once((Arc::from(""), readers_of(id, "")))
-                .chain(t.outputs.iter().map(|o| (o.clone(), readers_of(id, o))))
-                .collect()
-        })
-        .collect();
-    for n in 0..workers {
-        let source_lanes = sources
-            .iter()
-            .zip(&source_targets)
-            .zip(&rooms)
-            .map(|((s, (targets, rejected)), room)| SourceLane {
-                decoder: s.decoder.fork(),
-                when: s.when.as_ref().map(|w| w.fork()),
-                attach: s.attach.clone(),
-                counters: s.counters.clone(),
-                targets: targets.clone(),
-                rejected: rejected.clone(),
-                room: room.clone(),
-            })
-            .collect();
-        let transform_lanes = transforms
-            .iter()
-            .zip(&outputs)
-            .map(|(t, outputs)| TransformLane {
-                transform: t.transform.fork(),
-                counters: t.counters.clone(),
-                outputs: outputs.clone(),
-                rejected: outputs.iter().position(|(name, _)| &**name == "rejected"),
-            })
-            .collect();
-        let sink_lanes = senders
-            .iter()
-            .zip(&sink_when)
-            .zip(&counters_of_sinks)
-            .map(|((sender, when), counters)| SinkLane {
-                sender: sender.clone(),
-                when: when.as_ref().map(|w| w.fork()),
-                counters: counters.clone(),
-            })
-            .collect();
+    let left = Arc::new(AtomicUsize::new(count));
+    for (n, worker) in workers.into_iter().enumerate() {
         // Bytes are bounded by the sources' rooms; the channel's own bound only has to be out of the way.
         let (to, chunks) = crossbeam_channel::bounded(4096);
         channels.push(to);
-        let worker = Worker::new(source_lanes, transform_lanes, sink_lanes);
         let left = left.clone();
-        open[Part::Worker as usize] += 1;
+        running.open[Part::Worker as usize] += 1;
         spawn(&tell, Part::Worker, format!("worker-{n}").into(), move || {
             worker.run(chunks, || left.fetch_sub(1, Ordering::AcqRel) == 1);
             Ok(())
@@ -200,6 +215,7 @@ pub fn start(blueprint: Blueprint) -> std::io::Result<Running> {
     drop(senders);
 
     for (n, source) in sources.into_iter().enumerate() {
+        let id = source.counters.id.clone();
         let context = SourceContext {
             output: Output {
                 workers: channels.clone(),
@@ -207,22 +223,37 @@ pub fn start(blueprint: Blueprint) -> std::io::Result<Running> {
                 room: rooms[n].clone(),
                 counters: source.counters.clone(),
             },
-            shutdown: shutdown.clone(),
-            deadline: deadline.clone(),
-            counters: source.counters.clone(),
+            shutdown: running.shutdown.clone(),
+            deadline: running.deadline.clone(),
+            counters: source.counters,
         };
-        open[Part::Source as usize] += 1;
-        let id = source.counters.id.clone();
+        running.open[Part::Source as usize] += 1;
         match source.run {
             SourceRun::Thread(run) => spawn(&tell, Part::Source, id, move || run(context))?,
             SourceRun::Task(run) => spawn_task(&tell, Part::Source, id, run(context)),
         }
     }
-    Ok(Running { books, health, shutdown, deadline, queues: all_queues, rooms, ended, open, shutdown_timeout })
+    Ok(running)
 }
 
+fn default_share(limit: usize, sinks: usize) -> usize {
+    super::DEFAULT_BUFFER_BYTES.min(limit / 2 / sinks.max(1))
+}
+
+/// A sink that has ended, by a panic too, lets nobody wait for it.
+struct CloseOnDrop(Arc<Queue>);
+
+impl Drop for CloseOnDrop {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+/// Bytes of the queue between a disk buffer and its sink.
+const STAGE_QUEUE_BYTES: usize = 4 << 20;
+
 fn spawn(
-    tell: &mpsc::UnboundedSender<Ended>,
+    tell: &mpsc::Sender<Ended>,
     what: Part,
     id: Arc<str>,
     run: impl FnOnce() -> Result<(), RunError> + Send + 'static,
@@ -233,13 +264,14 @@ fn spawn(
     std::thread::Builder::new().name(name).spawn(move || {
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run))
             .unwrap_or_else(|_| Err(RunError("it panicked; this is a bug".into())));
-        let _gone = tell.send(Ended { what, id, result });
+        // The channel has room for every part's end.
+        let _gone = tell.try_send(Ended { what, id, result });
     })?;
     Ok(())
 }
 
 fn spawn_task(
-    tell: &mpsc::UnboundedSender<Ended>,
+    tell: &mpsc::Sender<Ended>,
     what: Part,
     id: Arc<str>,
     run: impl Future<Output = Result<(), RunError>> + Send + 'static,
@@ -248,7 +280,7 @@ fn spawn_task(
     let task = tokio::spawn(run);
     tokio::spawn(async move {
         let result = task.await.unwrap_or_else(|_| Err(RunError("it panicked; this is a bug".into())));
-        let _gone = tell.send(Ended { what, id, result });
+        let _gone = tell.try_send(Ended { what, id, result });
     });
 }
 
