@@ -36,12 +36,14 @@ pub struct Diagnostic {
     pub notes: Vec<(Span, String)>,
     /// What to do.
     pub helps: Vec<String>,
+    /// The key that it says is missing: taken back where an unknown key turns out to be that one misspelled.
+    pub(crate) missing: Option<String>,
 }
 
 impl Diagnostic {
     /// A mistake at `span`.
     pub fn new(severity: Severity, span: Option<Span>, message: impl Into<String>) -> Self {
-        Self { severity, span, message: message.into(), notes: Vec::new(), helps: Vec::new() }
+        Self { severity, span, message: message.into(), notes: Vec::new(), helps: Vec::new(), missing: None }
     }
 
     /// Adds what to do about it.
@@ -155,9 +157,9 @@ impl Diagnostics {
         self.interpolated.push(Interpolated { span, pieces });
     }
 
-    /// How many there are, to look at later what came after.
-    pub(crate) fn len(&self) -> usize {
-        self.list.len()
+    /// Takes back that `key` is missing, said at `span`.
+    pub(crate) fn retract_missing(&mut self, span: Span, key: &str) {
+        self.list.retain(|said| said.span != Some(span) || said.missing.as_deref() != Some(key));
     }
 
     /// Whether there is nothing to say.

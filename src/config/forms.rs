@@ -221,9 +221,7 @@ pub fn read_tagged<T: Settings>(node: &Node, cx: &mut Reader<'_>) -> Option<T> {
     let value = T::read_keys(&mut keys, cx);
     let mut known: Vec<String> = T::fields().into_iter().map(|doc| doc.name).collect();
     known.push("type".into());
-    let before = cx.count();
-    cx.unknown_keys(&keys, &known);
-    if cx.count() > before { None } else { value }
+    if cx.unknown_keys(&keys, &known) { None } else { value }
 }
 
 /// The schema of one form of a tagged block: its word and its object.

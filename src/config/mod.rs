@@ -28,10 +28,13 @@
 //! Secrets: the values of [`Secret`] settings, of keys named like secrets, and of `${file:…}` show as `***` in excerpts and
 //! messages; the value of any `${VAR}` shows as the expression.
 
+pub mod cases;
 mod collections;
 mod diagnostic;
 mod expressions;
+pub mod document;
 mod forms;
+pub mod graph;
 pub mod interpolate;
 pub mod macros;
 mod node;
@@ -50,11 +53,14 @@ pub mod yaml;
 mod tests;
 
 pub use collections::{Map, OneOrMany, Spanned};
+pub use cases::{TestCase, TestExpect, TestInput, TestKind};
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
+pub use document::{AnyPlan, ApiConfig, Component, Config, Edge, Globals, Loaded, Registry, json_schema, load, load_texts};
 pub use forms::{
     ChoiceSchema, by_type_schema, chosen, field_doc, field_schema, key_name, no_form, not_a_word, read_chosen,
     read_tagged, tag, tagged_docs, tagged_schema, words_in_words, words_schema,
 };
+pub use graph::{Graph, Kind};
 pub use interpolate::{Environment, ProcessEnvironment};
 #[allow(unused_imports, reason = "a form that no setting uses yet")]
 pub(crate) use macros::{config, config_choice, config_doc, config_enum, config_field, config_tagged, config_union};

@@ -25,14 +25,12 @@ pub struct Reader<'a> {
     path: Vec<Step>,
     /// Where the innermost block was opened: its key, or the block itself.
     opened: Vec<Span>,
-    /// Keys that the block being read has beside those of its struct: `type` and `inputs` of a component.
-    pub(crate) outer_keys: Vec<&'static str>,
 }
 
 impl<'a> Reader<'a> {
     /// A reader that puts what it finds into `out`.
     pub fn new(sources: &'a mut SourceMap, out: &'a mut Diagnostics) -> Self {
-        Self { sources, out, path: Vec::new(), opened: Vec::new(), outer_keys: Vec::new() }
+        Self { sources, out, path: Vec::new(), opened: Vec::new() }
     }
 
     /// Notes a mistake at `span`.
@@ -112,9 +110,7 @@ impl<'a> Reader<'a> {
     fn step<T>(&mut self, step: Step, opened: Span, read: impl FnOnce(&mut Self) -> T) -> T {
         self.path.push(step);
         self.opened.push(opened);
-        let outer = std::mem::take(&mut self.outer_keys);
         let value = read(self);
-        self.outer_keys = outer;
         self.opened.pop();
         self.path.pop();
         value
@@ -142,11 +138,6 @@ impl<'a> Reader<'a> {
         self.sources
     }
 
-    /// Whether errors were noted since there were `before` diagnostics.
-    pub(crate) fn count(&self) -> usize {
-        self.out.len()
-    }
-
     /// The keys of a block, to take one after the other. Notes a mistake where `node` is no mapping.
     pub fn keys<'n>(&mut self, node: &'n Node, what: &str) -> Option<Keys<'n>> {
         match &node.kind {
@@ -158,24 +149,29 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Notes the keys that nobody took as unknown; `known` are those that there are.
-    pub fn unknown_keys(&mut self, keys: &Keys<'_>, known: &[String]) {
+    /// Notes the keys that nobody took as unknown, and says whether there were any; `known` are those that there are.
+    pub fn unknown_keys(&mut self, keys: &Keys<'_>, known: &[String]) -> bool {
+        let mut any = false;
         for entry in keys.rest() {
-            let message = format!("unknown key `{}`{}", entry.key, self.place());
-            let names: Vec<&str> = known.iter().map(String::as_str).chain(self.outer_keys.iter().copied()).collect();
-            let near = super::diagnostic::nearest(&entry.key, names.iter().copied()).map(str::to_owned);
+            any = true;
+            let message = format!("unknown key `{}`{}", abridged(&entry.key), self.place());
+            let near = super::diagnostic::nearest(&entry.key, known.iter().map(String::as_str));
+            if let Some(near) = near {
+                let opened = self.opened_at(keys.span());
+                self.out.retract_missing(opened, near);
+            }
             let diagnostic = self.error(entry.key_span, message);
             match near {
                 Some(near) => _ = diagnostic.help(format!("did you mean `{near}`?")),
-                None if !names.is_empty() && names.len() <= 40 => {
-                    let mut names = names;
+                None if !known.is_empty() && known.len() <= 40 => {
+                    let mut names: Vec<String> = known.iter().map(|name| format!("`{name}`")).collect();
                     names.sort_unstable();
-                    let list = names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-                    diagnostic.help(format!("keys here: {list}"));
+                    diagnostic.help(format!("keys here: {}", names.join(", ")));
                 }
                 None => {}
             }
         }
+        any
     }
 }
 

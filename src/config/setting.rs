@@ -107,9 +107,7 @@ pub fn read_block<T: Settings>(node: &Node, cx: &mut Reader<'_>) -> Option<T> {
     let mut docs = Vec::new();
     T::field_docs(&mut docs);
     let known: Vec<String> = docs.into_iter().map(|doc| doc.name).collect();
-    let before = cx.count();
-    cx.unknown_keys(&keys, &known);
-    if cx.count() > before { None } else { value }
+    if cx.unknown_keys(&keys, &known) { None } else { value }
 }
 
 /// Reads the key `name` of a block; `default` is its value where it is absent.
@@ -127,7 +125,8 @@ pub fn read_key<T: Setting>(
             }
             let message = format!("missing key `{name}`{}", cx.place());
             let span = cx.opened_at(keys.span());
-            cx.error(span, message).help(format!("`{name}` is {}", T::describe()));
+            let diagnostic = cx.error(span, message).help(format!("`{name}` is {}", T::describe()));
+            diagnostic.missing = Some(name.to_owned());
             None
         }
     }
