@@ -3,6 +3,7 @@
 pub mod ack;
 pub mod api;
 pub mod buffer;
+pub mod cli;
 pub mod component;
 pub mod condition;
 pub mod config;

@@ -1,2 +1,7 @@
-//! The `tidegate` program.
-fn main() {}
+//! The `tidegate` program: parses arguments, calls the library, turns the result into an exit code.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tidegate::cli::main().into()
+}

@@ -392,13 +392,13 @@ fn read_section(
         let mut node = GraphNode::new(kind, component);
         check_id(component, cx);
         let plan = cx.component(kind.word(), component, |cx| match kind {
-            Kind::Source => read_component(component, cx, kind, registry, registry.sources, &mut node)
-                .map(AnyPlan::Source),
-            Kind::Transform => read_component(component, cx, kind, registry, registry.transforms, &mut node)
-                .map(AnyPlan::Transform),
-            Kind::Sink => {
-                read_component(component, cx, kind, registry, registry.sinks, &mut node).map(AnyPlan::Sink)
+            Kind::Source => {
+                read_component(component, cx, kind, registry, registry.sources, &mut node).map(AnyPlan::Source)
             }
+            Kind::Transform => {
+                read_component(component, cx, kind, registry, registry.transforms, &mut node).map(AnyPlan::Transform)
+            }
+            Kind::Sink => read_component(component, cx, kind, registry, registry.sinks, &mut node).map(AnyPlan::Sink),
         });
         if let Some(plan) = &plan {
             node.learn(plan);
@@ -447,7 +447,8 @@ fn read_component<P: ?Sized>(
     }
     let Some(named) = value.entry("type") else {
         let message = format!("missing key `type` in {word} `{}`", component.key);
-        let near = value.as_map().into_iter().flatten().find(|entry| matches!(entry.key.as_str(), "kind" | "typ" | "Type"));
+        let near =
+            value.as_map().into_iter().flatten().find(|entry| matches!(entry.key.as_str(), "kind" | "typ" | "Type"));
         let diagnostic = cx.error(component.key_span, message);
         let names: Vec<String> = types.iter().map(|t| format!("`{}`", t.name)).collect();
         diagnostic.help(match near {
@@ -471,7 +472,9 @@ fn read_component<P: ?Sized>(
     let message = format!("there is no {word} type `{}`", super::reader::abridged(name));
     let diagnostic = cx.error(named.value.span, message);
     match (elsewhere, near) {
-        (Some(other), _) => diagnostic.help(format!("`{name}` is a {}: put it under `{}`", other.word(), other.section())),
+        (Some(other), _) => {
+            diagnostic.help(format!("`{name}` is a {}: put it under `{}`", other.word(), other.section()))
+        }
         (None, Some(near)) => diagnostic.help(format!("did you mean `{near}`?")),
         (None, None) => diagnostic.help(format!("types: {}", names.join(", "))),
     };
@@ -488,7 +491,9 @@ impl Document {
                     Some(Kind::Source) => continue,
                     Some(Kind::Transform) if input.event.is_some() => continue,
                     Some(Kind::Transform) => format!("`{}` is a transform: lines enter at a source", input.at.value),
-                    Some(Kind::Sink) => format!("`{}` is a sink: events enter at a source or transform", input.at.value),
+                    Some(Kind::Sink) => {
+                        format!("`{}` is a sink: events enter at a source or transform", input.at.value)
+                    }
                     None => format!("there is no component `{}`", input.at.value),
                 };
                 let ids = self.graph.nodes.iter().map(|node| node.id.value.as_str());

@@ -109,9 +109,7 @@ impl GraphNode {
                 redacts: plan.redacts(),
                 ..Facts::default()
             },
-            AnyPlan::Sink(plan) => {
-                Facts { exposes: plan.exposes(), listens: plan.listens(), ..Facts::default() }
-            }
+            AnyPlan::Sink(plan) => Facts { exposes: plan.exposes(), listens: plan.listens(), ..Facts::default() },
         });
     }
 
@@ -157,7 +155,11 @@ impl Graph {
 
     /// Named outputs of node number `index`.
     pub fn outputs(&self, index: usize) -> &[String] {
-        self.nodes.get(index).and_then(|node| node.facts.as_ref()).map(|facts| facts.outputs.as_slice()).unwrap_or_default()
+        self.nodes
+            .get(index)
+            .and_then(|node| node.facts.as_ref())
+            .map(|facts| facts.outputs.as_slice())
+            .unwrap_or_default()
     }
 
     /// Checks everything and resolves the edges.
@@ -254,7 +256,12 @@ impl Graph {
         }
     }
 
-    fn resolve_glob(&self, reader: usize, input: &Spanned<String>, cx: &mut Reader<'_>) -> Vec<(usize, Option<String>)> {
+    fn resolve_glob(
+        &self,
+        reader: usize,
+        input: &Spanned<String>,
+        cx: &mut Reader<'_>,
+    ) -> Vec<(usize, Option<String>)> {
         let matcher: GlobMatcher = match Glob::new(&input.value) {
             Ok(glob) => glob.compile_matcher(),
             Err(error) => {
@@ -272,7 +279,8 @@ impl Graph {
             .collect();
         if found.is_empty() {
             let message = format!("{} reads `{}`, which matches no component", self.nodes[reader].name(), input.value);
-            cx.error(input.span, message).help("a glob is over ids: never named outputs, sinks, or the component itself");
+            cx.error(input.span, message)
+                .help("a glob is over ids: never named outputs, sinks, or the component itself");
         }
         found
     }
@@ -413,14 +421,15 @@ impl Graph {
     }
 
     fn is_read(&self, index: usize, output: Option<&str>) -> bool {
-        self.nodes.iter().any(|node| {
-            node.edges.iter().any(|(from, name, _)| *from == index && name.as_deref() == output)
-        })
+        self.nodes
+            .iter()
+            .any(|node| node.edges.iter().any(|(from, name, _)| *from == index && name.as_deref() == output))
     }
 
     fn warn_unread(&self, cx: &mut Reader<'_>) {
         // A reader whose inputs could not be resolved may well read what seems unread.
-        let complete = self.nodes.iter().all(|node| node.facts.is_some() && node.written.is_empty() == node.edges.is_empty());
+        let complete =
+            self.nodes.iter().all(|node| node.facts.is_some() && node.written.is_empty() == node.edges.is_empty());
         if !complete {
             return;
         }
@@ -559,7 +568,9 @@ impl Address {
 
     fn clashes(&self, other: &Self) -> bool {
         let same = |a: &SocketAddr, b: &SocketAddr| {
-            a.port() == b.port() && a.port() != 0 && (a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified())
+            a.port() == b.port()
+                && a.port() != 0
+                && (a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified())
         };
         match (self, other) {
             (Self::Tcp(a), Self::Tcp(b)) | (Self::Udp(a), Self::Udp(b)) => same(a, b),

@@ -31,8 +31,8 @@
 pub mod cases;
 mod collections;
 mod diagnostic;
-mod expressions;
 pub mod document;
+mod expressions;
 mod forms;
 pub mod graph;
 pub mod interpolate;
@@ -52,10 +52,12 @@ pub mod yaml;
 #[cfg(test)]
 mod tests;
 
-pub use collections::{Map, OneOrMany, Spanned};
 pub use cases::{TestCase, TestExpect, TestInput, TestKind};
+pub use collections::{Map, OneOrMany, Spanned};
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
-pub use document::{AnyPlan, ApiConfig, Component, Config, Edge, Globals, Loaded, Registry, json_schema, load, load_texts};
+pub use document::{
+    AnyPlan, ApiConfig, Component, Config, Edge, Globals, Loaded, Registry, json_schema, load, load_texts,
+};
 pub use forms::{
     ChoiceSchema, by_type_schema, chosen, field_doc, field_schema, key_name, no_form, not_a_word, read_chosen,
     read_tagged, tag, tagged_docs, tagged_schema, words_in_words, words_schema,

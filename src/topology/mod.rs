@@ -6,9 +6,11 @@
 //!    └───────────────────────────── verdicts (ack) ◄───────────────────────────────────────────────┘
 //! ```
 
+mod build;
 mod running;
 mod worker;
 
+pub use build::{AssembleError, assemble};
 pub use running::{Running, Summary, single_worker, start};
 pub use worker::{Predicate, SinkLane, SourceLane, Target, TransformLane, Worker, apply_alone};
 

@@ -1,6 +1,7 @@
 //! Starting and stopping, in order: sources stop reading; workers drain; sinks flush; positions are saved; the
 //! ledger is printed by the caller.
 
+use super::build::default_share;
 use super::worker::{SinkLane, SourceLane, Target, TransformLane, Worker};
 use super::{Blueprint, DiskStageContext, SOURCE_ROOM_BYTES};
 use crate::buffer::{Queue, QueueSender, Room, StageSender};
@@ -234,10 +235,6 @@ pub fn start(blueprint: Blueprint) -> std::io::Result<Running> {
         }
     }
     Ok(running)
-}
-
-fn default_share(limit: usize, sinks: usize) -> usize {
-    super::DEFAULT_BUFFER_BYTES.min(limit / 2 / sinks.max(1))
 }
 
 /// A sink that has ended, by a panic too, lets nobody wait for it.

@@ -1,0 +1,35 @@
+//! Logs of the program itself: to stderr, as text or JSON.
+
+use clap::ValueEnum;
+use tracing_subscriber::EnvFilter;
+
+/// Form of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum LogFormat {
+    /// One line for people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Starts logging. `level` is a level or a filter such as `info,tidegate=debug`; without it `TIDEGATE_LOG` counts, then
+/// `info`.
+///
+/// Errors: the filter cannot be read.
+pub(super) fn start(format: LogFormat, level: Option<&str>) -> Result<(), String> {
+    let from_env = std::env::var("TIDEGATE_LOG").ok();
+    let text = level.or(from_env.as_deref()).unwrap_or("info");
+    // Libraries below us speak only when something is wrong, unless the filter names them.
+    let quiet = if text.contains(['=', ',']) { text.to_owned() } else { format!("warn,tidegate={text}") };
+    let filter = EnvFilter::try_new(&quiet).map_err(|error| {
+        format!("`{text}` is no log level or filter ({error}); try error, warn, info, debug or trace")
+    })?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let result = match format {
+        LogFormat::Text => builder.with_target(false).with_ansi(false).try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+    };
+    // A second start in one process (tests) keeps the first one's settings.
+    drop(result);
+    Ok(())
+}

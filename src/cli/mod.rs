@@ -1,0 +1,96 @@
+//! The command line: one file per command.
+
+mod exit;
+mod logging;
+mod run;
+
+pub use exit::Exit;
+
+use crate::config::{Config, Loaded, ProcessEnvironment, Registry, load};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// A telemetry pipeline agent: tails, shapes and ships logs, metrics and traces.
+#[derive(Parser, Debug)]
+#[command(name = "tidegate", version, about, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// Form of the agent's own log.
+    #[arg(long, global = true, value_enum, default_value_t = logging::LogFormat::Text)]
+    log_format: logging::LogFormat,
+    /// Level of the agent's own log: error, warn, info, debug, trace, or a filter. Else TIDEGATE_LOG, else info.
+    #[arg(long, global = true, value_name = "LEVEL")]
+    log_level: Option<String>,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Run a pipeline.
+    Run(run::RunArgs),
+    /// Print a completion script for a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Where the configuration is.
+#[derive(Args, Debug, Clone)]
+pub struct ConfigArgs {
+    /// A file, or a folder of *.yaml files; may be given several times.
+    #[arg(long, short, value_name = "PATH", default_value = "/etc/tidegate/tidegate.yaml")]
+    pub config: Vec<PathBuf>,
+}
+
+impl ConfigArgs {
+    /// Reads the configuration and prints what was found in it.
+    ///
+    /// Errors: it has mistakes, which have been printed.
+    pub fn load(&self) -> Result<Config, Exit> {
+        let Loaded { config, report, .. } = load(&self.config, &ProcessEnvironment, Registry::built_in());
+        let text = report.render();
+        if !text.is_empty() {
+            say(&text);
+        }
+        config.ok_or(Exit::BadConfig)
+    }
+}
+
+/// Runs the program.
+pub fn main() -> Exit {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version go to stdout and are no mistake.
+            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Done };
+            drop(error.print());
+            return exit;
+        }
+    };
+    if let Err(message) = logging::start(cli.log_format, cli.log_level.as_deref()) {
+        say(&format!("error: {message}\n"));
+        return Exit::Usage;
+    }
+    match cli.command {
+        Command::Run(args) => run::run(args),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "tidegate", &mut std::io::stdout());
+            Exit::Done
+        }
+    }
+}
+
+/// Writes to stderr: diagnostics. A closed stderr is nobody's mistake.
+pub(crate) fn say(text: &str) {
+    use std::io::Write;
+    drop(std::io::stderr().write_all(text.as_bytes()));
+}
+
+/// Writes to stdout: data.
+///
+/// Errors: it is closed, as by `| head`.
+pub(crate) fn print(text: &str) -> std::io::Result<()> {
+    use std::io::Write;
+    std::io::stdout().write_all(text.as_bytes())
+}

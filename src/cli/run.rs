@@ -1,0 +1,172 @@
+//! `tidegate run`.
+
+use super::{ConfigArgs, Exit, say};
+use crate::api::{Api, ApiAuth};
+use crate::config::Globals;
+use crate::telemetry::{Books, LedgerLine};
+use crate::topology::{self, Running, Summary};
+use clap::Args;
+use std::fmt::Write;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// Arguments of `run`.
+#[derive(Args, Debug)]
+pub(super) struct RunArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Read every source to its end, deliver, and exit: 0, or 1 if anything failed.
+    #[arg(long)]
+    once: bool,
+}
+
+/// Runs until told to stop, or until every source has ended.
+pub(super) fn run(args: RunArgs) -> Exit {
+    let config = match args.config.load() {
+        Ok(config) => config,
+        Err(exit) => return exit,
+    };
+    let globals = config.globals.clone();
+    let blueprint = match topology::assemble(config, args.once) {
+        Ok(blueprint) => blueprint,
+        Err(errors) => {
+            let bad_config = errors.iter().any(|e| e.is_config);
+            for error in errors {
+                say(&format!("error: {error}\n"));
+            }
+            return if bad_config { Exit::BadConfig } else { Exit::Failed };
+        }
+    };
+    // Sockets, timers and signals share one thread; work on events has its own threads.
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(8).build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            say(&format!("error: cannot start the runtime: {error}\n"));
+            return Exit::Failed;
+        }
+    };
+    let (exit, books) = runtime.block_on(drive(blueprint, &globals));
+    runtime.shutdown_timeout(std::time::Duration::from_millis(100));
+    if let Some(books) = books {
+        say(&ledger_table(&books.ledger()));
+    }
+    exit
+}
+
+async fn drive(blueprint: topology::Blueprint, globals: &Globals) -> (Exit, Option<Books>) {
+    let mut running = match topology::start(blueprint) {
+        Ok(running) => running,
+        Err(error) => {
+            say(&format!("error: cannot start a thread: {error}\n"));
+            return (Exit::Failed, None);
+        }
+    };
+    let stop_api = CancellationToken::new();
+    if let Some(api) = &globals.api
+        && let Err(error) = serve_api(&running, api, stop_api.clone()).await
+    {
+        say(&format!("error: the API cannot listen on {}: {error}\n", api.listen.value));
+        running.deadline().cancel();
+        running.shutdown().cancel();
+        running.wait().await;
+        return (Exit::Failed, None);
+    }
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), components = running.books.components.len(), "running");
+    let signals = tokio::spawn(watch_signals(running.shutdown().clone(), running.deadline().clone()));
+    let summary = running.wait().await;
+    signals.abort();
+    stop_api.cancel();
+    let books = running.books.clone();
+    (judge(&summary, &books), Some(books))
+}
+
+/// Whether the run was a success.
+fn judge(summary: &Summary, books: &Books) -> Exit {
+    for (component, error) in &summary.failed {
+        tracing::error!(%component, %error, "failed");
+    }
+    if summary.timed_out {
+        for line in books.ledger().iter().filter(|l| l.held > 0) {
+            tracing::warn!(component = %line.component, events = line.held, "left undelivered at shutdown; what a source can read again, it will");
+        }
+    }
+    if summary.failed.is_empty() && !summary.timed_out { Exit::Done } else { Exit::Failed }
+}
+
+async fn serve_api(
+    running: &Running,
+    config: &crate::config::ApiConfig,
+    stop: CancellationToken,
+) -> std::io::Result<()> {
+    let listener = Api::bind(config.listen.value).await?;
+    let auth = config.auth.as_ref().map_or_else(ApiAuth::default, |auth| ApiAuth {
+        basic: auth.basic.as_ref().map(|b| (b.user.clone(), b.password.reveal().to_owned())),
+        bearer: auth.bearer.iter().map(|t| t.reveal().to_owned()).collect(),
+    });
+    let api = Api {
+        books: running.books.clone(),
+        health: running.health.clone(),
+        auth,
+        allowed_hosts: config.allowed_hosts.clone(),
+        shutdown: running.shutdown().clone(),
+    };
+    tokio::spawn(async move {
+        if let Err(error) = api.serve(listener, stop).await {
+            tracing::error!(%error, "the API has ended");
+        }
+    });
+    Ok(())
+}
+
+/// SIGTERM and SIGINT stop; a second one ends at once.
+async fn watch_signals(shutdown: CancellationToken, deadline: CancellationToken) {
+    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+        tracing::warn!("signals cannot be watched; the agent ends without draining when it is told to stop");
+        return;
+    };
+    one_of(&mut term, &mut int).await;
+    tracing::info!("stopping: sources first, then what is on its way is delivered; a second signal ends at once");
+    shutdown.cancel();
+    one_of(&mut term, &mut int).await;
+    tracing::warn!("ending at once");
+    deadline.cancel();
+}
+
+async fn one_of(a: &mut Signal, b: &mut Signal) {
+    tokio::select! {
+        _ = a.recv() => {}
+        _ = b.recv() => {}
+    }
+}
+
+/// The ledger as a table.
+pub(super) fn ledger_table(lines: &[LedgerLine]) -> String {
+    let reasons = |map: &std::collections::BTreeMap<&'static str, u64>| {
+        map.iter().map(|(reason, n)| format!("{reason} {n}")).collect::<Vec<_>>().join(", ")
+    };
+    let width = lines.iter().map(|l| l.component.len()).max().unwrap_or(0).max("component".len());
+    let mut out = String::new();
+    let header = ["in", "created", "out", "dropped", "rejected", "held"];
+    let _always = write!(out, "{:width$}  {:9}", "component", "kind");
+    for name in header {
+        let _always = write!(out, " {name:>10}");
+    }
+    out.push('\n');
+    for line in lines {
+        let (dropped, rejected) = (line.dropped.values().sum::<u64>(), line.rejected.values().sum::<u64>());
+        let _always = write!(out, "{:width$}  {:9}", line.component, line.kind);
+        for n in [line.r#in, line.created, line.out, dropped, rejected, line.held] {
+            let _always = write!(out, " {n:>10}");
+        }
+        let why = [reasons(&line.dropped), reasons(&line.rejected)];
+        let why: Vec<&str> = why.iter().filter(|w| !w.is_empty()).map(String::as_str).collect();
+        if !why.is_empty() {
+            let _always = write!(out, "  ({})", why.join("; "));
+        }
+        if line.difference != 0 {
+            let _always = write!(out, "  DIFFERENCE {}: this is a bug", line.difference);
+        }
+        out.push('\n');
+    }
+    out
+}

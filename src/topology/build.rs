@@ -1,0 +1,191 @@
+//! From a checked configuration to a blueprint: every component is built. Knows no component by name.
+
+use super::{Blueprint, BufferPart, DEFAULT_BUFFER_BYTES, SOURCE_ROOM_BYTES, SinkPart, SourcePart, TransformPart};
+use crate::buffer::{BufferConfig, FullPolicy};
+use crate::component::BuildContext;
+use crate::config::{AnyPlan, Config, Kind};
+use crate::decoding::Decoder;
+use crate::sources::common::Attach;
+use crate::telemetry::{ComponentKind, Counters};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Why a configuration without mistakes cannot be run here.
+#[derive(Debug)]
+pub struct AssembleError {
+    /// The component, where it is one's.
+    pub component: Option<String>,
+    /// What is wrong and what to do.
+    pub message: String,
+    /// It is the configuration's fault, not the host's.
+    pub is_config: bool,
+}
+
+impl fmt::Display for AssembleError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.component {
+            Some(id) => write!(f, "`{id}`: {}", self.message),
+            None => f.write_str(&self.message),
+        }
+    }
+}
+
+/// Builds every component. Creates `data_dir` (0700) where it is missing.
+///
+/// Errors: all that went wrong, not the first.
+pub fn assemble(config: Config, once: bool) -> Result<Blueprint, Vec<AssembleError>> {
+    let globals = config.globals;
+    let mut errors = Vec::new();
+    if let Err(error) = make_data_dir(&globals.data_dir) {
+        let message = format!(
+            "data_dir {} cannot be used: {error}; create it for the agent's user, or set another `data_dir`",
+            globals.data_dir.display()
+        );
+        errors.push(AssembleError { component: None, message, is_config: false });
+    }
+    let memory_limit = globals.memory_limit.as_usize();
+    if let Err(message) = check_memory(&config.components, memory_limit) {
+        errors.push(AssembleError { component: None, message, is_config: true });
+    }
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    let mut own_files: Vec<PathBuf> = vec![globals.data_dir.clone()];
+    for component in &config.components {
+        if let AnyPlan::Sink(plan) = &component.plan {
+            own_files.extend(plan.writes());
+        }
+    }
+    let own_files = Arc::new(own_files);
+    let host: Arc<str> = host_name().into();
+    let mut blueprint = Blueprint {
+        sources: Vec::new(),
+        transforms: Vec::new(),
+        sinks: Vec::new(),
+        memory_limit,
+        shutdown_timeout: globals.shutdown_timeout,
+        threads: globals
+            .threads
+            .or_else(|| std::thread::available_parallelism().ok())
+            .map_or(1, std::num::NonZeroUsize::get),
+    };
+    for component in config.components {
+        let kind = match component.kind {
+            Kind::Source => ComponentKind::Source,
+            Kind::Transform => ComponentKind::Transform,
+            Kind::Sink => ComponentKind::Sink,
+        };
+        let id = component.id.value;
+        let counters = Counters::new(&id, kind, component.type_name);
+        let cx = BuildContext {
+            id: counters.id.clone(),
+            data_dir: globals.data_dir.clone(),
+            timezone: globals.timezone.clone(),
+            counters: counters.clone(),
+            once,
+            own_files: own_files.clone(),
+            host: host.clone(),
+        };
+        let inputs = component
+            .inputs
+            .iter()
+            .map(|edge| (Arc::from(&*edge.from), Arc::from(edge.output.as_deref().unwrap_or_default())))
+            .collect();
+        let built = match component.plan {
+            AnyPlan::Source(plan) => {
+                let common = plan.common().clone();
+                common.decode.build(&cx).and_then(|frames| {
+                    let run = plan.build(&cx)?;
+                    blueprint.sources.push(SourcePart {
+                        counters,
+                        run,
+                        decoder: Decoder::new(frames, common.on_decode_error),
+                        when: None,
+                        attach: Attach::pairs(&common.attach),
+                    });
+                    Ok(())
+                })
+            }
+            AnyPlan::Transform(plan) => {
+                let outputs = plan.outputs().iter().map(|o| Arc::from(&**o)).collect();
+                plan.build(&cx).map(|transform| {
+                    blueprint.transforms.push(TransformPart { counters, transform, outputs, inputs });
+                })
+            }
+            AnyPlan::Sink(plan) => {
+                let common = plan.common().clone();
+                plan.build(&cx).map(|run| {
+                    blueprint.sinks.push(SinkPart {
+                        counters,
+                        run,
+                        inputs,
+                        when: None,
+                        buffer: buffer_part(&common.buffer),
+                        dead_letter: common.dead_letter.map(|d| Arc::from(&*d.value)),
+                    });
+                })
+            }
+        };
+        if let Err(error) = built {
+            errors.push(AssembleError { component: Some(id), message: error.0, is_config: false });
+        }
+    }
+    if errors.is_empty() { Ok(blueprint) } else { Err(errors) }
+}
+
+fn buffer_part(buffer: &BufferConfig) -> BufferPart {
+    match buffer {
+        BufferConfig::Memory(memory) => BufferPart {
+            max_bytes: memory.max_bytes.map(|s| s.as_usize()),
+            policy: memory.when_full.policy(),
+            disk: None,
+        },
+        BufferConfig::Disk(_) => BufferPart { max_bytes: None, policy: FullPolicy::Block, disk: None },
+    }
+}
+
+/// Explicit sizes and the working room must fit the limit.
+fn check_memory(components: &[crate::config::Component], limit: usize) -> Result<(), String> {
+    let (mut explicit, mut sources) = (0usize, 0usize);
+    for component in components {
+        match &component.plan {
+            AnyPlan::Sink(plan) => {
+                if let BufferConfig::Memory(memory) = &plan.common().buffer {
+                    explicit = explicit.saturating_add(memory.max_bytes.map_or(0, |s| s.as_usize()));
+                }
+            }
+            AnyPlan::Source(_) => sources += 1,
+            AnyPlan::Transform(_) => {}
+        }
+    }
+    let room = (SOURCE_ROOM_BYTES * sources).min(limit / 4);
+    if explicit.saturating_add(room) > limit {
+        let mib = |bytes: usize| format!("{:.1} MiB", bytes as f64 / (1 << 20) as f64);
+        return Err(format!(
+            "the buffers ask for {} and the sources' working room is {}, but `memory_limit` is {}; raise it or make the buffers smaller",
+            mib(explicit),
+            mib(room),
+            mib(limit)
+        ));
+    }
+    Ok(())
+}
+
+/// Bytes of the queue of a sink that asks for none: an equal share of half of the limit, 8 MiB at most.
+pub(super) fn default_share(limit: usize, sinks: usize) -> usize {
+    DEFAULT_BUFFER_BYTES.min(limit / 2 / sinks.max(1))
+}
+
+fn make_data_dir(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    if path.is_dir() {
+        return Ok(());
+    }
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// The name of this host, as the kernel knows it.
+fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
