@@ -9,6 +9,7 @@
 //!    = help: did you mean `max_line_bytes`?
 //! ```
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::ops::Range;
 
@@ -103,8 +104,8 @@ pub(crate) fn nearest<'n>(wrong: &str, names: impl IntoIterator<Item = &'n str>)
 #[derive(Debug, Clone, Default)]
 pub struct Diagnostics {
     list: Vec<Diagnostic>,
-    /// Texts that must not appear in any message, longest first.
-    secrets: Vec<String>,
+    /// Texts that must not appear in any message.
+    secrets: HashSet<String>,
     /// What was put into scalars: messages at such a place show the expression in place of the value.
     interpolated: Vec<Interpolated>,
     discarded: Option<Diagnostic>,
@@ -116,6 +117,9 @@ struct Interpolated {
     /// Value and what to show for it, longest value first.
     pieces: Vec<(String, String)>,
 }
+
+/// How many are shown of one reading: a file that is wrong this often is another kind of file.
+const MAX_SHOWN: usize = 200;
 
 /// Texts shorter than this are not searched for in messages: they would match by chance.
 const SHORTEST_SCRUBBED: usize = 3;
@@ -136,11 +140,10 @@ impl Diagnostics {
     /// Remembers a text that no message may show.
     pub fn add_secret(&mut self, text: &str) {
         for part in text.split(['\n', '\r']).map(str::trim).chain([text]) {
-            if part.len() >= SHORTEST_SCRUBBED && !self.secrets.iter().any(|known| known == part) {
-                self.secrets.push(part.to_owned());
+            if part.len() >= SHORTEST_SCRUBBED && !self.secrets.contains(part) {
+                self.secrets.insert(part.to_owned());
             }
         }
-        self.secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
     }
 
     /// Remembers that the scalar at `span` was `written`, became `value`, and which values stand for which expressions.
@@ -182,24 +185,27 @@ impl Diagnostics {
         self.list.len() - self.error_count()
     }
 
-    /// All, sorted by file and position, secrets replaced by `***`, each said once.
+    /// All (the first 200 of them), sorted by file and position, secrets replaced by `***`, each said once.
     pub fn sorted(&self) -> Vec<Diagnostic> {
         let mut list = self.list.clone();
-        for diagnostic in &mut list {
-            let span = diagnostic.span;
-            self.scrub(&mut diagnostic.message, span);
-            diagnostic.helps.iter_mut().for_each(|help| self.scrub(help, span));
-            diagnostic.notes.iter_mut().for_each(|(at, note)| {
-                self.scrub(note, span);
-                self.scrub(note, Some(*at));
-            });
-        }
         list.sort_by(|a, b| (a.span.is_none(), a.span, a.severity).cmp(&(b.span.is_none(), b.span, b.severity)));
         list.dedup();
+        list.truncate(MAX_SHOWN);
+        let mut secrets: Vec<&str> = self.secrets.iter().map(String::as_str).collect();
+        secrets.sort_by_key(|secret| (std::cmp::Reverse(secret.len()), *secret));
+        for diagnostic in &mut list {
+            let span = diagnostic.span;
+            self.scrub(&mut diagnostic.message, span, &secrets);
+            diagnostic.helps.iter_mut().for_each(|help| self.scrub(help, span, &secrets));
+            diagnostic.notes.iter_mut().for_each(|(at, note)| {
+                self.scrub(note, span, &secrets);
+                self.scrub(note, Some(*at), &secrets);
+            });
+        }
         list
     }
 
-    fn scrub(&self, text: &mut String, at: Option<Span>) {
+    fn scrub(&self, text: &mut String, at: Option<Span>, secrets: &[&str]) {
         let here = |span: Span| {
             at.is_some_and(|at| at.file == span.file && at.start <= span.end && span.start <= at.end.max(at.start + 1))
         };
@@ -209,10 +215,11 @@ impl Diagnostics {
                     *text = text.replace(piece.as_str(), shown);
                 }
             }
+            hide_fragments(text, &interpolated.pieces);
         }
-        for secret in &self.secrets {
-            if text.contains(secret.as_str()) {
-                *text = text.replace(secret.as_str(), "***");
+        for secret in secrets {
+            if text.contains(secret) {
+                *text = text.replace(secret, "***");
             }
         }
     }
@@ -225,6 +232,9 @@ impl Diagnostics {
             out.push('\n');
         }
         let (errors, warnings) = (self.error_count(), self.warning_count());
+        if errors + warnings > MAX_SHOWN {
+            _ = writeln!(out, "the first {MAX_SHOWN} are shown");
+        }
         let count = |n: usize, word: &str| format!("{n} {word}{}", if n == 1 { "" } else { "s" });
         match (errors, warnings) {
             (0, 0) => {}
@@ -282,9 +292,8 @@ fn excerpt(out: &mut String, width: usize, file: &SourceFile, span: Span, arrow:
 /// The line with what is masked replaced by `***`, and the marked columns in it.
 fn shown_line(file: &SourceFile, line: Range<usize>, marked: Range<usize>) -> (String, usize, usize) {
     let mut masks: Vec<Range<usize>> = file
-        .masked()
+        .masked(&line)
         .iter()
-        .filter(|mask| mask.start < line.end && line.start < mask.end)
         .map(|mask| {
             // Indentation of the further lines of a long value stays.
             let start = mask.start.max(line.start);
@@ -366,6 +375,22 @@ fn url_passwords(text: &str) -> impl Iterator<Item = Range<usize>> + '_ {
         let colon = start + text[start..host].find(':')?;
         Some(colon + 1..host)
     })
+}
+
+/// Replaces what a message quotes of a value that was put in: a parser's words hold parts of it.
+fn hide_fragments(text: &mut String, pieces: &[(String, String)]) {
+    let mut out = String::with_capacity(text.len());
+    for (n, part) in text.split('`').enumerate() {
+        if n > 0 {
+            out.push('`');
+        }
+        let fragment = part.trim_end_matches('…');
+        let of_value = n % 2 == 1
+            && fragment.len() >= SHORTEST_SCRUBBED
+            && pieces.iter().any(|(value, written)| value.contains(fragment) && !written.contains(fragment));
+        out.push_str(if of_value { "***" } else { part });
+    }
+    *text = out;
 }
 
 /// Without control characters: text from a file never steers a terminal.

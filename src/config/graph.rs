@@ -335,16 +335,16 @@ impl Graph {
             }
         }
         for (kind, section) in [(Kind::Source, "sources"), (Kind::Sink, "sinks")] {
-            if !self.nodes.iter().any(|node| node.kind == kind) && !cx.sources().files().is_empty() {
-                let message = format!("the configuration has no {section}");
-                cx.error(Span::new(0, 0, 0), message);
+            if !self.nodes.iter().any(|node| node.kind == kind) && !cx.has_errors() {
+                cx.error_nowhere(format!("the configuration has no {section}"));
             }
         }
     }
 
     /// Indices that node number `index` gives events to, besides those that read it.
     fn dead_letter_index(&self, index: usize) -> Option<usize> {
-        self.nodes[index].dead_letter.as_ref().and_then(|to| self.index(&to.value))
+        let to = self.nodes[index].dead_letter.as_ref().and_then(|to| self.index(&to.value))?;
+        (self.nodes[to].kind == Kind::Sink).then_some(to)
     }
 
     /// What each node depends on: its inputs, and for a dead letter the sinks that use it.
@@ -519,9 +519,9 @@ impl Graph {
         };
         let known = self.nodes[index].facts.is_some();
         if let Some(output) = output.filter(|output| known && !self.outputs(index).iter().any(|name| name == output)) {
-            let names = self.outputs(index).to_vec();
+            let names: Vec<String> = self.outputs(index).iter().map(|name| format!("{id}.{name}")).collect();
             cx.error(at.span, format!("{} has no output `{output}`", self.nodes[index].name()))
-                .suggest(output, names.iter().map(String::as_str));
+                .suggest(&at.value, names.iter().map(String::as_str));
         }
     }
 

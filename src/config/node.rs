@@ -212,8 +212,12 @@ fn number(text: &str) -> Option<NodeKind> {
     if mantissa_ok && exponent_ok { text.parse().ok().map(NodeKind::Float) } else { None }
 }
 
-/// Whether values under this key are taken for secrets whatever component it belongs to.
+/// Whether values under this key are taken for secrets whatever component it belongs to. Misspelled names count: what is
+/// shown is most likely the line of a mistake.
 pub(crate) fn is_secret_name(key: &str) -> bool {
+    if key.len() > 200 {
+        return true;
+    }
     let mut words = String::with_capacity(key.len() + 4);
     let mut previous_lower = false;
     for c in key.chars() {
@@ -237,6 +241,22 @@ pub(crate) fn is_secret_name(key: &str) -> bool {
         "private_key",
     ];
     PARTS.iter().any(|part| words.contains(part))
-        || words.split('_').any(|word| matches!(word, "pwd" | "pass" | "jwt"))
+        || words.split('_').any(|word| matches!(word, "pwd" | "pass" | "jwt") || is_nearly_secret(word))
         || words.rsplit('_').next() == Some("key")
+}
+
+/// A typing mistake away from a word for a secret.
+fn is_nearly_secret(word: &str) -> bool {
+    const NAMES: [(&str, usize); 8] = [
+        ("password", 3),
+        ("passphrase", 3),
+        ("authorization", 3),
+        ("credentials", 3),
+        ("apikey", 1),
+        ("secret", 1),
+        ("token", 1),
+        ("bearer", 1),
+    ];
+    (4..=16).contains(&word.len())
+        && NAMES.iter().any(|(name, allowed)| strsim::damerau_levenshtein(word, name) <= *allowed)
 }

@@ -55,7 +55,7 @@ impl<'a> Reader<'a> {
 
     /// Notes that a value is not what it should be: "expected a size for `max` in source `app`, found the string `x`".
     pub fn expected(&mut self, node: &Node, what: &str) -> &mut Diagnostic {
-        let message = format!("expected {what} for {}, found {}", self.subject(), found(node));
+        let message = format!("expected {what} for {}, found {}", self.subject(), found(node, self.sources));
         let what_is_quoted = matches!(node.kind, NodeKind::Seq(_) | NodeKind::Map(_));
         let span = if what_is_quoted { self.opened.last().copied().unwrap_or(node.span) } else { node.span };
         if node.broken {
@@ -133,6 +133,23 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// As [`hide`](Self::hide), with everything inside.
+    pub fn hide_all(&mut self, node: &Node) {
+        self.hide(node);
+        node.as_seq().into_iter().flatten().for_each(|item| self.hide_all(item));
+        node.as_map().into_iter().flatten().for_each(|entry| self.hide_all(&entry.value));
+    }
+
+    /// Notes a mistake that has no place in a file.
+    pub fn error_nowhere(&mut self, message: impl Into<String>) -> &mut Diagnostic {
+        self.out.push(Diagnostic::new(Severity::Error, None, message))
+    }
+
+    /// Whether an error was noted so far.
+    pub fn has_errors(&self) -> bool {
+        self.out.has_errors()
+    }
+
     /// The texts being read.
     pub fn sources(&self) -> &SourceMap {
         self.sources
@@ -156,6 +173,9 @@ impl<'a> Reader<'a> {
             any = true;
             let message = format!("unknown key `{}`{}", abridged(&entry.key), self.place());
             let near = super::diagnostic::nearest(&entry.key, known.iter().map(String::as_str));
+            if near.is_some_and(super::node::is_secret_name) {
+                self.hide_all(&entry.value);
+            }
             if let Some(near) = near {
                 let opened = self.opened_at(keys.span());
                 self.out.retract_missing(opened, near);
@@ -200,13 +220,14 @@ fn join(steps: &[Step]) -> String {
 }
 
 /// What stands there, in words and quoted; never a secret.
-fn found(node: &Node) -> String {
+fn found(node: &Node, sources: &SourceMap) -> String {
     let kind = node.kind.in_words();
     match &node.kind {
         NodeKind::Null | NodeKind::Seq(_) | NodeKind::Map(_) => kind.to_owned(),
         _ if node.secret => "`***`".to_owned(),
         NodeKind::Str(text) if text.is_empty() && !node.interpolated => "an empty string".to_owned(),
-        _ if node.interpolated => format!("`{}`", abridged(&node.text)),
+        // As written: what was put in may be nobody's business.
+        _ if node.interpolated => format!("`{}`", abridged(sources.text(node.span).trim_matches(['"', '\'']))),
         _ => format!("{kind} `{}`", abridged(&node.text)),
     }
 }

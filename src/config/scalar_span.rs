@@ -41,6 +41,11 @@ fn align(raw: &str, text: &str, style: Style) -> Option<Vec<(usize, usize)>> {
     };
     for (offset, c) in text.char_indices() {
         let rest = raw.get(at..)?;
+        if rest.is_empty() && c == '\n' {
+            // The last line ends behind what is marked as the scalar.
+            map.push((offset, at));
+            continue;
+        }
         let next = rest.chars().next();
         let line_end = matches!(next, Some('\n' | '\r'));
         if style == Style::Double && next == Some('\\') && !rest[1..].starts_with(['\n', '\r']) {

@@ -60,7 +60,7 @@ impl fmt::Display for Secret {
 
 impl Setting for Secret {
     fn read(node: &Node, cx: &mut Reader<'_>) -> Option<Self> {
-        hide_all(node, cx);
+        cx.hide_all(node);
         if let Some(text) = node.as_str() {
             return Some(Self(text.to_owned()));
         }
@@ -83,11 +83,4 @@ impl Setting for Secret {
     fn accepts(node: &Node) -> bool {
         node.as_str().is_some()
     }
-}
-
-/// Also what stands below a secret that was written as a list or mapping by mistake.
-fn hide_all(node: &Node, cx: &mut Reader<'_>) {
-    cx.hide(node);
-    node.as_seq().into_iter().flatten().for_each(|item| hide_all(item, cx));
-    node.as_map().into_iter().flatten().for_each(|entry| hide_all(&entry.value, cx));
 }

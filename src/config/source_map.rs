@@ -73,24 +73,25 @@ impl SourceFile {
         start..start + text.len()
     }
 
-    pub(crate) fn masked(&self) -> &[Range<usize>] {
-        &self.masked
+    /// The masks that touch `range`.
+    pub(crate) fn masked(&self, range: &Range<usize>) -> &[Range<usize>] {
+        let from = self.masked.partition_point(|mask| mask.end <= range.start);
+        let to = self.masked.partition_point(|mask| mask.start < range.end);
+        &self.masked[from..to.max(from)]
     }
 
     fn mask(&mut self, range: Range<usize>) {
         if range.is_empty() {
             return;
         }
-        self.masked.push(range);
-        self.masked.sort_by_key(|range| range.start);
-        let mut apart: Vec<Range<usize>> = Vec::with_capacity(self.masked.len());
-        for range in self.masked.drain(..) {
-            match apart.last_mut() {
-                Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
-                _ => apart.push(range),
-            }
+        // Those that touch the new one become part of it.
+        let from = self.masked.partition_point(|mask| mask.end < range.start);
+        let to = self.masked.partition_point(|mask| mask.start <= range.end);
+        let mut joined = range;
+        for mask in &self.masked[from..to] {
+            joined = joined.start.min(mask.start)..joined.end.max(mask.end);
         }
-        self.masked = apart;
+        self.masked.splice(from..to, [joined]);
     }
 }
 
@@ -143,7 +144,6 @@ impl SourceMap {
     /// Whether any of `span` is masked.
     pub fn is_masked(&self, span: Span) -> bool {
         let range = span.range();
-        self.file(span.file)
-            .is_some_and(|file| file.masked.iter().any(|mask| mask.start < range.end && range.start < mask.end))
+        self.file(span.file).is_some_and(|file| !file.masked(&range).is_empty())
     }
 }

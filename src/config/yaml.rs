@@ -32,6 +32,9 @@ pub(crate) fn parse(file: u32, sources: &mut SourceMap, out: &mut Diagnostics) -
     for diagnostic in builder.diagnostics {
         out.push(diagnostic);
     }
+    for (mut node, secret) in builder.repeated {
+        mark_secrets(&mut node, secret, 2, sources);
+    }
     match root {
         Ok(mut root) => {
             mark_secrets(&mut root, false, 0, sources);
@@ -39,8 +42,7 @@ pub(crate) fn parse(file: u32, sources: &mut SourceMap, out: &mut Diagnostics) -
         }
         Err(mut diagnostic) => {
             mask_unread(file, &text, sources);
-            if sources.file(file).is_some_and(|source| !source.masked().is_empty()) && diagnostic.message.contains('`')
-            {
+            if sources.is_masked(Span::new(file, 0, text.len())) && diagnostic.message.contains('`') {
                 // A quoted character may be part of a secret.
                 let end = diagnostic.message.find('`').unwrap_or(0);
                 diagnostic.message.truncate(end);
@@ -52,12 +54,20 @@ pub(crate) fn parse(file: u32, sources: &mut SourceMap, out: &mut Diagnostics) -
     }
 }
 
+/// A key that waits for its value.
+struct Key {
+    text: String,
+    span: Span,
+    /// The mapping has it already: its value is left out.
+    repeated: bool,
+}
+
 /// A collection that is still open.
 struct Open {
     node: Node,
     anchor: usize,
     /// Mapping: the key that waits for its value.
-    key: Option<(String, Span)>,
+    key: Option<Key>,
     /// Mapping: where each key was first seen.
     seen: HashMap<String, Span>,
 }
@@ -70,6 +80,8 @@ struct Builder<'t> {
     stack: Vec<Open>,
     anchors: HashMap<usize, (Node, usize)>,
     alias_nodes: usize,
+    /// Values under repeated keys, and whether the key is named like a secret: not in the tree, but in the text.
+    repeated: Vec<(Node, bool)>,
     diagnostics: Vec<Diagnostic>,
 }
 
@@ -87,6 +99,7 @@ impl<'t> Builder<'t> {
             stack: Vec::new(),
             anchors: HashMap::new(),
             alias_nodes: 0,
+            repeated: Vec::new(),
             diagnostics: Vec::new(),
         }
     }
@@ -229,6 +242,7 @@ impl<'t> Builder<'t> {
                         self.diagnostics.push(error);
                     }
                     let key = node.text;
+                    let repeated = open.seen.contains_key(&key);
                     match open.seen.get(&key) {
                         Some(&first) => {
                             let mut error = self.error(node.span, format!("key `{key}` is given twice"));
@@ -237,13 +251,13 @@ impl<'t> Builder<'t> {
                         }
                         None => _ = open.seen.insert(key.clone(), node.span),
                     }
-                    open.key = Some((key, node.span));
+                    open.key = Some(Key { text: key, span: node.span, repeated });
                 }
-                Some((key, key_span)) => {
-                    if !entries.iter().any(|entry| entry.key == key) {
-                        entries.push(Entry { key, key_span, value: node });
-                    }
+                // What it hides stays hidden: the excerpt of the mistake shows the line.
+                Some(Key { repeated: true, text, .. }) => {
+                    self.repeated.push((node, is_secret_name(&text)));
                 }
+                Some(Key { text: key, span: key_span, .. }) => entries.push(Entry { key, key_span, value: node }),
             },
             _ => {}
         }
@@ -383,6 +397,9 @@ fn plain_words(info: &str, text: &str, at: usize) -> (String, Option<&'static st
     }
     if info.contains("recursion limit") {
         return (format!("nested deeper than {MAX_DEPTH} levels"), None);
+    }
+    if info.contains("invalid indentation") {
+        return ("this line is indented too little, or a `[`, `{` or quote above it is not closed".into(), None);
     }
     if info.contains("bracket") || info.contains("flow") {
         return (format!("a bracket too many or too few ({info})"), None);

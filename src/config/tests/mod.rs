@@ -1,5 +1,9 @@
 //! Tests of reading settings.
-#![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
+#![allow(clippy::unwrap_used, missing_docs, dead_code, reason = "tests")]
+
+mod documents;
+mod properties;
+mod secrets;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,0 +1,319 @@
+//! Whole configurations, with a registry of their own.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::super::graph::Kind;
+use super::super::*;
+use crate::component::{BuildContext, BuildError, SinkRun, SourceRun, Transform};
+use crate::plan::{SinkPlan, SinkType, SourcePlan, SourceType, TransformPlan, TransformType};
+use crate::sinks::common::SinkCommon;
+use crate::sources::common::SourceCommon;
+use crate::template::Template;
+
+config! {
+    /// Reads files.
+    pub struct FileSource {
+        /// Globs of the files to read.
+        pub include: Vec<String>,
+        /// Longest line.
+        pub max_line_bytes: Size = Size::mib(1),
+        /// Between two sweeps.
+        pub glob_interval: std::time::Duration = std::time::Duration::from_secs(1),
+        flatten pub common: SourceCommon,
+    }
+}
+
+impl SourcePlan for FileSource {
+    fn common(&self) -> &SourceCommon {
+        &self.common
+    }
+    fn build(self: Box<Self>, _: &BuildContext) -> Result<SourceRun, BuildError> {
+        Err(BuildError("not built in tests".into()))
+    }
+}
+
+config! {
+    /// Listens.
+    pub struct HttpSource {
+        /// Address.
+        pub listen: Spanned<String>,
+        /// Tokens.
+        pub bearer: Vec<Secret> = Vec::new(),
+        flatten pub common: SourceCommon,
+    }
+}
+
+impl SourcePlan for HttpSource {
+    fn common(&self) -> &SourceCommon {
+        &self.common
+    }
+    fn listens(&self) -> Vec<Spanned<String>> {
+        vec![self.listen.clone()]
+    }
+    fn check(&self, cx: &mut Reader<'_>) {
+        if self.bearer.is_empty() && !self.listen.value.starts_with("127.") {
+            cx.warn(self.listen.span, "anyone may send here").help("give `auth`");
+        }
+    }
+    fn build(self: Box<Self>, _: &BuildContext) -> Result<SourceRun, BuildError> {
+        Err(BuildError("not built in tests".into()))
+    }
+}
+
+/// A transform of the tests: `redact` where it redacts, `route` where it has named outputs only.
+macro_rules! transform {
+    ($name:ident, $outputs:expr, $redacts:expr, $default:expr) => {
+        config! {
+            /// A transform.
+            pub struct $name {
+                /// What it reads.
+                pub inputs: Vec<Spanned<String>>,
+                /// A text with fields.
+                pub to: Option<Template> = None,
+                /// A share.
+                pub rate: f64 = 1.0,
+            }
+        }
+        impl TransformPlan for $name {
+            fn inputs(&self) -> &[Spanned<String>] {
+                &self.inputs
+            }
+            fn outputs(&self) -> Vec<String> {
+                let outputs: &[&str] = &$outputs;
+                outputs.iter().map(|name| name.to_string()).collect()
+            }
+            fn redacts(&self) -> bool {
+                $redacts
+            }
+            fn has_default_output(&self) -> bool {
+                $default
+            }
+            fn build(self: Box<Self>, _: &BuildContext) -> Result<Box<dyn Transform>, BuildError> {
+                Err(BuildError("not built in tests".into()))
+            }
+        }
+    };
+}
+
+transform!(Validate, ["rejected"], false, true);
+transform!(Redact, [], true, true);
+transform!(Route, ["errors", "other"], false, false);
+
+config! {
+    /// A sink.
+    pub struct HttpSink {
+        /// Where to.
+        pub url: String = "http://localhost".into(),
+        /// Who.
+        pub password: Option<Secret> = None,
+        /// Where it listens.
+        pub listen: Option<Spanned<String>> = None,
+        flatten pub common: SinkCommon,
+    }
+}
+
+impl SinkPlan for HttpSink {
+    fn common(&self) -> &SinkCommon {
+        &self.common
+    }
+    fn listens(&self) -> Vec<Spanned<String>> {
+        self.listen.iter().cloned().collect()
+    }
+    fn build(self: Box<Self>, _: &BuildContext) -> Result<SinkRun, BuildError> {
+        Err(BuildError("not built in tests".into()))
+    }
+}
+
+const SOURCES: &[SourceType] = &[SourceType::of::<FileSource>("file"), SourceType::of::<HttpSource>("http")];
+const TRANSFORMS: &[TransformType] = &[
+    TransformType::of::<Validate>("validate"),
+    TransformType::of::<Redact>("redact"),
+    TransformType::of::<Route>("route"),
+];
+const SINKS: &[SinkType] = &[SinkType::of::<HttpSink>("out")];
+
+pub(super) fn registry() -> Registry<'static> {
+    Registry { sources: SOURCES, transforms: TRANSFORMS, sinks: SINKS }
+}
+
+pub(super) fn load(texts: &[(&str, &str)]) -> Loaded {
+    load_texts(texts, &BTreeMap::new(), registry())
+}
+
+fn said(text: &str) -> String {
+    load(&[("t.yaml", text)]).report.render()
+}
+
+const GOOD: &str = "\
+data_dir: ./d
+api: {listen: '127.0.0.1:8686'}
+sources:
+  app_a: {type: file, include: [a]}
+  app_b: {type: file, include: [b]}
+transforms:
+  clean: {type: redact, inputs: ['app_*']}
+  quality: {type: validate, inputs: [clean]}
+sinks:
+  rejects: {type: out, inputs: [quality.rejected]}
+  letters: {type: out}
+  main: {type: out, inputs: [quality], dead_letter: letters}
+";
+
+#[test]
+fn a_good_file_becomes_a_graph_in_order() {
+    let loaded = load(&[("t.yaml", GOOD)]);
+    assert_eq!(loaded.report.render(), "");
+    let config = loaded.config.unwrap();
+    assert_eq!(config.globals.data_dir, PathBuf::from("./d"));
+    assert_eq!(config.globals.memory_limit, Size::mib(24));
+    let ids: Vec<&str> = config.components.iter().map(|component| component.id.value.as_str()).collect();
+    let place = |id: &str| ids.iter().position(|known| *known == id).unwrap();
+    assert_eq!(ids.len(), 7);
+    assert!(place("app_b") < place("clean") && place("clean") < place("quality") && place("quality") < place("main"));
+    assert!(place("main") < place("letters"), "a dead letter is stopped after the sinks that use it");
+    let clean = &config.components[place("clean")];
+    assert_eq!((clean.kind, clean.type_name), (Kind::Transform, "redact"));
+    let inputs: Vec<String> = clean.inputs.iter().map(Edge::to_string).collect();
+    assert_eq!(inputs, ["app_a", "app_b"]);
+    assert_eq!(config.components[place("rejects")].inputs[0].to_string(), "quality.rejected");
+}
+
+#[test]
+fn one_wrong_file_shows_every_mistake() {
+    let text = "\
+data_dir: ./d
+memory_limt: 24MiB
+shutdown_timeout: 30
+sources:
+  app:
+    type: file
+    inclde: [\"/var/log/*.log\"]
+    max_line_bytes: big
+    glob_interval: 10
+  app.two: {type: file, include: [a]}
+  web: {type: htpp, listen: '0.0.0.0:80'}
+  odd: {type: redact}
+transforms:
+  a: {type: validate, inputs: [b, ap]}
+  b: {type: redact, inputs: [a], rate: half}
+  c: {type: validate, inputs: [\"a.rejectd\", out, 'zz*'], to: \"{{ service\"}
+  app: {type: validate, inputs: [c]}
+  r: {type: route, inputs: [c]}
+sinks:
+  out: {type: out, inputs: [r], url: 5, dead_letter: letters}
+  out: {type: out}
+tests:
+  - name: one
+    input: [{at: ap, line: x}, {at: c}]
+    expect: [{at: a.rejectd, count: 1}, {at: out}]
+";
+    let loaded = load(&[("pipelines/edge.yaml", text)]);
+    assert!(loaded.config.is_none());
+    insta::assert_snapshot!(loaded.report.render());
+}
+
+#[test]
+fn files_merge_and_a_key_given_twice_names_both_places() {
+    let one = "data_dir: ./a\nsources:\n  app: {type: file, include: [a]}\nsinks:\n";
+    let two = "data_dir: ./b\nsources:\n  app: {type: file, include: [b]}\nsinks:\n  out: {type: out, inputs: [app]}\n";
+    insta::assert_snapshot!(load(&[("a.yaml", one), ("b.yaml", two)]).report.render());
+    let three = "sinks:\n  out: {type: out, inputs: [app]}\ntests:\n";
+    let loaded = load(&[("a.yaml", one), ("c.yaml", three)]);
+    assert_eq!(loaded.report.render(), "");
+    assert_eq!(loaded.config.unwrap().components.len(), 2);
+}
+
+#[test]
+fn folders_are_read_in_order_and_missing_files_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("b.yml"), "sinks:\n  out: {type: out, inputs: [app]}\n").unwrap();
+    std::fs::write(dir.path().join("a.yaml"), "\u{feff}sources:\r\n  app: {type: file, include: [b]}\r\n").unwrap();
+    std::fs::write(dir.path().join("c.txt"), "nonsense: 1").unwrap();
+    let loaded = super::super::load(&[dir.path().to_owned()], &BTreeMap::new(), registry());
+    assert_eq!(loaded.report.render(), "");
+    let names: Vec<&str> = loaded.report.sources.files().iter().map(|file| file.name()).collect();
+    assert!(names[0].ends_with("a.yaml") && names[1].ends_with("b.yml") && names.len() == 2);
+    let missing = dir.path().join("none.yaml");
+    let said = super::super::load(&[missing], &BTreeMap::new(), registry()).report.render();
+    assert!(said.starts_with("error: cannot read `") && said.contains("none.yaml"), "{said}");
+}
+
+#[test]
+fn warnings_do_not_stop() {
+    let text = "\
+sources:
+  app: {type: file, include: [a], on_decode_error: reject}
+  lost: {type: file, include: [b]}
+  web: {type: http, listen: '0.0.0.0:9000'}
+transforms:
+  clean: {type: redact, inputs: [app, web]}
+  quality: {type: validate, inputs: [clean]}
+  split: {type: route, inputs: [quality]}
+sinks:
+  main: {type: out, inputs: [split.errors, split.errors]}
+  around: {type: out, inputs: [app], dead_letter: letters}
+  letters: {type: out}
+";
+    let loaded = load(&[("t.yaml", text)]);
+    assert!(loaded.config.is_some());
+    insta::assert_snapshot!(loaded.report.render());
+}
+
+#[test]
+fn cycles_through_dead_letters_and_ports_taken_twice() {
+    insta::assert_snapshot!(said(
+        "\
+api: {listen: '127.0.0.1:9000'}
+sources:
+  app: {type: file, include: [a]}
+  web: {type: http, listen: '0.0.0.0:9000'}
+  udp: {type: http, listen: 'udp://127.0.0.1:9000'}
+  any: {type: http, listen: '127.0.0.1:0'}
+sinks:
+  one: {type: out, inputs: ['*'], dead_letter: two, listen: '127.0.0.1:0'}
+  two: {type: out, dead_letter: one}
+  three: {type: out, inputs: [app], dead_letter: three}
+  four: {type: out, inputs: [app], dead_letter: app}
+  five: {type: out}
+"
+    ));
+}
+
+#[test]
+fn syntax_errors_have_a_place_and_plain_words() {
+    let texts = [
+        "sources:\n  app: {type: file, include: [a]\nsinks:\n",
+        "sources:\n\tapp: {type: file}\n",
+        "sources:\n  app:\n    type: file\n   include: [a]\n",
+        "sources:\n  app: {type: file, include: [*.log]}\n",
+        "sources:\n  a: \"\\d\"\n",
+        "sources: a: b\n",
+        "sources:\n  a: @x\n",
+        "sources: 'abc\n",
+        "transforms:\n  x: {type: validate, inputs: [a], to: {{ service }} }\n",
+        "a: 1\n---\nb: 2\n",
+        "a: &x [*x]\n",
+        "- a\n",
+        "just text\n",
+        "",
+        "<<: {a: 1}\nx: !!binary abc\n",
+    ];
+    let said: Vec<String> = texts.iter().map(|text| format!("{text:?}\n{}", said(text))).collect();
+    insta::assert_snapshot!(said.join("\n----------\n"));
+}
+
+#[test]
+fn the_schema_is_a_schema_of_every_type() {
+    let schema = json_schema(registry());
+    let text = serde_json::to_string_pretty(&schema).unwrap();
+    for type_name in ["file", "http", "validate", "redact", "route", "out"] {
+        assert!(text.contains(&format!("\"const\": \"{type_name}\"")), "{type_name}");
+    }
+    // Every reference leads somewhere.
+    for reference in text.split("\"#/definitions/").skip(1) {
+        let name = reference.split('"').next().unwrap();
+        assert!(schema["definitions"].get(name).is_some(), "{name}");
+    }
+    insta::assert_snapshot!(text);
+}

@@ -1,0 +1,90 @@
+//! No secret is ever shown.
+
+use std::path::Path;
+
+use super::super::*;
+use super::documents::registry;
+
+const CANARY: &str = "canary-7f3a";
+
+/// Every variable and every file holds the canary.
+struct Canary;
+
+impl Environment for Canary {
+    fn var(&self, name: &str) -> Option<String> {
+        (name != "UNSET").then(|| format!("{CANARY}\n{CANARY}"))
+    }
+
+    fn file(&self, _: &Path) -> std::io::Result<String> {
+        Ok(format!("{CANARY}\n"))
+    }
+}
+
+#[test]
+fn a_canary_in_any_secret_place_is_in_no_diagnostic() {
+    let texts = [
+        // Typed secrets and keys named like secrets, on the line of another mistake.
+        "sinks:\n  o: {type: out, urll: x, password: canary-7f3a, inputs: [nope]}\n",
+        "sinks:\n  o: {type: out, password: [canary-7f3a], inputs: [nope]}\n",
+        "sinks:\n  o: {type: out, password: {x: canary-7f3a}, inputs: [nope]}\n",
+        "sinks:\n  o: {type: out, api_key: canary-7f3a, inputs: [nope]}\n",
+        "sinks:\n  o:\n    type: out\n    headers: {Authorization: Bearer canary-7f3a}\n",
+        "sources:\n  w: {type: http, listen: 5, bearer: [canary-7f3a, {a: canary-7f3a}]}\n",
+        "sources:\n  w: {type: http, listen: 5, bearer: canary-7f3a}\n",
+        "password: canary-7f3a\n",
+        "api: {token: canary-7f3a}\n",
+        "api: {listen: x, auth: {basic: {user: a, password: canary-7f3a, passwrd: canary-7f3a}}}\n",
+        // Over several lines.
+        "sinks:\n  o:\n    type: out\n    private_key: |\n      canary-7f3a\n      canary-7f3a\n    urll: x\n",
+        "sinks:\n  o: {type: out, password: \"canary-7f3a\n      canary-7f3a\", urll: x}\n",
+        "sinks:\n  o: {type: out, password: 'canary-7f3a''\n      canary-7f3a', urll: x}\n",
+        // In a URL.
+        "sinks:\n  o: {type: out, url: 'http://me:canary-7f3a@host/', urll: x}\n",
+        // Interpolated: the value must not show, wherever it is put.
+        "sinks:\n  o: {type: '${A}', inputs: ['${A}', 'x-${file:/f}'], url: '${A}'}\n",
+        "sinks:\n  o: {type: out, inputs: ['a.${A}'], dead_letter: '${A}'}\nshutdown_timeout: ${A}\nmemory_limit: '${A}'\n",
+        "threads: ${A}\ntimezone: ${A}\napi: {listen: '${A}'}\nsources:\n  s: {type: file, include: '${A}', decode: '${A}'}\n",
+        "sources:\n  s: {type: file, include: [a], decode: '${A}', attach: ['${A}'], on_decode_error: '${A}'}\n",
+        "transforms:\n  t: {type: validate, inputs: ['[${A}'], to: '{{ ${A} x', rate: '${A}'}\n",
+        "sinks:\n  o: {type: out, inputs: [], buffer: {type: '${A}'}}\n",
+        "tests:\n  - {name: '${A}', input: [{at: '${A}'}], expect: [{at: 'x.${A}'}, {at: '${A}', count: '${A}'}]}\n",
+        "sinks:\n  o: {type: out, inputs: ['${file:/f}'], url: '${UNSET:?x}${file:/f}'}\n",
+        "transforms:\n  t: {type: validate, inputs: [x], to: '{{ a | ${A} }}{{ ${A}'}\n",
+        "sources:\n  s: {type: file, include: [a], decode: {regex: {pattern: '(${A}(?<'}}, attach: ['@${A}']}\n",
+        "data_dir: '${UNSET:-${A}${NOPE-}}'\nthreads: '${UNSET:-${file:/f}}'\n",
+        // Not YAML at all.
+        "sinks:\n  o: {type: out, password: canary-7f3a, inputs: [nope]\n",
+        "sinks:\n  o:\n    password: \"canary-7f3a\n    canary-7f3a\n",
+        "sinks:\n  o:\n    password: 'canary-7f3a\n canary-7f3a: x: y\n",
+        "sinks:\n  o:\n    password: canary-7f3a: b\n",
+        "sinks:\n  o:\n    password: @canary-7f3a\n",
+        "sinks:\n  o:\n    password: *canary-7f3a\n",
+        "sinks:\n  o:\n    token:\n      canary-7f3a\n       : @\n",
+        "sinks:\n  o:\n    token: |\n      canary-7f3a\n    canary: @x\n\t\n",
+        "sinks:\n  o: {auth: {\"api-key\" : canary-7f3a}}}\n",
+        // Through an alias.
+        "sinks:\n  o: {type: out, x: &a canary-7f3a, password: *a}\n",
+        "sinks:\n  o: {type: out, password: &a canary-7f3a, urll: *a, inputs: [*a]}\n",
+        // As a duplicate.
+        "sinks:\n  o: {type: out, password: canary-7f3a, password: canary-7f3a}\n",
+        "sinks: {}\napi: {token: canary-7f3a}\napi: {token: canary-7f3a}\n",
+    ];
+    for text in texts {
+        let loaded = load_texts(&[("t.yaml", text)], &Canary, registry());
+        let said = loaded.report.render();
+        assert!(loaded.config.is_none() && said.contains("error"), "{text}\n{said}");
+        assert!(!said.contains("canary-7"), "{text}\n{said}");
+        assert!(!format!("{:?}", loaded.config).contains("canary-7"));
+    }
+}
+
+#[test]
+fn a_masked_excerpt_keeps_its_marks_in_place() {
+    let text = "sinks:\n  o: {type: out, password: hunter2hunter2, urll: x, inputs: []}\n";
+    let said = load_texts(&[("t.yaml", text)], &Canary, registry()).report.render();
+    let mut lines = said.lines().skip_while(|line| !line.contains("unknown key"));
+    let line = lines.clone().find(|line| line.contains("***")).unwrap();
+    let marks = lines.find(|line| line.contains("^^^^")).unwrap();
+    let column = marks.find('^').unwrap();
+    assert_eq!(&line[column..column + 4], "urll", "{said}");
+}
