@@ -1,5 +1,4 @@
-//! Settings in small languages of their own: field paths, templates, timestamp formats, time zones. Mistakes point into
-//! the text.
+//! Settings in small languages of their own: templates and conditions. Mistakes point into the text.
 
 use serde_json::{Value, json};
 
@@ -8,6 +7,7 @@ use super::reader::Reader;
 use super::scalars::read_string;
 use super::schema::SchemaBuilder;
 use super::setting::Setting;
+use crate::condition::Condition;
 use crate::template::{NameTemplate, Template, TemplateError};
 
 /// What these settings have in common: a string with a text to show again.
@@ -57,6 +57,21 @@ text_setting!(
     |template| template.text().to_owned()
 );
 
+text_setting!(
+    Condition,
+    "a condition such as `level == \"ERROR\"`",
+    |text, node, cx| match Condition::parse(text) {
+        Ok(condition) => Some(condition),
+        Err(e) => {
+            let message = format!("bad condition for {}: {e}", cx.subject());
+            let diagnostic = cx.error_in(node, e.at, message);
+            diagnostic.helps.extend(e.help);
+            None
+        }
+    },
+    |condition| condition.text().to_owned()
+);
+
 fn template(parsed: Result<Template, TemplateError>, node: &Node, cx: &mut Reader<'_>) -> Option<Template> {
     match parsed {
         Ok(template) => Some(template),
@@ -80,23 +95,25 @@ mod tests {
 
     config! {
         /// Expressions.
-        pub struct Expressions {
+        pub(super) struct Expressions {
             /// A path.
-            pub from: Option<FieldPath>,
+            pub(super) from: Option<FieldPath>,
+            /// A condition.
+            pub(super) when: Option<Condition>,
             /// A template.
-            pub message: Option<Template>,
+            pub(super) message: Option<Template>,
             /// A name.
-            pub path: Option<NameTemplate>,
+            pub(super) path: Option<NameTemplate>,
             /// Formats.
-            pub formats: Vec<InputFormat> = Vec::new(),
+            pub(super) formats: Vec<InputFormat> = Vec::new(),
             /// A zone.
-            pub timezone: Zone = Zone::UTC,
+            pub(super) timezone: Zone = Zone::UTC,
         }
     }
 
     #[test]
     fn mistakes_point_into_the_text() {
-        let text = "from: a..b\nmessage: \"x {{ y | upper }}\"\npath: 'out/%Q/{{ a }}'\nformats: ['%F %T', '%Y %q']\n\
+        let text = "from: a..b\nwhen: 'level == \"a\" and ok'\nmessage: \"x {{ y | upper }}\"\npath: 'out/%Q/{{ a }}'\nformats: ['%F %T', '%Y %q']\n\
                     timezone: Europe/Atlantis\n";
         let (value, report) = read_text::<Expressions>("t.yaml", text, &BTreeMap::<String, String>::new());
         assert!(value.is_none());
@@ -105,7 +122,7 @@ mod tests {
 
     #[test]
     fn what_is_right_is_read() {
-        let text = "from: '@file'\npath: 'out/%F/{{ a }}'\nformats: ['%F %T']\ntimezone: Europe/Berlin\n";
+        let text = "from: '@file'\nwhen: \"@file.endsWith('.err')\"\npath: 'out/%F/{{ a }}'\nformats: ['%F %T']\ntimezone: Europe/Berlin\n";
         let (value, report) = read_text::<Expressions>("t.yaml", text, &BTreeMap::<String, String>::new());
         assert_eq!(report.render(), "");
         let formats = value.map(|v| v.formats.len());
