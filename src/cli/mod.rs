@@ -1,8 +1,11 @@
 //! The command line: one file per command.
 
 mod exit;
+mod graph;
 mod logging;
 mod run;
+mod schema;
+mod validate;
 
 pub use exit::Exit;
 
@@ -28,6 +31,14 @@ struct Cli {
 enum Command {
     /// Run a pipeline.
     Run(run::RunArgs),
+    /// Check a configuration: every mistake at its place.
+    Validate(validate::ValidateArgs),
+    /// Print the JSON Schema of the configuration, for editors.
+    Schema,
+    /// Print the reference of every setting, as Markdown.
+    Reference(schema::ReferenceArgs),
+    /// Show who reads whom.
+    Graph(graph::GraphArgs),
     /// Print a completion script for a shell.
     Completions {
         /// The shell.
@@ -74,6 +85,10 @@ pub fn main() -> Exit {
     }
     match cli.command {
         Command::Run(args) => run::run(args),
+        Command::Validate(args) => validate::run(&args),
+        Command::Schema => schema::schema(),
+        Command::Reference(args) => schema::reference(&args),
+        Command::Graph(args) => graph::run(&args),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "tidegate", &mut std::io::stdout());
             Exit::Done

@@ -40,6 +40,7 @@ pub mod macros;
 mod node;
 mod quantity;
 mod reader;
+pub mod reference;
 mod scalar_span;
 mod scalars;
 mod schema;
@@ -51,6 +52,9 @@ pub mod yaml;
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+pub(crate) use tests::registry as tests_registry;
 
 pub use cases::{TestCase, TestExpect, TestInput, TestKind};
 pub use collections::{Map, OneOrMany, Spanned};

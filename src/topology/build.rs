@@ -146,7 +146,7 @@ fn buffer_part(buffer: &BufferConfig) -> BufferPart {
 }
 
 /// Explicit sizes and the working room must fit the limit.
-fn check_memory(components: &[crate::config::Component], limit: usize) -> Result<(), String> {
+pub(crate) fn check_memory(components: &[crate::config::Component], limit: usize) -> Result<(), String> {
     let (mut explicit, mut sources) = (0usize, 0usize);
     for component in components {
         match &component.plan {

@@ -10,6 +10,7 @@ mod build;
 mod running;
 mod worker;
 
+pub(crate) use build::check_memory;
 pub use build::{AssembleError, assemble};
 pub use running::{Running, Summary, single_worker, start};
 pub use worker::{Predicate, SinkLane, SourceLane, Target, TransformLane, Worker, apply_alone};

@@ -133,7 +133,7 @@ const TRANSFORMS: &[TransformType] = &[
 ];
 const SINKS: &[SinkType] = &[SinkType::of::<HttpSink>("out")];
 
-pub(super) fn registry() -> Registry<'static> {
+pub(crate) fn registry() -> Registry<'static> {
     Registry { sources: SOURCES, transforms: TRANSFORMS, sinks: SINKS }
 }
 

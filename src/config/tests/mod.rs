@@ -3,7 +3,10 @@
 
 mod documents;
 mod properties;
+mod schema;
 mod secrets;
+
+pub(crate) use documents::registry;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,0 +1,41 @@
+//! `tidegate schema` and `tidegate reference`: what can stand in a configuration.
+
+use super::{Exit, print, say};
+use crate::config::{Registry, json_schema, reference};
+use clap::Args;
+
+/// Arguments of `reference`.
+#[derive(Args, Debug)]
+pub(super) struct ReferenceArgs {
+    /// One type of component only, such as `redact`.
+    component: Option<String>,
+}
+
+/// Prints the JSON Schema.
+pub(super) fn schema() -> Exit {
+    let schema = json_schema(Registry::built_in());
+    // Alternate form is indented.
+    match print(&format!("{schema:#}\n")) {
+        Ok(()) => Exit::Done,
+        Err(_) => Exit::Failed,
+    }
+}
+
+/// Prints the reference as Markdown.
+pub(super) fn reference(args: &ReferenceArgs) -> Exit {
+    let registry = Registry::built_in();
+    match reference::markdown(registry, args.component.as_deref()) {
+        Some(text) => match print(&text) {
+            Ok(()) => Exit::Done,
+            Err(_) => Exit::Failed,
+        },
+        None => {
+            let mut names: Vec<&str> = registry.names().into_iter().map(|(_, name)| name).collect();
+            names.sort_unstable();
+            names.dedup();
+            let wanted = args.component.as_deref().unwrap_or_default();
+            say(&format!("error: there is no component type `{wanted}`; there are {}\n", names.join(", ")));
+            Exit::Usage
+        }
+    }
+}

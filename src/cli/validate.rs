@@ -1,0 +1,50 @@
+//! `tidegate validate`.
+
+use super::{ConfigArgs, Exit, print, say};
+use crate::config::{Kind, Loaded, ProcessEnvironment, Registry, load};
+use crate::topology;
+use clap::Args;
+
+/// Arguments of `validate`.
+#[derive(Args, Debug)]
+pub(super) struct ValidateArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Also build every component: tries folders, files and addresses of this host.
+    #[arg(long)]
+    environment: bool,
+    /// Warnings are mistakes too.
+    #[arg(long)]
+    deny_warnings: bool,
+}
+
+/// Says everything that is wrong with a configuration.
+pub(super) fn run(args: &ValidateArgs) -> Exit {
+    let Loaded { config, report, .. } = load(&args.config.config, &ProcessEnvironment, Registry::built_in());
+    say(&report.render());
+    let Some(config) = config else { return Exit::BadConfig };
+    if args.deny_warnings && report.diagnostics.warning_count() > 0 {
+        return Exit::BadConfig;
+    }
+    if let Err(message) = topology::check_memory(&config.components, config.globals.memory_limit.as_usize()) {
+        say(&format!("error: {message}\n"));
+        return Exit::BadConfig;
+    }
+    let count = |kind: Kind| config.components.iter().filter(|component| component.kind == kind).count();
+    let counts = [Kind::Source, Kind::Transform, Kind::Sink].map(|kind| {
+        let n = count(kind);
+        format!("{n} {}{}", kind.word(), if n == 1 { "" } else { "s" })
+    });
+    if args.environment
+        && let Err(errors) = topology::assemble(config, true)
+    {
+        for error in &errors {
+            say(&format!("error: {error}\n"));
+        }
+        return if errors.iter().any(|error| error.is_config) { Exit::BadConfig } else { Exit::Failed };
+    }
+    match print(&format!("ok: {}\n", counts.join(", "))) {
+        Ok(()) => Exit::Done,
+        Err(_) => Exit::Failed,
+    }
+}
