@@ -160,8 +160,9 @@ impl<'a> Run<'a, '_> {
                 _ => Err(Fault::Mismatch),
             },
             // Evaluates to something else than a condition: only what has a value is left.
-            Node::Null | Node::Num(_) | Node::Str(_) | Node::List(_) => Err(Fault::Mismatch),
-            Node::Neg(_)
+            Node::Null | Node::Num(_) | Node::Str(_) => Err(Fault::Mismatch),
+            Node::List(_)
+            | Node::Neg(_)
             | Node::Arith(..)
             | Node::Size(_)
             | Node::Int(_)
@@ -181,7 +182,12 @@ impl<'a> Run<'a, '_> {
             Node::Null => Val::Null,
             Node::Num(n) => Val::Num(*n),
             Node::Str(text) => Val::Str(Text::Borrowed(text)),
-            Node::List(_) => Val::List(id),
+            Node::List(range) => {
+                for item in self.list(range) {
+                    self.value(*item)?;
+                }
+                Val::List(id)
+            }
             Node::Path(path) => {
                 let value = self.field(*path)?;
                 self.load(value)?
@@ -298,21 +304,18 @@ impl<'a> Run<'a, '_> {
     /// Membership: a value of another type is just not it.
     fn is_in(&mut self, value: Id, set: Id) -> Result<bool, Fault> {
         let value = self.value(value)?;
-        match self.value(set)? {
-            Val::List(list) => {
-                let Node::List(range) = self.node(list) else {
-                    return Err(Fault::Mismatch);
-                };
-                let mut fault = None;
-                for item in self.list(range) {
-                    match self.value(*item) {
-                        Ok(item) if self.equal(value, item) == Ok(true) => return Ok(true),
-                        Ok(_) => {}
-                        Err(f) => fault = fault.or(Some(f)),
-                    }
+        if let Node::List(range) = self.node(set) {
+            let mut fault = None;
+            for item in self.list(range) {
+                match self.value(*item) {
+                    Ok(item) if self.equal(value, item) == Ok(true) => return Ok(true),
+                    Ok(_) => {}
+                    Err(f) => fault = fault.or(Some(f)),
                 }
-                fault.map_or(Ok(false), Err)
             }
+            return fault.map_or(Ok(false), Err);
+        }
+        match self.value(set)? {
             Val::Json(raw) if raw.first() == Some(&b'[') => {
                 let mark = self.arena.len();
                 for child in Children::new(raw) {
