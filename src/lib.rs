@@ -8,6 +8,7 @@ pub mod component;
 pub mod condition;
 pub mod config;
 pub mod decoding;
+pub mod encoding;
 pub mod event;
 pub mod framing;
 pub mod plan;

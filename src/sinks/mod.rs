@@ -1,6 +1,7 @@
 //! Sinks: one file or folder each; the registry is in this file.
 
 pub mod common;
+pub mod file;
 
 use crate::plan::SinkType;
 

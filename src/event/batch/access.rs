@@ -136,6 +136,25 @@ impl<'a> EventRef<'a> {
         self.batch.write_json(self.row, out);
     }
 
+    /// Where the event stands in the batch's text as the JSON that [`write_json`](EventRef::write_json) gives: the line it
+    /// was decoded from, if nobody has changed it.
+    #[inline]
+    pub fn json_span(&self) -> Option<std::ops::Range<usize>> {
+        let row = self.row;
+        (row.flags & PRISTINE != 0).then(|| row.line as usize..(row.line + row.line_len) as usize)
+    }
+
+    /// Where the plain text of the string field `key` stands in the batch's text, if it does (the last of duplicates).
+    #[inline]
+    pub fn text_span(&self, key: Sym) -> Option<std::ops::Range<usize>> {
+        let field = self.batch.fields_of(self.row).iter().rev().find(|f| f.key == key.0)?;
+        if field.flags & IN_SCRATCH != 0 || !matches!(field.tag, Tag::Clean | Tag::Plain) {
+            return None;
+        }
+        let at = field.bits as u32 as usize;
+        Some(at..at + (field.bits >> 32) as usize)
+    }
+
     /// The line it was decoded from, where its bytes still stand in the batch's text.
     pub fn line(&self) -> &'a [u8] {
         &self.batch.text[self.row.line as usize..(self.row.line + self.row.line_len) as usize]

@@ -1,0 +1,134 @@
+#![allow(clippy::unwrap_used)]
+use super::*;
+use crate::ack::Ack;
+use crate::component::{Chunk, Frames};
+use crate::decoding::{DecodeStats, Decoder, FrameDecoder, JsonDecoder, OnDecodeError, TextDecoder};
+use crate::event::{Origin, Slab};
+use proptest::prelude::*;
+
+fn batch(text: &[u8], frames: Box<dyn FrameDecoder>) -> Batch {
+    let chunk = Chunk {
+        text: Slab::from_vec(text.to_vec()),
+        frames: Frames::Lines { start: 0, end: text.len() },
+        origin: Origin::of_source("s"),
+        offset: 0,
+        received_at: 0,
+        ack: Ack::none(),
+    };
+    Decoder::new(frames, OnDecodeError::Keep).decode(chunk, &mut DecodeStats::default())
+}
+
+fn encode(batch: &Batch, encoding: Encoding) -> String {
+    let mut out = Vec::new();
+    Encoder::new(encoding).batch(batch, &mut out);
+    String::from_utf8(out).unwrap()
+}
+
+fn json(text: &str) -> Batch {
+    batch(text.as_bytes(), Box::new(JsonDecoder::default()))
+}
+
+#[test]
+fn text_is_the_message_and_an_event_without_one_is_its_json() {
+    let batch =
+        json("{\"message\":\"a \\\"b\\\"\\n\"}\n{\"message\":7}\n{\"x\":1}\n{\"message\":null}\n{\"message\":\"\"}\n");
+    assert_eq!(encode(&batch, Encoding::Text), "a \"b\"\n\n7\n{\"x\":1}\n{\"message\":null}\n\n");
+}
+
+#[test]
+fn a_batch_that_nobody_changed_stands_in_place() {
+    let text = b"one\n\ntwo\n";
+    let mut lines = batch(text, Box::new(TextDecoder));
+    let encoder = Encoder::new(Encoding::Text);
+    assert_eq!(encoder.in_place(&lines), Some(&text[..]));
+    // The encoding differs from the text, so it does not.
+    assert_eq!(Encoder::new(Encoding::Json).in_place(&lines), None);
+    lines.drop_row(2);
+    assert_eq!(encoder.in_place(&lines), Some(&text[..5]));
+    lines.drop_row(0);
+    assert_eq!(encoder.in_place(&lines), Some(&b"\n"[..]));
+
+    let mut lines = batch(text, Box::new(TextDecoder));
+    lines.drop_row(1);
+    assert_eq!(encoder.in_place(&lines), None);
+    assert_eq!(encode(&lines, Encoding::Text), "one\ntwo\n");
+    assert_eq!(encoder.in_place(&batch(b"one\ntwo", Box::new(TextDecoder))), None);
+    assert_eq!(encoder.in_place(&batch(b"one\r\ntwo\n", Box::new(TextDecoder))), None);
+
+    let mut objects = json("{\"a\":1}\n{\"a\":2}\n");
+    let encoder = Encoder::new(Encoding::Json);
+    assert_eq!(encoder.in_place(&objects), Some(&b"{\"a\":1}\n{\"a\":2}\n"[..]));
+    objects.event_mut(1).set_field(Sym::from_config("a"), Value::I64(3));
+    assert_eq!(encoder.in_place(&objects), None);
+    assert_eq!(encode(&objects, Encoding::Json), "{\"a\":1}\n{\"a\":3}\n");
+}
+
+#[test]
+fn logfmt_quotes_what_needs_it() {
+    let batch = json(
+        "{\"level\":\"INFO\",\"msg\":\"it's a b\",\"q\":\"say \\\"x\\\"\",\"n\":1.10,\"t\":true,\"z\":null,\"e\":\"\",\"o\":{\"a\":1},\"a b=\":\"é\"}\n",
+    );
+    assert_eq!(
+        encode(&batch, Encoding::Logfmt),
+        "level=INFO msg=\"it's a b\" q=\"say \\\"x\\\"\" n=1.10 t=true z=null e=\"\" o=\"{\\\"a\\\":1}\" a_b_=é\n"
+    );
+}
+
+#[test]
+fn csv_has_the_listed_columns_and_a_reader_gets_the_values_back() {
+    let batch = json("{\"a\":\"x,\\\"y\\\"\\n\",\"b\":{\"c\":[1,2]},\"n\":7}\n{\"n\":8}\n");
+    let fields = ["n", "a", "b.c", "none"].map(|p| FieldPath::parse(p).unwrap()).to_vec();
+    let out = encode(&batch, Encoding::Csv(fields));
+    assert_eq!(out, "7,\"x,\"\"y\"\"\n\",\"[1,2]\",\n8,,,\n");
+    let mut reader = ::csv::ReaderBuilder::new().has_headers(false).from_reader(out.as_bytes());
+    let rows: Vec<_> = reader.records().map(|r| r.unwrap()).collect();
+    assert_eq!(rows[0].iter().collect::<Vec<_>>(), ["7", "x,\"y\"\n", "[1,2]", ""]);
+    assert_eq!(rows[1].len(), 4);
+
+    let one = vec![FieldPath::parse("a").unwrap()];
+    assert_eq!(encode(&batch, Encoding::Csv(one)), "\"x,\"\"y\"\"\n\"\n\"\"\n");
+}
+
+proptest! {
+    /// Whatever is dropped and changed, copying runs gives what event by event gives, and so does what stands in place.
+    #[test]
+    fn runs_give_the_same_as_single_events(
+        lines in proptest::collection::vec("[a-c]{0,3}\r?", 0..12),
+        dropped in proptest::collection::vec(any::<bool>(), 12),
+        changed in proptest::collection::vec(any::<bool>(), 12),
+        ended in any::<bool>(),
+        as_json in any::<bool>(),
+    ) {
+        let mut text = String::new();
+        for line in &lines {
+            let line = if as_json { format!("{{\"message\":\"{}\"}}", line.trim_end()) } else { line.clone() };
+            text.push_str(&line);
+            text.push('\n');
+        }
+        if !ended {
+            text.pop();
+        }
+        let frames: Box<dyn FrameDecoder> = if as_json { Box::new(JsonDecoder::default()) } else { Box::new(TextDecoder) };
+        let mut batch = batch(text.as_bytes(), frames);
+        for row in 0..batch.rows() {
+            if changed[row] && row % 3 == 0 {
+                batch.event_mut(row).set_field(Sym::MESSAGE, Value::from("new"));
+            }
+            if dropped[row] {
+                batch.drop_row(row);
+            }
+        }
+        for encoding in [Encoding::Json, Encoding::Text] {
+            let mut encoder = Encoder::new(encoding);
+            let (mut single, mut whole) = (Vec::new(), Vec::new());
+            for event in batch.iter() {
+                encoder.event(event, &mut single);
+            }
+            encoder.batch(&batch, &mut whole);
+            prop_assert_eq!(&single, &whole);
+            if let Some(place) = encoder.in_place(&batch) {
+                prop_assert_eq!(place, &single[..]);
+            }
+        }
+    }
+}
