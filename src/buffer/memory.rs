@@ -209,10 +209,13 @@ impl Queue {
     }
 
     /// A batch that pins much more than it uses is copied before it waits.
-    fn slim(&self, batch: Batch) -> Batch {
+    fn slim(&self, mut batch: Batch) -> Batch {
         if batch.live_bytes().saturating_mul(4) < batch.pinned_bytes() && batch.pinned_bytes() > 4096 {
+            // Taken out first: the copy must not make a share of its own, whose end without verdict would be a failure.
+            let ack = batch.ack.take();
             let mut small = batch.compact();
-            small.ack = { batch }.ack.take();
+            small.ack = ack;
+            batch.recycle();
             return small;
         }
         batch

@@ -6,4 +6,4 @@ pub mod file;
 use crate::plan::SinkType;
 
 /// Every type of sink.
-pub const TYPES: &[SinkType] = &[];
+pub const TYPES: &[SinkType] = &[SinkType::of::<file::FileConfig>("file")];

@@ -158,3 +158,21 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_batch_that_is_copied_small_keeps_its_verdict() {
+    let verdicts = Arc::new(Verdicts::default());
+    let queue = Queue::new(1 << 20, FullPolicy::Block, counters());
+    let sender = queue.sender();
+    let mut large =
+        Batch::new(Slab::from_vec(vec![b'x'; 100_000]), Origin::of_source("s"), 0, Ack::new(verdicts.clone(), 1));
+    large.push_line(0, 10, 0);
+    large.event_mut(0).push(Sym::VALUE, Value::I64(7));
+    sender.send(large);
+    let Received::Batch(mut small) = queue.recv_timeout(Duration::from_secs(20)) else { panic!("a batch") };
+    assert!(small.pinned_bytes() < 10_000);
+    assert_eq!(number(&small), 7);
+    small.ack.take().settle(Verdict::Delivered);
+    drop(small);
+    assert_eq!(*verdicts.0.lock().unwrap(), [(1, Verdict::Delivered)]);
+}

@@ -1,18 +1,11 @@
 //! Compression of what one flush writes: one gzip member or one zstd frame, so that a reader of the file sees whole ones.
 
+use super::Compression;
 use std::io::Write;
 
-/// How the file's bytes are compressed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Compression {
-    /// Not at all.
-    #[default]
-    None,
-    /// gzip, level 3: level 6 takes three times as long for a few per cent.
-    Gzip,
-    /// zstd, level 1, with checksums.
-    Zstd,
-}
+/// Level 6 takes three times as long for a few per cent.
+const GZIP_LEVEL: u32 = 3;
+const ZSTD_LEVEL: i32 = 1;
 
 impl Compression {
     /// What a file that is compressed this way begins with.
@@ -36,7 +29,7 @@ impl Codec {
     pub(super) fn new(kind: Compression) -> std::io::Result<Codec> {
         let zstd = match kind {
             Compression::Zstd => {
-                let mut compressor = zstd::bulk::Compressor::new(1)?;
+                let mut compressor = zstd::bulk::Compressor::new(ZSTD_LEVEL)?;
                 compressor.include_checksum(true)?;
                 Some(compressor)
             }
@@ -57,7 +50,7 @@ impl Codec {
             }
             _ => {
                 let out = std::mem::take(&mut self.packed);
-                let mut encoder = flate2::write::GzEncoder::new(out, flate2::Compression::new(3));
+                let mut encoder = flate2::write::GzEncoder::new(out, flate2::Compression::new(GZIP_LEVEL));
                 encoder.write_all(data)?;
                 self.packed = encoder.finish()?;
             }

@@ -16,10 +16,10 @@
 //! | not known, last line torn | a newline is written first |
 
 use super::FileSinkOptions;
-use super::codec::{Codec, Compression};
+use super::codec::Codec;
 use super::folder::{self, Problem};
 use super::journal::{FileId, Journal, Known};
-use super::{Fsync, Rotate};
+use super::{Compression, Fsync, Rotate};
 use crate::time::{Civil, clock};
 use hashbrown::HashMap;
 use std::fs::File;

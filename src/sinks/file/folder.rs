@@ -131,13 +131,10 @@ pub(super) fn open_file(path: &[u8], literal: usize) -> Result<(OwnedFd, Stat, b
             String::from_utf8_lossy(path)
         )));
     }
-    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-        Err(Errno::WOULDBLOCK) => {
-            let path = String::from_utf8_lossy(path);
-            return Err(Problem::Wait(format!("cannot write `{path}`: another sink or agent writes it")));
-        }
-        // File systems without locks are written without.
-        Ok(()) | Err(_) => {}
+    // File systems without locks are written without.
+    if rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
+        let path = String::from_utf8_lossy(path);
+        return Err(Problem::Wait(format!("cannot write `{path}`: another sink or agent writes it")));
     }
     Ok((file, stat, made))
 }

@@ -20,37 +20,160 @@ mod run;
 #[cfg(test)]
 mod tests;
 
-pub use codec::Compression;
-
 use crate::component::{BuildContext, BuildError, SinkRun};
-use crate::encoding::Encoding;
+use crate::config::{Reader, Size, Spanned, config, config_enum};
+use crate::encoding::{Encoding, EncodingConfig};
+use crate::plan::SinkPlan;
+use crate::sinks::common::SinkCommon;
 use crate::template::NameTemplate;
+use std::path::PathBuf;
 use std::time::Duration;
 
-/// When what was written is made to survive a loss of power.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Fsync {
-    /// Before it is acknowledged.
-    Batch,
-    /// Once a second.
-    Interval,
-    /// When the system sees fit. It survives the end of the process all the same.
-    #[default]
-    Never,
+config_enum! {
+    /// How the file's bytes are compressed.
+    pub enum Compression {
+        /// Not at all.
+        None = "none",
+        /// gzip, one member a flush.
+        Gzip = "gzip",
+        /// zstd, one frame a flush.
+        Zstd = "zstd",
+    }
 }
 
-/// When a file is set aside and a new one begun, and how long the old ones stay.
+config_enum! {
+    /// When what was written is made to survive a loss of power.
+    pub enum Fsync {
+        /// Before it counts as delivered.
+        Batch = "batch",
+        /// Once a second.
+        Interval = "interval",
+        /// When the system sees fit; it survives the end of the process all the same.
+        Never = "never",
+    }
+}
+
+config! {
+    /// When a file is set aside and a new one begun, and how long the old ones stay.
+    pub struct RotateConfig {
+        /// Set a file aside before it grows past this. A longer line has a file of its own; a compressed file is set
+        /// aside once it has come to this size.
+        pub size: Option<Size> = None,
+        /// Set it aside at the first line of a new period, counted from midnight UTC: `1d`, `1h`.
+        pub every: Option<Duration> = None,
+        /// Rotated files that stay, per path. All of them where it is left out.
+        pub keep: Option<usize> = None,
+        /// Delete rotated files, and those of earlier dates where `path` has a date in it, once their last line is so old.
+        pub max_age: Option<Duration> = None,
+    }
+}
+
+config! {
+    /// How many lines make one gzip member or zstd frame.
+    pub struct MemberConfig {
+        /// Bytes of lines, before compression.
+        pub max_bytes: Size = Size::mib(1),
+        /// How long lines wait for it to fill.
+        pub timeout: Duration = Duration::from_secs(5),
+    }
+}
+
+config! {
+    /// Writes lines to the end of files, whose paths may depend on the event.
+    pub struct FileConfig {
+        /// Where lines go: `./out/%Y-%m-%d/{{ service }}.ndjson`. Folders are made. Values become single names, and no
+        /// symlink is followed below the folder that stands literally in front.
+        pub path: Spanned<NameTemplate>,
+        /// How events become lines.
+        pub encoding: EncodingConfig = EncodingConfig::Json,
+        /// How files are compressed.
+        pub compression: Compression = Compression::None,
+        /// How many lines a compressed file takes at once; others are written as soon as nothing more waits.
+        pub batch: MemberConfig = MemberConfig::defaults(),
+        /// Rotation. Only files that this sink wrote are ever deleted.
+        pub rotate: Option<RotateConfig> = None,
+        /// When what was written is made to survive a loss of power.
+        pub fsync: Fsync = Fsync::Never,
+        /// Files open at once.
+        pub max_open_files: usize = 256,
+        /// Paths written to within an hour; events for more go to the dead letter.
+        pub max_paths: usize = 10_000,
+        /// What all sinks have.
+        flatten pub common: SinkCommon,
+    }
+}
+
+impl SinkPlan for FileConfig {
+    fn common(&self) -> &SinkCommon {
+        &self.common
+    }
+
+    fn check(&self, cx: &mut Reader<'_>) {
+        let path = &self.path.value;
+        let (span, text) = (self.path.span, path.text());
+        let below = text.get(folder::literal_len(path.literal_prefix())..).unwrap_or(text);
+        if text.is_empty() || text.ends_with('/') {
+            cx.error(span, "`path` names a folder, expected a file").help("write `./out/{{ service }}.ndjson`");
+        } else if path.as_literal().is_none() && below.split('/').any(|name| name == "..") {
+            cx.error(span, "`..` may not stand behind a value or a date in `path`");
+        }
+        if let Some(rotate) = &self.rotate {
+            if rotate.size.is_none() && rotate.every.is_none() && (rotate.max_age.is_none() || !path.has_time()) {
+                cx.error(span, "`rotate` needs `size` or `every`").help("write `rotate: {every: 1d, keep: 7}`");
+            }
+            for (key, zero) in [
+                ("size", rotate.size.is_some_and(|s| s.bytes() == 0)),
+                ("every", rotate.every.is_some_and(|d| d.is_zero())),
+                ("max_age", rotate.max_age.is_some_and(|d| d.is_zero())),
+            ] {
+                if zero {
+                    cx.error(span, format!("`rotate.{key}` must be more than 0"));
+                }
+            }
+        }
+        if self.max_open_files == 0 || self.max_paths == 0 {
+            cx.error(span, "`max_open_files` and `max_paths` must be at least 1");
+        }
+    }
+
+    fn writes(&self) -> Vec<PathBuf> {
+        let path = &self.path.value;
+        let prefix = path.literal_prefix();
+        vec![match path.as_literal() {
+            Some(path) => PathBuf::from(path),
+            None => PathBuf::from(prefix.get(..folder::literal_len(prefix)).filter(|p| !p.is_empty()).unwrap_or(".")),
+        }]
+    }
+
+    fn build(self: Box<Self>, cx: &BuildContext) -> Result<SinkRun, BuildError> {
+        let mut options = FileSinkOptions::new(self.path.value);
+        options.encoding = self.encoding.into();
+        options.compression = self.compression;
+        options.rotate = self.rotate.map(|r| Rotate {
+            size: r.size.map(Size::bytes),
+            every: r.every,
+            keep: r.keep,
+            max_age: r.max_age,
+        });
+        options.fsync = self.fsync;
+        options.max_open_files = self.max_open_files;
+        options.max_paths = self.max_paths;
+        options.member_bytes = self.batch.max_bytes.as_usize();
+        options.member_timeout = self.batch.timeout;
+        FileSink::new(options, cx)
+    }
+}
+
+/// When a file is set aside and how long the old ones stay; see [`RotateConfig`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Rotate {
-    /// Before the file grows past so many bytes. A single longer line has a file of its own; a compressed file is
-    /// rotated behind the member with which it came to this size.
+    /// Before the file grows past so many bytes.
     pub size: Option<u64>,
-    /// At the first write in a new period of this length, counted from midnight UTC.
+    /// At the first line of a new period.
     pub every: Option<Duration>,
     /// Rotated files that stay, per path.
     pub keep: Option<usize>,
-    /// Rotated files, and those of earlier dates where the path has a date in it, are deleted when their last line is
-    /// this old.
+    /// Age at which they go.
     pub max_age: Option<Duration>,
 }
 
@@ -71,7 +194,7 @@ pub struct FileSinkOptions {
     pub max_open_files: usize,
     /// Paths written to within an hour.
     pub max_paths: usize,
-    /// Compressed files: bytes of lines, before compression, that make a member. `0` for the default.
+    /// Compressed files: bytes of lines, before compression, that make a member.
     pub member_bytes: usize,
     /// Compressed files: how long lines wait for a member to fill.
     pub member_timeout: Duration,
