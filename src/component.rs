@@ -59,6 +59,8 @@ pub struct BuildContext {
     pub own_files: Arc<Vec<PathBuf>>,
     /// Name of the host.
     pub host: Arc<str>,
+    /// Nothing is left to chance: `sample` keeps what has a share above 0. For unit tests of pipelines.
+    pub no_chance: bool,
 }
 
 // ---------------------------------------------------------------------------------------------------------------

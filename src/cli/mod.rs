@@ -5,6 +5,8 @@ mod graph;
 mod logging;
 mod run;
 mod schema;
+mod test_cases;
+mod try_lines;
 mod validate;
 
 pub use exit::Exit;
@@ -39,6 +41,10 @@ enum Command {
     Reference(schema::ReferenceArgs),
     /// Show who reads whom.
     Graph(graph::GraphArgs),
+    /// Pipe sample lines through the pipeline and show what each stage makes of them; delivers nothing.
+    Try(try_lines::TryArgs),
+    /// Run the unit tests under `tests:`; delivers nothing.
+    Test(test_cases::TestArgs),
     /// Print a completion script for a shell.
     Completions {
         /// The shell.
@@ -89,6 +95,8 @@ pub fn main() -> Exit {
         Command::Schema => schema::schema(),
         Command::Reference(args) => schema::reference(&args),
         Command::Graph(args) => graph::run(&args),
+        Command::Try(args) => try_lines::run(&args),
+        Command::Test(args) => test_cases::run(&args),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "tidegate", &mut std::io::stdout());
             Exit::Done

@@ -1,5 +1,6 @@
 //! Settings that all sources have.
 
+use crate::condition::Condition;
 use crate::config::{Node, Reader, SchemaBuilder, Setting, config, read_string};
 use crate::decoding::{DecodeSetting, OnDecodeError};
 use crate::event::{FieldPath, Meta, Sym};
@@ -13,6 +14,8 @@ config! {
         pub on_decode_error: OnDecodeError = OnDecodeError::Keep,
         /// Metadata to copy into fields: `file`, `host`, `source`, `offset`, `peer`, …
         pub attach: Vec<Attach> = Vec::new(),
+        /// Keep only events for which this holds; others are dropped and counted.
+        pub when: Option<Condition> = None,
     }
 }
 

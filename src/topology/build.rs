@@ -86,6 +86,7 @@ pub fn assemble(config: Config, once: bool) -> Result<Blueprint, Vec<AssembleErr
             once,
             own_files: own_files.clone(),
             host: host.clone(),
+            no_chance: false,
         };
         let inputs = component
             .inputs
@@ -101,7 +102,7 @@ pub fn assemble(config: Config, once: bool) -> Result<Blueprint, Vec<AssembleErr
                         counters,
                         run,
                         decoder: Decoder::new(frames, common.on_decode_error),
-                        when: None,
+                        when: common.when,
                         attach: Attach::pairs(&common.attach),
                     });
                     Ok(())
@@ -120,7 +121,7 @@ pub fn assemble(config: Config, once: bool) -> Result<Blueprint, Vec<AssembleErr
                         counters,
                         run,
                         inputs,
-                        when: None,
+                        when: common.when,
                         buffer: buffer_part(&common.buffer),
                         dead_letter: common.dead_letter.map(|d| Arc::from(&*d.value)),
                     });
@@ -186,6 +187,6 @@ fn make_data_dir(path: &Path) -> std::io::Result<()> {
 }
 
 /// The name of this host, as the kernel knows it.
-fn host_name() -> String {
+pub(super) fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }

@@ -7,16 +7,19 @@
 //! ```
 
 mod build;
+mod inline;
 mod running;
 mod worker;
 
 pub(crate) use build::check_memory;
 pub use build::{AssembleError, assemble};
+pub use inline::{Inline, Stage, StageOutput};
 pub use running::{Running, Summary, single_worker, start};
-pub use worker::{Predicate, SinkLane, SourceLane, Target, TransformLane, Worker, apply_alone};
+pub use worker::{SinkLane, SourceLane, Target, TransformLane, Worker, apply_alone};
 
 use crate::buffer::FullPolicy;
 use crate::component::{SinkRun, SourceRun, Transform};
+use crate::condition::Condition;
 use crate::decoding::Decoder;
 use crate::event::{FieldPath, Sym};
 use crate::telemetry::Counters;
@@ -48,7 +51,7 @@ pub struct SourcePart {
     /// How its frames become events.
     pub decoder: Decoder,
     /// `when`.
-    pub when: Option<Box<dyn Predicate>>,
+    pub when: Option<Condition>,
     /// `attach`.
     pub attach: Vec<(FieldPath, Sym)>,
 }
@@ -74,7 +77,7 @@ pub struct SinkPart {
     /// What it reads.
     pub inputs: Vec<(Arc<str>, Arc<str>)>,
     /// `when`.
-    pub when: Option<Box<dyn Predicate>>,
+    pub when: Option<Condition>,
     /// The queue in front of it.
     pub buffer: BufferPart,
     /// Id of the sink that takes what it cannot deliver.

@@ -112,7 +112,7 @@ impl Wiring {
         let sources = blueprint.sources.iter().zip(&self.source_targets).zip(&self.rooms);
         let sources = sources.map(|((s, (targets, rejected)), room)| SourceLane {
             decoder: s.decoder.fork(),
-            when: s.when.as_ref().map(|w| w.fork()),
+            when: s.when.clone(),
             attach: s.attach.clone(),
             counters: s.counters.clone(),
             targets: targets.clone(),
@@ -127,7 +127,7 @@ impl Wiring {
         });
         let sinks = blueprint.sinks.iter().zip(&self.senders).map(|(s, sender)| SinkLane {
             sender: sender.clone(),
-            when: s.when.as_ref().map(|w| w.fork()),
+            when: s.when.clone(),
             counters: s.counters.clone(),
         });
         Worker::new(sources.collect(), transforms.collect(), sinks.collect())

@@ -6,8 +6,9 @@
 use crate::ack::Verdict;
 use crate::buffer::{QueueSender, Room};
 use crate::component::{Chunk, Delta, Emitter, Transform, attach};
+use crate::condition::{Condition, Faults};
 use crate::decoding::{DecodeStats, Decoder};
-use crate::event::{Batch, EventRef, FieldPath, Sym};
+use crate::event::{Batch, FieldPath, Sym};
 use crate::telemetry::{Counters, Totals};
 use crate::time::clock;
 use std::sync::Arc;
@@ -22,20 +23,12 @@ pub enum Target {
     Sink(usize),
 }
 
-/// A condition on events, with its own work space.
-pub trait Predicate: Send {
-    /// Whether the event is wanted.
-    fn holds(&mut self, event: EventRef<'_>) -> bool;
-    /// Another instance, for another worker.
-    fn fork(&self) -> Box<dyn Predicate>;
-}
-
 /// A source as a worker sees it.
 pub struct SourceLane {
     /// Decodes its chunks.
     pub decoder: Decoder,
     /// `when`: other events are dropped.
-    pub when: Option<Box<dyn Predicate>>,
+    pub when: Option<Condition>,
     /// `attach`.
     pub attach: Vec<(FieldPath, Sym)>,
     /// The source's counters.
@@ -65,7 +58,7 @@ pub struct SinkLane {
     /// Into its buffer.
     pub sender: QueueSender,
     /// `when`: other events are dropped for this sink.
-    pub when: Option<Box<dyn Predicate>>,
+    pub when: Option<Condition>,
     /// Its counters.
     pub counters: Arc<Counters>,
 }
@@ -147,7 +140,8 @@ impl Worker {
             batch.drop_row(row);
         }
         attach(&mut batch, &lane.attach);
-        let filtered = lane.when.as_mut().map_or(0, |when| batch.retain(|e| when.holds(e)) as u64);
+        let mut faults = Faults::default();
+        let filtered = lane.when.as_mut().map_or(0, |when| batch.retain(|e| when.holds(e, &mut faults)) as u64);
         let out = batch.len() as u64;
         let rejected = stats.rejects.len() as u64 - unread;
         lane.counters.update(|t| {
@@ -160,6 +154,7 @@ impl Worker {
             t.reject_events("decode", rejected);
             t.error("decode", stats.errors);
             t.error("invalid_utf8", stats.invalid_utf8);
+            faults.drain(|kind, n| t.error(kind, n));
             // Lines joined by the decoder count as one.
             *t.outputs.entry(default_output()).or_default() += out;
             if rejected > 0 {
@@ -276,11 +271,13 @@ impl Worker {
     fn sink(&mut self, mut batch: Batch, n: usize) {
         let lane = &mut self.sinks[n];
         if let Some(when) = &mut lane.when {
-            let filtered = batch.retain(|e| when.holds(e)) as u64;
+            let mut faults = Faults::default();
+            let filtered = batch.retain(|e| when.holds(e, &mut faults)) as u64;
             if filtered > 0 {
                 lane.counters.update(|t| {
                     t.events_in += filtered;
                     t.drop_events("filtered", filtered);
+                    faults.drain(|kind, n| t.error(kind, n));
                 });
             }
             if batch.is_empty() {

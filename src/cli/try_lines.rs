@@ -1,0 +1,150 @@
+//! `tidegate try`: pipes sample lines through the pipeline and shows what each stage made of them. Delivers nothing.
+
+use super::{ConfigArgs, Exit, print, say};
+use crate::config::Kind;
+use crate::event::{Batch, Origin};
+use crate::time::clock;
+use crate::topology::{Inline, Stage};
+use clap::Args;
+use std::fmt::Write;
+use std::io::BufRead;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Arguments of `try`.
+#[derive(Args, Debug)]
+pub(super) struct TryArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// The source that the lines come from; needed where there are several.
+    #[arg(long, value_name = "ID")]
+    source: Option<String>,
+    /// Files of sample lines; standard input without any.
+    files: Vec<PathBuf>,
+}
+
+/// Shows every line's way.
+pub(super) fn run(args: &TryArgs) -> Exit {
+    let config = match args.config.load() {
+        Ok(config) => config,
+        Err(exit) => return exit,
+    };
+    let mut inline = match Inline::new(config, false) {
+        Ok(inline) => inline,
+        Err(errors) => {
+            errors.iter().for_each(|e| say(&format!("error: {e}\n")));
+            return Exit::Failed;
+        }
+    };
+    let source = match pick_source(&inline, args.source.as_deref()) {
+        Ok(source) => source,
+        Err(message) => {
+            say(&format!("error: {message}\n"));
+            return Exit::Usage;
+        }
+    };
+    let mut inputs: Vec<(String, Box<dyn BufRead>)> = Vec::new();
+    for path in &args.files {
+        match std::fs::File::open(path) {
+            Ok(file) => inputs.push((path.display().to_string(), Box::new(std::io::BufReader::new(file)))),
+            Err(error) => {
+                say(&format!("error: {}: {error}\n", path.display()));
+                return Exit::Failed;
+            }
+        }
+    }
+    if inputs.is_empty() {
+        inputs.push(("-".into(), Box::new(std::io::stdin().lock())));
+    }
+    for (name, input) in inputs {
+        let origin = Arc::new(Origin { source: (*source).into(), file: Some((*name).into()), ..Origin::default() });
+        for (n, line) in input.split(b'\n').enumerate() {
+            let line = match line {
+                Ok(line) => line,
+                Err(error) => {
+                    say(&format!("error: {name}: {error}\n"));
+                    return Exit::Failed;
+                }
+            };
+            let line = String::from_utf8_lossy(&line);
+            let line = line.strip_suffix('\r').unwrap_or(&line);
+            let shown = one_line(&mut inline, &source, line, origin.clone());
+            if print(&format!("{name}:{} {}\n{shown}", n + 1, plain(line))).is_err() {
+                return Exit::Done;
+            }
+        }
+    }
+    Exit::Done
+}
+
+fn pick_source(inline: &Inline, wanted: Option<&str>) -> Result<String, String> {
+    let sources: Vec<&str> = inline.sources().collect();
+    match (wanted, &sources[..]) {
+        (Some(id), _) if sources.contains(&id) => Ok(id.to_owned()),
+        (Some(id), _) => Err(format!("there is no source `{id}`; there are: {}", sources.join(", "))),
+        (None, [one]) => Ok((*one).to_owned()),
+        (None, []) => Err("the pipeline has no source".into()),
+        (None, _) => Err(format!("say which source the lines come from: --source {}", sources.join("|"))),
+    }
+}
+
+fn one_line(inline: &mut Inline, source: &str, line: &str, origin: Arc<Origin>) -> String {
+    let now = clock::now_ns();
+    let mut out = String::new();
+    let Some((batch, rejected)) = inline.decode(source, line, origin, now) else {
+        return out;
+    };
+    let mut enter = vec![(source.to_owned(), batch)];
+    enter.extend(rejected.map(|r| (format!("{source}.rejected"), r)));
+    let stages = inline.run(enter, now, false);
+    let width = stages.iter().map(|s| s.id.len() + s.type_name.len() + 3).max().unwrap_or(0);
+    for stage in &stages {
+        show(stage, width, &mut out);
+    }
+    out
+}
+
+fn show(stage: &Stage, width: usize, out: &mut String) {
+    let name = format!("{} ({})", stage.id, stage.type_name);
+    let came: Vec<String> = stage.came.iter().flat_map(lines_of).collect();
+    let mut line = |label: &str, text: &str| {
+        let _always = writeln!(out, "  {label:width$}  {text}");
+    };
+    if stage.kind == Kind::Sink {
+        line(&name, if came.len() == 1 { "reached" } else { "reached by several" });
+        return;
+    }
+    let mut first = true;
+    for output in &stage.out {
+        for event in output.batches.iter().flat_map(lines_of) {
+            let label = match (output.name.is_empty(), first) {
+                (true, true) => name.clone(),
+                (true, false) => String::new(),
+                (false, _) => format!("{}.{}", stage.id, output.name),
+            };
+            first = false;
+            let same = stage.kind == Kind::Transform && output.name.is_empty() && came.contains(&event);
+            line(&label, if same { "unchanged" } else { &event });
+        }
+    }
+    for (reason, n) in &stage.dropped {
+        line(&name, &format!("dropped {n}: {reason}"));
+    }
+    if first && stage.dropped.is_empty() {
+        line(&name, "nothing (held, or counted as unread)");
+    }
+}
+
+fn lines_of(batch: &Batch) -> Vec<String> {
+    let json = |event: crate::event::EventRef<'_>| {
+        let mut out = Vec::new();
+        event.write_json(&mut out);
+        plain(&String::from_utf8_lossy(&out))
+    };
+    batch.iter().map(json).collect()
+}
+
+/// Text without control characters: a terminal is never sent what came as data.
+fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect()
+}

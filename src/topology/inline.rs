@@ -1,0 +1,238 @@
+//! A topology without threads, queues or sinks: events in, and what each component made of them. For `try` and `test`.
+
+use super::AssembleError;
+use super::build::host_name;
+use crate::ack::Ack;
+use crate::component::{BuildContext, Chunk, Delta, Emitter, Frames, Transform, attach, push_envelope};
+use crate::condition::{Condition, Faults};
+use crate::config::{AnyPlan, Config, Edge, Kind};
+use crate::decoding::{DecodeStats, Decoder};
+use crate::event::{Batch, FieldPath, Origin, Slab, Sym};
+use crate::sources::common::Attach;
+use crate::telemetry::{ComponentKind, Counters};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// What one component made of what it was given.
+pub struct Stage {
+    /// Its id.
+    pub id: String,
+    /// Its `type`.
+    pub type_name: &'static str,
+    /// What it is.
+    pub kind: Kind,
+    /// What came in.
+    pub came: Vec<Batch>,
+    /// What went out by each output that carried something; the default output has the empty name. A sink has what
+    /// reached it.
+    pub out: Vec<StageOutput>,
+    /// Dropped events by reason.
+    pub dropped: Vec<(&'static str, u64)>,
+}
+
+/// Events that left by one output.
+pub struct StageOutput {
+    /// Its name; empty for the default one.
+    pub name: String,
+    /// The events.
+    pub batches: Vec<Batch>,
+}
+
+enum Part {
+    Source { decoder: Decoder, attach: Vec<(FieldPath, Sym)>, when: Option<Condition> },
+    Transform { transform: Box<dyn Transform>, outputs: Vec<String> },
+    Sink { when: Option<Condition> },
+}
+
+struct Node {
+    id: String,
+    type_name: &'static str,
+    kind: Kind,
+    inputs: Vec<Edge>,
+    part: Part,
+}
+
+/// The components of a configuration, sinks not built.
+pub struct Inline {
+    nodes: Vec<Node>,
+}
+
+impl Inline {
+    /// Builds decoders and transforms; reads the files that transforms name, touches nothing else. `no_chance` keeps
+    /// what has a share above 0.
+    ///
+    /// Errors: all that went wrong.
+    pub fn new(config: Config, no_chance: bool) -> Result<Inline, Vec<AssembleError>> {
+        let mut errors = Vec::new();
+        let mut nodes = Vec::new();
+        let host: Arc<str> = host_name().into();
+        for component in config.components {
+            let kind = match component.kind {
+                Kind::Source => ComponentKind::Source,
+                Kind::Transform => ComponentKind::Transform,
+                Kind::Sink => ComponentKind::Sink,
+            };
+            let id = component.id.value;
+            let counters = Counters::new(&id, kind, component.type_name);
+            let cx = BuildContext {
+                id: counters.id.clone(),
+                data_dir: config.globals.data_dir.clone(),
+                timezone: config.globals.timezone.clone(),
+                counters,
+                once: true,
+                own_files: Arc::default(),
+                host: host.clone(),
+                no_chance,
+            };
+            let part = match component.plan {
+                AnyPlan::Source(plan) => {
+                    let common = plan.common().clone();
+                    common.decode.build(&cx).map(|frames| Part::Source {
+                        decoder: Decoder::new(frames, common.on_decode_error),
+                        attach: Attach::pairs(&common.attach),
+                        when: common.when,
+                    })
+                }
+                AnyPlan::Transform(plan) => {
+                    let outputs = plan.outputs();
+                    plan.build(&cx).map(|transform| Part::Transform { transform, outputs })
+                }
+                AnyPlan::Sink(plan) => Ok(Part::Sink { when: plan.common().when.clone() }),
+            };
+            match part {
+                Ok(part) => {
+                    let (type_name, kind, inputs) = (component.type_name, component.kind, component.inputs);
+                    nodes.push(Node { id, type_name, kind, inputs, part });
+                }
+                Err(error) => {
+                    errors.push(AssembleError { component: Some(id), message: error.0, is_config: false });
+                }
+            }
+        }
+        if errors.is_empty() { Ok(Inline { nodes }) } else { Err(errors) }
+    }
+
+    /// Ids of the sources, in order.
+    pub fn sources(&self) -> impl Iterator<Item = &str> {
+        self.nodes.iter().filter(|n| n.kind == Kind::Source).map(|n| n.id.as_str())
+    }
+
+    /// What the component `id` is.
+    pub fn kind(&self, id: &str) -> Option<Kind> {
+        self.nodes.iter().find(|n| n.id == id).map(|n| n.kind)
+    }
+
+    /// A line as the source `id` decodes it, with what it rejects as `id.rejected`.
+    pub fn decode(&mut self, id: &str, line: &str, origin: Arc<Origin>, now: i64) -> Option<(Batch, Option<Batch>)> {
+        let node = self.nodes.iter_mut().find(|n| n.id == id)?;
+        let Part::Source { decoder, attach: attached, when } = &mut node.part else { return None };
+        let text = Slab::from_vec(line.as_bytes().to_vec());
+        let frames = Frames::Spans(vec![(0, line.len() as u32, 0)]);
+        let mut stats = DecodeStats::default();
+        let chunk = Chunk { text, frames, origin, offset: 0, received_at: now, ack: Ack::none() };
+        let mut batch = decoder.decode(chunk, &mut stats);
+        let mut rejected = None;
+        for &(row, reason) in &stats.rejects {
+            let to = rejected.get_or_insert_with(|| batch.sibling());
+            push_envelope(to, &batch, row, id, "decode", reason, &mut Vec::new());
+            batch.drop_row(row);
+        }
+        attach(&mut batch, attached);
+        if let Some(when) = when {
+            batch.retain(|e| when.holds(e, &mut Faults::default()));
+        }
+        Some((batch, rejected))
+    }
+
+    /// Lets batches enter at components and follows them to the sinks. Sources take what [`decode`](Inline::decode)
+    /// gave, by `id` or `id.rejected`. `finish` makes transforms emit what they hold.
+    ///
+    /// Shape: one stage for each component that something came to, in the order of the graph.
+    pub fn run(&mut self, enter: Vec<(String, Batch)>, now: i64, finish: bool) -> Vec<Stage> {
+        let mut stages = Vec::new();
+        let mut flowing: HashMap<(String, String), Vec<Batch>> = HashMap::new();
+        let mut direct: HashMap<String, Vec<Batch>> = HashMap::new();
+        for (at, batch) in enter {
+            direct.entry(at).or_default().push(batch);
+        }
+        let (mut delta, mut json) = (Delta::default(), Vec::new());
+        for node in &mut self.nodes {
+            let mut came: Vec<Batch> = Vec::new();
+            for edge in &node.inputs {
+                let key = (edge.from.clone(), edge.output.clone().unwrap_or_default());
+                came.extend(flowing.get(&key).into_iter().flatten().map(Batch::fork));
+            }
+            came.extend(direct.remove(&node.id).unwrap_or_default());
+            came.retain(|b| !b.is_empty());
+            let mut out: Vec<StageOutput> = Vec::new();
+            let mut put = |name: &str, batch: Batch| {
+                if batch.is_empty() {
+                    return;
+                }
+                flowing.entry((node.id.clone(), name.to_owned())).or_default().push(batch.fork());
+                match out.iter_mut().find(|o| o.name == name) {
+                    Some(o) => o.batches.push(batch),
+                    None => out.push(StageOutput { name: name.to_owned(), batches: vec![batch] }),
+                }
+            };
+            match &mut node.part {
+                Part::Source { .. } => {
+                    came.iter().for_each(|b| put("", b.fork()));
+                    for batch in direct.remove(&format!("{}.rejected", node.id)).unwrap_or_default() {
+                        came.push(batch.fork());
+                        put("rejected", batch);
+                    }
+                }
+                Part::Sink { when } => {
+                    for batch in &came {
+                        let mut batch = batch.fork();
+                        if let Some(when) = when {
+                            batch.retain(|e| when.holds(e, &mut Faults::default()));
+                        }
+                        put("", batch);
+                    }
+                }
+                Part::Transform { transform, outputs } => {
+                    let mut work: Vec<Option<Batch>> = came.iter().map(|b| Some(b.fork())).collect();
+                    if finish {
+                        work.push(None);
+                    }
+                    for batch in work {
+                        let mut emitter = Emitter::new(&node.id, true, &mut delta, &mut json);
+                        match batch {
+                            Some(mut batch) => {
+                                transform.apply(&mut batch, &mut emitter);
+                                let (rejects, others) = (emitter.rejects.take(), std::mem::take(&mut emitter.outputs));
+                                put("", batch);
+                                rejects.into_iter().for_each(|b| put("rejected", b));
+                                for (n, batch) in others {
+                                    put(name_of(outputs, n), batch);
+                                }
+                            }
+                            None => {
+                                transform.finish(now, &mut emitter);
+                                let (rejects, others) = (emitter.rejects.take(), std::mem::take(&mut emitter.outputs));
+                                rejects.into_iter().for_each(|b| put("rejected", b));
+                                for (n, batch) in others {
+                                    put(name_of(outputs, n), batch);
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+            let dropped = std::mem::take(&mut delta.dropped);
+            delta = Delta::default();
+            if !came.is_empty() || !out.is_empty() {
+                let (id, type_name, kind) = (node.id.clone(), node.type_name, node.kind);
+                stages.push(Stage { id, type_name, kind, came, out, dropped });
+            }
+        }
+        stages
+    }
+}
+
+/// The name of output `n`; 0 is the default one.
+fn name_of(outputs: &[String], n: usize) -> &str {
+    n.checked_sub(1).and_then(|n| outputs.get(n)).map_or("", String::as_str)
+}
