@@ -53,6 +53,7 @@ fn start(dir: &Path, options: FileSinkOptions) -> Rig {
         once: false,
         own_files: Arc::default(),
         host: "h".into(),
+        no_chance: false,
     };
     std::fs::create_dir_all(&context.data_dir).unwrap();
     let queue = Queue::new(8 << 20, FullPolicy::Block, counters.clone());
