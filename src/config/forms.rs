@@ -251,7 +251,9 @@ pub fn by_type_schema(about: &str, forms: Vec<(String, Value)>) -> Value {
         if !about.is_empty() {
             map.insert("description".into(), about.into());
         }
-        map.insert("allOf".into(), Value::Array(branches));
+        if !branches.is_empty() {
+            map.insert("allOf".into(), Value::Array(branches));
+        }
     }
     schema
 }
