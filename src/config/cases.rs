@@ -33,6 +33,7 @@
 use serde_json::Value;
 
 use super::{Map, Reader, Settings, Spanned, config, config_enum};
+use crate::condition::Condition;
 
 config! {
     /// One unit test of the pipeline.
@@ -94,7 +95,7 @@ config! {
         /// Paths that none of the events has.
         pub absent: Option<Vec<String>> = None,
         /// What holds for each event.
-        pub condition: Option<Spanned<String>> = None,
+        pub condition: Option<Condition> = None,
     }
 }
 

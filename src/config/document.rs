@@ -270,7 +270,7 @@ fn load_from(
         document.graph.check(&mut cx, document.globals.as_ref());
         document.check_tests(&mut cx);
     }
-    let Document { globals, plans, graph, tests } = document;
+    let Document { globals, plans, graph, tests, .. } = document;
     let complete = !report.diagnostics.has_errors();
     let config = globals.filter(|_| complete).map(|globals| {
         let mut slots: Vec<Option<AnyPlan>> = plans;
@@ -344,10 +344,32 @@ struct Document {
     plans: Vec<Option<AnyPlan>>,
     graph: Graph,
     tests: Vec<TestCase>,
+    places: Vec<TestPlace>,
+}
+
+/// A place that a test names, told by the tree alone: a mistake elsewhere in the test does not hide one here.
+struct TestPlace {
+    at: Spanned<String>,
+    /// Something enters there; else something is expected there.
+    enters: bool,
+    /// What enters is an event, not a line.
+    event: bool,
+}
+
+/// The places that one test names.
+fn test_places(case: &Node, places: &mut Vec<TestPlace>) {
+    for (key, enters) in [("input", true), ("expect", false)] {
+        for item in case.get(key).and_then(Node::as_seq).unwrap_or_default() {
+            let Some((at, text)) = item.get("at").and_then(|at| Some((at, at.as_str()?))) else { continue };
+            let event = item.get("event").is_some();
+            places.push(TestPlace { at: Spanned::new(text.to_owned(), at.span), enters, event });
+        }
+    }
 }
 
 fn read(root: &Node, cx: &mut Reader<'_>, registry: Registry<'_>) -> Document {
-    let mut document = Document { globals: None, plans: Vec::new(), graph: Graph::default(), tests: Vec::new() };
+    let mut document =
+        Document { globals: None, plans: Vec::new(), graph: Graph::default(), tests: Vec::new(), places: Vec::new() };
     let Some(mut keys) = cx.keys(root, "a mapping") else { return document };
     document.globals = Globals::read_keys(&mut keys, cx);
     for (section, kind, _) in SECTIONS {
@@ -357,6 +379,7 @@ fn read(root: &Node, cx: &mut Reader<'_>, registry: Registry<'_>) -> Document {
         cx.under(entry, |cx| match &entry.value.kind {
             NodeKind::Seq(items) => {
                 for (index, item) in items.iter().enumerate() {
+                    test_places(item, &mut document.places);
                     if let Some(case) = cx.element(index, item, |cx| TestCase::read(item, cx)) {
                         case.check(cx);
                         document.tests.push(case);
@@ -484,26 +507,24 @@ fn read_component<P: ?Sized>(
 impl Document {
     /// The places that tests name.
     fn check_tests(&self, cx: &mut Reader<'_>) {
-        for case in &self.tests {
-            for input in &case.input {
-                let node = self.graph.find(&input.at.value);
-                let message = match node.map(|node| node.kind) {
-                    Some(Kind::Source) => continue,
-                    Some(Kind::Transform) if input.event.is_some() => continue,
-                    Some(Kind::Transform) => format!("`{}` is a transform: lines enter at a source", input.at.value),
-                    Some(Kind::Sink) => {
-                        format!("`{}` is a sink: events enter at a source or transform", input.at.value)
-                    }
-                    None => format!("there is no component `{}`", input.at.value),
-                };
-                let ids = self.graph.nodes.iter().map(|node| node.id.value.as_str());
-                let diagnostic = cx.error(input.at.span, message);
-                if node.is_none() {
-                    diagnostic.suggest(&input.at.value, ids);
-                }
+        for place in &self.places {
+            let at = &place.at;
+            if !place.enters {
+                self.graph.check_place(at, cx);
+                continue;
             }
-            for expect in &case.expect {
-                self.graph.check_place(&expect.at, cx);
+            let node = self.graph.find(&at.value);
+            let message = match node.map(|node| node.kind) {
+                Some(Kind::Source) => continue,
+                Some(Kind::Transform) if place.event => continue,
+                Some(Kind::Transform) => format!("`{}` is a transform: lines enter at a source", at.value),
+                Some(Kind::Sink) => format!("`{}` is a sink: events enter at a source or transform", at.value),
+                None => format!("there is no component `{}`", at.value),
+            };
+            let ids = self.graph.nodes.iter().map(|node| node.id.value.as_str());
+            let diagnostic = cx.error(at.span, message);
+            if node.is_none() {
+                diagnostic.suggest(&at.value, ids);
             }
         }
     }

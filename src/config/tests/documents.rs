@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use super::super::graph::Kind;
 use super::super::*;
 use crate::component::{BuildContext, BuildError, SinkRun, SourceRun, Transform};
+use crate::condition::Condition;
+use crate::framing::MultilineSetting;
 use crate::plan::{SinkPlan, SinkType, SourcePlan, SourceType, TransformPlan, TransformType};
 use crate::sinks::common::SinkCommon;
 use crate::sources::common::SourceCommon;
@@ -16,6 +18,8 @@ config! {
     pub struct FileSource {
         /// Globs of the files to read.
         pub include: Vec<String>,
+        /// Which lines make one event.
+        pub multiline: Option<MultilineSetting> = None,
         /// Longest line.
         pub max_line_bytes: Size = Size::mib(1),
         /// Between two sweeps.
@@ -71,6 +75,8 @@ macro_rules! transform {
                 pub inputs: Vec<Spanned<String>>,
                 /// A text with fields.
                 pub to: Option<Template> = None,
+                /// What it is done to.
+                pub when: Option<Condition> = None,
                 /// A share.
                 pub rate: f64 = 1.0,
             }
@@ -181,34 +187,11 @@ fn a_good_file_becomes_a_graph_in_order() {
 
 #[test]
 fn one_wrong_file_shows_every_mistake() {
-    let text = "\
-data_dir: ./d
-memory_limt: 24MiB
-shutdown_timeout: 30
-sources:
-  app:
-    type: file
-    inclde: [\"/var/log/*.log\"]
-    max_line_bytes: big
-    glob_interval: 10
-  app.two: {type: file, include: [a]}
-  web: {type: htpp, listen: '0.0.0.0:80'}
-  odd: {type: redact}
-transforms:
-  a: {type: validate, inputs: [b, ap]}
-  b: {type: redact, inputs: [a], rate: half}
-  c: {type: validate, inputs: [\"a.rejectd\", out, 'zz*'], to: \"{{ service\"}
-  app: {type: validate, inputs: [c]}
-  r: {type: route, inputs: [c]}
-sinks:
-  out: {type: out, inputs: [r], url: 5, dead_letter: letters}
-  out: {type: out}
-tests:
-  - name: one
-    input: [{at: ap, line: x}, {at: c}]
-    expect: [{at: a.rejectd, count: 1}, {at: out}]
-";
-    let loaded = load(&[("pipelines/edge.yaml", text)]);
+    let files = [
+        ("pipelines/edge.yaml", include_str!("fixtures/edge.yaml")),
+        ("pipelines/more.yaml", include_str!("fixtures/more.yaml")),
+    ];
+    let loaded = load(&files);
     assert!(loaded.config.is_none());
     insta::assert_snapshot!(loaded.report.render());
 }
