@@ -34,6 +34,7 @@ use serde_json::Value;
 
 use super::{Map, Reader, Settings, Spanned, config, config_enum};
 use crate::condition::Condition;
+use crate::event::FieldPath;
 
 config! {
     /// One unit test of the pipeline.
@@ -93,7 +94,7 @@ config! {
         /// Values that one of the events has at these paths.
         pub fields: Option<Map<Value>> = None,
         /// Paths that none of the events has.
-        pub absent: Option<Vec<String>> = None,
+        pub absent: Option<Vec<FieldPath>> = None,
         /// What holds for each event.
         pub condition: Option<Condition> = None,
     }
@@ -110,6 +111,11 @@ impl TestCase {
             }
         }
         for expect in &self.expect {
+            for (path, _) in expect.fields.iter().flat_map(|fields| &fields.0) {
+                if let Err(error) = FieldPath::parse(path) {
+                    cx.error(path.span, format!("test `{}`: {error}", self.name.value));
+                }
+            }
             let given = [
                 expect.count.is_some(),
                 expect.event.is_some(),
