@@ -298,5 +298,4 @@ fn the_schema_is_a_schema_of_every_type() {
         let name = reference.split('"').next().unwrap();
         assert!(schema["definitions"].get(name).is_some(), "{name}");
     }
-    insta::assert_snapshot!(text);
 }
