@@ -1,8 +1,11 @@
 //! Sources: one file or folder each; the registry is in this file.
 
 pub mod common;
+pub mod demo;
+pub mod stdin;
 
 use crate::plan::SourceType;
 
 /// Every type of source.
-pub const TYPES: &[SourceType] = &[];
+pub const TYPES: &[SourceType] =
+    &[SourceType::of::<demo::DemoConfig>("demo"), SourceType::of::<stdin::StdinConfig>("stdin")];
