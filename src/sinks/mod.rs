@@ -1,9 +1,15 @@
 //! Sinks: one file or folder each; the registry is in this file.
 
+pub mod blackhole;
 pub mod common;
+pub mod console;
 pub mod file;
 
 use crate::plan::SinkType;
 
 /// Every type of sink.
-pub const TYPES: &[SinkType] = &[SinkType::of::<file::FileConfig>("file")];
+pub const TYPES: &[SinkType] = &[
+    SinkType::of::<blackhole::BlackholeConfig>("blackhole"),
+    SinkType::of::<console::ConsoleConfig>("console"),
+    SinkType::of::<file::FileConfig>("file"),
+];
