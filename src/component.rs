@@ -213,7 +213,7 @@ pub struct Emitter<'a> {
 }
 
 /// Sums of one call of a transform, published by the worker.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Delta {
     pub(crate) created: u64,
     pub(crate) held: i64,

@@ -1,8 +1,16 @@
 //! Transforms: one file or folder each; the registry is in this file.
 
+pub mod filter;
+#[cfg(test)]
+pub(crate) mod harness;
 pub mod normalize;
+pub mod route;
 
 use crate::plan::TransformType;
 
 /// Every type of transform.
-pub const TYPES: &[TransformType] = &[TransformType::of::<normalize::NormalizeConfig>("normalize")];
+pub const TYPES: &[TransformType] = &[
+    TransformType::of::<normalize::NormalizeConfig>("normalize"),
+    TransformType::of::<filter::FilterConfig>("filter"),
+    TransformType::of::<route::RouteConfig>("route"),
+];
