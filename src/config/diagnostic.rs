@@ -188,7 +188,7 @@ impl Diagnostics {
     /// All (the first 200 of them), sorted by file and position, secrets replaced by `***`, each said once.
     pub fn sorted(&self) -> Vec<Diagnostic> {
         let mut list = self.list.clone();
-        list.sort_by(|a, b| (a.span.is_none(), a.span, a.severity).cmp(&(b.span.is_none(), b.span, b.severity)));
+        list.sort_by_key(|a| (a.span.is_none(), a.span, a.severity));
         list.dedup();
         list.truncate(MAX_SHOWN);
         let mut secrets: Vec<&str> = self.secrets.iter().map(String::as_str).collect();
@@ -350,7 +350,7 @@ fn shorten(text: &str, from: usize, to: usize) -> (String, usize, usize) {
     if length <= MAX_SHOWN_COLUMNS {
         return (text.to_owned(), from, to);
     }
-    let start = if from > MAX_SHOWN_COLUMNS / 2 { from - MAX_SHOWN_COLUMNS / 2 } else { 0 };
+    let start = from.saturating_sub(MAX_SHOWN_COLUMNS / 2);
     let end = (start + MAX_SHOWN_COLUMNS).min(length);
     let mut out = String::new();
     let shift = if start > 0 {

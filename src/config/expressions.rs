@@ -86,6 +86,7 @@ fn template(parsed: Result<Template, TemplateError>, node: &Node, cx: &mut Reade
 
 #[cfg(test)]
 mod tests {
+    #![allow(dead_code, reason = "settings that are only read")]
     use super::super::macros::config;
     use super::super::read_text;
     use super::*;

@@ -315,10 +315,10 @@ macro_rules! config_choice {
             }
 
             fn fields() -> Vec<$crate::config::FieldDoc> {
-                #[allow(unused_mut, reason = "a choice may have words only")]
-                let mut out = Vec::new();
-                $($crate::config::config_choice!(@fields out $word [$([$($doc)*])*] $(($ty))?);)*
-                out
+                [$($crate::config::config_choice!(@field $word [$([$($doc)*])*] $(($ty))?)),*]
+                    .into_iter()
+                    .flatten()
+                    .collect()
             }
         }
     };
@@ -341,9 +341,11 @@ macro_rules! config_choice {
     (@schema $g:ident $forms:ident $word:literal [$([$($doc:tt)*])*] ($ty:ty)) => {
         $forms.value::<$ty>($g, $word, &[$($crate::config::config_doc!($($doc)*)),*])
     };
-    (@fields $out:ident $word:literal [$([$($doc:tt)*])*]) => {};
-    (@fields $out:ident $word:literal [$([$($doc:tt)*])*] ($ty:ty)) => {
-        $out.push($crate::config::field_doc::<Option<$ty>>(
+    (@field $word:literal [$([$($doc:tt)*])*]) => {
+        None
+    };
+    (@field $word:literal [$([$($doc:tt)*])*] ($ty:ty)) => {
+        Some($crate::config::field_doc::<Option<$ty>>(
             $word,
             &[$($crate::config::config_doc!($($doc)*)),*],
             None,

@@ -1,5 +1,5 @@
 //! Tests of reading settings.
-#![allow(clippy::unwrap_used, missing_docs, dead_code, reason = "tests")]
+#![allow(clippy::unwrap_used, missing_docs, dead_code, unreachable_pub, reason = "tests")]
 
 mod documents;
 mod properties;

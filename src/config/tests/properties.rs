@@ -81,8 +81,14 @@ fn piece() -> impl Strategy<Value = String> {
     ]
 }
 
+/// 1,500 cases, or as many as PROPTEST_CASES says.
+fn settings() -> ProptestConfig {
+    let default = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
+    if std::env::var_os("PROPTEST_CASES").is_some() { default } else { ProptestConfig { cases: 1500, ..default } }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1500, ..ProptestConfig::default() })]
+    #![proptest_config(settings())]
 
     #[test]
     fn no_text_makes_the_reader_panic(pieces in prop::collection::vec(piece(), 0..60)) {

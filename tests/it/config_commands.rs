@@ -1,0 +1,57 @@
+//! `validate`, `schema`, `reference` and `graph` from outside: what is on which stream, and the exit codes.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn tidegate(arguments: &[&str], folder: &Path) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_tidegate"))
+        .args(arguments)
+        .current_dir(folder)
+        .env("CANARY", "canary-51c2")
+        .output()
+        .expect("the program runs")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn a_wrong_file_is_said_on_stderr_and_exits_with_78() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let file = "sources:\n  a: {type: fle, include: [x]}\nsinks:\n  o: {type: file, inputs: [b], path: x, password: '${CANARY}'}\nshutdown_timeout: 5\n";
+    std::fs::write(dir.path().join("t.yaml"), file).expect("written");
+    for command in ["validate", "graph", "run"] {
+        let out = tidegate(&[command, "--config", "t.yaml"], dir.path());
+        let (stdout, stderr) = (text(&out.stdout), text(&out.stderr));
+        assert_eq!(out.status.code(), Some(78), "{command}: {stderr}");
+        assert_eq!(stdout, "", "{command}");
+        for what in ["there is no source type `fle`", "did you mean `file`?", "--> t.yaml:2:13", "missing unit"] {
+            assert!(stderr.contains(what), "{command} does not say {what}: {stderr}");
+        }
+        assert!(stderr.contains("unknown key `password`") && !stderr.contains("canary"), "{stderr}");
+        assert_eq!(std::fs::read_dir(dir.path()).expect("listed").count(), 1, "checking touches nothing");
+    }
+}
+
+#[test]
+fn a_missing_file_and_a_wrong_command_line_are_told_apart() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let out = tidegate(&["validate", "--config", "nope.yaml"], dir.path());
+    assert_eq!(out.status.code(), Some(78));
+    assert!(text(&out.stderr).contains("cannot read `nope.yaml`"));
+    assert_eq!(tidegate(&["validate", "--nope"], dir.path()).status.code(), Some(2));
+    assert_eq!(tidegate(&["reference", "nope"], dir.path()).status.code(), Some(2));
+}
+
+#[test]
+fn schema_and_reference_are_data_on_stdout() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let out = tidegate(&["schema"], dir.path());
+    assert_eq!((out.status.code(), text(&out.stderr).as_str()), (Some(0), ""));
+    let schema: serde_json::Value = serde_json::from_slice(&out.stdout).expect("JSON");
+    assert!(schema["properties"]["transforms"]["additionalProperties"]["properties"]["type"]["enum"].is_array());
+    let out = tidegate(&["reference", "normalize"], dir.path());
+    assert_eq!(out.status.code(), Some(0));
+    assert!(text(&out.stdout).contains("### transform `normalize`"));
+}
