@@ -19,14 +19,14 @@ fn text(bytes: &[u8]) -> String {
 #[test]
 fn a_wrong_file_is_said_on_stderr_and_exits_with_78() {
     let dir = tempfile::tempdir().expect("a folder");
-    let file = "sources:\n  a: {type: fle, include: [x]}\nsinks:\n  o: {type: file, inputs: [b], path: x, password: '${CANARY}'}\nshutdown_timeout: 5\n";
+    let file = "sources:\n  a: {type: stdn}\nsinks:\n  o: {type: file, inputs: [b], path: x, password: '${CANARY}'}\nshutdown_timeout: 5\n";
     std::fs::write(dir.path().join("t.yaml"), file).expect("written");
     for command in ["validate", "graph", "run"] {
         let out = tidegate(&[command, "--config", "t.yaml"], dir.path());
         let (stdout, stderr) = (text(&out.stdout), text(&out.stderr));
         assert_eq!(out.status.code(), Some(78), "{command}: {stderr}");
         assert_eq!(stdout, "", "{command}");
-        for what in ["there is no source type `fle`", "did you mean `file`?", "--> t.yaml:2:13", "missing unit"] {
+        for what in ["there is no source type `stdn`", "did you mean `stdin`?", "--> t.yaml:2:13", "missing unit"] {
             assert!(stderr.contains(what), "{command} does not say {what}: {stderr}");
         }
         assert!(stderr.contains("unknown key `password`") && !stderr.contains("canary"), "{stderr}");

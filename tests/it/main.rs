@@ -1,2 +1,3 @@
-#[test]
-fn x() {}
+//! Tests of the program from outside, and of whole pipelines.
+
+mod config_commands;
