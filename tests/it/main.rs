@@ -1,3 +1,10 @@
-//! Tests of the program from outside, and of whole pipelines.
+//! Tests of the program from outside and of whole topologies: one binary, so that the crate is linked once.
+#![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 
-mod config_commands;
+mod agent;
+mod alloc;
+#[path = "../../benches/corpus/mod.rs"]
+mod corpus;
+mod main_job;
+mod pipelines;
+mod program;

@@ -1,0 +1,157 @@
+//! The program as a child process in a folder of its own.
+
+use rustix::process::{Pid, Signal, kill_process};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// Longest wait for something that must happen; the machine may be busy.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A running agent. Killed when dropped.
+pub(crate) struct Agent {
+    child: Child,
+    stderr: Arc<Mutex<String>>,
+    reader: Option<std::thread::JoinHandle<()>>,
+}
+
+/// The program with arguments, in `dir`.
+pub(crate) fn tidegate(dir: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    command.args(args).current_dir(dir).env_remove("TIDEGATE_LOG");
+    command
+}
+
+/// Runs to the end: exit code, stdout, stderr.
+pub(crate) fn output(mut command: Command) -> (Option<i32>, String, String) {
+    let out = command.output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (out.status.code(), text(&out.stdout), text(&out.stderr))
+}
+
+/// Writes a configuration into `dir`.
+pub(crate) fn config(dir: &Path, yaml: &str) -> PathBuf {
+    let path = dir.join("tidegate.yaml");
+    std::fs::write(&path, yaml).unwrap();
+    path
+}
+
+/// Waits until `done` holds.
+#[track_caller]
+pub(crate) fn eventually(what: &str, mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !done() {
+        assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+}
+
+/// The lines of a file; none where it is not there.
+pub(crate) fn lines(path: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    text.lines().map(str::to_owned).collect()
+}
+
+impl Agent {
+    /// Starts `tidegate run` on `dir/tidegate.yaml`.
+    pub(crate) fn run(dir: &Path, more: &[&str]) -> Agent {
+        let args: Vec<&str> = ["run", "--config", "tidegate.yaml"].iter().chain(more).copied().collect();
+        Agent::start(tidegate(dir, &args))
+    }
+
+    /// Starts a command, collecting what it says.
+    pub(crate) fn start(mut command: Command) -> Agent {
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut pipe = child.stderr.take().unwrap();
+        let stderr = Arc::new(Mutex::new(String::new()));
+        let to = stderr.clone();
+        let reader = std::thread::spawn(move || {
+            let mut buf = [0; 4096];
+            while let Ok(n @ 1..) = pipe.read(&mut buf) {
+                to.lock().unwrap().push_str(&String::from_utf8_lossy(&buf[..n]));
+            }
+        });
+        Agent { child, stderr, reader: Some(reader) }
+    }
+
+    /// What it has said so far.
+    pub(crate) fn said(&self) -> String {
+        self.stderr.lock().unwrap().clone()
+    }
+
+    /// Sends a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.child.id().try_into().unwrap()).unwrap();
+        kill_process(pid, signal).unwrap();
+    }
+
+    /// Waits for its end; what it said in all.
+    #[track_caller]
+    pub(crate) fn wait(&mut self) -> (ExitStatus, String) {
+        let mut status = None;
+        eventually("the agent ends", || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        });
+        if let Some(reader) = self.reader.take() {
+            reader.join().unwrap();
+        }
+        (status.unwrap(), self.said())
+    }
+
+    /// SIGTERM, and waits: it must end well with balanced books.
+    #[track_caller]
+    pub(crate) fn stop(mut self) -> String {
+        self.signal(Signal::TERM);
+        let (status, said) = self.wait();
+        assert!(status.success(), "{said}");
+        assert_balanced(&said);
+        said
+    }
+
+    /// kill -9.
+    pub(crate) fn kill(mut self) {
+        self.signal(Signal::KILL);
+        self.wait();
+    }
+
+    /// Resident memory at its highest, in bytes.
+    pub(crate) fn peak_rss(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
+        let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).unwrap_or("0");
+        line.trim().trim_end_matches(" kB").trim().parse::<u64>().unwrap_or(0) * 1024
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// The ledger at the end of what an agent said: per component (in, created, out, dropped, rejected, held).
+pub(crate) fn ledger(said: &str) -> Vec<(String, [u64; 6])> {
+    let table = said.lines().skip_while(|l| !l.starts_with("component")).skip(1);
+    table
+        .filter_map(|line| {
+            let mut words = line.split_whitespace();
+            let (id, _kind) = (words.next()?, words.next()?);
+            let numbers: Vec<u64> = words.take(6).map_while(|w| w.parse().ok()).collect();
+            Some((id.to_owned(), numbers.try_into().ok()?))
+        })
+        .collect()
+}
+
+/// Every line of the ledger adds up, and there is one.
+#[track_caller]
+pub(crate) fn assert_balanced(said: &str) {
+    let ledger = ledger(said);
+    assert!(!ledger.is_empty(), "no ledger in:\n{said}");
+    for (id, [came, created, out, dropped, rejected, held]) in &ledger {
+        assert_eq!(came + created, out + dropped + rejected + held, "{id} in:\n{said}");
+    }
+    assert!(!said.contains("DIFFERENCE"), "{said}");
+}

@@ -1,0 +1,72 @@
+//! Every file under `pipelines/` loads, its own tests pass, and the JSON schema accepts it.
+
+use crate::agent::{output, tidegate};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn files() -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = std::fs::read_dir(root().join("pipelines"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|e| e == "yaml"))
+        .collect();
+    files.sort();
+    assert!(files.len() > 5, "{files:?}");
+    files
+}
+
+fn with_environment(mut command: Command) -> Command {
+    command.env("O2_USER", "agent@example.com").env("O2_PASSWORD", "not-a-real-password").env("REDACT_KEY", "k3y");
+    command
+}
+
+#[test]
+fn every_pipeline_is_valid() {
+    for file in files() {
+        let path = file.to_str().unwrap();
+        let (code, _, said) = output(with_environment(tidegate(root(), &["validate", "--config", path])));
+        assert_eq!(code, Some(0), "{path}:\n{said}");
+    }
+}
+
+#[test]
+fn every_pipelines_own_tests_pass() {
+    let mut tested = 0;
+    for file in files() {
+        if !std::fs::read_to_string(&file).unwrap().lines().any(|l| l.starts_with("tests:")) {
+            continue;
+        }
+        let path = file.to_str().unwrap();
+        let (code, stdout, said) = output(with_environment(tidegate(root(), &["test", "--config", path])));
+        assert_eq!(code, Some(0), "{path}:\n{stdout}{said}");
+        tested += 1;
+    }
+    assert!(tested > 0, "no pipeline has tests");
+}
+
+#[test]
+fn the_schema_accepts_every_pipeline() {
+    if Command::new("check-jsonschema").arg("--version").output().is_err() {
+        println!("skipped: check-jsonschema is not installed (pip install check-jsonschema)");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let schema = dir.path().join("schema.json");
+    let (code, stdout, said) = output(tidegate(root(), &["schema"]));
+    assert_eq!(code, Some(0), "{said}");
+    std::fs::write(&schema, stdout).unwrap();
+    let mut check = Command::new("check-jsonschema");
+    check.arg("--schemafile").arg(&schema).args(files());
+    let (code, stdout, said) = output(check);
+    assert_eq!(code, Some(0), "{stdout}{said}");
+    // And it refuses what `validate` refuses.
+    let wrong = dir.path().join("wrong.yaml");
+    std::fs::write(&wrong, "sources:\n  a: {type: stdin, decod: json}\n").unwrap();
+    let mut check = Command::new("check-jsonschema");
+    check.arg("--schemafile").arg(&schema).arg(&wrong);
+    assert_ne!(output(check).0, Some(0));
+}
