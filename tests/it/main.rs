@@ -3,6 +3,7 @@
 
 mod agent;
 mod alloc;
+mod config_commands;
 #[path = "../../benches/corpus/mod.rs"]
 mod corpus;
 mod main_job;
