@@ -39,6 +39,10 @@ impl<T: Setting> Setting for Option<T> {
         node.is_null() || T::accepts(node)
     }
 
+    fn words() -> Vec<(&'static str, String)> {
+        T::words()
+    }
+
     fn fields() -> Vec<FieldDoc> {
         T::fields()
     }
@@ -67,6 +71,10 @@ impl<T: Setting> Setting for Box<T> {
 
     fn accepts(node: &Node) -> bool {
         T::accepts(node)
+    }
+
+    fn words() -> Vec<(&'static str, String)> {
+        T::words()
     }
 
     fn fields() -> Vec<FieldDoc> {
@@ -122,6 +130,10 @@ impl<T: Setting> Setting for Vec<T> {
         matches!(node.kind, NodeKind::Seq(_)) || T::lone() && T::accepts(node)
     }
 
+    fn words() -> Vec<(&'static str, String)> {
+        T::words()
+    }
+
     fn fields() -> Vec<FieldDoc> {
         T::fields()
     }
@@ -171,6 +183,10 @@ impl<T: Setting> Setting for OneOrMany<T> {
 
     fn accepts(node: &Node) -> bool {
         matches!(node.kind, NodeKind::Seq(_)) || T::accepts(node)
+    }
+
+    fn words() -> Vec<(&'static str, String)> {
+        T::words()
     }
 
     fn fields() -> Vec<FieldDoc> {
@@ -232,6 +248,10 @@ impl<T: Setting> Setting for Spanned<T> {
 
     fn lone() -> bool {
         T::lone()
+    }
+
+    fn words() -> Vec<(&'static str, String)> {
+        T::words()
     }
 
     fn fields() -> Vec<FieldDoc> {
@@ -320,6 +340,10 @@ impl<T: Setting> Setting for Map<T> {
 
     fn accepts(node: &Node) -> bool {
         matches!(node.kind, NodeKind::Map(_))
+    }
+
+    fn words() -> Vec<(&'static str, String)> {
+        T::words()
     }
 
     fn fields() -> Vec<FieldDoc> {

@@ -20,6 +20,7 @@ pub fn field_doc<T: Setting>(field: &str, about: &[&str], default: Option<&T>) -
         kind: T::describe(),
         default: default.and_then(T::default_text),
         required: default.is_none() && T::absent().is_none(),
+        words: T::words(),
         nested: T::fields,
     }
 }
@@ -266,6 +267,7 @@ pub fn tagged_docs<T: Settings>(out: &mut Vec<FieldDoc>, word: &str, about: &[&s
         kind: "a mapping".into(),
         default: None,
         required: false,
+        words: Vec::new(),
         nested: T::fields,
     });
 }

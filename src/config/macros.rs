@@ -207,6 +207,10 @@ macro_rules! config_enum {
             fn accepts(node: &$crate::config::Node) -> bool {
                 [$($word),*].contains(&node.scalar_text().unwrap_or_default())
             }
+
+            fn words() -> Vec<(&'static str, String)> {
+                vec![$(($word, $crate::config::doc_text(&[$($crate::config::config_doc!($($doc)*)),*]))),*]
+            }
         }
     };
 }
@@ -255,10 +259,12 @@ macro_rules! config_union {
                 false $(|| <$ty as $crate::config::Setting>::accepts(node))*
             }
 
+            fn words() -> Vec<(&'static str, String)> {
+                [$(<$ty as $crate::config::Setting>::words()),*].into_iter().flatten().collect()
+            }
+
             fn fields() -> Vec<$crate::config::FieldDoc> {
-                let mut out = Vec::new();
-                $(out.extend(<$ty as $crate::config::Setting>::fields());)*
-                out
+                [$(<$ty as $crate::config::Setting>::fields()),*].into_iter().flatten().collect()
             }
         }
     };
@@ -312,6 +318,10 @@ macro_rules! config_choice {
                 let words = [$($word),*];
                 node.scalar_text().is_some_and(|text| words.contains(&text))
                     || node.as_map().is_some_and(|map| matches!(map, [entry] if words.contains(&entry.key.as_str())))
+            }
+
+            fn words() -> Vec<(&'static str, String)> {
+                vec![$(($word, $crate::config::doc_text(&[$($crate::config::config_doc!($($doc)*)),*]))),*]
             }
 
             fn fields() -> Vec<$crate::config::FieldDoc> {

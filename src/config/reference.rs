@@ -99,9 +99,18 @@ fn rows(out: &mut String, prefix: &str, fields: &[FieldDoc], level: usize) {
             (None, true) => "required".to_owned(),
             (None, false) => String::new(),
         };
-        _ = writeln!(out, "| `{}` | {} | {default} | {} |", cell(&name), cell(&field.kind), cell(&field.about));
+        let nested = (field.nested)();
+        let mut about = cell(&field.about);
+        for (word, meaning) in &field.words {
+            // What has keys of its own is explained there.
+            let listed = nested.iter().any(|field| field.name == *word);
+            if !meaning.is_empty() && !listed {
+                _ = write!(about, "<br>`{word}`: {}", cell(meaning));
+            }
+        }
+        _ = writeln!(out, "| `{}` | {} | {default} | {about} |", cell(&name), cell(&field.kind));
         if level < MAX_LEVELS {
-            rows(out, &name, &(field.nested)(), level + 1);
+            rows(out, &name, &nested, level + 1);
         }
     }
 }

@@ -45,6 +45,11 @@ pub trait Setting: Sized + 'static {
         false
     }
 
+    /// The words it may be, each with what it means, for the reference.
+    fn words() -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
+
     /// The settings inside, for the reference.
     fn fields() -> Vec<FieldDoc> {
         Vec::new()
@@ -96,6 +101,8 @@ pub struct FieldDoc {
     pub default: Option<String>,
     /// Must be given.
     pub required: bool,
+    /// The words that it may be, with their meaning where that is more than the word.
+    pub words: Vec<(&'static str, String)>,
     /// The keys inside.
     pub nested: fn() -> Vec<FieldDoc>,
 }
