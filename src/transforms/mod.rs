@@ -1,5 +1,6 @@
 //! Transforms: one file or folder each; the registry is in this file.
 
+pub mod enrich;
 pub mod filter;
 #[cfg(test)]
 pub(crate) mod harness;
@@ -11,6 +12,7 @@ use crate::plan::TransformType;
 /// Every type of transform.
 pub const TYPES: &[TransformType] = &[
     TransformType::of::<normalize::NormalizeConfig>("normalize"),
+    TransformType::of::<enrich::EnrichConfig>("enrich"),
     TransformType::of::<filter::FilterConfig>("filter"),
     TransformType::of::<route::RouteConfig>("route"),
 ];

@@ -1,0 +1,111 @@
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
+use super::*;
+use serde_json::Value as Json;
+use std::sync::LazyLock;
+
+static BUILTIN: LazyLock<Table> = LazyLock::new(|| Table::builtin().unwrap());
+
+fn described(table: &Table, text: &str) -> Json {
+    let mut out = Vec::new();
+    describe(table, text.as_bytes(), &mut Scratch::default(), &mut out);
+    serde_json::from_slice(&out).unwrap()
+}
+
+/// How many cases of a set have every asserted part right.
+fn score(table: &Table, set: &str, part: &str) -> Option<(usize, usize)> {
+    let text = crate::test_data::shared(&format!("useragent/test_{set}_subset.jsonl"))?;
+    let (mut passed, mut total) = (0, 0);
+    for line in text.lines() {
+        let case: Json = serde_json::from_str(line).unwrap();
+        let got = described(table, case["user_agent"].as_str().unwrap());
+        let want = case["expected"].as_object().unwrap();
+        // The fourth part of a version is not one of ours.
+        let ok = want.iter().filter(|(key, _)| *key != "patch_minor").all(|(key, want)| got[part][key] == *want);
+        passed += usize::from(ok);
+        total += 1;
+        if !ok && std::env::var_os("TIDEGATE_SHOW").is_some() {
+            eprintln!("{set}: {} {} not {}", case["user_agent"], got[part], case["expected"]);
+        }
+    }
+    Some((passed, total))
+}
+
+#[test]
+fn uap_core_cases_pass_with_its_own_table() {
+    let Some(text) = crate::test_data::shared("useragent/regexes.yaml") else { return };
+    let table = Table::parse(&text).unwrap();
+    eprintln!("user agents: patterns without literals {:?}", table.always());
+    for (set, part, floor) in [("ua", "browser", 160), ("os", "os", 120), ("device", "device", 160)] {
+        let Some((passed, total)) = score(&table, set, part) else { return };
+        eprintln!("user agents, regexes.yaml, {set}: {passed} of {total}");
+        assert!(passed >= floor, "{set}: {passed} of {total}");
+    }
+}
+
+#[test]
+fn the_built_in_table_knows_much_of_the_same() {
+    for (set, part, floor) in [("ua", "browser", 1), ("os", "os", 1), ("device", "device", 1)] {
+        let Some((passed, total)) = score(&BUILTIN, set, part) else { return };
+        eprintln!("user agents, built in, {set}: {passed} of {total}");
+        assert!(passed >= floor, "{set}: {passed} of {total}");
+    }
+}
+
+#[test]
+fn common_user_agents_are_known_without_a_file() {
+    let cases = [
+        (
+            "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/124.0.6367.91 Safari/537.36 Edg/124.0.2478.67",
+            r#"{"browser":{"family":"Edge","major":"124","minor":"0","patch":"2478"},"os":{"family":"Windows","major":"10"},"device":{"family":"Other"},"engine":"Blink"}"#,
+        ),
+        (
+            "Mozilla/5.0 (iPhone; CPU iPhone OS 17_4_1 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.4 Mobile/15E148 Safari/604.1",
+            r#"{"browser":{"family":"Mobile Safari","major":"17","minor":"4"},"os":{"family":"iOS","major":"17","minor":"4","patch":"1"},"device":{"family":"iPhone","brand":"Apple","model":"iPhone"},"engine":"WebKit"}"#,
+        ),
+        (
+            "Mozilla/5.0 (X11; Ubuntu; Linux x86_64; rv:125.0) Gecko/20100101 Firefox/125.0",
+            r#"{"browser":{"family":"Firefox","major":"125","minor":"0"},"os":{"family":"Ubuntu"},"device":{"family":"Other"},"engine":"Gecko"}"#,
+        ),
+        (
+            "Mozilla/5.0 (Linux; Android 14; SM-S918B) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/124.0.0.0 Mobile Safari/537.36",
+            r#"{"browser":{"family":"Chrome Mobile","major":"124","minor":"0","patch":"0"},"os":{"family":"Android","major":"14"},"device":{"family":"Samsung SM-S918B","brand":"Samsung","model":"SM-S918B"},"engine":"Blink"}"#,
+        ),
+        (
+            "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)",
+            r#"{"browser":{"family":"Googlebot","major":"2","minor":"1"},"os":{"family":"Other"},"device":{"family":"Spider","brand":"Spider","model":"Desktop"}}"#,
+        ),
+        (
+            "curl/8.5.0",
+            r#"{"browser":{"family":"curl","major":"8","minor":"5","patch":"0"},"os":{"family":"Other"},"device":{"family":"Other"}}"#,
+        ),
+        ("", r#"{"browser":{"family":"Other"},"os":{"family":"Other"},"device":{"family":"Other"}}"#),
+    ];
+    for (text, want) in cases {
+        let mut out = Vec::new();
+        describe(&BUILTIN, text.as_bytes(), &mut Scratch::default(), &mut out);
+        assert_eq!(String::from_utf8(out).unwrap(), want, "{text}");
+    }
+}
+
+#[test]
+fn a_file_that_is_no_table_says_why() {
+    for (text, want) in [
+        ("a: [", "not a table"),
+        ("user_agent_parsers: []\n", "os_parsers"),
+        (
+            "user_agent_parsers:\n  - regex: '('\nos_parsers: []\ndevice_parsers: []\n",
+            "pattern 1 of `user_agent_parsers` is not usable",
+        ),
+        ("user_agent_parsers:\n  - family_replacement: x\nos_parsers: []\ndevice_parsers: []\n", "no `regex`"),
+    ] {
+        let why = Table::parse(text).unwrap_err().to_string();
+        assert!(why.contains(want), "{why}");
+    }
+}
+
+#[test]
+fn a_hostile_text_is_cut_and_stays_valid() {
+    let text = "Mozilla/5.0 (Linux; Android 9; é".to_owned() + &"\u{e9}".repeat(100_000) + " Build/x)";
+    let got = described(&BUILTIN, &text);
+    assert!(got["os"]["family"] == "Android" && got.to_string().len() < 8192);
+}

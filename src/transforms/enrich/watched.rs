@@ -1,0 +1,168 @@
+//! A value read from a file, read again when the file changes.
+//!
+//! A thread of its own looks at the file every few seconds; when size, time or inode have changed and then stayed the
+//! same for one more look (so that a file still being written is left alone), it reads the file and swaps the value.
+//! A file that cannot be read, or is no such file, leaves the old value in use and is said once in the log. Workers
+//! notice a new value by one atomic load a batch.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+/// How often a file is looked at; a change is seen within two looks.
+pub(super) const INTERVAL: Duration = Duration::from_secs(2);
+
+/// Reads a value from the file; why it cannot, otherwise.
+type Load<T> = dyn Fn(&Path) -> Result<T, String> + Send + Sync;
+
+struct Shared<T> {
+    path: PathBuf,
+    value: Mutex<Arc<T>>,
+    version: AtomicU64,
+    /// Changes that could not be used.
+    refused: AtomicU64,
+    load: Box<Load<T>>,
+}
+
+/// A worker's view of the value.
+pub(super) struct Watched<T> {
+    shared: Arc<Shared<T>>,
+    version: u64,
+    value: Arc<T>,
+}
+
+/// What tells one state of a file from another.
+type Signature = (i64, i64, u64, u64);
+
+fn signature(path: &Path) -> Option<Signature> {
+    let meta = std::fs::metadata(path).ok()?;
+    Some((meta.mtime(), meta.mtime_nsec(), meta.len(), meta.ino()))
+}
+
+impl<T: Send + Sync + 'static> Watched<T> {
+    /// Reads the file and begins to watch it.
+    ///
+    /// Errors: what `load` says; the path is added.
+    pub(super) fn open(
+        path: &Path,
+        interval: Duration,
+        load: impl Fn(&Path) -> Result<T, String> + Send + Sync + 'static,
+    ) -> Result<Self, String> {
+        let seen = signature(path);
+        let value = Arc::new(load(path).map_err(|why| format!("{}: {why}", path.display()))?);
+        let shared = Arc::new(Shared {
+            path: path.to_owned(),
+            value: Mutex::new(value.clone()),
+            version: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+            load: Box::new(load),
+        });
+        let watching = Arc::downgrade(&shared);
+        std::thread::Builder::new()
+            .name("tidegate-watch".into())
+            .spawn(move || watch(&watching, seen, interval))
+            .map_err(|error| format!("cannot start a thread to watch {}: {error}", path.display()))?;
+        Ok(Watched { shared, version: 0, value })
+    }
+
+    /// Takes over a new value; whether there was one. Called once a batch.
+    #[inline]
+    pub(super) fn refresh(&mut self) -> bool {
+        let version = self.shared.version.load(Ordering::Acquire);
+        if version == self.version {
+            return false;
+        }
+        self.value = self.shared.value.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        self.version = version;
+        true
+    }
+
+    /// Changes of the file that could not be used since any worker last asked.
+    pub(super) fn refused(&self) -> u64 {
+        match self.shared.refused.load(Ordering::Relaxed) {
+            0 => 0,
+            _ => self.shared.refused.swap(0, Ordering::Relaxed),
+        }
+    }
+
+    /// The value.
+    #[inline]
+    pub(super) fn value(&self) -> &T {
+        &self.value
+    }
+
+    /// A view for another worker.
+    pub(super) fn fork(&self) -> Self {
+        Watched { shared: self.shared.clone(), version: self.version, value: self.value.clone() }
+    }
+}
+
+/// Looks until nobody uses the value any more.
+fn watch<T>(watching: &Weak<Shared<T>>, loaded: Option<Signature>, interval: Duration) {
+    let (mut loaded, mut seen) = (loaded, loaded);
+    loop {
+        std::thread::sleep(interval);
+        let Some(shared) = watching.upgrade() else { return };
+        let now = signature(&shared.path);
+        if now == loaded || now.is_none() || now != seen {
+            seen = now;
+            continue;
+        }
+        loaded = now;
+        match (shared.load)(&shared.path) {
+            Ok(value) => {
+                *shared.value.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(value);
+                shared.version.fetch_add(1, Ordering::Release);
+                tracing::info!(path = %shared.path.display(), "file changed and was read again");
+            }
+            Err(why) => {
+                shared.refused.fetch_add(1, Ordering::Relaxed);
+                tracing::warn!(path = %shared.path.display(), why, "changed file cannot be used, the old one stays in use");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::time::clock::monotonic;
+
+    fn until(mut done: impl FnMut() -> bool) {
+        let deadline = monotonic() + Duration::from_secs(20);
+        while !done() {
+            assert!(monotonic() < deadline, "nothing happened in 20 seconds");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    #[test]
+    fn a_changed_file_is_read_again_and_a_bad_one_is_not_used() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("n");
+        let write = |text: &str| {
+            std::fs::write(dir.path().join("new"), text).unwrap();
+            std::fs::rename(dir.path().join("new"), &path).unwrap();
+        };
+        let load = |path: &Path| -> Result<i32, String> {
+            std::fs::read_to_string(path).map_err(|e| e.to_string())?.trim().parse().map_err(|_| "no number".to_owned())
+        };
+        assert!(Watched::open(&path, INTERVAL, load).err().unwrap().contains("n: "));
+        write("1");
+        let mut watched = Watched::open(&path, Duration::from_millis(5), load).unwrap();
+        let mut other = watched.fork();
+        assert!(!watched.refresh());
+        write("two");
+        until(|| watched.refused() == 1);
+        assert!(!watched.refresh());
+        assert_eq!(*watched.value(), 1);
+        write("3");
+        until(|| watched.refresh());
+        assert_eq!(*watched.value(), 3);
+        until(|| other.refresh());
+        assert_eq!((*other.value(), other.refused()), (3, 0));
+    }
+}
