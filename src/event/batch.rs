@@ -464,6 +464,13 @@ impl Batch {
 
     /// Appends row `row` as one JSON object.
     pub(crate) fn write_json(&self, row: &Row, out: &mut Vec<u8>) {
+        self.write_json_with(row, out, |_, value, out| value.append_json(out));
+    }
+
+    /// As [`write_json`](Batch::write_json), with `write` for the values that do not stand in `text` as members: it is
+    /// given the field's place in the row and its value.
+    #[inline(always)]
+    fn write_json_with(&self, row: &Row, out: &mut Vec<u8>, mut write: impl FnMut(usize, Value<'_>, &mut Vec<u8>)) {
         if row.flags & PRISTINE != 0 {
             out.extend_from_slice(&self.text[row.line as usize..(row.line + row.line_len) as usize]);
             return;
@@ -473,7 +480,7 @@ impl Batch {
         // The run of members of `text` that is to be copied next.
         let (mut from, mut to) = (0usize, 0usize);
         let mut comma = false;
-        for field in self.fields_of(row) {
+        for (i, field) in self.fields_of(row).iter().enumerate() {
             if field.flags & MEMBER != 0 {
                 let at = field.bits as u32 as usize;
                 let start = at - usize::from(field.aux);
@@ -502,7 +509,7 @@ impl Batch {
             comma = true;
             self.write_key(field.key, out);
             out.extend_from_slice(b"\":");
-            self.value(field).append_json(out);
+            write(i, self.value(field), out);
         }
         if to != 0 {
             out.extend_from_slice(&text[from..to]);
@@ -652,3 +659,6 @@ fn look_up(
 }
 
 pub(crate) mod access;
+mod pack;
+
+pub use pack::{Packer, UnpackError, Unpacker};
