@@ -343,6 +343,11 @@ impl StageSender {
         StageSender(sender)
     }
 
+    /// Whether the sink takes no more: what is sent is dropped, its verdict `Failed`.
+    pub fn is_closed(&self) -> bool {
+        self.0.queue.lock().closed
+    }
+
     /// Gives the sink a batch; waits while it has enough.
     pub fn send(&self, batch: Batch) {
         self.0.send(batch);

@@ -1,6 +1,7 @@
 //! Queues between stages: bounded in bytes, with one written policy for what happens when they are full.
 
 mod config;
+pub mod disk;
 mod memory;
 
 pub use config::{

@@ -1,0 +1,118 @@
+//! The disk buffer.
+
+mod position;
+mod reader;
+mod record;
+mod recover;
+mod segment;
+mod settled;
+#[cfg(test)]
+mod sim;
+mod stage;
+mod state;
+mod storage;
+mod writer;
+
+pub use recover::OpenError;
+pub use stage::stage;
+
+use super::{DiskBufferConfig, DiskCompression, Fsync, WhenDiskFull};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// What a disk buffer is to be.
+#[derive(Clone, Debug)]
+pub struct DiskOptions {
+    /// Its folder; made where it is not there.
+    pub folder: PathBuf,
+    /// Bytes on disk at most.
+    pub max_bytes: u64,
+    /// What happens when it is full.
+    pub when_full: WhenDiskFull,
+    /// When written data is forced to disk.
+    pub fsync: Fsync,
+    /// Time between two syncs with [`Fsync::Interval`].
+    pub fsync_interval: Duration,
+    /// Older batches are dropped and counted.
+    pub max_age: Option<Duration>,
+    /// Compression of what lies on disk.
+    pub compression: DiskCompression,
+}
+
+/// Smallest `max_bytes`.
+pub const MIN_BYTES: u64 = 1 << 20;
+/// Largest segment, unless one event needs more.
+const MAX_SEGMENT: u64 = 64 << 20;
+/// Bytes of a group at most: more gain nothing, and a reader waits longer.
+const MAX_GROUP: usize = 4 << 20;
+/// Bytes of batches kept in memory for the reader at most, beside what its own queue holds.
+const MAX_WINDOW: usize = 4 << 20;
+
+/// Sizes that follow from `max_bytes`.
+#[derive(Clone, Copy, Debug)]
+struct Sizes {
+    /// Of a segment.
+    segment: u64,
+    /// Of a record's body, unless one event needs more.
+    part: usize,
+    /// Of a group.
+    group: usize,
+    /// Of the batches kept in memory for the reader.
+    window: usize,
+    /// Of one of them.
+    keep: usize,
+}
+
+impl Sizes {
+    fn of(max_bytes: u64) -> Self {
+        let segment = (max_bytes / 8).min(MAX_SEGMENT);
+        let part = (segment / 4) as usize;
+        let eighth = usize::try_from(max_bytes / 8).unwrap_or(usize::MAX);
+        Sizes {
+            segment,
+            part,
+            group: MAX_GROUP.min(eighth),
+            window: MAX_WINDOW.min(eighth),
+            keep: MAX_WINDOW.min(eighth),
+        }
+    }
+}
+
+impl DiskBufferConfig {
+    /// The options of the buffer of sink `id`.
+    pub fn options(&self, data_dir: &std::path::Path, id: &str) -> DiskOptions {
+        DiskOptions {
+            folder: data_dir.join("buffer").join(id),
+            max_bytes: (self.max_size.bytes()).max(MIN_BYTES),
+            when_full: self.when_full,
+            fsync: self.fsync,
+            fsync_interval: self.fsync_interval,
+            max_age: self.max_age,
+            compression: self.compression,
+        }
+    }
+}
+
+/// A message that is said when something begins to fail, then once a minute, and when it works again.
+#[derive(Default)]
+struct Complaint {
+    last: Option<Instant>,
+}
+
+impl Complaint {
+    fn say(&mut self, message: impl FnOnce()) {
+        if self.last.is_none_or(|at| at.elapsed() >= Duration::from_secs(60)) {
+            self.last = Some(Instant::now());
+            message();
+        }
+    }
+
+    fn over(&mut self, message: impl FnOnce()) {
+        if self.last.take().is_some() {
+            message();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,359 @@
+//! The reading side: from memory where the batch is still there, else from disk, past whatever is damaged.
+
+use super::record::RecordHeader;
+use super::recover::QUARANTINE;
+use super::segment::{self, View};
+use super::state::{Handed, Segment, Shared, State, Waiting, cost};
+use super::storage::{Open, Storage};
+use crate::ack::Ack;
+use crate::buffer::StageSender;
+use crate::event::{Batch, Slab, Unpacker};
+use crate::time::clock;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// How often a waiting thread looks at what cannot wake it.
+pub(super) const LOOK: Duration = Duration::from_millis(50);
+/// How often a read that failed is tried again before the record is given up.
+const READ_TRIES: u32 = 30;
+/// Longest piece of a damaged segment that is kept.
+const MAX_QUARANTINED: usize = 1 << 20;
+
+/// Reads records in order.
+pub(super) struct Reader {
+    shared: Arc<Shared>,
+    storage: Arc<dyn Storage>,
+    folder: PathBuf,
+    /// Older batches are dropped: nanoseconds.
+    max_age: Option<i64>,
+    /// Most bytes that the sink has at once, where more would leave nothing to drop.
+    max_in_flight: Option<usize>,
+    unpacker: Unpacker,
+    at: Option<Place>,
+    retries: u32,
+}
+
+/// Where the reader is on disk.
+struct Place {
+    view: View,
+    epoch: u64,
+    /// The next record's header.
+    at: u64,
+    /// Behind the number of the last record seen.
+    seq: u64,
+    /// Events written before the next record.
+    event: u64,
+}
+
+/// What is next for the sink.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// The front of the window.
+    Memory,
+    /// This record, or the next behind it that is there.
+    Disk(u64),
+    /// Nothing yet.
+    Nothing,
+    /// Nothing any more.
+    End,
+}
+
+/// What the reader found to do.
+pub(super) enum Polled {
+    /// The next batch, with an acknowledgement of this buffer's own.
+    Batch(Batch),
+    /// Something was passed over; look again.
+    Again,
+    /// Nothing yet.
+    Nothing,
+    /// Nothing any more.
+    End,
+}
+
+impl Reader {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        storage: Arc<dyn Storage>,
+        folder: PathBuf,
+        max_age: Option<Duration>,
+        max_in_flight: Option<usize>,
+    ) -> Self {
+        let max_age = max_age.map(|age| i64::try_from(age.as_nanos()).unwrap_or(i64::MAX));
+        Reader { shared, storage, folder, max_age, max_in_flight, unpacker: Unpacker::default(), at: None, retries: 0 }
+    }
+
+    /// Feeds the sink until everything was given to it, or the agent stops (what is on disk is safe there).
+    pub(super) fn run(mut self, to: &StageSender, shutdown: &CancellationToken, abort: &CancellationToken) {
+        while !abort.is_cancelled() && !to.is_closed() {
+            match self.poll(shutdown) {
+                Polled::Batch(batch) => to.send(batch),
+                Polled::Again => {}
+                Polled::Nothing => {
+                    let state = self.shared.lock();
+                    if self.next(&state) == Next::Nothing {
+                        drop(self.shared.some.wait_timeout(state, LOOK));
+                    }
+                }
+                Polled::End => break,
+            }
+        }
+    }
+
+    /// Takes the next batch, or one step towards it.
+    pub(super) fn poll(&mut self, shutdown: &CancellationToken) -> Polled {
+        let mut state = self.shared.lock();
+        if state.closed && shutdown.is_cancelled() {
+            return Polled::End;
+        }
+        match self.next(&state) {
+            Next::Nothing => Polled::Nothing,
+            Next::End => Polled::End,
+            Next::Memory => {
+                let Some(Waiting { seq, mut batch, bytes }) = state.window.pop_front() else { return Polled::Again };
+                state.window_bytes -= bytes;
+                hand(&mut state, seq, batch.len() as u64, bytes);
+                drop(state);
+                batch.ack = Ack::new(self.shared.clone(), seq);
+                Polled::Batch(batch)
+            }
+            Next::Disk(seq) => {
+                drop(state);
+                let polled = match self.step(seq) {
+                    Ok(polled) => {
+                        self.retries = 0;
+                        polled
+                    }
+                    Err(error) => self.read_failed(seq, &error),
+                };
+                self.shared.lock().reading = None;
+                polled
+            }
+        }
+    }
+
+    fn next(&self, state: &State) -> Next {
+        if self.max_in_flight.is_some_and(|max| state.in_flight_bytes > max) {
+            return Next::Nothing;
+        }
+        let seq = state.settled.next_unsettled(state.cursor);
+        match state.window.front() {
+            Some(front) if front.seq == seq => Next::Memory,
+            _ if seq < state.written_seq => Next::Disk(seq),
+            _ if state.closed && seq >= state.next_seq => Next::End,
+            _ => Next::Nothing,
+        }
+    }
+
+    /// One step on disk towards record `seq`, which is not settled and, if it was ever written, is there.
+    fn step(&mut self, seq: u64) -> io::Result<Polled> {
+        let segment = {
+            let mut state = self.shared.lock();
+            let i = state.segments.partition_point(|s| s.end_seq <= seq);
+            // Events of all records before `seq`, where `seq` lies in no segment.
+            let before = i.checked_sub(1).and_then(|i| state.segments.get(i)).map_or(0, |s| s.first_event + s.events);
+            let before = before.max(state.settled.low_events());
+            let (to, event) = match state.segments.get(i) {
+                Some(segment) if segment.first_seq <= seq => {
+                    let segment = segment.clone();
+                    state.reading = Some(segment.epoch);
+                    drop(state);
+                    self.enter(&segment)?;
+                    return self.walk(seq, &segment);
+                }
+                Some(segment) => (segment.first_seq, segment.first_event),
+                None => (state.written_seq, state.next_event),
+            };
+            let known = state.settled.events_within(seq, to);
+            (to, event.saturating_sub(before).saturating_sub(known))
+        };
+        let (to, lost) = segment;
+        self.lose(seq, to, lost, "a segment or its end is missing");
+        Ok(Polled::Again)
+    }
+
+    /// Stands in the segment, at its start unless it stood in it already.
+    fn enter(&mut self, segment: &Segment) -> io::Result<()> {
+        if self.at.as_ref().is_some_and(|p| p.epoch == segment.epoch) {
+            return Ok(());
+        }
+        self.at = None;
+        let path = self.folder.join(segment::name(segment.epoch));
+        let view = View::new(self.storage.open(&path, Open::Read)?, segment.epoch);
+        let (epoch, seq, event) = (segment.epoch, segment.first_seq, segment.first_event);
+        self.at = Some(Place { view, epoch, at: segment::HEADER, seq, event });
+        Ok(())
+    }
+
+    /// Goes from record to record until `seq` or what comes behind it.
+    fn walk(&mut self, seq: u64, segment: &Segment) -> io::Result<Polled> {
+        let Some(place) = &mut self.at else { return Ok(Polled::Again) };
+        let end_event = segment.first_event + segment.events;
+        loop {
+            let header = place.view.header(place.at, segment.data_end)?.filter(|h| h.seq >= place.seq);
+            let untrusted = header.is_some_and(|h| h.seq >= segment.end_seq);
+            if place.event >= end_event || place.at >= segment.data_end || untrusted {
+                let lost = end_event.saturating_sub(place.event);
+                place.event = place.event.max(end_event);
+                let known = self.shared.lock().settled.events_within(seq, segment.end_seq);
+                let lost = lost.saturating_sub(known);
+                self.lose(seq, segment.end_seq, lost, "the end of a segment is missing");
+                return Ok(Polled::Again);
+            }
+            let Some(header) = header else {
+                let next = place.view.find(place.at + 1, segment.data_end, place.seq)?;
+                let next = next.filter(|(_, h)| h.seq < segment.end_seq);
+                let to = next.map_or(segment.data_end, |(at, _)| at);
+                let (epoch, at) = (place.epoch, place.at);
+                let bytes = place.view.raw(at, (to - at).min(MAX_QUARANTINED as u64) as usize)?;
+                place.at = to;
+                self.set_aside(epoch, at, to - at, &bytes);
+                return Ok(Polled::Again);
+            };
+            let gap = header.first_event.saturating_sub(place.event);
+            let at = place.at;
+            if header.seq < seq {
+                place.pass(&header);
+                continue;
+            }
+            if header.seq > seq {
+                // The place stays: the record is next when what is missing before it has been settled.
+                place.event += gap;
+                let known = self.shared.lock().settled.events_within(seq, header.seq);
+                self.lose(seq, header.seq, gap.saturating_sub(known), "records are missing");
+                return Ok(Polled::Again);
+            }
+            let body = place.view.body(at, &header)?;
+            place.pass(&header);
+            return Ok(self.record(&header, at, body));
+        }
+    }
+
+    /// Makes a batch of a record, or sets it aside.
+    fn record(&mut self, header: &RecordHeader, at: u64, body: Vec<u8>) -> Polled {
+        let (seq, events) = (header.seq, u64::from(header.events));
+        let expired = self.max_age.is_some_and(|age| clock::now_ns().saturating_sub(header.received_at) > age);
+        if expired {
+            let mut state = self.shared.lock();
+            state.gone(seq, seq + 1, events, &self.shared.counters, "max_age");
+            self.shared.publish(&state);
+            return Polled::Again;
+        }
+        let kept = if self.keeps(body.len()) { body.clone() } else { Vec::new() };
+        let unpacked = header.check(body).and_then(|raw| {
+            let batch = self.unpacker.unpack(Slab::from_vec(raw), Ack::none()).ok()?;
+            (batch.len() as u64 == events).then_some(batch)
+        });
+        let Some(mut batch) = unpacked else {
+            let bytes = [&header.to_bytes()[..], &kept].concat();
+            self.set_aside(header.epoch, at, header.size(), &bytes);
+            self.lose(seq, seq + 1, events, "a record is damaged");
+            return Polled::Again;
+        };
+        let mut state = self.shared.lock();
+        hand(&mut state, seq, events, header.len as usize);
+        drop(state);
+        batch.ack = Ack::new(self.shared.clone(), seq);
+        Polled::Batch(batch)
+    }
+
+    fn keeps(&self, len: usize) -> bool {
+        len <= MAX_QUARANTINED
+    }
+
+    /// A read failed: tries again for a while, then gives the rest of the segment up.
+    fn read_failed(&mut self, seq: u64, error: &io::Error) -> Polled {
+        self.retries += 1;
+        self.at = None;
+        if self.retries < READ_TRIES && error.kind() != io::ErrorKind::NotFound {
+            if self.retries == 1 {
+                let component = &*self.shared.counters.id;
+                tracing::warn!(component, %error, "cannot read the disk buffer; trying again");
+            }
+            std::thread::sleep(LOOK);
+            return Polled::Again;
+        }
+        self.retries = 0;
+        let (to, lost) = {
+            let state = self.shared.lock();
+            let i = state.segments.partition_point(|s| s.end_seq <= seq);
+            let Some(segment) = state.segments.get(i) else { return Polled::Again };
+            let known = state.settled.events_within(segment.first_seq, segment.end_seq);
+            let in_flight: u64 = state
+                .in_flight
+                .iter()
+                .filter(|(s, _)| (segment.first_seq..segment.end_seq).contains(s))
+                .map(|(_, h)| h.events)
+                .sum();
+            let before = state.settled.low_events().saturating_sub(segment.first_event);
+            (segment.end_seq, segment.events.saturating_sub(known).saturating_sub(in_flight).saturating_sub(before))
+        };
+        self.lose(seq, to, lost, &format!("a segment cannot be read: {error}"));
+        Polled::Again
+    }
+
+    /// Counts what is gone for good and says so; nothing where no event is.
+    fn lose(&self, from: u64, to: u64, events: u64, why: &str) {
+        let mut state = self.shared.lock();
+        state.gone(from, to, events, &self.shared.counters, "corrupt");
+        self.shared.publish(&state);
+        drop(state);
+        if events > 0 {
+            let component = &*self.shared.counters.id;
+            let folder = self.folder.display();
+            tracing::error!(component, events, first_record = from, %folder, why, "events in the disk buffer are lost");
+        }
+    }
+
+    /// Copies damaged bytes to the quarantine, as far as there is room.
+    fn set_aside(&self, epoch: u64, at: u64, len: u64, bytes: &[u8]) {
+        let charge = cost(bytes.len() as u64);
+        {
+            let mut state = self.shared.lock();
+            let max = self.shared.max_bytes;
+            if state.quarantine + charge > max / 8 || state.used() + charge > max {
+                drop(state);
+                tracing::warn!(component = &*self.shared.counters.id, epoch, at, len, "no room to set damage aside");
+                return;
+            }
+            state.quarantine += charge;
+        }
+        let folder = self.folder.join(QUARANTINE);
+        let path = folder.join(format!("{epoch:020}-{at}.bad"));
+        let written = self.storage.create_dir(&folder).and_then(|()| {
+            let file = self.storage.open(&path, Open::Write)?;
+            file.write_at(bytes, 0)
+        });
+        let component = &*self.shared.counters.id;
+        match written {
+            Ok(()) => tracing::warn!(component, path = %path.display(), len, "set damaged bytes aside"),
+            Err(error) => {
+                tracing::warn!(component, path = %path.display(), %error, "cannot set damaged bytes aside");
+                let _gone = self.storage.remove(&path);
+                self.shared.lock().quarantine -= charge;
+            }
+        }
+    }
+}
+
+impl Place {
+    /// Behind this record.
+    fn pass(&mut self, header: &RecordHeader) {
+        self.at += header.size();
+        self.seq = header.seq + 1;
+        self.event = header.first_event + u64::from(header.events);
+    }
+}
+
+/// Notes that the sink is given record `seq`.
+fn hand(state: &mut State, seq: u64, events: u64, bytes: usize) {
+    state.cursor = seq + 1;
+    // What came into memory while it was read from disk.
+    while state.window.front().is_some_and(|w| w.seq <= seq) {
+        state.window_bytes -= state.window.pop_front().map_or(0, |w| w.bytes);
+    }
+    state.in_flight.insert(seq, Handed { events, bytes });
+    state.in_flight_bytes += bytes;
+}

@@ -1,0 +1,148 @@
+//! One record: a header of 68 bytes and a body. The layout stands in [the module above](super).
+
+/// First bytes of a record. No JSON text has the bytes 0 that follow it in a header, so no event can look like one.
+pub(crate) const MAGIC: [u8; 4] = *b"TgRc";
+/// Version of the record's layout.
+const VERSION: u8 = 1;
+/// Bytes before the body.
+pub(crate) const HEADER: usize = 68;
+/// The body is compressed with zstd.
+const ZSTD: u8 = 1;
+
+/// Longest body, compressed or not: bounds what is allocated on the word of a header.
+pub(crate) const MAX_BODY: usize = 256 << 20;
+
+/// What stands before a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RecordHeader {
+    /// Epoch of the segment it was written to.
+    pub(crate) epoch: u64,
+    /// Number of the record; only grows, with gaps where a batch was delivered before it was written.
+    pub(crate) seq: u64,
+    /// Events written to this buffer before it, ever; no gaps, so a missing record shows and how much is missing too.
+    pub(crate) first_event: u64,
+    /// All records with lower numbers were acknowledged to their sources when this one was written.
+    pub(crate) promised: u64,
+    /// When its batch was received: nanoseconds since 1970 UTC.
+    pub(crate) received_at: i64,
+    /// Events in it.
+    pub(crate) events: u32,
+    /// Bytes of the body before compression.
+    pub(crate) raw_len: u32,
+    /// Bytes of the body as it stands.
+    pub(crate) len: u32,
+    /// CRC-32C of the body as it stands.
+    pub(crate) body_crc: u32,
+    /// The body is compressed.
+    pub(crate) zstd: bool,
+}
+
+impl RecordHeader {
+    /// The header's bytes.
+    pub(crate) fn to_bytes(self) -> [u8; HEADER] {
+        let mut b = [0; HEADER];
+        b[0..4].copy_from_slice(&MAGIC);
+        b[4] = VERSION;
+        b[5] = if self.zstd { ZSTD } else { 0 };
+        b[8..16].copy_from_slice(&self.epoch.to_le_bytes());
+        b[16..24].copy_from_slice(&self.seq.to_le_bytes());
+        b[24..32].copy_from_slice(&self.first_event.to_le_bytes());
+        b[32..40].copy_from_slice(&self.promised.to_le_bytes());
+        b[40..48].copy_from_slice(&self.received_at.to_le_bytes());
+        b[48..52].copy_from_slice(&self.events.to_le_bytes());
+        b[52..56].copy_from_slice(&self.raw_len.to_le_bytes());
+        b[56..60].copy_from_slice(&self.len.to_le_bytes());
+        b[60..64].copy_from_slice(&self.body_crc.to_le_bytes());
+        let crc = crc32c::crc32c(&b[..64]);
+        b[64..68].copy_from_slice(&crc.to_le_bytes());
+        b
+    }
+
+    /// Reads a header; `None` where the bytes are none of this version, or damaged.
+    pub(crate) fn from_bytes(b: &[u8; HEADER]) -> Option<Self> {
+        let u32_at = |at: usize| b[at..].first_chunk().map_or(0, |c| u32::from_le_bytes(*c));
+        let u64_at = |at: usize| b[at..].first_chunk().map_or(0, |c| u64::from_le_bytes(*c));
+        if b[..4] != MAGIC || b[4] != VERSION || b[5] & !ZSTD != 0 || crc32c::crc32c(&b[..64]) != u32_at(64) {
+            return None;
+        }
+        let header = RecordHeader {
+            epoch: u64_at(8),
+            seq: u64_at(16),
+            first_event: u64_at(24),
+            promised: u64_at(32),
+            received_at: u64_at(40) as i64,
+            events: u32_at(48),
+            raw_len: u32_at(52),
+            len: u32_at(56),
+            body_crc: u32_at(60),
+            zstd: b[5] & ZSTD != 0,
+        };
+        let sizes = header.len as usize <= MAX_BODY && header.raw_len as usize <= MAX_BODY;
+        (sizes && (header.zstd || header.len == header.raw_len)).then_some(header)
+    }
+
+    /// Bytes of header and body.
+    pub(crate) fn size(&self) -> u64 {
+        HEADER as u64 + u64::from(self.len)
+    }
+
+    /// The body before compression, from the body as it stands.
+    ///
+    /// Errors: it does not have the checksum or the length that the header says.
+    pub(crate) fn check(&self, body: Vec<u8>) -> Option<Vec<u8>> {
+        if body.len() != self.len as usize || crc32c::crc32c(&body) != self.body_crc {
+            return None;
+        }
+        if !self.zstd {
+            return Some(body);
+        }
+        // One byte more than it should have, so that too much is seen.
+        let raw = zstd::bulk::decompress(&body, self.raw_len as usize + 1).ok()?;
+        (raw.len() == self.raw_len as usize).then_some(raw)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn header() -> RecordHeader {
+        RecordHeader {
+            epoch: 1,
+            seq: 2,
+            first_event: 3,
+            promised: 4,
+            received_at: -5,
+            events: 6,
+            raw_len: 7,
+            len: 7,
+            body_crc: crc32c::crc32c(b"bodybod"),
+            zstd: false,
+        }
+    }
+
+    #[test]
+    fn a_header_comes_back_and_no_flipped_bit_is_accepted() {
+        let bytes = header().to_bytes();
+        assert_eq!(RecordHeader::from_bytes(&bytes), Some(header()));
+        for bit in 0..HEADER * 8 {
+            let mut bad = bytes;
+            bad[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(RecordHeader::from_bytes(&bad), None, "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn a_body_is_taken_only_with_its_checksum_and_length() {
+        assert!(header().check(b"bodybod".to_vec()).is_some());
+        assert!(header().check(b"bodybox".to_vec()).is_none());
+        assert!(header().check(b"bodybo".to_vec()).is_none());
+        let packed = zstd::bulk::compress(b"bodybod", 1).unwrap();
+        let mut zipped = header();
+        (zipped.zstd, zipped.len, zipped.body_crc) = (true, packed.len() as u32, crc32c::crc32c(&packed));
+        assert_eq!(zipped.check(packed.clone()).unwrap(), b"bodybod");
+        zipped.raw_len = 6;
+        assert!(zipped.check(packed).is_none());
+    }
+}

@@ -1,0 +1,282 @@
+//! Opening a folder: what a run before has left, whole or torn.
+
+use super::position::{self, Position};
+use super::segment::{self, HeaderError, View};
+use super::settled::Settled;
+use super::state::{Segment, State, cost};
+use super::storage::{Open, Storage};
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Folder of what was damaged.
+pub(super) const QUARANTINE: &str = "quarantine";
+/// The position file.
+pub(super) const POSITION: &str = "position";
+/// The lock file.
+pub(super) const LOCK: &str = "lock";
+/// Names of files kept for reuse begin with this.
+pub(super) const SPARE: &str = "spare-";
+
+/// Why a buffer cannot be opened.
+#[derive(Debug)]
+pub enum OpenError {
+    /// A call failed: what was tried, on which path, why.
+    Io(&'static str, PathBuf, io::Error),
+    /// Another process has the folder.
+    Locked(PathBuf),
+    /// A segment has a later version than this program knows.
+    Newer(PathBuf, u32),
+}
+
+impl std::fmt::Display for OpenError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            OpenError::Io(what, path, error) => write!(f, "cannot {what} `{}`: {error}", path.display()),
+            OpenError::Locked(path) => write!(
+                f,
+                "the buffer in `{}` belongs to another process; give each agent a `data_dir` of its own",
+                path.display()
+            ),
+            OpenError::Newer(path, version) => write!(
+                f,
+                "`{}` has version {version} of the format, this program knows {}; run the later program until the \
+                 buffer is empty, or move the folder away",
+                path.display(),
+                segment::VERSION
+            ),
+        }
+    }
+}
+
+impl std::error::Error for OpenError {}
+
+/// What was found.
+pub(super) struct Recovered {
+    pub(super) state: State,
+    /// Epoch of the next segment.
+    pub(super) next_epoch: u64,
+    /// Generation of the newest slot and its place; the next one goes to the other place.
+    pub(super) slot: (u64, usize),
+    /// What the position file says, as far as it is known to be durable.
+    pub(super) saved: Settled,
+    /// Bytes cut from the last segment: a tail that was never acknowledged.
+    pub(super) cut: u64,
+}
+
+/// One segment's place in the folder, with its length.
+pub(super) struct Found {
+    pub(super) epoch: u64,
+    pub(super) path: PathBuf,
+    pub(super) len: u64,
+}
+
+/// What is in a folder.
+pub(super) struct Listing {
+    pub(super) segments: Vec<Found>,
+    pub(super) spares: Vec<(String, u64)>,
+    pub(super) quarantine: Vec<(String, u64)>,
+}
+
+/// Lists a folder; touches nothing.
+pub(super) fn listing(storage: &dyn Storage, folder: &Path) -> Result<Listing, OpenError> {
+    let error = |path: &Path| {
+        let path = path.to_owned();
+        |e| OpenError::Io("list", path, e)
+    };
+    let mut segments = Vec::new();
+    let mut spares = Vec::new();
+    for (name, len) in storage.list(folder).map_err(error(folder))? {
+        if let Some(epoch) = segment::epoch_of(&name) {
+            segments.push(Found { epoch, path: folder.join(&name), len });
+        } else if name.starts_with(SPARE) {
+            spares.push((name, len));
+        }
+    }
+    segments.sort_by_key(|s| s.epoch);
+    spares.sort();
+    let aside = folder.join(QUARANTINE);
+    let quarantine = storage.list(&aside).map_err(error(&aside))?;
+    Ok(Listing { segments, spares, quarantine })
+}
+
+/// Reads the position file; touches nothing.
+pub(super) fn read_position(storage: &dyn Storage, folder: &Path) -> Option<(usize, Position)> {
+    let file = storage.open(&folder.join(POSITION), Open::Read).ok()?;
+    let mut bytes = vec![0; position::FILE as usize];
+    let got = file.read_at(&mut bytes, 0).ok()?;
+    Position::newest(&bytes[..got])
+}
+
+/// A segment as its header and the names around it tell, before its records are read. `None` for one that holds no
+/// record of its epoch.
+fn known(view: &mut View, found: &Found) -> Result<Option<Segment>, OpenError> {
+    let io = |e| OpenError::Io("read", found.path.clone(), e);
+    let mut segment = Segment {
+        epoch: found.epoch,
+        first_seq: 0,
+        end_seq: u64::MAX,
+        first_event: 0,
+        events: 0,
+        file_len: found.len,
+        data_end: found.len,
+        newest: i64::MAX,
+        sealed: true,
+    };
+    match view.segment_header().map_err(io)? {
+        Ok(header) if header.epoch == found.epoch => {
+            (segment.first_seq, segment.first_event) = (header.first_seq, header.first_event);
+            segment.newest = header.created;
+            return Ok(Some(segment));
+        }
+        Err(HeaderError::Newer(version)) => return Err(OpenError::Newer(found.path.clone(), version)),
+        // A spare that was renamed and not written yet, or damage: the records tell.
+        Ok(_) | Err(HeaderError::Damaged) => {}
+    }
+    Ok(view.find(0, found.len, 0).map_err(io)?.map(|(_, record)| {
+        (segment.first_seq, segment.first_event) = (record.seq, record.first_event);
+        segment.newest = record.received_at;
+        segment
+    }))
+}
+
+/// Where a segment's whole records end.
+pub(super) struct Tail {
+    /// Behind the last whole record.
+    pub(super) end: u64,
+    /// Behind the number of the last whole record.
+    pub(super) end_seq: u64,
+    /// Events written to the buffer up to there.
+    pub(super) end_event: u64,
+    pub(super) newest: i64,
+}
+
+/// Walks the records of the last segment and finds where they end: behind damage that later records show to have been
+/// acknowledged, before a torn tail.
+pub(super) fn scan(view: &mut View, segment: &Segment) -> io::Result<Tail> {
+    let mut tail = Tail {
+        end: segment::HEADER,
+        end_seq: segment.first_seq,
+        end_event: segment.first_event,
+        newest: segment.newest,
+    };
+    let mut at = segment::HEADER;
+    let whole = |view: &mut View, at: u64| -> io::Result<_> {
+        let Some(header) = view.header(at, segment.file_len)? else { return Ok(None) };
+        let body = view.body(at, &header)?;
+        Ok((crc32c::crc32c(&body) == header.body_crc).then_some(header))
+    };
+    loop {
+        if let Some(header) = whole(view, at)?.filter(|h| h.seq >= tail.end_seq) {
+            at += header.size();
+            tail = Tail {
+                end: at,
+                end_seq: header.seq + 1,
+                end_event: header.first_event + u64::from(header.events),
+                newest: tail.newest.max(header.received_at),
+            };
+            continue;
+        }
+        // A later record counts only if it shows that what is damaged before it had been acknowledged.
+        let mut from = at + 1;
+        at = loop {
+            let Some((hit, header)) = view.find(from, segment.file_len, tail.end_seq)? else { return Ok(tail) };
+            if header.promised > tail.end_seq && whole(view, hit)?.is_some() {
+                break hit;
+            }
+            from = hit + 1;
+        };
+    }
+}
+
+/// Opens a folder that this process has locked. What is torn is cut; what is damaged is left for the reader, who sets
+/// it aside when it comes to it.
+pub(super) fn open(storage: &dyn Storage, folder: &Path) -> Result<Recovered, OpenError> {
+    let listing = listing(storage, folder)?;
+    let (slot, position) = match read_position(storage, folder) {
+        Some((slot, position)) => ((position.generation, slot), Some(position)),
+        None => ((0, 1), None),
+    };
+    let mut next_epoch = listing.segments.last().map_or(1, |s| s.epoch.saturating_add(1));
+    let mut spares = listing.spares;
+    let mut segments: VecDeque<Segment> = VecDeque::new();
+    let mut cut = 0;
+    for found in &listing.segments {
+        let io = |e| OpenError::Io("read", found.path.clone(), e);
+        let mut view = View::new(storage.open(&found.path, Open::Read).map_err(io)?, found.epoch);
+        match known(&mut view, found)? {
+            Some(segment) => segments.push_back(segment),
+            None => {
+                let spare = format!("{SPARE}{:020}.seg", found.epoch);
+                let renamed = storage.rename(&found.path, &folder.join(&spare));
+                renamed.map_err(|e| OpenError::Io("rename", found.path.clone(), e))?;
+                spares.push((spare, found.len));
+            }
+        }
+    }
+    // Each segment ends where the next begins, whatever lies behind in its file.
+    for i in 1..segments.len() {
+        let (seq, event, newest) = (segments[i].first_seq, segments[i].first_event, segments[i].newest);
+        let before = &mut segments[i - 1];
+        (before.end_seq, before.newest) = (seq.max(before.first_seq), newest);
+        before.events = event.saturating_sub(before.first_event);
+    }
+    let (mut end_seq, mut end_event) = (0, 0);
+    if let Some(last) = segments.back_mut() {
+        let path = folder.join(segment::name(last.epoch));
+        let io = |what| {
+            let path = path.clone();
+            move |e| OpenError::Io(what, path, e)
+        };
+        let file = storage.open(&path, Open::Write).map_err(io("open"))?;
+        let mut view = View::new(file.clone(), last.epoch);
+        let tail = scan(&mut view, last).map_err(io("read"))?;
+        (last.end_seq, last.newest, last.data_end) = (tail.end_seq, tail.newest, tail.end);
+        last.events = tail.end_event.saturating_sub(last.first_event);
+        (end_seq, end_event) = (tail.end_seq, tail.end_event);
+        let promised = position.as_ref().is_some_and(|p| p.promised > tail.end_seq && p.promised_events > end_event);
+        // What had been acknowledged is damage: its bytes stay, and the reader sets them aside.
+        if promised {
+            last.data_end = last.file_len;
+        } else if last.file_len > tail.end {
+            cut = last.file_len - tail.end;
+            // Only gives room back: whatever lies there is never read.
+            if file.set_len(tail.end).is_ok() {
+                last.file_len = tail.end;
+            }
+        }
+    }
+    let settled = match &position {
+        Some(p) => p.settled.clone(),
+        None => {
+            let first = segments.front();
+            Settled::new(first.map_or(0, |s| s.first_seq), first.map_or(0, |s| s.first_event), [])
+        }
+    };
+    let promised = position.as_ref().map_or((0, 0), |p| (p.promised, p.promised_events));
+    let next_seq = end_seq.max(promised.0).max(settled.end());
+    let next_event = end_event.max(promised.1).max(settled.events());
+    next_epoch = next_epoch.max(1);
+    let quarantine = listing.quarantine.iter().map(|(_, len)| cost(*len)).sum();
+    let state = State {
+        segments,
+        spares,
+        quarantine,
+        held: next_event - settled.events(),
+        cursor: settled.low(),
+        settled: settled.clone(),
+        next_seq,
+        next_event,
+        written_seq: next_seq,
+        window: VecDeque::new(),
+        window_bytes: 0,
+        group: Vec::new(),
+        in_flight: HashMap::new(),
+        in_flight_bytes: 0,
+        failed: 0,
+        position_stale: position.is_none(),
+        reading: None,
+        closed: false,
+    };
+    Ok(Recovered { state, next_epoch, slot, saved: settled, cut })
+}

@@ -1,0 +1,133 @@
+//! The threads of a disk buffer.
+
+use super::reader::{LOOK, Reader};
+use super::recover::{self, LOCK, OpenError};
+use super::state::Shared;
+use super::storage::{Disk, Storage};
+use super::writer::Writer;
+use super::{DiskOptions, MIN_BYTES};
+use crate::buffer::{Received, WhenDiskFull};
+use crate::component::RunError;
+use crate::telemetry::Counters;
+use crate::topology::{DiskStage, DiskStageContext};
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// How long the writer waits for batches before it looks after its position.
+const IDLE: Duration = Duration::from_millis(250);
+/// How long it waits for the reader to take what has just come.
+const SOON: Duration = Duration::from_millis(1);
+
+/// A disk buffer, to stand between a sink's queue and the sink.
+pub fn stage(options: DiskOptions) -> DiskStage {
+    Box::new(move |context| run(&options, Arc::new(Disk), context))
+}
+
+/// A buffer that is open.
+pub(super) struct Opened {
+    pub(super) writer: Writer,
+    pub(super) reader: Reader,
+    pub(super) shared: Arc<Shared>,
+    _lock: Box<dyn Send>,
+}
+
+/// Opens the folder, locks it, recovers what is in it.
+pub(super) fn open(
+    options: &DiskOptions,
+    storage: Arc<dyn Storage>,
+    counters: Arc<Counters>,
+    abort: CancellationToken,
+) -> Result<Opened, OpenError> {
+    let folder = &options.folder;
+    let error = |what| move |e| OpenError::Io(what, folder.clone(), e);
+    storage.create_dir(folder).map_err(error("make the folder"))?;
+    let lock = storage.lock(&folder.join(LOCK)).map_err(|e| match e.kind() {
+        io::ErrorKind::WouldBlock => OpenError::Locked(folder.clone()),
+        _ => OpenError::Io("lock", folder.clone(), e),
+    })?;
+    let found = recover::open(&*storage, folder)?;
+    let max_bytes = options.max_bytes.max(MIN_BYTES);
+    if found.cut > 0 {
+        let folder = folder.display();
+        tracing::info!(%folder, bytes = found.cut, "cut what a crash has left unfinished; nothing of it was acknowledged");
+    }
+    let (state, rest) = Writer::split(found);
+    let held = state.held;
+    // What lies here from before comes in now: each run's books stand alone.
+    counters.update(|t| {
+        t.events_in += held;
+        t.held += held;
+    });
+    if held > 0 {
+        tracing::info!(component = &*counters.id, events = held, "the disk buffer has events from before");
+    }
+    let shared = Shared::new(state, counters, max_bytes);
+    // With `drop_oldest` something must be left to drop.
+    let max_in_flight = match options.when_full {
+        WhenDiskFull::DropOldest => Some(usize::try_from(max_bytes / 4).unwrap_or(usize::MAX)),
+        _ => None,
+    };
+    let reader = Reader::new(shared.clone(), storage.clone(), folder.clone(), options.max_age, max_in_flight);
+    let writer = Writer::new(options, storage, shared.clone(), rest, abort);
+    Ok(Opened { writer, reader, shared, _lock: lock })
+}
+
+fn run(options: &DiskOptions, storage: Arc<dyn Storage>, context: DiskStageContext) -> Result<(), RunError> {
+    let DiskStageContext { from, to, counters, abort, shutdown } = context;
+    let opened = open(options, storage, counters.clone(), abort.clone());
+    let Opened { mut writer, reader, shared, _lock } = opened.map_err(|e| RunError(e.to_string()))?;
+    let reading = {
+        let (shutdown, abort) = (shutdown.clone(), abort.clone());
+        let name: String = format!("{}-r", counters.id).chars().take(15).collect();
+        std::thread::Builder::new().name(name).spawn(move || reader.run(&to, &shutdown, &abort))
+    };
+    let reading = reading.map_err(|e| RunError(format!("cannot start a thread: {e}")))?;
+    loop {
+        let due = writer.due();
+        let behind = due.is_some() && shared.lock().sink_is_behind();
+        let wait = if behind { due.map_or(IDLE, |due| due.min(SOON)) } else { due.unwrap_or(IDLE) };
+        match from.recv_timeout(wait) {
+            Received::Batch(batch) => writer.accept(batch),
+            // There is no use in waiting for the sink to settle what it does not even have.
+            Received::Timeout if shared.lock().sink_is_behind() => writer.commit(),
+            Received::Timeout => {}
+            Received::Closed => break,
+        }
+        if writer.due().is_some_and(|due| due.is_zero()) {
+            writer.commit();
+        }
+        writer.housekeeping();
+    }
+    writer.close();
+    let panicked = loop {
+        if reading.is_finished() {
+            break reading.join().is_err();
+        }
+        writer.wait_for_verdicts(LOOK);
+        writer.housekeeping();
+    };
+    // The sink ends now that its queue has no sender; what it still delivers need not be delivered again.
+    while !abort.is_cancelled() && !shared.lock().in_flight.is_empty() {
+        writer.wait_for_verdicts(LOOK);
+        writer.housekeeping();
+    }
+    let saved = writer.reclaim().and_then(|()| writer.save_position());
+    let (held, failed) = {
+        let state = shared.lock();
+        (state.held, state.failed)
+    };
+    if held > 0 {
+        let folder = options.folder.display();
+        tracing::info!(component = &*counters.id, events = held, failed, %folder, "the disk buffer keeps events for the next start");
+    }
+    match (panicked, saved) {
+        (true, _) => Err(RunError("the reader of the disk buffer panicked; this is a bug".into())),
+        (false, Err(error)) => {
+            tracing::warn!(component = &*counters.id, %error, "the disk buffer's position is not saved: some events will be repeated");
+            Ok(())
+        }
+        (false, Ok(())) => Ok(()),
+    }
+}

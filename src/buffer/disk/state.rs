@@ -1,0 +1,207 @@
+//! What the writer, the reader and the sink's verdicts share: which records there are, where they are, and what became
+//! of them. One lock, taken a few times per batch; no file is touched under it.
+
+use super::settled::Settled;
+use crate::ack::{Ack, Settled as Listener, Verdict};
+use crate::event::Batch;
+use crate::telemetry::Counters;
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+
+/// Blocks of the filesystem: what lies on disk is counted in these.
+const BLOCK: u64 = 4096;
+/// Charged beyond the segments: the folder, the quarantine's folder, the position file, the lock.
+pub(super) const FIXED: u64 = 2 * BLOCK + super::position::FILE + BLOCK;
+
+/// What a file of `len` bytes takes on disk: whole blocks, and one for the filesystem's own list of them.
+pub(super) fn cost(len: u64) -> u64 {
+    len.div_ceil(BLOCK) * BLOCK + BLOCK
+}
+
+/// One segment as it is known in memory.
+#[derive(Clone, Debug)]
+pub(super) struct Segment {
+    pub(super) epoch: u64,
+    pub(super) first_seq: u64,
+    /// Behind its last record.
+    pub(super) end_seq: u64,
+    /// Events written before it.
+    pub(super) first_event: u64,
+    /// Events written to it.
+    pub(super) events: u64,
+    /// Bytes of the file.
+    pub(super) file_len: u64,
+    /// Behind its last whole record, or a bound on that for a segment of a run before.
+    pub(super) data_end: u64,
+    /// Newest batch in it, about: nanoseconds since 1970 UTC.
+    pub(super) newest: i64,
+    /// No more is written to it.
+    pub(super) sealed: bool,
+}
+
+/// A batch that waits in memory for the reader.
+pub(super) struct Waiting {
+    pub(super) seq: u64,
+    pub(super) batch: Batch,
+    pub(super) bytes: usize,
+}
+
+/// A record on its way to the disk: accepted, packed, not yet durable.
+pub(super) struct Part {
+    pub(super) seq: u64,
+    pub(super) events: u64,
+    pub(super) received_at: i64,
+    /// Place of its header in the writer's memory; the body is behind it.
+    pub(super) at: usize,
+    /// Bytes of its body.
+    pub(super) len: usize,
+    /// The source's handle.
+    pub(super) upstream: Option<Ack>,
+    /// The sink has settled it: it need not be written.
+    pub(super) settled: bool,
+    /// It is being written just now.
+    pub(super) writing: bool,
+}
+
+/// A record that the sink has.
+pub(super) struct Handed {
+    pub(super) events: u64,
+    pub(super) bytes: usize,
+}
+
+/// See the module.
+pub(super) struct State {
+    /// Oldest first.
+    pub(super) segments: VecDeque<Segment>,
+    /// Files to be used again: name and length.
+    pub(super) spares: Vec<(String, u64)>,
+    /// Bytes of the quarantine, as charged.
+    pub(super) quarantine: u64,
+    pub(super) settled: Settled,
+    /// Number of the next record.
+    pub(super) next_seq: u64,
+    /// Events written, ever.
+    pub(super) next_event: u64,
+    /// Every record below was written or settled: the reader finds it on disk.
+    pub(super) written_seq: u64,
+    /// Every record below was given to the sink or settled.
+    pub(super) cursor: u64,
+    pub(super) window: VecDeque<Waiting>,
+    pub(super) window_bytes: usize,
+    pub(super) group: Vec<Part>,
+    pub(super) in_flight: HashMap<u64, Handed>,
+    pub(super) in_flight_bytes: usize,
+    /// Records whose verdict was `Failed`: delivered again at the next start.
+    pub(super) failed: u64,
+    /// Events accepted, or found at the start, and not yet settled.
+    pub(super) held: u64,
+    /// `settled` has written records that the position file does not know of.
+    pub(super) position_stale: bool,
+    /// The segment that the reader reads just now.
+    pub(super) reading: Option<u64>,
+    /// Nothing more will be written.
+    pub(super) closed: bool,
+}
+
+/// The state with its lock.
+pub(super) struct Shared {
+    state: Mutex<State>,
+    /// There may be something to read.
+    pub(super) some: Condvar,
+    /// There may be room, or a verdict has come.
+    pub(super) room: Condvar,
+    pub(super) counters: Arc<Counters>,
+    pub(super) max_bytes: u64,
+}
+
+impl State {
+    /// Bytes on disk, as charged.
+    pub(super) fn used(&self) -> u64 {
+        let segments: u64 = self.segments.iter().map(|s| cost(s.file_len)).sum();
+        let spares: u64 = self.spares.iter().map(|(_, len)| cost(*len)).sum();
+        FIXED + self.quarantine + segments + spares
+    }
+
+    /// Bytes of all files in the folder.
+    pub(super) fn bytes(&self) -> u64 {
+        let segments: u64 = self.segments.iter().map(|s| s.file_len).sum();
+        super::position::FILE + self.quarantine + segments + self.spares.iter().map(|(_, len)| len).sum::<u64>()
+    }
+
+    /// Settles what the sink had no part in: `from..to` with `events` written events, gone for `reason`.
+    pub(super) fn gone(&mut self, from: u64, to: u64, events: u64, counters: &Counters, reason: &'static str) {
+        if self.settled.add(from, to, events) && events > 0 {
+            self.position_stale = true;
+            self.held = self.held.saturating_sub(events);
+            counters.update(|t| {
+                t.drop_events(reason, events);
+                t.held = t.held.saturating_sub(events);
+            });
+        }
+    }
+
+    /// Whether what waits in memory is more than the sink takes at once.
+    pub(super) fn sink_is_behind(&self) -> bool {
+        !self.window.is_empty() || self.settled.next_unsettled(self.cursor) < self.next_seq
+    }
+}
+
+impl Shared {
+    pub(super) fn new(state: State, counters: Arc<Counters>, max_bytes: u64) -> Arc<Self> {
+        let shared = Shared { state: Mutex::new(state), some: Condvar::new(), room: Condvar::new(), counters, max_bytes };
+        shared.publish(&shared.lock());
+        Arc::new(shared)
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// Publishes the gauges.
+    pub(super) fn publish(&self, state: &State) {
+        let (events, bytes, max) = (state.held as f64, state.bytes() as f64, self.max_bytes as f64);
+        self.counters.update(|t| {
+            t.gauges.insert("buffer_events", events);
+            t.gauges.insert("buffer_bytes", bytes);
+            t.gauges.insert("buffer_max_bytes", max);
+        });
+    }
+}
+
+impl Listener for Shared {
+    /// The sink is done with record `seq`.
+    fn settled(&self, seq: u64, verdict: Verdict) {
+        let mut upstream = None;
+        {
+            let mut state = self.lock();
+            let state = &mut *state;
+            let Some(handed) = state.in_flight.remove(&seq) else { return };
+            state.in_flight_bytes -= handed.bytes;
+            if verdict == Verdict::Failed {
+                state.failed += 1;
+            } else {
+                state.held = state.held.saturating_sub(handed.events);
+                match state.group.binary_search_by_key(&seq, |p| p.seq) {
+                    Ok(i) => {
+                        let part = &mut state.group[i];
+                        part.settled = true;
+                        upstream = part.upstream.take();
+                        // One that is being written is settled when it is known whether it was.
+                        if !part.writing {
+                            state.settled.add(seq, seq + 1, 0);
+                        }
+                    }
+                    Err(_) => {
+                        state.position_stale |= state.settled.add(seq, seq + 1, handed.events);
+                    }
+                }
+            }
+            self.publish(state);
+            self.room.notify_all();
+            self.some.notify_all();
+        }
+        if let Some(upstream) = upstream {
+            upstream.settle(verdict);
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! The little of a filesystem that a buffer needs, behind a trait so that tests can stop it at every step.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::Arc;
+
+/// How a file is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Open {
+    /// To read what is there.
+    Read,
+    /// To read and write; made where it is not there, never cut.
+    Write,
+}
+
+/// A folder's filesystem. Every call may fail and may be the last one before a crash.
+pub(crate) trait Storage: Send + Sync {
+    /// Opens a file.
+    fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn StoredFile>>;
+    /// Renames a file within a folder, replacing what is there. Survives a crash only after [`sync_dir`](Storage::sync_dir).
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Removes a file.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Makes names that were made, renamed and removed in a folder survive a crash.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Names and lengths of the files in a folder; none where the folder is not there.
+    fn list(&self, dir: &Path) -> io::Result<Vec<(String, u64)>>;
+    /// Makes a folder, 0700, with those above it; nothing where it is there.
+    fn create_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Locks a file for this process until what is returned is dropped.
+    ///
+    /// Errors: `WouldBlock` where another has it.
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn Send>>;
+}
+
+/// An open file.
+pub(crate) trait StoredFile: Send + Sync {
+    /// Reads at `at`; fewer bytes than asked for at the end of the file only.
+    fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<usize>;
+    /// Writes all of `bytes` at `at`; after an error any part of them may have been written.
+    fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()>;
+    /// Makes what was written survive a power loss. After an error nothing is known of what was written since the last
+    /// success, not even if a later call succeeds.
+    fn sync(&self) -> io::Result<()>;
+    /// Bytes in the file.
+    fn len(&self) -> io::Result<u64>;
+    /// Cuts or extends the file.
+    fn set_len(&self, len: u64) -> io::Result<()>;
+}
+
+/// The real thing.
+pub(crate) struct Disk;
+
+impl Storage for Disk {
+    fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn StoredFile>> {
+        let mut options = OpenOptions::new();
+        options.read(true).mode(0o600);
+        if how == Open::Write {
+            options.write(true).create(true).truncate(false);
+        }
+        Ok(Arc::new(options.open(path)?))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        std::fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        std::fs::remove_file(path)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        File::open(dir)?.sync_all()
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<(String, u64)>> {
+        let entries = match std::fs::read_dir(dir) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries?,
+        };
+        let mut files = Vec::new();
+        for entry in entries {
+            let entry = entry?;
+            let meta = entry.metadata()?;
+            if let (true, Ok(name)) = (meta.is_file(), entry.file_name().into_string()) {
+                files.push((name, meta.len()));
+            }
+        }
+        Ok(files)
+    }
+
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn Send>> {
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        file.try_lock().map_err(io::Error::from)?;
+        Ok(Box::new(file))
+    }
+}
+
+impl StoredFile for File {
+    fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<usize> {
+        let mut done = 0;
+        while done < buf.len() {
+            match FileExt::read_at(self, &mut buf[done..], at + done as u64) {
+                Ok(0) => break,
+                Ok(n) => done += n,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(done)
+    }
+
+    fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
+        FileExt::write_all_at(self, bytes, at)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.sync_data()
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.metadata()?.len())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        File::set_len(self, len)
+    }
+}

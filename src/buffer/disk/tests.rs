@@ -1,0 +1,466 @@
+#![allow(clippy::unwrap_used)]
+//! The buffer beside a plain model, on a filesystem that forgets, tears and fails.
+
+use super::reader::Polled;
+use super::sim::{Crash, Sim};
+use super::stage::{Opened, open};
+use super::*;
+use crate::ack::{Ack, Settled as Listener, Verdict};
+use crate::event::{Batch, EventKind, Origin, Slab, Sym, Value};
+use crate::telemetry::{ComponentKind, Counters};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use tokio_util::sync::CancellationToken;
+
+mod model;
+
+/// Hears the verdicts that sources would hear.
+#[derive(Default)]
+struct Source(Mutex<Vec<(u64, Verdict)>>);
+
+impl Listener for Source {
+    fn settled(&self, token: u64, verdict: Verdict) {
+        self.0.lock().unwrap().push((token, verdict));
+    }
+}
+
+fn options(max_bytes: u64) -> DiskOptions {
+    DiskOptions {
+        folder: "/data/buffer/out".into(),
+        max_bytes,
+        when_full: WhenDiskFull::Block,
+        fsync: Fsync::Batch,
+        fsync_interval: Duration::ZERO,
+        max_age: None,
+        compression: DiskCompression::None,
+    }
+}
+
+/// A batch of events numbered `from..from + n`, each with `padding` bytes that do not compress away.
+fn batch(from: u64, n: u64, padding: usize, ack: Ack) -> Batch {
+    let mut batch = Batch::new(Slab::default(), Origin::of_source("s"), 1_000, ack);
+    let mut random = fastrand::Rng::with_seed(from);
+    for i in from..from + n {
+        let row = batch.push_event(EventKind::Log);
+        let mut event = batch.event_mut(row);
+        event.push(Sym::VALUE, Value::I64(i as i64));
+        let text: String = (0..padding).map(|_| random.alphanumeric()).collect();
+        event.push(Sym::MESSAGE, Value::from(&*text));
+    }
+    batch
+}
+
+fn numbers(batch: &Batch) -> Vec<u64> {
+    batch.iter().map(|e| e.field(Sym::VALUE).unwrap().as_i64().unwrap() as u64).collect()
+}
+
+/// An open buffer, driven by hand.
+struct Rig {
+    sim: Sim,
+    buffer: Opened,
+    counters: Arc<Counters>,
+    source: Arc<Source>,
+    running: CancellationToken,
+}
+
+impl Rig {
+    fn open(sim: &Sim, options: &DiskOptions) -> Rig {
+        let counters = Counters::new("out", ComponentKind::Sink, "test");
+        let abort = CancellationToken::new();
+        // Nothing that waits may wait for ever in a test of one thread.
+        abort.cancel();
+        let buffer = open(options, Arc::new(sim.clone()), counters.clone(), abort).unwrap();
+        Rig { sim: sim.clone(), buffer, counters, source: Arc::default(), running: CancellationToken::new() }
+    }
+
+    /// Gives the buffer a batch whose verdict is noted under its first number.
+    fn write(&mut self, from: u64, n: u64, padding: usize) {
+        self.counters.update(|t| {
+            t.events_in += n;
+            t.held += n;
+        });
+        let ack = Ack::new(self.source.clone(), from);
+        self.buffer.writer.accept(batch(from, n, padding, ack));
+    }
+
+    fn commit(&mut self) {
+        self.buffer.writer.commit();
+    }
+
+    /// The next batch, where there is one.
+    fn read(&mut self) -> Option<Batch> {
+        // Each step settles or passes something: a bound shows an endless loop.
+        for _ in 0..100_000 {
+            match self.buffer.reader.poll(&self.running) {
+                Polled::Batch(batch) => return Some(batch),
+                Polled::Again => {}
+                Polled::Nothing | Polled::End => return None,
+            }
+        }
+        panic!("the reader never ends");
+    }
+
+    /// As the sink does it.
+    fn settle(&self, mut batch: Batch, verdict: Verdict) {
+        let events = batch.len() as u64;
+        if verdict != Verdict::Failed {
+            self.counters.update(|t| {
+                t.events_out += events;
+                t.held = t.held.saturating_sub(events);
+            });
+        }
+        batch.ack.take().settle(verdict);
+    }
+
+    /// Reads and delivers everything; the numbers in order.
+    fn drain(&mut self) -> Vec<u64> {
+        let mut all = Vec::new();
+        while let Some(batch) = self.read() {
+            all.extend(numbers(&batch));
+            self.settle(batch, Verdict::Delivered);
+        }
+        all
+    }
+
+    fn verdicts(&self) -> BTreeMap<u64, Verdict> {
+        let mut map = BTreeMap::new();
+        for &(token, verdict) in &*self.source.0.lock().unwrap() {
+            assert_eq!(map.insert(token, verdict), None, "two verdicts on one batch");
+        }
+        map
+    }
+
+    fn dropped(&self, reason: &str) -> u64 {
+        self.counters.snapshot().dropped.get(reason).copied().unwrap_or(0)
+    }
+
+    /// The books balance, and the gauges say what is true.
+    fn check(&self) {
+        let totals = self.counters.snapshot();
+        assert_eq!(totals.balance(), 0, "{totals:?}");
+        let state = self.buffer.shared.lock();
+        assert_eq!(state.held, totals.held, "{totals:?}");
+        assert!(state.used() <= self.buffer.shared.max_bytes, "{} of {}", state.used(), self.buffer.shared.max_bytes);
+        assert!(self.sim.used() <= state.used(), "{} on disk, {} charged", self.sim.used(), state.used());
+        self.buffer.shared.publish(&state);
+        let gauges = self.counters.snapshot().gauges;
+        assert_eq!(gauges["buffer_events"], totals.held as f64);
+    }
+
+    fn close(mut self) -> Sim {
+        self.buffer.writer.close();
+        self.buffer.writer.reclaim().unwrap();
+        self.buffer.writer.save_position().unwrap();
+        self.sim.clone()
+    }
+
+    /// Kills the process: what it wrote is there.
+    fn kill(self) -> Sim {
+        self.sim.after(Crash::Kill, &mut fastrand::Rng::with_seed(0))
+    }
+
+    /// Cuts the power.
+    fn cut(self, seed: u64) -> Sim {
+        self.sim.after(Crash::Power, &mut fastrand::Rng::with_seed(seed))
+    }
+}
+
+const MIB: u64 = 1 << 20;
+
+#[test]
+fn what_was_written_comes_back_after_a_restart_in_order() {
+    for compression in [DiskCompression::None, DiskCompression::Zstd] {
+        let options = DiskOptions { compression, ..options(MIB) };
+        let mut rig = Rig::open(&Sim::default(), &options);
+        for n in 0..50 {
+            rig.write(n * 10, 10, 100);
+            if n % 7 == 0 {
+                rig.commit();
+            }
+        }
+        rig.check();
+        let sim = rig.close();
+        let mut rig = Rig::open(&sim, &options);
+        assert_eq!(rig.counters.snapshot().events_in, 500);
+        assert_eq!(rig.drain(), (0..500).collect::<Vec<_>>());
+        rig.check();
+        let sim = rig.close();
+        assert_eq!(Rig::open(&sim, &options).drain(), [0u64; 0]);
+    }
+}
+
+#[test]
+fn a_batch_is_acknowledged_only_when_it_survives_a_power_cut() {
+    for seed in 0..50 {
+        let mut rig = Rig::open(&Sim::default(), &options(MIB));
+        rig.write(0, 5, 50);
+        rig.commit();
+        assert_eq!(rig.verdicts().get(&0), Some(&Verdict::Delivered));
+        rig.write(5, 5, 50);
+        assert_eq!(rig.verdicts().get(&5), None);
+        let sim = rig.cut(seed);
+        assert_eq!(Rig::open(&sim, &options(MIB)).drain(), (0..5).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn what_the_sink_settles_in_time_is_never_written() {
+    let mut rig = Rig::open(&Sim::default(), &options(MIB));
+    let steps = rig.sim.steps();
+    for n in 0..100 {
+        rig.write(n, 1, 50);
+        assert_eq!(rig.drain(), [n]);
+        assert_eq!(rig.verdicts().get(&n), Some(&Verdict::Delivered));
+        rig.commit();
+    }
+    assert_eq!(rig.sim.steps(), steps);
+    rig.check();
+    rig.write(100, 1, 50);
+    rig.commit();
+    let sim = rig.close();
+    assert_eq!(Rig::open(&sim, &options(MIB)).drain(), [100]);
+}
+
+#[test]
+fn the_reader_takes_from_memory_what_is_there_and_the_rest_from_disk() {
+    let mut rig = Rig::open(&Sim::default(), &options(4 * MIB));
+    // More than the window holds.
+    for n in 0..40 {
+        rig.write(n, 1, 50_000);
+    }
+    rig.commit();
+    assert!(rig.buffer.shared.lock().window.len() < 40);
+    assert_eq!(rig.drain(), (0..40).collect::<Vec<_>>());
+    for n in 40..80 {
+        rig.write(n, 1, 50_000);
+        if n % 3 == 0 {
+            rig.commit();
+        }
+        if n % 5 == 0 {
+            let batch = rig.read().unwrap();
+            rig.settle(batch, Verdict::Delivered);
+        }
+    }
+    rig.commit();
+    assert_eq!(rig.drain(), (48..80).collect::<Vec<_>>());
+    rig.check();
+}
+
+#[test]
+fn verdicts_in_any_order_move_the_position_and_failed_ones_come_again() {
+    let mut rig = Rig::open(&Sim::default(), &options(MIB));
+    for n in 0..10 {
+        rig.write(n, 1, 10);
+        rig.commit();
+    }
+    let mut got: Vec<Batch> = std::iter::from_fn(|| rig.read()).collect();
+    got.reverse();
+    for batch in got {
+        let n = numbers(&batch)[0];
+        rig.settle(batch, if n == 3 || n == 7 { Verdict::Failed } else { Verdict::Rejected });
+    }
+    assert_eq!(rig.drain(), [0u64; 0], "what failed waits for the next start");
+    let sim = rig.close();
+    let mut rig = Rig::open(&sim, &options(MIB));
+    rig.check();
+    assert_eq!(rig.drain(), [3, 7]);
+}
+
+#[test]
+fn a_full_buffer_keeps_to_its_size_and_drops_as_told() {
+    for when_full in [WhenDiskFull::Block, WhenDiskFull::DropNewest, WhenDiskFull::DropOldest] {
+        for compression in [DiskCompression::None, DiskCompression::Zstd] {
+            let options = DiskOptions { when_full, compression, ..options(MIB) };
+            let mut rig = Rig::open(&Sim::default(), &options);
+            for n in 0..500 {
+                rig.write(n * 10, 10, 1000);
+                if n % 3 == 0 {
+                    rig.commit();
+                }
+                if n % 50 == 0 && when_full != WhenDiskFull::Block {
+                    rig.check();
+                }
+            }
+            rig.commit();
+            let dropped = rig.dropped("buffer_full");
+            let verdicts = rig.verdicts();
+            let count = |v| verdicts.values().filter(|&&x| x == v).count() as u64;
+            let got = rig.drain();
+            assert!(got.windows(2).all(|w| w[0] < w[1]), "order");
+            assert!(got.len() > 300, "{when_full:?} {}", got.len());
+            match when_full {
+                // The time to drain is over from the start in these tests, so waiting ends with a failure.
+                WhenDiskFull::Block => {
+                    assert_eq!(dropped, 0);
+                    assert_eq!(count(Verdict::Failed) * 10 + got.len() as u64, 5000);
+                }
+                WhenDiskFull::DropNewest => {
+                    assert_eq!(got[..300], (0..300).collect::<Vec<_>>());
+                    assert_eq!(count(Verdict::Rejected) * 10, dropped);
+                    assert_eq!(dropped + got.len() as u64, 5000);
+                    rig.check();
+                }
+                WhenDiskFull::DropOldest => {
+                    assert_eq!(got[got.len() - 300..], (4700..5000).collect::<Vec<_>>());
+                    assert_eq!(dropped + got.len() as u64, 5000);
+                    assert_eq!(count(Verdict::Delivered), 500);
+                    rig.check();
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_batch_larger_than_a_segment_is_several_records_with_one_verdict() {
+    let mut rig = Rig::open(&Sim::default(), &options(MIB));
+    rig.write(0, 300, 1000);
+    assert!(rig.buffer.shared.lock().segments.len() > 1);
+    rig.commit();
+    assert_eq!(rig.verdicts(), BTreeMap::from([(0, Verdict::Delivered)]));
+    assert_eq!(rig.drain(), (0..300).collect::<Vec<_>>());
+    rig.check();
+}
+
+#[test]
+fn a_large_event_has_a_segment_of_its_own_and_one_that_can_never_fit_is_dropped() {
+    let options = DiskOptions { when_full: WhenDiskFull::DropNewest, ..options(MIB) };
+    let mut rig = Rig::open(&Sim::default(), &options);
+    rig.write(0, 1, 10);
+    rig.write(1, 1, 700_000);
+    rig.write(2, 1, 10);
+    rig.write(3, 1, 1_100_000);
+    rig.commit();
+    assert_eq!(rig.verdicts().get(&3), Some(&Verdict::Rejected));
+    assert_eq!(rig.dropped("too_large"), 1);
+    rig.check();
+    let sim = rig.kill();
+    let mut rig = Rig::open(&sim, &options);
+    assert_eq!(rig.drain(), [0, 1, 2]);
+    rig.check();
+}
+
+#[test]
+fn settled_segments_are_used_again_or_removed() {
+    let mut rig = Rig::open(&Sim::default(), &options(16 * MIB));
+    let mut names = BTreeSet::new();
+    for n in 0..2000 {
+        rig.write(n, 1, 50_000);
+        rig.commit();
+        if n >= 5 {
+            let batch = rig.read().unwrap();
+            rig.settle(batch, Verdict::Delivered);
+        }
+        if n % 10 == 0 {
+            rig.buffer.writer.reclaim().unwrap();
+            names.extend(rig.sim.files().into_iter().map(|(name, _)| name));
+        }
+    }
+    rig.check();
+    assert!(rig.sim.files().len() < 8);
+    assert!(names.iter().any(|n| n.to_string_lossy().contains("spare-")));
+    let sim = rig.kill();
+    let mut rig = Rig::open(&sim, &options(16 * MIB));
+    assert_eq!(rig.drain().last(), Some(&1999));
+    rig.check();
+}
+
+#[test]
+fn old_batches_are_dropped_and_counted() {
+    let options = DiskOptions { max_age: Some(Duration::from_secs(1)), ..options(MIB) };
+    let mut rig = Rig::open(&Sim::default(), &options);
+    // Received in 1970; those in memory are given to the sink all the same.
+    for n in 0..100 {
+        rig.write(n, 1, 10_000);
+    }
+    rig.commit();
+    let got = rig.drain();
+    assert_eq!(got.len() as u64 + rig.dropped("max_age"), 100);
+    assert!(rig.dropped("max_age") > 0);
+    rig.check();
+}
+
+#[test]
+fn a_full_disk_is_waited_for_and_nothing_is_torn() {
+    let mut rig = Rig::open(&Sim::default(), &options(MIB));
+    rig.write(0, 10, 100);
+    rig.commit();
+    rig.sim.set_room(Some(rig.sim.used()));
+    rig.write(10, 10, 1000);
+    // The time to drain is over, so it gives up; the source keeps its place.
+    rig.commit();
+    assert_eq!(rig.verdicts(), BTreeMap::from([(0, Verdict::Delivered), (10, Verdict::Failed)]));
+    rig.sim.set_room(None);
+    assert_eq!(rig.counters.snapshot().errors["disk"], 1);
+    let sim = rig.kill();
+    let mut rig = Rig::open(&sim, &options(MIB));
+    assert_eq!(rig.drain(), (0..10).collect::<Vec<_>>());
+    rig.check();
+}
+
+#[test]
+fn after_a_failed_sync_what_is_not_known_durable_is_written_again_elsewhere() {
+    for seed in 0..20 {
+        let mut rig = Rig::open(&Sim::default(), &options(MIB));
+        rig.write(0, 3, 100);
+        rig.commit();
+        rig.sim.fail_syncs(1);
+        rig.write(3, 3, 100);
+        rig.buffer.writer.try_commit().unwrap_err();
+        assert_eq!(rig.verdicts().get(&3), None);
+        rig.buffer.writer.try_commit().unwrap();
+        assert_eq!(rig.verdicts().get(&3), Some(&Verdict::Delivered));
+        rig.write(6, 3, 100);
+        rig.sim.fail_writes(1);
+        rig.buffer.writer.try_commit().unwrap_err();
+        rig.buffer.writer.try_commit().unwrap();
+        let sim = if seed == 0 { rig.kill() } else { rig.cut(seed) };
+        let mut rig = Rig::open(&sim, &options(MIB));
+        assert_eq!(rig.drain(), (0..9).collect::<Vec<_>>());
+        assert_eq!(rig.dropped("corrupt"), 0);
+        rig.check();
+    }
+}
+
+#[test]
+fn with_an_interval_what_was_acknowledged_before_a_failed_sync_is_written_again() {
+    for seed in 1..20 {
+        let options = DiskOptions { fsync: Fsync::Interval, ..options(MIB) };
+        let mut rig = Rig::open(&Sim::default(), &options);
+        for n in 0..4 {
+            rig.write(n * 3, 3, 100);
+            rig.commit();
+        }
+        assert_eq!(rig.verdicts().len(), 4);
+        rig.sim.fail_syncs(1);
+        rig.buffer.writer.housekeeping();
+        rig.write(12, 3, 100);
+        rig.commit();
+        rig.buffer.writer.housekeeping();
+        let sim = rig.cut(seed);
+        let mut rig = Rig::open(&sim, &options);
+        assert_eq!(rig.drain(), (0..15).collect::<Vec<_>>());
+        assert_eq!(rig.dropped("corrupt"), 0);
+        rig.check();
+    }
+}
+
+#[test]
+fn losing_the_position_gives_repeats_and_no_gaps() {
+    let mut rig = Rig::open(&Sim::default(), &options(MIB));
+    for n in 0..10 {
+        rig.write(n, 1, 10);
+        rig.commit();
+    }
+    for _ in 0..5 {
+        let batch = rig.read().unwrap();
+        rig.settle(batch, Verdict::Delivered);
+    }
+    let sim = rig.close();
+    sim.take(Path::new("/data/buffer/out/position"));
+    let mut rig = Rig::open(&sim, &options(MIB));
+    rig.check();
+    assert_eq!(rig.drain(), (0..10).collect::<Vec<_>>());
+    rig.check();
+}
