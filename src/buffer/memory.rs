@@ -35,9 +35,18 @@ pub struct Queue {
     max_bytes: usize,
     policy: FullPolicy,
     counters: Arc<Counters>,
-    /// It stands behind a disk buffer: what goes in was counted when it entered the first queue, and the gauges are
-    /// the disk buffer's.
-    second: bool,
+    place: Place,
+}
+
+/// Where a queue stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// It is the sink's buffer.
+    Alone,
+    /// Before a disk buffer, whose the gauges are.
+    BeforeDisk,
+    /// Behind a disk buffer: what goes in was counted when it entered the first queue.
+    BehindDisk,
 }
 
 #[derive(Default)]
@@ -71,15 +80,20 @@ impl Queue {
         counters.update(|t| {
             t.gauges.insert("buffer_max_bytes", max_bytes as f64);
         });
-        Self::build(max_bytes, policy, counters, false)
+        Self::build(max_bytes, policy, counters, Place::Alone)
+    }
+
+    /// The queue before a disk buffer: it counts what comes in, and leaves the gauges to the disk buffer.
+    pub fn before_stage(max_bytes: usize, counters: Arc<Counters>) -> Arc<Self> {
+        Self::build(max_bytes, FullPolicy::Block, counters, Place::BeforeDisk)
     }
 
     /// The queue between a disk buffer and its sink: what goes in was counted already.
     pub fn for_stage(max_bytes: usize, counters: Arc<Counters>) -> Arc<Self> {
-        Self::build(max_bytes, FullPolicy::Block, counters, true)
+        Self::build(max_bytes, FullPolicy::Block, counters, Place::BehindDisk)
     }
 
-    fn build(max_bytes: usize, policy: FullPolicy, counters: Arc<Counters>, second: bool) -> Arc<Self> {
+    fn build(max_bytes: usize, policy: FullPolicy, counters: Arc<Counters>, place: Place) -> Arc<Self> {
         Arc::new(Queue {
             state: Mutex::default(),
             room: Condvar::new(),
@@ -89,7 +103,7 @@ impl Queue {
             max_bytes,
             policy,
             counters,
-            second,
+            place,
         })
     }
 
@@ -115,7 +129,7 @@ impl Queue {
     }
 
     fn publish(&self, state: &State) {
-        if self.second {
+        if self.place != Place::Alone {
             return;
         }
         let (bytes, events) = (state.bytes as f64, state.events as f64);
@@ -197,7 +211,7 @@ impl Queue {
 
     /// Counts a batch as given to the sink. Once per batch, before it is put in or dropped.
     fn count_in(&self, batch: &Batch) {
-        if self.second {
+        if self.place == Place::BehindDisk {
             return;
         }
         let (events, bytes) = (batch.len() as u64, batch.live_bytes() as u64);

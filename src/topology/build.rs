@@ -1,7 +1,7 @@
 //! From a checked configuration to a blueprint: every component is built. Knows no component by name.
 
 use super::{Blueprint, BufferPart, DEFAULT_BUFFER_BYTES, SOURCE_ROOM_BYTES, SinkPart, SourcePart, TransformPart};
-use crate::buffer::{BufferConfig, FullPolicy};
+use crate::buffer::{BufferConfig, FullPolicy, disk};
 use crate::component::BuildContext;
 use crate::config::{AnyPlan, Config, Kind};
 use crate::decoding::Decoder;
@@ -122,7 +122,7 @@ pub fn assemble(config: Config, once: bool) -> Result<Blueprint, Vec<AssembleErr
                         run,
                         inputs,
                         when: common.when,
-                        buffer: buffer_part(&common.buffer),
+                        buffer: buffer_part(&common.buffer, &globals.data_dir, &id),
                         dead_letter: common.dead_letter.map(|d| Arc::from(&*d.value)),
                     });
                 })
@@ -135,14 +135,18 @@ pub fn assemble(config: Config, once: bool) -> Result<Blueprint, Vec<AssembleErr
     if errors.is_empty() { Ok(blueprint) } else { Err(errors) }
 }
 
-fn buffer_part(buffer: &BufferConfig) -> BufferPart {
+fn buffer_part(buffer: &BufferConfig, data_dir: &Path, id: &str) -> BufferPart {
     match buffer {
         BufferConfig::Memory(memory) => BufferPart {
             max_bytes: memory.max_bytes.map(|s| s.as_usize()),
             policy: memory.when_full.policy(),
             disk: None,
         },
-        BufferConfig::Disk(_) => BufferPart { max_bytes: None, policy: FullPolicy::Block, disk: None },
+        BufferConfig::Disk(config) => BufferPart {
+            max_bytes: Some(disk::QUEUE_BYTES),
+            policy: FullPolicy::Block,
+            disk: Some(disk::stage(config.options(data_dir, id))),
+        },
     }
 }
 

@@ -99,7 +99,13 @@ impl Wiring {
         let share = default_share(*memory_limit, sinks.len());
         let queues: Vec<Arc<Queue>> = sinks
             .iter()
-            .map(|s| Queue::new(s.buffer.max_bytes.unwrap_or(share), s.buffer.policy, s.counters.clone()))
+            .map(|s| {
+                let bytes = s.buffer.max_bytes.unwrap_or(share);
+                match s.buffer.disk {
+                    None => Queue::new(bytes, s.buffer.policy, s.counters.clone()),
+                    Some(_) => Queue::before_stage(bytes, s.counters.clone()),
+                }
+            })
             .collect();
         let senders = queues.iter().map(|q| q.sender()).collect();
         let room = SOURCE_ROOM_BYTES.min(memory_limit / 4 / sources.len().max(1));

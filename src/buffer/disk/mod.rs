@@ -39,6 +39,9 @@ pub struct DiskOptions {
     pub compression: DiskCompression,
 }
 
+/// Bytes of the queue before a disk buffer: what comes while the disk is being synced.
+pub const QUEUE_BYTES: usize = 3 << 20;
+
 /// Smallest `max_bytes`.
 pub const MIN_BYTES: u64 = 1 << 20;
 /// Largest segment, unless one event needs more.
@@ -46,7 +49,7 @@ const MAX_SEGMENT: u64 = 64 << 20;
 /// Bytes of a group at most: more gain nothing, and a reader waits longer.
 const MAX_GROUP: usize = 4 << 20;
 /// Bytes of batches kept in memory for the reader at most, beside what its own queue holds.
-const MAX_WINDOW: usize = 4 << 20;
+const MAX_WINDOW: usize = 2 << 20;
 
 /// Sizes that follow from `max_bytes`.
 #[derive(Clone, Copy, Debug)]

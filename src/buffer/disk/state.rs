@@ -148,7 +148,8 @@ impl State {
 
 impl Shared {
     pub(super) fn new(state: State, counters: Arc<Counters>, max_bytes: u64) -> Arc<Self> {
-        let shared = Shared { state: Mutex::new(state), some: Condvar::new(), room: Condvar::new(), counters, max_bytes };
+        let shared =
+            Shared { state: Mutex::new(state), some: Condvar::new(), room: Condvar::new(), counters, max_bytes };
         shared.publish(&shared.lock());
         Arc::new(shared)
     }

@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex};
 use tokio_util::sync::CancellationToken;
 
 mod model;
+mod threads;
 
 /// Hears the verdicts that sources would hear.
 #[derive(Default)]

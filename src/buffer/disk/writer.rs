@@ -675,7 +675,11 @@ impl Writer {
         }
         self.sync()?;
         if at < end {
-            tracing::error!(component = &*self.shared.counters.id, epoch, "a segment whose sync failed cannot be read back");
+            tracing::error!(
+                component = &*self.shared.counters.id,
+                epoch,
+                "a segment whose sync failed cannot be read back"
+            );
             self.seal_now();
             self.doubtful = None;
             return Ok(());

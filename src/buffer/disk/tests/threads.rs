@@ -1,0 +1,182 @@
+//! The threads of a stage on a real filesystem.
+
+use super::*;
+use crate::buffer::{Queue, QueueSender, Received, StageSender};
+use crate::component::RunError;
+use crate::topology::DiskStageContext;
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+/// A stage between two queues, as the topology runs it.
+struct Running {
+    into: Option<QueueSender>,
+    sink: Arc<Queue>,
+    counters: Arc<Counters>,
+    source: Arc<Source>,
+    shutdown: CancellationToken,
+    abort: CancellationToken,
+    thread: JoinHandle<Result<(), RunError>>,
+}
+
+impl Running {
+    fn start(options: DiskOptions) -> Running {
+        let counters = Counters::new("out", ComponentKind::Sink, "test");
+        let from = Queue::before_stage(1 << 20, counters.clone());
+        let sink = Queue::for_stage(1 << 20, counters.clone());
+        let (shutdown, abort) = (CancellationToken::new(), CancellationToken::new());
+        let into = Some(from.sender());
+        let context = DiskStageContext {
+            from,
+            to: StageSender::new(sink.sender()),
+            counters: counters.clone(),
+            abort: abort.clone(),
+            shutdown: shutdown.clone(),
+        };
+        let thread = std::thread::spawn(move || stage(options)(context));
+        Running { into, sink, counters, source: Arc::default(), shutdown, abort, thread }
+    }
+
+    fn send(&self, from: u64, n: u64, padding: usize) {
+        let ack = Ack::new(self.source.clone(), from);
+        self.into.as_ref().unwrap().send(batch(from, n, padding, ack));
+    }
+
+    fn receive(&self) -> Option<Batch> {
+        match self.sink.recv_timeout(Duration::from_secs(60)) {
+            Received::Batch(batch) => Some(batch),
+            Received::Closed => None,
+            Received::Timeout => panic!("nothing came for a minute"),
+        }
+    }
+
+    fn deliver(&self, mut batch: Batch) -> Vec<u64> {
+        let numbers = numbers(&batch);
+        self.counters.update(|t| {
+            t.events_out += numbers.len() as u64;
+            t.held -= numbers.len() as u64;
+        });
+        batch.ack.take().settle(Verdict::Delivered);
+        numbers
+    }
+
+    fn wait_for(&self, what: &str, mut holds: impl FnMut(&Self) -> bool) {
+        let end = Instant::now() + Duration::from_secs(60);
+        while !holds(self) {
+            assert!(Instant::now() < end, "{what} did not come about");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    fn delivered(&self) -> usize {
+        self.source.0.lock().unwrap().iter().filter(|(_, v)| *v == Verdict::Delivered).count()
+    }
+}
+
+fn here(folder: &tempfile::TempDir, max_bytes: u64) -> DiskOptions {
+    DiskOptions { folder: folder.path().join("buffer/out"), ..options(max_bytes) }
+}
+
+/// Bytes on disk, as `du` counts them; what goes away meanwhile counts nothing.
+fn du(path: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    let Ok(meta) = std::fs::symlink_metadata(path) else { return 0 };
+    let below: u64 = match std::fs::read_dir(path) {
+        Ok(entries) => entries.map(|e| du(&e.unwrap().path())).sum(),
+        Err(_) => 0,
+    };
+    meta.blocks() * 512 + below
+}
+
+#[test]
+fn everything_comes_through_in_order_and_the_end_is_seen() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut running = Running::start(here(&folder, 64 << 20));
+    let into = running.into.take().unwrap();
+    let source = running.source.clone();
+    let sending = std::thread::spawn(move || {
+        for n in 0..2000u64 {
+            into.send(batch(n * 10, 10, 200, Ack::new(source.clone(), n * 10)));
+        }
+    });
+    let mut got = Vec::new();
+    while let Some(batch) = running.receive() {
+        got.extend(running.deliver(batch));
+    }
+    sending.join().unwrap();
+    assert_eq!(got, (0..20_000).collect::<Vec<_>>());
+    running.thread.join().unwrap().unwrap();
+    assert_eq!(running.source.0.lock().unwrap().len(), 2000);
+    let totals = running.counters.snapshot();
+    assert_eq!((totals.balance(), totals.held, totals.gauges["buffer_events"]), (0, 0, 0.0));
+}
+
+#[test]
+fn with_a_dead_sink_the_source_is_acknowledged_and_a_shutdown_keeps_everything() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut running = Running::start(here(&folder, 64 << 20));
+    for n in 0..500 {
+        running.send(n * 10, 10, 2000);
+    }
+    running.wait_for("acknowledgement", |r| r.delivered() == 500);
+    running.shutdown.cancel();
+    drop(running.into.take());
+    // The sink takes nothing and goes away.
+    running.sink.close();
+    while let Received::Batch(batch) = running.sink.recv_timeout(Duration::ZERO) {
+        drop(batch);
+    }
+    running.thread.join().unwrap().unwrap();
+    assert_eq!(running.counters.snapshot().held, 5000);
+
+    let running = Running::start(here(&folder, 64 << 20));
+    running.wait_for("the start", |r| r.counters.snapshot().events_in == 5000);
+    let mut got = Vec::new();
+    while got.len() < 5000 {
+        let batch = running.receive().unwrap();
+        got.extend(running.deliver(batch));
+    }
+    assert_eq!(got, (0..5000).collect::<Vec<_>>());
+    running.shutdown.cancel();
+    drop(running.into);
+    running.thread.join().unwrap().unwrap();
+    assert_eq!(running.counters.snapshot().balance(), 0);
+}
+
+#[test]
+fn what_lies_on_disk_never_exceeds_the_size_while_the_sink_is_down() {
+    let folder = tempfile::tempdir().unwrap();
+    let max = 2 << 20;
+    let options = DiskOptions { when_full: WhenDiskFull::DropOldest, ..here(&folder, max) };
+    let path = options.folder.clone();
+    let running = Running::start(options);
+    for n in 0..1000 {
+        running.send(n * 10, 10, 1000);
+        if n % 10 == 0 {
+            assert!(du(&path) <= max, "{} of {max}", du(&path));
+        }
+    }
+    running.wait_for("acknowledgement", |r| r.delivered() == 1000);
+    assert!(du(&path) <= max && du(&path) > max / 2);
+    running.abort.cancel();
+    running.sink.close();
+    drop(running.into);
+    running.thread.join().unwrap().unwrap();
+    let totals = running.counters.snapshot();
+    assert_eq!(totals.balance(), 0);
+    assert!(totals.dropped["buffer_full"] > 5000);
+}
+
+#[test]
+fn a_folder_belongs_to_one_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start(here(&folder, MIB));
+    running.send(0, 1, 10);
+    running.wait_for("acknowledgement", |r| r.delivered() == 1);
+    let second = Running::start(here(&folder, MIB));
+    let error = second.thread.join().unwrap().unwrap_err();
+    assert!(error.to_string().contains("belongs to another process"), "{error}");
+    running.abort.cancel();
+    running.sink.close();
+    drop(running.into);
+    running.thread.join().unwrap().unwrap();
+}
