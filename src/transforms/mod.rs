@@ -6,6 +6,7 @@ pub mod filter;
 pub(crate) mod harness;
 pub mod normalize;
 pub mod route;
+pub mod sample;
 
 use crate::plan::TransformType;
 
@@ -15,4 +16,5 @@ pub const TYPES: &[TransformType] = &[
     TransformType::of::<enrich::EnrichConfig>("enrich"),
     TransformType::of::<filter::FilterConfig>("filter"),
     TransformType::of::<route::RouteConfig>("route"),
+    TransformType::of::<sample::SampleConfig>("sample"),
 ];
