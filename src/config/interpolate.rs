@@ -70,24 +70,41 @@ impl Environment for std::collections::BTreeMap<String, String> {
     }
 }
 
-/// Replaces `${…}` in every scalar below `node`.
+/// Replaces `${…}` in every scalar below `node`, and takes note of what no message may show.
 pub(crate) fn interpolate(
     node: &mut Node,
     environment: &dyn Environment,
     sources: &mut SourceMap,
     out: &mut Diagnostics,
 ) {
+    walk(node, false, environment, sources, out);
+}
+
+/// `weak`: the value stands under the bare name `key`, which as often names a field (`sample`) as a secret (`hmac`). It is
+/// hidden where it stands, but other messages may use the same word.
+fn walk(node: &mut Node, weak: bool, environment: &dyn Environment, sources: &mut SourceMap, out: &mut Diagnostics) {
     match &mut node.kind {
-        NodeKind::Seq(items) => items.iter_mut().for_each(|item| interpolate(item, environment, sources, out)),
+        NodeKind::Seq(items) => items.iter_mut().for_each(|item| walk(item, weak, environment, sources, out)),
         NodeKind::Map(entries) => {
-            entries.iter_mut().for_each(|entry| interpolate(&mut entry.value, environment, sources, out));
+            for entry in entries {
+                walk(&mut entry.value, entry.key == "key", environment, sources, out);
+            }
         }
         NodeKind::Str(text) if text.contains('$') => {
             let text = std::mem::take(text);
-            scalar(node, &text, environment, sources, out);
+            scalar(node, &text, weak, environment, sources, out);
         }
-        NodeKind::Str(text) if node.secret => out.add_secret(text),
+        NodeKind::Null => {}
+        _ if node.secret => hide(node, weak, out),
         _ => {}
+    }
+}
+
+fn hide(node: &Node, weak: bool, out: &mut Diagnostics) {
+    if weak {
+        out.add_interpolated(node.span, &node.text, "***", Vec::new());
+    } else {
+        out.add_secret(&node.text);
     }
 }
 
@@ -106,7 +123,14 @@ struct Fault {
     help: Option<String>,
 }
 
-fn scalar(node: &mut Node, text: &str, environment: &dyn Environment, sources: &mut SourceMap, out: &mut Diagnostics) {
+fn scalar(
+    node: &mut Node,
+    text: &str,
+    weak: bool,
+    environment: &dyn Environment,
+    sources: &mut SourceMap,
+    out: &mut Diagnostics,
+) {
     let mut expansion = Expansion { environment, pieces: Vec::new(), replaced: false, from_file: false };
     let mut faults = Vec::new();
     let value = expansion.expand(text, 0, 0, &mut faults);
@@ -124,7 +148,6 @@ fn scalar(node: &mut Node, text: &str, environment: &dyn Environment, sources: &
     }
     if node.secret {
         sources.mask(node.span);
-        out.add_secret(&value);
     }
     if expansion.replaced {
         node.interpolated = true;
@@ -136,6 +159,9 @@ fn scalar(node: &mut Node, text: &str, environment: &dyn Environment, sources: &
         _ => NodeKind::Str(value.clone()),
     };
     node.text = value;
+    if node.secret {
+        hide(node, weak && !expansion.from_file, out);
+    }
 }
 
 impl Expansion<'_> {

@@ -27,6 +27,8 @@ fn a_canary_in_any_secret_place_is_in_no_diagnostic() {
         "sinks:\n  o: {type: out, urll: x, password: canary-7f3a, inputs: [nope]}\n",
         "sinks:\n  o: {type: out, password: [canary-7f3a], inputs: [nope]}\n",
         "sinks:\n  o: {type: out, password: {x: canary-7f3a}, inputs: [nope]}\n",
+        "transforms:\n  t: {type: validate, inputs: [nope], key: canary-7f3a}\n",
+        "sources:\n  s: {type: file, include: [a], tls: {key: 7331, k: canary}, decode: {regex: {pattern: x, token: 12345, key: {token: canary-7f3a}}}}\n",
         "sinks:\n  o: {type: out, api_key: canary-7f3a, inputs: [nope]}\n",
         "sinks:\n  o:\n    type: out\n    headers: {Authorization: Bearer canary-7f3a}\n",
         "sources:\n  w: {type: http, listen: 5, bearer: [canary-7f3a, {a: canary-7f3a}]}\n",
@@ -87,4 +89,11 @@ fn a_masked_excerpt_keeps_its_marks_in_place() {
     let marks = lines.find(|line| line.contains("^^^^")).unwrap();
     let column = marks.find('^').unwrap();
     assert_eq!(&line[column..column + 4], "urll", "{said}");
+}
+
+#[test]
+fn a_field_named_under_key_does_not_hide_that_word_elsewhere() {
+    let text = "transforms:\n  t: {type: validate, inputs: [inputs], key: inputs}\n";
+    let said = load_texts(&[("t.yaml", text)], &Canary, registry()).report.render();
+    assert!(said.contains("there is no component `inputs`") && said.contains("key: ***"), "{said}");
 }
