@@ -4,6 +4,7 @@ pub mod blackhole;
 pub mod common;
 pub mod console;
 pub mod file;
+pub mod prometheus;
 
 use crate::plan::SinkType;
 
@@ -12,4 +13,5 @@ pub const TYPES: &[SinkType] = &[
     SinkType::of::<blackhole::BlackholeConfig>("blackhole"),
     SinkType::of::<console::ConsoleConfig>("console"),
     SinkType::of::<file::FileConfig>("file"),
+    SinkType::of::<prometheus::PrometheusConfig>("prometheus"),
 ];

@@ -1,0 +1,286 @@
+//! Events to series.
+
+use super::names::{self, Kind};
+use super::registry::{Change, FamilyId, FamilyOptions, Refused, Registry, Taken};
+use crate::event::{Batch, EventKind, EventRef, FieldPath, Sym, Value, json};
+use crate::template::Template;
+use std::sync::{Mutex, MutexGuard};
+
+/// A metric that log events feed.
+pub(super) struct Metric {
+    family: FamilyId,
+    kind: Kind,
+    value: Option<FieldPath>,
+    /// For each label `name="`, with a comma in front of all but the first, and its value.
+    labels: Vec<(Vec<u8>, Template)>,
+}
+
+/// As [`Metric`], before its family is known.
+#[derive(Clone, Debug)]
+pub(super) struct MetricOptions {
+    pub(super) family: FamilyOptions,
+    pub(super) value: Option<FieldPath>,
+    pub(super) labels: Vec<(String, Template)>,
+}
+
+/// What became of a batch, besides what was counted.
+#[derive(Default)]
+pub(super) struct Outcome {
+    /// Metric events that cannot be shown, with the reason.
+    pub(super) refused: Vec<(usize, String)>,
+    /// Metric events that found no room.
+    pub(super) dropped: u64,
+    /// Samples that found no room.
+    pub(super) full: u64,
+    /// Samples without a usable value.
+    pub(super) no_value: u64,
+}
+
+/// Feeds the registry.
+pub(super) struct Collector {
+    metrics: Vec<Metric>,
+    /// Buckets, quantiles and window of families that come with events.
+    defaults: FamilyOptions,
+    raw: Vec<u8>,
+    labels: Vec<u8>,
+    name: Vec<u8>,
+    /// Labels of a metric event, to be sorted: name and whole, as spans of `raw`.
+    parts: Vec<(u32, u32, u32)>,
+    kind_field: Sym,
+    temporality: Sym,
+}
+
+impl Collector {
+    /// Adds the families of `metrics` to the registry.
+    pub(super) fn new(
+        metrics: Vec<MetricOptions>,
+        defaults: FamilyOptions,
+        registry: &mut Registry,
+    ) -> Result<Self, Taken> {
+        let mut compiled = Vec::new();
+        for metric in metrics {
+            let kind = metric.family.kind;
+            let family = registry.add(metric.family)?;
+            let prefix = |n: usize, name: &str| format!("{}{name}=\"", if n > 0 { "," } else { "" }).into_bytes();
+            let labels = metric.labels.into_iter().enumerate();
+            let labels = labels.map(|(n, (name, value))| (prefix(n, &name), value)).collect();
+            compiled.push(Metric { family, kind, value: metric.value, labels });
+        }
+        Ok(Collector {
+            metrics: compiled,
+            defaults,
+            raw: Vec::new(),
+            labels: Vec::new(),
+            name: Vec::new(),
+            parts: Vec::new(),
+            kind_field: Sym::from_config("kind"),
+            temporality: Sym::from_config("temporality"),
+        })
+    }
+
+    /// Takes a batch in one step: a page shows all of it or nothing. `now` is the monotonic clock.
+    pub(super) fn batch(&mut self, batch: &Batch, registry: &Mutex<Registry>, now: u64) -> Outcome {
+        let mut outcome = Outcome::default();
+        let mut registry: MutexGuard<'_, Registry> = registry.lock().unwrap_or_else(|e| e.into_inner());
+        for row in 0..batch.rows() {
+            if !batch.is_live(row) {
+                continue;
+            }
+            let event = batch.event(row);
+            if event.kind() == EventKind::Metric {
+                match self.metric_event(event, &mut registry, now) {
+                    Ok(()) => {}
+                    Err(Failure::Full) => outcome.dropped += 1,
+                    Err(Failure::Refused(why)) => outcome.refused.push((row, why)),
+                }
+            } else {
+                self.log_event(event, &mut registry, now, &mut outcome);
+            }
+        }
+        outcome
+    }
+
+    fn log_event(&mut self, event: EventRef<'_>, registry: &mut Registry, now: u64, outcome: &mut Outcome) {
+        if self.metrics.is_empty() {
+            return;
+        }
+        let share = event.field(Sym::SAMPLE_RATE).and_then(|v| number(v)).filter(|r| *r > 0.0 && *r < 1.0);
+        let weight = share.map_or(1.0, |share| 1.0 / share);
+        for metric in &self.metrics {
+            let value = match &metric.value {
+                None => Some(1.0),
+                Some(path) => event.get(path).and_then(number),
+            };
+            let change = match (metric.kind, value) {
+                (Kind::Counter, Some(value)) if value >= 0.0 => Change::Add(value * weight),
+                (Kind::Gauge, Some(value)) => Change::Set(value),
+                (Kind::Histogram | Kind::Summary, Some(value)) => Change::Observe { value, weight },
+                _ => {
+                    outcome.no_value += 1;
+                    continue;
+                }
+            };
+            self.labels.clear();
+            for (prefix, template) in &metric.labels {
+                self.labels.extend_from_slice(prefix);
+                self.raw.clear();
+                template.render_or_empty(event, &mut self.raw);
+                names::push_label_value(&self.raw, &mut self.labels);
+                self.labels.push(b'"');
+            }
+            if let Err(Refused::Full) = registry.change(metric.family, &self.labels, change, now) {
+                outcome.full += 1;
+            }
+        }
+    }
+
+    /// A metric event in the shape that `normalize` gives.
+    fn metric_event(&mut self, event: EventRef<'_>, registry: &mut Registry, now: u64) -> Result<(), Failure> {
+        let refuse = |why: &str| Err(Failure::Refused(why.to_owned()));
+        let Some(Value::Str(name)) = event.field(Sym::NAME) else { return refuse("the metric has no name") };
+        self.raw.clear();
+        name.append_text(&mut self.raw);
+        if self.raw.is_empty() {
+            return refuse("the metric has no name");
+        }
+        self.name.clear();
+        names::push_name(&self.raw, true, &mut self.name);
+        let Some(value) = event.field(Sym::VALUE).and_then(number) else {
+            return refuse("the metric has no numeric value");
+        };
+        let kind = self.kind_of(event);
+        let change = match kind {
+            Kind::Counter if value < 0.0 => return refuse("a counter cannot be below zero"),
+            Kind::Counter if self.is_delta(event) => Change::Add(value),
+            Kind::Counter | Kind::Gauge | Kind::Unknown => Change::Set(value),
+            Kind::Histogram | Kind::Summary => Change::Observe { value, weight: 1.0 },
+        };
+        self.event_labels(event, kind);
+        let family = match registry.family(&self.name) {
+            Some(family) => family,
+            None => self.new_family(event, kind, registry)?,
+        };
+        let has = registry.families[family].options.kind;
+        if has != kind {
+            let why = format!("the metric is a {} already, not a {}", has.text_name(), kind.text_name());
+            return Err(Failure::Refused(why));
+        }
+        registry.change(family, &self.labels, change, now).map_err(|Refused::Full| Failure::Full)
+    }
+
+    fn kind_of(&self, event: EventRef<'_>) -> Kind {
+        let is = |kind: &[u8]| event.field(Sym::TYPE).and_then(|v| v.as_str()).is_some_and(|s| s.is(kind));
+        let kind = match () {
+            () if is(b"counter") => Kind::Counter,
+            () if is(b"histogram") => Kind::Histogram,
+            () if is(b"summary") => Kind::Summary,
+            () => return Kind::Gauge,
+        };
+        // A part of somebody else's histogram or summary is shown as it is.
+        let part = match kind {
+            Kind::Histogram => [&b"_bucket"[..], b"_sum", b"_count"].iter().any(|s| self.name.ends_with(s)),
+            Kind::Summary => {
+                let labels = event.field(Sym::LABELS);
+                let quantile =
+                    |raw| json::Children::new(raw).any(|c| json::key_is(&raw[c.key.0..c.key.1], b"quantile"));
+                self.name.ends_with(b"_sum")
+                    || self.name.ends_with(b"_count")
+                    || matches!(labels, Some(Value::Object(raw)) if quantile(raw))
+            }
+            _ => false,
+        };
+        if part { Kind::Unknown } else { kind }
+    }
+
+    /// Whether the event says that its value is a step, not a state.
+    fn is_delta(&self, event: EventRef<'_>) -> bool {
+        let says = |key, word: &[u8]| event.field(key).and_then(|v| v.as_str()).is_some_and(|s| s.is(word));
+        says(self.temporality, b"delta") || says(self.kind_field, b"incremental")
+    }
+
+    /// Renders the event's labels, sorted by name; of two with one name the first stays.
+    fn event_labels(&mut self, event: EventRef<'_>, kind: Kind) {
+        self.labels.clear();
+        let Some(Value::Object(object)) = event.field(Sym::LABELS) else { return };
+        self.raw.clear();
+        self.parts.clear();
+        for child in json::Children::new(object) {
+            let start = self.raw.len();
+            names::push_name(&object[child.key.0..child.key.1], false, &mut self.raw);
+            let reserved = match kind {
+                Kind::Histogram => &self.raw[start..] == b"le",
+                Kind::Summary => &self.raw[start..] == b"quantile",
+                _ => false,
+            };
+            if reserved {
+                self.raw.push(b'_');
+            }
+            let name_end = self.raw.len();
+            self.raw.extend_from_slice(b"=\"");
+            // The plain text is made behind the label and moved over it escaped.
+            let plain = self.raw.len();
+            match json::value_of(&object[child.value.0..child.value.1]) {
+                Value::Null => {}
+                value => value.append_text(&mut self.raw),
+            }
+            self.labels.clear();
+            names::push_label_value(&self.raw[plain..], &mut self.labels);
+            self.raw.truncate(plain);
+            self.raw.extend_from_slice(&self.labels);
+            self.raw.push(b'"');
+            self.parts.push((start as u32, name_end as u32, self.raw.len() as u32));
+        }
+        self.labels.clear();
+        let raw = &self.raw;
+        let name = |p: &(u32, u32, u32)| &raw[p.0 as usize..p.1 as usize];
+        // Unstable: a stable sort allocates. The place breaks ties, so the first stays first.
+        self.parts.sort_unstable_by(|a, b| name(a).cmp(name(b)).then(a.0.cmp(&b.0)));
+        self.parts.dedup_by(|b, a| name(a) == name(b));
+        for part in &self.parts {
+            if !self.labels.is_empty() {
+                self.labels.push(b',');
+            }
+            self.labels.extend_from_slice(&raw[part.0 as usize..part.2 as usize]);
+        }
+    }
+
+    #[cold]
+    fn new_family(&self, event: EventRef<'_>, kind: Kind, registry: &mut Registry) -> Result<FamilyId, Failure> {
+        if !registry.has_room_for_family() {
+            return Err(Failure::Full);
+        }
+        let text = |key| {
+            let mut out = Vec::new();
+            if let Some(Value::Str(s)) = event.field(key) {
+                s.append_text(&mut out);
+            }
+            String::from_utf8_lossy(&out).chars().filter(|c| *c != '\0').take(1024).collect::<String>()
+        };
+        let unit = text(Sym::UNIT);
+        let options = FamilyOptions {
+            name: String::from_utf8_lossy(&self.name).into_owned(),
+            kind,
+            help: text(Sym::DESCRIPTION),
+            unit: if names::is_label_name(&unit) { unit } else { String::new() },
+            ..self.defaults.clone()
+        };
+        registry.add(options).map_err(|Taken(other)| {
+            Failure::Refused(format!("the metric's name goes with `{other}`, which is another metric"))
+        })
+    }
+}
+
+/// Why a metric event is not shown.
+enum Failure {
+    Full,
+    Refused(String),
+}
+
+/// A finite number, or text that is one.
+fn number(value: Value<'_>) -> Option<f64> {
+    let x = match value {
+        Value::Str(s) => std::str::from_utf8(s.bytes).ok()?.trim().parse().ok()?,
+        other => other.as_f64()?,
+    };
+    x.is_finite().then_some(x)
+}

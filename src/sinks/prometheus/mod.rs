@@ -1,0 +1,346 @@
+//! The `prometheus` sink: series counted from events, on a page that Prometheus scrapes.
+//!
+//! Log events (and traces) feed the metrics under `metrics:`; metric events are shown as they are. A page shows whole
+//! batches only. An event is delivered as soon as it is counted: what is counted lives in memory and begins at zero
+//! again with the process, as counters of any process do.
+//!
+//! | `type` | `value` | an event |
+//! |---|---|---|
+//! | `counter` | may be left out | adds 1 or the value, times 1 / `sample_rate` |
+//! | `gauge` | needed | sets it |
+//! | `histogram` | needed | is counted in its bucket, 1 / `sample_rate` times |
+//! | `summary` | needed | is counted, 1 / `sample_rate` times; quantiles look back `max_age`, within 1 % |
+//!
+//! An absent, non-numeric or (for a counter) negative value skips that metric, counted as an error of kind `value`.
+//! Numbers in text count as numbers. A metric event's value is its state; one with `temporality: delta` (or
+//! `kind: incremental`) adds to its counter. Of somebody else's histogram or summary (names with `_bucket`, `_sum`,
+//! `_count`, label `quantile`) each sample is shown as it is. Names of metric events become allowed ones with `_`.
+//!
+//! Memory: at most `max_series` series; label values are cut at 1 KiB. What comes beyond is counted (errors of kind
+//! `max_series`; metric events are dropped with that reason) and said once a minute.
+
+mod collect;
+mod names;
+mod page;
+mod registry;
+mod serve;
+mod sketch;
+#[cfg(test)]
+mod tests;
+
+use crate::buffer::Received;
+use crate::component::{BuildContext, BuildError, Input, RunError, SinkRun};
+use crate::config::{Map, Reader, Span, Spanned, config, config_enum};
+use crate::event::FieldPath;
+use crate::plan::SinkPlan;
+use crate::sinks::common::SinkCommon;
+use crate::template::Template;
+use crate::time::clock;
+use collect::{Collector, MetricOptions};
+use names::Kind;
+use registry::{FamilyOptions, Registry};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
+
+config_enum! {
+    /// What a metric is.
+    pub enum MetricType {
+        /// Only grows.
+        Counter = "counter",
+        /// The last value.
+        Gauge = "gauge",
+        /// Counts by bucket.
+        Histogram = "histogram",
+        /// Quantiles.
+        Summary = "summary",
+    }
+}
+
+impl MetricType {
+    fn kind(self) -> Kind {
+        match self {
+            MetricType::Counter => Kind::Counter,
+            MetricType::Gauge => Kind::Gauge,
+            MetricType::Histogram => Kind::Histogram,
+            MetricType::Summary => Kind::Summary,
+        }
+    }
+}
+
+config! {
+    /// A metric counted from log events.
+    pub struct MetricConfig {
+        /// Its name.
+        pub name: Spanned<String>,
+        /// What it is.
+        pub r#type: Spanned<MetricType>,
+        /// The field with the value. A counter without one counts events.
+        pub value: Option<FieldPath> = None,
+        /// Labels: texts that may hold `{{ field }}`; an absent field is the empty string.
+        pub labels: Map<Template> = Map::default(),
+        /// Upper bounds of a histogram's buckets, growing; +Inf is added.
+        pub buckets: Vec<f64> = Vec::new(),
+        /// Quantiles of a summary, 0 to 1.
+        pub quantiles: Vec<f64> = Vec::new(),
+        /// How far back a summary's quantiles look.
+        pub max_age: Duration = Duration::from_secs(600),
+        /// What it counts, for the page.
+        pub description: Option<String> = None,
+        /// Its unit, such as `seconds`.
+        pub unit: Option<String> = None,
+    }
+}
+
+config! {
+    /// Counts events and shows the counts to Prometheus.
+    pub struct PrometheusConfig {
+        /// Where the page is served.
+        pub listen: Spanned<SocketAddr>,
+        /// Path of the page.
+        pub path: Spanned<String> = Spanned::new("/metrics".to_owned(), Span::default()),
+        /// What is counted from log events. Metric events are shown as they are.
+        pub metrics: Vec<MetricConfig> = Vec::new(),
+        /// Series that have not changed for so long are taken off the page. Never where it is left out.
+        pub expire_after: Option<Duration> = None,
+        /// Series at most. What comes beyond is counted and dropped.
+        pub max_series: usize = 10_000,
+        /// What all sinks have.
+        flatten pub common: SinkCommon,
+    }
+}
+
+/// Buckets where none are given: Prometheus' own, for seconds.
+const DEFAULT_BUCKETS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+/// Quantiles where none are given.
+const DEFAULT_QUANTILES: &[f64] = &[0.5, 0.9, 0.99];
+/// How far back summaries look whose metric comes with the event.
+const DEFAULT_WINDOW: Duration = Duration::from_secs(600);
+
+impl MetricConfig {
+    fn check(&self, cx: &mut Reader<'_>) {
+        let (name, span) = (&self.name.value, self.name.span);
+        let kind = self.r#type.value;
+        if !names::is_metric_name(name) {
+            cx.error(span, format!("`{name}` cannot be the name of a metric"))
+                .help("letters, digits, `_` and `:`, not beginning with a digit");
+        }
+        if kind != MetricType::Counter && self.value.is_none() {
+            cx.error(self.r#type.span, format!("a {} needs a `value`: the field to take", kind.word()));
+        }
+        for (label, _) in self.labels.iter() {
+            let reserved = match kind {
+                MetricType::Histogram => label.value == "le",
+                MetricType::Summary => label.value == "quantile",
+                _ => false,
+            };
+            if reserved {
+                cx.error(label.span, format!("the label `{}` is the {}'s own", label.value, kind.word()));
+            } else if !names::is_label_name(&label.value) {
+                cx.error(label.span, format!("`{}` cannot be the name of a label", label.value))
+                    .help("letters, digits and `_`, not beginning with a digit or `__`");
+            }
+        }
+        let growing = self.buckets.windows(2).all(|pair| matches!(pair, [a, b] if a < b));
+        if !growing || self.buckets.iter().any(|b| !b.is_finite()) {
+            cx.error(span, format!("`buckets` of `{name}` must grow, each a finite number"));
+        }
+        if self.quantiles.iter().any(|q| !(0.0..=1.0).contains(q)) {
+            cx.error(span, format!("`quantiles` of `{name}` must lie between 0 and 1"));
+        }
+        for (key, given, of) in [
+            ("buckets", !self.buckets.is_empty(), MetricType::Histogram),
+            ("quantiles", !self.quantiles.is_empty(), MetricType::Summary),
+        ] {
+            if given && kind != of {
+                cx.error(span, format!("`{key}` belong to a {}, and `{name}` is a {}", of.word(), kind.word()));
+            }
+        }
+        if let Some(unit) = self.unit.as_ref().filter(|u| !names::is_label_name(u)) {
+            cx.error(span, format!("`{unit}` cannot be a unit")).help("letters, digits and `_`: `seconds`, `bytes`");
+        }
+    }
+
+    fn options(self) -> MetricOptions {
+        let or = |given: Vec<f64>, default: &[f64]| if given.is_empty() { default.to_vec() } else { given };
+        MetricOptions {
+            family: FamilyOptions {
+                name: self.name.value,
+                kind: self.r#type.value.kind(),
+                help: self.description.unwrap_or_default(),
+                unit: self.unit.unwrap_or_default(),
+                buckets: or(self.buckets, DEFAULT_BUCKETS),
+                quantiles: or(self.quantiles, DEFAULT_QUANTILES),
+                window_ns: window_ns(self.max_age),
+            },
+            value: self.value,
+            labels: self.labels.into_iter().map(|(name, value)| (name.value, value)).collect(),
+        }
+    }
+}
+
+fn window_ns(window: Duration) -> u64 {
+    u64::try_from(window.as_nanos()).unwrap_or(u64::MAX)
+}
+
+impl SinkPlan for PrometheusConfig {
+    fn common(&self) -> &SinkCommon {
+        &self.common
+    }
+
+    fn check(&self, cx: &mut Reader<'_>) {
+        let mut claimed: HashMap<String, &str> = HashMap::new();
+        for metric in &self.metrics {
+            metric.check(cx);
+            let name = metric.name.value.as_str();
+            for claim in metric.r#type.value.kind().claims(name) {
+                let other = *claimed.entry(claim.clone()).or_insert(name);
+                if std::ptr::eq(other, name) {
+                    continue;
+                }
+                let message = if other == name {
+                    format!("the metric `{name}` is given twice")
+                } else {
+                    format!("the metrics `{name}` and `{other}` both need the name `{claim}`")
+                };
+                cx.error(metric.name.span, message);
+                break;
+            }
+        }
+        if !self.path.value.starts_with('/') || self.path.value.contains(['{', '}', '*', '?', '#']) {
+            cx.error(self.path.span, "`path` is a plain path such as `/metrics`");
+        }
+    }
+
+    fn listens(&self) -> Vec<Spanned<String>> {
+        vec![Spanned::new(self.listen.value.to_string(), self.listen.span)]
+    }
+
+    fn build(self: Box<Self>, _cx: &BuildContext) -> Result<SinkRun, BuildError> {
+        let address = self.listen.value;
+        let listener = std::net::TcpListener::bind(address)
+            .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
+            .map_err(|e| BuildError(format!("cannot listen on {address}: {e}; choose another `listen`")))?;
+        let options = Options {
+            path: self.path.value,
+            metrics: self.metrics.into_iter().map(MetricConfig::options).collect(),
+            expire_after: self.expire_after,
+            max_series: self.max_series,
+        };
+        run_on(listener, options)
+    }
+}
+
+/// What the sink does, besides listening.
+struct Options {
+    path: String,
+    metrics: Vec<MetricOptions>,
+    expire_after: Option<Duration>,
+    max_series: usize,
+}
+
+/// The sink over a listening socket: pages are served on the runtime, batches are counted on a thread of their own.
+fn run_on(listener: std::net::TcpListener, options: Options) -> Result<SinkRun, BuildError> {
+    let mut registry = Registry::new(options.max_series, options.expire_after.map(window_ns));
+    let defaults = FamilyOptions {
+        name: String::new(),
+        kind: Kind::Gauge,
+        help: String::new(),
+        unit: String::new(),
+        buckets: DEFAULT_BUCKETS.to_vec(),
+        quantiles: DEFAULT_QUANTILES.to_vec(),
+        window_ns: window_ns(DEFAULT_WINDOW),
+    };
+    let collector = Collector::new(options.metrics, defaults, &mut registry)
+        .map_err(|taken| BuildError(format!("two metrics need names of `{}`", taken.0)))?;
+    Ok(SinkRun::Task(Box::new(move |input| Box::pin(run(listener, options.path, collector, registry, input)))))
+}
+
+async fn run(
+    listener: std::net::TcpListener,
+    path: String,
+    collector: Collector,
+    registry: Registry,
+    input: Input,
+) -> Result<(), RunError> {
+    if let Ok(address) = listener.local_addr() {
+        tracing::info!(component = %input.counters().id, %address, path, "metrics are served");
+    }
+    let registry = Arc::new(Mutex::new(registry));
+    let stop = CancellationToken::new();
+    let (tell, counted) = tokio::sync::oneshot::channel();
+    let (shared, health) = (registry.clone(), input.health().clone());
+    let name: String = input.counters().id.chars().take(15).collect();
+    let thread = std::thread::Builder::new().name(name).spawn(move || {
+        count(collector, &shared, &input);
+        let _nobody_waits = tell.send(());
+    });
+    thread.map_err(|e| RunError(format!("cannot start a thread: {e}")))?;
+    let served = serve::serve(listener, &path, registry, stop.clone());
+    tokio::pin!(served);
+    health.working();
+    tokio::select! {
+        ended = counted => {
+            stop.cancel();
+            // Requests that are being answered get their answer; idle connections are not waited for.
+            let _in_time = tokio::time::timeout(Duration::from_secs(1), served).await;
+            ended.map_err(|_| RunError("it panicked; this is a bug".into()))
+        }
+        result = &mut served => {
+            let why = result.err().map_or_else(|| "the server ended".to_owned(), |e| e.to_string());
+            Err(RunError(format!("cannot serve metrics: {why}")))
+        }
+    }
+}
+
+/// How often it is said that there are too many series.
+const SAY: Duration = Duration::from_secs(60);
+/// How often series grow old where nobody scrapes.
+const AGE: Duration = Duration::from_secs(10);
+
+/// Counts batches until no more come.
+fn count(mut collector: Collector, registry: &Mutex<Registry>, input: &Input) {
+    let mut said: Option<Instant> = None;
+    let mut aged = clock::monotonic();
+    loop {
+        match input.recv_timeout(AGE) {
+            Received::Batch(mut batch) => {
+                let outcome = collector.batch(&batch, registry, clock::monotonic_ns());
+                let events = batch.len() as u64;
+                let refused = outcome.refused.len() as u64;
+                for group in outcome.refused.chunk_by(|a, b| a.1 == b.1) {
+                    let rows: Vec<usize> = group.iter().map(|r| r.0).collect();
+                    input.refuse(&batch, &rows, "encode", &group[0].1);
+                }
+                if outcome.no_value + outcome.full + outcome.dropped > 0 {
+                    input.count(|t| {
+                        t.error("value", outcome.no_value);
+                        t.error("max_series", outcome.full + outcome.dropped);
+                    });
+                }
+                if outcome.full + outcome.dropped > 0 && said.is_none_or(|at| at.elapsed() >= SAY) {
+                    said = Some(clock::monotonic());
+                    tracing::warn!(component = %input.counters().id, "more series than `max_series`; the rest is dropped");
+                }
+                if outcome.dropped > 0 {
+                    input.dropped(crate::ack::Ack::none(), "max_series", outcome.dropped);
+                }
+                let left = events - refused - outcome.dropped;
+                input.delivered(batch.ack.take(), left, 0, batch.received_at);
+                batch.recycle();
+            }
+            Received::Timeout => {}
+            Received::Closed => return,
+        }
+        if aged.elapsed() >= AGE {
+            aged = clock::monotonic();
+            let mut registry = registry.lock().unwrap_or_else(|e| e.into_inner());
+            registry.age(clock::monotonic_ns());
+            let series = registry.len() as f64;
+            drop(registry);
+            input.count(|t| t.gauges.insert("prometheus_series", series));
+        }
+    }
+}

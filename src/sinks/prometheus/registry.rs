@@ -1,0 +1,244 @@
+//! The series: what is counted, by metric and labels. Finding one that is there allocates nothing.
+
+use super::names::Kind;
+use super::sketch::Sketch;
+use hashbrown::{HashMap, HashTable};
+
+/// What one sample changes.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Change {
+    /// Adds to a counter.
+    Add(f64),
+    /// Sets a counter, a gauge or an unknown.
+    Set(f64),
+    /// A value seen, as often as the weight says; of a histogram or a summary.
+    Observe { value: f64, weight: f64 },
+}
+
+/// Why a sample was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// There are as many series as may be.
+    Full,
+}
+
+/// What a family is made with.
+#[derive(Clone, Debug)]
+pub(super) struct FamilyOptions {
+    pub(super) name: String,
+    pub(super) kind: Kind,
+    pub(super) help: String,
+    pub(super) unit: String,
+    /// Upper bounds of a histogram, growing, without +Inf.
+    pub(super) buckets: Vec<f64>,
+    /// Of a summary.
+    pub(super) quantiles: Vec<f64>,
+    /// How far back a summary looks, in nanoseconds: between half of it and all of it.
+    pub(super) window_ns: u64,
+}
+
+/// All series of one metric.
+pub(super) struct Family {
+    pub(super) options: FamilyOptions,
+    pub(super) series: Vec<Series>,
+    index: HashTable<u32>,
+    /// The series found last.
+    last: usize,
+}
+
+/// One series.
+pub(super) struct Series {
+    /// As they stand between the braces of the exposition.
+    pub(super) labels: Box<[u8]>,
+    hash: u64,
+    pub(super) data: Data,
+    /// When it was changed last, on the monotonic clock.
+    changed: u64,
+}
+
+/// What a series holds.
+pub(super) enum Data {
+    Number(f64),
+    Histogram {
+        /// By bucket, not added up; the last is +Inf.
+        counts: Box<[f64]>,
+        sum: f64,
+    },
+    Summary(Box<Summary>),
+}
+
+/// A summary: count and sum since the start, quantiles of the last while.
+pub(super) struct Summary {
+    pub(super) count: f64,
+    pub(super) sum: f64,
+    now: Sketch,
+    before: Sketch,
+    /// When `now` was begun.
+    began: u64,
+}
+
+impl Summary {
+    fn turn(&mut self, now: u64, window: u64) {
+        let half = (window / 2).max(1);
+        let age = now.saturating_sub(self.began);
+        if age >= half {
+            std::mem::swap(&mut self.now, &mut self.before);
+            self.now.clear();
+            if age >= 2 * half {
+                self.before.clear();
+            }
+            self.began = now;
+        }
+    }
+
+    pub(super) fn quantile(&self, q: f64) -> Option<f64> {
+        Sketch::quantile(&self.now, &self.before, q)
+    }
+}
+
+impl Data {
+    fn new(options: &FamilyOptions, now: u64) -> Data {
+        match options.kind {
+            Kind::Counter | Kind::Gauge | Kind::Unknown => Data::Number(0.0),
+            Kind::Histogram => Data::Histogram { counts: vec![0.0; options.buckets.len() + 1].into(), sum: 0.0 },
+            Kind::Summary => Data::Summary(Box::new(Summary {
+                count: 0.0,
+                sum: 0.0,
+                now: Sketch::default(),
+                before: Sketch::default(),
+                began: now,
+            })),
+        }
+    }
+}
+
+/// Number of a family.
+pub(super) type FamilyId = usize;
+
+/// All families.
+pub(super) struct Registry {
+    pub(super) families: Vec<Family>,
+    by_name: HashMap<Box<[u8]>, FamilyId>,
+    claimed: HashMap<Box<[u8]>, FamilyId>,
+    series: usize,
+    max_series: usize,
+    expire_after_ns: Option<u64>,
+}
+
+/// Another metric has that name, or one that goes with it; the metric's own name.
+#[derive(Debug)]
+pub(super) struct Taken(pub(super) String);
+
+impl Registry {
+    pub(super) fn new(max_series: usize, expire_after_ns: Option<u64>) -> Self {
+        Registry {
+            families: Vec::new(),
+            by_name: HashMap::new(),
+            claimed: HashMap::new(),
+            series: 0,
+            max_series,
+            expire_after_ns,
+        }
+    }
+
+    /// Series that there are.
+    pub(super) fn len(&self) -> usize {
+        self.series
+    }
+
+    /// The family called `name`.
+    pub(super) fn family(&self, name: &[u8]) -> Option<FamilyId> {
+        self.by_name.get(name).copied()
+    }
+
+    /// Adds a family.
+    pub(super) fn add(&mut self, options: FamilyOptions) -> Result<FamilyId, Taken> {
+        for name in options.kind.claims(&options.name) {
+            if let Some(&id) = self.claimed.get(name.as_bytes()) {
+                return Err(Taken(self.families[id].options.name.clone()));
+            }
+        }
+        let id = self.families.len();
+        for name in options.kind.claims(&options.name) {
+            self.claimed.insert(name.as_bytes().into(), id);
+        }
+        self.by_name.insert(options.name.as_bytes().into(), id);
+        self.families.push(Family { options, series: Vec::new(), index: HashTable::new(), last: 0 });
+        Ok(id)
+    }
+
+    /// Whether one more family may come: as many as there may be series.
+    pub(super) fn has_room_for_family(&self) -> bool {
+        self.families.len() < self.max_series.max(1)
+    }
+
+    /// Changes the series of `family` with these labels (as they stand in the exposition); `now` is the monotonic clock.
+    pub(super) fn change(&mut self, family: FamilyId, labels: &[u8], change: Change, now: u64) -> Result<(), Refused> {
+        let f = &mut self.families[family];
+        let at = match f.series.get(f.last) {
+            Some(series) if *series.labels == *labels => f.last,
+            _ => {
+                let hash = xxhash_rust::xxh3::xxh3_64(labels);
+                let (index, series) = (&mut f.index, &f.series);
+                match index.find(hash, |&n| *series[n as usize].labels == *labels) {
+                    Some(&n) => n as usize,
+                    None if self.series >= self.max_series => return Err(Refused::Full),
+                    None => {
+                        self.series += 1;
+                        let n = f.series.len();
+                        let data = Data::new(&f.options, now);
+                        f.series.push(Series { labels: labels.into(), hash, data, changed: now });
+                        let series = &f.series;
+                        f.index.insert_unique(hash, n as u32, |&n| series[n as usize].hash);
+                        n
+                    }
+                }
+            }
+        };
+        f.last = at;
+        let series = &mut f.series[at];
+        series.changed = now;
+        match (&mut series.data, change) {
+            (Data::Number(n), Change::Add(x)) => *n += x,
+            (Data::Number(n), Change::Set(x)) => *n = x,
+            (Data::Histogram { counts, sum }, Change::Observe { value, weight }) => {
+                let bucket = f.options.buckets.partition_point(|bound| *bound < value);
+                counts[bucket] += weight;
+                *sum += value * weight;
+            }
+            (Data::Summary(summary), Change::Observe { value, weight }) => {
+                summary.turn(now, f.options.window_ns);
+                summary.count += weight;
+                summary.sum += value * weight;
+                summary.now.add(value, weight);
+            }
+            // The collector gives each kind its own changes.
+            _ => debug_assert!(false, "a change of another kind"),
+        }
+        Ok(())
+    }
+
+    /// Removes series that have not changed for `expire_after`, and lets summaries grow old.
+    pub(super) fn age(&mut self, now: u64) {
+        for family in &mut self.families {
+            for series in &mut family.series {
+                if let Data::Summary(summary) = &mut series.data {
+                    summary.turn(now, family.options.window_ns);
+                }
+            }
+            let Some(after) = self.expire_after_ns else { continue };
+            let before = family.series.len();
+            family.series.retain(|s| now.saturating_sub(s.changed) <= after);
+            if family.series.len() == before {
+                continue;
+            }
+            self.series -= before - family.series.len();
+            family.index.clear();
+            family.last = 0;
+            let series = &family.series;
+            for (n, s) in series.iter().enumerate() {
+                family.index.insert_unique(s.hash, n as u32, |&n| series[n as usize].hash);
+            }
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! The page over HTTP.
+
+use super::page::{self, Format};
+use super::registry::Registry;
+use crate::time::clock;
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+use tokio_util::sync::CancellationToken;
+
+/// Smaller pages are not compressed.
+const COMPRESSED_FROM_BYTES: usize = 1024;
+
+/// Serves the registry's page at `path` until `stop`.
+pub(super) async fn serve(
+    listener: std::net::TcpListener,
+    path: &str,
+    registry: Arc<Mutex<Registry>>,
+    stop: CancellationToken,
+) -> std::io::Result<()> {
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let path_text: Arc<str> = path.into();
+    let router = Router::new().route(path, get(scrape)).with_state(registry).fallback(move || {
+        let path = path_text.clone();
+        async move { (StatusCode::NOT_FOUND, format!("the metrics are at {path}\n")) }
+    });
+    axum::serve(listener, router).with_graceful_shutdown(async move { stop.cancelled().await }).await
+}
+
+async fn scrape(State(registry): State<Arc<Mutex<Registry>>>, headers: HeaderMap) -> Response {
+    let text = |name| headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let format = Format::accepted(text(header::ACCEPT));
+    let mut body = Vec::new();
+    {
+        let mut registry = registry.lock().unwrap_or_else(|e| e.into_inner());
+        registry.age(clock::monotonic_ns());
+        page::write(&registry, format, &mut body);
+    }
+    let gzip = body.len() >= COMPRESSED_FROM_BYTES && accepts_gzip(text(header::ACCEPT_ENCODING));
+    let kind = (header::CONTENT_TYPE, format.content_type());
+    let vary = (header::VARY, "Accept, Accept-Encoding");
+    if gzip {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        if let Ok(packed) = encoder.write_all(&body).and_then(|()| encoder.finish()) {
+            return ([kind, vary, (header::CONTENT_ENCODING, "gzip")], packed).into_response();
+        }
+    }
+    ([kind, vary], body).into_response()
+}
+
+fn accepts_gzip(accept: &str) -> bool {
+    accept.split(',').any(|range| {
+        let (coding, rest) = range.trim().split_once(';').unwrap_or((range.trim(), ""));
+        coding == "gzip" && !rest.trim().strip_prefix("q=").is_some_and(|q| q.parse() == Ok(0.0))
+    })
+}

@@ -1,0 +1,454 @@
+#![allow(clippy::unwrap_used, clippy::float_cmp, clippy::print_stderr)]
+mod checker;
+
+use super::page::Format;
+use super::*;
+use crate::ack::{Ack, Settled, Verdict};
+use crate::buffer::{FullPolicy, Queue, QueueSender};
+use crate::component::{Chunk, Frames, Health};
+use crate::config::ProcessEnvironment;
+use crate::decoding::{DecodeStats, Decoder, JsonDecoder, OnDecodeError};
+use crate::event::{Batch, EventKind, Origin, Slab};
+use crate::telemetry::{ComponentKind, Counters};
+use std::io::{Read, Write};
+use std::path::PathBuf;
+
+fn config(yaml: &str) -> PrometheusConfig {
+    let (config, report) = crate::config::read_text::<PrometheusConfig>("t.yaml", yaml, &ProcessEnvironment);
+    let mut report = report;
+    let config = config.unwrap_or_else(|| panic!("{}", report.render()));
+    config.check(&mut Reader::new(&mut report.sources, &mut report.diagnostics));
+    assert!(!report.diagnostics.has_errors(), "{}", report.render());
+    config
+}
+
+fn mistakes(yaml: &str) -> String {
+    let (config, mut report) = crate::config::read_text::<PrometheusConfig>("t.yaml", yaml, &ProcessEnvironment);
+    if let Some(config) = config {
+        config.check(&mut Reader::new(&mut report.sources, &mut report.diagnostics));
+    }
+    report.render()
+}
+
+fn batch(lines: &str, kind: EventKind, ack: Ack) -> Batch {
+    let chunk = Chunk {
+        text: Slab::from_vec(lines.as_bytes().to_vec()),
+        frames: Frames::Lines { start: 0, end: lines.len() },
+        origin: Origin::of_source("s"),
+        offset: 0,
+        received_at: 0,
+        ack,
+    };
+    let mut batch =
+        Decoder::new(Box::new(JsonDecoder::default()), OnDecodeError::Keep).decode(chunk, &mut DecodeStats::default());
+    for row in 0..batch.rows() {
+        batch.event_mut(row).set_kind(kind);
+    }
+    batch
+}
+
+/// Collector and registry without thread and server.
+struct Bench {
+    collector: Collector,
+    registry: Mutex<Registry>,
+    now: u64,
+}
+
+impl Bench {
+    fn new(yaml: &str) -> Bench {
+        let config = config(&format!("listen: 127.0.0.1:0\n{yaml}"));
+        let mut registry = Registry::new(config.max_series, config.expire_after.map(window_ns));
+        let defaults = FamilyOptions {
+            name: String::new(),
+            kind: Kind::Gauge,
+            help: String::new(),
+            unit: String::new(),
+            buckets: DEFAULT_BUCKETS.to_vec(),
+            quantiles: DEFAULT_QUANTILES.to_vec(),
+            window_ns: window_ns(DEFAULT_WINDOW),
+        };
+        let metrics = config.metrics.into_iter().map(MetricConfig::options).collect();
+        let collector = Collector::new(metrics, defaults, &mut registry).unwrap();
+        Bench { collector, registry: Mutex::new(registry), now: 0 }
+    }
+
+    fn logs(&mut self, lines: &str) -> collect::Outcome {
+        self.collector.batch(&batch(lines, EventKind::Log, Ack::none()), &self.registry, self.now)
+    }
+
+    fn metrics(&mut self, lines: &str) -> collect::Outcome {
+        self.collector.batch(&batch(lines, EventKind::Metric, Ack::none()), &self.registry, self.now)
+    }
+
+    /// The page in both formats, both found to be good.
+    fn pages(&self) -> (String, String) {
+        let mut registry = self.registry.lock().unwrap();
+        registry.age(self.now);
+        let page = |format| {
+            let mut out = Vec::new();
+            page::write(&registry, format, &mut out);
+            String::from_utf8(out).unwrap()
+        };
+        let (text, open) = (page(Format::Text), page(Format::OpenMetrics));
+        let of_text = checker::check(&text, false).unwrap_or_else(|e| panic!("{e}\n{text}"));
+        let of_open = checker::check(&open, true).unwrap_or_else(|e| panic!("{e}\n{open}"));
+        let names = |samples: &[checker::Sample]| samples.iter().map(|s| s.0.clone()).collect::<Vec<_>>();
+        if !text.contains("le=\"-") {
+            assert_eq!(names(&of_text), names(&of_open), "the same series in both");
+        }
+        (text, open)
+    }
+
+    fn text(&self) -> String {
+        self.pages().0
+    }
+}
+
+#[test]
+fn the_checker_agrees_with_the_openmetrics_cases() {
+    let shared = std::env::var_os("TIDEGATE_SHARED")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared"), PathBuf::from);
+    let Ok(cases) = std::fs::read_to_string(shared.join("data/metrics/openmetrics_cases.jsonl")) else {
+        eprintln!("skipped: {} is not there", shared.display());
+        return;
+    };
+    let mut wrong = Vec::new();
+    let mut all = 0;
+    for line in cases.lines() {
+        let case: serde_json::Value = serde_json::from_str(line).unwrap();
+        let result = checker::check(case["text"].as_str().unwrap(), true);
+        all += 1;
+        if result.is_ok() != case["should_parse"].as_bool().unwrap() {
+            wrong.push(format!("{}: {:?}", case["id"], result.err()));
+        }
+    }
+    assert!(wrong.is_empty() && all >= 43, "{} of {all}: {wrong:#?}", all - wrong.len());
+}
+
+#[test]
+fn the_four_types_are_counted_from_log_events() {
+    let mut bench = Bench::new(
+        r#"metrics:
+- {name: app_events_total, type: counter, labels: {service: "{{ service }}", level: "{{ level }}"}, description: "events\n\"all\""}
+- {name: app_bytes_total, type: counter, value: bytes}
+- {name: app_queue, type: gauge, value: q.depth}
+- {name: app_duration_ms, type: histogram, value: duration, buckets: [10, 50, 100.5]}
+- {name: app_size, type: summary, value: bytes, quantiles: [0.5, 1], labels: {service: "{{ service }}"}}
+"#,
+    );
+    let outcome = bench.logs(concat!(
+        "{\"service\":\"a\",\"level\":\"INFO\",\"duration\":10,\"bytes\":100,\"q\":{\"depth\":3}}\n",
+        "{\"service\":\"a\",\"level\":\"INFO\",\"duration\":\"11.5\",\"bytes\":-5,\"q\":{\"depth\":2.5}}\n",
+        "{\"service\":\"b\",\"duration\":1e3,\"bytes\":\"many\"}\n",
+    ));
+    // Bytes: -5 for the counter, "many" for counter and summary; one without q.
+    assert_eq!((outcome.no_value, outcome.full, outcome.refused.len()), (4, 0, 0));
+    let (text, open) = bench.pages();
+    assert_eq!(
+        text,
+        r##"# HELP app_events_total events\n"all"
+# TYPE app_events_total counter
+app_events_total{service="a",level="INFO"} 2
+app_events_total{service="b",level=""} 1
+# TYPE app_bytes_total counter
+app_bytes_total 100
+# TYPE app_queue gauge
+app_queue 2.5
+# TYPE app_duration_ms histogram
+app_duration_ms_bucket{le="10"} 1
+app_duration_ms_bucket{le="50"} 2
+app_duration_ms_bucket{le="100.5"} 2
+app_duration_ms_bucket{le="+Inf"} 3
+app_duration_ms_sum 1021.5
+app_duration_ms_count 3
+# TYPE app_size summary
+app_size{service="a",quantile="0.5"} -5
+app_size{service="a",quantile="1"} 100
+app_size_sum{service="a"} 95
+app_size_count{service="a"} 2
+"##
+    );
+    assert!(open.contains("# TYPE app_events counter\n") && open.contains("\\\"all\\\""));
+    assert!(open.contains("app_duration_ms_bucket{le=\"10.0\"} 1\n") && open.ends_with("# EOF\n"));
+}
+
+#[test]
+fn sampled_events_weigh_as_many_as_they_stand_for() {
+    let mut bench = Bench::new(
+        "metrics:\n- {name: n, type: counter}\n- {name: b, type: counter, value: x}\n- {name: g, type: gauge, value: x}\n- {name: h, type: histogram, value: x, buckets: [5]}\n- {name: s, type: summary, value: x, quantiles: [0.5]}\n",
+    );
+    bench
+        .logs("{\"x\":2,\"sample_rate\":0.1}\n{\"x\":8,\"sample_rate\":0.3}\n{\"x\":1}\n{\"x\":1,\"sample_rate\":7}\n");
+    let text = bench.text();
+    for line in [
+        "n 15.333333333333334",
+        "b 48.66666666666667",
+        "g 1",
+        "h_bucket{le=\"5\"} 12",
+        "h_bucket{le=\"+Inf\"} 15",
+        "h_sum 48.66666666666667",
+        "h_count 15",
+        "s_count 15",
+    ] {
+        assert!(text.contains(&format!("\n{line}\n")), "{line} in\n{text}");
+    }
+}
+
+#[test]
+fn hostile_labels_make_a_good_page() {
+    let mut bench =
+        Bench::new("metrics:\n- {name: n_total, type: counter, labels: {a: \"{{ a }}\", b: \"x {{ b }}\"}}\n");
+    bench.logs(concat!(
+        "{\"a\":\"q\\\"uote\",\"b\":\"back\\\\slash\"}\n",
+        "{\"a\":\"line\\nend } # {\",\"b\":\"é☃\"}\n",
+        "{\"a\":\"\\u0000\\u001b[31m\",\"b\":{\"deep\":[1]}}\n",
+        "{\"a\":null,\"b\":1.50}\n",
+    ));
+    let text = bench.text();
+    let samples = checker::check(&text, false).unwrap();
+    assert_eq!(samples.len(), 4);
+    assert_eq!(samples[0].1["a"], "q\"uote");
+    assert_eq!(samples[0].1["b"], "x back\\slash");
+    assert_eq!(samples[1].1["a"], "line\nend } # {");
+    assert_eq!(samples[2].1["b"], "x {\"deep\":[1]}");
+    assert_eq!((samples[3].1["a"].as_str(), samples[3].1["b"].as_str()), ("", "x 1.50"));
+}
+
+#[test]
+fn metric_events_are_shown_as_they_are() {
+    let mut bench = Bench::new("metrics: []\n");
+    let outcome = bench.metrics(concat!(
+        "{\"name\":\"http.requests_total\",\"type\":\"counter\",\"value\":5,\"labels\":{\"b\":\"2\",\"a.b\":\"x\",\"__z\":\"1\"},\"description\":\"all\"}\n",
+        "{\"name\":\"http.requests_total\",\"type\":\"counter\",\"value\":7,\"labels\":{\"__z\":\"1\",\"a.b\":\"x\",\"b\":\"2\"}}\n",
+        "{\"name\":\"hits\",\"type\":\"counter\",\"value\":2,\"temporality\":\"delta\"}\n",
+        "{\"name\":\"hits\",\"type\":\"counter\",\"value\":3,\"temporality\":\"delta\"}\n",
+        "{\"name\":\"temperature_celsius\",\"value\":\"-3.5\",\"unit\":\"celsius\"}\n",
+        "{\"name\":\"took\",\"type\":\"histogram\",\"value\":0.2,\"labels\":{\"le\":\"mine\"}}\n",
+        "{\"name\":\"their_bucket\",\"type\":\"histogram\",\"value\":3,\"labels\":{\"le\":\"0.5\"}}\n",
+        "{\"name\":\"their\",\"type\":\"summary\",\"value\":3,\"labels\":{\"quantile\":\"0.5\"}}\n",
+        "{\"name\":\"wait\",\"type\":\"summary\",\"value\":3}\n",
+        "{\"value\":3}\n",
+        "{\"name\":\"x\",\"value\":\"no\"}\n",
+        "{\"name\":\"hits\",\"type\":\"gauge\",\"value\":3}\n",
+        "{\"name\":\"took_sum\",\"type\":\"gauge\",\"value\":3}\n",
+        "{\"name\":\"http_requests\",\"type\":\"gauge\",\"value\":3}\n",
+        "{\"name\":\"neg_total\",\"type\":\"counter\",\"value\":-3}\n",
+    ));
+    let why: Vec<&str> = outcome.refused.iter().map(|r| r.1.as_str()).collect();
+    assert_eq!(
+        why,
+        [
+            "the metric has no name",
+            "the metric has no numeric value",
+            "the metric is a counter already, not a gauge",
+            "the metric's name goes with `took`, which is another metric",
+            "the metric's name goes with `http_requests_total`, which is another metric",
+            "a counter cannot be below zero",
+        ]
+    );
+    let (text, open) = bench.pages();
+    for line in [
+        "# HELP http_requests_total all",
+        "http_requests_total{a_b=\"x\",b=\"2\",label__z=\"1\"} 7",
+        "hits 5",
+        "temperature_celsius -3.5",
+        "took_bucket{le_=\"mine\",le=\"0.1\"} 0",
+        "took_bucket{le_=\"mine\",le=\"0.25\"} 1",
+        "# TYPE their_bucket untyped",
+        "their_bucket{le=\"0.5\"} 3",
+        "their{quantile=\"0.5\"} 3",
+        "wait_count 1",
+    ] {
+        assert!(format!("\n{text}").contains(&format!("\n{line}\n")), "{line} in\n{text}");
+    }
+    assert!(open.contains("# UNIT temperature_celsius celsius\n"), "{open}");
+    assert!(open.contains("# TYPE hits unknown\n"));
+}
+
+#[test]
+fn series_beyond_the_limit_are_counted_and_old_ones_expire() {
+    let mut bench = Bench::new(
+        "max_series: 3\nexpire_after: 10s\nmetrics:\n- {name: n, type: counter, labels: {a: \"{{ a }}\"}}\n",
+    );
+    let outcome = bench.logs("{\"a\":1}\n{\"a\":2}\n{\"a\":3}\n{\"a\":4}\n{\"a\":1}\n{\"a\":4}\n");
+    assert_eq!(outcome.full, 2);
+    assert_eq!(bench.metrics("{\"name\":\"m\",\"value\":1}\n").dropped, 1);
+    assert_eq!(bench.text().matches("n{").count(), 3);
+    bench.now = 8_000_000_000;
+    bench.logs("{\"a\":2}\n");
+    bench.now = 12_000_000_000;
+    let text = bench.text();
+    assert_eq!(text, "# TYPE n counter\nn{a=\"2\"} 2\n");
+    // There is room again, and those that stayed are still found.
+    assert_eq!(bench.logs("{\"a\":4}\n{\"a\":2}\n").full, 0);
+    assert_eq!(bench.text(), "# TYPE n counter\nn{a=\"2\"} 3\nn{a=\"4\"} 1\n");
+    bench.now = 60_000_000_000;
+    assert_eq!(bench.text(), "");
+}
+
+#[test]
+fn a_summary_forgets_what_is_older_than_its_age() {
+    let mut bench = Bench::new("metrics:\n- {name: s, type: summary, value: x, quantiles: [0.5], max_age: 10s}\n");
+    bench.logs("{\"x\":100}\n");
+    bench.now = 6_000_000_000;
+    bench.logs("{\"x\":1}\n{\"x\":1}\n{\"x\":1}\n");
+    bench.now = 11_500_000_000;
+    assert!(bench.text().contains("s{quantile=\"0.5\"} 1\n"), "{}", bench.text());
+    bench.now = 60_000_000_000;
+    let text = bench.text();
+    assert!(text.contains("s{quantile=\"0.5\"} NaN\ns_sum 103\ns_count 4\n"), "{text}");
+}
+
+#[test]
+fn a_histogram_of_negative_values_has_no_sum_in_openmetrics() {
+    let mut bench = Bench::new("metrics:\n- {name: h, type: histogram, value: x, buckets: [-1, 1]}\n");
+    bench.logs("{\"x\":-1}\n{\"x\":0}\n");
+    let (text, open) = bench.pages();
+    assert!(text.contains("h_bucket{le=\"-1\"} 1\n") && text.contains("h_sum -1\n"));
+    assert!(open.contains("h_bucket{le=\"-1.0\"} 1\n") && !open.contains("h_sum"));
+}
+
+#[test]
+fn mistakes_are_found_when_the_file_is_read() {
+    let all = mistakes(
+        r#"listen: 127.0.0.1:0
+path: metrics
+metrics:
+- {name: 9lives, type: counter}
+- {name: a, type: gauge}
+- {name: b, type: counter, labels: {__x: "1", "a-b": "2"}}
+- {name: h, type: histogram, value: x, buckets: [1, 1], labels: {le: "1"}}
+- {name: h_sum, type: gauge, value: x}
+- {name: s, type: summary, value: x, quantiles: [1.5], buckets: [1]}
+- {name: c_total, type: counter}
+- {name: c, type: gauge, value: x}
+- {name: c_total, type: counter}
+"#,
+    );
+    for want in [
+        "`9lives` cannot be the name of a metric",
+        "a gauge needs a `value`",
+        "`__x` cannot be the name of a label",
+        "`a-b` cannot be the name of a label",
+        "`buckets` of `h` must grow",
+        "the label `le` is the histogram's own",
+        "the metrics `h_sum` and `h` both need the name `h_sum`",
+        "`quantiles` of `s` must lie between 0 and 1",
+        "`buckets` belong to a histogram, and `s` is a summary",
+        "the metrics `c` and `c_total` both need the name `c`",
+        "the metric `c_total` is given twice",
+        "`path` is a plain path",
+    ] {
+        assert!(all.contains(want), "{want} in\n{all}");
+    }
+}
+
+#[test]
+fn the_format_is_negotiated() {
+    let prometheus = "application/openmetrics-text;version=1.0.0;q=0.5,application/openmetrics-text;version=0.0.1;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
+    for (accept, want) in [
+        ("", Format::Text),
+        ("*/*", Format::Text),
+        ("text/plain", Format::Text),
+        ("application/openmetrics-text", Format::OpenMetrics),
+        (prometheus, Format::OpenMetrics),
+        ("application/openmetrics-text; version=1.0.0; q=0.2, text/plain; q=0.5", Format::Text),
+        ("application/openmetrics-text;version=9.0.0, text/plain;q=0.1", Format::Text),
+        ("application/openmetrics-text;q=0", Format::Text),
+        ("text/html", Format::Text),
+    ] {
+        assert_eq!(Format::accepted(accept), want, "{accept}");
+    }
+}
+
+#[derive(Default)]
+struct Verdicts(Mutex<Vec<Verdict>>);
+impl Settled for Verdicts {
+    fn settled(&self, _token: u64, verdict: Verdict) {
+        self.0.lock().unwrap().push(verdict);
+    }
+}
+
+fn get(address: SocketAddr, path: &str, headers: &str) -> (String, Vec<u8>) {
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n").unwrap();
+    let mut all = Vec::new();
+    stream.read_to_end(&mut all).unwrap();
+    let at = memchr::memmem::find(&all, b"\r\n\r\n").unwrap();
+    (String::from_utf8(all[..at].to_vec()).unwrap().to_ascii_lowercase(), all[at + 4..].to_vec())
+}
+
+async fn fetch(address: SocketAddr, path: &'static str, headers: &'static str) -> (String, Vec<u8>) {
+    tokio::task::spawn_blocking(move || get(address, path, headers)).await.unwrap()
+}
+
+fn feed(queue: &QueueSender, verdicts: &Arc<Verdicts>, lines: &str, kind: EventKind) {
+    queue.send(batch(lines, kind, Ack::new(verdicts.clone(), 0)));
+}
+
+#[tokio::test]
+async fn the_page_is_served_while_events_come_and_everything_is_settled() {
+    let config = config(
+        "listen: 127.0.0.1:0\nmetrics:\n- {name: n_total, type: counter, labels: {a: \"{{ a }}\"}}\n- {name: m_total, type: counter, labels: {a: \"{{ a }}\"}}\n",
+    );
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let address = listener.local_addr().unwrap();
+    let options = Options {
+        path: config.path.value,
+        metrics: config.metrics.into_iter().map(MetricConfig::options).collect(),
+        expire_after: None,
+        max_series: 1000,
+    };
+    let SinkRun::Task(run) = run_on(listener, options).unwrap() else { panic!("a task") };
+    let counters = Counters::new("stats", ComponentKind::Sink, "prometheus");
+    let queue = Queue::new(8 << 20, FullPolicy::Block, counters.clone());
+    let sender = queue.sender();
+    let input = Input {
+        queue,
+        counters: counters.clone(),
+        dead_letter: None,
+        abort: CancellationToken::new(),
+        health: Arc::new(Health::default()),
+    };
+    let task = tokio::spawn(run(input));
+    let verdicts = Arc::new(Verdicts::default());
+    let feeder = {
+        let verdicts = verdicts.clone();
+        tokio::task::spawn_blocking(move || {
+            let lines: String = (0..100).map(|n| format!("{{\"a\":{n}}}\n")).collect();
+            for _ in 0..200 {
+                feed(&sender, &verdicts, &lines, EventKind::Log);
+            }
+            feed(&sender, &verdicts, "{\"name\":\"bad\"}\n{\"name\":\"good\",\"value\":1}\n", EventKind::Metric);
+            sender
+        })
+    };
+    // While it counts, every page is of whole batches: each of a page's series of both metrics has the same count.
+    for _ in 0..20 {
+        let (head, body) = fetch(address, "/metrics", "Accept: application/openmetrics-text; version=1.0.0\r\n").await;
+        assert!(head.contains("content-type: application/openmetrics-text; version=1.0.0; charset=utf-8"), "{head}");
+        let samples = checker::check(&String::from_utf8(body).unwrap(), true).unwrap();
+        let counts: std::collections::HashSet<u64> =
+            samples.iter().filter(|s| s.0 != "good").map(|s| s.2 as u64).collect();
+        assert!(counts.len() <= 1, "{counts:?}");
+    }
+    let sender = feeder.await.unwrap();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while verdicts.0.lock().unwrap().len() < 201 {
+        assert!(Instant::now() < deadline);
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    let (head, body) = fetch(address, "/metrics", "Accept-Encoding: gzip\r\n").await;
+    assert!(head.contains("content-encoding: gzip") && head.contains("text/plain; version=0.0.4"), "{head}");
+    let mut text = String::new();
+    flate2::read::GzDecoder::new(&body[..]).read_to_string(&mut text).unwrap();
+    assert!(text.contains("\nn_total{a=\"99\"} 200\n") && text.contains("\ngood 1\n"), "{text}");
+    let (head, body) = fetch(address, "/", "").await;
+    assert!(head.starts_with("http/1.1 404") && body.starts_with(b"the metrics are at /metrics"));
+    drop(sender);
+    task.await.unwrap().unwrap();
+    let totals = counters.snapshot();
+    assert_eq!((totals.balance(), totals.events_out, totals.dropped["encode"]), (0, 20_001, 1));
+    assert!(std::net::TcpStream::connect(address).is_err(), "the port is free again");
+}
