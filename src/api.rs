@@ -5,6 +5,7 @@
 
 use crate::component::Health;
 use crate::telemetry::Books;
+use crate::time::clock;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -12,9 +13,10 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use base64::Engine;
+use std::collections::HashMap;
 use std::fmt::Write;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -64,6 +66,15 @@ pub struct Api {
     pub allowed_hosts: Vec<String>,
     /// Set while the agent stops: not ready any more.
     pub shutdown: CancellationToken,
+    /// Busy seconds by component at the last scrape, and when that was: what `tidegate_utilization` is over.
+    pub scraped: Arc<Mutex<Scraped>>,
+}
+
+/// What the page before this one knew.
+#[derive(Default)]
+pub struct Scraped {
+    at: u64,
+    busy: HashMap<Arc<str>, f64>,
 }
 
 impl Api {
@@ -89,7 +100,7 @@ impl Api {
 
     /// The books as a page in Prometheus' text format.
     pub fn metrics_page(&self) -> String {
-        exposition(&self.books)
+        exposition(&self.books, &mut self.scraped.lock().unwrap_or_else(|e| e.into_inner()))
     }
 }
 
@@ -143,13 +154,18 @@ async fn ledger(State(api): State<Arc<Api>>) -> Response {
 }
 
 /// The books in Prometheus' text format, rendered by the `metrics` exporter.
-pub fn exposition(books: &Books) -> String {
+///
+/// `tidegate_utilization` is the share of the time since `before` that a component's work took on one worker, for
+/// sources (decoding) and transforms.
+pub fn exposition(books: &Books, before: &mut Scraped) -> String {
     use metrics::{Key, Label, Level, Metadata, Recorder};
     let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
     let metadata = Metadata::new("tidegate", Level::INFO, None);
     for (name, help) in HELP {
         recorder.describe_counter((*name).into(), None, (*help).into());
     }
+    let now = clock::monotonic_ns();
+    let seconds = now.saturating_sub(before.at) as f64 / 1e9;
     for component in &books.components {
         let totals = component.snapshot();
         let labels = |extra: Option<(&'static str, String)>| -> Vec<Label> {
@@ -192,6 +208,10 @@ pub fn exposition(books: &Books) -> String {
             // A counter of seconds is not an integer; the exporter's counters are.
             gauge(format!("tidegate_{name}_seconds_total"), None, *seconds);
         }
+        if let Some(&busy) = totals.seconds.get("busy") {
+            let last = before.busy.insert(component.id.clone(), busy).unwrap_or(0.0);
+            gauge("tidegate_utilization".into(), None, ((busy - last) / seconds.max(1e-3)).clamp(0.0, 1.0));
+        }
         for (name, histogram) in
             [("tidegate_send_latency_seconds", component.latency()), ("tidegate_event_age_seconds", component.age())]
         {
@@ -204,6 +224,7 @@ pub fn exposition(books: &Books) -> String {
             }
         }
     }
+    before.at = now;
     recorder.handle().render()
 }
 
@@ -239,6 +260,7 @@ mod tests {
             auth: ApiAuth::default(),
             allowed_hosts: vec!["agent.example".into()],
             shutdown: CancellationToken::new(),
+            scraped: Arc::default(),
         }
     }
 

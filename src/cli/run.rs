@@ -109,6 +109,7 @@ async fn serve_api(
         auth,
         allowed_hosts: config.allowed_hosts.clone(),
         shutdown: running.shutdown().clone(),
+        scraped: std::sync::Arc::default(),
     };
     tokio::spawn(async move {
         if let Err(error) = api.serve(listener, stop).await {

@@ -126,7 +126,9 @@ impl Worker {
         let stats = &mut self.stats;
         stats.rejects.clear();
         *stats = DecodeStats { rejects: std::mem::take(&mut stats.rejects), ..DecodeStats::default() };
+        let began = Instant::now();
         let mut batch = lane.decoder.decode(chunk, stats);
+        let busy = began.elapsed().as_secs_f64();
         let decoded = batch.len() as u64 + stats.dropped;
         let mut rejects = None;
         let mut unread = 0;
@@ -146,6 +148,7 @@ impl Worker {
         let rejected = stats.rejects.len() as u64 - unread;
         lane.counters.update(|t| {
             t.events_in += decoded;
+            *t.seconds.entry("busy").or_default() += busy;
             t.bytes_in += stats.bytes;
             t.events_out += out;
             t.drop_events("decode_error", stats.dropped);
@@ -204,9 +207,11 @@ impl Worker {
         let lane = &mut self.transforms[n];
         let id = lane.counters.id.clone();
         let mut emitter = Emitter::new(&id, lane.reads_rejected(), &mut self.delta, &mut self.json);
+        let began = Instant::now();
         lane.transform.apply(&mut batch, &mut emitter);
+        let busy = began.elapsed().as_secs_f64();
         let (rejects, outputs) = (emitter.rejects.take(), std::mem::take(&mut emitter.outputs));
-        self.publish(n, came, batch.len() as u64, &outputs);
+        self.publish(n, came, batch.len() as u64, &outputs, busy);
         self.emitted(n, rejects, outputs);
         let readers = std::mem::take(&mut self.transforms[n].outputs[0].1);
         self.route(batch, &readers);
@@ -214,7 +219,7 @@ impl Worker {
     }
 
     /// Publishes what one call of transform `n` came to.
-    fn publish(&mut self, n: usize, came: u64, stayed: u64, outputs: &[(usize, Batch)]) {
+    fn publish(&mut self, n: usize, came: u64, stayed: u64, outputs: &[(usize, Batch)], busy: f64) {
         let lane = &self.transforms[n];
         let delta = &mut self.delta;
         let emitted: u64 = outputs.iter().map(|(_, b)| b.len() as u64).sum();
@@ -227,6 +232,7 @@ impl Worker {
         );
         lane.counters.update(|t| {
             t.events_in += came;
+            *t.seconds.entry("busy").or_default() += busy;
             t.events_created += delta.created;
             t.events_out += stayed + emitted;
             t.held = t.held.saturating_add_signed(delta.held);
@@ -305,7 +311,7 @@ impl Worker {
                 lane.transform.tick(now, &mut emitter);
             }
             let (rejects, outputs) = (emitter.rejects.take(), std::mem::take(&mut emitter.outputs));
-            self.publish(n, 0, 0, &outputs);
+            self.publish(n, 0, 0, &outputs, 0.0);
             self.emitted(n, rejects, outputs);
         }
     }
