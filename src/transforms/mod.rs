@@ -1,10 +1,13 @@
 //! Transforms: one file or folder each; the registry is in this file.
 
+pub mod assignments;
+pub mod edit;
 pub mod enrich;
 pub mod filter;
 #[cfg(test)]
 pub(crate) mod harness;
 pub mod normalize;
+pub mod parse;
 pub mod route;
 pub mod sample;
 
@@ -17,4 +20,6 @@ pub const TYPES: &[TransformType] = &[
     TransformType::of::<filter::FilterConfig>("filter"),
     TransformType::of::<route::RouteConfig>("route"),
     TransformType::of::<sample::SampleConfig>("sample"),
+    TransformType::of::<parse::ParseConfig>("parse"),
+    TransformType::of::<edit::EditConfig>("edit"),
 ];

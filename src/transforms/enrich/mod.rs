@@ -31,12 +31,12 @@ mod watched;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
+use super::assignments::{Assignments, FieldValue, check_names, may_reject};
 use crate::component::{BuildContext, BuildError, Emitter, Transform};
 use crate::condition::{Condition, Faults};
-use crate::config::{Node, OneOrMany, Reader, SchemaBuilder, Setting, Spanned, config};
+use crate::config::{OneOrMany, Reader, Spanned, config};
 use crate::event::{Batch, FieldPath, Value, json};
 use crate::plan::TransformPlan;
-use crate::template::Template;
 use cache::Cache;
 use geoip::{Answer, Database};
 use lookup::{Form, KeySetting, OnMiss};
@@ -107,113 +107,26 @@ config! {
     }
 }
 
-/// A constant, or a template.
-#[derive(Debug, Clone, PartialEq)]
-pub enum FieldValue {
-    /// The same for every event, as JSON.
-    Constant(serde_json::Value),
-    /// Text with values in it.
-    Template(Template),
-    /// Members, each a constant or a template.
-    Members(Vec<(String, FieldValue)>),
-}
-
-impl Setting for FieldValue {
-    fn read(node: &Node, cx: &mut Reader<'_>) -> Option<Self> {
-        if let Some(entries) = node.as_map().filter(|entries| !entries.is_empty()) {
-            let members = entries.iter().map(|entry| {
-                cx.under(entry, |cx| FieldValue::read(&entry.value, cx)).map(|value| (entry.key.clone(), value))
-            });
-            return members.collect::<Vec<_>>().into_iter().collect::<Option<_>>().map(FieldValue::Members);
-        }
-        if node.as_str().is_some_and(|text| text.contains("{{")) {
-            let template = Template::read(node, cx)?;
-            return Some(match template.as_literal() {
-                Some(text) => FieldValue::Constant(text.into()),
-                None => FieldValue::Template(template),
-            });
-        }
-        serde_json::Value::read(node, cx).map(FieldValue::Constant)
-    }
-
-    fn schema(g: &mut SchemaBuilder) -> serde_json::Value {
-        serde_json::Value::schema(g)
-    }
-
-    fn describe() -> String {
-        "a constant of any form, or a template".into()
-    }
-
-    fn default_text(&self) -> Option<String> {
-        None
-    }
-
-    fn accepts(_: &Node) -> bool {
-        true
-    }
-}
-
-impl FieldValue {
-    /// Whether an event may lack what it needs.
-    fn may_fail(&self) -> bool {
-        match self {
-            FieldValue::Constant(_) => false,
-            FieldValue::Template(_) => true,
-            FieldValue::Members(members) => members.iter().any(|(_, value)| value.may_fail()),
-        }
-    }
-
-    fn steps(&self, path: &str, steps: &mut Vec<(FieldPath, Filling)>) -> Result<(), BuildError> {
-        let filling = match self {
-            FieldValue::Constant(value) => Filling::Constant(value.to_string().into()),
-            FieldValue::Template(template) => Filling::Template(template.clone()),
-            FieldValue::Members(members) => {
-                for (name, value) in members {
-                    let name = name.replace('\\', "\\\\").replace('"', "\\\"");
-                    value.steps(&format!("{path}.\"{name}\""), steps)?;
-                }
-                return Ok(());
-            }
-        };
-        let path = FieldPath::parse(path).map_err(|error| BuildError(format!("`{path}`: {error}")))?;
-        steps.push((path, filling));
-        Ok(())
-    }
-}
-
 impl TransformPlan for EnrichConfig {
     fn inputs(&self) -> &[Spanned<String>] {
         &self.inputs
     }
 
     fn outputs(&self) -> Vec<String> {
-        let templates = self.fields.0.iter().any(|(_, value)| value.may_fail());
+        let templates = may_reject(&self.fields);
         let misses = self.lookup.iter().any(|lookup| matches!(lookup.on_miss, OnMiss::Reject));
         if templates || misses { vec!["rejected".into()] } else { Vec::new() }
     }
 
     fn check(&self, cx: &mut Reader<'_>) {
-        for (name, _) in &self.fields.0 {
-            match FieldPath::parse(&name.value) {
-                Ok(path) if path.meta().is_some() => {
-                    cx.error(name.span, format!("`{}` is metadata, which cannot be set", name.value));
-                }
-                Ok(_) => {}
-                Err(error) => {
-                    cx.error(name.span, format!("`{}` is no field path: {error}", name.value));
-                }
-            }
-        }
+        check_names(&self.fields, cx);
     }
 
     fn build(self: Box<Self>, cx: &BuildContext) -> Result<Box<dyn Transform>, BuildError> {
         let mut steps = Vec::new();
-        let mut fillings = Vec::new();
-        for (name, value) in &self.fields.0 {
-            value.steps(&name.value, &mut fillings)?;
-        }
-        if !fillings.is_empty() {
-            steps.push(Step::Fields(fillings.into()));
+        let fields = Assignments::of(&self.fields)?;
+        if !fields.is_empty() {
+            steps.push(Step::Fields(fields));
         }
         if self.host {
             steps.push(Step::Put(FieldPath::of_key("host"), host::describe(&cx.host).into()));
@@ -300,12 +213,6 @@ struct Work {
     json: Vec<u8>,
 }
 
-enum Filling {
-    /// Ready-made JSON.
-    Constant(Box<str>),
-    Template(Template),
-}
-
 enum AgentTable {
     BuiltIn(Arc<Table>),
     File(Watched<Table>),
@@ -322,7 +229,7 @@ enum Miss {
 /// One enrichment, done for all events of a batch before the next.
 #[expect(clippy::large_enum_variant, reason = "a transform has a handful")]
 enum Step {
-    Fields(Arc<[(FieldPath, Filling)]>),
+    Fields(Assignments),
     Put(FieldPath, Arc<[u8]>),
     Geoip {
         from: FieldPath,
@@ -392,7 +299,7 @@ impl Step {
     fn apply(&mut self, batch: &mut Batch, work: &mut Work, out: &mut Emitter<'_>) {
         let mut occupied = 0;
         match self {
-            Step::Fields(fields) => set_fields(batch, fields, work, out),
+            Step::Fields(fields) => fields.apply(batch, &mut work.text, "enrich_target", out),
             Step::Put(path, object) => {
                 for row in 0..batch.rows() {
                     if batch.is_live(row) {
@@ -484,31 +391,6 @@ impl Step {
         }
         out.error("enrich_target", occupied);
     }
-}
-
-fn set_fields(batch: &mut Batch, fields: &[(FieldPath, Filling)], work: &mut Work, out: &mut Emitter<'_>) {
-    let mut occupied = 0;
-    for row in 0..batch.rows() {
-        if !batch.is_live(row) {
-            continue;
-        }
-        for (path, filling) in fields {
-            let done = match filling {
-                Filling::Constant(text) => batch.event_mut(row).set(path, json::value_of(text.as_bytes())),
-                Filling::Template(template) => {
-                    work.text.clear();
-                    if let Err(missing) = template.render(batch.event(row), &mut work.text) {
-                        let detail = missing.to_string();
-                        out.reject(batch, row, "template", &detail);
-                        break;
-                    }
-                    batch.event_mut(row).set(path, Value::from(&*work.text))
-                }
-            };
-            occupied += u64::from(!done);
-        }
-    }
-    out.error("enrich_target", occupied);
 }
 
 /// The text at `path`, without escapes; `None` where there is none or it is empty.
