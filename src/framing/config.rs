@@ -1,9 +1,12 @@
 //! The `multiline` setting.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::multiline::{Limits, Mode, Multiline, Preset, RuleError};
+use crate::component::BuildError;
 use crate::config::{Node, Reader, SchemaBuilder, Setting, Size, config, config_enum, config_union, read_string};
+use crate::decoding::DecodeSetting;
 
 config_enum! {
     /// A built-in rule.
@@ -126,6 +129,18 @@ impl MultilineSetting {
                 Multiline::rule(&rule.start.0, mode, &rule.condition.0, limits)
             }
         }
+    }
+}
+
+/// The framing a source needs: what `multiline` asks for, else what its decoder does; `None` where each line is a frame.
+pub fn framing(
+    multiline: Option<&MultilineSetting>,
+    decode: &DecodeSetting,
+) -> Result<Option<Arc<Multiline>>, BuildError> {
+    match (multiline, decode.framing()) {
+        (Some(setting), _) => setting.build().map(|rule| Some(Arc::new(rule))).map_err(|e| BuildError(e.to_string())),
+        (None, Some(preset)) => Ok(Some(Arc::new(Multiline::preset(preset, Limits::default())))),
+        (None, None) => Ok(None),
     }
 }
 

@@ -1,6 +1,8 @@
 //! Framing: where one event's bytes begin and end.
 
 mod config;
+mod framer;
 pub mod multiline;
 
-pub use config::{ModeSetting, MultilineSetting, PresetSetting, RuleSetting};
+pub use config::{ModeSetting, MultilineSetting, PresetSetting, RuleSetting, framing};
+pub use framer::{Framer, Spans};

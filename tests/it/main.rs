@@ -6,6 +6,7 @@ mod alloc;
 mod config_commands;
 #[path = "../../benches/corpus/mod.rs"]
 mod corpus;
+mod framing;
 mod main_job;
 mod pipelines;
 mod program;
