@@ -83,8 +83,13 @@ impl Api {
         tokio::net::TcpListener::bind(listen).await
     }
 
-    /// Serves until `stop` resolves.
-    pub async fn serve(self, listener: tokio::net::TcpListener, stop: CancellationToken) -> std::io::Result<()> {
+    /// Serves until `stop` resolves, over TLS where there is a `tls`.
+    pub async fn serve(
+        self,
+        listener: tokio::net::TcpListener,
+        tls: Option<Arc<rustls::ServerConfig>>,
+        stop: CancellationToken,
+    ) -> std::io::Result<()> {
         let open = listener.local_addr()?.ip().is_loopback() || !self.auth.is_empty();
         let api = Arc::new(self);
         let mut router = Router::new()
@@ -95,7 +100,14 @@ impl Api {
             router = router.route("/api/v1/ledger", get(ledger));
         }
         let router = router.layer(middleware::from_fn_with_state(api.clone(), guard)).with_state(api);
-        axum::serve(listener, router).with_graceful_shutdown(async move { stop.cancelled().await }).await
+        let stopped = async move { stop.cancelled().await };
+        match tls {
+            None => axum::serve(listener, router).with_graceful_shutdown(stopped).await,
+            Some(tls) => {
+                let listener = crate::tls::TlsListener::new(listener, tls)?;
+                axum::serve(listener, router).with_graceful_shutdown(stopped).await
+            }
+        }
     }
 
     /// The books as a page in Prometheus' text format.
@@ -291,7 +303,7 @@ mod tests {
         let listener = Api::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         let stop = CancellationToken::new();
-        let server = tokio::spawn(api.serve(listener, stop.clone()));
+        let server = tokio::spawn(api.serve(listener, None, stop.clone()));
         let _other_test_may_have = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::new();
         let status = |r: reqwest::RequestBuilder| async { r.send().await.unwrap().status().as_u16() };
@@ -304,6 +316,27 @@ mod tests {
         let ledger = client.get(format!("{base}/api/v1/ledger")).bearer_auth("t0ken").send().await.unwrap();
         let ledger: serde_json::Value = serde_json::from_str(&ledger.text().await.unwrap()).unwrap();
         assert_eq!(ledger[0]["difference"].to_string(), "0");
+        stop.cancel();
+        server.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn it_speaks_tls() {
+        let fixtures = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tls");
+        let (cert, key) = (fixtures.join("cert.pem"), fixtures.join("key.pem"));
+        assert!(crate::tls::server_config(&key, &key).unwrap_err().contains("no certificate"));
+        assert!(crate::tls::server_config(&cert, &cert).unwrap_err().contains("cert.pem"));
+        let tls = crate::tls::server_config(&cert, &key).unwrap();
+        let listener = Api::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let url = format!("https://localhost:{}/health", listener.local_addr().unwrap().port());
+        let stop = CancellationToken::new();
+        let server = tokio::spawn(api().serve(listener, Some(tls), stop.clone()));
+        let _other_test_may_have = rustls::crypto::ring::default_provider().install_default();
+        let pem = std::fs::read(&cert).unwrap();
+        let client =
+            reqwest::Client::builder().tls_certs_only([reqwest::Certificate::from_pem(&pem).unwrap()]).build().unwrap();
+        assert_eq!(client.get(&url).send().await.unwrap().status().as_u16(), 200);
+        drop(client);
         stop.cancel();
         server.await.unwrap().unwrap();
     }

@@ -17,6 +17,7 @@ pub mod sources;
 pub mod telemetry;
 pub mod template;
 pub mod time;
+pub mod tls;
 pub mod topology;
 pub mod transforms;
 

@@ -99,6 +99,9 @@ async fn serve_api(
     stop: CancellationToken,
 ) -> std::io::Result<()> {
     let listener = Api::bind(config.listen.value).await?;
+    let tls = config.tls.as_ref().map(|tls| crate::tls::server_config(&tls.cert, &tls.key));
+    let tls = tls.transpose().map_err(std::io::Error::other)?;
+    tracing::info!(address = %listener.local_addr()?, tls = tls.is_some(), "API listening");
     let auth = config.auth.as_ref().map_or_else(ApiAuth::default, |auth| ApiAuth {
         basic: auth.basic.as_ref().map(|b| (b.user.clone(), b.password.reveal().to_owned())),
         bearer: auth.bearer.iter().map(|t| t.reveal().to_owned()).collect(),
@@ -112,7 +115,7 @@ async fn serve_api(
         scraped: std::sync::Arc::default(),
     };
     tokio::spawn(async move {
-        if let Err(error) = api.serve(listener, stop).await {
+        if let Err(error) = api.serve(listener, tls, stop).await {
             tracing::error!(%error, "the API has ended");
         }
     });
