@@ -10,6 +10,7 @@ pub mod normalize;
 pub mod parse;
 pub mod route;
 pub mod sample;
+pub mod validate;
 
 use crate::plan::TransformType;
 
@@ -22,4 +23,5 @@ pub const TYPES: &[TransformType] = &[
     TransformType::of::<sample::SampleConfig>("sample"),
     TransformType::of::<parse::ParseConfig>("parse"),
     TransformType::of::<edit::EditConfig>("edit"),
+    TransformType::of::<validate::ValidateConfig>("validate"),
 ];
