@@ -8,6 +8,7 @@ pub mod filter;
 pub(crate) mod harness;
 pub mod normalize;
 pub mod parse;
+pub mod redact;
 pub mod route;
 pub mod sample;
 pub mod validate;
@@ -19,6 +20,7 @@ pub const TYPES: &[TransformType] = &[
     TransformType::of::<normalize::NormalizeConfig>("normalize"),
     TransformType::of::<enrich::EnrichConfig>("enrich"),
     TransformType::of::<filter::FilterConfig>("filter"),
+    TransformType::of::<redact::RedactConfig>("redact"),
     TransformType::of::<route::RouteConfig>("route"),
     TransformType::of::<sample::SampleConfig>("sample"),
     TransformType::of::<parse::ParseConfig>("parse"),

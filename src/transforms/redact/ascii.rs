@@ -1,0 +1,100 @@
+//! Byte classes the finders look up instead of comparing ranges.
+
+/// `0-9`.
+pub(super) const DIGIT: u8 = 1;
+/// `A-Z`.
+pub(super) const UPPER: u8 = 2;
+/// `a-z`.
+pub(super) const LOWER: u8 = 4;
+/// Hexadecimal digits, both cases.
+pub(super) const HEX: u8 = 8;
+/// What may stand between groups of a number: space and `-`.
+pub(super) const GAP: u8 = 16;
+/// `._%+-`: what the local part of an address has besides letters and digits.
+pub(super) const LOCAL: u8 = 32;
+/// `_` and `-`: what tokens in URL-safe alphabets have besides letters and digits.
+pub(super) const DASH: u8 = 64;
+/// Letters and digits.
+pub(super) const ALNUM: u8 = DIGIT | UPPER | LOWER;
+
+const fn table() -> [u8; 256] {
+    let mut t = [0u8; 256];
+    let mut i = 0;
+    while i < 256 {
+        let b = i as u8;
+        let mut c = 0;
+        if b.is_ascii_digit() {
+            c |= DIGIT | HEX;
+        }
+        if b.is_ascii_uppercase() {
+            c |= UPPER;
+        }
+        if b.is_ascii_lowercase() {
+            c |= LOWER;
+        }
+        if b.is_ascii_hexdigit() {
+            c |= HEX;
+        }
+        if b == b' ' || b == b'-' {
+            c |= GAP;
+        }
+        if matches!(b, b'.' | b'_' | b'%' | b'+' | b'-') {
+            c |= LOCAL;
+        }
+        if b == b'_' || b == b'-' {
+            c |= DASH;
+        }
+        t[i] = c;
+        i += 1;
+    }
+    t
+}
+
+static CLASS: [u8; 256] = table();
+
+/// Whether `b` is in any of `classes`.
+#[inline(always)]
+pub(super) fn is(b: u8, classes: u8) -> bool {
+    CLASS[b as usize] & classes != 0
+}
+
+/// The classes of `b`.
+#[inline(always)]
+pub(super) fn class(b: u8) -> u8 {
+    CLASS[b as usize]
+}
+
+/// Whether the byte at `i` is there and in any of `classes`.
+#[inline(always)]
+pub(super) fn is_at(text: &[u8], i: usize, classes: u8) -> bool {
+    text.get(i).is_some_and(|&b| is(b, classes))
+}
+
+/// Whether the byte before `i` is there and in any of `classes`.
+#[inline(always)]
+pub(super) fn is_before(text: &[u8], i: usize, classes: u8) -> bool {
+    i > 0 && is(text[i - 1], classes)
+}
+
+/// End of the run of bytes of `classes` that begins at `i`.
+#[inline]
+pub(super) fn run(text: &[u8], mut i: usize, classes: u8) -> usize {
+    while i < text.len() && is(text[i], classes) {
+        i += 1;
+    }
+    i
+}
+
+/// Start of the run of bytes of `classes` that ends at `end`, not before `from`.
+#[inline]
+pub(super) fn run_back(text: &[u8], from: usize, mut end: usize, classes: u8) -> usize {
+    while end > from && is(text[end - 1], classes) {
+        end -= 1;
+    }
+    end
+}
+
+/// Whether a number at `start` is the fraction of a decimal number.
+pub(super) fn after_point(text: &[u8], start: usize) -> bool {
+    start >= 2 && text[start - 1] == b'.' && is(text[start - 2], DIGIT)
+}

@@ -1,0 +1,395 @@
+//! The transform: which fields of an event are dropped, replaced or searched.
+
+use super::find::secrets::is_secret_key;
+use super::nested::Walker;
+use super::paths::{DROP, EXCEPT, HASH, IN, KEEP_LAST, MASK as MASK_FIELDS, PathGlob, Paths, Purposes};
+use super::scanner::{Action, HashKey, Hit, Rules, Scanner};
+use crate::component::{Emitter, Transform};
+use crate::event::{Batch, EventMut, Form, Str, Sym, Value, json};
+use std::sync::Arc;
+
+/// What a [`Redact`] is to do.
+#[derive(Debug)]
+pub struct RedactOptions {
+    /// What is looked for, and what becomes of it.
+    pub rules: Rules,
+    /// Fields that are removed.
+    pub drop: Vec<PathGlob>,
+    /// Fields that are masked.
+    pub mask: Vec<PathGlob>,
+    /// Fields that are hashed, and the key.
+    pub hash: (Vec<PathGlob>, Option<HashKey>),
+    /// Fields of which the last characters stay, and how many.
+    pub keep_last: (Vec<PathGlob>, usize),
+    /// Search only below these; everywhere when empty.
+    pub within: Vec<PathGlob>,
+    /// Do not search below these.
+    pub except: Vec<PathGlob>,
+}
+
+impl RedactOptions {
+    /// These rules everywhere.
+    pub fn new(rules: Rules) -> Self {
+        Self {
+            rules,
+            drop: Vec::new(),
+            mask: Vec::new(),
+            hash: (Vec::new(), None),
+            keep_last: (Vec::new(), 0),
+            within: Vec::new(),
+            except: Vec::new(),
+        }
+    }
+}
+
+/// What becomes of a whole field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Whole {
+    Drop,
+    /// Place of its action in [`Shared::field_actions`], which is also that of its counter.
+    Replace(u8),
+    /// It holds a secret, as its key says.
+    Secret,
+}
+
+/// Where in the counters those of `fields` begin, behind the rules: drop, mask, hash, keep_last.
+const FIELD_RULES: [&str; 4] = ["fields.drop", "fields.mask", "fields.hash", "fields.keep_last"];
+
+/// What all workers share.
+pub(super) struct Shared {
+    pub(super) rules: Arc<Rules>,
+    pub(super) paths: Paths,
+    field_actions: [Action; 4],
+    /// Names of the counters: rules, then fields.
+    names: Vec<Arc<str>>,
+}
+
+impl Shared {
+    /// What becomes of a field of this name for which these paths end here.
+    pub(super) fn whole(&self, ends: Purposes, searched: bool, key: Option<&[u8]>) -> Option<Whole> {
+        if ends & (DROP | MASK_FIELDS | HASH | KEEP_LAST) != 0 {
+            // The strictest first.
+            let place = (ends & (DROP | MASK_FIELDS | HASH | KEEP_LAST)).trailing_zeros() as u8;
+            return Some(if place == 0 { Whole::Drop } else { Whole::Replace(place) });
+        }
+        let secret = searched && self.rules.secrets_rule().is_some() && key.is_some_and(is_secret_key);
+        secret.then_some(Whole::Secret)
+    }
+
+    /// Whether the field goes with its key.
+    pub(super) fn removes(&self, whole: Whole) -> bool {
+        whole == Whole::Drop || (whole == Whole::Secret && matches!(self.rules.action(), Action::Remove))
+    }
+
+    /// The action on a whole field, and its counter.
+    pub(super) fn action(&self, whole: Whole) -> (&Action, usize) {
+        let fields = self.names.len() - FIELD_RULES.len();
+        match whole {
+            Whole::Drop => (&self.field_actions[0], fields),
+            Whole::Replace(n) => (&self.field_actions[usize::from(n)], fields + usize::from(n)),
+            Whole::Secret => (self.rules.action(), usize::from(self.rules.secrets_rule().unwrap_or_default())),
+        }
+    }
+}
+
+/// What is searched at and below a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Scope {
+    inside: bool,
+    excepted: bool,
+}
+
+impl Scope {
+    fn root(paths: &Paths) -> Self {
+        Self { inside: !paths.restricted(), excepted: false }
+    }
+
+    /// The scope of a member where these paths end.
+    pub(super) fn enter(self, ends: Purposes) -> Self {
+        Self { inside: self.inside || ends & IN != 0, excepted: self.excepted || ends & EXCEPT != 0 }
+    }
+
+    pub(super) fn searched(self) -> bool {
+        self.inside && !self.excepted
+    }
+}
+
+/// What is to be done with a top-level field of one name.
+#[derive(Clone, Debug)]
+struct Plan {
+    whole: Option<Whole>,
+    scope: Scope,
+    places: Vec<u16>,
+    /// Paths go on below, so that an object is worth looking into even where nothing is searched.
+    goes_on: bool,
+    /// The name without what was found in it, and by which rules.
+    rename: Option<(Vec<u8>, Vec<u16>)>,
+}
+
+impl Plan {
+    fn idle(&self) -> bool {
+        self.whole.is_none() && !self.scope.searched() && !self.goes_on && self.rename.is_none()
+    }
+}
+
+/// In [`Redact::by_symbol`]: not known yet, nothing to do; plans follow.
+const UNKNOWN: u32 = 0;
+const IDLE: u32 = 1;
+const PLANS: u32 = 2;
+
+/// Work space of one worker.
+pub(super) struct Bench {
+    pub(super) scanner: Scanner,
+    pub(super) hits: Vec<Hit>,
+    /// Plain text of a value that was written with escapes.
+    pub(super) text: Vec<u8>,
+    /// What a value becomes.
+    pub(super) out: Vec<u8>,
+    /// Hits by counter.
+    pub(super) counts: Vec<u64>,
+}
+
+impl Bench {
+    /// Searches `text`; where something is found, counts it, puts what the text becomes into `out` and says so.
+    #[inline]
+    pub(super) fn search(&mut self, text: &[u8]) -> bool {
+        self.hits.clear();
+        self.scanner.scan(text, &mut self.hits);
+        if self.hits.is_empty() {
+            return false;
+        }
+        self.out.clear();
+        self.scanner.rewrite(text, &self.hits, &mut self.out);
+        for hit in &self.hits {
+            self.counts[usize::from(hit.rule)] += 1;
+        }
+        true
+    }
+
+    /// As [`search`](Self::search) for a string; gives the form of what is in `out`.
+    #[inline]
+    pub(super) fn search_str(&mut self, s: Str<'_>) -> Option<Form> {
+        match s.form {
+            Form::Clean => {
+                let found = self.search(s.bytes);
+                found.then(|| if json::is_clean(&self.out) { Form::Clean } else { Form::Plain })
+            }
+            Form::Plain => self.search(s.bytes).then_some(Form::Plain),
+            Form::Escaped => {
+                let mut text = std::mem::take(&mut self.text);
+                text.clear();
+                json::unescape(s.bytes, &mut text);
+                let found = self.search(&text);
+                self.text = text;
+                found.then_some(Form::Plain)
+            }
+        }
+    }
+
+    /// As [`search`](Self::search) for the JSON of a value.
+    pub(super) fn search_number(&mut self, value: Value<'_>) -> bool {
+        let mut text = std::mem::take(&mut self.text);
+        text.clear();
+        value.append_json(&mut text);
+        let found = self.search(&text);
+        self.text = text;
+        found
+    }
+}
+
+/// Redacts events; see the module's docs.
+pub struct Redact {
+    shared: Arc<Shared>,
+    bench: Bench,
+    walker: Walker,
+    /// By symbol number: the place of the plan.
+    by_symbol: Vec<u32>,
+    plans: Vec<Plan>,
+    todo: Vec<(u16, u32)>,
+}
+
+impl Redact {
+    /// A transform with these options.
+    ///
+    /// Errors: a hash without key, or more paths than fit.
+    pub fn new(options: RedactOptions) -> Result<Self, String> {
+        let RedactOptions { rules, drop, mask, hash, keep_last, within, except } = options;
+        let hash_action = match (hash.1, hash.0.is_empty()) {
+            (Some(key), _) => Action::Hash(key),
+            (None, true) => Action::Mask,
+            (None, false) => return Err("`fields.hash` needs a key".into()),
+        };
+        let paths = Paths::new([
+            (&drop[..], DROP),
+            (&mask, MASK_FIELDS),
+            (&hash.0, HASH),
+            (&keep_last.0, KEEP_LAST),
+            (&within, IN),
+            (&except, EXCEPT),
+        ])
+        .ok_or("the paths have more than 65,535 names in all")?;
+        let names = rules.names().iter().map(|n| Arc::from(n.as_str())).chain(FIELD_RULES.map(Arc::from)).collect();
+        let field_actions = [Action::Remove, Action::Mask, hash_action, Action::KeepLast(keep_last.1)];
+        Ok(Self::of(Arc::new(Shared { rules: Arc::new(rules), paths, field_actions, names })))
+    }
+
+    fn of(shared: Arc<Shared>) -> Self {
+        let bench = Bench {
+            scanner: Scanner::new(shared.rules.clone()),
+            hits: Vec::new(),
+            text: Vec::new(),
+            out: Vec::new(),
+            counts: vec![0; shared.names.len()],
+        };
+        Self { shared, bench, walker: Walker::default(), by_symbol: Vec::new(), plans: Vec::new(), todo: Vec::new() }
+    }
+
+    #[inline]
+    fn event(&mut self, batch: &mut Batch, row: usize) {
+        self.todo.clear();
+        for (i, (key, _)) in batch.event(row).key_indexes().enumerate() {
+            let plan = self.by_symbol.get(key).copied().unwrap_or(UNKNOWN);
+            if plan != IDLE {
+                self.todo.push((i as u16, plan));
+            }
+        }
+        // From the last one: a field that is removed moves only those behind it.
+        for n in (0..self.todo.len()).rev() {
+            let (i, known) = self.todo[n];
+            let i = usize::from(i);
+            let event = batch.event(row);
+            if known >= PLANS {
+                self.field(&mut batch.event_mut(row), i, (known - PLANS) as usize);
+                continue;
+            }
+            match event.key_at(i) {
+                Some(sym) => {
+                    let plan = self.learn(sym);
+                    if plan != IDLE {
+                        self.field(&mut batch.event_mut(row), i, (plan - PLANS) as usize);
+                    }
+                }
+                None => {
+                    // A key past the bound of the table of symbols: its plan is not kept.
+                    let plan = self.plan(event.key_text_at(i));
+                    if !plan.idle() {
+                        self.plans.push(plan);
+                        self.field(&mut batch.event_mut(row), i, self.plans.len() - 1);
+                        self.plans.pop();
+                    }
+                }
+            }
+        }
+    }
+
+    #[cold]
+    fn learn(&mut self, sym: Sym) -> u32 {
+        let plan = self.plan(sym.text().as_bytes());
+        if self.by_symbol.len() <= sym.index() {
+            self.by_symbol.resize(sym.index() + 1, UNKNOWN);
+        }
+        let place = if plan.idle() {
+            IDLE
+        } else {
+            self.plans.push(plan);
+            PLANS + (self.plans.len() - 1) as u32
+        };
+        self.by_symbol[sym.index()] = place;
+        place
+    }
+
+    fn plan(&mut self, key: &[u8]) -> Plan {
+        let paths = &self.shared.paths;
+        let mut places = Vec::new();
+        let ends = paths.key(paths.start(), key, &mut places);
+        let scope = Scope::root(paths).enter(ends);
+        let whole = self.shared.whole(ends, scope.searched(), Some(key));
+        // The name itself is searched where everything is.
+        self.bench.hits.clear();
+        let mut rename = None;
+        if Scope::root(paths).searched() && scope.searched() {
+            self.bench.scanner.scan(key, &mut self.bench.hits);
+            if !self.bench.hits.is_empty() {
+                let mut name = Vec::new();
+                self.bench.scanner.rewrite(key, &self.bench.hits, &mut name);
+                rename = Some((name, self.bench.hits.iter().map(|h| h.rule).collect()));
+            }
+        }
+        Plan { whole, scope, goes_on: paths.goes_on(&places), places, rename }
+    }
+
+    #[inline]
+    fn field(&mut self, event: &mut EventMut<'_>, i: usize, plan: usize) {
+        let plan = &self.plans[plan];
+        let bench = &mut self.bench;
+        let value = event.as_ref().value_at(i);
+        if let Some(whole) = plan.whole {
+            if self.shared.removes(whole) {
+                bench.counts[self.shared.action(whole).1] += 1;
+                event.remove_at(i);
+                return;
+            }
+            if replace_whole(&self.shared, whole, value, bench) {
+                event.set_at(i, Value::Str(Str::plain(&bench.out)));
+            }
+        } else if plan.scope.searched() || plan.goes_on {
+            let numbers = plan.scope.searched() && self.shared.rules.in_numbers();
+            let form = match value {
+                Value::Str(s) if plan.scope.searched() => bench.search_str(s),
+                Value::Number(raw) if numbers => bench.search(raw).then_some(Form::Plain),
+                Value::I64(_) | Value::F64(_) if numbers => bench.search_number(value).then_some(Form::Plain),
+                Value::Object(raw) | Value::Array(raw) => {
+                    if self.walker.walk(raw, &plan.places, plan.scope, &self.shared, bench) {
+                        event.set_at(i, json::value_of(self.walker.json()));
+                    }
+                    None
+                }
+                _ => None,
+            };
+            if let Some(form) = form {
+                event.set_at(i, Value::Str(Str { bytes: &bench.out, form }));
+            }
+        }
+        if let Some((name, rules)) = &plan.rename {
+            for &rule in rules {
+                bench.counts[usize::from(rule)] += 1;
+            }
+            event.rename_text_at(i, name);
+        }
+    }
+}
+
+/// Puts what stands in for a whole field into `bench.out`; `false` for null, which says nothing and stays.
+pub(super) fn replace_whole(shared: &Shared, whole: Whole, value: Value<'_>, bench: &mut Bench) -> bool {
+    if value == Value::Null {
+        return false;
+    }
+    let (action, counter) = shared.action(whole);
+    bench.text.clear();
+    value.append_text(&mut bench.text);
+    bench.out.clear();
+    match (action, value) {
+        // The end of an object says nothing.
+        (Action::KeepLast(_), Value::Object(_) | Value::Array(_)) => Action::Mask.write(&[], &mut bench.out),
+        (action, _) => action.write(&bench.text, &mut bench.out),
+    }
+    bench.counts[counter] += 1;
+    true
+}
+
+impl Transform for Redact {
+    fn apply(&mut self, batch: &mut Batch, out: &mut Emitter<'_>) {
+        for row in 0..batch.rows() {
+            if batch.is_live(row) {
+                self.event(batch, row);
+            }
+        }
+        for (count, name) in self.bench.counts.iter_mut().zip(&self.shared.names) {
+            out.count_rule("redacted", name, std::mem::take(count));
+        }
+    }
+
+    fn fork(&self) -> Box<dyn Transform> {
+        Box::new(Self::of(self.shared.clone()))
+    }
+}

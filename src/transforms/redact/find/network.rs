@@ -1,0 +1,175 @@
+//! Addresses of machines, and credentials in URLs.
+
+use super::Found;
+use crate::transforms::redact::ascii::{ALNUM, DIGIT, HEX, is, is_at, is_before, run, run_back};
+use memchr::{memchr, memchr2, memchr3, memmem};
+use std::net::Ipv6Addr;
+
+/// A dotted quad. A fifth number behind it is left alone (`192.168.1.1.1`).
+pub(super) fn ipv4(text: &[u8], from: usize) -> Option<Found> {
+    let mut at = from;
+    while let Some(found) = memchr(b'.', &text[at..]) {
+        let dot = at + found;
+        at = dot + 1;
+        let start = run_back(text, from.max(dot.saturating_sub(4)), dot, DIGIT);
+        if start == dot || is_before(text, start, ALNUM) || (start > 0 && text[start - 1] == b'_') {
+            continue;
+        }
+        if let Some(end) = quad_at(text, start) {
+            return Some(Found::plain(start, end));
+        }
+    }
+    None
+}
+
+fn quad_at(text: &[u8], start: usize) -> Option<usize> {
+    let mut at = start;
+    for part in 0..4 {
+        let end = run(text, at, DIGIT);
+        if end == at || end - at > 3 {
+            return None;
+        }
+        let value = text[at..end].iter().fold(0u32, |v, &b| v * 10 + u32::from(b - b'0'));
+        if value > 255 {
+            return None;
+        }
+        at = end;
+        if part < 3 {
+            if text.get(at) != Some(&b'.') {
+                return None;
+            }
+            at += 1;
+        }
+    }
+    (!is_at(text, at, ALNUM) && text.get(at) != Some(&b'_')).then_some(at)
+}
+
+/// The longest text of an IPv6 address with an IPv4 tail.
+const MAX_IPV6: usize = 45;
+
+/// An IPv6 address, with its zone. One digit at least: `dead::beef` may be a path in a program, `::` anything, unless
+/// it follows `=` or `[`.
+pub(super) fn ipv6(text: &[u8], from: usize) -> Option<Found> {
+    let part = |b: u8| is(b, HEX) || b == b':' || b == b'.';
+    let mut at = from;
+    while let Some(found) = memchr(b':', &text[at..]) {
+        let colon = at + found;
+        let mut start = run_back(text, at, colon, HEX);
+        let mut end = colon;
+        while end < text.len() && part(text[end]) {
+            end += 1;
+        }
+        at = end;
+        // `IPv6:2001:db8::1`, `addr:fe80::1`: the first colon is not the address's.
+        let word = is_before(text, start, ALNUM) || (start > 0 && text[start - 1] == b'_');
+        if word || (start == colon && text.get(colon + 1) != Some(&b':')) {
+            start = colon + 1;
+        }
+        while end > start && (text[end - 1] == b'.' || (text[end - 1] == b':' && end >= 2 && text[end - 2] != b':')) {
+            end -= 1;
+        }
+        let address = &text[start.min(end)..end];
+        let any = address == b"::" && start > 0 && matches!(text[start - 1], b'=' | b'[');
+        if address.len() > MAX_IPV6 || !(any || address.iter().any(|&b| is(b, DIGIT))) {
+            continue;
+        }
+        if is_at(text, end, ALNUM) || text.get(end) == Some(&b'_') {
+            continue;
+        }
+        let parsed = str::from_utf8(&text[start..end]).is_ok_and(|s| s.parse::<Ipv6Addr>().is_ok());
+        if !parsed {
+            continue;
+        }
+        if text.get(end) == Some(&b'%') && is_at(text, end + 1, ALNUM) {
+            end = run(text, end + 1, ALNUM);
+        }
+        return Some(Found::plain(start, end));
+    }
+    None
+}
+
+/// Six or eight pairs with `:` or `-`, or three groups of four with `.`; not all zeros.
+pub(super) fn mac_address(text: &[u8], from: usize) -> Option<Found> {
+    let mut at = from;
+    while let Some(found) = memchr3(b':', b'-', b'.', &text[at..]) {
+        let sign = at + found;
+        at = sign + 1;
+        let size = if text[sign] == b'.' { 4 } else { 2 };
+        let Some(start) = sign.checked_sub(size).filter(|&s| s >= from) else { continue };
+        if is_before(text, start, ALNUM) {
+            continue;
+        }
+        // Part of something longer.
+        if start >= 2 && text[start - 1] == text[sign] && is(text[start - 2], HEX) {
+            continue;
+        }
+        let mut groups = 0;
+        let mut end = start;
+        while groups < 9 && text.get(end..end + size).is_some_and(|g| g.iter().all(|&b| is(b, HEX))) {
+            end += size;
+            groups += 1;
+            if text.get(end) == Some(&text[sign]) && is_at(text, end + 1, HEX) {
+                end += 1;
+            } else {
+                break;
+            }
+        }
+        let count = if size == 4 { groups == 3 } else { groups == 6 || groups == 8 };
+        if count && !is_at(text, end, ALNUM) && text[start..end].iter().any(|&b| is(b, ALNUM) && b != b'0') {
+            return Some(Found::plain(start, end));
+        }
+    }
+    None
+}
+
+/// User and password of a URL (`https://user:password@host`), or a long name alone, which is a token.
+///
+/// Placeholders stay: `${PASSWORD}`, `{{pass}}`, `YOUR_PASSWORD`, `xxxx`, `password`, anything of three bytes or less.
+pub(super) fn url_credentials(text: &[u8], from: usize, slashes: &memmem::Finder<'_>) -> Option<Found> {
+    let mut at = from;
+    while let Some(found) = slashes.find(&text[at..]) {
+        let colon = at + found;
+        let start = colon + 3;
+        at = start;
+        if !is_before(text, colon, ALNUM) {
+            continue;
+        }
+        let mut end = start;
+        let mut sign = None;
+        while end < text.len() {
+            match text[end] {
+                b'@' => sign = Some(end),
+                b'/' | b'?' | b'#' | b'"' | b'\'' | b'`' | b'<' | b'>' | b'\\' | 0..=b' ' => break,
+                _ => {}
+            }
+            end += 1;
+        }
+        at = end;
+        let Some(sign) = sign.filter(|&s| s > start) else { continue };
+        let scheme = &text[run_back(text, colon.saturating_sub(16), colon, ALNUM)..colon];
+        let web = [&b"http"[..], b"https", b"ftp"].iter().any(|s| scheme.eq_ignore_ascii_case(s));
+        let secret = match memchr2(b':', b':', &text[start..sign]) {
+            Some(p) => !is_placeholder(&text[start + p + 1..sign], web),
+            None => sign - start >= 16,
+        };
+        if secret {
+            return Some(Found::plain(start, sign));
+        }
+    }
+    None
+}
+
+fn is_placeholder(password: &[u8], web: bool) -> bool {
+    const WORDS: &[&[u8]] = &[b"password", b"mypassword", b"passwd", b"your_password", b"yourpassword"];
+    // In the documentation of databases.
+    const MORE: &[&[u8]] = &[b"pass", b"secret"];
+    let any = |words: &[&[u8]]| words.iter().any(|w| password.eq_ignore_ascii_case(w));
+    password.len() <= 3
+        || any(WORDS)
+        || (!web && any(MORE))
+        || password.iter().all(|&b| b == password[0])
+        || (password.ends_with(b"}") && (password.starts_with(b"{") || password.starts_with(b"${")))
+        || (password.starts_with(b"<") && password.ends_with(b">"))
+        || password.get(..5).is_some_and(|p| p.eq_ignore_ascii_case(b"your_"))
+        || password.get(..8).is_some_and(|p| p.eq_ignore_ascii_case(b"replace_"))
+}

@@ -1,0 +1,6 @@
+#![allow(clippy::unwrap_used)]
+
+mod conformance;
+mod engine;
+mod event;
+mod properties;
