@@ -6,7 +6,7 @@
 /// Browsers, applications and robots: family, major, minor, patch.
 pub(super) const BROWSERS: &[(&str, [&str; 4])] = &[
     // Robots.
-    (r"Googlebot(?:-(Image|Video|News|Mobile))?/(\d+)\.(\d+)", ["Googlebot$1", "$2", "$3", ""]),
+    (r"(Googlebot(?:-Image|-Video|-News|-Mobile)?)/(\d+)\.(\d+)", ["$1", "$2", "$3", ""]),
     (
         r"(Googlebot|AdsBot-Google(?:-Mobile)?|Mediapartners-Google|Google-InspectionTool|GoogleOther|APIs-Google|FeedFetcher-Google|Google-Read-Aloud)(?:[-/; ](\d+)(?:\.(\d+))?)?",
         ["$1", "$2", "$3", ""],
@@ -54,9 +54,10 @@ pub(super) const BROWSERS: &[(&str, [&str; 4])] = &[
     (r"Opera[/ ](\d+)\.(\d+)", ["Opera", "$1", "$2", ""]),
     (r"(?:SamsungBrowser)/(\d+)\.(\d+)(?:\.(\d+))?", ["Samsung Internet", "$1", "$2", "$3"]),
     (
-        r"(Vivaldi|YaBrowser|UCBrowser|Whale|QQBrowser|MQQBrowser|MiuiBrowser|HuaweiBrowser|VivoBrowser|HeyTapBrowser|DuckDuckGo|Brave|Silk|Puffin|Maxthon|Iron|Sleipnir|Epiphany|Konqueror|Falkon|QupZilla|Midori|SeaMonkey|PaleMoon|Waterfox|Focus|Klar|Ddg)/(\d+)(?:\.(\d+))?(?:\.(\d+))?",
+        r"(Vivaldi|YaBrowser|UCBrowser|Whale|QQBrowser|MQQBrowser|MiuiBrowser|HuaweiBrowser|VivoBrowser|HeyTapBrowser|DuckDuckGo|Brave|Silk|Puffin|Maxthon|Iron|Sleipnir|Epiphany|Konqueror|Falkon|QupZilla|Midori|SeaMonkey|Waterfox|Focus|Klar|Ddg)/(\d+)(?:\.(\d+))?(?:\.(\d+))?",
         ["$1", "$2", "$3", "$4"],
     ),
+    (r"PaleMoon/(\d+)\.(\d+)(?:\.(\d+))?", ["Pale Moon", "$1", "$2", "$3"]),
     (r"CriOS/(\d+)(?:\.(\d+))?(?:\.(\d+))?", ["Chrome Mobile iOS", "$1", "$2", "$3"]),
     (r"FxiOS/(\d+)\.(\d+)(?:\.(\d+))?", ["Firefox iOS", "$1", "$2", "$3"]),
     (r"; wv\).*Chrome/(\d+)\.(\d+)(?:\.(\d+))?", ["Chrome Mobile WebView", "$1", "$2", "$3"]),
@@ -66,7 +67,8 @@ pub(super) const BROWSERS: &[(&str, [&str; 4])] = &[
     (r"(?:Chrome|CrMo)/(\d+)\.(\d+)(?:\.(\d+))?", ["Chrome", "$1", "$2", "$3"]),
     (r"(?:Mobile|Tablet);.* Firefox/(\d+)\.(\d+)(?:\.(\d+))?", ["Firefox Mobile", "$1", "$2", "$3"]),
     (r"Firefox/(\d+)\.(\d+)(?:\.(\d+))?", ["Firefox", "$1", "$2", "$3"]),
-    (r"Android.* Version/(\d+)\.(\d+).* (?:Mobile )?Safari/", ["Android", "", "", ""]),
+    (r"(?:BlackBerry|BB10).* Version/(\d+)\.(\d+)(?:\.(\d+))?.* Safari/", ["BlackBerry WebKit", "$1", "$2", "$3"]),
+    (r"Android (\d+)(?:\.(\d+))?(?:\.(\d+))?.* Version/[\d.]+.* Safari/", ["Android", "$1", "$2", "$3"]),
     (r"(?:iPhone|iPod|iPad).* Version/(\d+)\.(\d+)(?:\.(\d+))?.* Safari/", ["Mobile Safari", "$1", "$2", "$3"]),
     (
         r"(?:iPhone|iPod|iPad);.* OS (\d+)_(\d+)(?:_(\d+))?.* AppleWebKit/[\d.]+ \(KHTML, like Gecko\)(?: Mobile/\w+)?$",
@@ -75,6 +77,10 @@ pub(super) const BROWSERS: &[(&str, [&str; 4])] = &[
     (r"Version/(\d+)\.(\d+)(?:\.(\d+))?.* Safari/", ["Safari", "$1", "$2", "$3"]),
     (r"Trident/7\.0.*rv:(\d+)\.(\d+)", ["IE", "$1", "$2", ""]),
     (r"IEMobile[ /](\d+)\.(\d+)", ["IE Mobile", "$1", "$2", ""]),
+    (r"MSIE 7\.0.* Trident/7\.0", ["IE", "11", "0", ""]),
+    (r"MSIE 7\.0.* Trident/6\.0", ["IE", "10", "0", ""]),
+    (r"MSIE 7\.0.* Trident/5\.0", ["IE", "9", "0", ""]),
+    (r"MSIE 7\.0.* Trident/4\.0", ["IE", "8", "0", ""]),
     (r"MSIE (\d+)\.(\d+)", ["IE", "$1", "$2", ""]),
     (r"(Lynx|w3m|Links|ELinks|NetSurf|Dillo)[/ (]+(\d+)\.(\d+)(?:\.(\d+))?", ["$1", "$2", "$3", "$4"]),
     // Robots that say no more than that.
@@ -82,7 +88,12 @@ pub(super) const BROWSERS: &[(&str, [&str; 4])] = &[
         r"([A-Za-z][A-Za-z0-9_-]*(?:[Bb]ot|[Ss]pider|[Cc]rawler))(?:[/ v]+(\d+)(?:\.(\d+))?(?:\.(\d+))?)?",
         ["$1", "$2", "$3", "$4"],
     ),
-    (r"CFNetwork/(\d+)\.(\d+)(?:\.(\d+))?", ["CFNetwork", "$1", "$2", "$3"]),
+    // What is left says who it is at its beginning, unless it only claims to be like everyone else.
+    (r"^(?:Mozilla|Opera|UCWEB|JUC|Dalvik)\b", ["Other", "", "", ""]),
+    (
+        r"^([A-Za-z][A-Za-z0-9_.+]*(?:[ -][A-Za-z][A-Za-z0-9_.+]*)*)[/ ]v?(\d+)(?:\.(\d+))?(?:\.(\d+))?",
+        ["$1", "$2", "$3", "$4"],
+    ),
 ];
 
 /// Operating systems: family, major, minor, patch.
@@ -98,15 +109,19 @@ pub(super) const SYSTEMS: &[(&str, [&str; 4])] = &[
     (r"Xbox", ["Xbox OS", "", "", ""]),
     (r"Win(?:dows)? ?(95|98|ME|CE)", ["Windows", "$1", "", ""]),
     (r"Windows|Win(?:32|64)", ["Windows", "", "", ""]),
+    (r"\((?:iPhone|iPad|iPod)[^;)]*;[^)]* OS (\d+)[_.](\d+)(?:[_.](\d+))?", ["iOS", "$1", "$2", "$3"]),
     (r"HarmonyOS(?:[ /](\d+)(?:\.(\d+))?)?", ["HarmonyOS", "$1", "$2", ""]),
     (r"Tizen[ /](\d+)\.(\d+)", ["Tizen", "$1", "$2", ""]),
     (r"KAIOS/(\d+)\.(\d+)(?:\.(\d+))?", ["KaiOS", "$1", "$2", "$3"]),
-    (r"Web0S|webOS", ["webOS", "", "", ""]),
-    (r"Android[ \-/]v?(\d+)(?:\.(\d+))?(?:\.(\d+))?", ["Android", "$1", "$2", "$3"]),
+    (r"(?:Web0S|webOS|hpwOS)(?:[/ .](?:TV/)?(\d+)\.(\d+)(?:\.(\d+))?)?", ["webOS", "$1", "$2", "$3"]),
+    (r"Android[ \-/]?v?(\d+)(?:\.(\d+))?(?:\.(\d+))?", ["Android", "$1", "$2", "$3"]),
     (r"Android", ["Android", "", "", ""]),
     (r"(?:watchOS|Watch OS)[ /](\d+)\.(\d+)(?:\.(\d+))?", ["WatchOS", "$1", "$2", "$3"]),
     (r"(?:tvOS|AppleTV[^/]*)[ /](\d+)\.(\d+)(?:\.(\d+))?", ["tvOS", "$1", "$2", "$3"]),
-    (r"(?:CPU (?:iPhone )?OS|iPhone OS|iPad OS|iOS|iPadOS)[ /](\d+)[_.](\d+)(?:[_.](\d+))?", ["iOS", "$1", "$2", "$3"]),
+    (
+        r"(?:CPU (?:iPhone )?OS|iPhone OS|iPad OS|[ ;(]iOS|iPadOS|iP[hd] OS)[ /](\d+)[_.](\d+)(?:[_.](\d+))?",
+        ["iOS", "$1", "$2", "$3"],
+    ),
     (r"iPhone|iPad|iPod", ["iOS", "", "", ""]),
     (r"Mac ?OS X (\d+)[_.](\d+)(?:[_.](\d+))?", ["Mac OS X", "$1", "$2", "$3"]),
     (r"Mac ?OS ?X|Macintosh|Darwin/", ["Mac OS X", "", "", ""]),
@@ -116,10 +131,15 @@ pub(super) const SYSTEMS: &[(&str, [&str; 4])] = &[
         r"(Ubuntu|Debian|Fedora|Red Hat|CentOS|SUSE|Gentoo|Arch Linux|Mint|Slackware|Alpine)(?:[ /-](\d+)\.(\d+)(?:\.(\d+))?)?",
         ["$1", "$2", "$3", "$4"],
     ),
-    (r"(FreeBSD|OpenBSD|NetBSD|DragonFly|SunOS|AIX|HP-UX|Haiku|Fuchsia)(?:[ /](\d+)\.(\d+))?", ["$1", "$2", "$3", ""]),
-    (r"Linux|X11|linux-gnu", ["Linux", "", "", ""]),
+    (
+        r"(FreeBSD|OpenBSD|NetBSD|DragonFly|SunOS|AIX|HP-UX|Haiku|Fuchsia)(?:[ /](\d+)\.(\d+)(?:\.(\d+))?)?",
+        ["$1", "$2", "$3", "$4"],
+    ),
+    (r"[Ll]inux|X11|os/linux", ["Linux", "", "", ""]),
+    (r"(?i:os/macos|GOOS/darwin)", ["Mac OS X", "", "", ""]),
+    (r"(?:BlackBerry|BB10).* Version/(\d+)\.(\d+)(?:\.(\d+))?", ["BlackBerry OS", "$1", "$2", "$3"]),
     (r"BlackBerry|BB10", ["BlackBerry OS", "", "", ""]),
-    (r"Symbian|SymbOS|Series60", ["Symbian OS", "", "", ""]),
+    (r"Symbian|SymbOS|Series ?60|S60", ["Symbian OS", "", "", ""]),
 ];
 
 /// Devices: family, brand, model.

@@ -237,9 +237,18 @@ fn required(hir: &Hir) -> Option<Vec<Vec<u8>>> {
     }
 }
 
+/// What so many user agents have in them that looking for it rules out little.
+const COMMON: &[u8] =
+    b"mozilla/5.0 (linux; u; android 4.4.4; windows nt 10.0; build/) applewebkit/537.36 (khtml, like gecko) \
+    version/4.0 chrome/ mobile safari/537.36 iphone os like mac os x";
+
 /// How much a set rules out: the shortest literal decides, then how few there are.
 fn worth(set: &[Vec<u8>]) -> (usize, std::cmp::Reverse<usize>) {
-    (set.iter().map(Vec::len).min().unwrap_or(0).min(8), std::cmp::Reverse(set.len()))
+    let literal = |literal: &Vec<u8>| match memchr::memmem::find(COMMON, literal) {
+        Some(_) => usize::from(literal.len() >= SHORTEST),
+        None => literal.len().min(8) * usize::from(literal.len() >= SHORTEST),
+    };
+    (set.iter().map(literal).min().unwrap_or(0), std::cmp::Reverse(set.len()))
 }
 
 /// The letter of a class that is one letter in both cases, as case-insensitive patterns have them.

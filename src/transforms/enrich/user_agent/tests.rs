@@ -43,8 +43,9 @@ fn uap_core_cases_pass_with_its_own_table() {
 }
 
 #[test]
-fn the_built_in_table_knows_much_of_the_same() {
-    for (set, part, floor) in [("ua", "browser", 1), ("os", "os", 1), ("device", "device", 1)] {
+fn the_built_in_table_does_not_get_worse() {
+    // The cases are picked at random from uap-core's, nearly all of them rare or long gone.
+    for (set, part, floor) in [("ua", "browser", 76), ("os", "os", 58), ("device", "device", 18)] {
         let Some((passed, total)) = score(&BUILTIN, set, part) else { return };
         eprintln!("user agents, built in, {set}: {passed} of {total}");
         assert!(passed >= floor, "{set}: {passed} of {total}");
