@@ -38,9 +38,19 @@ fn quoted(out: &mut Vec<u8>, content: impl FnOnce(&mut Vec<u8>)) {
     out.push(b'"');
 }
 
-/// Whether a byte ends a bare word.
-const fn is_special(c: u8) -> bool {
-    c <= b' ' || matches!(c, b'=' | b'"' | b'\\' | 0x7f)
+/// Bytes that cannot stand in a bare word.
+const SPECIAL: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut c = 0;
+    while c < 256 {
+        table[c] = c <= b' ' as usize || matches!(c as u8, b'=' | b'"' | b'\\' | 0x7f);
+        c += 1;
+    }
+    table
+};
+
+fn is_special(c: u8) -> bool {
+    SPECIAL[usize::from(c)]
 }
 
 fn is_bare(text: &[u8]) -> bool {
@@ -48,9 +58,11 @@ fn is_bare(text: &[u8]) -> bool {
 }
 
 fn key(name: &[u8], out: &mut Vec<u8>) {
-    if name.is_empty() {
+    if is_bare(name) {
+        out.extend_from_slice(name);
+    } else if name.is_empty() {
         out.push(b'_');
-        return;
+    } else {
+        out.extend(name.iter().map(|&c| if is_special(c) { b'_' } else { c }));
     }
-    out.extend(name.iter().map(|&c| if is_special(c) { b'_' } else { c }));
 }

@@ -87,7 +87,7 @@ config! {
         pub quantiles: Vec<f64> = Vec::new(),
         /// How far back a summary's quantiles look.
         pub max_age: Duration = Duration::from_secs(600),
-        /// What it counts, for the page.
+        /// What it counts, for the page. Made up from type and field where it is left out.
         pub description: Option<String> = None,
         /// Its unit, such as `seconds`.
         pub unit: Option<String> = None,
@@ -165,11 +165,17 @@ impl MetricConfig {
 
     fn options(self) -> MetricOptions {
         let or = |given: Vec<f64>, default: &[f64]| if given.is_empty() { default.to_vec() } else { given };
+        let help = self.description.unwrap_or_else(|| match (self.r#type.value, &self.value) {
+            (_, None) => "Events.".to_owned(),
+            (MetricType::Counter, Some(field)) => format!("Sum of the field {field}."),
+            (MetricType::Gauge, Some(field)) => format!("Last value of the field {field}."),
+            (_, Some(field)) => format!("Values of the field {field}."),
+        });
         MetricOptions {
             family: FamilyOptions {
                 name: self.name.value,
                 kind: self.r#type.value.kind(),
-                help: self.description.unwrap_or_default(),
+                help,
                 unit: self.unit.unwrap_or_default(),
                 buckets: or(self.buckets, DEFAULT_BUCKETS),
                 quantiles: or(self.quantiles, DEFAULT_QUANTILES),

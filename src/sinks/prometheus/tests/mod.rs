@@ -150,10 +150,13 @@ fn the_four_types_are_counted_from_log_events() {
 # TYPE app_events_total counter
 app_events_total{service="a",level="INFO"} 2
 app_events_total{service="b",level=""} 1
+# HELP app_bytes_total Sum of the field bytes.
 # TYPE app_bytes_total counter
 app_bytes_total 100
+# HELP app_queue Last value of the field q.depth.
 # TYPE app_queue gauge
 app_queue 2.5
+# HELP app_duration_ms Values of the field duration.
 # TYPE app_duration_ms histogram
 app_duration_ms_bucket{le="10"} 1
 app_duration_ms_bucket{le="50"} 2
@@ -161,6 +164,7 @@ app_duration_ms_bucket{le="100.5"} 2
 app_duration_ms_bucket{le="+Inf"} 3
 app_duration_ms_sum 1021.5
 app_duration_ms_count 3
+# HELP app_size Values of the field bytes.
 # TYPE app_size summary
 app_size{service="a",quantile="0.5"} -5
 app_size{service="a",quantile="1"} 100
@@ -278,10 +282,10 @@ fn series_beyond_the_limit_are_counted_and_old_ones_expire() {
     bench.logs("{\"a\":2}\n");
     bench.now = 12_000_000_000;
     let text = bench.text();
-    assert_eq!(text, "# TYPE n counter\nn{a=\"2\"} 2\n");
+    assert_eq!(text, "# HELP n Events.\n# TYPE n counter\nn{a=\"2\"} 2\n");
     // There is room again, and those that stayed are still found.
     assert_eq!(bench.logs("{\"a\":4}\n{\"a\":2}\n").full, 0);
-    assert_eq!(bench.text(), "# TYPE n counter\nn{a=\"2\"} 3\nn{a=\"4\"} 1\n");
+    assert_eq!(bench.text(), "# HELP n Events.\n# TYPE n counter\nn{a=\"2\"} 3\nn{a=\"4\"} 1\n");
     bench.now = 60_000_000_000;
     assert_eq!(bench.text(), "");
 }
