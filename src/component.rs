@@ -110,6 +110,14 @@ pub struct Output {
 #[derive(Debug)]
 pub struct Closed;
 
+/// Why [`Output::send_timeout`] did not hand over a chunk.
+pub enum NotSent {
+    /// The workers had enough all the time; the chunk comes back.
+    Full(Chunk),
+    /// The workers are gone; the chunk's verdict is `Failed`.
+    Closed,
+}
+
 impl Output {
     /// Hands over a chunk; waits while the workers have enough. One origin's chunks stay in order.
     ///
@@ -124,6 +132,24 @@ impl Output {
         self.workers[n].send((self.source, chunk)).map_err(|_| {
             self.room.release(bytes);
             Closed
+        })
+    }
+
+    /// As [`send`](Output::send), waiting at most `timeout`: for sources that have other things to do meanwhile.
+    #[expect(clippy::result_large_err, reason = "the chunk comes back to be sent again")]
+    pub fn send_timeout(&self, chunk: Chunk, timeout: Duration) -> Result<(), NotSent> {
+        let bytes = chunk.pinned_bytes();
+        let (taken, waited) = self.room.acquire_timeout(bytes, timeout);
+        if let Some(waited) = waited {
+            self.counters.update(|t| *t.seconds.entry("backpressure").or_default() += waited.as_secs_f64());
+        }
+        if !taken {
+            return Err(NotSent::Full(chunk));
+        }
+        let n = (chunk.origin.order % self.workers.len() as u64) as usize;
+        self.workers[n].send((self.source, chunk)).map_err(|_| {
+            self.room.release(bytes);
+            NotSent::Closed
         })
     }
 

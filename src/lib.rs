@@ -7,6 +7,7 @@ pub mod cli;
 pub mod component;
 pub mod condition;
 pub mod config;
+pub mod data_dir;
 pub mod decoding;
 pub mod encoding;
 pub mod event;

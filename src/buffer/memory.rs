@@ -393,6 +393,21 @@ impl Room {
         since.map(|s| s.elapsed())
     }
 
+    /// As [`acquire`](Room::acquire), waiting at most `timeout`: whether they were taken, and how long it waited.
+    pub fn acquire_timeout(&self, bytes: usize, timeout: Duration) -> (bool, Option<Duration>) {
+        let mut used = self.used.lock().unwrap_or_else(|e| e.into_inner());
+        let mut since = None;
+        while used.0 > 0 && used.0 + bytes > self.max && !used.1 {
+            let waited = since.get_or_insert_with(Instant::now).elapsed();
+            if waited >= timeout {
+                return (false, Some(waited));
+            }
+            used = self.freed.wait_timeout(used, timeout - waited).unwrap_or_else(|e| e.into_inner()).0;
+        }
+        used.0 += bytes;
+        (true, since.map(|s| s.elapsed()))
+    }
+
     /// Takes `bytes` where they are there.
     pub fn try_acquire(&self, bytes: usize) -> bool {
         let mut used = self.used.lock().unwrap_or_else(|e| e.into_inner());

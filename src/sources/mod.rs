@@ -2,10 +2,14 @@
 
 pub mod common;
 pub mod demo;
+pub mod file;
 pub mod stdin;
 
 use crate::plan::SourceType;
 
 /// Every type of source.
-pub const TYPES: &[SourceType] =
-    &[SourceType::of::<demo::DemoConfig>("demo"), SourceType::of::<stdin::StdinConfig>("stdin")];
+pub const TYPES: &[SourceType] = &[
+    SourceType::of::<demo::DemoConfig>("demo"),
+    SourceType::of::<file::FileConfig>("file"),
+    SourceType::of::<stdin::StdinConfig>("stdin"),
+];

@@ -1,0 +1,92 @@
+//! The folder where state is kept: its lock, and the one way in which small files in it are replaced.
+
+use crate::component::BuildError;
+use rustix::fs::{FlockOperation, flock};
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// Keeps other agents out of a `data_dir` for as long as it lives; the kernel frees it with the process.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+/// Makes `dir` (mode 0700) where it is missing and locks it.
+///
+/// Errors: it cannot be made or written, or another agent has it.
+pub fn lock_data_dir(dir: &Path) -> Result<Lock, BuildError> {
+    create_dir(dir)
+        .map_err(|e| BuildError(format!("cannot create data_dir {}: {e}; make it or name another", dir.display())))?;
+    let path = dir.join("lock");
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(&path)
+        .map_err(|e| BuildError(format!("cannot write in data_dir {}: {e}", dir.display())))?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Lock { _file: file }),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(BuildError(format!(
+            "another agent uses data_dir {}: stop it, or give this one a `data_dir` of its own",
+            dir.display()
+        ))),
+        Err(e) => Err(BuildError(format!("cannot lock {}: {e}", path.display()))),
+    }
+}
+
+/// Makes a folder with all above it, readable by the owner only; one that exists is left as it is.
+pub fn create_dir(dir: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(dir)
+}
+
+/// Replaces a small file as a whole: write beside it, sync, rename, sync the folder.
+///
+/// A crash at any point leaves the old file or the new one, never a mixture; a leftover `<name>.tmp` is overwritten
+/// by the next call.
+pub fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".tmp");
+    let temporary = PathBuf::from(name);
+    let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&temporary)?;
+    file.write_all(bytes)?;
+    file.sync_data()?;
+    drop(file);
+    std::fs::rename(&temporary, path)?;
+    sync_dir(path.parent().unwrap_or(Path::new(".")))
+}
+
+/// Makes what was created, renamed or removed in a folder durable.
+pub fn sync_dir(dir: &Path) -> io::Result<()> {
+    let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
+    File::open(dir)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_data_dir_has_one_owner_at_a_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("data");
+        let lock = lock_data_dir(&path).unwrap();
+        let refused = lock_data_dir(&path).unwrap_err();
+        assert!(refused.0.contains("another agent"), "{refused}");
+        drop(lock);
+        assert!(lock_data_dir(&path).is_ok());
+    }
+
+    #[test]
+    fn a_file_is_replaced_and_nothing_is_left_beside_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state");
+        replace_file(&path, b"old, and longer").unwrap();
+        replace_file(&path, b"new").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"new");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+}

@@ -1,0 +1,568 @@
+//! How far each file was read and settled, on disk.
+//!
+//! Two kinds of file lie in `data_dir/<id>/`: `files.N` has every known file, `recent.N` those that changed since that
+//! `files.N` was written, so that a second's work costs a second's changes, not all that is known. Each kind has two
+//! slots, N = 0 and 1, written in turn by [`replace_file`]: whatever happens to one, the other is the state before it.
+//! An older state gives repeats, never gaps.
+//!
+//! Layout, little-endian:
+//!
+//! | Field | Bytes | |
+//! |---|---|---|
+//! | magic | 4 | `TGFC` |
+//! | version | 2 | 1 |
+//! | kind | 2 | 0 `files`, 1 `recent` |
+//! | sequence | 8 | grows by one with each file of either kind |
+//! | base | 8 | of `recent`: sequence of the `files` it adds to; of `files`: its own |
+//! | next generation | 8 | first number not given to a file yet |
+//! | entries | 8 | number of entries |
+//! | body length | 8 | bytes behind the checksum |
+//! | checksum | 4 | CRC-32C of all bytes before it and of the body |
+//! | body | | the entries |
+//!
+//! An entry: generation 8, device 8, inode 8, birth 8, head hash 8, head length 4, flags 1 (1 current, 2 skipping,
+//! 4 finished), 3 zero bytes, offset 8, mark 8, touched 8 (seconds since 1970), path length 4, path.
+//!
+//! Reading: of the valid `files` slots the one with the highest sequence is taken; then every valid `recent` whose base is
+//! not older, in the order of their sequence. A crash between a new `files` and its first `recent` leaves a `recent` with
+//! an older base, which is passed over: all it says is in the new `files`.
+
+use super::identity::{Head, Identity, Position};
+use crate::data_dir::{create_dir, replace_file};
+use hashbrown::{HashMap, HashSet};
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+const MAGIC: &[u8; 4] = b"TGFC";
+const VERSION: u16 = 1;
+const HEADER_BYTES: usize = 52;
+const ENTRY_BYTES: usize = 84;
+
+/// Seconds after which a file that is not there any more is forgotten.
+const FORGET_AFTER: i64 = 7 * 24 * 3600;
+/// Most files that are not there any more, kept to know compressed and copied generations by.
+const MAX_GONE: usize = 100_000;
+/// Changes below that many are always written as `recent`.
+const MIN_RECENT: usize = 1024;
+
+/// What is known of one generation of a file.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Known {
+    pub(super) identity: Identity,
+    pub(super) head: Head,
+    /// Everything before it is settled.
+    pub(super) at: Position,
+    /// Where it was seen last.
+    pub(super) path: Arc<Path>,
+    /// When it was last seen to be there: seconds since 1970.
+    pub(super) touched: i64,
+    /// It is the newest generation of its identity; others are gone, by deletion, truncation or reuse of the inode.
+    pub(super) current: bool,
+    /// Nothing more will come of it: a compressed file that was read to its end.
+    pub(super) finished: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Kind {
+    Files = 0,
+    Recent = 1,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Kind::Files => "files",
+            Kind::Recent => "recent",
+        }
+    }
+}
+
+/// A file to be written, and what it stands for.
+#[derive(Debug)]
+pub(super) struct Write {
+    pub(super) path: PathBuf,
+    pub(super) bytes: Vec<u8>,
+    kind: Kind,
+    sequence: u64,
+    /// Changes that the file holds.
+    changes: u64,
+}
+
+impl Write {
+    /// Puts the file in place. Blocks on the disk.
+    pub(super) fn perform(&self) -> io::Result<()> {
+        replace_file(&self.path, &self.bytes)
+    }
+}
+
+/// All that is known of files, and which of it is on disk.
+#[derive(Debug, Default)]
+pub(super) struct Store {
+    dir: PathBuf,
+    files: HashMap<u64, Known>,
+    by_identity: HashMap<Identity, u64>,
+    next_generation: u64,
+    /// Changed since the `files` on disk.
+    changed: HashSet<u64>,
+    /// Number of changes ever, and how many of them are on disk.
+    changes: u64,
+    saved: u64,
+    /// Of the last file written or under way.
+    sequence: u64,
+    /// Of the `files` on disk; 0 where there is none.
+    base: u64,
+    /// Slots written last, by kind.
+    slots: [usize; 2],
+    /// The next file must be a `files`: what is on disk is damaged or of before.
+    whole: bool,
+}
+
+impl Store {
+    /// Reads what is in `dir`, which is made where missing. What is damaged is said and passed over.
+    ///
+    /// Errors: the folder cannot be made or read.
+    pub(super) fn open(dir: &Path) -> io::Result<Self> {
+        create_dir(dir)?;
+        let mut store = Store { dir: dir.to_owned(), next_generation: 1, ..Store::default() };
+        let mut damaged = false;
+        let mut read = |kind: Kind| -> io::Result<Vec<(usize, Image)>> {
+            let mut images = Vec::new();
+            for slot in 0..2 {
+                let path = dir.join(format!("{}.{slot}", kind.name()));
+                let bytes = match std::fs::read(&path) {
+                    Ok(bytes) => bytes,
+                    Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+                    Err(e) => return Err(io::Error::new(e.kind(), format!("{}: {e}", path.display()))),
+                };
+                match decode(&bytes, kind) {
+                    Ok(image) => images.push((slot, image)),
+                    Err(why) => {
+                        damaged = true;
+                        tracing::error!(file = %path.display(), why, "a checkpoint file is damaged; using the one \
+                            before it, so some lines may be read again");
+                    }
+                }
+            }
+            images.sort_by_key(|(_, image)| image.sequence);
+            Ok(images)
+        };
+        let mut bases = read(Kind::Files)?;
+        let recents = read(Kind::Recent)?;
+        if let Some((slot, base)) = bases.pop() {
+            (store.slots[0], store.base) = (slot, base.sequence);
+            store.apply(base);
+        }
+        for (slot, recent) in recents {
+            store.slots[1] = slot;
+            store.sequence = store.sequence.max(recent.sequence);
+            if recent.base >= store.base {
+                store.whole |= recent.base != store.base;
+                store.changed.extend(recent.entries.iter().map(|(generation, _)| *generation));
+                store.apply(recent);
+            }
+        }
+        store.whole |= damaged;
+        store.by_identity = store.files.iter().filter(|(_, k)| k.current).map(|(g, k)| (k.identity, *g)).collect();
+        Ok(store)
+    }
+
+    fn apply(&mut self, image: Image) {
+        self.sequence = self.sequence.max(image.sequence);
+        self.next_generation = self.next_generation.max(image.next_generation);
+        self.files.extend(image.entries);
+    }
+
+    /// Number of generations known.
+    #[cfg(test)]
+    fn len(&self) -> usize {
+        self.files.len()
+    }
+
+    /// The newest generation of an identity.
+    pub(super) fn find(&self, identity: Identity) -> Option<(u64, &Known)> {
+        let generation = *self.by_identity.get(&identity)?;
+        self.files.get(&generation).map(|k| (generation, k))
+    }
+
+    /// One generation.
+    #[cfg(test)]
+    fn get(&self, generation: u64) -> Option<&Known> {
+        self.files.get(&generation)
+    }
+
+    /// All generations.
+    #[cfg(test)]
+    fn iter(&self) -> impl Iterator<Item = (u64, &Known)> {
+        self.files.iter().map(|(g, k)| (*g, k))
+    }
+
+    /// Enters a new generation, which becomes the current one of its identity.
+    pub(super) fn add(&mut self, known: Known) -> u64 {
+        let generation = self.next_generation;
+        self.next_generation += 1;
+        if let Some(old) = self.by_identity.insert(known.identity, generation)
+            && old != generation
+        {
+            self.update(old, |k| k.current = false);
+        }
+        self.files.insert(generation, known);
+        self.note(generation);
+        generation
+    }
+
+    /// Changes what is known of a generation.
+    pub(super) fn update(&mut self, generation: u64, change: impl FnOnce(&mut Known)) {
+        if let Some(known) = self.files.get_mut(&generation) {
+            change(known);
+            self.note(generation);
+        }
+    }
+
+    /// Notes that everything in a generation before `at` is settled.
+    pub(super) fn settle(&mut self, generation: u64, at: Position, head: Head) {
+        if self.files.get(&generation).is_some_and(|k| k.at != at || k.head != head) {
+            self.update(generation, |k| (k.at, k.head) = (at, head));
+        }
+    }
+
+    /// Whether there was nothing on disk.
+    pub(super) fn is_new(&self) -> bool {
+        self.sequence == 0
+    }
+
+    /// Has a checkpoint written even where there is no file to speak of: the next start is not the first.
+    pub(super) fn make_known(&mut self) {
+        if self.base == 0 {
+            self.changes += 1;
+        }
+    }
+
+    /// Notes that a file is still there; written with the next `files`.
+    pub(super) fn touch(&mut self, generation: u64, now: i64) {
+        if let Some(known) = self.files.get_mut(&generation) {
+            known.touched = now;
+        }
+    }
+
+    fn note(&mut self, generation: u64) {
+        self.changed.insert(generation);
+        self.changes += 1;
+    }
+
+    /// Whether something is not on disk yet.
+    pub(super) fn is_dirty(&self) -> bool {
+        self.changes != self.saved
+    }
+
+    /// What is to be written now, `now` in seconds since 1970; `None` where all is on disk. Only one at a time: the next
+    /// after [`written`](Store::written) or [`not_written`](Store::not_written).
+    pub(super) fn next_write(&mut self, now: i64) -> Option<Write> {
+        if !self.is_dirty() {
+            return None;
+        }
+        let whole = self.whole || self.base == 0 || self.changed.len() > MIN_RECENT.max(self.files.len() / 4);
+        let kind = if whole { Kind::Files } else { Kind::Recent };
+        if whole {
+            self.forget(now);
+        }
+        let sequence = self.sequence + 1;
+        let base = if whole { sequence } else { self.base };
+        let bytes = if whole {
+            encode(kind, sequence, base, self.next_generation, self.files.iter())
+        } else {
+            let changed = self.changed.iter().filter_map(|g| self.files.get_key_value(g));
+            encode(kind, sequence, base, self.next_generation, changed)
+        };
+        let slot = 1 - self.slots[kind as usize];
+        let path = self.dir.join(format!("{}.{slot}", kind.name()));
+        self.sequence = sequence;
+        if whole {
+            // What changes from here on belongs to the next `recent`.
+            self.changed.clear();
+        }
+        Some(Write { path, bytes, kind, sequence, changes: self.changes })
+    }
+
+    /// Notes that a file is on disk.
+    pub(super) fn written(&mut self, write: &Write) {
+        self.slots[write.kind as usize] = 1 - self.slots[write.kind as usize];
+        self.saved = write.changes;
+        if write.kind == Kind::Files {
+            self.base = write.sequence;
+            self.whole = false;
+        }
+    }
+
+    /// Notes that a file could not be written: what it held is still to be written.
+    pub(super) fn not_written(&mut self, write: &Write) {
+        if write.kind == Kind::Files {
+            self.whole = true;
+        }
+    }
+
+    /// Drops what has not been there for long.
+    fn forget(&mut self, now: i64) {
+        let mut gone: Vec<(i64, u64)> =
+            self.files.iter().filter(|(_, k)| k.touched < now - 60).map(|(g, k)| (k.touched, *g)).collect();
+        gone.sort_unstable();
+        let too_many = gone.len().saturating_sub(MAX_GONE);
+        for (i, (touched, generation)) in gone.into_iter().enumerate() {
+            if i < too_many || touched < now - FORGET_AFTER {
+                self.remove(generation);
+            }
+        }
+    }
+
+    fn remove(&mut self, generation: u64) {
+        if let Some(known) = self.files.remove(&generation)
+            && self.by_identity.get(&known.identity) == Some(&generation)
+        {
+            self.by_identity.remove(&known.identity);
+        }
+    }
+}
+
+struct Image {
+    sequence: u64,
+    base: u64,
+    next_generation: u64,
+    entries: Vec<(u64, Known)>,
+}
+
+fn encode<'a>(
+    kind: Kind,
+    sequence: u64,
+    base: u64,
+    next_generation: u64,
+    entries: impl Iterator<Item = (&'a u64, &'a Known)>,
+) -> Vec<u8> {
+    let mut out = vec![0; HEADER_BYTES];
+    let mut count = 0u64;
+    for (generation, k) in entries {
+        count += 1;
+        let path = k.path.as_os_str().as_bytes();
+        for n in [*generation, k.identity.device, k.identity.inode, k.identity.birth as u64, k.head.hash] {
+            out.extend_from_slice(&n.to_le_bytes());
+        }
+        out.extend_from_slice(&k.head.len.to_le_bytes());
+        let flags = u8::from(k.current) | u8::from(k.at.skipping) << 1 | u8::from(k.finished) << 2;
+        out.extend_from_slice(&[flags, 0, 0, 0]);
+        for n in [k.at.offset, k.at.mark, k.touched as u64] {
+            out.extend_from_slice(&n.to_le_bytes());
+        }
+        out.extend_from_slice(&(path.len() as u32).to_le_bytes());
+        out.extend_from_slice(path);
+    }
+    let body = (out.len() - HEADER_BYTES) as u64;
+    out[..4].copy_from_slice(MAGIC);
+    out[4..6].copy_from_slice(&VERSION.to_le_bytes());
+    out[6..8].copy_from_slice(&(kind as u16).to_le_bytes());
+    for (i, n) in [sequence, base, next_generation, count, body].into_iter().enumerate() {
+        out[8 + i * 8..16 + i * 8].copy_from_slice(&n.to_le_bytes());
+    }
+    let checksum = checksum(&out);
+    out[HEADER_BYTES - 4..HEADER_BYTES].copy_from_slice(&checksum.to_le_bytes());
+    out
+}
+
+fn checksum(file: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(&file[..HEADER_BYTES - 4]), &file[HEADER_BYTES..])
+}
+
+/// Takes fixed-width numbers off the front.
+struct Cut<'a>(&'a [u8]);
+
+impl<'a> Cut<'a> {
+    fn bytes(&mut self, n: usize) -> Option<&'a [u8]> {
+        let (head, rest) = self.0.split_at_checked(n)?;
+        self.0 = rest;
+        Some(head)
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        self.bytes(8)?.try_into().ok().map(u64::from_le_bytes)
+    }
+
+    fn u32(&mut self) -> Option<u32> {
+        self.bytes(4)?.try_into().ok().map(u32::from_le_bytes)
+    }
+}
+
+fn decode(file: &[u8], kind: Kind) -> Result<Image, &'static str> {
+    if file.len() < HEADER_BYTES {
+        return Err("it is shorter than its header");
+    }
+    if &file[..4] != MAGIC {
+        return Err("it does not begin as a checkpoint file does");
+    }
+    if file[4..6] != VERSION.to_le_bytes() {
+        return Err("it is of another version");
+    }
+    if file[6..8] != (kind as u16).to_le_bytes() {
+        return Err("it is of another kind");
+    }
+    let mut header = Cut(&file[8..HEADER_BYTES]);
+    let mut next = || header.u64().unwrap_or(0);
+    let (sequence, base, next_generation, count, body) = (next(), next(), next(), next(), next());
+    if body != (file.len() - HEADER_BYTES) as u64 {
+        return Err("its length is wrong");
+    }
+    if file[HEADER_BYTES - 4..HEADER_BYTES] != checksum(file).to_le_bytes() {
+        return Err("its checksum is wrong");
+    }
+    let room = (body as usize) / ENTRY_BYTES;
+    let mut entries = Vec::with_capacity(room.min(usize::try_from(count).unwrap_or(0)));
+    let mut cut = Cut(&file[HEADER_BYTES..]);
+    for _ in 0..count {
+        entries.push(entry(&mut cut).ok_or("its entries end too soon")?);
+    }
+    Ok(Image { sequence, base, next_generation, entries })
+}
+
+fn entry(cut: &mut Cut<'_>) -> Option<(u64, Known)> {
+    let generation = cut.u64()?;
+    let identity = Identity { device: cut.u64()?, inode: cut.u64()?, birth: cut.u64()? as i64 };
+    let hash = cut.u64()?;
+    let head = Head { len: cut.u32()?, hash };
+    let flags = *cut.bytes(4)?.first()?;
+    let at = Position { offset: cut.u64()?, mark: cut.u64()?, skipping: flags & 2 != 0 };
+    let touched = cut.u64()? as i64;
+    let len = cut.u32()? as usize;
+    let path = Path::new(OsStr::from_bytes(cut.bytes(len)?)).into();
+    let (current, finished) = (flags & 1 != 0, flags & 4 != 0);
+    Some((generation, Known { identity, head, at, path, touched, current, finished }))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn known(inode: u64, offset: u64) -> Known {
+        Known {
+            identity: Identity { device: 1, inode, birth: -5 },
+            head: Head::of(b"head"),
+            at: Position { offset, mark: 9, skipping: offset % 2 == 1 },
+            path: Path::new("/var/log/a.log").into(),
+            touched: 1_000_000,
+            current: true,
+            finished: false,
+        }
+    }
+
+    fn save(store: &mut Store, now: i64) {
+        let write = store.next_write(now).unwrap();
+        write.perform().unwrap();
+        store.written(&write);
+    }
+
+    fn sorted(store: &Store) -> Vec<(u64, Known)> {
+        let mut all: Vec<(u64, Known)> = store.iter().map(|(g, k)| (g, k.clone())).collect();
+        all.sort_by_key(|(g, _)| *g);
+        all
+    }
+
+    #[test]
+    fn what_was_saved_is_there_after_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = Store::open(dir.path()).unwrap();
+        let a = store.add(known(1, 10));
+        store.add(known(2, 21));
+        save(&mut store, 1_000_000);
+        assert!(store.next_write(1_000_000).is_none());
+        store.update(a, |k| k.at.offset = 30);
+        save(&mut store, 1_000_000);
+        store.add(known(1, 0));
+        save(&mut store, 1_000_000);
+        let again = Store::open(dir.path()).unwrap();
+        assert_eq!(sorted(&again), sorted(&store));
+        assert_eq!(again.find(known(1, 0).identity).unwrap().0, 3);
+        assert!(!again.get(a).unwrap().current);
+        assert_eq!(again.next_generation, 4);
+    }
+
+    #[test]
+    fn any_damage_to_the_newest_file_falls_back_to_the_one_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = Store::open(dir.path()).unwrap();
+        let a = store.add(known(1, 10));
+        save(&mut store, 0);
+        for offset in [20, 30] {
+            store.update(a, |k| k.at.offset = offset);
+            save(&mut store, 0);
+        }
+        let newest = dir.path().join("recent.0");
+        let good = std::fs::read(&newest).unwrap();
+        for i in 0..good.len() {
+            let mut bad = good.clone();
+            bad[i] ^= 0x41;
+            std::fs::write(&newest, &bad).unwrap();
+            let store = Store::open(dir.path()).unwrap();
+            assert_eq!(store.get(a).unwrap().at.offset, 20, "byte {i}");
+            std::fs::write(&newest, &good[..i]).unwrap();
+            assert_eq!(Store::open(dir.path()).unwrap().get(a).unwrap().at.offset, 20, "cut at {i}");
+        }
+        std::fs::write(&newest, &good).unwrap();
+        assert_eq!(Store::open(dir.path()).unwrap().get(a).unwrap().at.offset, 30);
+    }
+
+    #[test]
+    fn a_crash_after_any_durable_step_leaves_the_state_before_or_after_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = Store::open(dir.path()).unwrap();
+        let a = store.add(known(1, 0));
+        for step in 1..200u64 {
+            store.update(a, |k| k.at = Position { offset: step, mark: step, skipping: false });
+            if step % 7 == 0 {
+                store.whole = true;
+            }
+            let write = store.next_write(0).unwrap();
+            // Before the rename: half of the new file lies beside the old one.
+            std::fs::write(write.path.with_extension("x.tmp"), &write.bytes[..write.bytes.len() / 2]).unwrap();
+            let before = Store::open(dir.path()).unwrap();
+            assert_eq!(before.get(a).map_or(0, |k| k.at.offset), step - 1);
+            write.perform().unwrap();
+            let after = Store::open(dir.path()).unwrap();
+            assert_eq!(after.get(a).unwrap().at.offset, step);
+            if step % 5 == 0 {
+                store = after;
+            } else {
+                store.written(&write);
+            }
+        }
+    }
+
+    #[test]
+    fn files_that_are_long_gone_are_forgotten_and_present_ones_never() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = Store::open(dir.path()).unwrap();
+        let (old, present) = (store.add(known(1, 10)), store.add(known(2, 10)));
+        let now = 1_000_000 + FORGET_AFTER + 1;
+        store.touch(present, now);
+        store.whole = true;
+        save(&mut store, now);
+        let store = Store::open(dir.path()).unwrap();
+        assert!(store.get(old).is_none() && store.find(known(1, 0).identity).is_none());
+        assert!(store.get(present).is_some());
+    }
+
+    #[test]
+    fn half_a_million_files_are_read_in_seconds_and_one_change_costs_little() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = Store::open(dir.path()).unwrap();
+        for inode in 0..500_000 {
+            store.add(known(inode, 10));
+        }
+        save(&mut store, 1_000_000);
+        let start = std::time::Instant::now();
+        let mut store = Store::open(dir.path()).unwrap();
+        // A build without optimization on a busy machine; a release build takes a quarter of a second.
+        assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
+        assert_eq!(store.len(), 500_000);
+        store.update(7, |k| k.at.offset = 12);
+        assert!(store.next_write(1_000_000).unwrap().bytes.len() < 1000);
+    }
+}

@@ -1,0 +1,92 @@
+//! What the user writes.
+
+use super::discovery::check_pattern;
+use super::lines::LongLines;
+use crate::config::{Reader, Size, Span, Spanned, config, config_choice, config_enum};
+use crate::sources::common::SourceCommon;
+use std::time::Duration;
+
+config! {
+    /// Reads lines from files, through rotation and restarts, without losing one or giving one twice.
+    pub struct FileConfig {
+        /// Files to read: paths with `*`, `?`, `[…]`, `{…,…}` and `**`.
+        pub include: Vec<Spanned<String>>,
+        /// Files not to read; a pattern without a slash holds for the name in any folder.
+        pub exclude: Vec<Spanned<String>> = Vec::new(),
+        /// Where to begin with files that are there at the first start. Files that appear later are read from the beginning.
+        pub start_at: StartAt = StartAt::Beginning,
+        /// Longest line, without its end.
+        pub max_line_bytes: Spanned<Size> = Spanned::new(Size::mib(1), Span::default()),
+        /// What becomes of longer lines.
+        pub long_lines: LongLines = LongLines::Truncate,
+        /// Files not changed for that long are not read, unless they were before.
+        pub ignore_older: Option<Duration>,
+        /// Files are deleted that long after everything in them was delivered and nothing more was added.
+        pub remove_after: Option<Duration>,
+        /// What tells a file from another of the same name.
+        pub fingerprint: Fingerprint = Fingerprint::Auto,
+        /// How often folders are looked through for new files; where the system tells of changes, a tenth as often.
+        pub glob_interval: Duration = Duration::from_secs(1),
+        /// How changes are noticed.
+        pub watch: WatchMode = WatchMode::Auto,
+        /// Whether links to files and folders are followed.
+        pub follow_symlinks: bool = true,
+        /// What all sources have.
+        flatten pub common: SourceCommon,
+    }
+}
+
+config_enum! {
+    /// Where to begin in a file.
+    pub enum StartAt {
+        /// At its first line.
+        Beginning = "beginning",
+        /// Behind its last whole line.
+        End = "end",
+    }
+}
+
+config_enum! {
+    /// How changes are noticed.
+    pub enum WatchMode {
+        /// The system's notices (inotify) and, as they may fail, a slow sweep.
+        Auto = "auto",
+        /// A sweep alone.
+        Poll = "poll",
+    }
+}
+
+config_choice! {
+    /// What tells a file from another of the same name.
+    pub enum Fingerprint {
+        /// Device, inode, time of birth and a hash of its beginning.
+        Auto = "auto",
+        /// Device, inode and time of birth alone, for files whose beginning is changed in place.
+        Inode = "inode",
+        /// A hash of its first bytes alone, that many; for file systems whose inodes do not last. Shorter files wait.
+        Bytes(Spanned<Size>) = "bytes",
+    }
+}
+
+/// Longest `max_line_bytes`: places in a read buffer are 32-bit.
+const MAX_MAX_LINE_BYTES: u64 = 1 << 30;
+/// Longest beginning to hash.
+const MAX_FINGERPRINT_BYTES: u64 = 1 << 20;
+
+impl FileConfig {
+    pub(super) fn note_mistakes(&self, cx: &mut Reader<'_>) {
+        for pattern in self.include.iter().chain(&self.exclude) {
+            if let Err(why) = check_pattern(pattern) {
+                cx.error(pattern.span, format!("this pattern cannot be read: {why}"));
+            }
+        }
+        if !(1..=MAX_MAX_LINE_BYTES).contains(&self.max_line_bytes.bytes()) {
+            cx.error(self.max_line_bytes.span, "`max_line_bytes` must be from 1 to 1GiB");
+        }
+        if let Fingerprint::Bytes(n) = &self.fingerprint
+            && !(1..=MAX_FINGERPRINT_BYTES).contains(&n.bytes())
+        {
+            cx.error(n.span, "`fingerprint: {bytes: N}` must be from 1 to 1MiB");
+        }
+    }
+}

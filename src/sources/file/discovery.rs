@@ -1,0 +1,412 @@
+//! Which paths match `include` and not `exclude`: patterns taken apart by folder, and the walk over them.
+//!
+//! A walk reads folders only as deep as a pattern reaches, and asks nothing of a file but what its folder's entry
+//! tells (name, inode, kind).
+
+use globset::{Glob, GlobBuilder, GlobMatcher};
+use hashbrown::HashSet;
+use std::fs::FileType;
+use std::os::unix::fs::{DirEntryExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+/// One part of a pattern, between slashes.
+#[derive(Debug, Clone)]
+enum Part {
+    Literal(String),
+    /// A name with `*`, `?` or `[…]`.
+    Name(GlobMatcher),
+    /// `**`: any number of folders, none included.
+    AnyDepth,
+}
+
+/// One pattern of `include`, absolute and without braces.
+#[derive(Debug, Clone)]
+struct Pattern {
+    parts: Vec<Part>,
+    /// The path itself, where the pattern has no wildcard.
+    literal: Option<PathBuf>,
+}
+
+/// `include` and `exclude`.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Patterns {
+    include: Vec<Pattern>,
+    exclude: Vec<GlobMatcher>,
+    /// Patterns of `exclude` without a slash: they hold for the name alone.
+    exclude_names: Vec<GlobMatcher>,
+}
+
+/// Deepest folder below a `**`.
+const MAX_DEPTH: usize = 64;
+
+fn glob(pattern: &str) -> Result<Glob, String> {
+    GlobBuilder::new(pattern).literal_separator(true).backslash_escape(true).build().map_err(|e| e.kind().to_string())
+}
+
+fn is_literal(text: &str) -> bool {
+    !text.contains(['*', '?', '[', '\\', '{'])
+}
+
+/// `a{b,c}d` to `abd` and `acd`, nested ones too; a brace inside `[…]` or behind `\` is itself.
+fn expand_braces(pattern: &str) -> Result<Vec<String>, String> {
+    let bytes = pattern.as_bytes();
+    let (mut depth, mut open, mut in_class, mut i) = (0usize, 0, false, 0);
+    let mut commas = Vec::new();
+    while i < bytes.len() {
+        match bytes[i] {
+            b'\\' => i += 1,
+            b'[' if depth == 0 => in_class = true,
+            b']' if depth == 0 => in_class = false,
+            _ if in_class => {}
+            b'{' => {
+                if depth == 0 {
+                    open = i;
+                }
+                depth += 1;
+            }
+            b',' if depth == 1 => commas.push(i),
+            b'}' if depth > 0 => {
+                depth -= 1;
+                if depth == 0 {
+                    let mut out = Vec::new();
+                    let mut from = open + 1;
+                    for &to in commas.iter().chain([&i]) {
+                        let one = format!("{}{}{}", &pattern[..open], &pattern[from..to], &pattern[i + 1..]);
+                        out.extend(expand_braces(&one)?);
+                        from = to + 1;
+                        if out.len() > 10_000 {
+                            return Err("too many alternatives".into());
+                        }
+                    }
+                    return Ok(out);
+                }
+            }
+            _ => {}
+        }
+        i += 1;
+    }
+    if depth > 0 { Err("a `{` is not closed".into()) } else { Ok(vec![pattern.to_owned()]) }
+}
+
+/// A pattern's path, absolute, without `.` parts.
+fn absolute(pattern: &str) -> Result<String, String> {
+    let path = std::path::absolute(pattern).map_err(|e| e.to_string())?;
+    path.into_os_string().into_string().map_err(|_| "the working folder's path is not UTF-8".to_owned())
+}
+
+/// Whether `include` or `exclude` can take this pattern; the mistake in words.
+pub(super) fn check_pattern(pattern: &str) -> Result<(), String> {
+    if pattern.is_empty() {
+        return Err("it is empty".into());
+    }
+    for one in expand_braces(pattern)? {
+        glob(&one)?;
+    }
+    Ok(())
+}
+
+impl Patterns {
+    /// Relative patterns are relative to the working folder.
+    ///
+    /// Errors: which pattern cannot be read, and why.
+    pub(super) fn new(include: &[String], exclude: &[String]) -> Result<Self, String> {
+        let mut to = Patterns::default();
+        for pattern in include {
+            to.add_include(pattern).map_err(|e| format!("include `{pattern}`: {e}"))?;
+        }
+        for pattern in exclude {
+            to.add_exclude(pattern).map_err(|e| format!("exclude `{pattern}`: {e}"))?;
+        }
+        Ok(to)
+    }
+
+    fn add_include(&mut self, pattern: &str) -> Result<(), String> {
+        check_pattern(pattern)?;
+        for one in expand_braces(&absolute(pattern)?)? {
+            let mut parts = Vec::new();
+            for part in one.split('/').filter(|p| !p.is_empty() && *p != ".") {
+                parts.push(match part {
+                    "**" => Part::AnyDepth,
+                    _ if is_literal(part) => Part::Literal(part.to_owned()),
+                    _ => Part::Name(glob(part)?.compile_matcher()),
+                });
+            }
+            let literal = parts.iter().all(|p| matches!(p, Part::Literal(_))).then(|| PathBuf::from(&one));
+            self.include.push(Pattern { parts, literal });
+        }
+        Ok(())
+    }
+
+    fn add_exclude(&mut self, pattern: &str) -> Result<(), String> {
+        check_pattern(pattern)?;
+        if pattern.contains('/') {
+            self.exclude.push(glob(&absolute(pattern)?)?.compile_matcher());
+        } else {
+            self.exclude_names.push(glob(pattern)?.compile_matcher());
+        }
+        Ok(())
+    }
+
+    /// Paths that are named as they are, without wildcards.
+    pub(super) fn literals(&self) -> impl Iterator<Item = &Path> {
+        self.include.iter().filter_map(|p| p.literal.as_deref())
+    }
+
+    fn excludes(&self, path: &Path) -> bool {
+        let name = path.file_name().map(Path::new).unwrap_or(path);
+        self.exclude_names.iter().any(|g| g.is_match(name)) || self.exclude.iter().any(|g| g.is_match(path))
+    }
+
+    /// Whether a path is wanted.
+    pub(super) fn matches(&self, path: &Path) -> bool {
+        let names: Option<Vec<&str>> = path.components().skip(1).map(|c| c.as_os_str().to_str()).collect();
+        let Some(names) = names else {
+            // A name that is not UTF-8 can only be matched part by part below its folder; the walk does that.
+            return false;
+        };
+        self.include.iter().any(|p| fits(&p.parts, &names)) && !self.excludes(path)
+    }
+
+    /// Finds everything that matches now.
+    pub(super) fn walk(&self, follow_symlinks: bool, found: &mut Found) {
+        found.clear();
+        for pattern in &self.include {
+            let mut walk = Walk { patterns: self, follow_symlinks, found, above: Vec::new() };
+            walk.go(PathBuf::from("/"), &pattern.parts, 0);
+        }
+    }
+}
+
+/// Whether the parts fit the names, to the end of both.
+fn fits(parts: &[Part], names: &[&str]) -> bool {
+    match parts {
+        [] => names.is_empty(),
+        [Part::AnyDepth, rest @ ..] => {
+            // `**` at the end takes every file below.
+            if rest.is_empty() { !names.is_empty() } else { (0..names.len()).any(|skip| fits(rest, &names[skip..])) }
+        }
+        [part, rest @ ..] => names.split_first().is_some_and(|(name, names)| part.is(name) && fits(rest, names)),
+    }
+}
+
+impl Part {
+    fn is(&self, name: &str) -> bool {
+        match self {
+            Part::Literal(text) => text == name,
+            Part::Name(glob) => glob.is_match(name),
+            Part::AnyDepth => true,
+        }
+    }
+}
+
+/// One entry that a walk found.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) path: PathBuf,
+    /// Of the entry itself; 0 where only the path is known.
+    pub(super) inode: u64,
+    /// Of its folder.
+    pub(super) device: u64,
+    pub(super) is_symlink: bool,
+}
+
+/// A folder whose entries matter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Dir {
+    pub(super) path: PathBuf,
+    pub(super) device: u64,
+    pub(super) inode: u64,
+}
+
+/// What a walk came to; reused from walk to walk.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub(super) entries: Vec<Entry>,
+    pub(super) dirs: Vec<Dir>,
+    /// All folders that patterns name were there.
+    pub(super) complete: bool,
+    seen: HashSet<PathBuf>,
+    seen_dirs: HashSet<PathBuf>,
+}
+
+impl Found {
+    /// Whether the last walk came by this path.
+    pub(super) fn contains(&self, path: &Path) -> bool {
+        self.seen.contains(path)
+    }
+
+    fn clear(&mut self) {
+        self.complete = true;
+        self.entries.clear();
+        self.dirs.clear();
+        self.seen.clear();
+        self.seen_dirs.clear();
+    }
+}
+
+struct Walk<'a> {
+    patterns: &'a Patterns,
+    follow_symlinks: bool,
+    found: &'a mut Found,
+    /// Folders above, to see circles that links make.
+    above: Vec<(u64, u64)>,
+}
+
+impl Walk<'_> {
+    /// Continues below `dir` with the parts that are left.
+    fn go(&mut self, mut dir: PathBuf, mut parts: &[Part], depth: usize) {
+        // Literal parts need no look into folders.
+        while let [Part::Literal(name), rest @ ..] = parts {
+            if rest.is_empty() {
+                return self.literal(dir, name);
+            }
+            dir.push(name);
+            parts = rest;
+        }
+        let Some((part, rest)) = parts.split_first() else { return };
+        let Ok(meta) = std::fs::metadata(&dir) else {
+            self.found.complete = false;
+            return;
+        };
+        let here = (meta.dev(), meta.ino());
+        if !meta.is_dir() || self.above.contains(&here) || depth > MAX_DEPTH {
+            return;
+        }
+        self.above.push(here);
+        if matches!(part, Part::AnyDepth) && !rest.is_empty() {
+            // None of the folders it stands for.
+            self.above.pop();
+            self.go(dir.clone(), rest, depth);
+            self.above.push(here);
+        }
+        self.dir(&dir, here);
+        self.entries(&dir, here.0, part, parts, depth);
+        self.above.pop();
+    }
+
+    fn literal(&mut self, dir: PathBuf, name: &str) {
+        match std::fs::metadata(&dir) {
+            Ok(meta) => {
+                self.dir(&dir, (meta.dev(), meta.ino()));
+                self.add(Entry { path: dir.join(name), inode: 0, device: 0, is_symlink: true });
+            }
+            Err(_) => self.found.complete = false,
+        }
+    }
+
+    fn dir(&mut self, path: &Path, (device, inode): (u64, u64)) {
+        if self.found.seen_dirs.insert(path.to_owned()) {
+            self.found.dirs.push(Dir { path: path.to_owned(), device, inode });
+        }
+    }
+
+    fn add(&mut self, entry: Entry) {
+        if !self.patterns.excludes(&entry.path) && !self.found.seen.contains(&entry.path) {
+            self.found.seen.insert(entry.path.clone());
+            self.found.entries.push(entry);
+        }
+    }
+
+    fn entries(&mut self, dir: &Path, device: u64, part: &Part, parts: &[Part], depth: usize) {
+        let Ok(entries) = std::fs::read_dir(dir) else { return };
+        let any_depth = matches!(part, Part::AnyDepth);
+        let last = parts.len() == 1;
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            let Ok(kind) = entry.file_type() else { continue };
+            let fits = match part {
+                Part::Name(glob) => glob.is_match(Path::new(&name)),
+                _ => true,
+            };
+            if !fits {
+                continue;
+            }
+            let path = entry.path();
+            if last && !kind.is_dir() && !(any_depth && self.leads_to_dir(&path, kind)) {
+                self.add(Entry { path, inode: entry.ino(), device, is_symlink: kind.is_symlink() });
+            } else if (!last || any_depth) && (kind.is_dir() || self.leads_to_dir(&path, kind)) {
+                // Below `**` the pattern goes on as a whole.
+                self.go(path, if any_depth { parts } else { &parts[1..] }, depth + 1);
+            }
+        }
+    }
+
+    fn leads_to_dir(&self, path: &Path, kind: FileType) -> bool {
+        kind.is_symlink() && self.follow_symlinks && std::fs::metadata(path).is_ok_and(|m| m.is_dir())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn tree() -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        for path in ["a.log", "b.txt", "x/a.log", "x/y/a.log", "x/y/b.log", "x/z/c.log", "w/deep/er/d.log"] {
+            let path = dir.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "").unwrap();
+        }
+        dir
+    }
+
+    fn walk(dir: &Path, include: &[&str], exclude: &[&str]) -> Vec<String> {
+        let include: Vec<String> = include.iter().map(|p| format!("{}/{p}", dir.display())).collect();
+        let exclude: Vec<String> = exclude
+            .iter()
+            .map(|p| if p.contains('/') { format!("{}/{p}", dir.display()) } else { (*p).to_owned() })
+            .collect();
+        let patterns = Patterns::new(&include, &exclude).unwrap();
+        let mut found = Found::default();
+        patterns.walk(true, &mut found);
+        let mut names: Vec<String> = found
+            .entries
+            .iter()
+            .map(|e| {
+                assert!(patterns.matches(&e.path), "{:?} was found but does not match", e.path);
+                e.path.strip_prefix(dir).unwrap().to_str().unwrap().to_owned()
+            })
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn patterns_reach_as_deep_as_they_say() {
+        let t = tree();
+        let d = t.path();
+        assert_eq!(walk(d, &["*.log"], &[]), ["a.log"]);
+        assert_eq!(walk(d, &["*/*.log"], &[]), ["x/a.log"]);
+        assert_eq!(
+            walk(d, &["**/*.log"], &[]),
+            ["a.log", "w/deep/er/d.log", "x/a.log", "x/y/a.log", "x/y/b.log", "x/z/c.log"]
+        );
+        assert_eq!(walk(d, &["x/**"], &[]), ["x/a.log", "x/y/a.log", "x/y/b.log", "x/z/c.log"]);
+        assert_eq!(walk(d, &["x/{y,z}/*.log"], &[]), ["x/y/a.log", "x/y/b.log", "x/z/c.log"]);
+        assert_eq!(walk(d, &["{x/y,.}/a.log"], &[]), ["a.log", "x/y/a.log"]);
+        assert_eq!(walk(d, &["x/?/[ab].log"], &[]), ["x/y/a.log", "x/y/b.log"]);
+        assert_eq!(walk(d, &["b.txt", "*.log", "a*"], &[]), ["a.log", "b.txt"]);
+    }
+
+    #[test]
+    fn exclude_takes_paths_and_bare_names() {
+        let t = tree();
+        assert_eq!(walk(t.path(), &["**/*.log"], &["a.log", "x/z/**"]), ["w/deep/er/d.log", "x/y/b.log"]);
+    }
+
+    #[test]
+    fn a_circle_of_links_ends() {
+        let t = tree();
+        std::os::unix::fs::symlink(t.path(), t.path().join("x/loop")).unwrap();
+        assert!(walk(t.path(), &["**/d.log"], &[]).contains(&"w/deep/er/d.log".to_owned()));
+    }
+
+    #[test]
+    fn mistakes_in_patterns_are_said() {
+        assert!(check_pattern("a[").is_err());
+        assert!(check_pattern("a{b,c").is_err());
+        assert!(check_pattern("").is_err());
+        assert!(check_pattern("/a/{b,c{d,e}}/**/*.log").is_ok());
+    }
+}

@@ -1,0 +1,246 @@
+//! The `file` source: lines of files, through rotation and restarts.
+//!
+//! ```yaml
+//! sources:
+//!   app:
+//!     type: file
+//!     include: ["/var/log/app/*.log"]
+//!     exclude: ["*.tmp"]
+//!     decode: json
+//! ```
+//!
+//! One thread reads all files of a source in turn (at most 1 MiB each), into buffers of 256 KiB that workers split into
+//! lines. Kernel notices wake it; a slow sweep covers what notices miss.
+//!
+//! **Which file it is.** Device, inode and time of birth say where a file is; a hash of its beginning (up to 1 KiB, as much as
+//! there was, extended as it grows) and of the 64 bytes before our place in it say that it is still the one we read. What has
+//! the name, but not the identity, is another file: the old one is read to its end first. What has the identity, but not the
+//! contents, was replaced in place (copytruncate, a rewrite): it starts anew under a new generation.
+//!
+//! **What is promised.** A place in a file is saved only when all before it was delivered or ended by policy. After SIGTERM and
+//! a start no line is lost and none comes twice; after kill -9 none is lost, and what was in flight or not saved yet (a
+//! second's work) may come twice. Lines that were written between the last look and a truncation are gone, as the writer
+//! destroyed them.
+//!
+//! **When downstream is full** nothing more is read; files that appear are still opened, so that deleting them loses nothing.
+//!
+//! **Limits.** Memory: a read buffer in use and 2 MiB on their way to the workers, `max_line_bytes` for an unfinished line,
+//! some 600 bytes per file. Handles: three quarters of the process's limit, which is raised as far as allowed; idle
+//! files' handles are closed first and opened again when there is something to read.
+
+mod checkpoint;
+mod config;
+mod discovery;
+mod files;
+mod flight;
+mod identity;
+mod lines;
+mod tail;
+mod tailer;
+mod watch;
+
+#[cfg(test)]
+mod tests;
+
+pub use config::{FileConfig, Fingerprint, StartAt, WatchMode};
+pub use lines::LongLines;
+
+use self::discovery::Patterns;
+use self::lines::Lines;
+use self::tail::{Out, Sent};
+use self::tailer::{Next, Now, Plan, Saver, Tailer};
+use self::watch::Wake;
+use crate::component::{BuildContext, BuildError, Chunk, NotSent, Output, RunError, SourceContext, SourceRun};
+use crate::config::{Reader, Spanned};
+use crate::plan::SourcePlan;
+use crate::sources::common::SourceCommon;
+use crate::time::clock;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::task::{Context, Waker};
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+impl SourcePlan for FileConfig {
+    fn common(&self) -> &SourceCommon {
+        &self.common
+    }
+
+    fn check(&self, cx: &mut Reader<'_>) {
+        self.note_mistakes(cx);
+    }
+
+    fn build(self: Box<Self>, cx: &BuildContext) -> Result<SourceRun, BuildError> {
+        let plan = self.plan(cx)?;
+        let counters = cx.counters.clone();
+        Ok(SourceRun::Thread(Box::new(move |cx| {
+            let wake = Arc::new(Wake::default());
+            let tailer = Tailer::new(plan, counters, &wake, saver()?)
+                .map_err(|e| RunError(format!("cannot use the folder of checkpoints: {e}")))?;
+            run(tailer, cx, &wake)
+        })))
+    }
+}
+
+impl FileConfig {
+    fn plan(&self, cx: &BuildContext) -> Result<Plan, BuildError> {
+        let texts = |list: &[Spanned<String>]| list.iter().map(|p| p.value.clone()).collect::<Vec<_>>();
+        let patterns = Patterns::new(&texts(&self.include), &texts(&self.exclude))
+            .map_err(|e| BuildError(format!("source `{}`: {e}", cx.id)))?;
+        let own = own_paths(cx);
+        for path in patterns.literals() {
+            if let Some(own) = own.iter().find(|own| path.starts_with(own) || real(path).starts_with(own)) {
+                return Err(BuildError(format!(
+                    "source `{}`: include {} is written by the agent itself (in {}): reading it would never end",
+                    cx.id,
+                    path.display(),
+                    own.display()
+                )));
+            }
+        }
+        let identity_bytes = match &self.fingerprint {
+            Fingerprint::Bytes(n) => Some(n.as_usize()),
+            _ => None,
+        };
+        Ok(Plan {
+            id: cx.id.clone(),
+            host: cx.host.clone(),
+            patterns,
+            from_end: self.start_at == StartAt::End && !cx.once,
+            lines: Lines { max_bytes: self.max_line_bytes.as_usize(), long: self.long_lines },
+            ignore_older: self.ignore_older,
+            remove_after: self.remove_after,
+            identity_bytes,
+            check_contents: !matches!(self.fingerprint, Fingerprint::Inode),
+            glob_interval: u64::try_from(self.glob_interval.as_nanos()).unwrap_or(u64::MAX).max(tailer::MILLISECOND),
+            watch: self.watch == WatchMode::Auto,
+            follow_symlinks: self.follow_symlinks,
+            once: cx.once,
+            own,
+            max_open: max_open(),
+            dir: cx.data_dir.join(&*cx.id),
+        })
+    }
+}
+
+/// What a path really is, as far as it is there.
+fn real(path: &Path) -> PathBuf {
+    if let Ok(real) = path.canonicalize() {
+        return real;
+    }
+    match (path.parent().map(real), path.file_name()) {
+        (Some(dir), Some(name)) => dir.join(name),
+        _ => path.to_owned(),
+    }
+}
+
+/// Files and folders that the agent writes, under each name they go by.
+fn own_paths(cx: &BuildContext) -> Vec<PathBuf> {
+    let mut own = Vec::new();
+    for path in cx.own_files.iter().chain([&cx.data_dir]) {
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+        own.push(real(&path));
+        own.push(path);
+    }
+    own.dedup();
+    own
+}
+
+/// Raises the limit of open files as far as allowed; how many of them this source may use.
+fn max_open() -> usize {
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if limit.current != limit.maximum
+        && let Err(error) = setrlimit(Resource::Nofile, wanted)
+    {
+        tracing::debug!(%error, "the limit of open files stays as it is");
+    }
+    let now = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    (now / 4 * 3).clamp(16, 1 << 20) as usize
+}
+
+/// A thread that writes checkpoints; it ends with the source.
+fn saver() -> Result<Saver, RunError> {
+    let (jobs, work) = crossbeam_channel::bounded::<checkpoint::Write>(1);
+    let (report, done) = crossbeam_channel::bounded(1);
+    std::thread::Builder::new()
+        .name("checkpoints".into())
+        .spawn(move || {
+            for write in work {
+                let result = write.perform();
+                if report.send((write, result)).is_err() {
+                    return;
+                }
+            }
+        })
+        .map_err(|e| RunError(format!("cannot start a thread: {e}")))?;
+    Ok(Saver::Thread { jobs, done })
+}
+
+/// How long a chunk waits for room before other things are done.
+const ROOM_WAIT: Duration = Duration::from_millis(100);
+
+/// The way out, until the agent stops.
+struct Door {
+    output: Output,
+    shutdown: CancellationToken,
+}
+
+impl Out for Door {
+    fn send(&mut self, chunk: Chunk) -> Sent {
+        if self.shutdown.is_cancelled() {
+            return Sent::Full(chunk);
+        }
+        match self.output.send_timeout(chunk, ROOM_WAIT) {
+            Ok(()) => Sent::Yes,
+            Err(NotSent::Full(chunk)) => Sent::Full(chunk),
+            Err(NotSent::Closed) => Sent::Closed,
+        }
+    }
+}
+
+fn now() -> Now {
+    Now { mono: clock::monotonic_ns(), wall: clock::now_ns() }
+}
+
+/// Rings `wake` when `token` is cancelled, for as long as what is returned lives.
+fn ring_on(token: &CancellationToken, wake: &Arc<Wake>) -> impl Future<Output = ()> + use<> {
+    let mut cancelled = Box::pin(token.clone().cancelled_owned());
+    let waker = Waker::from(wake.clone());
+    if cancelled.as_mut().poll(&mut Context::from_waker(&waker)).is_ready() {
+        wake.wake();
+    }
+    cancelled
+}
+
+/// Reads until told to stop, then waits for verdicts and saves.
+fn run(mut tailer: Tailer, cx: SourceContext, wake: &Arc<Wake>) -> Result<(), RunError> {
+    let SourceContext { output, shutdown, deadline, .. } = cx;
+    let mut door = Door { output, shutdown: shutdown.clone() };
+    let _rings = ring_on(&shutdown, wake);
+    while !shutdown.is_cancelled() {
+        match tailer.turn(now(), &mut door) {
+            Next::Now => {}
+            Next::After(wait) => wake.wait(Duration::from_nanos(wait)),
+            Next::Done | Next::Closed => break,
+        }
+    }
+    // The held chunk was promised a verdict: dropping it says that it failed, and its place is not passed.
+    tailer.reader.held = None;
+    drop(door);
+    tailer.reader.verdicts.wake_on_each();
+    let _rings = ring_on(&deadline, wake);
+    loop {
+        tailer.hear_verdicts();
+        if tailer.reader.outstanding == 0 || deadline.is_cancelled() {
+            break;
+        }
+        wake.wait(Duration::from_secs(1));
+    }
+    tailer.save_all(now()).map_err(|e| RunError(format!("cannot write the checkpoint: {e}")))?;
+    match tailer.unread() {
+        0 => Ok(()),
+        n => Err(RunError(format!("{n} files could not be read"))),
+    }
+}

@@ -1,0 +1,574 @@
+//! All files of a source: who is read when, what is watched, what is saved.
+//!
+//! A [`Tailer`] has no thread and no clock of its own: [`turn`](Tailer::turn) does what is due and tells when to be
+//! called again, so tests drive it step by step. Nothing in a turn costs time in proportion to the files known, except
+//! the look through the folders every `glob_interval`.
+
+use super::checkpoint::{Store, Write};
+use super::discovery::{Found, Patterns};
+use super::flight::Verdicts;
+use super::identity::Identity;
+use super::lines::Lines;
+use super::tail::{Out, Place, Reader, SLAB_BYTES, Sent, Tail, Turn};
+use super::watch::{Wake, Watch};
+use crate::ack::Verdict;
+use crate::event::SlabPool;
+use crate::telemetry::Counters;
+use hashbrown::{HashMap, HashSet};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The two clocks, in nanoseconds.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Now {
+    /// Since some point.
+    pub(super) mono: u64,
+    /// Since 1970 UTC.
+    pub(super) wall: i64,
+}
+
+impl Now {
+    pub(super) fn seconds(self) -> i64 {
+        self.wall / 1_000_000_000
+    }
+}
+
+pub(super) const MILLISECOND: u64 = 1_000_000;
+pub(super) const SECOND: u64 = 1_000_000_000;
+
+/// What a source is told, checked.
+pub(super) struct Plan {
+    pub(super) id: Arc<str>,
+    pub(super) host: Arc<str>,
+    pub(super) patterns: Patterns,
+    pub(super) from_end: bool,
+    pub(super) lines: Lines,
+    pub(super) ignore_older: Option<Duration>,
+    pub(super) remove_after: Option<Duration>,
+    /// Hash of the first bytes alone, that many, in place of the inode.
+    pub(super) identity_bytes: Option<usize>,
+    pub(super) check_contents: bool,
+    pub(super) glob_interval: u64,
+    pub(super) watch: bool,
+    pub(super) follow_symlinks: bool,
+    pub(super) once: bool,
+    /// Files and folders that the agent writes.
+    pub(super) own: Vec<PathBuf>,
+    /// Handles open at once.
+    pub(super) max_open: usize,
+    /// Where checkpoints are kept.
+    pub(super) dir: PathBuf,
+}
+
+/// Writes checkpoints: in place, or on a thread of its own so that reading does not wait for the disk.
+pub(super) enum Saver {
+    #[cfg(test)]
+    Inline,
+    Thread {
+        jobs: crossbeam_channel::Sender<Write>,
+        done: crossbeam_channel::Receiver<(Write, io::Result<()>)>,
+    },
+}
+
+/// Chunks of read buffers kept for reuse.
+const KEEP_SLABS: usize = 8;
+/// Turns of reading before hints and verdicts are looked at again.
+const STRETCH_TURNS: usize = 4;
+/// Checkpoints are written that often at most.
+const SAVE_EVERY: u64 = SECOND;
+/// With working notices, folders are looked through that many times less often.
+const WATCHED_FACTOR: u64 = 10;
+/// Longest wait of a caller, whatever is due.
+const LONGEST_WAIT: u64 = 60 * SECOND;
+
+/// See [the module](self).
+pub(super) struct Tailer {
+    pub(super) plan: Plan,
+    pub(super) reader: Reader,
+    pub(super) store: Store,
+    pub(super) tails: Vec<Option<Box<Tail>>>,
+    pub(super) free: Vec<usize>,
+    pub(super) by_path: HashMap<Arc<Path>, usize>,
+    pub(super) by_identity: HashMap<Identity, usize>,
+    /// Files to be read now, in turn.
+    pub(super) ready: VecDeque<usize>,
+    /// Files to be looked at later: when, which.
+    pub(super) timers: BinaryHeap<Reverse<(u64, usize)>>,
+    pub(super) open: usize,
+    pub(super) uses: u64,
+    /// What a symlink leads to, and the path it was found at.
+    pub(super) linked: HashMap<PathBuf, Arc<Path>>,
+    /// Paths that could not be opened, said once.
+    pub(super) unreadable: HashSet<PathBuf>,
+    pub(super) counters: Arc<Counters>,
+    /// There was no checkpoint at all.
+    pub(super) first_start: bool,
+    pub(super) scanned: bool,
+    pub(super) lag: u64,
+    verdicts: Vec<(u64, Verdict)>,
+    found: Found,
+    watch: Option<Watch>,
+    watched: HashMap<PathBuf, (u64, u64)>,
+    pub(super) next_scan: u64,
+    last_scan: u64,
+    saver: Saver,
+    saving: bool,
+    last_save: u64,
+    /// Since when something is settled that is not on disk.
+    unsaved_since: Option<u64>,
+    save_failing: bool,
+    published_lag: u64,
+}
+
+/// How a turn of the whole source ended.
+#[derive(Debug, PartialEq)]
+pub(super) enum Next {
+    /// There is more to do now.
+    Now,
+    /// Nothing to do for that many nanoseconds, unless the bell rings.
+    After(u64),
+    /// With `once`: all was read to its end.
+    Done,
+    /// Downstream is gone.
+    Closed,
+}
+
+impl Tailer {
+    /// Errors: the folder of checkpoints cannot be used.
+    pub(super) fn new(plan: Plan, counters: Arc<Counters>, wake: &Arc<Wake>, saver: Saver) -> io::Result<Self> {
+        let store = Store::open(&plan.dir)?;
+        let watch = if plan.watch && !plan.once {
+            Watch::new(wake.clone())
+                .map_err(|error| tracing::warn!(source = %plan.id, %error, "no notices of changes; polling instead"))
+                .ok()
+        } else {
+            None
+        };
+        let reader = Reader {
+            pool: SlabPool::new(SLAB_BYTES, KEEP_SLABS),
+            lines: plan.lines,
+            verdicts: Verdicts::new(wake.clone()),
+            counters: counters.clone(),
+            check_contents: plan.check_contents,
+            held: None,
+            outstanding: 0,
+        };
+        Ok(Tailer {
+            first_start: store.is_new(),
+            plan,
+            reader,
+            store,
+            tails: Vec::new(),
+            free: Vec::new(),
+            by_path: HashMap::new(),
+            by_identity: HashMap::new(),
+            ready: VecDeque::new(),
+            timers: BinaryHeap::new(),
+            open: 0,
+            uses: 0,
+            linked: HashMap::new(),
+            unreadable: HashSet::new(),
+            counters,
+            scanned: false,
+            lag: 0,
+            verdicts: Vec::new(),
+            found: Found::default(),
+            watch,
+            watched: HashMap::new(),
+            next_scan: 0,
+            last_scan: 0,
+            saver,
+            saving: false,
+            last_save: 0,
+            unsaved_since: None,
+            save_failing: false,
+            published_lag: u64::MAX,
+        })
+    }
+
+    /// Does what is due, and reads for a while.
+    pub(super) fn turn(&mut self, now: Now, out: &mut dyn Out) -> Next {
+        self.hear_verdicts();
+        self.take_hints(now);
+        if now.mono >= self.next_scan {
+            self.scan(now);
+        }
+        self.look_at_due(now);
+        match self.read_ready(now, out) {
+            Turn::Closed => return Next::Closed,
+            Turn::Blocked | Turn::More => {
+                self.save(now);
+                self.publish();
+                return Next::Now;
+            }
+            _ => {}
+        }
+        self.save(now);
+        self.publish();
+        if self.plan.once {
+            return Next::Done;
+        }
+        let mut until = self.next_scan.min(now.mono + LONGEST_WAIT);
+        if let Some(Reverse((at, _))) = self.timers.peek() {
+            until = until.min(*at);
+        }
+        if self.store.is_dirty() || self.reader.outstanding > 0 {
+            until = until.min(now.mono + SAVE_EVERY);
+        }
+        Next::After(until.saturating_sub(now.mono).max(MILLISECOND))
+    }
+
+    /// Reads in turn, until nothing is ready, downstream is full, or it is time for other things.
+    fn read_ready(&mut self, now: Now, out: &mut dyn Out) -> Turn {
+        if let Some(chunk) = self.reader.held.take() {
+            match out.send(chunk) {
+                Sent::Yes => {}
+                Sent::Full(chunk) => {
+                    self.reader.held = Some(chunk);
+                    return Turn::Blocked;
+                }
+                Sent::Closed => return Turn::Closed,
+            }
+        }
+        let mut passed_over = 0;
+        for _ in 0..STRETCH_TURNS {
+            let Some(key) = self.ready.pop_front() else { return Turn::End };
+            if self.must_wait(key) {
+                self.ready.push_back(key);
+                passed_over += 1;
+                if passed_over >= self.ready.len() {
+                    return Turn::End;
+                }
+                continue;
+            }
+            passed_over = 0;
+            match self.read_one(key, now, out) {
+                Turn::Blocked => return Turn::Blocked,
+                Turn::Closed => return Turn::Closed,
+                _ => {}
+            }
+        }
+        if self.ready.is_empty() { Turn::End } else { Turn::More }
+    }
+
+    /// Whether the file that had the name before is to be read first.
+    fn must_wait(&mut self, key: usize) -> bool {
+        let Some((old, generation)) = self.tails[key].as_ref().and_then(|t| t.after) else { return false };
+        let waiting = self.tails[old].as_ref().is_some_and(|old| {
+            old.generation == generation && !old.failing && matches!(old.place, Place::Gone { read: false, .. })
+        });
+        if !waiting && let Some(tail) = &mut self.tails[key] {
+            tail.after = None;
+        }
+        waiting
+    }
+
+    fn read_one(&mut self, key: usize, now: Now, out: &mut dyn Out) -> Turn {
+        let Some(mut tail) = self.tails[key].take() else { return Turn::End };
+        tail.queued = false;
+        let before = tail.at;
+        let turn = match self.ensure_open(&mut tail) {
+            Ok(true) => {
+                let last = self.plan.once || tail.finish;
+                self.reader.read(key, &mut tail, last, now.wall, out)
+            }
+            Ok(false) => {
+                // Another file has the name; the next look sorts it out.
+                let path = tail.path.clone();
+                self.tails[key] = Some(tail);
+                self.examine(&path, now, false);
+                if let Some(tail) = self.tails[key].as_mut()
+                    && tail.file.is_none()
+                    && tail.place != Place::Present
+                {
+                    self.close(key);
+                }
+                return Turn::End;
+            }
+            Err(error) => Turn::Failed(error),
+        };
+        let grew = tail.at != before;
+        if grew {
+            tail.grown = now.mono;
+            if tail.flight.outstanding() == 0 {
+                // A line that was too long was passed over.
+                self.store.settle(tail.generation, tail.flight.settled(), tail.head);
+            }
+        }
+        self.measure(&mut tail);
+        if !matches!(turn, Turn::Failed(_)) && tail.failing {
+            tail.failing = false;
+            tracing::info!(source = %self.plan.id, file = %tail.path.display(), "readable again");
+        }
+        match &turn {
+            Turn::End => {
+                if let Place::Gone { read, .. } = &mut tail.place {
+                    *read = true;
+                }
+                self.ended(key, &mut tail, grew, now);
+            }
+            Turn::More | Turn::Blocked => self.queue(key, &mut tail),
+            Turn::Replaced => self.replaced(key, &mut tail, now, out),
+            Turn::Failed(error) => self.failed(key, &mut tail, error, now),
+            Turn::Closed => {}
+        }
+        let close = tail.place == Place::Closed;
+        self.tails[key] = Some(tail);
+        if close {
+            self.close(key);
+        }
+        turn
+    }
+
+    pub(super) fn queue(&mut self, key: usize, tail: &mut Tail) {
+        if !tail.queued {
+            tail.queued = true;
+            self.ready.push_back(key);
+        }
+    }
+
+    /// Has the file looked at again at `at`, or earlier where that is due already.
+    pub(super) fn schedule(&mut self, key: usize, tail: &mut Tail, at: u64) {
+        if tail.check_at == 0 || at < tail.check_at {
+            tail.check_at = at;
+            self.timers.push(Reverse((at, key)));
+        }
+    }
+
+    fn look_at_due(&mut self, now: Now) {
+        while let Some(&Reverse((at, key))) = self.timers.peek()
+            && at <= now.mono
+        {
+            self.timers.pop();
+            let Some(tail) = self.tails[key].as_mut() else { continue };
+            if tail.check_at == at {
+                tail.check_at = 0;
+                self.check(key, now);
+            }
+        }
+    }
+
+    /// Counts what the file adds to `file_lag_bytes`.
+    pub(super) fn measure(&mut self, tail: &mut Tail) {
+        let lag = if tail.place == Place::Closed { 0 } else { tail.looked.0.saturating_sub(tail.at.offset) };
+        self.lag = self.lag - tail.lag + lag;
+        tail.lag = lag;
+    }
+
+    /// Takes in the verdicts heard, and moves checkpoints.
+    pub(super) fn hear_verdicts(&mut self) {
+        let mut verdicts = std::mem::take(&mut self.verdicts);
+        self.reader.verdicts.take(&mut verdicts);
+        for (token, verdict) in verdicts.drain(..) {
+            self.reader.outstanding = self.reader.outstanding.saturating_sub(1);
+            let key = (token >> 32) as usize;
+            let Some(tail) = self.tails.get_mut(key).and_then(|t| t.as_mut()) else { continue };
+            if tail.flight.settle(token as u32, verdict) {
+                self.store.settle(tail.generation, tail.flight.settled(), tail.head);
+            }
+            if tail.place == Place::Closed && tail.flight.outstanding() == 0 {
+                self.release(key);
+            }
+        }
+        self.verdicts = verdicts;
+    }
+
+    fn take_hints(&mut self, now: Now) {
+        let Some(watch) = &self.watch else { return };
+        let hints = watch.take();
+        if hints.all {
+            self.next_scan = now.mono;
+            self.timers.clear();
+            for key in 0..self.tails.len() {
+                if let Some(mut tail) = self.tails[key].take() {
+                    tail.check_at = 0;
+                    self.schedule(key, &mut tail, now.mono);
+                    self.tails[key] = Some(tail);
+                }
+            }
+        }
+        for path in hints.paths {
+            if let Some(link) = self.linked.get(&path).cloned() {
+                self.examine(&link, now, true);
+            }
+            if self.by_path.contains_key(&*path) || self.plan.patterns.matches(&path) {
+                self.examine(&path, now, true);
+            } else if self.watched.contains_key(&path) || path.is_dir() {
+                // A folder that came or went: not more often than ten times a second.
+                self.next_scan = self.next_scan.min(now.mono.max(self.last_scan + 100 * MILLISECOND));
+            }
+        }
+    }
+
+    /// Looks through the folders.
+    pub(super) fn scan(&mut self, now: Now) {
+        let mut found = std::mem::take(&mut self.found);
+        self.plan.patterns.walk(self.plan.follow_symlinks, &mut found);
+        self.watch_dirs(&found);
+        for entry in &found.entries {
+            if let Some(&key) = self.by_path.get(&*entry.path)
+                && !entry.is_symlink
+                && let Some(tail) = &self.tails[key]
+                && tail.node == (entry.device, entry.inode)
+            {
+                self.store.touch(tail.generation, now.seconds());
+                continue;
+            }
+            self.examine(&entry.path, now, true);
+        }
+        let lost: Vec<Arc<Path>> = self.by_path.keys().filter(|p| !found.contains(p)).cloned().collect();
+        for path in lost {
+            self.examine(&path, now, true);
+        }
+        if !self.unreadable.is_empty() {
+            self.unreadable.retain(|p| found.contains(p));
+        }
+        let factor = if self.watch.is_some() && found.complete { WATCHED_FACTOR } else { 1 };
+        self.found = found;
+        self.last_scan = now.mono;
+        self.next_scan = now.mono + self.plan.glob_interval * factor;
+        if !self.scanned {
+            self.scanned = true;
+            self.store.make_known();
+        }
+    }
+
+    /// Watches the folders found, and those that links lead into.
+    fn watch_dirs(&mut self, found: &Found) {
+        let Some(watch) = &mut self.watch else { return };
+        self.linked.retain(|_, link| self.by_path.contains_key(link));
+        let mut wanted: HashMap<PathBuf, (u64, u64)> = HashMap::with_capacity(found.dirs.len());
+        wanted.extend(found.dirs.iter().map(|d| (d.path.clone(), (d.device, d.inode))));
+        for dir in self.linked.keys().filter_map(|p| p.parent()) {
+            if !wanted.contains_key(dir)
+                && let Ok(look) = super::identity::look_at(dir, true)
+            {
+                wanted.insert(dir.to_owned(), (look.identity.device, look.identity.inode));
+            }
+        }
+        self.watched.retain(|dir, node| {
+            let keep = wanted.get(dir) == Some(node);
+            if !keep {
+                watch.remove(dir);
+            }
+            keep
+        });
+        for (dir, node) in wanted {
+            if self.watched.contains_key(&dir) {
+                continue;
+            }
+            match watch.add(&dir) {
+                Ok(()) => {
+                    self.watched.insert(dir, node);
+                }
+                Err(error) => {
+                    tracing::warn!(source = %self.plan.id, dir = %dir.display(), %error, "no notices of changes; polling \
+                        instead. Raising fs.inotify.max_user_watches or max_user_instances helps");
+                    self.watch = None;
+                    self.watched.clear();
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Whether a sweep is the only way to see growth.
+    pub(super) fn polls(&self) -> bool {
+        self.watch.is_none()
+    }
+
+    /// Writes a checkpoint where one is due.
+    fn save(&mut self, now: Now) {
+        self.hear_saver();
+        if !self.store.is_dirty() {
+            self.unsaved_since = None;
+            return;
+        }
+        self.unsaved_since.get_or_insert(now.mono);
+        if self.saving || now.mono < self.last_save + SAVE_EVERY && self.last_save != 0 {
+            return;
+        }
+        self.last_save = now.mono.max(1);
+        let Some(write) = self.store.next_write(now.seconds()) else { return };
+        match &self.saver {
+            #[cfg(test)]
+            Saver::Inline => {
+                let result = write.perform();
+                self.saved(&write, result);
+            }
+            Saver::Thread { jobs, .. } => {
+                self.saving = true;
+                if let Err(e) = jobs.send(write) {
+                    let write = e.into_inner();
+                    self.saved(&write, Err(io::Error::other("its thread is gone")));
+                }
+            }
+        }
+    }
+
+    fn hear_saver(&mut self) {
+        if let Saver::Thread { done, .. } = &self.saver
+            && let Ok((write, result)) = done.try_recv()
+        {
+            self.saved(&write, result);
+        }
+    }
+
+    fn saved(&mut self, write: &Write, result: io::Result<()>) {
+        self.saving = false;
+        match result {
+            Ok(()) => {
+                self.store.written(write);
+                if self.save_failing {
+                    self.save_failing = false;
+                    tracing::info!(source = %self.plan.id, "checkpoints are written again");
+                }
+            }
+            Err(error) => {
+                self.store.not_written(write);
+                self.counters.update(|t| t.error("checkpoint", 1));
+                if !self.save_failing {
+                    self.save_failing = true;
+                    tracing::error!(source = %self.plan.id, file = %write.path.display(), %error,
+                        "cannot write a checkpoint; trying again every second");
+                }
+            }
+        }
+    }
+
+    /// Writes what is settled, now and in place. The last act.
+    pub(super) fn save_all(&mut self, now: Now) -> io::Result<()> {
+        self.hear_verdicts();
+        if self.saving
+            && let Saver::Thread { done, .. } = &self.saver
+            && let Ok((write, result)) = done.recv()
+        {
+            self.saved(&write, result);
+        }
+        match self.store.next_write(now.seconds()) {
+            None => Ok(()),
+            Some(write) => {
+                write.perform()?;
+                self.store.written(&write);
+                Ok(())
+            }
+        }
+    }
+
+    fn publish(&mut self) {
+        let lag = self.lag;
+        if lag == self.published_lag && self.unsaved_since.is_none() {
+            return;
+        }
+        self.published_lag = lag;
+        let age = self.unsaved_since.map_or(0, |since| self.last_save.saturating_sub(since).max(1));
+        self.counters.update(|t| {
+            t.gauges.insert("file_lag_bytes", lag as f64);
+            t.gauges.insert("checkpoint_age_seconds", age as f64 / SECOND as f64);
+        });
+    }
+}

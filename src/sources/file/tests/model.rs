@@ -1,0 +1,1 @@
+//! Random actions beside a plain model.
