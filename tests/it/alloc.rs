@@ -52,15 +52,16 @@ sinks:
   out: {type: file, inputs: [thin], path: "out.ndjson"}
 "#;
 
-/// Allocations of this thread for one batch of `events` on its way from chunk to encoded bytes, once it is warm.
-fn allocations_per_batch(events: usize) -> u64 {
+/// Allocations of this thread for one batch on its way through a pipeline from chunk to encoded bytes, once it is warm.
+fn allocations_per_batch(pipeline: &str, lines: Vec<u8>) -> u64 {
+    let events = lines.split(|c| *c == b'\n').count() - 1;
     let dir = tempfile::tempdir().unwrap();
-    let yaml = format!("data_dir: {}\n{MAIN}", dir.path().display());
+    let yaml = format!("data_dir: {}\n{pipeline}", dir.path().display());
     let loaded = load_texts(&[("main.yaml", &yaml)], &ProcessEnvironment, Registry::built_in());
     let config = loaded.config.unwrap_or_else(|| panic!("{}", loaded.report.render()));
     let blueprint = topology::assemble(config, true).unwrap();
     let (mut worker, queues) = topology::single_worker(&blueprint);
-    let text = Slab::from_vec(corpus::app(events));
+    let text = Slab::from_vec(lines);
     let origin = Origin::of_source("in");
     let mut out = Vec::new();
     let mut pass = || {
@@ -82,7 +83,7 @@ fn allocations_per_batch(events: usize) -> u64 {
             batch.ack.take().settle(Verdict::Delivered);
             batch.recycle();
         }
-        assert!(out.len() > events * 200, "the events went through");
+        assert!(out.len() > events * 100, "the events went through");
     };
     (0..20).for_each(|_| pass());
     // Tables are shared with tests that run beside this one, so a batch may have to grow a new one: the least of many
@@ -99,8 +100,76 @@ fn allocations_per_batch(events: usize) -> u64 {
 
 #[test]
 fn the_main_chain_allocates_nothing_per_event() {
-    let (small, large) = (allocations_per_batch(100), allocations_per_batch(600));
-    println!("allocations a batch: {small} for 100 events, {large} for 600");
-    assert!(large <= small, "600 events cost {large} allocations, 100 cost {small}: some are made per event");
-    assert!(small <= 24, "{small} allocations a batch");
+    nothing_per_event("main", MAIN, corpus::app);
+}
+
+/// A pipeline costs no more for 600 lines than for 100.
+fn nothing_per_event(name: &str, pipeline: &str, lines: impl Fn(usize) -> Vec<u8>) {
+    let (small, large) = (allocations_per_batch(pipeline, lines(100)), allocations_per_batch(pipeline, lines(600)));
+    println!("{name}: allocations a batch: {small} for 100 events, {large} for 600");
+    assert!(large <= small, "{name}: 600 events cost {large} allocations, 100 cost {small}: some are made per event");
+    assert!(small <= 24, "{name}: {small} allocations a batch");
+}
+
+#[test]
+fn context_and_edits_allocate_nothing_per_event() {
+    let table = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data/customers.csv");
+    let pipeline = format!(
+        r#"
+sources:
+  in: {{type: stdin, decode: json}}
+transforms:
+  context:
+    type: enrich
+    inputs: [in]
+    fields: {{env: test, n: 1, list: [1, 2], title: '{{{{ level | default("-") }}}} {{{{ service | default("-") }}}}'}}
+    host: true
+    app: {{name: shop}}
+    user_agent: {{from: userAgent, to: agent}}
+    lookup: [{{key: service, table: {table}, to: customer, on_miss: {{default: {{tier: none}}}}}}]
+  text: {{type: edit, inputs: [context], set: {{line: 'a=1 b="x y" c={{{{ service | default("-") }}}}'}}}}
+  inner: {{type: parse, inputs: [text], from: line, decode: logfmt}}
+  tidy: {{type: edit, inputs: [inner], rename: {{title: heading}}, copy: {{c: d}}, remove: [b], convert: {{a: integer, n: string}}}}
+sinks:
+  out: {{type: file, inputs: [tidy], path: "out.ndjson"}}
+"#
+    );
+    nothing_per_event("enrich, parse, edit", &pipeline, corpus::app);
+}
+
+#[test]
+fn decoding_allocates_nothing_per_event() {
+    let lines = |line: &'static str| move |events: usize| line.repeat(events).into_bytes();
+    for (decode, line) in [
+        (
+            "logfmt",
+            "level=info msg=\"user \\\"ada\\\" logged in\" user=42 debug path=/api/v1/products took=17ms trace=0123456789abcdef0123\n",
+        ),
+        (
+            "access",
+            "www.example.com:80 192.0.2.1 - ada [10/Oct/2025:13:55:36 +0000] \"GET /a?b=1 HTTP/1.1\" 200 512 \"-\" \"curl/8.5.0 (x)\"\n",
+        ),
+        (
+            "syslog",
+            "<165>1 2003-10-11T22:14:15.003Z host app 4711 ID47 [id@32473 iut=\"3\" x=\"\\\"\"] An application event log entry\n\
+             <34>Oct 11 22:14:15 mymachine su[12]: 'su root' failed for lonvick on /dev/pts/8, which is a long text all in all\n",
+        ),
+        (
+            "cri",
+            "2016-10-06T00:17:09.669794202Z stdout F The content of the log entry, which is long enough to be one\n",
+        ),
+        (
+            "docker",
+            "{\"log\":\"The content of the log entry, with a \\t tab and an end\\n\",\"stream\":\"stderr\",\"time\":\"2016-10-05T00:00:30.082640485Z\"}\n",
+        ),
+        (
+            "{regex: {pattern: '^(?<first>\\S+) (?<second>\\S+) (?<rest>.*)$'}}",
+            "GET /index.html and the rest of the line, which must be long enough for the check that events went through\n",
+        ),
+    ] {
+        let pipeline = format!(
+            "sources:\n  in: {{type: stdin, decode: {decode}}}\nsinks:\n  out: {{type: file, inputs: [in], path: out.ndjson}}\n"
+        );
+        nothing_per_event(decode, &pipeline, lines(line));
+    }
 }
