@@ -4,6 +4,7 @@ pub mod blackhole;
 pub mod common;
 pub mod console;
 pub mod file;
+pub mod net;
 pub mod prometheus;
 
 use crate::plan::SinkType;

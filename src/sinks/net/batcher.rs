@@ -1,0 +1,351 @@
+//! From batches to loads: events are encoded straight into the body of their partition, which becomes a load when it is
+//! full or old enough. Memory is reused; nothing is allocated per event.
+
+use super::load::{Load, Part, Record, Target};
+use super::protocol::{Original, Protocol, Unsendable};
+use crate::event::{Batch, EventRef};
+use bytes::Bytes;
+use hashbrown::HashMap;
+use std::collections::VecDeque;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Bodies kept for reuse.
+const SPARE: usize = 4;
+
+/// When a load is full.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// Events.
+    pub max_events: NonZeroUsize,
+    /// Bytes of the body; a larger event goes alone.
+    pub max_bytes: usize,
+    /// Time since the first event.
+    pub timeout: Duration,
+}
+
+/// An event that cannot be sent.
+#[derive(Debug)]
+pub struct Unsent {
+    /// Its row in the batch.
+    pub row: usize,
+    /// Why.
+    pub why: Unsendable,
+}
+
+/// Groups events by partition.
+pub struct Batcher {
+    bounds: Bounds,
+    partitions: Vec<Partition>,
+    by_name: HashMap<Box<[u8]>, usize>,
+    /// Partitions in the order in which their first event came: all wait equally long.
+    due: VecDeque<(Instant, usize, u64)>,
+    /// Bytes in open bodies.
+    bytes: usize,
+    /// Number of the batch that is being added.
+    batch: u64,
+    /// The partition of the event before.
+    last: usize,
+    name: Vec<u8>,
+    spare: Vec<Spare>,
+}
+
+struct Partition {
+    name: Box<[u8]>,
+    target: Arc<Target>,
+    open: Option<Open>,
+    /// Counts the loads of this partition: what is in `due` may be about one that is closed.
+    generation: u64,
+}
+
+struct Open {
+    body: Vec<u8>,
+    records: Vec<Record>,
+    parts: Vec<Part>,
+    originals: Vec<u8>,
+    original_ends: Vec<u32>,
+    /// The batch that the last part is of.
+    batch: u64,
+}
+
+/// What stays the same while a batch is added.
+struct Pass<'a> {
+    batch: &'a Batch,
+    now_ns: i64,
+    now: Instant,
+    closed: &'a mut VecDeque<Load>,
+}
+
+#[derive(Default)]
+struct Spare {
+    body: Vec<u8>,
+    records: Vec<Record>,
+    parts: Vec<Part>,
+}
+
+impl Batcher {
+    /// An empty one.
+    pub fn new(bounds: Bounds) -> Self {
+        Batcher {
+            bounds,
+            partitions: Vec::new(),
+            by_name: HashMap::new(),
+            due: VecDeque::new(),
+            bytes: 0,
+            batch: 0,
+            last: usize::MAX,
+            name: Vec::new(),
+            spare: Vec::new(),
+        }
+    }
+
+    /// Bytes in bodies that are not closed yet.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// When the oldest open body is due.
+    pub fn next_due(&mut self) -> Option<Instant> {
+        while let Some(&(at, n, generation)) = self.due.front() {
+            let partition = &self.partitions[n];
+            if partition.generation == generation && partition.open.as_ref().is_some_and(|o| !o.records.is_empty()) {
+                return Some(at);
+            }
+            self.due.pop_front();
+        }
+        None
+    }
+
+    /// Adds a batch's events; full loads go to `closed`, what cannot be sent to `unsent`. Each load takes a share in the
+    /// verdict; the batch's own stays with the caller, to be settled.
+    pub fn add<P: Protocol>(
+        &mut self,
+        batch: &Batch,
+        protocol: &mut P,
+        now_ns: i64,
+        now: Instant,
+        closed: &mut VecDeque<Load>,
+        unsent: &mut Vec<Unsent>,
+    ) {
+        self.batch += 1;
+        let fixed = protocol.one_partition();
+        // The body that is being written is held here while events of its partition follow each other.
+        let mut held: Option<(usize, Open)> = None;
+        let mut pass = Pass { batch, now_ns, now, closed };
+        for row in 0..batch.rows() {
+            let event = batch.event(row);
+            if !event.is_live() {
+                continue;
+            }
+            if !fixed || self.partitions.is_empty() {
+                self.name.clear();
+                if let Err(why) = protocol.partition(event, now_ns, &mut self.name) {
+                    unsent.push(Unsent { row, why });
+                    continue;
+                }
+                if self.partitions.len() >= KEPT_PARTITIONS {
+                    self.put_back(held.take()); // or it would look idle
+                }
+                self.last = self.find(protocol);
+            }
+            let n = self.last;
+            if held.as_ref().is_none_or(|(m, _)| *m != n) {
+                self.put_back(held.take());
+                held = Some((n, self.take_open(n)));
+            }
+            let Some((_, open)) = &mut held else { continue };
+            if let Err(why) = self.encode(n, open, event, protocol, &mut pass) {
+                unsent.push(Unsent { row, why });
+            }
+        }
+        self.put_back(held);
+    }
+
+    fn put_back(&mut self, held: Option<(usize, Open)>) {
+        if let Some((n, open)) = held {
+            self.partitions[n].open = Some(open);
+        }
+    }
+
+    fn take_open(&mut self, n: usize) -> Open {
+        match self.partitions[n].open.take() {
+            Some(open) => open,
+            None => self.open(n),
+        }
+    }
+
+    /// The partition called `self.name`.
+    fn find<P: Protocol>(&mut self, protocol: &P) -> usize {
+        if self.partitions.get(self.last).is_some_and(|p| *p.name == *self.name) {
+            return self.last;
+        }
+        if let Some(&n) = self.by_name.get(self.name.as_slice()) {
+            return n;
+        }
+        let name: Box<[u8]> = self.name.as_slice().into();
+        let target = Arc::new(protocol.target(&name));
+        let partition = Partition { name: name.clone(), target, open: None, generation: 0 };
+        // A partition that holds nothing makes place: names with a date in them come and go.
+        let n = match self.partitions.len() < KEPT_PARTITIONS {
+            true => None,
+            false => self.partitions.iter().position(|p| p.open.as_ref().is_none_or(|o| o.records.is_empty())),
+        };
+        let n = match n {
+            Some(n) => {
+                let old = std::mem::replace(&mut self.partitions[n], partition);
+                self.partitions[n].generation = old.generation + 1;
+                self.by_name.remove(&old.name);
+                n
+            }
+            None => {
+                self.partitions.push(partition);
+                self.partitions.len() - 1
+            }
+        };
+        self.by_name.insert(name, n);
+        n
+    }
+
+    /// Appends an event to the body of partition `n`, which is `open`.
+    fn encode<P: Protocol>(
+        &mut self,
+        n: usize,
+        open: &mut Open,
+        event: EventRef<'_>,
+        protocol: &mut P,
+        pass: &mut Pass<'_>,
+    ) -> Result<(), Unsendable> {
+        let framing = self.partitions[n].target.framing;
+        let before = open.body.len();
+        let marks = (open.originals.len(), open.original_ends.len());
+        if !open.records.is_empty() {
+            open.body.extend_from_slice(framing.between);
+        }
+        let start = open.body.len();
+        let mut record = Record { doc: start as u32, ..Record::default() };
+        let mut original = Original { bytes: &mut open.originals, ends: &mut open.original_ends };
+        let target = &self.partitions[n].target;
+        if let Err(why) = protocol.encode(event, target, pass.now_ns, &mut open.body, &mut record, &mut original) {
+            open.body.truncate(before);
+            open.originals.truncate(marks.0);
+            open.original_ends.truncate(marks.1);
+            return Err(why);
+        }
+        (record.end, record.offset) = (open.body.len() as u32, event.offset());
+        let mut added = open.body.len() - before;
+        if open.body.len() + framing.close.len() > self.bounds.max_bytes && !open.records.is_empty() {
+            // The event begins the next load: its bytes move there.
+            let mut next = self.open(n);
+            let shift = (start - framing.open.len()) as u32;
+            next.body.extend_from_slice(&open.body[start..]);
+            added = open.body.len() - start;
+            (record.end, record.doc) = (record.end - shift, record.doc - shift);
+            if record.original > 0 {
+                next.originals.extend_from_slice(&open.originals[marks.0..]);
+                next.original_ends.push(next.originals.len() as u32);
+                record.original = 1;
+            }
+            open.body.truncate(before);
+            open.originals.truncate(marks.0);
+            open.original_ends.truncate(marks.1);
+            self.close(n, std::mem::replace(open, next), pass.closed);
+        }
+        if open.records.is_empty() {
+            self.due.push_back((pass.now + self.bounds.timeout, n, self.partitions[n].generation));
+        }
+        self.bytes += added;
+        open.records.push(record);
+        match open.parts.last_mut() {
+            Some(part) if open.batch == self.batch => part.records += 1,
+            _ => {
+                open.batch = self.batch;
+                let batch = pass.batch;
+                let (ack, origin) = (batch.ack.clone(), batch.origin.clone());
+                open.parts.push(Part { ack, origin, received_at: batch.received_at, records: 1 });
+            }
+        }
+        let full = open.body.len() + framing.close.len() >= self.bounds.max_bytes;
+        if full || open.records.len() >= self.bounds.max_events.get() {
+            let next = self.open(n);
+            self.close(n, std::mem::replace(open, next), pass.closed);
+        }
+        Ok(())
+    }
+
+    /// An empty body for partition `n`.
+    fn open(&mut self, n: usize) -> Open {
+        let Spare { mut body, mut records, mut parts } = self.spare.pop().unwrap_or_default();
+        body.clear();
+        records.clear();
+        parts.clear();
+        body.extend_from_slice(self.partitions[n].target.framing.open);
+        Open { body, records, parts, originals: Vec::new(), original_ends: Vec::new(), batch: 0 }
+    }
+
+    /// Makes a load of a body of partition `n`.
+    fn close(&mut self, n: usize, open: Open, closed: &mut VecDeque<Load>) {
+        let partition = &mut self.partitions[n];
+        partition.generation += 1;
+        let Open { mut body, records, parts, originals, original_ends, .. } = open;
+        let framing = partition.target.framing;
+        self.bytes = self.bytes.saturating_sub(body.len() - framing.open.len());
+        if records.is_empty() {
+            return;
+        }
+        body.extend_from_slice(framing.close);
+        closed.push_back(Load {
+            target: partition.target.clone(),
+            body: Bytes::from(body),
+            records,
+            parts,
+            originals,
+            original_ends,
+            failed: 0,
+            first_attempt: None,
+        });
+    }
+
+    /// Closes what is due.
+    pub fn close_due(&mut self, now: Instant, closed: &mut VecDeque<Load>) {
+        while self.next_due().is_some_and(|at| at <= now) {
+            self.close_oldest(closed);
+        }
+    }
+
+    /// Closes the body that has waited longest; `false` where none is open.
+    pub fn close_oldest(&mut self, closed: &mut VecDeque<Load>) -> bool {
+        if self.next_due().is_none() {
+            return false;
+        }
+        if let Some((_, n, _)) = self.due.pop_front()
+            && let Some(open) = self.partitions[n].open.take()
+        {
+            self.close(n, open, closed);
+        }
+        true
+    }
+
+    /// Closes everything.
+    pub fn close_all(&mut self, closed: &mut VecDeque<Load>) {
+        while self.close_oldest(closed) {}
+    }
+
+    /// Takes back the memory of a load that is done with.
+    pub fn recycle(&mut self, load: Load) {
+        let Load { body, mut records, mut parts, .. } = load;
+        records.clear();
+        parts.clear();
+        if self.spare.len() < SPARE
+            && body.is_unique()
+            && let body = Vec::from(body)
+            && body.capacity() <= 2 * self.bounds.max_bytes.max(1 << 16)
+        {
+            self.spare.push(Spare { body, records, parts });
+        }
+    }
+}
+
+/// Partitions remembered; beyond, idle ones make place.
+const KEPT_PARTITIONS: usize = 1024;

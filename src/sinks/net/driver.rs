@@ -1,0 +1,583 @@
+//! The loop of a network sink: batches in, requests out, answers judged, every event settled exactly once.
+//!
+//! ```text
+//! input ─► batcher ─► ready ─► flights ─► judged ─► delivered | dead letter | dropped
+//!                       ▲                    │
+//!                       └──── waiting ◄──────┘ tried again
+//! ```
+//!
+//! One task, no locks. What bounds it: bodies that are open, ready, waiting or on their way hold at most
+//! [`Plan::max_bytes_held`] bytes (one more batch of the input at the most); beyond that nothing is taken from the input, so
+//! its buffer fills and the buffer's own policy holds.
+//!
+//! When the input ends, partial bodies are sent at once, and it goes on until all is settled. When the time to drain is over
+//! it leaves at once: what is not settled counts as failed at its source and stays there.
+
+use super::batcher::{Batcher, Bounds, Unsent};
+use super::breaker::Breaker;
+use super::compression::{Encoding, INLINE_BYTES};
+use super::concurrency::{Limit, Load as Pressure};
+use super::exchange::{Answer, Exchange, Lost, LostKind, Request};
+use super::load::{Load, Part};
+use super::mask::Mask;
+use super::notice::Notice;
+use super::protocol::{Judgement, Protocol, Refusal};
+use super::rate::RateLimit;
+use super::retry::{Backoff, MAX_RETRY_AFTER};
+use super::settings::NetworkSinkCommon;
+use super::status::{judge_lost, judge_status};
+use crate::ack::{Ack, Verdict};
+use crate::component::{BoxFuture, Input, RunError};
+use crate::event::Batch;
+use crate::time::clock;
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use reqwest::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{Instant, sleep_until, timeout};
+
+/// Bytes in bodies that an adaptive sink may hold, where its batches are small.
+const ADAPTIVE_BYTES: usize = 8 << 20;
+
+/// The settings, checked.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    bounds: Bounds,
+    common: NetworkSinkCommon,
+}
+
+impl Plan {
+    /// As configured.
+    pub fn new(common: &NetworkSinkCommon) -> Self {
+        let bounds = Bounds {
+            max_events: common.batch.max_events,
+            max_bytes: common.batch.max_bytes.as_usize(),
+            timeout: common.batch.timeout,
+        };
+        Plan { bounds, common: common.clone() }
+    }
+
+    /// Bytes in bodies that it may hold: for a number of requests these and one being filled; adaptive 8 MiB, or three
+    /// batches where those are large.
+    fn max_bytes_held(&self, limit: &Limit) -> usize {
+        let batch = self.bounds.max_bytes;
+        match limit.most() {
+            _ if !limit.is_fixed() => ADAPTIVE_BYTES.max(3 * batch),
+            n => batch.saturating_mul(n.saturating_add(1)),
+        }
+    }
+}
+
+/// A request that has ended.
+struct Landed {
+    load: Load,
+    encoding: Encoding,
+    result: Result<Answer, Lost>,
+    /// Bytes sent.
+    sent: usize,
+    took: Duration,
+}
+
+/// What runs.
+pub struct Driver<P: Protocol> {
+    protocol: P,
+    plan: Plan,
+    input: Input,
+    exchange: Arc<dyn Exchange>,
+    mask: Mask,
+    batcher: Batcher,
+    ready: VecDeque<Load>,
+    /// Loads to be tried again, and when.
+    waiting: Vec<(Instant, Load)>,
+    flights: FuturesUnordered<BoxFuture<Landed>>,
+    /// Bytes in bodies that are closed and not settled.
+    closed_bytes: usize,
+    max_held: usize,
+    limit: Limit,
+    breaker: Breaker,
+    rate: RateLimit,
+    backoff: Backoff,
+    encoding: Encoding,
+    /// Nothing is sent before.
+    paused_until: Option<Instant>,
+    /// Answers in a row that blame the configuration.
+    misconfigured: u32,
+    /// `/ready` has been told that it fails.
+    failing: bool,
+    faults: Notice,
+    retries: Notice,
+    refusals: Notice,
+    /// No more will come.
+    ended: bool,
+}
+
+impl<P: Protocol> Driver<P> {
+    /// Everything it needs.
+    pub fn new(protocol: P, plan: Plan, input: Input, exchange: Arc<dyn Exchange>, mask: Mask) -> Self {
+        let common = &plan.common;
+        let limit = Limit::new(&common.concurrency);
+        Driver {
+            batcher: Batcher::new(plan.bounds),
+            ready: VecDeque::new(),
+            waiting: Vec::new(),
+            flights: FuturesUnordered::new(),
+            closed_bytes: 0,
+            max_held: plan.max_bytes_held(&limit),
+            limit,
+            breaker: Breaker::new(&common.circuit_breaker),
+            rate: RateLimit::new(common.rate_limit),
+            backoff: Backoff::new(&common.retry),
+            encoding: Encoding::first(common.compression),
+            paused_until: None,
+            misconfigured: 0,
+            failing: false,
+            faults: Notice::default(),
+            retries: Notice::default(),
+            refusals: Notice::default(),
+            ended: false,
+            protocol,
+            plan,
+            input,
+            exchange,
+            mask,
+        }
+    }
+
+    /// Runs until the input has ended and all is settled, or the time to drain is over.
+    pub async fn run(mut self) -> Result<(), RunError> {
+        let abort = self.input.abort().clone();
+        self.input.health().started();
+        tokio::select! {
+            biased;
+            // First: what is left must not be sent any more.
+            () = abort.cancelled() => {}
+            () = self.drive() => {}
+        }
+        Ok(())
+    }
+
+    async fn drive(&mut self) {
+        let mut health = self.health_check();
+        loop {
+            self.send_what_may_go();
+            if self.ended && self.flights.is_empty() && self.ready.is_empty() && self.waiting.is_empty() {
+                return;
+            }
+            let wake = self.next_wake();
+            let room = !self.ended && self.batcher.bytes() + self.closed_bytes < self.max_held;
+            tokio::select! {
+                Some(landed) = self.flights.next(), if !self.flights.is_empty() => self.landed(landed).await,
+                batch = self.input.recv(), if room => self.take(batch).await,
+                () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => self.woken(),
+                result = &mut health => {
+                    self.health_checked(result);
+                    health = Box::pin(std::future::pending());
+                }
+            }
+        }
+    }
+
+    // ---- in ----------------------------------------------------------------------------------------------------
+
+    async fn take(&mut self, batch: Option<Batch>) {
+        let Some(mut batch) = batch else {
+            self.ended = true;
+            self.close(|batcher, closed| batcher.close_all(closed));
+            return;
+        };
+        let mut unsent = Vec::new();
+        let (now_ns, now) = (clock::now_ns(), Instant::now());
+        let before = self.ready.len();
+        let Driver { batcher, protocol, ready, .. } = self;
+        batcher.add(&batch, protocol, now_ns, now, ready, &mut unsent);
+        self.closed_bytes += self.ready.iter().skip(before).map(|l| l.body.len()).sum::<usize>();
+        let verdict = if unsent.is_empty() { Verdict::Delivered } else { Verdict::Rejected };
+        self.refuse_rows(&batch, unsent).await;
+        // The loads have shares of their own; a verdict of theirs that is worse counts.
+        batch.ack.take().settle(verdict);
+        batch.recycle();
+    }
+
+    async fn refuse_rows(&mut self, batch: &Batch, unsent: Vec<Unsent>) {
+        let mut unsent = unsent.into_iter().peekable();
+        let mut rows = Vec::new();
+        while let Some(first) = unsent.next() {
+            rows.clear();
+            rows.push(first.row);
+            while let Some(next) = unsent.next_if(|u| u.why == first.why) {
+                rows.push(next.row);
+            }
+            let detail = self.mask.text(&first.why.detail);
+            self.say_refused(rows.len(), first.why.reason, &detail);
+            self.input.refuse_async(batch, &rows, first.why.reason, &detail).await;
+        }
+    }
+
+    fn close(&mut self, close: impl FnOnce(&mut Batcher, &mut VecDeque<Load>)) {
+        let before = self.ready.len();
+        close(&mut self.batcher, &mut self.ready);
+        self.closed_bytes += self.ready.iter().skip(before).map(|l| l.body.len()).sum::<usize>();
+    }
+
+    // ---- out ---------------------------------------------------------------------------------------------------
+
+    /// When something is to be done that no answer and no batch brings about.
+    fn next_wake(&mut self) -> Option<Instant> {
+        let waiting = self.waiting.iter().map(|(due, _)| *due).min();
+        let mut wake = [self.batcher.next_due(), waiting].into_iter().flatten().min();
+        if !self.ready.is_empty() && self.flights.len() < self.limit.now() {
+            let now = Instant::now();
+            let blocked = [self.paused_until, self.breaker.opens_at(), self.rate.waits_until(now)];
+            let free = blocked.into_iter().flatten().filter(|at| *at > now).max();
+            wake = [wake, free].into_iter().flatten().min();
+        }
+        wake
+    }
+
+    fn woken(&mut self) {
+        let now = Instant::now();
+        self.close(|batcher, closed| batcher.close_due(now, closed));
+        let mut n = 0;
+        while n < self.waiting.len() {
+            if self.waiting[n].0 <= now {
+                let (_, load) = self.waiting.swap_remove(n);
+                self.ready.push_back(load);
+            } else {
+                n += 1;
+            }
+        }
+    }
+
+    fn send_what_may_go(&mut self) {
+        // All the room may be in bodies that are not full; then the oldest goes now.
+        if self.ready.is_empty()
+            && self.waiting.is_empty()
+            && self.flights.is_empty()
+            && self.batcher.bytes() >= self.max_held
+        {
+            self.close(|batcher, closed| _ = batcher.close_oldest(closed));
+        }
+        let now = Instant::now();
+        while self.flights.len() < self.limit.now()
+            && !self.ready.is_empty()
+            && self.paused_until.is_none_or(|at| at <= now)
+            && self.breaker.allows(now)
+            && self.rate.waits_until(now).is_none()
+        {
+            let Some(load) = self.ready.pop_front() else { break };
+            self.send(load, now);
+        }
+    }
+
+    fn send(&mut self, mut load: Load, now: Instant) {
+        load.first_attempt.get_or_insert(now);
+        self.breaker.sent();
+        self.rate.sent(now);
+        self.limit.sent(self.flights.len() + 1);
+        let request = Request { url: load.target.url.clone(), headers: self.headers(&load), body: None };
+        let (exchange, encoding) = (self.exchange.clone(), self.encoding);
+        let patience = self.plan.common.timeout;
+        let max_answer = self.protocol.max_answer(load.len());
+        self.flights.push(Box::pin(async move {
+            let mut request = request;
+            let (encoding, body) = encoded(encoding, &load.body).await;
+            if let Some(header) = encoding.header() {
+                request.headers.insert(CONTENT_ENCODING, header);
+            }
+            let sent = body.len();
+            request.body = Some(body);
+            let started = Instant::now();
+            let result = match timeout(patience, exchange.send(request, max_answer)).await {
+                Ok(result) => result,
+                Err(_) => {
+                    let why = format!("no answer within {}", crate::config::duration_text(patience));
+                    Err(Lost { kind: LostKind::Timeout, why })
+                }
+            };
+            Landed { load, encoding, result, sent, took: started.elapsed() }
+        }));
+    }
+
+    fn headers(&mut self, load: &Load) -> HeaderMap {
+        let mut headers = HeaderMap::with_capacity(4);
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(load.target.content_type));
+        if let Some(value) = self.protocol.authorization(clock::now_ns()) {
+            headers.insert(AUTHORIZATION, value);
+        }
+        headers
+    }
+
+    // ---- answers -----------------------------------------------------------------------------------------------
+
+    async fn landed(&mut self, landed: Landed) {
+        let Landed { load, encoding, result, sent, took } = landed;
+        let mut after = None;
+        let judgement = match &result {
+            Err(lost) => judge_lost(lost),
+            Ok(answer) => {
+                after = answer.retry_after;
+                self.input.counters().record_latency(took);
+                self.protocol.judge(answer, &load, clock::now_ns())
+            }
+        };
+        self.note_health(&judgement, took);
+        match judgement {
+            Judgement::Delivered => self.settle(load, sent, Vec::new()).await,
+            Judgement::Refused(refusals) => self.settle(load, sent, refusals).await,
+            Judgement::RefusedAll { reason, detail } => self.refuse_all(load, reason, detail).await,
+            Judgement::Halve { reason, detail } => self.halve(load, reason, detail).await,
+            Judgement::Retry { detail, tries: Some(tries), .. } if load.failed >= tries => {
+                self.refuse_all(load, "refused", detail).await;
+            }
+            Judgement::Retry { kind, detail, .. } => self.retry(load, kind, detail, after).await,
+            Judgement::Misconfigured { detail } => self.misconfigured(load, detail, after).await,
+            Judgement::Uncompressible { detail } => self.uncompressible(load, encoding, detail).await,
+        }
+    }
+
+    /// What an answer says about the server, whatever it says about the records.
+    fn note_health(&mut self, judgement: &Judgement, took: Duration) {
+        let (broken, pressure) = match judgement {
+            Judgement::Retry { broken, pressure, .. } => (*broken, *pressure),
+            _ => (false, false),
+        };
+        let load = match (pressure, judgement) {
+            (true, _) => Pressure::Pressure,
+            (false, Judgement::Retry { .. } | Judgement::Misconfigured { .. }) => Pressure::Unknown,
+            (false, _) => Pressure::Normal,
+        };
+        self.limit.ended(load, took);
+        let now = Instant::now();
+        if broken {
+            if self.breaker.failed(now) {
+                let Judgement::Retry { detail, .. } = judgement else { return };
+                let reset = self.plan.common.circuit_breaker.reset;
+                tracing::error!(
+                    component = %self.input.counters().id,
+                    error = %detail,
+                    "the server keeps failing: left alone for {}, then probed", crate::config::duration_text(reset)
+                );
+                self.failing = true;
+                self.input.health().failing(&format!("circuit open: {detail}"));
+            }
+            return;
+        }
+        let was_open = self.breaker.worked();
+        if matches!(judgement, Judgement::Misconfigured { .. } | Judgement::Retry { .. }) {
+            return;
+        }
+        self.misconfigured = 0;
+        if self.failing || was_open {
+            self.failing = false;
+            self.faults.reset();
+            self.retries.reset();
+            self.input.health().working();
+            tracing::info!(component = %self.input.counters().id, "the server works again");
+        }
+    }
+
+    async fn retry(&mut self, mut load: Load, kind: &'static str, detail: String, after: Option<Duration>) {
+        load.failed = load.failed.saturating_add(1);
+        self.input.count(|t| t.error(kind, 1));
+        let now = Instant::now();
+        if let Some(held_back) = self.retries.due(now) {
+            tracing::warn!(
+                component = %self.input.counters().id, error = %detail, attempts = load.failed, held_back,
+                "a request failed and is tried again"
+            );
+        }
+        if self.is_too_late(&load, now) {
+            return self.give_up(load, detail).await;
+        }
+        let wait = self.backoff.wait(load.failed);
+        if let Some(after) = after {
+            // What the server asks for holds for all requests.
+            let until = now + after.min(MAX_RETRY_AFTER);
+            self.paused_until = self.paused_until.max(Some(until));
+        }
+        if self.limit.keeps_order() {
+            self.paused_until = self.paused_until.max(Some(now + wait));
+            self.ready.push_front(load);
+        } else {
+            self.waiting.push((now + after.map_or(wait, |a| wait.max(a.min(MAX_RETRY_AFTER))), load));
+        }
+    }
+
+    /// Nothing will get through: everything waits, and one request at a time looks whether it has been put right.
+    async fn misconfigured(&mut self, mut load: Load, detail: String, after: Option<Duration>) {
+        load.failed = load.failed.saturating_add(1);
+        self.misconfigured = self.misconfigured.saturating_add(1);
+        self.input.count(|t| t.error("configuration", 1));
+        let now = Instant::now();
+        self.failing = true;
+        self.input.health().failing(&detail);
+        if let Some(held_back) = self.faults.due(now) {
+            tracing::error!(
+                component = %self.input.counters().id, error = %detail, held_back,
+                "the server refuses all requests; they are kept and tried again"
+            );
+        }
+        if self.is_too_late(&load, now) {
+            return self.give_up(load, detail).await;
+        }
+        let wait = self.backoff.wait(self.misconfigured).max(after.unwrap_or_default().min(MAX_RETRY_AFTER));
+        self.paused_until = self.paused_until.max(Some(now + wait));
+        self.ready.push_front(load);
+    }
+
+    async fn uncompressible(&mut self, load: Load, encoding: Encoding, detail: String) {
+        if encoding != self.encoding {
+            // Another request has found out before.
+            self.ready.push_front(load);
+            return;
+        }
+        match encoding.next() {
+            Some(next) => {
+                tracing::warn!(
+                    component = %self.input.counters().id, refused = encoding.name(), next = next.name(),
+                    "the server does not take this compression; the next one is used from now on"
+                );
+                self.encoding = next;
+                self.ready.push_front(load);
+            }
+            None => {
+                let detail = format!("{detail}; the server does not take uncompressed bodies of this type either");
+                self.misconfigured(load, detail, None).await;
+            }
+        }
+    }
+
+    fn is_too_late(&self, load: &Load, now: Instant) -> bool {
+        let elapsed = load.first_attempt.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
+        self.plan.common.retry.max_elapsed.is_some_and(|max| elapsed >= max)
+    }
+
+    async fn give_up(&mut self, load: Load, detail: String) {
+        self.refuse_all(load, "retries_exhausted", detail).await;
+    }
+
+    async fn halve(&mut self, load: Load, reason: &'static str, detail: String) {
+        if load.len() < 2 {
+            return self.refuse_all(load, reason, detail).await;
+        }
+        self.input.count(|t| t.error("halved", 1));
+        self.closed_bytes = self.closed_bytes.saturating_sub(load.body.len());
+        let (first, second) = load.halves();
+        self.closed_bytes += first.body.len() + second.body.len();
+        self.ready.push_front(second);
+        self.ready.push_front(first);
+    }
+
+    async fn refuse_all(&mut self, load: Load, reason: &'static str, detail: String) {
+        let refusals = (0..load.len()).map(|record| Refusal { record, reason, detail: detail.clone() }).collect();
+        self.settle(load, 0, refusals).await;
+    }
+
+    /// Ends a load: what is not refused is delivered.
+    async fn settle(&mut self, mut load: Load, sent: usize, refusals: Vec<Refusal>) {
+        self.closed_bytes = self.closed_bytes.saturating_sub(load.body.len());
+        let mut refusals = refusals.into_iter().peekable();
+        let mut bytes = sent as u64;
+        let mut first = 0;
+        for part in std::mem::take(&mut load.parts) {
+            let end = first + part.records as usize;
+            let mut refused = 0;
+            while let Some(refusal) = refusals.next_if(|r| r.record < end) {
+                let mut rows = vec![refusal.record];
+                while let Some(same) = refusals.next_if(|r| r.record < end && same_words(r, &refusal)) {
+                    rows.push(same.record);
+                }
+                refused += rows.len();
+                self.refuse(&load, &part, &rows, &refusal).await;
+            }
+            let delivered = (part.records as usize - refused) as u64;
+            if refused == 0 {
+                self.input.delivered(part.ack, delivered, std::mem::take(&mut bytes), part.received_at);
+            } else {
+                if delivered > 0 {
+                    self.input.delivered(Ack::none(), delivered, std::mem::take(&mut bytes), part.received_at);
+                }
+                part.ack.settle(Verdict::Rejected);
+            }
+            first = end;
+        }
+        self.batcher.recycle(load);
+    }
+
+    async fn refuse(&mut self, load: &Load, part: &Part, rows: &[usize], refusal: &Refusal) {
+        self.say_refused(rows.len(), refusal.reason, &refusal.detail);
+        let mut batch = load.read_back(part, rows);
+        let all: Vec<usize> = (0..batch.rows()).collect();
+        self.input.refuse_async(&batch, &all, refusal.reason, &refusal.detail).await;
+        batch.ack.take().settle(Verdict::Rejected);
+    }
+
+    fn say_refused(&mut self, events: usize, reason: &str, detail: &str) {
+        if let Some(held_back) = self.refusals.due(Instant::now()) {
+            let to = if self.input.has_dead_letter() { "sent to the dead letter" } else { "dropped" };
+            tracing::error!(
+                component = %self.input.counters().id, reason, error = %detail, events, held_back,
+                "events were refused for good and are {to}"
+            );
+        }
+    }
+
+    // ---- health ------------------------------------------------------------------------------------------------
+
+    fn health_check(&mut self) -> BoxFuture<Result<(), String>> {
+        if !self.plan.common.healthcheck {
+            return Box::pin(std::future::pending());
+        }
+        let mut checks = self.protocol.health_checks();
+        if let Some(value) = self.protocol.authorization(clock::now_ns()) {
+            for check in &mut checks {
+                check.headers.insert(AUTHORIZATION, value.clone());
+            }
+        }
+        let (exchange, mask, patience) = (self.exchange.clone(), self.mask.clone(), self.plan.common.timeout);
+        Box::pin(async move {
+            for check in checks {
+                let path = check.url.path().to_owned();
+                let answer = match timeout(patience, exchange.send(check, 4096)).await {
+                    Ok(answer) => answer.map_err(|lost| lost.why),
+                    Err(_) => Err("no answer in time".to_owned()),
+                };
+                let answer = answer.map_err(|why| format!("GET {path}: {why}"))?;
+                match judge_status(&answer, &mask) {
+                    None => {}
+                    Some(Judgement::Misconfigured { detail } | Judgement::Retry { detail, .. }) => {
+                        return Err(format!("GET {path}: {detail}"));
+                    }
+                    Some(_) => return Err(format!("GET {path}: HTTP {}", answer.status)),
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn health_checked(&mut self, result: Result<(), String>) {
+        match result {
+            Ok(()) => tracing::debug!(component = %self.input.counters().id, "the health check passed"),
+            Err(error) => tracing::warn!(component = %self.input.counters().id, %error, "the health check failed"),
+        }
+    }
+}
+
+fn same_words(a: &Refusal, b: &Refusal) -> bool {
+    a.reason == b.reason && a.detail == b.detail
+}
+
+/// Compresses a body, a large one on a thread of its own. What cannot be compressed (no memory, no thread) goes as it is.
+async fn encoded(encoding: Encoding, body: &Bytes) -> (Encoding, Bytes) {
+    if encoding == Encoding::Identity || body.len() <= INLINE_BYTES {
+        return encoding.encode(body).map_or_else(|_| (Encoding::Identity, body.clone()), |done| (encoding, done));
+    }
+    let plain = body.clone();
+    match tokio::task::spawn_blocking(move || encoding.encode(&plain)).await {
+        Ok(Ok(done)) => (encoding, done),
+        Ok(Err(_)) | Err(_) => (Encoding::Identity, body.clone()),
+    }
+}

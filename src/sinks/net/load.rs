@@ -1,0 +1,222 @@
+//! What one request carries: encoded records, and whose they are.
+//!
+//! A load keeps bytes and places, not the batches its records came from: those give back their memory as soon as they are
+//! encoded. Where a record is refused, its event is read back from the bytes.
+
+use crate::ack::Ack;
+use crate::event::{Batch, EventKind, JsonRows, Origin, Slab};
+use bytes::Bytes;
+use reqwest::Url;
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// What stands around and between the records of a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Framing {
+    /// Before the first record.
+    pub open: &'static [u8],
+    /// Between two records.
+    pub between: &'static [u8],
+    /// Behind the last record.
+    pub close: &'static [u8],
+}
+
+impl Framing {
+    /// A JSON array.
+    pub const ARRAY: Framing = Framing { open: b"[", between: b",", close: b"]" };
+    /// Lines, each with its end.
+    pub const LINES: Framing = Framing { open: b"", between: b"\n", close: b"\n" };
+}
+
+/// Where the requests of one partition go.
+#[derive(Debug)]
+pub struct Target {
+    /// The name of the partition, formatted: a stream.
+    pub name: String,
+    /// What its events are.
+    pub kind: EventKind,
+    /// Address of the requests.
+    pub url: Url,
+    /// `Content-Type`.
+    pub content_type: &'static str,
+    /// How records stand in a body.
+    pub framing: Framing,
+}
+
+/// One record of a body.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Record {
+    /// Behind its last byte.
+    pub end: u32,
+    /// Where the event's own JSON begins.
+    pub doc: u32,
+    /// Bytes that the sink added before the last byte of the event's JSON.
+    pub added: u32,
+    /// Place of the untouched event in [`Load::originals`], where the record does not hold it: 0 for none, else from 1.
+    pub original: u32,
+    /// The time that was sent, in microseconds since 1970 UTC.
+    pub time: i64,
+    /// Place in the file.
+    pub offset: u64,
+    /// What the sink knows the record by in answers; grows from record to record.
+    pub tag: u64,
+}
+
+/// Consecutive records of one batch.
+#[derive(Debug)]
+pub struct Part {
+    /// Its share of the verdict.
+    pub ack: Ack,
+    /// Where its events come from.
+    pub origin: Arc<Origin>,
+    /// When they were read.
+    pub received_at: i64,
+    /// How many records.
+    pub records: u32,
+}
+
+/// The content of one request.
+#[derive(Debug)]
+pub struct Load {
+    /// Where it goes.
+    pub target: Arc<Target>,
+    /// The body.
+    pub body: Bytes,
+    /// Its records in order.
+    pub records: Vec<Record>,
+    /// Whose they are, in order.
+    pub parts: Vec<Part>,
+    /// JSON of events whose record is not made of it; behind each other, ends in `original_ends`.
+    pub originals: Vec<u8>,
+    /// Ends in `originals`.
+    pub original_ends: Vec<u32>,
+    /// Attempts that failed.
+    pub failed: u32,
+    /// When the first attempt was made.
+    pub first_attempt: Option<Instant>,
+}
+
+impl Load {
+    /// Events in it.
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Whether it holds nothing.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// Where record `n` begins.
+    fn start(&self, n: usize) -> usize {
+        match n.checked_sub(1) {
+            Some(before) => self.records[before].end as usize + self.target.framing.between.len(),
+            None => self.target.framing.open.len(),
+        }
+    }
+
+    /// The bytes of record `n`.
+    pub fn record(&self, n: usize) -> &[u8] {
+        &self.body[self.start(n)..self.records[n].end as usize]
+    }
+
+    /// The event of record `n` as the sink was given it, as JSON.
+    pub fn event_json(&self, n: usize, out: &mut Vec<u8>) {
+        let record = self.records[n];
+        if let Some(i) = (record.original as usize).checked_sub(1) {
+            let start = i.checked_sub(1).map_or(0, |before| self.original_ends[before] as usize);
+            out.extend_from_slice(&self.originals[start..self.original_ends[i] as usize]);
+            return;
+        }
+        let doc = &self.body[record.doc as usize..record.end as usize];
+        if let Some(last) = doc.len().checked_sub(1) {
+            out.extend_from_slice(&doc[..last.saturating_sub(record.added as usize)]);
+            out.push(doc[last]);
+        }
+    }
+
+    /// Two loads of one half of the records each. The load must hold two or more.
+    pub fn halves(mut self) -> (Load, Load) {
+        let middle = self.records.len() / 2;
+        let mut first_parts = Vec::new();
+        let mut left = middle as u32;
+        let mut rest = std::mem::take(&mut self.parts).into_iter();
+        let mut second_parts = Vec::new();
+        for part in rest.by_ref() {
+            if part.records <= left {
+                left -= part.records;
+                first_parts.push(part);
+                continue;
+            }
+            if left > 0 {
+                let share = Part { ack: part.ack.clone(), origin: part.origin.clone(), records: left, ..part };
+                first_parts.push(share);
+            }
+            second_parts.push(Part { records: part.records - left, ..part });
+            break;
+        }
+        second_parts.extend(rest);
+        let second = self.slice(middle, self.records.len(), second_parts);
+        let first = self.slice(0, middle, first_parts);
+        (first, second)
+    }
+
+    /// A load of the records `from..to`.
+    fn slice(&self, from: usize, to: usize, parts: Vec<Part>) -> Load {
+        let framing = self.target.framing;
+        let (start, end) = (self.start(from), self.records[to - 1].end as usize);
+        let mut body = Vec::with_capacity(framing.open.len() + end - start + framing.close.len());
+        body.extend_from_slice(framing.open);
+        body.extend_from_slice(&self.body[start..end]);
+        body.extend_from_slice(framing.close);
+        // A place moves by less than the length of `open` forward at most, so it stays a 32-bit number.
+        let shift = |at: u32| (at as usize + framing.open.len() - start) as u32;
+        let mut originals = Vec::new();
+        let mut original_ends = Vec::new();
+        let mut records = self.records[from..to].to_vec();
+        for (n, record) in records.iter_mut().enumerate() {
+            if record.original > 0 {
+                self.event_json(from + n, &mut originals);
+                original_ends.push(originals.len() as u32);
+                record.original = original_ends.len() as u32;
+            }
+            record.end = shift(record.end);
+            record.doc = shift(record.doc);
+        }
+        Load {
+            target: self.target.clone(),
+            body: Bytes::from(body),
+            records,
+            parts,
+            originals,
+            original_ends,
+            failed: 0,
+            first_attempt: self.first_attempt,
+        }
+    }
+
+    /// A batch of the events of `rows`, which are all records of `part`; its acknowledgement is a share of the part's.
+    pub fn read_back(&self, part: &Part, rows: &[usize]) -> Batch {
+        let mut text = Vec::new();
+        let mut lines = Vec::with_capacity(rows.len());
+        for &n in rows {
+            let start = text.len();
+            self.event_json(n, &mut text);
+            lines.push((start, text.len()));
+        }
+        let mut batch = Batch::new(Slab::from_vec(text), part.origin.clone(), part.received_at, part.ack.clone());
+        let mut reader = JsonRows::default();
+        for (&n, (start, end)) in rows.iter().zip(lines) {
+            let record = self.records[n];
+            if reader.push(&mut batch, start, end, record.offset).is_err() {
+                // What we wrote ourselves reads back; an event without fields keeps the count right all the same.
+                batch.push_event(self.target.kind);
+            }
+            let row = batch.rows() - 1;
+            let mut event = batch.event_mut(row);
+            event.set_time(record.time.saturating_mul(1000));
+            event.set_kind(self.target.kind);
+        }
+        batch
+    }
+}

@@ -1,0 +1,137 @@
+//! Settings that all sinks over the network have.
+
+use crate::config::{Map, Reader, Secret, Size, Span, Spanned, config, config_enum, config_union};
+use crate::sinks::common::SinkCommon;
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::PathBuf;
+use std::time::Duration;
+
+config! {
+    /// Settings that all sinks over the network have.
+    pub struct NetworkSinkCommon {
+        flatten pub sink: SinkCommon,
+        /// How request bodies are compressed. A server that answers 415 gets the next one: zstd, gzip, none.
+        pub compression: Compression = Compression::Auto,
+        /// When a request is full.
+        pub batch: BatchConfig = BatchConfig::defaults(),
+        /// Waits between attempts.
+        pub retry: RetryConfig = RetryConfig::defaults(),
+        /// Requests at a time: as many as the server answers without slowing down, or a number. `1` keeps the order of
+        /// each origin.
+        pub concurrency: Concurrency = Concurrency::Adaptive(AdaptiveWord::Adaptive),
+        /// Requests a second at most, attempts included.
+        pub rate_limit: Option<f64> = None,
+        /// How long one attempt may take, from connecting to the last byte of the answer.
+        pub timeout: Duration = Duration::from_secs(30),
+        /// When to leave a server alone that does not work.
+        pub circuit_breaker: BreakerConfig = BreakerConfig::defaults(),
+        /// Ask the server at start whether it is there and takes the credentials; a failure is said, and nothing waits for it.
+        pub healthcheck: bool = true,
+        /// Headers sent with every request.
+        pub headers: Map<Secret> = Map::default(),
+        /// Proxy, such as `http://proxy:3128`; else what `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` say. `none`: no proxy.
+        pub proxy: Option<Secret> = None,
+        /// Certificates and names of https.
+        pub tls: TlsConfig = TlsConfig::defaults(),
+    }
+}
+
+config! {
+    /// When a request is full. What comes first counts.
+    pub struct BatchConfig {
+        /// Events in it.
+        pub max_events: NonZeroUsize = NonZeroUsize::MIN.saturating_add(9_999),
+        /// Bytes of its body before compression. A larger event goes alone.
+        pub max_bytes: Spanned<Size> = Spanned::new(Size::mib(1), Span::default()),
+        /// Time since its first event.
+        pub timeout: Duration = Duration::from_secs(1),
+    }
+}
+
+config! {
+    /// Waits between attempts: each twice as long as the one before. `Retry-After` of an answer goes first.
+    pub struct RetryConfig {
+        /// The first wait.
+        pub initial: Duration = Duration::from_millis(500),
+        /// The longest wait.
+        pub max: Duration = Duration::from_secs(30),
+        /// Time since the first attempt after which the events go to the dead letter, or are dropped and counted. Left
+        /// out: tried for ever.
+        pub max_elapsed: Option<Duration> = None,
+        /// Share of each wait that is left to chance, from 0 to 1, so that agents do not all come back at once.
+        pub jitter: Spanned<f64> = Spanned::new(0.5, Span::default()),
+    }
+}
+
+config! {
+    /// After so many failures in a row the server is left alone for a while; then one request probes it.
+    pub struct BreakerConfig {
+        /// Failures in a row: connections, time-outs, 408 and 5xx.
+        pub failures: NonZeroU32 = NonZeroU32::MIN.saturating_add(4),
+        /// How long it is left alone.
+        pub reset: Duration = Duration::from_secs(60),
+    }
+}
+
+config! {
+    /// Certificates and names of https.
+    pub struct TlsConfig {
+        /// PEM file of certificate authorities to trust besides the system's.
+        pub ca_file: Option<PathBuf> = None,
+        /// PEM file of the client's certificate, with its chain.
+        pub cert: Option<PathBuf> = None,
+        /// PEM file of the client's private key.
+        pub key: Option<PathBuf> = None,
+        /// Whether the server's certificate is checked. `false` lets anyone read and change what is sent.
+        pub verify: bool = true,
+        /// Name that is asked for and must stand in the server's certificate, where it is not the URL's host.
+        pub server_name: Option<String> = None,
+    }
+}
+
+config_enum! {
+    /// How request bodies are compressed.
+    pub enum Compression {
+        /// zstd, and what else the server takes.
+        Auto = "auto",
+        /// zstd at level 1.
+        Zstd = "zstd",
+        /// gzip at a low level.
+        Gzip = "gzip",
+        /// Not at all.
+        None = "none",
+    }
+}
+
+config_enum! {
+    /// The word for it.
+    pub enum AdaptiveWord {
+        /// As many as the server answers without slowing down.
+        Adaptive = "adaptive",
+    }
+}
+
+config_union! {
+    /// Requests at a time.
+    pub enum Concurrency {
+        /// As many as the server answers without slowing down.
+        Adaptive(AdaptiveWord),
+        /// So many.
+        Fixed(NonZeroUsize),
+    }
+}
+
+/// Largest `batch.max_bytes`: places in a body are 32-bit numbers.
+const MAX_BATCH_BYTES: u64 = 1 << 30;
+
+impl NetworkSinkCommon {
+    /// Notes mistakes between several keys.
+    pub fn check(&self, cx: &mut Reader<'_>) {
+        if self.batch.max_bytes.value.bytes() == 0 || self.batch.max_bytes.value.bytes() > MAX_BATCH_BYTES {
+            cx.error(self.batch.max_bytes.span, format!("`batch.max_bytes`{} must be from 1 to 1GiB", cx.place()));
+        }
+        if !(0.0..=1.0).contains(&self.retry.jitter.value) {
+            cx.error(self.retry.jitter.span, format!("`retry.jitter`{} must be from 0 to 1", cx.place()));
+        }
+    }
+}
