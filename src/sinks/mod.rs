@@ -5,6 +5,7 @@ pub mod common;
 pub mod console;
 pub mod file;
 pub mod net;
+pub mod openobserve;
 pub mod prometheus;
 
 use crate::plan::SinkType;
@@ -14,5 +15,6 @@ pub const TYPES: &[SinkType] = &[
     SinkType::of::<blackhole::BlackholeConfig>("blackhole"),
     SinkType::of::<console::ConsoleConfig>("console"),
     SinkType::of::<file::FileConfig>("file"),
+    SinkType::of::<openobserve::OpenObserveConfig>("openobserve"),
     SinkType::of::<prometheus::PrometheusConfig>("prometheus"),
 ];

@@ -130,7 +130,6 @@ impl Batcher {
         unsent: &mut Vec<Unsent>,
     ) {
         self.batch += 1;
-        let fixed = protocol.one_partition();
         // The body that is being written is held here while events of its partition follow each other.
         let mut held: Option<(usize, Open)> = None;
         let mut pass = Pass { batch, now_ns, now, closed };
@@ -139,17 +138,15 @@ impl Batcher {
             if !event.is_live() {
                 continue;
             }
-            if !fixed || self.partitions.is_empty() {
-                self.name.clear();
-                if let Err(why) = protocol.partition(event, now_ns, &mut self.name) {
-                    unsent.push(Unsent { row, why });
-                    continue;
-                }
-                if self.partitions.len() >= KEPT_PARTITIONS {
-                    self.put_back(held.take()); // or it would look idle
-                }
-                self.last = self.find(protocol);
+            self.name.clear();
+            if let Err(why) = protocol.partition(event, now_ns, &mut self.name) {
+                unsent.push(Unsent { row, why });
+                continue;
             }
+            if self.partitions.len() >= KEPT_PARTITIONS {
+                self.put_back(held.take()); // or it would look idle
+            }
+            self.last = self.find(protocol);
             let n = self.last;
             if held.as_ref().is_none_or(|(m, _)| *m != n) {
                 self.put_back(held.take());
@@ -304,6 +301,7 @@ impl Batcher {
             original_ends,
             failed: 0,
             first_attempt: None,
+            words: String::new(),
         });
     }
 

@@ -1,7 +1,7 @@
 //! How many requests are sent at a time: a number, or as many as the server takes without slowing down.
 //!
 //! Additive increase, multiplicative decrease: one more after a round of answers that were not slower than usual while all
-//! places were used; a tenth fewer when answers take more than twice as long as usual; half when the server says that it
+//! places were used; a tenth fewer when answers take half as long again as usual; half when the server says that it
 //! has too much (429, 503) or does not answer in time.
 
 use super::settings::Concurrency;
@@ -12,9 +12,13 @@ const MAX_ADAPTIVE: f64 = 64.0;
 /// Where it begins: one is sent while the next is on its way.
 const START: f64 = 2.0;
 /// Answers that take this many times as long as usual mean that the server has too much.
-const SLOW: f64 = 2.0;
+const SLOW: f64 = 1.5;
 /// Latencies below this are noise: a local server that takes 1 ms in place of 0.2.
 const FLOOR: f64 = 0.005;
+
+/// Share of a difference to the usual that becomes usual in a round: a server that has become slower for good is the usual
+/// after some hundred rounds.
+const DRIFT: f64 = 0.005;
 
 /// How a request ended, as far as the number of requests goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,8 +108,7 @@ impl Limit {
         } else if self.full {
             self.limit = (self.limit + 1.0).min(MAX_ADAPTIVE);
         }
-        // A server that has become slower for good is the usual after some dozen rounds.
-        self.usual += (mean - self.usual) * 0.05;
+        self.usual += (mean - self.usual) * DRIFT;
         (self.sum, self.answers, self.full) = (0.0, 0, false);
     }
 }

@@ -162,6 +162,7 @@ impl<P: Protocol> Driver<P> {
     async fn drive(&mut self) {
         let mut health = self.health_check();
         loop {
+            self.give_up_late().await;
             self.send_what_may_go();
             if self.ended && self.flights.is_empty() && self.ready.is_empty() && self.waiting.is_empty() {
                 return;
@@ -227,7 +228,9 @@ impl<P: Protocol> Driver<P> {
     /// When something is to be done that no answer and no batch brings about.
     fn next_wake(&mut self) -> Option<Instant> {
         let waiting = self.waiting.iter().map(|(due, _)| *due).min();
-        let mut wake = [self.batcher.next_due(), waiting].into_iter().flatten().min();
+        let patience =
+            self.ready.iter().chain(self.waiting.iter().map(|(_, l)| l)).filter_map(|l| self.patience(l)).min();
+        let mut wake = [self.batcher.next_due(), waiting, patience].into_iter().flatten().min();
         if !self.ready.is_empty() && self.flights.len() < self.limit.now() {
             let now = Instant::now();
             let blocked = [self.paused_until, self.breaker.opens_at(), self.rate.waits_until(now)];
@@ -389,9 +392,7 @@ impl<P: Protocol> Driver<P> {
                 "a request failed and is tried again"
             );
         }
-        if self.is_too_late(&load, now) {
-            return self.give_up(load, detail).await;
-        }
+        load.words = detail;
         let wait = self.backoff.wait(load.failed);
         if let Some(after) = after {
             // What the server asks for holds for all requests.
@@ -420,9 +421,7 @@ impl<P: Protocol> Driver<P> {
                 "the server refuses all requests; they are kept and tried again"
             );
         }
-        if self.is_too_late(&load, now) {
-            return self.give_up(load, detail).await;
-        }
+        load.words = detail;
         let wait = self.backoff.wait(self.misconfigured).max(after.unwrap_or_default().min(MAX_RETRY_AFTER));
         self.paused_until = self.paused_until.max(Some(now + wait));
         self.ready.push_front(load);
@@ -450,13 +449,32 @@ impl<P: Protocol> Driver<P> {
         }
     }
 
-    fn is_too_late(&self, load: &Load, now: Instant) -> bool {
-        let elapsed = load.first_attempt.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
-        self.plan.common.retry.max_elapsed.is_some_and(|max| elapsed >= max)
+    /// Until when a load that has been tried is tried again; `None` for ever.
+    fn patience(&self, load: &Load) -> Option<Instant> {
+        Some(load.first_attempt? + self.plan.common.retry.max_elapsed?)
     }
 
-    async fn give_up(&mut self, load: Load, detail: String) {
-        self.refuse_all(load, "retries_exhausted", detail).await;
+    /// Refuses what has been tried for too long, also while the circuit is open.
+    async fn give_up_late(&mut self) {
+        if self.plan.common.retry.max_elapsed.is_none() {
+            return;
+        }
+        let now = Instant::now();
+        let mut late = Vec::new();
+        for n in (0..self.waiting.len()).rev() {
+            if self.patience(&self.waiting[n].1).is_some_and(|at| at <= now) {
+                late.push(self.waiting.swap_remove(n).1);
+            }
+        }
+        for n in (0..self.ready.len()).rev() {
+            if self.patience(&self.ready[n]).is_some_and(|at| at <= now) {
+                late.extend(self.ready.remove(n));
+            }
+        }
+        for mut load in late.into_iter().rev() {
+            let words = std::mem::take(&mut load.words);
+            self.refuse_all(load, "retries_exhausted", words).await;
+        }
     }
 
     async fn halve(&mut self, load: Load, reason: &'static str, detail: String) {

@@ -94,6 +94,8 @@ pub struct Load {
     pub failed: u32,
     /// When the first attempt was made.
     pub first_attempt: Option<Instant>,
+    /// Why the last attempt failed.
+    pub words: String,
 }
 
 impl Load {
@@ -192,6 +194,7 @@ impl Load {
             original_ends,
             failed: 0,
             first_attempt: self.first_attempt,
+            words: String::new(),
         }
     }
 

@@ -75,7 +75,7 @@ mod tests {
         let mask = Mask::new(["Complexpass#123", "ab", "root@example.com:Complexpass#123"]);
         let encoded = STANDARD.encode("root@example.com:Complexpass#123");
         let shown = mask.text(&format!("bad\r\n\x1b[31m key Complexpass#123 and {encoded} ab"));
-        assert_eq!(shown, "bad [31m key *** and *** ab".replace("***  ", "*** "));
+        assert_eq!(shown, "bad [31m key *** and ***= ab");
         let long = mask.text(&"é".repeat(4000));
         assert!(long.len() <= MAX_WORDS + 4 && long.ends_with('…'));
     }

@@ -79,11 +79,6 @@ pub trait Protocol: Send + 'static {
     /// `now` is the wall clock in nanoseconds since 1970 UTC, read once a batch, here and below.
     fn partition(&mut self, event: EventRef<'_>, now: i64, name: &mut Vec<u8>) -> Result<(), Unsendable>;
 
-    /// Whether all events are of one partition, which then is asked for once.
-    fn one_partition(&self) -> bool {
-        false
-    }
-
     /// Where a partition's requests go.
     fn target(&self, partition: &[u8]) -> Target;
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 config! {
     /// Settings that all sinks over the network have.
     pub struct NetworkSinkCommon {
+        /// Those of all sinks.
         flatten pub sink: SinkCommon,
         /// How request bodies are compressed. A server that answers 415 gets the next one: zstd, gzip, none.
         pub compression: Compression = Compression::Auto,

@@ -1,0 +1,293 @@
+//! What the server's answers mean. A 200 is not enough: records may have been refused behind it.
+//!
+//! | Answer | Meaning here |
+//! |---|---|
+//! | 200, all successful | delivered |
+//! | 200, some failed, as many as are outside the window | those to the dead letter, the others delivered |
+//! | 200, some failed, another number | all to the dead letter, `uncertain`: some are stored, and which is not said |
+//! | 200, counts that do not add up, more columns than the server takes | halved: nothing of it was stored |
+//! | 200, counts that do not add up | all to the dead letter, `uncertain` |
+//! | 200, `_bulk`, items with an error | those to the dead letter by their `_id`, the others delivered |
+//! | 200, `_bulk`, a whole stream failed because the server is overloaded | tried again |
+//! | 200, not OpenObserve's | a configuration fault: something else answers at this address |
+//! | 400 `is being deleted` | tried again for a while |
+//! | 400 `Quota exceeded`, `not an ingester` | a configuration fault |
+//! | others | as [`judge_status`](crate::sinks::net::judge_status) says |
+
+use super::config::{Api, Window};
+use crate::sinks::net::{Answer, Judgement, Load, Mask, Refusal, judge_status};
+use serde::Deserialize;
+use std::collections::HashSet;
+
+/// How often a stream that is being deleted is tried: some minutes with the default waits.
+const DELETING_TRIES: u32 = 20;
+/// Texts of a server that has too much, wherever they stand.
+const OVERLOAD: [&str; 3] = ["MemoryTableOverflowError", "MemoryCircuitBreakerError", "DiskCircuitBreakerError"];
+
+/// Reads answers.
+#[derive(Debug, Clone)]
+pub(super) struct Judge {
+    pub(super) window: Window,
+    pub(super) max_columns: usize,
+    pub(super) check_counts: bool,
+    pub(super) api: Api,
+    /// Begins the `_id` of every record of this process.
+    pub(super) nonce: String,
+    pub(super) mask: MaskOf,
+}
+
+/// A mask without `Debug` output.
+#[derive(Clone)]
+pub(super) struct MaskOf(pub(super) Mask);
+
+impl std::fmt::Debug for MaskOf {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Mask")
+    }
+}
+
+/// The answer of `_json`, `_multi` and the metrics endpoint.
+#[derive(Deserialize)]
+struct Counts {
+    code: Option<u16>,
+    #[serde(default)]
+    message: Option<String>,
+    status: Option<Vec<StreamCounts>>,
+}
+
+#[derive(Deserialize)]
+struct StreamCounts {
+    #[serde(default)]
+    successful: u64,
+    #[serde(default)]
+    failed: u64,
+    #[serde(default)]
+    error: Option<String>,
+}
+
+/// The answer of `_bulk`.
+#[derive(Deserialize)]
+struct Bulk {
+    items: Option<Vec<std::collections::BTreeMap<String, Item>>>,
+}
+
+#[derive(Deserialize)]
+struct Item {
+    #[serde(rename = "_id", default)]
+    id: Option<String>,
+    #[serde(default)]
+    status: u16,
+    #[serde(default)]
+    error: Option<ItemError>,
+}
+
+#[derive(Deserialize)]
+struct ItemError {
+    #[serde(rename = "type", default)]
+    kind: String,
+    #[serde(default)]
+    reason: String,
+}
+
+impl Judge {
+    /// What an answer to a load means.
+    pub(super) fn judge(&self, answer: &Answer, load: &Load, bulk: bool, now_ns: i64) -> Judgement {
+        if answer.status == 400
+            && let Some(judgement) = self.judge_bad_request(answer)
+        {
+            return judgement;
+        }
+        if let Some(judgement) = judge_status(answer, &self.mask.0) {
+            return judgement;
+        }
+        if bulk { self.judge_bulk(answer, load) } else { self.judge_counts(answer, load, now_ns) }
+    }
+
+    fn judge_bad_request(&self, answer: &Answer) -> Option<Judgement> {
+        let words = self.mask.0.words(&answer.body);
+        if words.contains("is being deleted") {
+            return Some(Judgement::Retry {
+                kind: "stream_deleted",
+                detail: format!("HTTP 400: {words}"),
+                broken: false,
+                pressure: false,
+                tries: Some(DELETING_TRIES),
+            });
+        }
+        if OVERLOAD.iter().any(|text| words.contains(text)) {
+            return Some(self.overloaded(&words));
+        }
+        let fault = words.contains("Quota exceeded for this organization") || words.contains("not an ingester");
+        fault.then(|| Judgement::Misconfigured { detail: format!("HTTP 400: {words}") })
+    }
+
+    fn overloaded(&self, words: &str) -> Judgement {
+        let detail = self.mask.0.text(words);
+        Judgement::Retry { kind: "overloaded", detail, broken: true, pressure: true, tries: None }
+    }
+
+    fn not_ours(&self, answer: &Answer) -> Judgement {
+        let words = self.mask.0.words(&answer.body);
+        let status = answer.status;
+        Judgement::Misconfigured {
+            detail: format!("HTTP {status}, but what answers is not OpenObserve; check `url`. It said: {words}"),
+        }
+    }
+
+    fn judge_counts(&self, answer: &Answer, load: &Load, now_ns: i64) -> Judgement {
+        let Ok(counts) = serde_json::from_slice::<Counts>(&answer.body) else { return self.not_ours(answer) };
+        if let Some(code) = counts.code.filter(|c| !(200..300).contains(c)) {
+            let inner = Answer { status: code, body: counts.message.unwrap_or_default().into(), ..answer.clone() };
+            return judge_status(&inner, &self.mask.0).unwrap_or_else(|| self.not_ours(answer));
+        }
+        let Some(streams) = counts.status else { return self.not_ours(answer) };
+        let sent = load.len() as u64;
+        let (mut successful, mut failed) = (0u64, 0u64);
+        let mut error = String::new();
+        for stream in streams {
+            successful = successful.saturating_add(stream.successful);
+            failed = failed.saturating_add(stream.failed);
+            error = stream.error.unwrap_or(error);
+        }
+        let error = self.mask.0.text(&error);
+        if failed == 0 && (successful == sent || !self.check_counts) {
+            return Judgement::Delivered;
+        }
+        let mut detail = format!("sent {sent}, successful {successful}, failed {failed}");
+        if !error.is_empty() {
+            detail = format!("{detail}: {error}");
+        }
+        if failed == 0 && successful == 0 && load.target.kind == crate::event::EventKind::Log {
+            let columns = columns_of(load);
+            if columns > self.max_columns {
+                detail =
+                    format!("{detail} (its records have {columns} columns together, more than {})", self.max_columns);
+                return Judgement::Halve { reason: "too_many_columns", detail };
+            }
+        }
+        if failed > 0 && (successful.saturating_add(failed) == sent || !self.check_counts) {
+            let outside: Vec<usize> =
+                (0..load.len()).filter(|&n| !self.window.holds(load.records[n].time, now_ns)).collect();
+            if outside.len() as u64 == failed {
+                let refusal = |record| Refusal { record, reason: "outside_window", detail: error.clone() };
+                return Judgement::Refused(outside.into_iter().map(refusal).collect());
+            }
+        }
+        Judgement::RefusedAll { reason: "uncertain", detail }
+    }
+
+    fn judge_bulk(&self, answer: &Answer, load: &Load) -> Judgement {
+        if answer.cut {
+            let detail = format!("sent {}; the answer was too long to be read", load.len());
+            return Judgement::RefusedAll { reason: "uncertain", detail };
+        }
+        let Ok(Bulk { items: Some(items) }) = serde_json::from_slice::<Bulk>(&answer.body) else {
+            return self.not_ours(answer);
+        };
+        // What is said of each record: nothing, taken, refused.
+        let mut said: Vec<Option<Option<Refusal>>> = vec![None; load.len()];
+        let mut of_no_record = String::new();
+        for item in items.into_iter().flat_map(std::collections::BTreeMap::into_values) {
+            let refused = item.status >= 300 || item.error.is_some();
+            let words = item.error.as_ref().map(|e| format!("{}: {}", e.kind, e.reason)).unwrap_or_default();
+            let Some(record) = item.id.as_deref().and_then(|id| self.record_of(id, load)) else {
+                if refused {
+                    of_no_record = words;
+                }
+                continue;
+            };
+            let place = &mut said[record];
+            if refused {
+                let reason = item.error.as_ref().map_or("refused", |e| reason_of(&e.kind, &e.reason));
+                *place = Some(Some(Refusal { record, reason, detail: self.mask.0.text(&words) }));
+            } else if place.is_none() {
+                *place = Some(None);
+            }
+        }
+        let silent = said.iter().filter(|s| s.is_none()).count();
+        if silent == load.len() && OVERLOAD.iter().any(|text| of_no_record.contains(text)) {
+            // It says so of the stream as a whole: nothing was written.
+            return self.overloaded(&of_no_record);
+        }
+        let taken = said.iter().filter(|s| matches!(s, Some(None))).count();
+        let refused = load.len() - taken - silent;
+        let uncertain = match (silent, of_no_record.is_empty()) {
+            (0, _) => None,
+            (_, true) if !self.check_counts => None,
+            _ => {
+                let words = if of_no_record.is_empty() { "nothing is said of some" } else { of_no_record.as_str() };
+                let detail = format!("sent {}, successful {taken}, failed {refused}: {words}", load.len());
+                Some(self.mask.0.text(&detail))
+            }
+        };
+        let mut refusals = Vec::new();
+        for (record, said) in said.into_iter().enumerate() {
+            match (said, &uncertain) {
+                (Some(Some(refusal)), _) => refusals.push(refusal),
+                (None, Some(detail)) => {
+                    refusals.push(Refusal { record, reason: "uncertain", detail: detail.clone() });
+                }
+                (Some(None), _) | (None, None) => {}
+            }
+        }
+        if refusals.is_empty() { Judgement::Delivered } else { Judgement::Refused(refusals) }
+    }
+
+    /// The record that was sent with this `_id`.
+    fn record_of(&self, id: &str, load: &Load) -> Option<usize> {
+        let tag: u64 = id.strip_prefix(self.nonce.as_str())?.strip_prefix('-')?.parse().ok()?;
+        load.records.binary_search_by_key(&tag, |r| r.tag).ok()
+    }
+
+    /// Bytes of an answer worth keeping.
+    pub(super) fn max_answer(&self, records: usize) -> usize {
+        // An item of `_bulk` has some 200 bytes, with a long error 600.
+        if self.api == Api::Bulk { (64 << 10) + records * 1024 } else { 64 << 10 }
+    }
+}
+
+fn reason_of(kind: &str, words: &str) -> &'static str {
+    let window = words.starts_with("Too old data") || words.starts_with("Too far data");
+    match kind {
+        "timestamp_parsing_failed" if window => "outside_window",
+        "timestamp_parsing_failed" => "timestamp",
+        "schema_conformance_failed" => "schema",
+        "pipeline_execution_failed" => "pipeline",
+        _ => "refused",
+    }
+}
+
+/// How many columns the server would make of the records together.
+///
+/// Source: `flatten_with_level` of OpenObserve 0.93 with its default depth. Parses the body again: only for an answer that
+/// is not explained otherwise.
+fn columns_of(load: &Load) -> usize {
+    let mut columns = HashSet::new();
+    let mut json = Vec::new();
+    for n in 0..load.len() {
+        json.clear();
+        load.event_json(n, &mut json);
+        if let Ok(serde_json::Value::Object(object)) = serde_json::from_slice(&json) {
+            flatten("", &object, 1, &mut columns);
+        }
+    }
+    columns.insert("_timestamp".to_owned());
+    columns.len()
+}
+
+/// The server's `ZO_INGEST_FLATTEN_LEVEL`.
+const FLATTEN_LEVEL: usize = 3;
+
+fn flatten(prefix: &str, object: &serde_json::Map<String, serde_json::Value>, depth: usize, out: &mut HashSet<String>) {
+    for (key, value) in object {
+        let mut name: String = if prefix.is_empty() { String::new() } else { format!("{prefix}_") };
+        name.extend(key.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' }));
+        match value {
+            serde_json::Value::Null => {}
+            serde_json::Value::Object(inner) if inner.is_empty() => {}
+            serde_json::Value::Array(inner) if inner.is_empty() => {}
+            serde_json::Value::Object(inner) if depth < FLATTEN_LEVEL => flatten(&name, inner, depth + 1, out),
+            _ => _ = out.insert(name),
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! Sends logs and metrics to OpenObserve.
+//!
+//! ```yaml
+//! sinks:
+//!   o2:
+//!     type: openobserve
+//!     inputs: [app]
+//!     url: "http://localhost:5080"
+//!     organization: default
+//!     stream: "{{ service }}-logs"
+//!     auth: {basic: {user: "${O2_USER}", password: "${O2_PASSWORD}"}}
+//!     dead_letter: rejects
+//! ```
+//!
+//! - **Delivery** is at least once. A 200 is not taken for success: the counts in its body must add up. Records that the
+//!   server reports as failed are never sent again; they go to the dead letter with its words, or are dropped and counted.
+//!   See [`answer`] for every case.
+//! - **Time**: `timestamp_field` is read, `_timestamp` in microseconds is put behind the event's other fields, the original
+//!   stays. The server drops what is outside its window behind a 200; `late` says what to do with that.
+//! - **Streams**: events are batched by the name that the server will make of `stream`.
+//! - **Poison**: a field that the server stores as `_id` is sent as a string (it crashes on others), and nothing but
+//!   objects is sent.
+//! - **Metrics** (events of kind metric) go to `ingest/metrics/_json`, whatever `api` is. Spans are refused for now.
+//! - When the server is down or slow, the sink's buffer fills, and its policy holds.
+
+pub mod answer;
+mod auth;
+mod config;
+mod encode;
+mod metrics;
+mod stream_name;
+
+pub use auth::{AuthConfig, BasicAuth, JwtAlgorithm, JwtAuth};
+pub use config::{Api, Late, OpenObserveConfig, Window};
+
+use crate::component::{BuildContext, BuildError, SinkRun};
+use crate::config::Reader;
+use crate::event::{EventKind, EventRef};
+use crate::plan::SinkPlan;
+use crate::sinks::common::SinkCommon;
+use crate::sinks::net::{
+    Answer, Driver, Framing, HttpExchange, Judgement, Load, Mask, Original, Plan, Protocol, Record, Request, Target,
+    Unsendable,
+};
+use crate::template::{NameTemplate, Values};
+use crate::time::{NS_PER_SEC, TimestampReader, Zone};
+use answer::{Judge, MaskOf};
+use auth::Credentials;
+use encode::{LogEncoder, on_one_line};
+use hashbrown::HashMap;
+use reqwest::Url;
+use reqwest::header::{HeaderMap, HeaderValue};
+use std::sync::Arc;
+
+impl SinkPlan for OpenObserveConfig {
+    fn common(&self) -> &SinkCommon {
+        &self.common.sink
+    }
+
+    fn check(&self, cx: &mut Reader<'_>) {
+        self.check_all(cx);
+    }
+
+    fn build(self: Box<Self>, cx: &BuildContext) -> Result<SinkRun, BuildError> {
+        let url = self.parsed_url().ok_or_else(|| BuildError("`url` is no address".into()))?;
+        let mask = Mask::new(secrets(&self).iter().map(String::as_str));
+        let exchange = HttpExchange::build(&self.common, &url, mask.clone())?;
+        let plan = Plan::new(&self.common);
+        let server = OpenObserve::new(&self, url, Zone::from_jiff(cx.timezone.clone()), mask.clone())?;
+        Ok(SinkRun::Task(Box::new(move |input| {
+            Box::pin(Driver::new(server, plan, input, Arc::new(exchange), mask).run())
+        })))
+    }
+}
+
+fn secrets(config: &OpenObserveConfig) -> Vec<String> {
+    let mut secrets = config.auth.as_ref().map(AuthConfig::secrets).unwrap_or_default();
+    secrets.extend(config.common.headers.iter().map(|(_, value)| value.reveal().to_owned()));
+    secrets.extend(config.common.proxy.iter().filter(|p| p.reveal().contains('@')).map(|p| p.reveal().to_owned()));
+    secrets
+}
+
+/// A stream without events for this long makes place for another.
+const STREAM_IDLE_NS: i64 = 3600 * NS_PER_SEC;
+
+/// The server.
+pub struct OpenObserve {
+    /// `…/api/{organization}/`.
+    base: Url,
+    healthz: Url,
+    api: Api,
+    stream: NameTemplate,
+    /// The stream, where it is the same for all events: as a partition's name.
+    fixed: Option<Vec<u8>>,
+    max_streams: usize,
+    /// Streams and when they last had an event; not kept where the stream is fixed.
+    streams: HashMap<Box<[u8]>, i64>,
+    /// The stream of the event before.
+    last: Vec<u8>,
+    credentials: Option<Credentials>,
+    encoder: LogEncoder,
+    judge: Judge,
+    next_tag: u64,
+}
+
+/// First byte of a partition's name.
+const LOGS: u8 = b'l';
+const METRICS: u8 = b'm';
+
+impl OpenObserve {
+    /// As configured, for the server at `url`.
+    pub fn new(config: &OpenObserveConfig, url: Url, zone: Zone, mask: Mask) -> Result<Self, BuildError> {
+        let joined = |parts: &[&str]| {
+            let mut url = url.clone();
+            match url.path_segments_mut() {
+                Ok(mut path) => _ = path.pop_if_empty().extend(parts),
+                Err(()) => return Err(BuildError("`url` is no address".into())),
+            }
+            Ok(url)
+        };
+        let organization = config.organization.value.trim();
+        let credentials =
+            match &config.auth {
+                Some(auth) => Some(Credentials::new(auth).ok_or_else(|| {
+                    BuildError("`auth`: the token has characters that no HTTP header may have".into())
+                })?),
+                None => None,
+            };
+        let fixed = config.stream.value.as_literal().map(|name| {
+            let mut out = vec![LOGS];
+            out.extend_from_slice(name.as_bytes());
+            stream_name::format(&mut out, 1);
+            out
+        });
+        let judge = Judge {
+            window: config.window.clone(),
+            max_columns: config.max_columns.get(),
+            check_counts: config.check_counts,
+            api: config.api.value,
+            nonce: format!("{:016x}", fastrand::u64(..)),
+            mask: MaskOf(mask),
+        };
+        let reader = TimestampReader::new(zone, Vec::new());
+        Ok(OpenObserve {
+            base: joined(&["api", organization, ""])?,
+            healthz: joined(&["healthz"])?,
+            api: config.api.value,
+            stream: config.stream.value.clone(),
+            fixed,
+            max_streams: config.max_streams.get(),
+            streams: HashMap::new(),
+            last: Vec::new(),
+            credentials,
+            encoder: LogEncoder::new(config.timestamp_field.clone(), reader, config.window.clone(), config.late),
+            judge,
+            next_tag: 0,
+        })
+    }
+
+    /// Notes that a stream has an event; `false` where it is one too many.
+    fn admit(&mut self, name: &[u8], now_ns: i64) -> bool {
+        if let Some(used) = self.streams.get_mut(name) {
+            *used = now_ns;
+            return true;
+        }
+        if self.streams.len() >= self.max_streams {
+            self.streams.retain(|_, used| now_ns.saturating_sub(*used) < STREAM_IDLE_NS);
+            if self.streams.len() >= self.max_streams {
+                return false;
+            }
+        }
+        self.streams.insert(name.into(), now_ns);
+        true
+    }
+
+    fn action_line(&mut self, stream: &str, body: &mut Vec<u8>, record: &mut Record) {
+        self.next_tag += 1;
+        record.tag = self.next_tag;
+        body.extend_from_slice(b"{\"index\":{\"_index\":\"");
+        body.extend_from_slice(stream.as_bytes());
+        body.extend_from_slice(b"\",\"_id\":\"");
+        body.extend_from_slice(self.judge.nonce.as_bytes());
+        body.push(b'-');
+        body.extend_from_slice(itoa::Buffer::new().format(self.next_tag).as_bytes());
+        body.extend_from_slice(b"\"}}\n");
+    }
+}
+
+impl Protocol for OpenObserve {
+    fn partition(&mut self, event: EventRef<'_>, now: i64, name: &mut Vec<u8>) -> Result<(), Unsendable> {
+        match event.kind() {
+            EventKind::Log => {}
+            EventKind::Metric => {
+                name.push(METRICS);
+                return Ok(());
+            }
+            EventKind::Trace => {
+                let detail = "spans need OTLP, which this sink does not speak yet".to_owned();
+                return Err(Unsendable { reason: "unsupported_kind", detail });
+            }
+        }
+        if let Some(fixed) = &self.fixed {
+            name.extend_from_slice(fixed);
+            return Ok(());
+        }
+        name.push(LOGS);
+        if let Err(missing) = self.stream.render_as(Values::Component, event, name) {
+            return Err(Unsendable { reason: "template", detail: format!("`stream`: {missing}") });
+        }
+        stream_name::format(name, 1);
+        if name.len() == 1 {
+            name.push(b'_');
+        }
+        if *name == self.last {
+            return Ok(());
+        }
+        if !self.admit(&name[1..], now) {
+            let detail = format!("more than {} streams (`max_streams`)", self.max_streams);
+            return Err(Unsendable { reason: "max_streams", detail });
+        }
+        self.last.clone_from(name);
+        Ok(())
+    }
+
+    fn target(&self, partition: &[u8]) -> Target {
+        let (kind, name) = match partition.split_first() {
+            Some((&METRICS, _)) => (EventKind::Metric, "metrics".to_owned()),
+            Some((_, name)) => (EventKind::Log, String::from_utf8_lossy(name).into_owned()),
+            None => (EventKind::Log, "_".to_owned()),
+        };
+        let mut url = self.base.clone();
+        let (lines, parts) = match (kind, self.api) {
+            (EventKind::Metric, _) => (false, vec!["ingest", "metrics", "_json"]),
+            (_, Api::Bulk) => (true, vec!["_bulk"]),
+            (_, Api::Multi) => (true, vec![name.as_str(), "_multi"]),
+            (_, Api::Json | Api::Otlp) => (false, vec![name.as_str(), "_json"]),
+        };
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty().extend(parts);
+        }
+        let (content_type, framing) = match lines {
+            true => ("application/x-ndjson", Framing::LINES),
+            false => ("application/json", Framing::ARRAY),
+        };
+        Target { name, kind, url, content_type, framing }
+    }
+
+    fn encode(
+        &mut self,
+        event: EventRef<'_>,
+        target: &Target,
+        now: i64,
+        body: &mut Vec<u8>,
+        record: &mut Record,
+        original: &mut Original<'_>,
+    ) -> Result<(), Unsendable> {
+        if target.kind == EventKind::Metric {
+            record.time = self.encoder.time_ns(event).div_euclid(1000);
+            metrics::write(event, record.time, body)?;
+            record.original = original.keep(event);
+            return Ok(());
+        }
+        let micros = self.encoder.time(event, now)?;
+        if self.api == Api::Bulk {
+            self.action_line(&target.name, body, record);
+        }
+        self.encoder.write(event, micros, body, record, original);
+        if target.framing == Framing::LINES {
+            on_one_line(&mut body[record.doc as usize..]);
+        }
+        Ok(())
+    }
+
+    fn authorization(&mut self, now: i64) -> Option<HeaderValue> {
+        self.credentials.as_mut()?.header(now)
+    }
+
+    fn judge(&self, answer: &Answer, load: &Load, now: i64) -> Judgement {
+        let bulk = self.api == Api::Bulk && load.target.kind == EventKind::Log;
+        self.judge.judge(answer, load, bulk, now)
+    }
+
+    fn max_answer(&self, records: usize) -> usize {
+        self.judge.max_answer(records)
+    }
+
+    fn health_checks(&self) -> Vec<Request> {
+        let get = |url: &Url| Request { url: url.clone(), headers: HeaderMap::new(), body: None };
+        vec![get(&self.healthz), get(&self.base)]
+    }
+}
+
+#[cfg(test)]
+mod tests;
