@@ -115,7 +115,7 @@ impl Scope {
 }
 
 /// What is to be done with a top-level field of one name.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Plan {
     whole: Option<Whole>,
     scope: Scope,
@@ -136,6 +136,8 @@ impl Plan {
 const UNKNOWN: u32 = 0;
 const IDLE: u32 = 1;
 const PLANS: u32 = 2;
+/// Most different plans that are kept: mostly there is a handful, unless names from input hold what is looked for.
+const MAX_PLANS: usize = 1024;
 
 /// Work space of one worker.
 pub(super) struct Bench {
@@ -143,6 +145,8 @@ pub(super) struct Bench {
     pub(super) hits: Vec<Hit>,
     /// Plain text of a value that was written with escapes.
     pub(super) text: Vec<u8>,
+    /// The same with the escapes of JSON inside it undone.
+    inner: Vec<u8>,
     /// What a value becomes.
     pub(super) out: Vec<u8>,
     /// Hits by counter.
@@ -174,16 +178,29 @@ impl Bench {
                 let found = self.search(s.bytes);
                 found.then(|| if json::is_clean(&self.out) { Form::Clean } else { Form::Plain })
             }
-            Form::Plain => self.search(s.bytes).then_some(Form::Plain),
+            Form::Plain => self.search_plain(s.bytes).then_some(Form::Plain),
             Form::Escaped => {
                 let mut text = std::mem::take(&mut self.text);
                 text.clear();
                 json::unescape(s.bytes, &mut text);
-                let found = self.search(&text);
+                let found = self.search_plain(&text);
                 self.text = text;
                 found.then_some(Form::Plain)
             }
         }
+    }
+
+    /// As [`search`](Self::search) for text that may hold JSON, in which `token\u003dx` says `token=x`.
+    fn search_plain(&mut self, text: &[u8]) -> bool {
+        if memchr::memmem::find(text, b"\\u00").is_none() {
+            return self.search(text);
+        }
+        let mut inner = std::mem::take(&mut self.inner);
+        inner.clear();
+        undo_ascii_escapes(text, &mut inner);
+        let found = self.search(&inner);
+        self.inner = inner;
+        found
     }
 
     /// As [`search`](Self::search) for the JSON of a value.
@@ -238,6 +255,7 @@ impl Redact {
             scanner: Scanner::new(shared.rules.clone()),
             hits: Vec::new(),
             text: Vec::new(),
+            inner: Vec::new(),
             out: Vec::new(),
             counts: vec![0; shared.names.len()],
         };
@@ -262,15 +280,11 @@ impl Redact {
                 self.field(&mut batch.event_mut(row), i, (known - PLANS) as usize);
                 continue;
             }
-            match event.key_at(i) {
-                Some(sym) => {
-                    let plan = self.learn(sym);
-                    if plan != IDLE {
-                        self.field(&mut batch.event_mut(row), i, (plan - PLANS) as usize);
-                    }
-                }
-                None => {
-                    // A key past the bound of the table of symbols: its plan is not kept.
+            match event.key_at(i).map_or(UNKNOWN, |sym| self.learn(sym)) {
+                IDLE => {}
+                plan if plan >= PLANS => self.field(&mut batch.event_mut(row), i, (plan - PLANS) as usize),
+                _ => {
+                    // No room for its plan, or a key past the bound of the table of symbols.
                     let plan = self.plan(event.key_text_at(i));
                     if !plan.idle() {
                         self.plans.push(plan);
@@ -285,14 +299,21 @@ impl Redact {
     #[cold]
     fn learn(&mut self, sym: Sym) -> u32 {
         let plan = self.plan(sym.text().as_bytes());
+        let known = self.plans.iter().position(|p| *p == plan);
+        if known.is_none() && self.plans.len() >= MAX_PLANS && !plan.idle() {
+            return UNKNOWN;
+        }
         if self.by_symbol.len() <= sym.index() {
             self.by_symbol.resize(sym.index() + 1, UNKNOWN);
         }
         let place = if plan.idle() {
             IDLE
         } else {
-            self.plans.push(plan);
-            PLANS + (self.plans.len() - 1) as u32
+            PLANS
+                + known.unwrap_or_else(|| {
+                    self.plans.push(plan);
+                    self.plans.len() - 1
+                }) as u32
         };
         self.by_symbol[sym.index()] = place;
         place
@@ -357,6 +378,31 @@ impl Redact {
             event.rename_text_at(i, name);
         }
     }
+}
+
+/// Appends `text` with `\u00XX` for printable ASCII as the character it says, whatever backslashes stand before it; so
+/// JSON in it means the same as before. Quotes and backslashes stay as they are written.
+fn undo_ascii_escapes(text: &[u8], out: &mut Vec<u8>) {
+    let mut at = 0;
+    while let Some(found) = memchr::memchr(b'\\', &text[at..]) {
+        let slash = at + found;
+        out.extend_from_slice(&text[at..slash]);
+        let slashes = text[slash..].iter().take_while(|&&b| b == b'\\').count();
+        let end = slash + slashes;
+        let hex = |i: usize| text.get(i).and_then(|&b| char::from(b).to_digit(16));
+        let code = match (text.get(end..end + 3), hex(end + 3), hex(end + 4)) {
+            (Some(b"u00"), Some(high), Some(low)) => (high * 16 + low) as u8,
+            _ => 0,
+        };
+        if matches!(code, b' '..=b'~') && code != b'"' && code != b'\\' {
+            out.push(code);
+            at = end + 5;
+        } else {
+            out.extend_from_slice(&text[slash..end]);
+            at = end;
+        }
+    }
+    out.extend_from_slice(&text[at..]);
 }
 
 /// Puts what stands in for a whole field into `bench.out`; `false` for null, which says nothing and stays.

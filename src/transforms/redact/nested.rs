@@ -163,7 +163,7 @@ impl Walker {
         if let Some(pending) = pending {
             self.replace(text, pending, member, &[]);
         }
-        if let Some((from, to)) = key.filter(|_| parent && scope.searched()) {
+        if let Some((from, to)) = key.filter(|_| parent && scope.searched() && shared.rules.in_key(&self.key)) {
             let name = std::mem::take(&mut self.key);
             if bench.search(&name) {
                 self.replace_string(text, from, to, &bench.out, false);

@@ -176,6 +176,13 @@ impl Rules {
         self.in_numbers
     }
 
+    /// Whether a key may hold a hit: a short one of letters and `_` cannot, unless there are patterns.
+    pub(super) fn in_key(&self, key: &[u8]) -> bool {
+        /// Shorter than every token of letters alone.
+        const SHORT: usize = 16;
+        self.pattern_count > 0 || key.len() > SHORT || !key.iter().all(|b| b.is_ascii_alphabetic() || *b == b'_')
+    }
+
     /// What is done with hits that have no replacement of their own.
     pub fn action(&self) -> &Action {
         &self.action

@@ -55,6 +55,32 @@ fn every_string_number_and_key_is_searched_at_any_depth() {
 }
 
 #[test]
+fn escapes_of_json_inside_strings_hide_nothing() {
+    let yaml = "detect: [secrets, email]";
+    for (inner, expected) in [
+        (r#"{"u":"/x?token\u003dabc\u0026b\u003d2"}"#, r#"{"u":"/x?token=***&b=2"}"#),
+        (r#"{"pass\u0077ord":"x","a":"\u0022"}"#, r#"{"password":"***","a":"\u0022"}"#),
+        (r#"{"a":"{\"m\":\"x\\u0040y.de\"}"}"#, r#"{"a":"{\"m\":\"***\"}"}"#),
+        (r"C:\u0041 \u00e9", r"C:\u0041 \u00e9"),
+    ] {
+        let line = serde_json::json!({"m": inner, "o": {"m": inner}}).to_string();
+        let expected = serde_json::json!({"m": expected, "o": {"m": expected}}).to_string();
+        assert_eq!(one(yaml, &line), expected);
+    }
+}
+
+#[test]
+fn many_names_of_fields_are_all_searched() {
+    let mut transform = transform("detect: [email]");
+    for n in 0..3000 {
+        let line = format!("{{\"k{n}@x.de\":\"v@x.de\",\"l{n}\":\"v@x.de\"}}");
+        let (out, counts) = apply(&mut *transform, &[&line]);
+        assert_eq!(out[0], format!("{{\"***\":\"***\",\"l{n}\":\"***\"}}"));
+        assert_eq!(counts["email"], 3);
+    }
+}
+
+#[test]
 fn an_event_without_hits_is_the_same_bytes() {
     let line = "{ \"a\" : \"caf\\u00e9 \\/ x\" ,\"n\":1.10, \"o\": {\"k\" :[ 1e5,\"\\n\"] } , \"o\":{}}";
     assert_eq!(one("detect: [secrets, email, credit_card, phone]\nfields: {drop: ['**.q']}", line), line);
