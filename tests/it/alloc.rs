@@ -173,3 +173,34 @@ fn decoding_allocates_nothing_per_event() {
         nothing_per_event(decode, &pipeline, lines(line));
     }
 }
+
+#[test]
+fn redaction_of_whole_events_allocates_nothing_per_event() {
+    let all = "secrets, url_credentials, email, credit_card, phone, ipv4, ipv6, mac_address, us_ssn, jwt, aws_key, github_token, \
+               slack_token, stripe_key, sendgrid_key, private_key, iban, cn_id_card, cn_phone, high_entropy";
+    let pipeline = format!(
+        r#"
+sources:
+  in: {{type: stdin, decode: json}}
+transforms:
+  clean:
+    type: redact
+    inputs: [in]
+    detect: [{all}]
+    patterns: [{{name: id, regex: 'ID-(\d+)(?<last>\d)', replace: 'ID-*$last'}}, {{name: word, regex: 'sé\w+'}}]
+    fields: {{drop: [a.cookies, '**.gone'], mask: ['**.pin'], hash: [user.id], keep_last: {{n: 4, of: ['a.*.pan']}}}}
+    except: [trace]
+    action: hash
+    key: k
+sinks:
+  out: {{type: file, inputs: [clean], path: "out.ndjson"}}
+"#
+    );
+    let line = concat!(
+        r#"{"message":"login of ada@example.com from 192.0.2.1 password=hunter2 \u0022 ID-1234 séance","n":4111111111111111,"#,
+        r#""a":{"cookies":{"x":1},"b.c":{"pan":"4111 1111 1111 1111","gone":1},"token":["x"],"pin":7,"l":[{"m":"x\u0040y.de"}]},"#,
+        r#""user":{"id":"u-1","x@y.de":null},"json":"{\"password\":\"x\",\"u\":\"?token\\u003dx\"}","gone":1,"trace":"a@b.de"}"#,
+        "\n"
+    );
+    nothing_per_event("redact", &pipeline, |events| line.repeat(events).into_bytes());
+}

@@ -224,26 +224,44 @@ impl Paths {
         let from = to.len();
         self.one_key(here, key, to, from);
         if memchr::memchr(b'.', key).is_some() && !here.is_empty() {
-            let mut places = here.to_vec();
-            for part in key.split(|&b| b == b'.') {
-                let mut next = Vec::new();
-                self.one_key(&places, part, &mut next, 0);
-                places = next;
-            }
-            for place in places {
-                self.add(place, to, from);
-            }
+            self.dotted_key(here, key, to, from);
         }
         self.ends(&to[from..])
     }
 
+    /// Steps along the path that a key with dots spells. `to` is work space behind the places that are in it.
+    fn dotted_key(&self, here: &[u16], key: &[u8], to: &mut Places, from: usize) {
+        let mut end = to.len();
+        let mut places = end;
+        to.extend_from_slice(here);
+        for part in key.split(|&b| b == b'.') {
+            let next = to.len();
+            for i in places..next {
+                self.step_key(to[i], part, to, next);
+            }
+            places = next;
+        }
+        for i in places..to.len() {
+            let place = to[i];
+            if !to[from..end].contains(&place) {
+                to[end] = place;
+                end += 1;
+            }
+        }
+        to.truncate(end);
+    }
+
     fn one_key(&self, here: &[u16], key: &[u8], to: &mut Places, from: usize) {
         for &place in here {
-            match self.steps.get(usize::from(place)) {
-                Some(Step::Segment(Segment::Deep)) => self.add(place, to, from),
-                Some(Step::Segment(Segment::Key(parts))) if key_matches(parts, key) => self.add(place + 1, to, from),
-                _ => {}
-            }
+            self.step_key(place, key, to, from);
+        }
+    }
+
+    fn step_key(&self, place: u16, key: &[u8], to: &mut Places, from: usize) {
+        match self.steps.get(usize::from(place)) {
+            Some(Step::Segment(Segment::Deep)) => self.add(place, to, from),
+            Some(Step::Segment(Segment::Key(parts))) if key_matches(parts, key) => self.add(place + 1, to, from),
+            _ => {}
         }
     }
 
