@@ -48,7 +48,7 @@ impl Position {
         }
         let crc = crc32c::crc32c(&b[..SLOT - 4]);
         b[SLOT - 4..].copy_from_slice(&crc.to_le_bytes());
-        (b, Settled::new(self.settled.low(), self.settled.low_events(), runs))
+        (b, Settled::new(self.settled.low(), self.settled.low_events(), &runs))
     }
 
     /// Reads a slot; `None` where it is none, or damaged.
@@ -59,10 +59,11 @@ impl Position {
         if b[..8] != MAGIC || count > MAX_RUNS || u32_at(SLOT - 4) != crc32c::crc32c(&b[..SLOT - 4]) {
             return None;
         }
-        let runs = (0..count).map(|i| HEAD + i * 24).map(|at| (u64_at(at), u64_at(at + 8), u64_at(at + 16)));
+        let places = (0..count).map(|i| HEAD + i * 24);
+        let runs: Vec<_> = places.map(|at| (u64_at(at), u64_at(at + 8), u64_at(at + 16))).collect();
         Some(Position {
             generation: u64_at(16),
-            settled: Settled::new(u64_at(24), u64_at(32), runs),
+            settled: Settled::new(u64_at(24), u64_at(32), &runs),
             promised: u64_at(40),
             promised_events: u64_at(48),
         })
@@ -81,7 +82,8 @@ mod tests {
     use super::*;
 
     fn position(generation: u64, runs: u64) -> Position {
-        let settled = Settled::new(10, 100, (0..runs).map(|n| (20 + n * 10, 25 + n * 10, 7)));
+        let runs: Vec<_> = (0..runs).map(|n| (20 + n * 10, 25 + n * 10, 7)).collect();
+        let settled = Settled::new(10, 100, &runs);
         Position { generation, settled, promised: 9000, promised_events: 90_000 }
     }
 

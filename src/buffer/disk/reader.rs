@@ -17,6 +17,8 @@ use tokio_util::sync::CancellationToken;
 
 /// How often a waiting thread looks at what cannot wake it.
 pub(super) const LOOK: Duration = Duration::from_millis(50);
+/// How long a read that failed waits before it is tried again.
+const READ_AGAIN: Duration = if cfg!(test) { Duration::ZERO } else { Duration::from_millis(100) };
 /// How often a read that failed is tried again before the record is given up.
 const READ_TRIES: u32 = 30;
 /// Longest piece of a damaged segment that is kept.
@@ -272,7 +274,7 @@ impl Reader {
                 let component = &*self.shared.counters.id;
                 tracing::warn!(component, %error, "cannot read the disk buffer; trying again");
             }
-            std::thread::sleep(LOOK);
+            std::thread::sleep(READ_AGAIN);
             return Polled::Again;
         }
         self.retries = 0;
@@ -280,15 +282,14 @@ impl Reader {
             let state = self.shared.lock();
             let i = state.segments.partition_point(|s| s.end_seq <= seq);
             let Some(segment) = state.segments.get(i) else { return Polled::Again };
-            let known = state.settled.events_within(segment.first_seq, segment.end_seq);
+            let known = state.settled.events_between(segment.first_seq, segment.end_seq, segment.first_event);
             let in_flight: u64 = state
                 .in_flight
                 .iter()
                 .filter(|(s, _)| (segment.first_seq..segment.end_seq).contains(s))
                 .map(|(_, h)| h.events)
                 .sum();
-            let before = state.settled.low_events().saturating_sub(segment.first_event);
-            (segment.end_seq, segment.events.saturating_sub(known).saturating_sub(in_flight).saturating_sub(before))
+            (segment.end_seq, segment.events.saturating_sub(known).saturating_sub(in_flight))
         };
         self.lose(seq, to, lost, &format!("a segment cannot be read: {error}"));
         Polled::Again

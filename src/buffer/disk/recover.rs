@@ -18,6 +18,9 @@ pub(super) const LOCK: &str = "lock";
 /// Names of files kept for reuse begin with this.
 pub(super) const SPARE: &str = "spare-";
 
+/// A segment that is being written again after a failed sync; it is nothing until it has its name.
+pub(super) const REWRITE: &str = "rewrite.tmp";
+
 /// Why a buffer cannot be opened.
 #[derive(Debug)]
 pub enum OpenError {
@@ -201,6 +204,10 @@ pub(super) fn open(storage: &dyn Storage, folder: &Path) -> Result<Recovered, Op
     let mut spares = listing.spares;
     let mut segments: VecDeque<Segment> = VecDeque::new();
     let mut cut = 0;
+    if storage.open(&folder.join(REWRITE), Open::Read).is_ok() {
+        let path = folder.join(REWRITE);
+        storage.remove(&path).map_err(|e| OpenError::Io("remove", path, e))?;
+    }
     for found in &listing.segments {
         let io = |e| OpenError::Io("read", found.path.clone(), e);
         let mut view = View::new(storage.open(&found.path, Open::Read).map_err(io)?, found.epoch);
@@ -247,10 +254,13 @@ pub(super) fn open(storage: &dyn Storage, folder: &Path) -> Result<Recovered, Op
         }
     }
     let settled = match &position {
-        Some(p) => p.settled.clone(),
+        Some(p) => {
+            let cuts = segments.iter().map(|s| s.first_seq);
+            Settled::cut_at(cuts, p.settled.low(), p.settled.low_events(), p.settled.runs())
+        }
         None => {
             let first = segments.front();
-            Settled::new(first.map_or(0, |s| s.first_seq), first.map_or(0, |s| s.first_event), [])
+            Settled::new(first.map_or(0, |s| s.first_seq), first.map_or(0, |s| s.first_event), &[])
         }
     };
     let promised = position.as_ref().map_or((0, 0), |p| (p.promised, p.promised_events));

@@ -13,6 +13,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use tokio_util::sync::CancellationToken;
 
+mod damage;
 mod model;
 mod threads;
 
@@ -38,16 +39,25 @@ fn options(max_bytes: u64) -> DiskOptions {
     }
 }
 
+/// Text without much to compress, the same for the same number.
+fn padding_of(n: u64, len: usize) -> String {
+    static TEXT: std::sync::OnceLock<String> = std::sync::OnceLock::new();
+    let text = TEXT.get_or_init(|| {
+        let mut random = fastrand::Rng::with_seed(1);
+        (0..1 << 18).map(|_| random.alphanumeric()).collect()
+    });
+    let from = (n as usize * 1009) % (text.len() / 2);
+    text[from..].chars().chain(text.chars().cycle()).take(len).collect()
+}
+
 /// A batch of events numbered `from..from + n`, each with `padding` bytes that do not compress away.
 fn batch(from: u64, n: u64, padding: usize, ack: Ack) -> Batch {
     let mut batch = Batch::new(Slab::default(), Origin::of_source("s"), 1_000, ack);
-    let mut random = fastrand::Rng::with_seed(from);
     for i in from..from + n {
         let row = batch.push_event(EventKind::Log);
         let mut event = batch.event_mut(row);
         event.push(Sym::VALUE, Value::I64(i as i64));
-        let text: String = (0..padding).map(|_| random.alphanumeric()).collect();
-        event.push(Sym::MESSAGE, Value::from(&*text));
+        event.push(Sym::MESSAGE, Value::from(&*padding_of(i, padding)));
     }
     batch
 }
@@ -63,16 +73,24 @@ struct Rig {
     counters: Arc<Counters>,
     source: Arc<Source>,
     running: CancellationToken,
+    abort: CancellationToken,
 }
 
 impl Rig {
     fn open(sim: &Sim, options: &DiskOptions) -> Rig {
+        let rig = Rig::open_patient(sim, options).unwrap();
+        // Nothing that waits may wait for ever in a test of one thread.
+        rig.abort.cancel();
+        rig
+    }
+
+    /// As [`open`](Rig::open), with all the time to drain.
+    fn open_patient(sim: &Sim, options: &DiskOptions) -> Result<Rig, OpenError> {
         let counters = Counters::new("out", ComponentKind::Sink, "test");
         let abort = CancellationToken::new();
-        // Nothing that waits may wait for ever in a test of one thread.
-        abort.cancel();
-        let buffer = open(options, Arc::new(sim.clone()), counters.clone(), abort).unwrap();
-        Rig { sim: sim.clone(), buffer, counters, source: Arc::default(), running: CancellationToken::new() }
+        let buffer = open(options, Arc::new(sim.clone()), counters.clone(), abort.clone())?;
+        let running = CancellationToken::new();
+        Ok(Rig { sim: sim.clone(), buffer, counters, source: Arc::default(), running, abort })
     }
 
     /// Gives the buffer a batch whose verdict is noted under its first number.
@@ -142,6 +160,8 @@ impl Rig {
         assert_eq!(totals.balance(), 0, "{totals:?}");
         let state = self.buffer.shared.lock();
         assert_eq!(state.held, totals.held, "{totals:?}");
+        let unwritten: u64 = state.group.iter().filter(|p| !p.settled).map(|p| p.events).sum();
+        assert_eq!(state.next_event - state.settled.events() + unwritten, state.held, "{:?}", state.settled);
         assert!(state.used() <= self.buffer.shared.max_bytes, "{} of {}", state.used(), self.buffer.shared.max_bytes);
         assert!(self.sim.used() <= state.used(), "{} on disk, {} charged", self.sim.used(), state.used());
         self.buffer.shared.publish(&state);

@@ -2,7 +2,7 @@
 
 use super::position::{Position, SLOT};
 use super::record::{self, RecordHeader};
-use super::recover::{POSITION, Recovered, SPARE};
+use super::recover::{POSITION, REWRITE, Recovered, SPARE};
 use super::segment::{self, SegmentHeader, View};
 use super::settled::Settled;
 use super::state::{FIXED, Part, Segment, Shared, Waiting, cost};
@@ -24,7 +24,7 @@ pub(super) const GROUP_WAIT: Duration = Duration::from_millis(10);
 /// How often the position is saved while it changes.
 pub(super) const POSITION_EVERY: Duration = Duration::from_secs(1);
 /// How long a write that failed waits before it is tried again.
-const TRY_AGAIN: Duration = Duration::from_millis(200);
+const TRY_AGAIN: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 200 });
 /// Most files kept for reuse: writing over blocks that exist costs half of what new ones cost.
 const MAX_SPARES: usize = 2;
 /// Smaller segments are not worth keeping.
@@ -64,6 +64,8 @@ pub(super) struct Writer {
     synced_at: Instant,
     complaint: Complaint,
     todo: Vec<Todo>,
+    /// The time to drain ended while the disk could not be written: nothing more is.
+    gave_up: bool,
 }
 
 /// The segment that is written to.
@@ -140,6 +142,7 @@ impl Writer {
             synced_at: Instant::now(),
             complaint: Complaint::default(),
             todo: Vec::new(),
+            gave_up: false,
         }
     }
 
@@ -153,6 +156,9 @@ impl Writer {
 
     /// Takes a batch: into the group, and into memory for the reader where there is room for it.
     pub(super) fn accept(&mut self, mut batch: Batch) {
+        if self.gave_up {
+            return; // its share of the verdict is dropped: Failed
+        }
         let ack = batch.ack.take();
         if batch.is_empty() {
             ack.settle(Verdict::Delivered);
@@ -374,8 +380,8 @@ impl Writer {
             segment.sealed = true;
             self.active = None;
         }
-        let (from, to, events) = (segment.first_seq, segment.end_seq, segment.events);
-        let events = events.saturating_sub(state.settled.events_within(from, to));
+        let (from, to, events, before) = (segment.first_seq, segment.end_seq, segment.events, segment.first_event);
+        let events = events.saturating_sub(state.settled.events_between(from, to, before));
         state.gone(from, to, events, &self.shared.counters, reason);
         let mut freed = 0;
         state.window.retain(|w| {
@@ -416,7 +422,7 @@ impl Writer {
     /// Writes the group, as far as the sink has not settled it already. Waits for a disk that is full or failing; gives
     /// up only when the time to drain is over, which leaves the group to its sources.
     pub(super) fn commit(&mut self) {
-        while self.group_since.is_some() {
+        while self.group_since.is_some() && !self.gave_up {
             match self.try_commit() {
                 Ok(()) => break,
                 Err(error) => {
@@ -441,8 +447,9 @@ impl Writer {
         self.buf.shrink_to(self.sizes.group * 2);
     }
 
-    /// Leaves the group unwritten: the sources' handles are dropped, so they keep their place.
+    /// Leaves the group unwritten, for good: the sources' handles are dropped, so they keep their place.
     fn give_up(&mut self) {
+        self.gave_up = true;
         let handles: Vec<_> = self.shared.lock().group.iter_mut().map(|p| p.upstream.take()).collect();
         drop(handles);
     }
@@ -583,7 +590,9 @@ impl Writer {
         self.names_changed = true;
         let file = self.storage.open(&path, Open::Write)?;
         let file_len = file.len()?;
-        self.shared.lock().segments.push_back(Segment {
+        let mut state = self.shared.lock();
+        state.settled.cut(part.seq);
+        state.segments.push_back(Segment {
             epoch,
             first_seq: part.seq,
             end_seq: part.seq,
@@ -594,6 +603,7 @@ impl Writer {
             newest: part.received_at,
             sealed: false,
         });
+        drop(state);
         let (end, capacity) = (segment::HEADER, self.sizes.segment.max(need));
         self.active = Some(Active { file: file.clone(), epoch, end, at: end, synced: 0, capacity });
         let header = SegmentHeader { epoch, first_seq: part.seq, first_event: event, created: part.received_at };
@@ -653,51 +663,66 @@ impl Writer {
             return Ok(());
         };
         if !self.fits(end - from) {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        let part = Todo { seq: first.seq, events: 0, received_at: first.received_at, at: 0, len: 0 };
-        self.roll(&part, first.first_event, end - from)?;
-        let (mut at, mut moved, mut end_seq, mut newest) = (from, 0, first.seq, i64::MIN);
-        while at < end {
-            let Some(header) = view.header(at, end)? else { break };
-            let body = view.body(at, &header)?;
-            let Some(active) = &mut self.active else { break };
-            if crc32c::crc32c(&body) != header.body_crc {
-                break;
-            }
-            let again = RecordHeader { epoch: active.epoch, ..header };
-            active.file.write_at(&again.to_bytes(), active.at)?;
-            active.file.write_at(&body, active.at + record::HEADER as u64)?;
-            active.at += header.size();
-            at += header.size();
-            moved += u64::from(header.events);
-            (end_seq, newest) = (header.seq + 1, newest.max(header.received_at));
-        }
-        self.sync()?;
-        if at < end {
+            let component = &*self.shared.counters.id;
             tracing::error!(
-                component = &*self.shared.counters.id,
+                component,
                 epoch,
-                "a segment whose sync failed cannot be read back"
+                "no room to write again what a failed sync left in doubt; it stays there"
             );
-            self.seal_now();
             self.doubtful = None;
             return Ok(());
         }
+        let new = self.next_epoch;
+        let path = self.folder.join(REWRITE);
+        let file = self.storage.open(&path, Open::Write)?;
+        file.set_len(0)?;
+        let created = first.received_at;
+        let header = SegmentHeader { epoch: new, first_seq: first.seq, first_event: first.first_event, created };
+        file.write_at(&header.to_bytes(), 0)?;
+        let (mut at, mut to, mut moved) = (from, segment::HEADER, 0);
+        let (mut end_seq, mut newest) = (first.seq, first.received_at);
+        while at < end {
+            let Some(header) = view.header(at, end)? else { break };
+            let body = view.body(at, &header)?;
+            if crc32c::crc32c(&body) != header.body_crc {
+                break;
+            }
+            file.write_at(&RecordHeader { epoch: new, ..header }.to_bytes(), to)?;
+            file.write_at(&body, to + record::HEADER as u64)?;
+            at += header.size();
+            to += header.size();
+            moved += u64::from(header.events);
+            (end_seq, newest) = (header.seq + 1, newest.max(header.received_at));
+        }
+        if at < end {
+            let component = &*self.shared.counters.id;
+            tracing::error!(component, epoch, "what a failed sync left in doubt cannot be read back; it stays there");
+            self.doubtful = None;
+            return self.storage.remove(&path);
+        }
+        // It counts from the rename on: whole or not at all.
+        file.sync()?;
+        self.storage.rename(&path, &self.folder.join(segment::name(new)))?;
+        self.next_epoch += 1;
+        self.doubtful = None;
         let mut state = self.shared.lock();
-        let state = &mut *state;
         if let Some(old) = state.segments.iter_mut().find(|s| s.epoch == epoch) {
             (old.data_end, old.end_seq) = (from, first.seq);
-            old.events -= moved;
+            old.events = old.events.saturating_sub(moved);
         }
-        if let (Some(active), Some(last)) = (&mut self.active, state.segments.back_mut()) {
-            active.end = active.at;
-            (last.data_end, last.end_seq, last.events) = (active.at, end_seq, moved);
-            last.newest = newest;
-            last.file_len = last.file_len.max(active.at);
-        }
-        self.doubtful = None;
-        Ok(())
+        state.segments.push_back(Segment {
+            epoch: new,
+            first_seq: first.seq,
+            end_seq,
+            first_event: first.first_event,
+            events: moved,
+            file_len: to,
+            data_end: to,
+            newest,
+            sealed: true,
+        });
+        drop(state);
+        self.storage.sync_dir(&self.folder)
     }
 
     /// Makes the group's records below `seq` count: they are on disk, or the sink has them.
