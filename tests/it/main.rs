@@ -8,5 +8,7 @@ mod config_commands;
 mod corpus;
 mod framing;
 mod main_job;
+mod openobserve;
+mod openobserve_double;
 mod pipelines;
 mod program;

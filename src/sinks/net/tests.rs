@@ -254,7 +254,8 @@ fn no_body_is_larger_than_max_bytes_unless_one_event_is() {
     }
     let mut sent: Vec<_> = bodies.iter().flat_map(|b| b.lines()).map(str::to_owned).collect();
     let mut want = lines;
-    (sent.sort(), want.sort());
+    sent.sort();
+    want.sort();
     assert_eq!(sent, want);
     rig.settled(&[Verdict::Delivered]);
 }

@@ -1,0 +1,779 @@
+//! A double of OpenObserve 0.93 on a loopback port: what its HTTP interface does with logs and metrics, traps included.
+//! Written from the protocol reference, not from the sink.
+//!
+//! It keeps what it was sent, says what it saw, and can be told to fail: by status, slowly, by breaking the connection
+//! before, within or behind a request.
+
+use base64::Engine;
+use serde_json::{Map, Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+pub(crate) const USER: &str = "root@example.com";
+pub(crate) const PASSWORD: &str = "Complexpass#123";
+
+/// How the server is set up.
+#[derive(Clone)]
+pub(crate) struct Setup {
+    pub(crate) org: &'static str,
+    /// Encodings it takes; others are answered with 415.
+    pub(crate) encodings: &'static [&'static str],
+    /// `ZO_PAYLOAD_LIMIT`.
+    pub(crate) payload_limit: usize,
+    /// `ZO_INGEST_ALLOWED_UPTO` and `ZO_INGEST_ALLOWED_IN_FUTURE`, hours.
+    pub(crate) window: (i64, i64),
+    /// `ZO_COLS_PER_RECORD_LIMIT`.
+    pub(crate) columns: usize,
+    /// A value of the field `uncastable` that no column type fits.
+    pub(crate) uncastable: &'static str,
+    /// `ZO_BULK_RESPONSE_INCLUDE_ERRORS_ONLY`.
+    pub(crate) errors_only: bool,
+    /// A token that is good beside the password.
+    pub(crate) token: &'static str,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Setup {
+            org: "default",
+            encodings: &["gzip", "deflate", "zstd", "identity"],
+            payload_limit: 200 << 20,
+            window: (5, 24),
+            columns: 1000,
+            uncastable: "uncastable",
+            errors_only: false,
+            token: "o2oi_secret-token",
+        }
+    }
+}
+
+/// What happens to one request in place of an answer.
+pub(crate) enum Fault {
+    /// This answer, with further headers.
+    Answer(u16, Vec<(&'static str, String)>, String),
+    /// The real answer after a while.
+    Slow(Duration),
+    /// The body is read, and the connection breaks.
+    ResetBeforeAnswer,
+    /// The records are stored, and the connection breaks within the answer.
+    ResetInAnswer,
+    /// The real answer, and the connection is closed without a word about it.
+    CloseAfter,
+}
+
+/// One request as it came.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    pub(crate) method: String,
+    pub(crate) path: String,
+    pub(crate) headers: BTreeMap<String, String>,
+    /// Decoded; empty where that was not possible.
+    pub(crate) body: Vec<u8>,
+    /// What was answered; 0 for a broken connection.
+    pub(crate) status: u16,
+}
+
+#[derive(Default)]
+struct Stream {
+    records: Vec<Map<String, Value>>,
+    columns: BTreeMap<String, Column>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Column {
+    Bool,
+    Int,
+    Float,
+    Text,
+}
+
+type Script = dyn FnMut(usize, &Seen) -> Option<Fault> + Send;
+
+struct State {
+    setup: Setup,
+    streams: BTreeMap<String, Stream>,
+    metrics: BTreeMap<String, Stream>,
+    seen: Vec<Seen>,
+    /// Is asked for every request that brings records; counted from 0.
+    script: Option<Box<Script>>,
+    /// So many of the next requests break half-way through their body.
+    breaks: usize,
+    posts: usize,
+    deleting: BTreeSet<String>,
+}
+
+/// A running server.
+pub(crate) struct Double {
+    address: SocketAddr,
+    state: Arc<Mutex<State>>,
+}
+
+impl Double {
+    pub(crate) fn start(setup: Setup) -> Double {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let state = Arc::new(Mutex::new(State {
+            setup,
+            streams: BTreeMap::new(),
+            metrics: BTreeMap::new(),
+            seen: Vec::new(),
+            script: None,
+            breaks: 0,
+            posts: 0,
+            deleting: BTreeSet::new(),
+        }));
+        let shared = state.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let state = shared.clone();
+                std::thread::spawn(move || serve(stream, &state));
+            }
+        });
+        Double { address, state }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Decides about every request that brings records, by its number.
+    pub(crate) fn script(&self, script: impl FnMut(usize, &Seen) -> Option<Fault> + Send + 'static) {
+        self.state.lock().unwrap().script = Some(Box::new(script));
+    }
+
+    /// Lets so many of the next requests break half-way through their body.
+    pub(crate) fn break_bodies(&self, requests: usize) {
+        self.state.lock().unwrap().breaks = requests;
+    }
+
+    /// Answers for this stream that it is being deleted.
+    #[allow(dead_code, reason = "for tests by hand")]
+    pub(crate) fn deleting(&self, stream: &str, on: bool) {
+        let mut state = self.state.lock().unwrap();
+        if on {
+            state.deleting.insert(stream.to_owned());
+        } else {
+            state.deleting.remove(stream);
+        }
+    }
+
+    /// The records of a stream of logs, in the order in which they came, with the column types of now.
+    pub(crate) fn stored(&self, stream: &str) -> Vec<Map<String, Value>> {
+        let state = self.state.lock().unwrap();
+        state.streams.get(stream).map(Stream::typed).unwrap_or_default()
+    }
+
+    pub(crate) fn metrics(&self, stream: &str) -> Vec<Map<String, Value>> {
+        let state = self.state.lock().unwrap();
+        state.metrics.get(stream).map(Stream::typed).unwrap_or_default()
+    }
+
+    /// Names of the streams of logs.
+    pub(crate) fn streams(&self) -> Vec<String> {
+        self.state.lock().unwrap().streams.keys().cloned().collect()
+    }
+
+    /// Every request so far.
+    pub(crate) fn seen(&self) -> Vec<Seen> {
+        self.state.lock().unwrap().seen.clone()
+    }
+
+    /// Requests that brought records.
+    pub(crate) fn posts(&self) -> Vec<Seen> {
+        self.seen().into_iter().filter(|s| s.method == "POST").collect()
+    }
+}
+
+impl Stream {
+    fn typed(&self) -> Vec<Map<String, Value>> {
+        let cast = |(key, value): (&String, &Value)| {
+            let value = match (self.columns.get(key), value) {
+                (Some(Column::Text), Value::Number(n)) => Value::String(n.to_string()),
+                (Some(Column::Text), Value::Bool(b)) => Value::String(b.to_string()),
+                (Some(Column::Int | Column::Float), Value::Bool(b)) => json!(u8::from(*b)),
+                _ => value.clone(),
+            };
+            (key.clone(), value)
+        };
+        self.records.iter().map(|r| r.iter().map(cast).collect()).collect()
+    }
+
+    fn store(&mut self, record: Map<String, Value>) {
+        for (key, value) in &record {
+            let column = match value {
+                Value::Bool(_) => Column::Bool,
+                Value::Number(n) if n.is_i64() || n.is_u64() => Column::Int,
+                Value::Number(_) => Column::Float,
+                _ => Column::Text,
+            };
+            let known = self.columns.entry(key.clone()).or_insert(column);
+            *known = (*known).max(column);
+        }
+        self.records.push(record);
+    }
+}
+
+// ---- HTTP ------------------------------------------------------------------------------------------------------
+
+struct Answer {
+    status: u16,
+    headers: Vec<(&'static str, String)>,
+    body: String,
+}
+
+impl Answer {
+    fn json(status: u16, body: &Value) -> Answer {
+        Answer { status, headers: vec![("Content-Type", "application/json".into())], body: body.to_string() }
+    }
+
+    fn text(status: u16, body: &str) -> Answer {
+        Answer { status, headers: vec![("Content-Type", "text/plain".into())], body: body.into() }
+    }
+
+    fn error(status: u16, message: &str) -> Answer {
+        Answer::json(status, &json!({"code": status, "message": message}))
+    }
+}
+
+/// A handler that dies: the connection closes without a response.
+struct Panic;
+
+fn serve(stream: TcpStream, state: &Mutex<State>) {
+    let mut reader = BufReader::new(stream.try_clone().unwrap());
+    let mut stream = stream;
+    while let Some((mut seen, length)) = read_head(&mut reader) {
+        let post = seen.method == "POST";
+        let breaks = {
+            let mut state = state.lock().unwrap();
+            let breaks = post && state.breaks > 0;
+            state.breaks -= usize::from(breaks);
+            breaks
+        };
+        let mut raw = vec![0; if breaks { length / 2 } else { length }];
+        if reader.read_exact(&mut raw).is_err() {
+            return;
+        }
+        if breaks {
+            state.lock().unwrap().seen.push(seen);
+            return reset(&stream);
+        }
+        let fault = {
+            let mut state = state.lock().unwrap();
+            let n = state.posts;
+            state.posts += usize::from(post);
+            seen.body = state.decode(&seen, &raw).unwrap_or_default();
+            state.script.as_mut().filter(|_| post).and_then(|script| script(n, &seen))
+        };
+        if let Some(Fault::Slow(wait)) = fault {
+            std::thread::sleep(wait);
+        }
+        let answer = match fault {
+            Some(Fault::Answer(status, ref headers, ref body)) => {
+                Ok(Answer { status, headers: headers.clone(), body: body.clone() })
+            }
+            Some(Fault::ResetBeforeAnswer) => Err(Panic),
+            _ => state.lock().unwrap().answer(&mut seen, &raw),
+        };
+        seen.status = answer.as_ref().map_or(0, |a| a.status);
+        let head = seen.method == "HEAD";
+        state.lock().unwrap().seen.push(seen);
+        let Ok(answer) = answer else { return reset(&stream) };
+        let mut text = format!("HTTP/1.1 {} -\r\nContent-Length: {}\r\n", answer.status, answer.body.len());
+        for (name, value) in &answer.headers {
+            text.push_str(&format!("{name}: {value}\r\n"));
+        }
+        text.push_str("\r\n");
+        if !head {
+            text.push_str(&answer.body);
+        }
+        if let Some(Fault::ResetInAnswer) = fault {
+            _ = stream.write_all(&text.as_bytes()[..text.len() - answer.body.len() / 2]);
+            return reset(&stream);
+        }
+        if stream.write_all(text.as_bytes()).is_err() {
+            return;
+        }
+        if let Some(Fault::CloseAfter) = fault {
+            _ = stream.shutdown(Shutdown::Both);
+            return;
+        }
+    }
+}
+
+fn reset(stream: &TcpStream) {
+    // Closed with unread bytes or without an answer: the client sees a reset or an end, both are what happens.
+    _ = stream.shutdown(Shutdown::Both);
+}
+
+fn read_head(reader: &mut BufReader<TcpStream>) -> Option<(Seen, usize)> {
+    let mut line = String::new();
+    reader.read_line(&mut line).ok().filter(|n| *n > 0)?;
+    let mut words = line.split_whitespace();
+    let (method, path) = (words.next()?.to_owned(), words.next()?.to_owned());
+    let mut headers = BTreeMap::new();
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).ok().filter(|n| *n > 0)?;
+        let line = line.trim_end();
+        if line.is_empty() {
+            break;
+        }
+        let (name, value) = line.split_once(':')?;
+        headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
+    }
+    assert!(!headers.contains_key("transfer-encoding"), "bodies come with a Content-Length");
+    let length = headers.get("content-length").map_or(0, |v| v.parse().unwrap());
+    Some((Seen { method, path, headers, body: Vec::new(), status: 0 }, length))
+}
+
+// ---- what the server does --------------------------------------------------------------------------------------
+
+impl State {
+    /// Decompression, then authentication, then routing, as the middleware lies.
+    fn answer(&mut self, seen: &mut Seen, raw: &[u8]) -> Result<Answer, Panic> {
+        if seen.path == "/healthz" {
+            return Ok(Answer::json(200, &json!({"status": "ok"})));
+        }
+        let body = match self.decode(seen, raw) {
+            Ok(body) => body,
+            Err(answer) => return Ok(answer),
+        };
+        if let Some(answer) = self.refuse_stranger(seen) {
+            return Ok(answer);
+        }
+        let path = seen.path.split('?').next().unwrap().to_owned();
+        let Some(rest) = path.strip_prefix("/api/") else { return Ok(Answer::text(404, "")) };
+        let (org, rest) = rest.split_once('/').unwrap_or((rest, ""));
+        if org != self.setup.org {
+            return Ok(Answer::text(404, "Organization not found"));
+        }
+        let parts: Vec<String> = rest.split('/').map(percent_decoded).collect();
+        let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+        match (seen.method.as_str(), parts.as_slice()) {
+            ("GET" | "HEAD", [""]) => {
+                Ok(Answer::json(200, &json!({"name": "opensearch", "tagline": "You Know, for Search"})))
+            }
+            ("POST", ["_bulk"]) => self.bulk(&body),
+            ("POST", ["ingest", "metrics", "_json"]) => Ok(self.ingest_metrics(&body)),
+            ("POST", [stream, "_json"]) => match parse_json(&body) {
+                Ok(records) => self.ingest(stream, records),
+                Err(answer) => Ok(answer),
+            },
+            ("POST", [stream, "_multi"]) => {
+                let mut records = Vec::new();
+                for line in body.split(|b| *b == b'\n').filter(|l| !l.trim_ascii().is_empty()) {
+                    match serde_json::from_slice(line) {
+                        Ok(record) => records.push(record),
+                        Err(e) => {
+                            return Ok(Answer::error(400, &format!("Error# Failed processing: JsonError({e})")));
+                        }
+                    }
+                }
+                self.ingest(stream, records)
+            }
+            _ => Ok(Answer::text(404, "")),
+        }
+    }
+
+    fn decode(&self, seen: &Seen, raw: &[u8]) -> Result<Vec<u8>, Answer> {
+        let encoding = seen.headers.get("content-encoding").map_or("identity", String::as_str);
+        // Let through undecoded for those who know it.
+        if encoding != "snappy" && !self.setup.encodings.contains(&encoding) {
+            let header = vec![("Accept-Encoding", self.setup.encodings.join(","))];
+            return Err(Answer { status: 415, headers: header, body: String::new() });
+        }
+        let limit = self.setup.payload_limit as u64 + 1;
+        let mut body = Vec::new();
+        let read = match encoding {
+            "gzip" => flate2::read::GzDecoder::new(raw).take(limit).read_to_end(&mut body),
+            "deflate" => flate2::read::ZlibDecoder::new(raw).take(limit).read_to_end(&mut body),
+            "zstd" => zstd::Decoder::new(raw).unwrap().take(limit).read_to_end(&mut body),
+            _ => {
+                body.extend_from_slice(raw);
+                Ok(raw.len())
+            }
+        };
+        if read.is_err() {
+            return Err(Answer::text(400, "Failed to buffer the request body: corrupt"));
+        }
+        if body.len() > self.setup.payload_limit {
+            return Err(Answer::text(413, "Failed to buffer the request body: length limit exceeded"));
+        }
+        Ok(body)
+    }
+
+    fn refuse_stranger(&self, seen: &Seen) -> Option<Answer> {
+        let Some(given) = seen.headers.get("authorization") else {
+            return Some(Answer::error(401, "Unauthorized Access"));
+        };
+        let pair = given
+            .strip_prefix("Basic ")
+            .and_then(|text| base64::engine::general_purpose::STANDARD.decode(text).ok())
+            .and_then(|bytes| String::from_utf8(bytes).ok());
+        let pair = pair.as_deref().and_then(|p| p.split_once(':'));
+        let fine = pair.is_some_and(|(user, secret)| {
+            user == USER && secret == PASSWORD || !user.is_empty() && secret == self.setup.token
+        });
+        (!fine).then(|| {
+            let mut answer = Answer::text(401, "Unauthorized Access");
+            answer.headers.push(("WWW-Authenticate", "Bearer realm=\"openobserve\"".into()));
+            answer
+        })
+    }
+
+    fn ingest(&mut self, stream: &str, records: Vec<Value>) -> Result<Answer, Panic> {
+        if stream.is_empty() {
+            return Ok(Answer::error(400, "Error# Stream name is empty"));
+        }
+        let name = format_stream(stream);
+        if self.deleting.contains(&name) {
+            return Ok(Answer::error(400, &format!("Error# stream [{name}] is being deleted")));
+        }
+        let mut good = Vec::new();
+        let (mut failed, mut error) = (0, String::new());
+        for record in records {
+            match self.record(record, true)? {
+                Ok(record) => good.push(record),
+                Err((_, text)) => {
+                    failed += 1;
+                    error = text;
+                }
+            }
+        }
+        let mut columns: BTreeSet<&String> = BTreeSet::new();
+        columns.extend(good.iter().flat_map(|r| r.keys()));
+        let mut status = json!({"name": name, "successful": good.len(), "failed": failed});
+        if columns.len() > self.setup.columns {
+            // The write error is swallowed.
+            status = json!({"name": name, "successful": 0, "failed": 0});
+            return Ok(Answer::json(200, &json!({"code": 200, "status": [status]})));
+        }
+        if !error.is_empty() {
+            status["error"] = json!(error);
+        }
+        let to = self.streams.entry(name).or_default();
+        good.into_iter().for_each(|r| to.store(r));
+        Ok(Answer::json(200, &json!({"code": 200, "status": [status]})))
+    }
+
+    /// One record as it is stored, or the type and text of its error.
+    #[allow(clippy::type_complexity)]
+    fn record(
+        &self,
+        record: Value,
+        null_is_now: bool,
+    ) -> Result<Result<Map<String, Value>, (&'static str, String)>, Panic> {
+        let Value::Object(object) = record else {
+            return Ok(Err(("flatten", "flatten value must be an object".into())));
+        };
+        let null_time = object.get("_timestamp").is_some_and(Value::is_null);
+        let mut flat = Map::new();
+        flatten("", &object, 1, 3, &mut flat);
+        if flat.get("_id").is_some_and(|id| !id.is_string()) {
+            return Err(Panic);
+        }
+        let unparsable = || Ok(Err(("timestamp_parsing_failed", "Can't parse timestamp".to_owned())));
+        if null_time && !null_is_now {
+            return unparsable();
+        }
+        let now = now_micros();
+        let time = match flat.get("_timestamp") {
+            None => now,
+            Some(value) => match read_time(value) {
+                Some(0) => now,
+                Some(time) => time,
+                None => return unparsable(),
+            },
+        };
+        let (past, future) = self.setup.window;
+        const HOUR: i64 = 3_600_000_000;
+        if time < now - past * HOUR {
+            let text = format!(
+                "Too old data, only last {past} hours data can be ingested. Data discarded. You can adjust ingestion max \
+                 time by setting the environment variable ZO_INGEST_ALLOWED_UPTO=<max_hours>"
+            );
+            return Ok(Err(("timestamp_parsing_failed", text)));
+        }
+        if time > now + future * HOUR {
+            let text = format!("Too far data, only future {future} hours data can be ingested. Data discarded.");
+            return Ok(Err(("timestamp_parsing_failed", text)));
+        }
+        if flat.get("uncastable").and_then(Value::as_str) == Some(self.setup.uncastable) {
+            return Ok(Err(("schema_conformance_failed", "Failed to cast uncastable to type Int64 ".into())));
+        }
+        flat.insert("_timestamp".into(), json!(time));
+        Ok(Ok(flat))
+    }
+
+    fn bulk(&mut self, body: &[u8]) -> Result<Answer, Panic> {
+        let text = String::from_utf8_lossy(body);
+        let mut lines = text.lines().filter(|l| !l.trim().is_empty());
+        let (mut early, mut rest) = (Vec::new(), BTreeMap::<String, Vec<Value>>::new());
+        let mut errors = false;
+        while let Some(line) = lines.next() {
+            let action: Value = match serde_json::from_str(line) {
+                Ok(action) => action,
+                Err(e) => return Ok(Answer::error(400, &format!("SerdeJsonError# {e}"))),
+            };
+            let Some((verb, target)) = action.as_object().and_then(|a| a.iter().next()) else { continue };
+            if !matches!(verb.as_str(), "index" | "create" | "update") {
+                continue;
+            }
+            let (index, id) = (target["_index"].as_str().unwrap_or(""), target["_id"].as_str().unwrap_or(""));
+            let Some(document) = lines.next() else { break };
+            let mut document: Value = match serde_json::from_str(document) {
+                Ok(document) => document,
+                Err(e) => return Ok(Answer::error(400, &format!("SerdeJsonError# {e}"))),
+            };
+            if !document.is_object() {
+                return Err(Panic);
+            }
+            let failure = |kind: &str, reason: &str| {
+                json!({verb: {"_index": index, "_id": id, "status": 422, "originalRecord": null,
+                    "error": {"type": kind, "reason": reason, "index_uuid": "0", "shard": "1", "index": index}}})
+            };
+            if matches!(index, "" | "_" | "/") {
+                errors = true;
+                let words = format!("Invalid stream name: {line}");
+                early.push(failure(&words, &words));
+                continue;
+            }
+            if !id.is_empty() {
+                document["_id"] = json!(id);
+            }
+            let name = format_stream(index);
+            if self.deleting.contains(&name) {
+                return Ok(Answer::error(400, &format!("Error# stream [{name}] is being deleted")));
+            }
+            match self.record(document, false)? {
+                Ok(record) => {
+                    let item = json!({"index": {"_index": name, "_id": id, "_version": 1, "result": "created", "status": 200,
+                        "_shards": {"total": 1, "successful": 1, "failed": 0}, "_seq_no": 1, "_primary_term": 1}});
+                    self.streams.entry(name.clone()).or_default().store(record);
+                    rest.entry(name).or_default().push(item);
+                }
+                Err((kind, reason)) => {
+                    errors |= kind == "timestamp_parsing_failed";
+                    early.push(failure(kind, &reason));
+                }
+            }
+        }
+        // Failures first, then streams in some order, and within one backwards, lest someone counts on it.
+        let mut items = early;
+        if !self.setup.errors_only {
+            for (_, mut of_stream) in rest {
+                of_stream.reverse();
+                items.append(&mut of_stream);
+            }
+        }
+        Ok(Answer::json(200, &json!({"took": 0, "errors": errors, "items": items})))
+    }
+
+    fn ingest_metrics(&mut self, body: &[u8]) -> Answer {
+        let Ok(Value::Array(records)) = serde_json::from_slice::<Value>(body) else {
+            return Answer::error(400, "expected an array");
+        };
+        let mut good = Vec::new();
+        for record in records {
+            let Value::Object(mut object) = record else { return Answer::error(400, "expected objects") };
+            let Some(name) = object.get("__name__").and_then(Value::as_str).map(format_stream) else {
+                return Answer::error(400, "missing __name__");
+            };
+            let kind = object.remove("__type__");
+            let kind = kind.as_ref().map_or(Some("gauge"), Value::as_str).unwrap_or("").to_ascii_lowercase();
+            if !matches!(kind.as_str(), "counter" | "gauge" | "histogram" | "summary") {
+                return Answer::error(
+                    400,
+                    "invalid metrics type, need to be one of: counter, gauge, histogram, summary",
+                );
+            }
+            if !object.get("value").is_some_and(Value::is_number) {
+                return Answer::error(400, "invalid value, need to be number");
+            }
+            if object.get("_timestamp").is_some_and(|t| !t.is_number()) {
+                return Answer::error(400, "invalid _timestamp, need to be number");
+            }
+            object.insert("__name__".into(), json!(name));
+            good.push((name, object));
+        }
+        let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+        for (name, object) in good {
+            *counts.entry(name.clone()).or_default() += 1;
+            self.metrics.entry(name).or_default().store(object);
+        }
+        let status: Vec<Value> =
+            counts.into_iter().map(|(name, n)| json!({"name": name, "successful": n, "failed": 0})).collect();
+        Answer::json(200, &json!({"code": 200, "status": status}))
+    }
+}
+
+fn parse_json(body: &[u8]) -> Result<Vec<Value>, Answer> {
+    match serde_json::from_slice(body) {
+        Ok(Value::Array(records)) => Ok(records),
+        Ok(one) => Ok(vec![one]),
+        Err(e) => Err(Answer::error(400, &format!("SerdeJsonError# {e}"))),
+    }
+}
+
+fn percent_decoded(text: &str) -> String {
+    let (mut out, mut bytes) = (Vec::new(), text.bytes());
+    while let Some(b) = bytes.next() {
+        if b == b'%' {
+            let hex: String = bytes.by_ref().take(2).map(char::from).collect();
+            out.push(u8::from_str_radix(&hex, 16).unwrap());
+        } else {
+            out.push(b);
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+/// Every run of characters outside `[A-Za-z0-9_:]` is one `_`; capitals become small.
+pub(crate) fn format_stream(name: &str) -> String {
+    let mut out = String::new();
+    let mut run = false;
+    for c in name.chars() {
+        let fine = c.is_ascii_alphanumeric() || c == '_' || c == ':';
+        if fine {
+            out.push(c.to_ascii_lowercase());
+        } else if !run {
+            out.push('_');
+        }
+        run = !fine;
+    }
+    out
+}
+
+fn format_key(key: &str) -> String {
+    key.chars()
+        .map(|c| match c {
+            'a'..='z' | '0'..='9' | '_' => c,
+            'A'..='Z' => c.to_ascii_lowercase(),
+            _ if !c.is_ascii() && (c.is_lowercase() || c.is_numeric()) => c,
+            _ => '_',
+        })
+        .collect()
+}
+
+fn flatten(prefix: &str, object: &Map<String, Value>, depth: usize, limit: usize, out: &mut Map<String, Value>) {
+    for (key, value) in object {
+        let key = format_key(key);
+        let name = if prefix.is_empty() { key } else { format!("{prefix}_{key}") };
+        match value {
+            Value::Null => {}
+            Value::Object(inner) if inner.is_empty() => {}
+            Value::Array(items) if items.is_empty() => {}
+            Value::Object(inner) if depth < limit => flatten(&name, inner, depth + 1, limit, out),
+            Value::Object(_) | Value::Array(_) => {
+                out.insert(name, Value::String(value.to_string()));
+            }
+            _ => {
+                // The later one in document order wins.
+                out.insert(name, value.clone());
+            }
+        }
+    }
+}
+
+/// The table of timestamps; `Some(0)` means now.
+fn read_time(value: &Value) -> Option<i64> {
+    fn of_number(n: f64) -> i64 {
+        let n = n.trunc();
+        let micros = match n {
+            _ if n > 3.1536e16 => n / 1e3,
+            _ if n > 3.1536e13 => n,
+            _ if n > 3.1536e10 => n * 1e3,
+            _ => n * 1e6,
+        };
+        micros as i64
+    }
+    fn of_int(n: i64) -> i64 {
+        match n {
+            _ if n > 31_536_000_000_000_000 => n / 1000,
+            _ if n > 31_536_000_000_000 => n,
+            _ if n > 31_536_000_000 => n * 1000,
+            _ => n.saturating_mul(1_000_000),
+        }
+    }
+    match value {
+        Value::Null => Some(0),
+        Value::Number(n) => match n.as_i64() {
+            Some(n) => Some(of_int(n)),
+            None => n.as_f64().map(of_number),
+        },
+        Value::String(text) => {
+            if let Ok(n) = text.parse::<i64>() {
+                return Some(of_int(n));
+            }
+            if let Ok(n) = text.parse::<f64>() {
+                return Some(of_number(n));
+            }
+            read_time_text(text)
+        }
+        _ => None,
+    }
+}
+
+fn read_time_text(text: &str) -> Option<i64> {
+    let micros = |ns: i64| ns / 1000;
+    let zoneless = |text: &str| tidegate::time::parse_rfc3339(format!("{}Z", text.replace(' ', "T")).as_bytes());
+    if text.len() == 19 {
+        return zoneless(text).map(|s| micros(s.ns));
+    }
+    let behind_point = text.rsplit_once('.').map(|(_, rest)| rest.len());
+    match behind_point {
+        // The parser takes text with three or six characters behind the point for one without a zone.
+        Some(3 | 6) if text.contains('T') => {
+            let digits = text.rsplit_once('.').is_some_and(|(_, rest)| rest.bytes().all(|b| b.is_ascii_digit()));
+            digits.then(|| zoneless(text).map(|s| micros(s.ns))).flatten()
+        }
+        _ if text.contains(',') => {
+            tidegate::time::TimestampReader::default().read(text.as_bytes(), 0).map(|s| micros(s.ns))
+        }
+        _ if text.contains('T') => tidegate::time::parse_rfc3339(text.as_bytes()).map(|s| micros(s.ns)),
+        _ => None,
+    }
+}
+
+pub(crate) fn now_micros() -> i64 {
+    #[allow(clippy::disallowed_methods, reason = "the double has a clock of its own")]
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    since.as_micros().try_into().unwrap()
+}
+
+#[test]
+fn it_reads_timestamps_by_the_servers_table() {
+    let second = 1_700_000_000i64;
+    for (value, want) in [
+        (json!(second), Some(second * 1_000_000)),
+        (json!(second * 1000), Some(second * 1_000_000)),
+        (json!(second * 1_000_000), Some(second * 1_000_000)),
+        (json!(second * 1_000_000_000), Some(second * 1_000_000)),
+        (json!(1_700_000_000.9), Some(second * 1_000_000)),
+        (json!("1700000000"), Some(second * 1_000_000)),
+        (json!("2023-11-14 22:13:20"), Some(second * 1_000_000)),
+        (json!("2023-11-14T22:13:20"), Some(second * 1_000_000)),
+        (json!("2023-11-14T22:13:20.123"), Some(second * 1_000_000 + 123_000)),
+        (json!("2023-11-14T22:13:20.12Z"), None),
+        (json!("2023-11-14T22:13:20.12345Z"), None),
+        (json!("2023-11-14T22:13:20.123Z"), Some(second * 1_000_000 + 123_000)),
+        (json!("2023-11-14T22:13:20.123456789Z"), Some(second * 1_000_000 + 123_456)),
+        (json!("Tue, 14 Nov 2023 22:13:20 +0000"), Some(second * 1_000_000)),
+        (json!("2023-11-14 22:13:20.123"), None),
+        (json!(true), None),
+        (json!([1]), None),
+    ] {
+        assert_eq!(read_time(&value), want, "{value}");
+    }
+}
+
+#[test]
+fn it_flattens_three_levels_deep() {
+    let object = json!({"a": {"b": {"c": {"d": 1}}}, "L": [1, 2.0, "b", null], "n": null, "e": {}, "Host-Name": 1});
+    let mut flat = Map::new();
+    flatten("", object.as_object().unwrap(), 1, 3, &mut flat);
+    assert_eq!(Value::Object(flat), json!({"a_b_c": "{\"d\":1}", "l": "[1,2.0,\"b\",null]", "host_name": 1}));
+}
