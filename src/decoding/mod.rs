@@ -45,6 +45,11 @@ pub trait FrameDecoder: Send {
     /// Another instance, for another worker.
     fn fork(&self) -> Box<dyn FrameDecoder>;
 
+    /// Whether each frame becomes one event with the frame as it is in `message`, and nothing else.
+    fn is_plain(&self) -> bool {
+        false
+    }
+
     /// Called when a source has ended: append what is still held.
     fn finish(&mut self, _batch: &mut Batch) {}
 }
@@ -61,6 +66,10 @@ impl FrameDecoder for TextDecoder {
 
     fn fork(&self) -> Box<dyn FrameDecoder> {
         Box::new(TextDecoder)
+    }
+
+    fn is_plain(&self) -> bool {
+        true
     }
 }
 
@@ -145,6 +154,7 @@ impl Decoder {
         match frames {
             Frames::Lines { start, end } => {
                 let text = batch.text().clone();
+                let before = stats.bytes + stats.frames;
                 let mut from = start;
                 for newline in memchr::memchr_iter(b'\n', &text[start..end]) {
                     let to = start + newline;
@@ -153,6 +163,9 @@ impl Decoder {
                 }
                 if from < end {
                     self.line(&mut batch, &text, from, end, offset, stats);
+                } else if self.frames.is_plain() && stats.bytes + stats.frames - before == (end - start) as u64 {
+                    // No line had another end than `\n`.
+                    batch.set_plain_lines(start, end);
                 }
             }
             Frames::Spans(spans) => {

@@ -123,6 +123,11 @@ impl Encoder {
         if !matches!(self.encoding, Encoding::Json | Encoding::Text) {
             return None;
         }
+        if self.encoding == Encoding::Text
+            && let Some(lines) = batch.plain_lines()
+        {
+            return Some(lines).filter(|lines| !lines.is_empty());
+        }
         let text: &[u8] = batch.text();
         let mut events = batch.iter();
         let mut run = self.span(events.next()?)?;

@@ -64,6 +64,34 @@ fn a_batch_that_nobody_changed_stands_in_place() {
 }
 
 #[test]
+fn plain_lines_are_known_without_a_look_at_the_events_until_something_changes() {
+    let text = b"one\n\ntwo\n";
+    let fresh = || batch(text, Box::new(TextDecoder));
+    assert_eq!(fresh().plain_lines(), Some(&text[..]));
+    assert_eq!(fresh().fork().plain_lines(), Some(&text[..]));
+    for (text, frames) in [
+        (&b"one\r\ntwo\n"[..], Box::new(TextDecoder) as Box<dyn FrameDecoder>),
+        (b"one\ntwo", Box::new(TextDecoder)),
+        (b"{}\n", Box::new(JsonDecoder::default())),
+        (b"bad \xff\n", Box::new(TextDecoder)),
+    ] {
+        assert_eq!(batch(text, frames).plain_lines(), None, "{text:?}");
+    }
+    let changes: [fn(&mut Batch); 5] = [
+        |b| _ = b.drop_row(1),
+        |b| _ = b.retain(|e| e.offset() > 0),
+        |b| b.event_mut(0).set_field(Sym::LEVEL, Value::from("x")),
+        |b| _ = b.push_line(0, 3, 0),
+        |b| b.push_text_field(Sym::LEVEL, 0, 1),
+    ];
+    for (n, change) in changes.iter().enumerate() {
+        let mut batch = fresh();
+        change(&mut batch);
+        assert_eq!(batch.plain_lines(), None, "{n}");
+    }
+}
+
+#[test]
 fn logfmt_quotes_what_needs_it() {
     let batch = json(
         "{\"level\":\"INFO\",\"msg\":\"it's a b\",\"q\":\"say \\\"x\\\"\",\"n\":1.10,\"t\":true,\"z\":null,\"e\":\"\",\"o\":{\"a\":1},\"a b=\":\"é\"}\n",

@@ -132,6 +132,8 @@ pub struct Batch {
     pub(crate) rows: Vec<Row>,
     local_keys: Vec<(u32, u32)>,
     live: usize,
+    /// Bytes of `text` that are the events' `message`s, one a line in order, as long as nobody has changed anything.
+    plain_lines: Option<(u32, u32)>,
     /// What its events share.
     pub origin: Arc<Origin>,
     /// When the agent read it: nanoseconds since 1970 UTC. The only clock of a transform.
@@ -150,6 +152,7 @@ impl Batch {
             rows: Vec::new(),
             local_keys: Vec::new(),
             live: 0,
+            plain_lines: None,
             origin,
             received_at,
             ack,
@@ -177,7 +180,7 @@ impl Batch {
     pub fn recycled(text: Slab, origin: Arc<Origin>, received_at: i64, ack: Ack) -> Self {
         let spare = SPARE.lock().unwrap_or_else(|e| e.into_inner()).pop();
         let Tables { scratch, fields, rows, local_keys } = spare.unwrap_or_default();
-        Batch { text, scratch, fields, rows, local_keys, live: 0, origin, received_at, ack }
+        Batch { text, scratch, fields, rows, local_keys, live: 0, plain_lines: None, origin, received_at, ack }
     }
 
     /// An empty batch with the same origin, time and acknowledgement, for events that leave by another output.
@@ -194,6 +197,7 @@ impl Batch {
             rows: self.rows.clone(),
             local_keys: self.local_keys.clone(),
             live: self.live,
+            plain_lines: self.plain_lines,
             origin: self.origin.clone(),
             received_at: self.received_at,
             ack: self.ack.clone(),
@@ -257,6 +261,7 @@ impl Batch {
     /// When there is no such row.
     pub fn event_mut(&mut self, row: usize) -> EventMut<'_> {
         assert!(row < self.rows.len(), "row {row} of {}", self.rows.len());
+        self.plain_lines = None;
         EventMut { batch: self, row }
     }
 
@@ -271,6 +276,7 @@ impl Batch {
             Some(r) if r.flags & DEAD == 0 => {
                 r.flags |= DEAD;
                 self.live -= 1;
+                self.plain_lines = None;
                 true
             }
             _ => false,
@@ -284,6 +290,7 @@ impl Batch {
             if self.rows[row].flags & DEAD == 0 && !keep(self.event(row)) {
                 self.rows[row].flags |= DEAD;
                 self.live -= 1;
+                self.plain_lines = None;
             }
         }
         before - self.live
@@ -322,6 +329,7 @@ impl Batch {
         }
         self.rows.push(new);
         self.live += 1;
+        self.plain_lines = None;
     }
 
     fn copy_key(&mut self, from: &Batch, key: u32) -> u32 {
@@ -339,6 +347,19 @@ impl Batch {
         LOCAL_KEY | (self.local_keys.len() as u32 - 1)
     }
 
+    /// Says that the live events are the lines of `text[start..end]`, in order and each with its line end, and have no
+    /// field but the line in `message`. Forgotten at the first change.
+    pub fn set_plain_lines(&mut self, start: usize, end: usize) {
+        self.plain_lines = Some((start as u32, end as u32));
+    }
+
+    /// What [`set_plain_lines`](Batch::set_plain_lines) said, where it still holds: the text of all events without a look
+    /// at one of them.
+    pub fn plain_lines(&self) -> Option<&[u8]> {
+        let (start, end) = self.plain_lines?;
+        self.text.get(start as usize..end as usize)
+    }
+
     /// Appends an event without fields, to be filled by [`EventMut::push`]; returns its row.
     pub fn push_event(&mut self, kind: EventKind) -> usize {
         let first = self.fields.len() as u32;
@@ -354,6 +375,7 @@ impl Batch {
             kind,
         });
         self.live += 1;
+        self.plain_lines = None;
         self.rows.len() - 1
     }
 
@@ -378,6 +400,7 @@ impl Batch {
     }
 
     fn push_field(&mut self, field: Field) {
+        self.plain_lines = None;
         if let Some(row) = self.rows.last_mut()
             && usize::from(row.len) < MAX_FIELDS
         {
@@ -602,6 +625,7 @@ impl JsonRows {
             kind: EventKind::Log,
         });
         batch.live += 1;
+        batch.plain_lines = None;
         Ok(())
     }
 }
