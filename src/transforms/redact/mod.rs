@@ -27,6 +27,7 @@
 mod ascii;
 mod event;
 mod find;
+mod gate;
 mod kinds;
 mod nested;
 mod paths;

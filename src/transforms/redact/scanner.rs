@@ -5,6 +5,7 @@
 //! search again behind it. So a rule passes over the text about once, however many rules and hits there are.
 
 use super::find::{Finder, Found};
+use super::gate::{Gate, Presence};
 use super::kinds::DetectKind;
 use super::patterns::{PatternCaches, PatternError, PatternSpec, Patterns};
 use hmac::{Hmac, KeyInit, Mac};
@@ -115,7 +116,7 @@ pub struct Rules {
     patterns: Patterns,
     /// How many of the rules are patterns: these come first.
     pattern_count: u16,
-    finders: Vec<Finder>,
+    finders: Vec<(Gate, Finder)>,
     names: Vec<String>,
     secrets: Option<u16>,
     in_numbers: bool,
@@ -155,7 +156,7 @@ impl Rules {
             if kind == DetectKind::Secrets {
                 secrets = Some(names.len() as u16);
             }
-            finders.push(finder);
+            finders.push((Gate::of(kind), finder));
             names.push(kind.word().to_owned());
         }
         Ok(Self { patterns: compiled, pattern_count, finders, names, secrets, in_numbers, action })
@@ -193,6 +194,11 @@ impl Rules {
         self.finders.is_empty() && self.patterns.is_empty()
     }
 }
+
+/// From so many finders on it pays to look at the bytes of a text first, and to ask each whether it need run.
+const MANY_FINDERS: usize = 6;
+/// In texts up to so many bytes it always does.
+const SHORT_TEXT: usize = 24;
 
 /// The next hit of a rule, or that it has none.
 const NONE: usize = usize::MAX;
@@ -234,9 +240,20 @@ impl Scanner {
     pub fn scan(&mut self, text: &[u8], hits: &mut Vec<Hit>) {
         let rules = &*self.rules;
         let mut any = false;
-        for (finder, next) in rules.finders.iter().zip(&mut self.next) {
-            *next = finder.find(text, 0).unwrap_or(NO_HIT);
-            any |= next.start != NONE;
+        if rules.finders.len() >= MANY_FINDERS || text.len() <= SHORT_TEXT {
+            let presence = Presence::of(text);
+            for ((gate, finder), next) in rules.finders.iter().zip(&mut self.next) {
+                *next = NO_HIT;
+                if gate.lets(text, presence) {
+                    *next = finder.find(text, 0).unwrap_or(NO_HIT);
+                    any |= next.start != NONE;
+                }
+            }
+        } else {
+            for ((_, finder), next) in rules.finders.iter().zip(&mut self.next) {
+                *next = finder.find(text, 0).unwrap_or(NO_HIT);
+                any |= next.start != NONE;
+            }
         }
         if rules.pattern_count > 0 {
             self.next_pattern = rules.patterns.find(&mut self.caches, text, 0).unwrap_or((NO_HIT, 0));
@@ -266,7 +283,7 @@ impl Scanner {
             if self.next_pattern.0.start < at {
                 self.next_pattern = rules.patterns.find(&mut self.caches, text, at).unwrap_or((NO_HIT, 0));
             }
-            for (finder, next) in rules.finders.iter().zip(&mut self.next) {
+            for ((_, finder), next) in rules.finders.iter().zip(&mut self.next) {
                 if next.start >= at {
                     continue;
                 }

@@ -241,6 +241,9 @@ pub(super) fn private_key(text: &[u8], at: Span) -> Check {
     if matches!(text.get(end), Some(b'"' | b'\'')) {
         end -= text[body..end].iter().rev().take_while(|&&b| b == b'\\').count();
     }
+    while matches!(text[end - 1], b' ' | b'\t' | b'\n' | b'\r') {
+        end -= 1;
+    }
     Check::hit(at.start, end)
 }
 
