@@ -20,6 +20,7 @@ pub(super) struct Program {
     pub(super) lists: Vec<Id>,
     pub(super) paths: Vec<FieldPath>,
     pub(super) patterns: Vec<Pattern>,
+    pub(super) finders: Vec<memchr::memmem::Finder<'static>>,
     pub(super) root: Id,
     text: String,
 }
@@ -46,13 +47,25 @@ pub(super) enum Node {
         negated: bool,
     },
     In(Id, Id),
+    /// A field among texts.
+    FieldIn {
+        path: u32,
+        texts: Box<[Box<[u8]>]>,
+    },
     Arith(Arith, Id, Id),
     If(Id, Id, Id),
     Size(Id),
     Contains(Id, Id),
+    /// A value that contains a constant text.
+    ContainsText(Id, u32),
     StartsWith(Id, Id),
     EndsWith(Id, Id),
     Matches(Id, u32),
+    /// A field against a regex.
+    FieldMatches {
+        path: u32,
+        pattern: u32,
+    },
     Int(Id),
     Double(Id),
     String(Id),
@@ -286,6 +299,19 @@ impl Program {
         }
     }
 
+    fn field_in(&self, field: Id, set: Id) -> Option<Node> {
+        let (Node::Path(path), Node::List(items)) = (&self.nodes[field as usize], &self.nodes[set as usize]) else {
+            return None;
+        };
+        let items = &self.lists[items.start as usize..items.end as usize];
+        let text = |id: &Id| match &self.nodes[*id as usize] {
+            Node::Str(text) => Some(text.clone()),
+            _ => None,
+        };
+        let texts = items.iter().map(text).collect::<Option<Vec<_>>>()?;
+        Some(Node::FieldIn { path: *path, texts: texts.into() })
+    }
+
     fn contained(&mut self, sides: &[Expr; 2]) -> Result<(Id, Type)> {
         let [value, set] = sides;
         let (value, _) = self.add(value)?;
@@ -298,7 +324,8 @@ impl Program {
                 _ => error.help("write `field in [1, 2]`"),
             });
         }
-        Ok((self.push(Node::In(value, id)), Type::Bool))
+        let node = self.field_in(value, id).unwrap_or(Node::In(value, id));
+        Ok((self.push(node), Type::Bool))
     }
 
     fn arithmetic(&mut self, op: Arith, sides: &[Expr; 2]) -> Result<(Id, Type)> {
@@ -326,7 +353,11 @@ impl Program {
         if function == Function::Matches {
             let subject = self.operand(first, name, Type::Str)?;
             let pattern = self.pattern(second.unwrap_or(first))?;
-            return Ok((self.push(Node::Matches(subject, pattern)), Type::Bool));
+            let node = match self.nodes[subject as usize] {
+                Node::Path(path) => Node::FieldMatches { path, pattern },
+                _ => Node::Matches(subject, pattern),
+            };
+            return Ok((self.push(node), Type::Bool));
         }
         if function == Function::Size {
             let (id, kind) = self.add(first)?;
@@ -351,7 +382,13 @@ impl Program {
             None => subject,
         };
         let (node, kind) = match function {
-            Function::Contains => (Node::Contains(subject, argument), Type::Bool),
+            Function::Contains => match &self.nodes[argument as usize] {
+                Node::Str(text) if !self.is_constant(subject) => {
+                    self.finders.push(memchr::memmem::Finder::new(text).into_owned());
+                    (Node::ContainsText(subject, self.finders.len() as u32 - 1), Type::Bool)
+                }
+                _ => (Node::Contains(subject, argument), Type::Bool),
+            },
             Function::StartsWith => (Node::StartsWith(subject, argument), Type::Bool),
             Function::EndsWith => (Node::EndsWith(subject, argument), Type::Bool),
             Function::UpperAscii => (Node::Upper(subject), Type::Str),

@@ -97,6 +97,7 @@ impl<'a> Run<'a, '_> {
         &self.program.lists[range.start as usize..range.end as usize]
     }
 
+    #[inline]
     fn field(&self, path: u32) -> Result<Value<'a>, Fault> {
         self.event.and_then(|event| event.get(self.path(path))).ok_or(Fault::Absent)
     }
@@ -115,6 +116,7 @@ impl<'a> Run<'a, '_> {
         })
     }
 
+    #[inline]
     fn load_text(&mut self, text: Str<'a>) -> Text<'a> {
         match text.form {
             Form::Clean | Form::Plain => Text::Borrowed(text.bytes),
@@ -133,6 +135,18 @@ impl<'a> Run<'a, '_> {
         match self.node(id) {
             Node::Bool(b) => Ok(*b),
             Node::FieldIs { path, text, negated } => self.field_is(*path, text, *negated),
+            Node::FieldMatches { path, pattern } => {
+                let text = self.field_text(*path)?;
+                Ok(self.matches(*pattern, text))
+            }
+            Node::FieldIn { path, texts } => {
+                let text = match self.field_text(*path) {
+                    Ok(text) => text.bytes(self.arena),
+                    Err(Fault::Mismatch) => return Ok(false), // another type is just none of them
+                    Err(fault) => return Err(fault),
+                };
+                Ok(texts.iter().any(|t| **t == *text))
+            }
             Node::And(range) => self.junction(range, true),
             Node::Or(range) => self.junction(range, false),
             Node::Not(inner) => Ok(!self.truth(*inner)?),
@@ -143,10 +157,12 @@ impl<'a> Run<'a, '_> {
             }
             Node::In(value, set) => self.is_in(*value, *set),
             Node::Matches(subject, pattern) => {
-                let subject = self.text(*subject)?;
-                let text = subject.bytes(self.arena);
-                let pattern = *pattern as usize;
-                Ok(self.program.patterns[pattern].is_match(&mut self.caches[pattern], text))
+                let text = self.text(*subject)?;
+                Ok(self.matches(*pattern, text))
+            }
+            Node::ContainsText(subject, finder) => {
+                let text = self.text(*subject)?;
+                Ok(self.program.finders[*finder as usize].find(text.bytes(self.arena)).is_some())
             }
             Node::Contains(a, b) => self.both(*a, *b, |a, b| memchr::memmem::find(a, b).is_some()),
             Node::StartsWith(a, b) => self.both(*a, *b, |a, b| a.starts_with(b)),
@@ -212,6 +228,8 @@ impl<'a> Run<'a, '_> {
             Node::Upper(inner) => self.mapped(*inner, |b| b.to_ascii_uppercase())?,
             Node::Bool(_)
             | Node::FieldIs { .. }
+            | Node::FieldIn { .. }
+            | Node::FieldMatches { .. }
             | Node::And(_)
             | Node::Or(_)
             | Node::Not(_)
@@ -220,6 +238,7 @@ impl<'a> Run<'a, '_> {
             | Node::In(..)
             | Node::Matches(..)
             | Node::Contains(..)
+            | Node::ContainsText(..)
             | Node::StartsWith(..)
             | Node::EndsWith(..) => Val::Bool(self.truth(id)?),
         })
@@ -230,6 +249,22 @@ impl<'a> Run<'a, '_> {
             Val::Str(text) => Ok(text),
             _ => Err(Fault::Mismatch),
         }
+    }
+
+    /// The text of a field.
+    #[inline]
+    fn field_text(&mut self, path: u32) -> Result<Text<'a>, Fault> {
+        match self.field(path)? {
+            Value::Str(text) => Ok(self.load_text(text)),
+            Value::Timestamp(ns) => Ok(self.make(|out| crate::time::write_rfc3339_utc(ns, 3, out))),
+            _ => Err(Fault::Mismatch),
+        }
+    }
+
+    #[inline]
+    fn matches(&mut self, pattern: u32, text: Text<'a>) -> bool {
+        let pattern = pattern as usize;
+        self.program.patterns[pattern].is_match(&mut self.caches[pattern], text.bytes(self.arena))
     }
 
     fn number(&mut self, id: Id) -> Result<Num, Fault> {

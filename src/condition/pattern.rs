@@ -23,7 +23,17 @@ pub struct Pattern(Matcher);
 
 #[derive(Debug)]
 enum Matcher {
-    Pieces { pieces: Vec<Piece>, fixed: usize, variable: Option<(usize, Option<usize>)> },
+    /// One class over the whole text.
+    Class {
+        class: ByteClass,
+        min: usize,
+        max: Option<usize>,
+    },
+    Pieces {
+        pieces: Vec<Piece>,
+        fixed: usize,
+        variable: Option<(usize, Option<usize>)>,
+    },
     Regex(Box<meta::Regex>),
 }
 
@@ -87,7 +97,7 @@ impl Pattern {
     #[must_use]
     pub fn cache(&self) -> PatternCache {
         match &self.0 {
-            Matcher::Pieces { .. } => PatternCache(None),
+            Matcher::Class { .. } | Matcher::Pieces { .. } => PatternCache(None),
             Matcher::Regex(regex) => PatternCache(Some(Box::new(regex.create_cache()))),
         }
     }
@@ -97,6 +107,9 @@ impl Pattern {
     #[must_use]
     pub fn is_match(&self, cache: &mut PatternCache, text: &[u8]) -> bool {
         match &self.0 {
+            Matcher::Class { class, min, max } => {
+                text.len() >= *min && max.is_none_or(|max| text.len() <= max) && class.has_all(text)
+            }
             Matcher::Pieces { pieces, fixed, variable } => {
                 let Some(rest) = text.len().checked_sub(*fixed) else {
                     return false;
@@ -118,7 +131,7 @@ impl Pattern {
     /// Whether it became a loop over bytes.
     #[must_use]
     pub fn is_simple(&self) -> bool {
-        matches!(self.0, Matcher::Pieces { .. })
+        !matches!(self.0, Matcher::Regex(_))
     }
 }
 
@@ -233,6 +246,12 @@ fn pieces(hir: &Hir) -> Option<Matcher> {
                 }
             }
             _ => return None,
+        }
+    }
+    if let [Piece::Class(_, count)] = pieces.as_slice() {
+        let (min, max) = count.map_or_else(|| variable.unwrap_or_default(), |n| (n, Some(n)));
+        if let Some(Piece::Class(class, _)) = pieces.pop() {
+            return Some(Matcher::Class { class, min, max });
         }
     }
     Some(Matcher::Pieces { pieces, fixed, variable })
