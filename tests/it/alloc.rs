@@ -112,6 +112,28 @@ fn nothing_per_event(name: &str, pipeline: &str, lines: impl Fn(usize) -> Vec<u8
 }
 
 #[test]
+fn conditions_and_sampling_allocate_nothing_per_event() {
+    let pipeline = r#"
+sources:
+  in: {type: stdin, decode: json}
+transforms:
+  some:
+    type: filter
+    inputs: [in]
+    when: >-
+      has(level) && (level.lowerAscii() in ["info", "warn", "error"] || tags.region.startsWith("eu-"))
+      && !message.contains("nothing of the kind") && @source + "!" == "in!" && size(message) < 5000
+      && (duration * 2 >= 0 || nope > 1) && userAgent.matches("^(Mozilla|curl).*[0-9]") && traceId.matches("^[0-9a-f]+$")
+  folded: {type: sample, inputs: [some], always: 'level == "ERROR"', rate: 0.9, key: traceId}
+  capped: {type: sample, inputs: [folded], limit: {events_per_second: 1e9, by: service}, rules: [{when: 'seq < 0', rate: 0.1}]}
+  judged: {type: validate, inputs: [capped], rules: [{when: 'duration < 0', error: "took {{ duration }}"}]}
+sinks:
+  out: {type: file, inputs: [judged], path: "out.ndjson"}
+"#;
+    nothing_per_event("filter, sample, validate", pipeline, corpus::app);
+}
+
+#[test]
 fn context_and_edits_allocate_nothing_per_event() {
     let table = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data/customers.csv");
     let pipeline = format!(
