@@ -12,8 +12,10 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
 use tidegate::ack::{Ack, Verdict};
 use tidegate::component::{Chunk, Frames};
+use tidegate::config::{ProcessEnvironment, Registry, load_texts};
 use tidegate::decoding::{DecodeStats, Decoder, JsonDecoder, OnDecodeError};
 use tidegate::event::{Batch, Origin, Slab};
+use tidegate::topology;
 use tidegate::transforms::normalize::{KeepRest, Normalize, NormalizeOptions, Schema};
 
 fn chunk(text: &Slab, origin: &std::sync::Arc<Origin>) -> Chunk {
@@ -69,8 +71,45 @@ fn chain(c: &mut Criterion) {
         });
     });
     assert_eq!(out.iter().filter(|&&c| c == b'\n').count(), EVENTS);
+
+    // The whole chain as the program runs it: one worker over a topology made from YAML.
+    let yaml = format!("data_dir: {}\n{MAIN}", std::env::temp_dir().join("tidegate-bench").display());
+    let loaded = load_texts(&[("main.yaml", &yaml)], &ProcessEnvironment, Registry::built_in());
+    let blueprint = topology::assemble(loaded.config.unwrap(), true).unwrap();
+    let (mut worker, queues) = topology::single_worker(&blueprint);
+    let queue = &queues[0].1;
+    let mut pass = || {
+        worker.chunk(0, chunk(&text, &origin));
+        out.clear();
+        while let Some(batch) = queue.try_recv() {
+            encode(&batch, &mut out);
+            done(batch);
+        }
+    };
+    pass();
+    group.bench_function("main: decode+normalize+redact+validate+sample+encode", |b| b.iter(&mut pass));
+    let lines = out.iter().filter(|&&c| c == b'\n').count();
+    assert!((EVENTS * 7 / 10..EVENTS).contains(&lines), "{lines} of {EVENTS} events came out");
+    assert!(!out.windows(6).any(|w| w == b"sesame"), "passwords are gone");
     group.finish();
 }
+
+const MAIN: &str = r#"
+sources:
+  in: {type: stdin, decode: json}
+transforms:
+  shape: {type: normalize, inputs: [in], schema: log, keep_rest: root}
+  clean: {type: redact, inputs: [shape], in: [message], detect: [secrets, credit_card, email]}
+  quality:
+    type: validate
+    inputs: [clean]
+    schema: log
+    rules:
+      - {check: 'traceId.matches("^[0-9a-fA-F]{32}$")', error: "traceId is not 32 hex digits"}
+  thin: {type: sample, inputs: [quality], by: level, rates: {DEBUG: 0.1, default: 1.0}}
+sinks:
+  out: {type: file, inputs: [thin], path: "out.ndjson"}
+"#;
 
 criterion_group!(benches, chain);
 criterion_main!(benches);
