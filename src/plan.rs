@@ -1,7 +1,7 @@
 //! What a component's settings can do: be checked, be built. The registries in `sources`, `transforms` and `sinks` are
 //! plain tables of these.
 
-use crate::component::{BuildContext, BuildError, SinkRun, SourceRun, Transform};
+use crate::component::{BoxFuture, BuildContext, BuildError, SinkRun, SourceRun, Transform};
 use crate::config::{FieldDoc, Node, Reader, SchemaBuilder, Settings, Spanned, read_tagged, tagged_schema};
 use crate::sinks::common::SinkCommon;
 use crate::sources::common::SourceCommon;
@@ -61,6 +61,11 @@ pub trait SinkPlan: Send {
     /// Whether an event leaves the machine or the agent's memory through it in a readable form (`blackhole` does not).
     fn exposes(&self) -> bool {
         true
+    }
+    /// Asks the far side whether it is there and takes the credentials; `None` where there is nobody to ask. The error is
+    /// in words that may be shown. Polled on a runtime with sockets and timers.
+    fn probe(&self) -> Option<BoxFuture<Result<(), String>>> {
+        None
     }
     /// Makes the sink. May touch the outside world.
     fn build(self: Box<Self>, cx: &BuildContext) -> Result<SinkRun, BuildError>;

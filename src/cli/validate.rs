@@ -1,7 +1,7 @@
 //! `tidegate validate`.
 
 use super::{ConfigArgs, Exit, print, say};
-use crate::config::{Kind, Loaded, ProcessEnvironment, Registry, load};
+use crate::config::{AnyPlan, Component, Kind, Loaded, ProcessEnvironment, Registry, load};
 use crate::topology;
 use clap::Args;
 
@@ -10,7 +10,7 @@ use clap::Args;
 pub(super) struct ValidateArgs {
     #[command(flatten)]
     config: ConfigArgs,
-    /// Also build every component: tries folders, files and addresses of this host.
+    /// Also build every component and ask every server: tries folders, files, addresses, hosts and credentials.
     #[arg(long)]
     environment: bool,
     /// Warnings are mistakes too.
@@ -35,6 +35,9 @@ pub(super) fn run(args: &ValidateArgs) -> Exit {
         let n = count(kind);
         format!("{n} {}{}", kind.word(), if n == 1 { "" } else { "s" })
     });
+    if args.environment && !probe(&config.components) {
+        return Exit::Failed;
+    }
     if args.environment
         && let Err(errors) = topology::assemble(config, true)
     {
@@ -47,4 +50,33 @@ pub(super) fn run(args: &ValidateArgs) -> Exit {
         Ok(()) => Exit::Done,
         Err(_) => Exit::Failed,
     }
+}
+
+/// Asks every sink's server; says what failed.
+fn probe(components: &[Component]) -> bool {
+    let probes: Vec<_> = components
+        .iter()
+        .filter_map(|component| match &component.plan {
+            AnyPlan::Sink(plan) => Some((&component.id.value, plan.probe()?)),
+            _ => None,
+        })
+        .collect();
+    if probes.is_empty() {
+        return true;
+    }
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            say(&format!("error: cannot start: {error}\n"));
+            return false;
+        }
+    };
+    let mut fine = true;
+    for (id, probe) in probes {
+        if let Err(why) = runtime.block_on(probe) {
+            say(&format!("error: `{id}`: {why}\n"));
+            fine = false;
+        }
+    }
+    fine
 }

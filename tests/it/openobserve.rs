@@ -603,3 +603,100 @@ fn mistakes_in_its_settings_are_told_with_their_place() {
         assert!(said.contains(part), "{part} in:\n{said}");
     }
 }
+
+#[test]
+fn a_server_that_is_not_there_yet_is_waited_for() {
+    // A port that was free a moment ago: nobody listens until the double does.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let dir = tempfile::tempdir().unwrap();
+    config(dir.path(), &yaml(&format!("http://{address}"), QUICK));
+    let mut command = tidegate(dir.path(), &["run", "--config", "tidegate.yaml"]);
+    command.stdin(write_input(dir.path(), &numbered(10)));
+    let mut agent = Agent::start(command);
+    eventually("it says so", || agent.said().contains("Connection refused"));
+    let listener = std::net::TcpListener::bind(address).unwrap();
+    let double = Double::start_on(listener, Setup::default(), None);
+    let (status, said) = agent.wait();
+    assert!(status.success(), "{said}");
+    assert_eq!(numbers(&double, "test_stream").len(), 10);
+}
+
+/// Runs against an address that does not work: what it said, after that it must hold all it was given.
+fn run_in_vain(url: &str, settings: &str, words: &str) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    config(dir.path(), &format!("shutdown_timeout: 200ms\n{}", yaml(url, settings)));
+    let mut command = tidegate(dir.path(), &["run", "--config", "tidegate.yaml"]);
+    command.stdin(write_input(dir.path(), &numbered(10)));
+    let mut agent = Agent::start(command);
+    eventually(words, || agent.said().to_lowercase().contains(words));
+    agent.signal(rustix::process::Signal::TERM);
+    let (_, said) = agent.wait();
+    let [_, _, out, dropped, rejected, held] = ledger(&said).into_iter().find(|(id, _)| id == "o2").unwrap().1;
+    assert_eq!((out, dropped, rejected, held), (0, 0, 0, 10), "{said}");
+    said
+}
+
+#[test]
+fn names_that_do_not_resolve_and_servers_that_are_not_trusted_lose_nothing() {
+    let said = run_in_vain("http://no-such-host.invalid:5080", QUICK, "dns error");
+    assert!(said.contains("a request failed and is tried again"), "{said}");
+    let tls = Double::start_tls();
+    run_in_vain(&tls.url(), QUICK, "certificate");
+    // TLS to a server that does not speak it.
+    let plain = Double::start(Setup::default());
+    run_in_vain(&plain.url().replace("http:", "https:"), QUICK, "a request failed");
+    assert!(tls.posts().is_empty() && plain.posts().is_empty());
+}
+
+#[test]
+fn tls_with_an_own_authority_another_name_or_none_checked() {
+    let cert = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tls/cert.pem");
+    let cert = cert.display();
+    for (host, tls) in [
+        ("127.0.0.1", format!("{{ca_file: {cert}}}")),
+        ("localhost", format!("{{ca_file: {cert}}}")),
+        ("127.0.0.2", format!("{{ca_file: {cert}, server_name: localhost}}")),
+        ("127.0.0.2", "{verify: false}".to_owned()),
+    ] {
+        let listener = std::net::TcpListener::bind(if host == "127.0.0.2" { "127.0.0.2:0" } else { "127.0.0.1:0" });
+        let Ok(listener) = listener else {
+            println!("skipped: {host} cannot be listened on here");
+            continue;
+        };
+        let double = Double::start_tls_on(listener);
+        let url = format!("https://{host}:{}", double.port());
+        let run = run_yaml(&yaml(&url, &format!("{QUICK}\n    tls: {tls}")), &numbered(5));
+        assert_eq!(numbers(&double, "test_stream").len(), 5, "{host} {tls}: {}", run.said);
+        let host_header = &double.posts()[0].headers["host"];
+        assert_eq!(host_header, &format!("{host}:{}", double.port()));
+    }
+}
+
+#[test]
+fn requests_go_through_the_proxy() {
+    let double = Double::start(Setup::default());
+    let settings = format!("{QUICK}\n    proxy: \"{}\"", double.url());
+    let run = run_yaml(&yaml("http://openobserve.invalid:5080", &settings), &numbered(5));
+    assert_eq!(numbers(&double, "test_stream").len(), 5, "{}", run.said);
+    assert_eq!(double.posts()[0].headers["host"], "openobserve.invalid:5080");
+}
+
+#[test]
+fn validate_asks_the_server_where_it_may() {
+    let double = Double::start(Setup::default());
+    let dir = tempfile::tempdir().unwrap();
+    config(dir.path(), &yaml(&double.url(), QUICK));
+    let arguments = ["validate", "--environment", "--config", "tidegate.yaml"];
+    let (code, _, said) = output(tidegate(dir.path(), &arguments));
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(double.seen().iter().map(|s| s.path.as_str()).collect::<Vec<_>>(), ["/healthz", "/api/default/"]);
+    config(dir.path(), &yaml(&double.url(), QUICK).replace(PASSWORD, "wrong-pw"));
+    let (code, _, said) = output(tidegate(dir.path(), &arguments));
+    assert_eq!(code, Some(1), "{said}");
+    assert!(
+        said.contains("error: `o2`: GET /api/default/: HTTP 401: Unauthorized Access; check the credentials"),
+        "{said}"
+    );
+}

@@ -108,12 +108,27 @@ struct State {
 /// A running server.
 pub(crate) struct Double {
     address: SocketAddr,
+    over_tls: bool,
     state: Arc<Mutex<State>>,
 }
 
 impl Double {
     pub(crate) fn start(setup: Setup) -> Double {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Double::start_on(TcpListener::bind("127.0.0.1:0").unwrap(), setup, None)
+    }
+
+    /// Speaks TLS with the certificate of the fixtures.
+    pub(crate) fn start_tls() -> Double {
+        Double::start_tls_on(TcpListener::bind("127.0.0.1:0").unwrap())
+    }
+
+    pub(crate) fn start_tls_on(listener: TcpListener) -> Double {
+        Double::start_on(listener, Setup::default(), Some(Arc::new(tls_config())))
+    }
+
+    /// Serves on a listener, over TLS where there is a configuration of it.
+    pub(crate) fn start_on(listener: TcpListener, setup: Setup, tls: Option<Arc<rustls::ServerConfig>>) -> Double {
+        let over_tls = tls.is_some();
         let address = listener.local_addr().unwrap();
         let state = Arc::new(Mutex::new(State {
             setup,
@@ -128,15 +143,28 @@ impl Double {
         let shared = state.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let state = shared.clone();
-                std::thread::spawn(move || serve(stream, &state));
+                let (state, tls) = (shared.clone(), tls.clone());
+                std::thread::spawn(move || {
+                    let raw = stream.try_clone().unwrap();
+                    match tls {
+                        None => serve(stream, &raw, &state),
+                        Some(tls) => {
+                            let session = rustls::ServerConnection::new(tls).unwrap();
+                            serve(rustls::StreamOwned::new(session, stream), &raw, &state);
+                        }
+                    }
+                });
             }
         });
-        Double { address, state }
+        Double { address, over_tls, state }
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.address)
+        format!("{}://{}", if self.over_tls { "https" } else { "http" }, self.address)
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.address.port()
     }
 
     /// Decides about every request that brings records, by its number.
@@ -241,9 +269,19 @@ impl Answer {
 /// A handler that dies: the connection closes without a response.
 struct Panic;
 
-fn serve(stream: TcpStream, state: &Mutex<State>) {
-    let mut reader = BufReader::new(stream.try_clone().unwrap());
-    let mut stream = stream;
+fn tls_config() -> rustls::ServerConfig {
+    use rustls::pki_types::pem::PemObject;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    let fixtures = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tls");
+    let cert = CertificateDer::from_pem_file(fixtures.join("cert.pem")).unwrap();
+    let key = PrivateKeyDer::from_pem_file(fixtures.join("key.pem")).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    builder.with_no_client_auth().with_single_cert(vec![cert], key).unwrap()
+}
+
+fn serve<S: Read + Write>(stream: S, raw_stream: &TcpStream, state: &Mutex<State>) {
+    let mut reader = BufReader::new(stream);
     while let Some((mut seen, length)) = read_head(&mut reader) {
         let post = seen.method == "POST";
         let breaks = {
@@ -258,7 +296,7 @@ fn serve(stream: TcpStream, state: &Mutex<State>) {
         }
         if breaks {
             state.lock().unwrap().seen.push(seen);
-            return reset(&stream);
+            return reset(raw_stream);
         }
         let fault = {
             let mut state = state.lock().unwrap();
@@ -280,7 +318,7 @@ fn serve(stream: TcpStream, state: &Mutex<State>) {
         seen.status = answer.as_ref().map_or(0, |a| a.status);
         let head = seen.method == "HEAD";
         state.lock().unwrap().seen.push(seen);
-        let Ok(answer) = answer else { return reset(&stream) };
+        let Ok(answer) = answer else { return reset(raw_stream) };
         let mut text = format!("HTTP/1.1 {} -\r\nContent-Length: {}\r\n", answer.status, answer.body.len());
         for (name, value) in &answer.headers {
             text.push_str(&format!("{name}: {value}\r\n"));
@@ -290,14 +328,15 @@ fn serve(stream: TcpStream, state: &Mutex<State>) {
             text.push_str(&answer.body);
         }
         if let Some(Fault::ResetInAnswer) = fault {
-            _ = stream.write_all(&text.as_bytes()[..text.len() - answer.body.len() / 2]);
-            return reset(&stream);
+            _ = reader.get_mut().write_all(&text.as_bytes()[..text.len() - answer.body.len() / 2]);
+            return reset(raw_stream);
         }
-        if stream.write_all(text.as_bytes()).is_err() {
+        let stream = reader.get_mut();
+        if stream.write_all(text.as_bytes()).and_then(|()| stream.flush()).is_err() {
             return;
         }
         if let Some(Fault::CloseAfter) = fault {
-            _ = stream.shutdown(Shutdown::Both);
+            reset(raw_stream);
             return;
         }
     }
@@ -308,11 +347,13 @@ fn reset(stream: &TcpStream) {
     _ = stream.shutdown(Shutdown::Both);
 }
 
-fn read_head(reader: &mut BufReader<TcpStream>) -> Option<(Seen, usize)> {
+fn read_head<S: Read>(reader: &mut BufReader<S>) -> Option<(Seen, usize)> {
     let mut line = String::new();
     reader.read_line(&mut line).ok().filter(|n| *n > 0)?;
     let mut words = line.split_whitespace();
-    let (method, path) = (words.next()?.to_owned(), words.next()?.to_owned());
+    let (method, path) = (words.next()?.to_owned(), words.next()?);
+    // Asked as a proxy: the whole address is given.
+    let path = path.strip_prefix("http://").map_or(path, |rest| rest.find('/').map_or("/", |i| &rest[i..])).to_owned();
     let mut headers = BTreeMap::new();
     loop {
         let mut line = String::new();

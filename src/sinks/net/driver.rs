@@ -231,7 +231,7 @@ impl<P: Protocol> Driver<P> {
         let patience =
             self.ready.iter().chain(self.waiting.iter().map(|(_, l)| l)).filter_map(|l| self.patience(l)).min();
         let mut wake = [self.batcher.next_due(), waiting, patience].into_iter().flatten().min();
-        if !self.ready.is_empty() && self.flights.len() < self.limit.now() {
+        if !self.ready.is_empty() && self.flights.len() < self.places() {
             let now = Instant::now();
             let blocked = [self.paused_until, self.breaker.opens_at(), self.rate.waits_until(now)];
             let free = blocked.into_iter().flatten().filter(|at| *at > now).max();
@@ -264,7 +264,7 @@ impl<P: Protocol> Driver<P> {
             self.close(|batcher, closed| _ = batcher.close_oldest(closed));
         }
         let now = Instant::now();
-        while self.flights.len() < self.limit.now()
+        while self.flights.len() < self.places()
             && !self.ready.is_empty()
             && self.paused_until.is_none_or(|at| at <= now)
             && self.breaker.allows(now)
@@ -273,6 +273,11 @@ impl<P: Protocol> Driver<P> {
             let Some(load) = self.ready.pop_front() else { break };
             self.send(load, now);
         }
+    }
+
+    /// Requests at a time now: one while the configuration is at fault.
+    fn places(&self) -> usize {
+        if self.misconfigured > 0 { 1 } else { self.limit.now() }
     }
 
     fn send(&mut self, mut load: Load, now: Instant) {
@@ -549,31 +554,10 @@ impl<P: Protocol> Driver<P> {
         if !self.plan.common.healthcheck {
             return Box::pin(std::future::pending());
         }
-        let mut checks = self.protocol.health_checks();
-        if let Some(value) = self.protocol.authorization(clock::now_ns()) {
-            for check in &mut checks {
-                check.headers.insert(AUTHORIZATION, value.clone());
-            }
-        }
-        let (exchange, mask, patience) = (self.exchange.clone(), self.mask.clone(), self.plan.common.timeout);
-        Box::pin(async move {
-            for check in checks {
-                let path = check.url.path().to_owned();
-                let answer = match timeout(patience, exchange.send(check, 4096)).await {
-                    Ok(answer) => answer.map_err(|lost| lost.why),
-                    Err(_) => Err("no answer in time".to_owned()),
-                };
-                let answer = answer.map_err(|why| format!("GET {path}: {why}"))?;
-                match judge_status(&answer, &mask) {
-                    None => {}
-                    Some(Judgement::Misconfigured { detail } | Judgement::Retry { detail, .. }) => {
-                        return Err(format!("GET {path}: {detail}"));
-                    }
-                    Some(_) => return Err(format!("GET {path}: HTTP {}", answer.status)),
-                }
-            }
-            Ok(())
-        })
+        let checks = self.protocol.health_checks();
+        let header = self.protocol.authorization(clock::now_ns());
+        let patience = self.plan.common.timeout;
+        Box::pin(check_health(self.exchange.clone(), checks, header, patience, self.mask.clone()))
     }
 
     fn health_checked(&mut self, result: Result<(), String>) {
@@ -582,6 +566,37 @@ impl<P: Protocol> Driver<P> {
             Err(error) => tracing::warn!(component = %self.input.counters().id, %error, "the health check failed"),
         }
     }
+}
+
+/// Asks a server, one request after the other, whether it is there and takes the credentials.
+///
+/// Errors: what the first that failed brought, in words.
+pub async fn check_health(
+    exchange: Arc<dyn Exchange>,
+    checks: Vec<Request>,
+    authorization: Option<HeaderValue>,
+    patience: Duration,
+    mask: Mask,
+) -> Result<(), String> {
+    for mut check in checks {
+        if let Some(value) = &authorization {
+            check.headers.insert(AUTHORIZATION, value.clone());
+        }
+        let path = check.url.path().to_owned();
+        let answer = match timeout(patience, exchange.send(check, 4096)).await {
+            Ok(answer) => answer.map_err(|lost| lost.why),
+            Err(_) => Err(format!("no answer within {}", crate::config::duration_text(patience))),
+        };
+        let answer = answer.map_err(|why| format!("GET {path}: {why}"))?;
+        match judge_status(&answer, &mask) {
+            None => {}
+            Some(Judgement::Misconfigured { detail } | Judgement::Retry { detail, .. }) => {
+                return Err(format!("GET {path}: {detail}"));
+            }
+            Some(_) => return Err(format!("GET {path}: HTTP {}", answer.status)),
+        }
+    }
+    Ok(())
 }
 
 fn same_words(a: &Refusal, b: &Refusal) -> bool {

@@ -27,7 +27,7 @@ mod status;
 pub use batcher::{Batcher, Bounds, Unsent};
 pub use client::HttpExchange;
 
-pub use driver::{Driver, Plan};
+pub use driver::{Driver, Plan, check_health};
 pub use exchange::{Answer, Exchange, Lost, LostKind, Request};
 pub use load::{Framing, Load, Part, Record, Target};
 pub use mask::{MAX_WORDS, Mask};

@@ -33,17 +33,17 @@ mod stream_name;
 pub use auth::{AuthConfig, BasicAuth, JwtAlgorithm, JwtAuth};
 pub use config::{Api, Late, OpenObserveConfig, Window};
 
-use crate::component::{BuildContext, BuildError, SinkRun};
+use crate::component::{BoxFuture, BuildContext, BuildError, SinkRun};
 use crate::config::Reader;
 use crate::event::{EventKind, EventRef};
 use crate::plan::SinkPlan;
 use crate::sinks::common::SinkCommon;
 use crate::sinks::net::{
     Answer, Driver, Framing, HttpExchange, Judgement, Load, Mask, Original, Plan, Protocol, Record, Request, Target,
-    Unsendable,
+    Unsendable, check_health,
 };
 use crate::template::{NameTemplate, Values};
-use crate::time::{NS_PER_SEC, TimestampReader, Zone};
+use crate::time::{NS_PER_SEC, TimestampReader, Zone, clock};
 use answer::{Judge, MaskOf};
 use auth::Credentials;
 use encode::{LogEncoder, on_one_line};
@@ -61,15 +61,31 @@ impl SinkPlan for OpenObserveConfig {
         self.check_all(cx);
     }
 
+    fn probe(&self) -> Option<BoxFuture<Result<(), String>>> {
+        let prepared = self.prepare(Zone::UTC);
+        let patience = self.common.timeout;
+        Some(Box::pin(async move {
+            let (mut server, exchange, mask) = prepared.map_err(|e| e.0)?;
+            let header = server.authorization(clock::now_ns());
+            check_health(Arc::new(exchange), server.health_checks(), header, patience, mask).await
+        }))
+    }
+
     fn build(self: Box<Self>, cx: &BuildContext) -> Result<SinkRun, BuildError> {
-        let url = self.parsed_url().ok_or_else(|| BuildError("`url` is no address".into()))?;
-        let mask = Mask::new(secrets(&self).iter().map(String::as_str));
-        let exchange = HttpExchange::build(&self.common, &url, mask.clone())?;
         let plan = Plan::new(&self.common);
-        let server = OpenObserve::new(&self, url, Zone::from_jiff(cx.timezone.clone()), mask.clone())?;
+        let (server, exchange, mask) = self.prepare(Zone::from_jiff(cx.timezone.clone()))?;
         Ok(SinkRun::Task(Box::new(move |input| {
             Box::pin(Driver::new(server, plan, input, Arc::new(exchange), mask).run())
         })))
+    }
+}
+
+impl OpenObserveConfig {
+    fn prepare(&self, zone: Zone) -> Result<(OpenObserve, HttpExchange, Mask), BuildError> {
+        let url = self.parsed_url().ok_or_else(|| BuildError("`url` is no address".into()))?;
+        let mask = Mask::new(secrets(self).iter().map(String::as_str));
+        let exchange = HttpExchange::build(&self.common, &url, mask.clone())?;
+        Ok((OpenObserve::new(self, url, zone, mask.clone())?, exchange, mask))
     }
 }
 
@@ -289,6 +305,3 @@ impl Protocol for OpenObserve {
         vec![get(&self.healthz), get(&self.base)]
     }
 }
-
-#[cfg(test)]
-mod tests;
