@@ -40,8 +40,10 @@ fn agrees(text: &[u8]) {
                 assert!(map.contains_key(&key), "{key}");
                 let value: serde_json::Value = serde_json::from_str(value)
                     .unwrap_or_else(|_| serde_json::from_str(&format!("\"{value}\"")).unwrap());
-                if members.iter().filter(|m| m.0 == key).count() == 1 && !key.contains('\\') {
-                    assert!(map.values().any(|v| *v == value), "{value} in {map:?}");
+                // Two spellings of one key are duplicates; of those the oracle keeps the last.
+                let plain = |raw: &str| serde_json::from_str::<String>(&format!("\"{raw}\"")).unwrap();
+                if members.iter().filter(|m| plain(&m.0) == key).count() == 1 {
+                    assert_eq!(map[&key], value, "{key} in {map:?}");
                 }
             }
         }
