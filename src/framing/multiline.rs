@@ -132,6 +132,11 @@ impl Multiline {
         Ok(Multiline { kind, limits })
     }
 
+    /// Its limits.
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
     /// One of the built-in rules.
     pub fn preset(preset: Preset, limits: Limits) -> Self {
         Multiline { kind: Kind::Preset(preset), limits }

@@ -27,7 +27,9 @@
 //! not older, in the order of their sequence. A crash between a new `files` and its first `recent` leaves a `recent` with
 //! an older base, which is passed over: all it says is in the new `files`.
 
+use super::flight::Settlement;
 use super::identity::{Head, Identity, Position};
+use super::tail::Tail;
 use crate::data_dir::{create_dir, replace_file};
 use hashbrown::{HashMap, HashSet};
 use std::ffi::OsStr;
@@ -44,7 +46,7 @@ const ENTRY_BYTES: usize = 84;
 /// Seconds after which a file that is not there any more is forgotten.
 const FORGET_AFTER: i64 = 7 * 24 * 3600;
 /// Most files that are not there any more, kept to know compressed and copied generations by.
-const MAX_GONE: usize = 100_000;
+const MAX_GONE: usize = 20_000;
 /// Changes below that many are always written as `recent`.
 const MIN_RECENT: usize = 1024;
 
@@ -63,6 +65,14 @@ pub(super) struct Known {
     pub(super) current: bool,
     /// Nothing more will come of it: a compressed file that was read to its end.
     pub(super) finished: bool,
+}
+
+impl Known {
+    /// A file at its beginning.
+    pub(super) fn new(identity: Identity, path: &Arc<Path>, touched: i64) -> Self {
+        let (head, at) = (Head::default(), Position::default());
+        Known { identity, head, at, path: path.clone(), touched, current: true, finished: false }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -188,14 +198,12 @@ impl Store {
     }
 
     /// One generation.
-    #[cfg(test)]
-    fn get(&self, generation: u64) -> Option<&Known> {
+    pub(super) fn get(&self, generation: u64) -> Option<&Known> {
         self.files.get(&generation)
     }
 
     /// All generations.
-    #[cfg(test)]
-    fn iter(&self) -> impl Iterator<Item = (u64, &Known)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u64, &Known)> {
         self.files.iter().map(|(g, k)| (*g, k))
     }
 
@@ -221,11 +229,20 @@ impl Store {
         }
     }
 
-    /// Notes that everything in a generation before `at` is settled.
-    pub(super) fn settle(&mut self, generation: u64, at: Position, head: Head) {
-        if self.files.get(&generation).is_some_and(|k| k.at != at || k.head != head) {
-            self.update(generation, |k| (k.at, k.head) = (at, head));
+    /// Notes how far a generation of `tail` is settled, and its head as it is known by now.
+    pub(super) fn settle(&mut self, mark: Settlement, tail: &Tail) {
+        let head = (mark.generation == tail.generation).then_some(tail.head);
+        if self.files.get(&mark.generation).is_some_and(|k| k.at != mark.at || head.is_some_and(|h| h != k.head)) {
+            self.update(mark.generation, |k| {
+                k.at = mark.at;
+                k.head = head.unwrap_or(k.head);
+            });
         }
+    }
+
+    /// The number that the next new file gets.
+    pub(super) fn next_generation(&self) -> u64 {
+        self.next_generation
     }
 
     /// Whether there was nothing on disk.

@@ -3,6 +3,7 @@
 use super::discovery::check_pattern;
 use super::lines::LongLines;
 use crate::config::{Reader, Size, Span, Spanned, config, config_choice, config_enum};
+use crate::framing::MultilineSetting;
 use crate::sources::common::SourceCommon;
 use std::time::Duration;
 
@@ -15,6 +16,8 @@ config! {
         pub exclude: Vec<Spanned<String>> = Vec::new(),
         /// Where to begin with files that are there at the first start. Files that appear later are read from the beginning.
         pub start_at: StartAt = StartAt::Beginning,
+        /// Which lines make one event. `decode: cri` and `decode: docker` join split messages by themselves.
+        pub multiline: Option<MultilineSetting>,
         /// Longest line, without its end.
         pub max_line_bytes: Spanned<Size> = Spanned::new(Size::mib(1), Span::default()),
         /// What becomes of longer lines.
@@ -23,6 +26,8 @@ config! {
         pub ignore_older: Option<Duration>,
         /// Files are deleted that long after everything in them was delivered and nothing more was added.
         pub remove_after: Option<Duration>,
+        /// What becomes of files that match and are compressed (`.gz`, `.zst`).
+        pub compressed: Compressed = Compressed::Auto,
         /// What tells a file from another of the same name.
         pub fingerprint: Fingerprint = Fingerprint::Auto,
         /// How often folders are looked through for new files; where the system tells of changes, a tenth as often.
@@ -43,6 +48,16 @@ config_enum! {
         Beginning = "beginning",
         /// Behind its last whole line.
         End = "end",
+    }
+}
+
+config_enum! {
+    /// What becomes of compressed files.
+    pub enum Compressed {
+        /// Of one that was read before it was compressed, what was not read yet; others are read once.
+        Auto = "auto",
+        /// They are left alone.
+        Ignore = "ignore",
     }
 }
 

@@ -3,6 +3,9 @@
 use super::checkpoint::Known;
 use super::flight::Flight;
 use super::identity::{HEAD_BYTES, Head, Identity, Look, MARK_BYTES, Position, look_at, look_into, open, read_at};
+use super::joined::Open;
+use super::packed::Kind;
+use super::rotation::{Adopted, Lost, Turnstile, is_numbered};
 use super::tail::{Out, Place, Tail};
 use super::tailer::{MILLISECOND, Now, SECOND, Tailer};
 use crate::event::Origin;
@@ -37,7 +40,9 @@ impl Tailer {
             Ok(look) if look.is_file => look,
             Ok(_) => return self.lose(path, now),
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-                return self.lose(path, now);
+                self.lose(path, now);
+                self.adopt_missed(path, now);
+                return;
             }
             Err(error) => return self.unreadable(path, &error),
         };
@@ -50,16 +55,13 @@ impl Tailer {
                 self.looked(key, look, hinted, now);
                 return;
             }
-            let old = (key, tail.generation);
             self.lose(path, now);
-            self.found(path, look, Some(old), now);
-            return;
         }
-        self.found(path, look, None, now);
+        self.found(path, look, now);
     }
 
     /// A file at a path that led to no file we read, or to another.
-    fn found(&mut self, path: &Path, look: Look, after: Option<(usize, u64)>, now: Now) {
+    fn found(&mut self, path: &Path, look: Look, now: Now) {
         if self.plan.identity_bytes.is_none()
             && let Some(&key) = self.by_identity.get(&look.identity)
         {
@@ -69,6 +71,11 @@ impl Tailer {
         if self.is_own(path) {
             return;
         }
+        if let Some((generation, known)) = self.store.find(look.identity)
+            && known.finished
+        {
+            return self.store.touch(generation, now.seconds());
+        }
         if let Some(age) = self.plan.ignore_older
             && now.wall.saturating_sub(look.modified) > age.as_nanos() as i64
         {
@@ -77,17 +84,24 @@ impl Tailer {
             }
             return;
         }
-        if let Err(error) = self.start(path, after, now) {
-            // Gone between the two looks: the next one sees what is there then.
-            if error.kind() != io::ErrorKind::NotFound {
-                self.unreadable(path, &error);
+        if self.is_suspect(path, look, now) {
+            return;
+        }
+        // Several generations may have passed between two looks.
+        let after = self.adopt_between(path, look, now);
+        match self.start(path, after, None, now) {
+            Ok(_) => {
+                if self.unreadable.remove(path) {
+                    tracing::info!(source = %self.plan.id, file = %path.display(), "readable now");
+                }
             }
-        } else if self.unreadable.remove(path) {
-            tracing::info!(source = %self.plan.id, file = %path.display(), "readable now");
+            // Gone between the two looks: the next one sees what is there then.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => self.unreadable(path, &error),
         }
     }
 
-    fn unreadable(&mut self, path: &Path, error: &io::Error) {
+    pub(super) fn unreadable(&mut self, path: &Path, error: &io::Error) {
         if self.unreadable.insert(path.to_owned()) {
             self.counters.update(|t| t.error("open", 1));
             tracing::error!(source = %self.plan.id, file = %path.display(), %error, "cannot read a file; trying again");
@@ -95,7 +109,7 @@ impl Tailer {
     }
 
     /// Whether the agent writes this file itself.
-    fn is_own(&self, path: &Path) -> bool {
+    pub(super) fn is_own(&self, path: &Path) -> bool {
         if self.plan.own.iter().any(|own| path.starts_with(own)) {
             return true;
         }
@@ -103,80 +117,133 @@ impl Tailer {
         self.plan.own.iter().any(|own| real.starts_with(own))
     }
 
-    /// Opens a file and starts to read it, from where it was left or from its beginning.
-    fn start(&mut self, path: &Path, after: Option<(usize, u64)>, now: Now) -> io::Result<()> {
+    /// Opens a file and starts to read it, from where it was left or from its beginning. `adopted`: it has no name that
+    /// matches, but is what became of a file that had one. What is told names the new tail, for others to wait for.
+    pub(super) fn start(
+        &mut self,
+        path: &Path,
+        after: Option<Turnstile>,
+        adopted: Option<Adopted<'_>>,
+        now: Now,
+    ) -> io::Result<Option<Turnstile>> {
         let file = open(path, self.plan.follow_symlinks)?;
         let look = look_into(&file)?;
         if !look.is_file {
-            return Ok(());
+            return Ok(None);
         }
-        let Some(identity) = self.identify(&file, look)? else { return Ok(()) };
+        let Some(identity) = self.identify(&file, look)? else { return Ok(None) };
         if let Some(&key) = self.by_identity.get(&identity) {
-            self.add_path(key, path, now);
+            if adopted.is_none() {
+                self.add_path(key, path, now);
+            }
             // With `fingerprint: {bytes: N}` it may be another inode with the same contents.
             if let Some(tail) = &mut self.tails[key] {
                 tail.node = (look.identity.device, look.identity.inode);
                 self.open += usize::from(tail.file.replace(file).is_none());
             }
-            return Ok(());
+            return Ok(None);
+        }
+        match self.packed_format(path, &file, look, now)? {
+            Kind::Plain => {}
+            Kind::Packed(format) if self.plan.compressed => {
+                return self.start_packed(path, file, look, after, adopted, format, now);
+            }
+            Kind::Packed(_) | Kind::Unknown => return Ok(None),
         }
         let shared: Arc<Path> = path.into();
-        let (generation, head, at) = self.place(&file, identity, look, &shared, now)?;
-        let name: Arc<str> = path.to_string_lossy().into();
+        let name: Arc<Path> = adopted.as_ref().map_or_else(|| shared.clone(), |a| a.name.into());
+        let mut tail = self.new_tail(identity, look, &shared, &name, now);
+        tail.after = after;
+        (tail.generation, tail.head, tail.at) = match &adopted {
+            Some(Adopted { from: Some((head, at)), .. }) => {
+                let known = Known { head: *head, at: *at, ..Known::new(identity, &name, now.seconds()) };
+                (self.store.add(known), *head, *at)
+            }
+            _ => self.place(&mut tail, &file, &name, now)?,
+        };
+        tail.file = Some(file);
+        self.open += 1;
+        if adopted.is_some() {
+            tail.place = Place::Gone { since: now.mono, read: false };
+        } else {
+            tail.paths.push(shared.clone());
+        }
+        let key = self.insert(tail);
+        if adopted.is_none() {
+            self.note_link(path, &shared);
+            self.by_path.insert(shared, key);
+        }
+        self.spare_handles();
+        Ok(self.tails[key].as_ref().map(|t| (key, t.generation)))
+    }
+
+    /// A file not read yet, without place, handle or names.
+    pub(super) fn new_tail(
+        &self,
+        identity: Identity,
+        look: Look,
+        path: &Arc<Path>,
+        name: &Arc<Path>,
+        now: Now,
+    ) -> Box<Tail> {
         let origin = Arc::new(Origin {
             source: self.plan.id.clone(),
-            file: Some(name),
+            file: Some(name.to_string_lossy().into()),
             host: Some(self.plan.host.clone()),
-            order: xxh3_64(path.as_os_str().as_encoded_bytes()),
+            // All generations of a name share it, so that they stay in order.
+            order: xxh3_64(name.as_os_str().as_encoded_bytes()),
             ..Origin::default()
         });
-        let mut tail = Box::new(Tail {
-            generation,
+        Box::new(Tail {
+            generation: 0,
             identity,
             node: (look.identity.device, look.identity.inode),
-            head,
-            paths: vec![shared.clone()],
-            path: shared.clone(),
+            head: Head::default(),
+            paths: Vec::new(),
+            path: path.clone(),
+            name: name.clone(),
             origin,
-            file: Some(file),
-            at,
-            flight: Flight::at(at),
+            file: None,
+            packed: None,
+            at: Position::default(),
+            flight: Flight::default(),
             looked: (look.size, look.modified),
             stash: Box::default(),
             place: Place::Present,
             queued: false,
-            after,
+            after: None,
             check_at: 0,
             wait: FIRST_WAIT,
             unhinted: false,
             failing: false,
-            finish: false,
+            open: Open::Keep,
+            expired_at: 0,
             close_after: false,
             used: self.uses,
             grown: now.mono,
             lag: 0,
             zeros: false,
-        });
-        self.open += 1;
+        })
+    }
+
+    /// Takes a file in, to be read as soon as it is its turn.
+    pub(super) fn insert(&mut self, mut tail: Box<Tail>) -> usize {
         let key = self.free.pop().unwrap_or_else(|| {
             self.tails.push(None);
             self.tails.len() - 1
         });
-        self.by_identity.insert(identity, key);
-        self.note_link(path, &shared);
-        self.by_path.insert(shared, key);
+        self.by_identity.insert(tail.identity, key);
         self.queue(key, &mut tail);
         self.measure(&mut tail);
         self.tails[key] = Some(tail);
-        self.spare_handles();
-        Ok(())
+        key
     }
 
     /// Notices come for the place where a file really lies.
     fn note_link(&mut self, path: &Path, shared: &Arc<Path>) {
         if !self.polls()
+            && path.is_symlink()
             && let Ok(real) = path.canonicalize()
-            && real != path
         {
             self.linked.insert(real, shared.clone());
             self.next_scan = 0;
@@ -194,39 +261,39 @@ impl Tailer {
     /// Where to go on in a file: its generation, its head as far as known, the position.
     fn place(
         &mut self,
+        tail: &mut Tail,
         file: &OwnedFd,
-        identity: Identity,
-        look: Look,
-        path: &Arc<Path>,
+        name: &Arc<Path>,
         now: Now,
     ) -> io::Result<(u64, Head, Position)> {
         let mut bytes = [0; HEAD_BYTES];
         let len = read_at(file, &mut bytes, 0)?;
         let bytes = &bytes[..len];
-        if let Some((generation, known)) = self.store.find(identity) {
-            let (head, at) = (known.head, known.at);
-            if at.offset <= look.size && (!self.plan.check_contents || head.fits(bytes) && mark_holds(file, at)?) {
-                let head = if len > head.len as usize { Head::of(bytes) } else { head };
+        let mut at = Position::default();
+        if let Some((generation, known)) = self.store.find(tail.identity) {
+            let known = known.clone();
+            if known.at.offset <= tail.looked.0
+                && (!self.plan.check_contents || known.head.fits(bytes) && mark_holds(file, known.at)?)
+            {
+                let head = if len > known.head.len as usize { Head::of(bytes) } else { known.head };
                 self.store.update(generation, |k| {
-                    k.path = path.clone();
+                    k.path = name.clone();
                     k.touched = now.seconds();
                 });
-                tracing::debug!(file = %path.display(), offset = at.offset, "reading goes on");
-                return Ok((generation, head, at));
+                tracing::debug!(file = %tail.path.display(), offset = known.at.offset, "reading goes on");
+                return Ok((generation, head, known.at));
             }
-            tracing::info!(source = %self.plan.id, file = %path.display(),
+            tracing::info!(source = %self.plan.id, file = %tail.path.display(),
                 "its contents were replaced while nobody looked; reading from the beginning");
+            tail.after = self.adopt_copy(name, known.head, known.at, now).or(tail.after);
         } else {
-            tracing::info!(source = %self.plan.id, file = %path.display(), "found");
+            tracing::info!(source = %self.plan.id, file = %tail.path.display(), "found");
+            if self.plan.from_end && self.first_start && !self.scanned {
+                at = last_line_start(file, tail.looked.0)?;
+            }
         }
-        let at = if self.plan.from_end && self.first_start && !self.scanned {
-            last_line_start(file, look.size)?
-        } else {
-            Position::default()
-        };
         let head = Head::of(bytes);
-        let known =
-            Known { identity, head, at, path: path.clone(), touched: now.seconds(), current: true, finished: false };
+        let known = Known { head, at, ..Known::new(tail.identity, name, now.seconds()) };
         Ok((self.store.add(known), head, at))
     }
 
@@ -261,6 +328,7 @@ impl Tailer {
         } else {
             tracing::info!(source = %self.plan.id, file = %path.display(), "rotated or removed; reading it to its end");
             tail.place = Place::Gone { since: now.mono, read: false };
+            self.lost.insert(path.into(), Lost::new(key, &tail, now));
             // The name's next file waits for this one.
             if !tail.queued {
                 tail.queued = true;
@@ -289,7 +357,7 @@ impl Tailer {
         let look = match &tail.file {
             Some(file) => look_into(file),
             None if tail.place == Place::Present => return self.examine_idle(key, &path, now),
-            None => return self.close(key),
+            None => return self.gone_without_handle(key, now),
         };
         let Some(mut tail) = self.tails[key].take() else { return };
         match look {
@@ -327,7 +395,7 @@ impl Tailer {
             let quiet = now.mono - since.max(tail.grown);
             let close = quiet >= if look.links == 0 { DELETED_CLOSE_AFTER } else { RENAMED_CLOSE_AFTER };
             if close || quiet >= UNFINISHED_AFTER && !tail.stash.is_empty() {
-                tail.finish = true;
+                tail.open = Open::Finish;
                 tail.close_after = close;
                 self.queue(key, tail);
             } else {
@@ -335,12 +403,43 @@ impl Tailer {
             }
             return;
         }
+        if tail.at.offset < look.size && tail.expired_at != look.size && self.is_rotated(tail) {
+            if now.mono - tail.grown >= UNFINISHED_AFTER {
+                tail.open = Open::Finish;
+                tail.expired_at = look.size;
+                return self.queue(key, tail);
+            }
+            self.schedule(key, tail, tail.grown + UNFINISHED_AFTER);
+        }
+        if let Some(timeout) = self.may_expire(tail) {
+            let quiet = now.mono - tail.grown;
+            if quiet >= timeout {
+                tail.open = Open::Close;
+                tail.expired_at = look.size;
+                self.queue(key, tail);
+                return;
+            }
+            self.schedule(key, tail, now.mono + timeout - quiet);
+        }
         if let Some(after) = self.plan.remove_after
             && self.removable(tail, look, now, after.as_nanos() as u64)
         {
             self.remove(tail);
         }
         self.wait_longer(key, tail, now);
+    }
+
+    /// Whether the file still has a name that matches, but one that says that nothing more is to be expected.
+    fn is_rotated(&self, tail: &Tail) -> bool {
+        tail.packed.is_none()
+            && (*tail.path != *tail.name || tail.path.file_name().and_then(|n| n.to_str()).is_some_and(is_numbered))
+    }
+
+    /// How long an event of several lines may stay open, where there may be one.
+    fn may_expire(&self, tail: &Tail) -> Option<u64> {
+        let multiline = self.plan.multiline.as_ref()?;
+        let unsent = tail.at.offset < tail.looked.0 && tail.expired_at != tail.looked.0;
+        (unsent && tail.place == Place::Present).then_some(multiline.limits().timeout_nanos.max(MILLISECOND))
     }
 
     fn wait_longer(&mut self, key: usize, tail: &mut Tail, now: Now) {
@@ -356,15 +455,26 @@ impl Tailer {
 
     /// A turn of reading came to the end of the file.
     pub(super) fn ended(&mut self, key: usize, tail: &mut Tail, grew: bool, now: Now) {
+        if let Some(packed) = &tail.packed {
+            if packed.ended {
+                tail.place = Place::Closed;
+            } else {
+                self.wait_longer(key, tail, now);
+            }
+            return;
+        }
         if tail.close_after && tail.at.offset >= tail.looked.0 {
             tail.place = Place::Closed;
             return;
         }
-        (tail.finish, tail.close_after) = (false, false);
+        (tail.open, tail.close_after) = (Open::Keep, false);
         if grew {
             tail.wait = FIRST_WAIT;
         }
-        let wait = if matches!(tail.place, Place::Gone { .. }) { GONE_WAIT } else { tail.wait };
+        let mut wait = if matches!(tail.place, Place::Gone { .. }) { GONE_WAIT } else { tail.wait };
+        if let Some(timeout) = self.may_expire(tail) {
+            wait = wait.min(timeout);
+        }
         self.schedule(key, tail, now.mono + wait);
     }
 
@@ -374,21 +484,19 @@ impl Tailer {
         let how = if cut { "cut off" } else { "written anew in place" };
         tracing::info!(source = %self.plan.id, file = %tail.path.display(), how, "reading from its new beginning");
         self.counters.update(|t| t.error("truncated", 1));
-        self.reader.send_stash(key, tail, now.wall, out);
-        let known = Known {
-            identity: tail.identity,
-            head: Head::default(),
-            at: Position::default(),
-            path: tail.path.clone(),
-            touched: now.seconds(),
-            current: true,
-            finished: false,
-        };
-        tail.generation = self.store.add(known);
+        self.store.update(tail.generation, |k| k.head = tail.head);
+        match self.adopt_copy(&tail.path.clone(), tail.head, tail.at, now) {
+            // The copy has the unfinished line too.
+            Some(copy) => {
+                tail.after = Some(copy);
+                tail.stash = Box::default();
+            }
+            None => self.reader.send_stash(key, tail, now.wall, out),
+        }
+        tail.generation = self.store.add(Known::new(tail.identity, &tail.path, now.seconds()));
         tail.head = Head::default();
         tail.at = Position::default();
         tail.zeros = true;
-        tail.flight.restart(tail.at);
         self.queue(key, tail);
     }
 
@@ -408,7 +516,7 @@ impl Tailer {
     fn removable(&self, tail: &Tail, look: Look, now: Now, after: u64) -> bool {
         tail.at.offset == look.size
             && tail.flight.outstanding() == 0
-            && tail.flight.settled() == tail.at
+            && self.store.get(tail.generation).is_some_and(|k| k.at == tail.at)
             && now.mono.saturating_sub(tail.grown) >= after
             && now.wall.saturating_sub(look.modified) >= after as i64
     }
@@ -453,7 +561,7 @@ impl Tailer {
 
     /// Closes handles where too many are open: of idle files first, those used longest ago first. Files without a name
     /// keep theirs.
-    fn spare_handles(&mut self) {
+    pub(super) fn spare_handles(&mut self) {
         if self.open <= self.plan.max_open {
             return;
         }
@@ -502,13 +610,19 @@ impl Tailer {
     pub(super) fn release(&mut self, key: usize) {
         if let Some(tail) = self.tails[key].take() {
             self.by_identity.remove(&tail.identity);
+            for path in &tail.paths {
+                self.by_path.remove(path);
+            }
+            if tail.packed.is_some_and(|p| p.ended) {
+                self.store.update(tail.generation, |k| k.finished = true);
+            }
             self.free.push(key);
         }
     }
 }
 
 /// Whether the bytes before a position are those that were there.
-fn mark_holds(file: &OwnedFd, at: Position) -> io::Result<bool> {
+pub(super) fn mark_holds(file: &OwnedFd, at: Position) -> io::Result<bool> {
     let mut bytes = [0; MARK_BYTES];
     let bytes = &mut bytes[..at.mark_len()];
     let len = read_at(file, bytes, at.offset - bytes.len() as u64)?;

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-/// One file's chunks on their way.
+/// One file's chunks on their way, of all its generations.
 #[derive(Debug, Default)]
 pub(super) struct Flight {
     /// Oldest first; the first one is not done.
@@ -16,88 +16,77 @@ pub(super) struct Flight {
     first: u32,
     /// Number of the next chunk. Wraps.
     next: u32,
-    /// Everything before it is settled.
-    settled: Position,
-    /// Verdicts not heard yet, those of earlier generations included.
+    /// Verdicts not heard yet.
     outstanding: u32,
-    /// A chunk failed: the checkpoint stays where it is, and what comes later is only counted.
+    /// A chunk failed: the checkpoint stays before it, and what comes later is only counted.
     stuck: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Sent {
-    /// Where reading may go on once it and all before it are settled.
-    then: Position,
+    mark: Settlement,
     done: bool,
 }
 
-impl Flight {
-    /// Nothing on its way, all before `at` settled.
-    pub(super) fn at(at: Position) -> Self {
-        Flight { settled: at, ..Flight::default() }
-    }
+/// In `generation` of a file everything before `at` is settled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Settlement {
+    pub(super) generation: u64,
+    pub(super) at: Position,
+}
 
-    /// Notes a chunk behind which reading may go on at `then`; its number.
-    pub(super) fn push(&mut self, then: Position) -> u32 {
+impl Flight {
+    /// Notes a chunk with which `mark` will be reached; its number.
+    pub(super) fn push(&mut self, mark: Settlement) -> u32 {
         let number = self.next;
         self.next = self.next.wrapping_add(1);
         self.outstanding += 1;
         if !self.stuck {
-            self.sent.push_back(Sent { then, done: false });
+            self.sent.push_back(Sent { mark, done: false });
         }
         number
     }
 
-    /// Notes that reading went on to `then` without a chunk (a skipped line); whether the checkpoint moved.
-    pub(super) fn pass(&mut self, then: Position) -> bool {
+    /// Notes that `mark` was reached without a chunk (a skipped line); given back where it is settled at once.
+    pub(super) fn pass(&mut self, mark: Settlement) -> Option<Settlement> {
         if self.stuck {
-            return false;
+            return None;
         }
         match self.sent.back_mut() {
-            None => self.settled = then,
+            None => return Some(mark),
             // Whoever settles the chunk before settles this too.
-            Some(last) => last.then = then,
+            Some(last) if last.mark.generation == mark.generation => last.mark = mark,
+            // The chunk before is of contents that are gone; the next chunk brings it along.
+            Some(_) => {}
         }
-        self.sent.is_empty()
+        None
     }
 
-    /// Notes a verdict; whether the checkpoint moved.
-    pub(super) fn settle(&mut self, number: u32, verdict: Verdict) -> bool {
+    /// Notes a verdict; tells what is settled with it.
+    pub(super) fn settle(&mut self, number: u32, verdict: Verdict, mut settled: impl FnMut(Settlement)) {
         self.outstanding = self.outstanding.saturating_sub(1);
         let index = number.wrapping_sub(self.first) as usize;
-        // Chunks of an earlier generation have numbers before `first`, which wrap to huge indexes.
-        let Some(sent) = self.sent.get_mut(index) else { return false };
+        // After a failure, later chunks are not there.
+        let Some(sent) = self.sent.get_mut(index) else { return };
         if verdict == Verdict::Failed {
             // What was sent before may still be settled.
             self.stuck = true;
             self.sent.truncate(index);
-            return false;
+            return;
         }
         sent.done = true;
-        self.settle_prefix()
-    }
-
-    fn settle_prefix(&mut self) -> bool {
-        let mut moved = false;
+        let mut last: Option<Settlement> = None;
         while let Some(sent) = self.sent.pop_front_if(|s| s.done) {
             self.first = self.first.wrapping_add(1);
-            self.settled = sent.then;
-            moved = true;
+            if let Some(before) = last.replace(sent.mark)
+                && before.generation != sent.mark.generation
+            {
+                settled(before);
+            }
         }
-        moved
-    }
-
-    /// Forgets what is on its way: it belongs to contents that are gone. All before `at` counts as settled.
-    pub(super) fn restart(&mut self, at: Position) {
-        self.sent.clear();
-        self.first = self.next;
-        self.settled = at;
-        self.stuck = false;
-    }
-
-    /// Everything before it is settled.
-    pub(super) fn settled(&self) -> Position {
-        self.settled
+        if let Some(last) = last {
+            settled(last);
+        }
     }
 
     /// Verdicts not heard yet.
@@ -143,59 +132,64 @@ impl Settled for Verdicts {
 mod tests {
     use super::*;
 
-    fn at(offset: u64) -> Position {
-        Position { offset, ..Position::default() }
+    fn at(offset: u64) -> Settlement {
+        of(1, offset)
+    }
+
+    fn of(generation: u64, offset: u64) -> Settlement {
+        Settlement { generation, at: Position { offset, ..Position::default() } }
+    }
+
+    fn settle(f: &mut Flight, number: u32, verdict: Verdict) -> Vec<Settlement> {
+        let mut settled = Vec::new();
+        f.settle(number, verdict, |s| settled.push(s));
+        settled
     }
 
     #[test]
     fn the_checkpoint_moves_over_the_settled_prefix_in_whatever_order_verdicts_come() {
-        let mut f = Flight::at(at(0));
+        let mut f = Flight::default();
         let n: Vec<u32> = (1..=4).map(|i| f.push(at(i * 10))).collect();
-        assert!(!f.settle(n[2], Verdict::Delivered));
-        assert_eq!(f.settled(), at(0));
-        assert!(f.settle(n[0], Verdict::Rejected));
-        assert_eq!(f.settled(), at(10));
-        assert!(f.settle(n[1], Verdict::Delivered));
-        assert_eq!((f.settled(), f.outstanding()), (at(30), 1));
-        f.pass(at(45));
-        assert_eq!(f.settled(), at(30));
-        assert!(f.settle(n[3], Verdict::Delivered));
-        assert_eq!((f.settled(), f.outstanding()), (at(45), 0));
+        assert_eq!(settle(&mut f, n[2], Verdict::Delivered), []);
+        assert_eq!(settle(&mut f, n[0], Verdict::Rejected), [at(10)]);
+        assert_eq!(settle(&mut f, n[1], Verdict::Delivered), [at(30)]);
+        assert_eq!(f.pass(at(45)), None);
+        assert_eq!(settle(&mut f, n[3], Verdict::Delivered), [at(45)]);
+        assert_eq!(f.outstanding(), 0);
+        assert_eq!(f.pass(at(50)), Some(at(50)));
     }
 
     #[test]
     fn a_failure_holds_the_checkpoint_back_for_good() {
-        let mut f = Flight::at(at(5));
+        let mut f = Flight::default();
         let (a, b, c) = (f.push(at(10)), f.push(at(20)), f.push(at(30)));
-        f.settle(a, Verdict::Delivered);
-        f.settle(b, Verdict::Failed);
-        f.settle(c, Verdict::Delivered);
+        assert_eq!(settle(&mut f, a, Verdict::Delivered), [at(10)]);
+        assert_eq!(settle(&mut f, b, Verdict::Failed), []);
+        assert_eq!(settle(&mut f, c, Verdict::Delivered), []);
         let d = f.push(at(40));
-        f.settle(d, Verdict::Delivered);
-        f.pass(at(50));
-        assert_eq!((f.settled(), f.outstanding()), (at(10), 0));
+        assert_eq!(settle(&mut f, d, Verdict::Delivered), []);
+        assert_eq!(f.pass(at(50)), None);
+        assert_eq!(f.outstanding(), 0);
     }
 
     #[test]
     fn what_was_sent_before_a_failure_still_counts_when_it_is_settled_later() {
-        let mut f = Flight::at(at(0));
+        let mut f = Flight::default();
         let (a, b, c) = (f.push(at(10)), f.push(at(20)), f.push(at(30)));
-        f.settle(c, Verdict::Failed);
-        assert!(f.settle(a, Verdict::Delivered));
-        assert!(f.settle(b, Verdict::Delivered));
-        assert_eq!((f.settled(), f.outstanding()), (at(20), 0));
+        settle(&mut f, c, Verdict::Failed);
+        assert_eq!(settle(&mut f, a, Verdict::Delivered), [at(10)]);
+        assert_eq!(settle(&mut f, b, Verdict::Delivered), [at(20)]);
+        assert_eq!(f.outstanding(), 0);
     }
 
     #[test]
-    fn verdicts_on_contents_that_are_gone_do_not_move_the_new_ones() {
-        let mut f = Flight::at(at(0));
-        let (old, older) = (f.push(at(10)), f.push(at(20)));
-        f.restart(at(0));
-        let new = f.push(at(7));
-        assert!(!f.settle(old, Verdict::Delivered));
-        assert!(!f.settle(older, Verdict::Failed));
-        assert_eq!((f.settled(), f.outstanding()), (at(0), 1));
-        assert!(f.settle(new, Verdict::Delivered));
-        assert_eq!(f.settled(), at(7));
+    fn each_generation_is_settled_as_far_as_it_was_sent() {
+        let mut f = Flight::default();
+        let (a, b) = (f.push(of(1, 10)), f.push(of(1, 20)));
+        let (c, d) = (f.push(of(2, 5)), f.push(of(2, 7)));
+        assert_eq!(settle(&mut f, c, Verdict::Delivered), []);
+        assert_eq!(settle(&mut f, b, Verdict::Delivered), []);
+        assert_eq!(settle(&mut f, a, Verdict::Delivered), [of(1, 20), of(2, 5)]);
+        assert_eq!(settle(&mut f, d, Verdict::Delivered), [of(2, 7)]);
     }
 }

@@ -34,6 +34,8 @@ pub(super) struct Taken {
     pub(super) skipping: bool,
     /// Lines that were cut or skipped; with `split`, cuts.
     pub(super) long: u64,
+    /// Events of several lines that were split because they were too large.
+    pub(super) splits: u64,
 }
 
 impl std::fmt::Debug for Frames {
@@ -59,6 +61,11 @@ impl Lines {
             return Taken { end, frames, ..Taken::default() };
         }
         self.one_by_one(buf, start, skipping, offset)
+    }
+
+    /// Lines that are too long become several events.
+    pub(super) fn splits(&self) -> bool {
+        self.long == LongLines::Split
     }
 
     /// Whether one of these whole lines is too long. Looks at about one line in each `max_bytes`.
@@ -103,7 +110,7 @@ impl Lines {
     }
 
     /// Deals with a line `buf[from..to]` that is too long; where its rest begins.
-    fn cut(
+    pub(super) fn cut(
         &self,
         buf: &[u8],
         mut from: usize,
@@ -144,7 +151,7 @@ impl Lines {
 }
 
 /// Adds a line without its line end.
-fn push(buf: &[u8], from: usize, to: usize, offset: u64, spans: &mut Vec<(u32, u32, u64)>) {
+pub(super) fn push(buf: &[u8], from: usize, to: usize, offset: u64, spans: &mut Vec<(u32, u32, u64)>) {
     let bare = if to > from && buf[to - 1] == b'\r' { to - 1 } else { to };
     spans.push((from as u32, bare as u32, offset + from as u64));
 }

@@ -34,7 +34,10 @@ mod discovery;
 mod files;
 mod flight;
 mod identity;
+mod joined;
 mod lines;
+mod packed;
+mod rotation;
 mod tail;
 mod tailer;
 mod watch;
@@ -42,7 +45,7 @@ mod watch;
 #[cfg(test)]
 mod tests;
 
-pub use config::{FileConfig, Fingerprint, StartAt, WatchMode};
+pub use config::{Compressed, FileConfig, Fingerprint, StartAt, WatchMode};
 pub use lines::LongLines;
 
 use self::discovery::Patterns;
@@ -52,6 +55,7 @@ use self::tailer::{Next, Now, Plan, Saver, Tailer};
 use self::watch::Wake;
 use crate::component::{BuildContext, BuildError, Chunk, NotSent, Output, RunError, SourceContext, SourceRun};
 use crate::config::{Reader, Spanned};
+use crate::framing::framing;
 use crate::plan::SourcePlan;
 use crate::sources::common::SourceCommon;
 use crate::time::clock;
@@ -109,8 +113,10 @@ impl FileConfig {
             patterns,
             from_end: self.start_at == StartAt::End && !cx.once,
             lines: Lines { max_bytes: self.max_line_bytes.as_usize(), long: self.long_lines },
+            multiline: framing(self.multiline.as_ref(), &self.common.decode)?,
             ignore_older: self.ignore_older,
             remove_after: self.remove_after,
+            compressed: self.compressed == Compressed::Auto,
             identity_bytes,
             check_contents: !matches!(self.fingerprint, Fingerprint::Inode),
             glob_interval: u64::try_from(self.glob_interval.as_nanos()).unwrap_or(u64::MAX).max(tailer::MILLISECOND),

@@ -1,11 +1,15 @@
 //! One file that is being read: who it is, where we are in it, and one turn of reading.
 
-use super::flight::{Flight, Verdicts};
+use super::flight::{Flight, Settlement, Verdicts};
 use super::identity::{HEAD_BYTES, Head, Identity, MARK_BYTES, Position, look_into, read_at};
+use super::joined::Open;
 use super::lines::{Lines, LongLines, Taken};
+use super::packed::Packed;
+use super::rotation::Turnstile;
 use crate::ack::Ack;
 use crate::component::{Chunk, Frames};
 use crate::event::{Origin, Slab, SlabPool};
+use crate::framing::multiline::Matcher;
 use crate::telemetry::Counters;
 use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
@@ -51,11 +55,15 @@ pub(super) struct Tail {
     pub(super) head: Head,
     /// Names that lead to it now; the first gave it its origin unless that is lost.
     pub(super) paths: Vec<Arc<Path>>,
-    /// Where it was found first.
+    /// Where it is.
     pub(super) path: Arc<Path>,
+    /// The name its lines go by: where it was found first.
+    pub(super) name: Arc<Path>,
     pub(super) origin: Arc<Origin>,
     /// `None` while it is idle and others need the handle.
     pub(super) file: Option<OwnedFd>,
+    /// It is compressed, and this reads it; places count decompressed bytes.
+    pub(super) packed: Option<Box<Packed>>,
     /// Everything before it was sent.
     pub(super) at: Position,
     pub(super) flight: Flight,
@@ -67,7 +75,7 @@ pub(super) struct Tail {
     /// It stands in the queue of files to be read.
     pub(super) queued: bool,
     /// The file that had its name before, to be read to its end first.
-    pub(super) after: Option<(usize, u64)>,
+    pub(super) after: Option<Turnstile>,
     /// When it is looked at again: monotonic nanoseconds, and the wait before that.
     pub(super) check_at: u64,
     pub(super) wait: u64,
@@ -75,8 +83,10 @@ pub(super) struct Tail {
     pub(super) unhinted: bool,
     /// Why it cannot be read, said once.
     pub(super) failing: bool,
-    /// Its next turn sends an unfinished last line too.
-    pub(super) finish: bool,
+    /// What the next turn does with an unfinished line or event at the end.
+    pub(super) open: Open,
+    /// Size at which an open event was looked for in vain.
+    pub(super) expired_at: u64,
     /// And then it is closed.
     pub(super) close_after: bool,
     /// When it was last used: of idle handles the oldest is closed first.
@@ -122,6 +132,10 @@ pub(super) trait Out {
 pub(super) struct Reader {
     pub(super) pool: SlabPool,
     pub(super) lines: Lines,
+    /// Joins lines.
+    pub(super) matcher: Option<Matcher>,
+    /// Most bytes of an event of several lines; 0 where lines are not joined.
+    pub(super) max_event_bytes: usize,
     pub(super) verdicts: Arc<Verdicts>,
     pub(super) counters: Arc<Counters>,
     /// Contents tell files apart, besides the inode.
@@ -130,6 +144,8 @@ pub(super) struct Reader {
     pub(super) held: Option<Chunk>,
     /// Chunks without a verdict.
     pub(super) outstanding: u64,
+    /// What was reached without a chunk and is settled with that.
+    pub(super) passed: Vec<Settlement>,
 }
 
 impl Reader {
@@ -150,12 +166,17 @@ impl Reader {
         Ok(true)
     }
 
-    /// Reads on in `tail` (slot `key`, open), up to its end or for [`TURN_BYTES`]. `last`: an unfinished last line is
-    /// sent too.
-    pub(super) fn read(&mut self, key: usize, tail: &mut Tail, last: bool, wall: i64, out: &mut dyn Out) -> Turn {
+    /// Reads on in `tail` (slot `key`, open), up to its end or for [`TURN_BYTES`]. `open`: what becomes of an
+    /// unfinished line or event at the end.
+    pub(super) fn read(&mut self, key: usize, tail: &mut Tail, open: Open, wall: i64, out: &mut dyn Out) -> Turn {
+        if let Some(mut packed) = tail.packed.take() {
+            let turn = self.read_packed(key, tail, &mut packed, wall, out);
+            tail.packed = Some(packed);
+            return turn;
+        }
         let Some(file) = tail.file.take() else { return Turn::End };
         let mut buf = self.pool.take();
-        let turn = self.read_file(key, tail, &file, &mut buf, last, wall, out);
+        let turn = self.read_file(key, tail, &file, &mut buf, open, wall, out);
         drop(self.pool.freeze(buf));
         tail.file = Some(file);
         turn
@@ -168,12 +189,19 @@ impl Reader {
         tail: &mut Tail,
         file: &OwnedFd,
         buf: &mut Vec<u8>,
-        last: bool,
+        mut open: Open,
         wall: i64,
         out: &mut dyn Out,
     ) -> Turn {
         match look_into(file) {
-            Ok(look) => tail.looked = (look.size, look.modified),
+            Ok(look) => {
+                let looked = (look.size, look.modified);
+                if open == Open::Close && tail.looked != looked {
+                    // It goes on after all.
+                    open = Open::Keep;
+                }
+                tail.looked = looked;
+            }
             Err(e) => return Turn::Failed(e),
         }
         // The bytes before our place come along, to see that they are the ones we know.
@@ -186,7 +214,7 @@ impl Reader {
         loop {
             if buf.len() == buf.capacity() {
                 // An unfinished line fills the buffer: up to the longest line allowed it may grow.
-                let most = self.lines.max_bytes + MARK_BYTES + 4096;
+                let most = self.lines.max_bytes + self.max_event_bytes + MARK_BYTES + 4096;
                 buf.reserve_exact(buf.capacity().min(most.saturating_sub(buf.len())).max(4096));
             }
             let at = base + buf.len() as u64;
@@ -217,7 +245,13 @@ impl Reader {
             start += zeros;
             searched = searched.max(start);
             let at_end = n == 0;
-            let taken = self.lines.take(buf, start, searched, tail.at.skipping, base);
+            let taken = match &mut self.matcher {
+                None => self.lines.take(buf, start, searched, tail.at.skipping, base),
+                Some(matcher) => {
+                    let open = if at_end { open } else { Open::Keep };
+                    self.lines.take_joined(matcher, buf, start, tail.at.skipping, base, open)
+                }
+            };
             if taken.end > start || zeros > 0 {
                 tail.zeros &= taken.frames.is_none();
                 budget = budget.saturating_sub((taken.end - start + zeros) as u64);
@@ -235,22 +269,38 @@ impl Reader {
                 return Turn::More;
             }
         }
-        if last && buf.len() > start {
-            let end = buf.len();
-            let frames = (!tail.at.skipping).then_some(Frames::Lines { start, end });
-            let taken = Taken { end, frames, ..Taken::default() };
-            if let Some(turn) = self.send(key, tail, buf, &mut base, &mut start, taken, wall, out) {
-                return turn;
-            }
+        if open == Open::Finish
+            && buf.len() > start
+            && let Some(turn) = self.send_rest(key, tail, buf, &mut base, &mut start, wall, out)
+        {
+            return turn;
         }
         let rest = &buf[start..];
         tail.stash = if rest.len() <= STASH_BYTES { rest.into() } else { Box::default() };
         Turn::End
     }
 
+    /// Sends an unfinished last line.
+    #[allow(clippy::too_many_arguments, reason = "the state of one reading loop")]
+    pub(super) fn send_rest(
+        &mut self,
+        key: usize,
+        tail: &mut Tail,
+        buf: &mut Vec<u8>,
+        base: &mut u64,
+        start: &mut usize,
+        wall: i64,
+        out: &mut dyn Out,
+    ) -> Option<Turn> {
+        let end = buf.len();
+        let frames = (!tail.at.skipping).then_some(Frames::Lines { start: *start, end });
+        let taken = Taken { end, frames, ..Taken::default() };
+        self.send(key, tail, buf, base, start, taken, wall, out)
+    }
+
     /// Sends what was taken from `buf` and moves what is left to the front of a buffer; a turn where it cannot go on.
     #[allow(clippy::too_many_arguments, reason = "the state of one reading loop")]
-    fn send(
+    pub(super) fn send(
         &mut self,
         key: usize,
         tail: &mut Tail,
@@ -264,11 +314,12 @@ impl Reader {
         let end = taken.end;
         let before = &buf[end.saturating_sub(MARK_BYTES)..end];
         let then = Position { offset: *base + end as u64, mark: Position::mark_of(before), skipping: taken.skipping };
-        self.count_long(taken.long);
+        self.count_long(taken.long, taken.splits);
         tail.at = then;
         tail.stash = Box::default();
         let Some(frames) = taken.frames else {
-            tail.flight.pass(then);
+            let mark = Settlement { generation: tail.generation, at: then };
+            self.passed.extend(tail.flight.pass(mark));
             let keep = before.len();
             buf.drain(..end - keep);
             *base += (end - keep) as u64;
@@ -293,7 +344,7 @@ impl Reader {
         };
         *base += (end - keep) as u64;
         *start = keep;
-        let number = tail.flight.push(then);
+        let number = tail.flight.push(Settlement { generation: tail.generation, at: then });
         self.outstanding += 1;
         let token = (key as u64) << 32 | u64::from(number);
         let ack = Ack::new(self.verdicts.clone(), token);
@@ -315,11 +366,17 @@ impl Reader {
             return;
         }
         let (end, offset) = (text.len(), tail.at.offset);
-        let number = tail.flight.push(Position { offset: offset + end as u64, ..tail.at });
+        let frames = match &mut self.matcher {
+            None => Some(Frames::Lines { start: 0, end }),
+            Some(matcher) => self.lines.take_joined(matcher, &text, 0, false, offset, Open::Finish).frames,
+        };
+        let Some(frames) = frames else { return };
+        let at = Position { offset: offset + end as u64, ..tail.at };
+        let number = tail.flight.push(Settlement { generation: tail.generation, at });
         self.outstanding += 1;
         let chunk = Chunk {
             text: Slab::from_vec(text.into_vec()),
-            frames: Frames::Lines { start: 0, end },
+            frames,
             origin: tail.origin.clone(),
             offset,
             received_at: wall,
@@ -330,13 +387,14 @@ impl Reader {
         }
     }
 
-    fn count_long(&self, long: u64) {
-        if long == 0 {
+    fn count_long(&self, long: u64, splits: u64) {
+        if long == 0 && splits == 0 {
             return;
         }
         let skip = self.lines.long == LongLines::Skip;
         self.counters.update(|t| {
             t.error("long_lines", long);
+            t.error("multiline_limit", splits);
             if skip {
                 t.events_in += long;
                 t.drop_events("long_line", long);

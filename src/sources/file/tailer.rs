@@ -8,11 +8,14 @@ use super::checkpoint::{Store, Write};
 use super::discovery::{Found, Patterns};
 use super::flight::Verdicts;
 use super::identity::Identity;
+use super::joined::Open;
 use super::lines::Lines;
+use super::rotation::Lost;
 use super::tail::{Out, Place, Reader, SLAB_BYTES, Sent, Tail, Turn};
 use super::watch::{Wake, Watch};
 use crate::ack::Verdict;
 use crate::event::SlabPool;
+use crate::framing::multiline::{Matcher, Multiline};
 use crate::telemetry::Counters;
 use hashbrown::{HashMap, HashSet};
 use std::cmp::Reverse;
@@ -47,8 +50,11 @@ pub(super) struct Plan {
     pub(super) patterns: Patterns,
     pub(super) from_end: bool,
     pub(super) lines: Lines,
+    pub(super) multiline: Option<Arc<Multiline>>,
     pub(super) ignore_older: Option<Duration>,
     pub(super) remove_after: Option<Duration>,
+    /// Compressed files are read.
+    pub(super) compressed: bool,
     /// Hash of the first bytes alone, that many, in place of the inode.
     pub(super) identity_bytes: Option<usize>,
     pub(super) check_contents: bool,
@@ -82,6 +88,8 @@ const STRETCH_TURNS: usize = 4;
 const SAVE_EVERY: u64 = SECOND;
 /// With working notices, folders are looked through that many times less often.
 const WATCHED_FACTOR: u64 = 10;
+/// How long the last file of a path that leads nowhere is remembered.
+const KEEP_LOST: u64 = 3600 * SECOND;
 /// Longest wait of a caller, whatever is due.
 const LONGEST_WAIT: u64 = 60 * SECOND;
 
@@ -114,6 +122,14 @@ pub(super) struct Tailer {
     watch: Option<Watch>,
     watched: HashMap<PathBuf, (u64, u64)>,
     pub(super) next_scan: u64,
+    /// Files that may be copies of one we read, and when they were found.
+    pub(super) suspects: HashMap<PathBuf, u64>,
+    /// Paths that led to a file before, and may again.
+    pub(super) lost: HashMap<PathBuf, Lost>,
+    /// Compressed files that have nothing that a file being read has not: its generation.
+    pub(super) covered: HashMap<Identity, u64>,
+    /// Generations from here on were found in this run.
+    pub(super) first_new: u64,
     last_scan: u64,
     saver: Saver,
     saving: bool,
@@ -151,12 +167,16 @@ impl Tailer {
         let reader = Reader {
             pool: SlabPool::new(SLAB_BYTES, KEEP_SLABS),
             lines: plan.lines,
+            matcher: plan.multiline.clone().map(Matcher::new),
+            max_event_bytes: plan.multiline.as_ref().map_or(0, |m| m.limits().max_bytes),
             verdicts: Verdicts::new(wake.clone()),
             counters: counters.clone(),
             check_contents: plan.check_contents,
             held: None,
             outstanding: 0,
+            passed: Vec::new(),
         };
+        let first_new = store.next_generation();
         Ok(Tailer {
             first_start: store.is_new(),
             plan,
@@ -180,6 +200,10 @@ impl Tailer {
             watch,
             watched: HashMap::new(),
             next_scan: 0,
+            suspects: HashMap::new(),
+            lost: HashMap::new(),
+            covered: HashMap::new(),
+            first_new,
             last_scan: 0,
             saver,
             saving: false,
@@ -270,11 +294,11 @@ impl Tailer {
     fn read_one(&mut self, key: usize, now: Now, out: &mut dyn Out) -> Turn {
         let Some(mut tail) = self.tails[key].take() else { return Turn::End };
         tail.queued = false;
-        let before = tail.at;
+        let before = (tail.at, tail.looked.0);
         let turn = match self.ensure_open(&mut tail) {
             Ok(true) => {
-                let last = self.plan.once || tail.finish;
-                self.reader.read(key, &mut tail, last, now.wall, out)
+                let open = if self.plan.once { Open::Finish } else { tail.open };
+                self.reader.read(key, &mut tail, open, now.wall, out)
             }
             Ok(false) => {
                 // Another file has the name; the next look sorts it out.
@@ -285,19 +309,18 @@ impl Tailer {
                     && tail.file.is_none()
                     && tail.place != Place::Present
                 {
-                    self.close(key);
+                    self.gone_without_handle(key, now);
                 }
                 return Turn::End;
             }
             Err(error) => Turn::Failed(error),
         };
-        let grew = tail.at != before;
+        let grew = (tail.at, tail.looked.0) != before;
         if grew {
             tail.grown = now.mono;
-            if tail.flight.outstanding() == 0 {
-                // A line that was too long was passed over.
-                self.store.settle(tail.generation, tail.flight.settled(), tail.head);
-            }
+        }
+        for mark in self.reader.passed.drain(..) {
+            self.store.settle(mark, &tail);
         }
         self.measure(&mut tail);
         if !matches!(turn, Turn::Failed(_)) && tail.failing {
@@ -354,7 +377,11 @@ impl Tailer {
 
     /// Counts what the file adds to `file_lag_bytes`.
     pub(super) fn measure(&mut self, tail: &mut Tail) {
-        let lag = if tail.place == Place::Closed { 0 } else { tail.looked.0.saturating_sub(tail.at.offset) };
+        let lag = if tail.place == Place::Closed || tail.packed.is_some() {
+            0
+        } else {
+            tail.looked.0.saturating_sub(tail.at.offset)
+        };
         self.lag = self.lag - tail.lag + lag;
         tail.lag = lag;
     }
@@ -367,9 +394,9 @@ impl Tailer {
             self.reader.outstanding = self.reader.outstanding.saturating_sub(1);
             let key = (token >> 32) as usize;
             let Some(tail) = self.tails.get_mut(key).and_then(|t| t.as_mut()) else { continue };
-            if tail.flight.settle(token as u32, verdict) {
-                self.store.settle(tail.generation, tail.flight.settled(), tail.head);
-            }
+            let mut flight = std::mem::take(&mut tail.flight);
+            flight.settle(token as u32, verdict, |mark| self.store.settle(mark, tail));
+            tail.flight = flight;
             if tail.place == Place::Closed && tail.flight.outstanding() == 0 {
                 self.release(key);
             }
@@ -409,6 +436,9 @@ impl Tailer {
         let mut found = std::mem::take(&mut self.found);
         self.plan.patterns.walk(self.plan.follow_symlinks, &mut found);
         self.watch_dirs(&found);
+        if !self.scanned {
+            self.known_first(&mut found.entries);
+        }
         for entry in &found.entries {
             if let Some(&key) = self.by_path.get(&*entry.path)
                 && !entry.is_symlink
@@ -424,6 +454,8 @@ impl Tailer {
         for path in lost {
             self.examine(&path, now, true);
         }
+        self.lost.retain(|_, lost| now.mono - lost.at < KEEP_LOST);
+        self.adopt_all_missed(now);
         if !self.unreadable.is_empty() {
             self.unreadable.retain(|p| found.contains(p));
         }
@@ -432,6 +464,7 @@ impl Tailer {
         self.last_scan = now.mono;
         self.next_scan = now.mono + self.plan.glob_interval * factor;
         if !self.scanned {
+            self.adopt_missing(now);
             self.scanned = true;
             self.store.make_known();
         }

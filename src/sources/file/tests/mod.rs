@@ -5,6 +5,8 @@
 
 mod matrix;
 mod model;
+mod multiline;
+mod rotation;
 mod running;
 
 use super::config::FileConfig;

@@ -1,0 +1,282 @@
+//! Generations under names that match no pattern, copies, and compressed ones.
+
+use super::*;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+
+fn gz(w: &World, name: &str) {
+    let text = std::fs::read(w.path(name)).unwrap();
+    let mut to = GzEncoder::new(std::fs::File::create(w.path(&format!("{name}.gz"))).unwrap(), Compression::fast());
+    to.write_all(&text).unwrap();
+    to.finish().unwrap();
+    w.remove(name);
+}
+
+#[test]
+fn a_file_rotated_while_the_agent_was_down_is_read_to_its_end_first() {
+    let mut w = World::new("");
+    w.append("a.log", "1\n2\n");
+    w.read();
+    w.stop();
+    w.append("a.log", "3\n");
+    w.rename("a.log", "a.log.1");
+    w.append("a.log", "4\n");
+    w.start();
+    w.settle();
+    assert_eq!(w.lines(), ["1", "2", "3", "4"]);
+    w.restart();
+    w.read();
+    assert_eq!(w.lines(), [""; 0]);
+}
+
+#[test]
+fn several_generations_that_came_and_went_while_the_agent_was_down_are_read_in_order() {
+    let mut w = World::new("");
+    w.append("a.log", "1\n");
+    w.read();
+    w.stop();
+    w.append("a.log", "2\n");
+    for n in 3..6 {
+        for i in (1..n).rev() {
+            if w.path(&format!("a.log.{i}")).exists() {
+                w.rename(&format!("a.log.{i}"), &format!("a.log.{}", i + 1));
+            }
+        }
+        w.rename("a.log", "a.log.1");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        w.append("a.log", &format!("{n}\n"));
+    }
+    w.start();
+    w.settle();
+    assert_eq!(w.lines(), ["1", "2", "3", "4", "5"]);
+    w.restart();
+    w.pass(60);
+    w.restart();
+    w.read();
+    assert_eq!(w.lines(), [""; 0]);
+}
+
+#[test]
+fn generations_that_pass_between_two_looks_are_read_in_order() {
+    let mut w = World::new("");
+    w.append("a.log", "1\n");
+    w.read();
+    for n in 2..6 {
+        for i in (1..n).rev() {
+            if w.path(&format!("a.log.{i}")).exists() {
+                w.rename(&format!("a.log.{i}"), &format!("a.log.{}", i + 1));
+            }
+        }
+        w.rename("a.log", "a.log.1");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        w.append("a.log", &format!("{n}\n"));
+    }
+    w.read();
+    assert_eq!(w.lines(), ["1", "2", "3", "4", "5"]);
+}
+
+#[test]
+fn rotated_files_of_before_the_first_start_are_not_read() {
+    let mut w = World::new("");
+    w.append("a.log.1", "old\n");
+    w.append("a.log", "1\n");
+    w.read();
+    w.rename("a.log.1", "a.log.2");
+    w.rename("a.log", "a.log.1");
+    w.append("a.log", "2\n");
+    w.read();
+    w.restart();
+    w.read();
+    assert_eq!(w.lines(), ["1", "2"]);
+}
+
+#[test]
+fn what_was_written_before_a_copytruncate_and_not_read_is_taken_from_the_copy() {
+    let mut w = World::new("");
+    w.append("a.log", "1\n2\nbeg");
+    w.read();
+    w.append("a.log", "un\n3\n");
+    std::fs::copy(w.path("a.log"), w.path("a.log.1")).unwrap();
+    std::fs::write(w.path("a.log"), "new\n").unwrap();
+    w.read();
+    assert_eq!(w.lines(), ["1", "2", "begun", "3", "new"]);
+    w.stop();
+    w.append("a.log", "4\n");
+    w.rename("a.log.1", "a.log.2");
+    std::fs::copy(w.path("a.log"), w.path("a.log.1")).unwrap();
+    std::fs::write(w.path("a.log"), "again\n").unwrap();
+    w.start();
+    w.read();
+    w.restart();
+    w.read();
+    assert_eq!(w.lines(), ["4", "again"]);
+}
+
+#[test]
+fn a_copy_that_matches_the_glob_is_not_read_twice() {
+    for down in [false, true] {
+        let mut w = World::reading("['a.log*']", "");
+        w.append("a.log", "1\n2\n");
+        w.read();
+        if down {
+            w.stop();
+        }
+        w.append("a.log", "3\n");
+        std::fs::copy(w.path("a.log"), w.path("a.log.1")).unwrap();
+        if !down {
+            w.pass(1);
+        }
+        std::fs::write(w.path("a.log"), "new\n").unwrap();
+        if down {
+            w.start();
+        }
+        w.pass(60);
+        assert_eq!(w.lines(), ["1", "2", "3", "new"], "down: {down}");
+    }
+}
+
+#[test]
+fn a_copy_that_stays_one_is_a_file_of_its_own() {
+    let mut w = World::reading("['a.log*']", "");
+    w.append("a.log", "1\n");
+    w.read();
+    std::fs::copy(w.path("a.log"), w.path("a.log.bak")).unwrap();
+    w.read();
+    assert_eq!(w.lines(), ["1"]);
+    w.pass(20);
+    assert_eq!(w.lines(), ["1"]);
+}
+
+#[test]
+fn a_compressed_generation_gives_only_what_was_not_read_before() {
+    let mut w = World::reading("['a.log*']", "");
+    w.append("a.log", "1\n2\n");
+    w.read();
+    w.stop();
+    w.append("a.log", "3\n");
+    w.rename("a.log", "a.log.1");
+    gz(&w, "a.log.1");
+    w.append("a.log", "4\n");
+    w.start();
+    w.read();
+    let mut lines = w.lines();
+    lines.sort();
+    assert_eq!(lines, ["1", "2", "3", "4"]);
+    w.rename("a.log.1.gz", "a.log.2.gz");
+    w.rename("a.log", "a.log.1");
+    w.append("a.log", "5\n");
+    w.read();
+    gz(&w, "a.log.1");
+    w.pass(60);
+    w.restart();
+    w.pass(60);
+    assert_eq!(w.lines(), ["5"]);
+}
+
+#[test]
+fn a_rest_that_was_compressed_away_from_the_glob_while_the_agent_was_down_is_read() {
+    let mut w = World::new("");
+    w.append("a.log", "1\n2\n");
+    w.read();
+    w.stop();
+    w.append("a.log", "3\n");
+    w.rename("a.log", "a.log.1");
+    gz(&w, "a.log.1");
+    w.append("a.log", "4\n");
+    w.start();
+    w.read();
+    assert_eq!(w.lines(), ["1", "2", "3", "4"]);
+    w.restart();
+    w.read();
+    assert_eq!(w.lines(), [""; 0]);
+}
+
+#[test]
+fn compressed_files_not_known_are_read_once() {
+    let mut w = World::reading("['*.gz', '*.zst']", "");
+    let text: String = (0..50_000).map(|n| format!("line {n}\n")).collect();
+    std::fs::write(w.path("a"), &text).unwrap();
+    gz(&w, "a");
+    std::fs::write(w.path("b.zst"), zstd::encode_all(text.as_bytes(), 1).unwrap()).unwrap();
+    std::fs::write(w.path("c.gz"), "not compressed\n").unwrap();
+    w.read();
+    let lines = w.lines();
+    assert_eq!(lines.len(), 50_001, "the two have the same contents, of which one was read by then");
+    w.restart();
+    w.read();
+    assert_eq!(w.lines(), [""; 0]);
+    assert_eq!(w.tailer.as_ref().unwrap().open, 1);
+}
+
+#[test]
+fn a_restart_within_a_compressed_file_goes_on_where_it_was() {
+    let mut w = World::reading("['*.gz']", "");
+    let text: String = (0..300_000).map(|n| format!("line {n} {}\n", "and so on ".repeat(8))).collect();
+    std::fs::write(w.path("a"), &text).unwrap();
+    gz(&w, "a");
+    let mut lines = Vec::new();
+    let mut starts = 0;
+    while lines.len() < 300_000 && starts < 100 {
+        w.turn();
+        lines.extend(w.lines());
+        w.restart();
+        starts += 1;
+    }
+    assert!(starts > 1);
+    assert!(lines.join("\n") + "\n" == text, "{} lines", lines.len());
+}
+
+#[test]
+fn a_compressed_file_still_being_written_is_read_when_it_is_whole() {
+    let mut w = World::reading("['*.gz']", "");
+    let text: String = (0..100_000).map(|n| format!("line {}\n", n * 7919)).collect();
+    std::fs::write(w.path("a"), &text).unwrap();
+    gz(&w, "a");
+    let bytes = std::fs::read(w.path("a.gz")).unwrap();
+    w.remove("a.gz");
+    for end in [1, 5, 100, bytes.len() / 2, bytes.len() - 1, bytes.len()] {
+        let mut file = OpenOptions::new().create(true).append(true).open(w.path("a.gz")).unwrap();
+        let there = file.metadata().unwrap().len() as usize;
+        file.write_all(&bytes[there..end]).unwrap();
+        w.pass(5);
+    }
+    let lines = w.lines();
+    assert!(lines.join("\n") + "\n" == text, "{} lines", lines.len());
+    assert_eq!(w.errors("corrupt"), 0);
+}
+
+#[test]
+fn a_damaged_compressed_file_is_said_and_the_rest_goes_on() {
+    let mut w = World::reading("['*.gz', '*.log']", "");
+    let text: String = (0..100_000).map(|n| format!("line {}\n", n * 7919)).collect();
+    std::fs::write(w.path("a"), &text).unwrap();
+    gz(&w, "a");
+    let mut bytes = std::fs::read(w.path("a.gz")).unwrap();
+    let half = bytes.len() / 2;
+    bytes[half..half + 100].fill(0xff);
+    std::fs::write(w.path("a.gz"), bytes).unwrap();
+    w.append("b.log", "fine\n");
+    w.pass(30);
+    let lines = w.lines();
+    assert!(lines.contains(&"fine".to_owned()) && lines.len() > 1000);
+    assert_eq!(w.errors("corrupt"), 1);
+}
+
+#[test]
+fn a_file_without_handle_that_was_renamed_is_found_beside_its_name() {
+    let mut w = World::new("");
+    w.append("a.log", "1\n");
+    w.append("b.log", "1\n");
+    w.read();
+    w.lines();
+    let t = w.tailer.as_mut().unwrap();
+    for tail in t.tails.iter_mut().flatten() {
+        tail.file = None;
+    }
+    t.open = 0;
+    w.append("a.log", "2\n");
+    w.rename("a.log", "a.log.1");
+    w.append("a.log", "3\n");
+    w.read();
+    assert_eq!(w.lines(), ["2", "3"]);
+}
