@@ -364,10 +364,12 @@ impl Tailer {
 
     /// Generations that begin as these bytes do, likeliest first.
     fn candidates(&self, path: &Path, own: Identity, bytes: &[u8], adopted: Option<&Adopted<'_>>) -> Vec<(u64, Known)> {
-        let fits = |k: &Known| k.head.len > 0 && k.identity != own && k.head.fits(bytes);
+        // What is being read has more of its head than what is settled.
+        let head = |g: u64, k: &Known| self.live(g).map_or(k.head, |t| t.head);
+        let fits = |g: u64, k: &Known| k.identity != own && head(g, k).len > 0 && head(g, k).fits(bytes);
         let named = |k: &Known| adopted.is_none_or(|a| *k.path == *a.name);
         let mut list: Vec<(u64, Known)> =
-            self.store.iter().filter(|(_, k)| fits(k) && named(k)).map(|(g, k)| (g, k.clone())).collect();
+            self.store.iter().filter(|(g, k)| fits(*g, k) && named(k)).map(|(g, k)| (g, k.clone())).collect();
         list.sort_by_key(|(_, k)| (k.path.parent() != path.parent(), std::cmp::Reverse(k.at.offset)));
         list.truncate(8);
         list
