@@ -16,12 +16,15 @@
 //! `kind: incremental`) adds to its counter. Of somebody else's histogram or summary (names with `_bucket`, `_sum`,
 //! `_count`, label `quantile`) each sample is shown as it is. Names of metric events become allowed ones with `_`.
 //!
+//! `listen` serves the page (pull), `remote_write` sends the same series at an interval (push); one of them or both.
+//!
 //! Memory: at most `max_series` series; label values are cut at 1 KiB. What comes beyond is counted (errors of kind
 //! `max_series`; metric events are dropped with that reason) and said once a minute.
 
 mod collect;
 mod names;
 mod page;
+mod push;
 mod registry;
 mod serve;
 mod sketch;
@@ -38,6 +41,8 @@ use crate::template::Template;
 use crate::time::clock;
 use collect::{Collector, MetricOptions};
 use names::Kind;
+use push::Push;
+pub use push::{PushAuth, PushBasic, RemoteWriteConfig};
 use registry::{FamilyOptions, Registry};
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -97,10 +102,12 @@ config! {
 config! {
     /// Counts events and shows the counts to Prometheus.
     pub struct PrometheusConfig {
-        /// Where the page is served.
-        pub listen: Spanned<SocketAddr>,
+        /// Where the page is served: the server comes and takes it.
+        pub listen: Option<Spanned<SocketAddr>> = None,
         /// Path of the page.
         pub path: Spanned<String> = Spanned::new("/metrics".to_owned(), Span::default()),
+        /// A server that the series are sent to.
+        pub remote_write: Option<RemoteWriteConfig> = None,
         /// What is counted from log events. Metric events are shown as they are.
         pub metrics: Vec<MetricConfig> = Vec::new(),
         /// Series that have not changed for so long are taken off the page. Never where it is left out.
@@ -215,27 +222,43 @@ impl SinkPlan for PrometheusConfig {
                 break;
             }
         }
+        match &self.remote_write {
+            Some(push) => push.check(cx),
+            None if self.listen.is_none() => {
+                let message =
+                    format!("nobody sees the metrics{}: neither `listen` nor `remote_write` is set", cx.place());
+                cx.error_nowhere(message).help("write `listen: \"127.0.0.1:9598\"`");
+            }
+            None => {}
+        }
         if !self.path.value.starts_with('/') || self.path.value.contains(['{', '}', '*', '?', '#']) {
             cx.error(self.path.span, "`path` is a plain path such as `/metrics`");
         }
     }
 
     fn listens(&self) -> Vec<Spanned<String>> {
-        vec![Spanned::new(self.listen.value.to_string(), self.listen.span)]
+        self.listen.iter().map(|l| Spanned::new(l.value.to_string(), l.span)).collect()
     }
 
     fn build(self: Box<Self>, _cx: &BuildContext) -> Result<SinkRun, BuildError> {
-        let address = self.listen.value;
-        let listener = std::net::TcpListener::bind(address)
-            .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
-            .map_err(|e| BuildError(format!("cannot listen on {address}: {e}; choose another `listen`")))?;
+        let listener = match &self.listen {
+            None => None,
+            Some(listen) => {
+                let address = listen.value;
+                let listener = std::net::TcpListener::bind(address)
+                    .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
+                    .map_err(|e| BuildError(format!("cannot listen on {address}: {e}; choose another `listen`")))?;
+                Some(listener)
+            }
+        };
+        let push = self.remote_write.map(Push::new).transpose()?;
         let options = Options {
             path: self.path.value,
             metrics: self.metrics.into_iter().map(MetricConfig::options).collect(),
             expire_after: self.expire_after,
             max_series: self.max_series,
         };
-        run_on(listener, options)
+        run_on(listener, push, options)
     }
 }
 
@@ -247,8 +270,13 @@ struct Options {
     max_series: usize,
 }
 
-/// The sink over a listening socket: pages are served on the runtime, batches are counted on a thread of their own.
-fn run_on(listener: std::net::TcpListener, options: Options) -> Result<SinkRun, BuildError> {
+/// The sink over a listening socket: pages are served and series pushed on the runtime, batches are counted on a thread of
+/// their own.
+fn run_on(
+    listener: Option<std::net::TcpListener>,
+    push: Option<Push>,
+    options: Options,
+) -> Result<SinkRun, BuildError> {
     let mut registry = Registry::new(options.max_series, options.expire_after.map(window_ns));
     let defaults = FamilyOptions {
         name: String::new(),
@@ -261,33 +289,44 @@ fn run_on(listener: std::net::TcpListener, options: Options) -> Result<SinkRun, 
     };
     let collector = Collector::new(options.metrics, defaults, &mut registry)
         .map_err(|taken| BuildError(format!("two metrics need names of `{}`", taken.0)))?;
-    Ok(SinkRun::Task(Box::new(move |input| Box::pin(run(listener, options.path, collector, registry, input)))))
+    Ok(SinkRun::Task(Box::new(move |input| Box::pin(run(listener, push, options.path, collector, registry, input)))))
 }
 
 async fn run(
-    listener: std::net::TcpListener,
+    listener: Option<std::net::TcpListener>,
+    push: Option<Push>,
     path: String,
     collector: Collector,
     registry: Registry,
     input: Input,
 ) -> Result<(), RunError> {
-    if let Ok(address) = listener.local_addr() {
+    if let Some(address) = listener.as_ref().and_then(|l| l.local_addr().ok()) {
         tracing::info!(component = %input.counters().id, %address, path, "metrics are served");
     }
     let registry = Arc::new(Mutex::new(registry));
     let stop = CancellationToken::new();
     let (tell, counted) = tokio::sync::oneshot::channel();
-    let (shared, health) = (registry.clone(), input.health().clone());
-    let name: String = input.counters().id.chars().take(15).collect();
+    let (shared, health, counters) = (registry.clone(), input.health().clone(), input.counters().clone());
+    let abort = input.abort().clone();
+    let name: String = counters.id.chars().take(15).collect();
     let thread = std::thread::Builder::new().name(name).spawn(move || {
         count(collector, &shared, &input);
         let _nobody_waits = tell.send(());
     });
     thread.map_err(|e| RunError(format!("cannot start a thread: {e}")))?;
-    let served = serve::serve(listener, &path, registry, stop.clone());
-    tokio::pin!(served);
     health.working();
-    tokio::select! {
+    let pushed = push.map(|push| tokio::spawn(push.run(registry.clone(), health, counters, stop.clone())));
+    let served = async {
+        match listener {
+            Some(listener) => serve::serve(listener, &path, registry, stop.clone()).await,
+            None => {
+                stop.cancelled().await;
+                Ok(())
+            }
+        }
+    };
+    tokio::pin!(served);
+    let result = tokio::select! {
         ended = counted => {
             stop.cancel();
             // Requests that are being answered get their answer; idle connections are not waited for.
@@ -298,7 +337,15 @@ async fn run(
             let why = result.err().map_or_else(|| "the server ended".to_owned(), |e| e.to_string());
             Err(RunError(format!("cannot serve metrics: {why}")))
         }
+    };
+    if let Some(mut pushed) = pushed {
+        // The last push has as long as draining may take.
+        tokio::select! {
+            _ended = &mut pushed => {}
+            () = abort.cancelled() => pushed.abort(),
+        }
     }
+    result
 }
 
 /// How often it is said that there are too many series.

@@ -153,10 +153,34 @@ fn write_bound(x: f64, format: Format, out: &mut Vec<u8>) {
     }
 }
 
+/// Gives the names and plain values of labels as they stand in the exposition.
+pub(super) fn each_label(labels: &[u8], mut give: impl FnMut(&[u8], Vec<u8>)) {
+    let mut rest = labels;
+    while let Some(at) = memchr::memchr(b'=', rest) {
+        let name = &rest[..at];
+        let mut value = Vec::new();
+        // Behind `="`.
+        let mut i = at + 2;
+        while let Some(&c) = rest.get(i).filter(|c| **c != b'"') {
+            let escaped = c == b'\\';
+            i += usize::from(escaped);
+            match rest.get(i) {
+                Some(b'n') if escaped => value.push(b'\n'),
+                Some(&c) => value.push(c),
+                None => {}
+            }
+            i += 1;
+        }
+        give(name, value);
+        // Behind `",`.
+        rest = rest.get(i + 2..).unwrap_or_default();
+    }
+}
+
 /// Whole numbers below this are written without point or exponent.
 const WHOLE: f64 = 1e15;
 
-fn write_number(x: f64, out: &mut Vec<u8>) {
+pub(super) fn write_number(x: f64, out: &mut Vec<u8>) {
     if x.is_nan() {
         out.extend_from_slice(b"NaN");
     } else if x.is_infinite() {
