@@ -3,6 +3,7 @@
 
 use crate::component::{BoxFuture, BuildContext, BuildError, SinkRun, SourceRun, Transform};
 use crate::config::{FieldDoc, Node, Reader, SchemaBuilder, Settings, Spanned, read_tagged, tagged_schema};
+use crate::decoding::FrameDecoder;
 use crate::sinks::common::SinkCommon;
 use crate::sources::common::SourceCommon;
 use std::path::PathBuf;
@@ -13,6 +14,10 @@ pub trait SourcePlan: Send {
     fn common(&self) -> &SourceCommon;
     /// Notes mistakes between several keys. Touches nothing outside.
     fn check(&self, _cx: &mut Reader<'_>) {}
+    /// What decodes its frames.
+    fn decoder(&self, cx: &BuildContext) -> Result<Box<dyn FrameDecoder>, BuildError> {
+        self.common().decode.build(cx)
+    }
     /// Addresses it listens on, as written.
     fn listens(&self) -> Vec<Spanned<String>> {
         Vec::new()

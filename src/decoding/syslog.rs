@@ -16,13 +16,15 @@ mod data;
 mod legacy;
 #[cfg(test)]
 mod tests;
+mod zones;
 
 use super::FrameDecoder;
 use super::span::Span;
 use crate::event::{Batch, Sym, Value};
-use crate::time::{Civil, TimestampReader, parse_rfc3339};
+use crate::time::{Civil, TimestampReader, Zone, parse_rfc3339};
 
 pub use data::write_structured_data;
+pub use zones::SenderZones;
 
 /// Which grammar a message followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -242,7 +244,7 @@ impl Line<'_> {
 
 /// Decodes syslog messages, one a frame.
 pub struct SyslogDecoder {
-    times: TimestampReader,
+    zones: zones::ZoneOfSender,
     keys: Keys,
     json: Vec<u8>,
 }
@@ -262,6 +264,11 @@ struct Keys {
 impl SyslogDecoder {
     /// `times` knows the zone of times that name none.
     pub fn new(times: TimestampReader) -> Self {
+        Self::with_zones(SenderZones::new(times.zone().clone(), Vec::new()))
+    }
+
+    /// For senders in several zones.
+    pub fn with_zones(zones: SenderZones) -> Self {
         let key = Sym::from_config;
         let keys = Keys {
             severity: key("severity"),
@@ -273,22 +280,21 @@ impl SyslogDecoder {
             structured_data: key("structured_data"),
             cisco: key("cisco"),
         };
-        SyslogDecoder { times, keys, json: Vec::new() }
+        SyslogDecoder { zones: zones.into_cache(), keys, json: Vec::new() }
     }
+}
 
-    /// The instant in nanoseconds since 1970 UTC of a time without zone or year; `None` for a date that does not exist.
-    fn instant(&self, civil: &Civil, has_year: bool, now: i64) -> Option<i64> {
-        const AHEAD: i64 = 2 * 86_400 * 1_000_000_000;
-        let zone = self.times.zone();
-        if has_year {
-            return zone.to_ns(civil);
-        }
-        let this_year = zone.civil(now).year;
-        // Next year first: a clock that is ahead already writes January. 29 February may have to go back eight years.
-        (this_year - 8..=this_year + 1)
-            .rev()
-            .find_map(|year| zone.to_ns(&Civil { year, ..*civil }).filter(|ns| *ns <= now.saturating_add(AHEAD)))
+/// The instant in nanoseconds since 1970 UTC of a time without zone or year; `None` for a date that does not exist.
+fn instant(zone: &Zone, civil: &Civil, has_year: bool, now: i64) -> Option<i64> {
+    const AHEAD: i64 = 2 * 86_400 * 1_000_000_000;
+    if has_year {
+        return zone.to_ns(civil);
     }
+    let this_year = zone.civil(now).year;
+    // Next year first: a clock that is ahead already writes January. 29 February may have to go back eight years.
+    (this_year - 8..=this_year + 1)
+        .rev()
+        .find_map(|year| zone.to_ns(&Civil { year, ..*civil }).filter(|ns| *ns <= now.saturating_add(AHEAD)))
 }
 
 impl FrameDecoder for SyslogDecoder {
@@ -307,7 +313,7 @@ impl FrameDecoder for SyslogDecoder {
         match found.timestamp {
             Some(When::Exact(span)) => text(batch, Sym::TIMESTAMP, Some(span)),
             Some(When::Local { civil, has_year }) => {
-                if let Some(ns) = self.instant(&civil, has_year, batch.received_at) {
+                if let Some(ns) = instant(self.zones.of(&batch.origin), &civil, has_year, batch.received_at) {
                     batch.event_mut(row).push(Sym::TIMESTAMP, Value::Timestamp(ns));
                 }
             }
@@ -344,6 +350,6 @@ impl FrameDecoder for SyslogDecoder {
     }
 
     fn fork(&self) -> Box<dyn FrameDecoder> {
-        Box::new(SyslogDecoder { times: self.times.clone(), keys: self.keys, json: Vec::new() })
+        Box::new(SyslogDecoder { zones: self.zones.clone(), keys: self.keys, json: Vec::new() })
     }
 }

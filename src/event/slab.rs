@@ -34,6 +34,11 @@ impl SlabPool {
         free.unwrap_or_else(|| Vec::with_capacity(self.0.capacity))
     }
 
+    /// Gives back a buffer that was taken and not frozen.
+    pub fn give(&self, buf: Vec<u8>) {
+        self.0.put(buf);
+    }
+
     /// Freezes a filled buffer; it comes back to this pool when the last reference goes.
     pub fn freeze(&self, buf: Vec<u8>) -> Slab {
         Slab(Arc::new(Inner { buf, pool: Arc::downgrade(&self.0) }))
@@ -65,18 +70,23 @@ impl Deref for Slab {
     }
 }
 
+impl Shelf {
+    fn put(&self, mut buf: Vec<u8>) {
+        // A buffer that had to grow for a long line is not kept: it would pin its size for ever. Nor is one of no pool.
+        if (self.capacity..=self.capacity + self.capacity / 2).contains(&buf.capacity()) {
+            buf.clear();
+            let mut free = self.free.lock().unwrap_or_else(|e| e.into_inner());
+            if free.len() < self.keep {
+                free.push(buf);
+            }
+        }
+    }
+}
+
 impl Drop for Inner {
     fn drop(&mut self) {
         if let Some(shelf) = self.pool.upgrade() {
-            let mut buf = std::mem::take(&mut self.buf);
-            // A buffer that had to grow for a long line is not kept: it would pin its size for ever.
-            if buf.capacity() <= shelf.capacity + shelf.capacity / 2 {
-                buf.clear();
-                let mut free = shelf.free.lock().unwrap_or_else(|e| e.into_inner());
-                if free.len() < shelf.keep {
-                    free.push(buf);
-                }
-            }
+            shelf.put(std::mem::take(&mut self.buf));
         }
     }
 }

@@ -3,6 +3,7 @@
 mod config;
 mod framer;
 pub mod multiline;
+pub mod syslog;
 
 pub use config::{ModeSetting, MultilineSetting, PresetSetting, RuleSetting, framing};
 pub use framer::{Framer, Spans};

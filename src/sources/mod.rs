@@ -4,6 +4,7 @@ pub mod common;
 pub mod demo;
 pub mod file;
 pub mod stdin;
+pub mod syslog;
 
 use crate::plan::SourceType;
 
@@ -12,4 +13,5 @@ pub const TYPES: &[SourceType] = &[
     SourceType::of::<demo::DemoConfig>("demo"),
     SourceType::of::<file::FileConfig>("file"),
     SourceType::of::<stdin::StdinConfig>("stdin"),
+    SourceType::of::<syslog::SyslogConfig>("syslog"),
 ];

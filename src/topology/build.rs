@@ -96,7 +96,7 @@ pub fn assemble(config: Config, once: bool) -> Result<Blueprint, Vec<AssembleErr
         let built = match component.plan {
             AnyPlan::Source(plan) => {
                 let common = plan.common().clone();
-                common.decode.build(&cx).and_then(|frames| {
+                plan.decoder(&cx).and_then(|frames| {
                     let run = plan.build(&cx)?;
                     blueprint.sources.push(SourcePart {
                         counters,

@@ -87,7 +87,7 @@ impl Inline {
             let part = match component.plan {
                 AnyPlan::Source(plan) => {
                     let common = plan.common().clone();
-                    common.decode.build(&cx).map(|frames| Part::Source {
+                    plan.decoder(&cx).map(|frames| Part::Source {
                         decoder: Decoder::new(frames, common.on_decode_error),
                         attach: Attach::pairs(&common.attach),
                         when: common.when,

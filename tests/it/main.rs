@@ -12,3 +12,4 @@ mod openobserve;
 mod openobserve_double;
 mod pipelines;
 mod program;
+mod syslog;

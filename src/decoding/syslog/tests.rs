@@ -167,11 +167,11 @@ fn fields_have_the_names_of_the_contract() {
 #[test]
 fn the_year_is_the_latest_that_does_not_lie_ahead() {
     // Received on 2023-11-14.
-    let decoder = decoder("UTC");
+    let zone = crate::time::Zone::UTC;
     let now = 1_700_000_000_000_000_000;
     let time = |text: &str, now: i64| match parse(text.as_bytes()).timestamp {
         Some(When::Local { civil, has_year }) => {
-            decoder.instant(&civil, has_year, now).map(|ns| crate::time::Civil::from_ns(ns).year)
+            instant(&zone, &civil, has_year, now).map(|ns| crate::time::Civil::from_ns(ns).year)
         }
         other => panic!("{other:?}"),
     };

@@ -1,0 +1,264 @@
+//! `listen`: where the source listens, and the sockets for it.
+
+use crate::component::BuildError;
+use crate::config::{Node, Reader, SchemaBuilder, Setting, read_string};
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs, UdpSocket};
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+/// One address to listen on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Listen {
+    /// Datagrams; host and port.
+    Udp(String),
+    /// A stream; host and port.
+    Tcp(String),
+    /// A stream inside TLS; host and port.
+    Tls(String),
+    /// A stream over a socket in the file system.
+    Unix(PathBuf),
+    /// Datagrams over a socket in the file system, such as `/dev/log`.
+    UnixDatagram(PathBuf),
+}
+
+const FORMS: &str = "`udp://HOST:PORT`, `tcp://HOST:PORT`, `tls://HOST:PORT`, `unix:///PATH` or `unixgram:///PATH`";
+
+impl Listen {
+    fn parse(text: &str) -> Result<Self, String> {
+        let (scheme, rest) = text.split_once("://").ok_or_else(|| format!("expected {FORMS}"))?;
+        let host = || match rest.rsplit_once(':') {
+            Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok(rest.to_owned()),
+            _ => Err(format!("`{text}` needs a host and a port, as in `{scheme}://0.0.0.0:514`")),
+        };
+        let path = || match rest {
+            "" => Err(format!("`{text}` needs a path, as in `{scheme}:///run/syslog.sock`")),
+            path => Ok(PathBuf::from(path)),
+        };
+        match scheme {
+            "udp" => host().map(Listen::Udp),
+            "tcp" => host().map(Listen::Tcp),
+            "tls" => host().map(Listen::Tls),
+            "unix" => path().map(Listen::Unix),
+            "unixgram" => path().map(Listen::UnixDatagram),
+            _ => Err(format!("unknown scheme `{scheme}`, expected {FORMS}")),
+        }
+    }
+
+    /// Opens its socket.
+    ///
+    /// Errors: the address is taken, not ours, or needs rights that the agent's user has not.
+    pub(super) fn bind(&self, receive_buffer: Option<usize>) -> Result<Socket, BuildError> {
+        let socket = match self {
+            Listen::Udp(host) => udp(host, receive_buffer),
+            Listen::Tcp(host) => tcp(host).map(|l| Socket::Tcp(l, false)),
+            Listen::Tls(host) => tcp(host).map(|l| Socket::Tcp(l, true)),
+            Listen::Unix(path) => unlink_stale(path).and_then(|()| UnixListener::bind(path)).and_then(|listener| {
+                listener.set_nonblocking(true)?;
+                Ok(Socket::Unix(listener, OwnPath(path.clone())))
+            }),
+            Listen::UnixDatagram(path) => {
+                unlink_stale(path).and_then(|()| UnixDatagram::bind(path)).and_then(|socket| {
+                    set_receive_buffer(&socket, receive_buffer, self)?;
+                    Ok(Socket::UnixDatagram(socket, OwnPath(path.clone())))
+                })
+            }
+        };
+        socket.map_err(|error| {
+            let help = match error.kind() {
+                io::ErrorKind::PermissionDenied => {
+                    "; ports below 1024 and system folders need rights: choose another address, or give the agent CAP_NET_BIND_SERVICE"
+                }
+                io::ErrorKind::AddrInUse => "; another program has it: stop that, or choose another address",
+                _ => "; choose another `listen`",
+            };
+            BuildError(format!("cannot listen on {self}: {error}{help}"))
+        })
+    }
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Listen::Udp(host) => write!(f, "udp://{host}"),
+            Listen::Tcp(host) => write!(f, "tcp://{host}"),
+            Listen::Tls(host) => write!(f, "tls://{host}"),
+            Listen::Unix(path) => write!(f, "unix://{}", path.display()),
+            Listen::UnixDatagram(path) => write!(f, "unixgram://{}", path.display()),
+        }
+    }
+}
+
+impl Setting for Listen {
+    fn read(node: &Node, cx: &mut Reader<'_>) -> Option<Self> {
+        let text = read_string(node, cx, &Self::describe())?;
+        match Listen::parse(text) {
+            Ok(listen) => Some(listen),
+            Err(message) => {
+                let message = format!("{message} for {}", cx.subject());
+                cx.error(node.span, message);
+                None
+            }
+        }
+    }
+
+    fn schema(_: &mut SchemaBuilder) -> serde_json::Value {
+        serde_json::json!({"type": "string", "pattern": "^(udp|tcp|tls|unix|unixgram)://|\\$\\{"})
+    }
+
+    fn describe() -> String {
+        FORMS.to_owned()
+    }
+
+    fn default_text(&self) -> Option<String> {
+        Some(self.to_string())
+    }
+
+    fn accepts(node: &Node) -> bool {
+        node.as_str().is_some()
+    }
+}
+
+/// An open socket.
+pub(super) enum Socket {
+    Udp(UdpSocket),
+    /// Not blocking; whether TLS is spoken on it.
+    Tcp(TcpListener, bool),
+    /// Not blocking.
+    Unix(UnixListener, OwnPath),
+    UnixDatagram(UnixDatagram, OwnPath),
+}
+
+impl Socket {
+    /// The address it got, as `listen` would be written for it.
+    pub(super) fn address(&self) -> String {
+        let of = |scheme: &str, address: io::Result<SocketAddr>| match address {
+            Ok(address) => format!("{scheme}://{address}"),
+            Err(error) => format!("{scheme}://? ({error})"),
+        };
+        match self {
+            Socket::Udp(socket) => of("udp", socket.local_addr()),
+            Socket::Tcp(listener, false) => of("tcp", listener.local_addr()),
+            Socket::Tcp(listener, true) => of("tls", listener.local_addr()),
+            Socket::Unix(_, path) => format!("unix://{}", path.0.display()),
+            Socket::UnixDatagram(_, path) => format!("unixgram://{}", path.0.display()),
+        }
+    }
+}
+
+/// A socket's file, which goes with the socket.
+pub(super) struct OwnPath(PathBuf);
+
+impl Drop for OwnPath {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_file(&self.0)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(path = %self.0.display(), %error, "the socket's file cannot be removed");
+        }
+    }
+}
+
+fn first_that<T>(host: &str, bind: impl Fn(SocketAddr) -> io::Result<T>) -> io::Result<T> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in host.to_socket_addrs()? {
+        match bind(address) {
+            Ok(socket) => return Ok(socket),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+fn tcp(host: &str) -> io::Result<TcpListener> {
+    first_that(host, |address| {
+        let listener = TcpListener::bind(address)?;
+        // Thousands of clients that come back at once find room in the system's queue.
+        nix::sys::socket::listen(&listener, nix::sys::socket::Backlog::MAXALLOWABLE)?;
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    })
+}
+
+fn udp(host: &str, receive_buffer: Option<usize>) -> io::Result<Socket> {
+    let socket = first_that(host, UdpSocket::bind)?;
+    set_receive_buffer(&socket, receive_buffer, &Listen::Udp(host.to_owned()))?;
+    Ok(Socket::Udp(socket))
+}
+
+/// Asks for a receive buffer of so many bytes: past the system's limit where the agent may, else up to it, and says so.
+fn set_receive_buffer(socket: &impl std::os::fd::AsFd, bytes: Option<usize>, listen: &Listen) -> io::Result<()> {
+    let Some(bytes) = bytes else { return Ok(()) };
+    use nix::sys::socket::{getsockopt, setsockopt, sockopt};
+    #[cfg(target_os = "linux")]
+    if setsockopt(socket, sockopt::RcvBufForce, &bytes).is_ok() {
+        return Ok(());
+    }
+    setsockopt(socket, sockopt::RcvBuf, &bytes)?;
+    // Linux doubles what is asked for, to have room for its own books.
+    let got = getsockopt(socket, sockopt::RcvBuf)? / if cfg!(target_os = "linux") { 2 } else { 1 };
+    if got < bytes {
+        tracing::warn!(%listen, asked = bytes, got, "the receive buffer is smaller than asked for; raise net.core.rmem_max");
+    }
+    Ok(())
+}
+
+/// Removes a socket's file that nobody listens on any more: what a crash leaves.
+fn unlink_stale(path: &Path) -> io::Result<()> {
+    let Ok(meta) = std::fs::symlink_metadata(path) else { return Ok(()) };
+    if !meta.file_type().is_socket() {
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is a file that is no socket"));
+    }
+    let refused = |error: &io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
+    let stale = match UnixStream::connect(path) {
+        Ok(_) => false,
+        Err(error) if refused(&error) => true,
+        // It is of datagrams.
+        Err(_) => UnixDatagram::unbound()?.connect(path).is_err_and(|error| refused(&error)),
+    };
+    if stale { std::fs::remove_file(path) } else { Err(io::ErrorKind::AddrInUse.into()) }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn addresses_are_read_and_written_alike() {
+        for text in
+            ["udp://0.0.0.0:514", "tcp://[::]:601", "tls://localhost:6514", "unix:///run/s", "unixgram:///dev/log"]
+        {
+            assert_eq!(Listen::parse(text).unwrap().to_string(), text);
+        }
+        for (text, part) in [
+            ("127.0.0.1:514", "udp://HOST:PORT"),
+            ("http://a:1", "unknown scheme `http`"),
+            ("udp://514", "needs a host and a port"),
+            ("tcp://host:99999", "needs a host and a port"),
+            ("unix://", "needs a path"),
+        ] {
+            let error = Listen::parse(text).unwrap_err();
+            assert!(error.contains(part), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_socket_left_by_a_crash_is_taken_over_and_a_living_one_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        drop(UnixListener::bind(&path).unwrap());
+        let socket = Listen::Unix(path.clone()).bind(None).unwrap();
+        let Err(error) = Listen::Unix(path.clone()).bind(None) else { panic!("it was taken over") };
+        assert!(error.0.contains("another program has it"), "{error}");
+        drop(socket);
+        assert!(!path.exists());
+        drop(UnixDatagram::bind(&path).unwrap());
+        drop(Listen::UnixDatagram(path.clone()).bind(None).unwrap());
+        std::fs::write(&path, "precious").unwrap();
+        assert!(Listen::UnixDatagram(path.clone()).bind(None).is_err());
+        assert_eq!(std::fs::read(&path).unwrap(), b"precious");
+    }
+}

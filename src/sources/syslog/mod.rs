@@ -1,0 +1,214 @@
+//! The `syslog` source: RFC 5424 and RFC 3164 over UDP, TCP, TLS and Unix sockets.
+//!
+//! ```yaml
+//! sources:
+//!   net: {type: syslog, listen: ["udp://0.0.0.0:514", "tcp://0.0.0.0:601"], timezones: {"10.1.*": Europe/Berlin}}
+//! ```
+//!
+//! Which RFC a message follows is told message by message ([`decoding::syslog`](crate::decoding::syslog)), how a stream
+//! is framed frame by frame ([`framing::syslog`](crate::framing::syslog)). What has no header of either is kept as text.
+//! `@peer` is the sender's address without its port.
+//!
+//! Guarantee: what was read is delivered before the program ends; what came when the agent stops is still read. The
+//! protocol has no acknowledgement, so a crash loses what was on its way.
+//!
+//! Downstream full: connections are not read, so their senders wait. Datagrams cannot be held up: the kernel drops
+//! what its buffer has no room for, counted as `kernel_buffer_full` (a larger `receive_buffer` holds longer bursts).
+//!
+//! Limits: a message longer than `max_message` is cut, counted in `errors{kind="oversized"}`; a counted frame that its
+//! sender did not finish is kept as far as it came, `errors{kind="broken_off"}`, or dropped where it says nothing yet,
+//! `incomplete_frame`; unfinished messages of all connections together hold 16 MiB at
+//! most. A socket of datagrams has a thread of its own; all connections share one.
+
+mod datagram;
+mod listen;
+mod origin;
+mod settings;
+mod stream;
+
+pub use listen::Listen;
+pub use settings::SyslogCommon;
+
+use crate::component::{BuildContext, BuildError, Output, RunError, SourceContext, SourceRun};
+use crate::config::{Map, OneOrMany, Reader, Size, Spanned, config};
+use crate::decoding::syslog::{SenderZones, SyslogDecoder};
+use crate::decoding::{DecodeSetting, FrameDecoder};
+use crate::event::SlabPool;
+use crate::framing::syslog::SyslogFramer;
+use crate::plan::SourcePlan;
+use crate::sources::common::SourceCommon;
+use crate::telemetry::Counters;
+use crate::time::Zone;
+use datagram::DatagramSocket;
+use globset::{GlobBuilder, GlobMatcher};
+use listen::Socket;
+use origin::{Origins, PeerOrigins};
+use std::sync::Arc;
+use std::time::Duration;
+use stream::StreamListener;
+use tokio_util::sync::CancellationToken;
+
+config! {
+    /// Syslog over UDP, TCP, TLS and Unix sockets.
+    pub struct SyslogConfig {
+        /// Where it listens, one or several: `udp://HOST:PORT`, `tcp://…`, `tls://…`, `unix:///PATH`, `unixgram:///PATH`.
+        pub listen: OneOrMany<Spanned<Listen>>,
+        /// Zone of times that name none; without it, the zone of the whole configuration.
+        pub timezone: Option<Zone>,
+        /// Zones of senders whose address matches: `{"10.1.*": Europe/Berlin}`. The first that matches counts.
+        pub timezones: Map<Zone> = Map::default(),
+        /// Longest message; a longer one is cut, counted.
+        pub max_message: Size = Size::kib(64),
+        /// Most connections at once; further ones wait in the system's queue.
+        pub max_connections: u32 = 20_000,
+        /// A connection on which nothing came for this long is closed. Without it, silent ones stay.
+        pub idle_timeout: Option<Duration> = None,
+        /// Bytes of datagrams that the kernel holds for each socket. Without it, as the system has it.
+        pub receive_buffer: Option<Size> = None,
+        /// What all sources have.
+        flatten pub common: SyslogCommon,
+    }
+}
+
+impl SyslogConfig {
+    fn zones(&self) -> impl Iterator<Item = (&Spanned<String>, Result<GlobMatcher, globset::Error>, &Zone)> {
+        self.timezones
+            .iter()
+            .map(|(sender, zone)| (sender, GlobBuilder::new(sender).build().map(|glob| glob.compile_matcher()), zone))
+    }
+}
+
+impl SourcePlan for SyslogConfig {
+    fn common(&self) -> &SourceCommon {
+        &self.common
+    }
+
+    fn check(&self, cx: &mut Reader<'_>) {
+        if self.listen.is_empty() {
+            cx.error_nowhere("`listen` of a syslog source is empty; it needs one address at least");
+        }
+        for (sender, pattern, _) in self.zones() {
+            if let Err(error) = pattern {
+                cx.error(sender.span, format!("bad pattern `{}` in `timezones`: {}", sender.value, error.kind()));
+            }
+        }
+        if self.max_message.as_usize() == 0 {
+            cx.error_nowhere("`max_message` of a syslog source is 0; it needs room for a message");
+        }
+    }
+
+    fn listens(&self) -> Vec<Spanned<String>> {
+        self.listen.iter().map(|listen| Spanned::new(listen.value.to_string(), listen.span)).collect()
+    }
+
+    fn decoder(&self, cx: &BuildContext) -> Result<Box<dyn FrameDecoder>, BuildError> {
+        let zone = self.timezone.clone().unwrap_or_else(|| Zone::from_jiff(cx.timezone.clone()));
+        match self.common.decode {
+            DecodeSetting::Syslog => {
+                let by_sender = self.zones().filter_map(|(_, pattern, zone)| Some((pattern.ok()?, zone.clone())));
+                Ok(Box::new(SyslogDecoder::with_zones(SenderZones::new(zone, by_sender.collect()))))
+            }
+            ref other => other.decoder(&zone),
+        }
+    }
+
+    fn build(self: Box<Self>, cx: &BuildContext) -> Result<SourceRun, BuildError> {
+        if cx.once {
+            return Err(BuildError("it has no end, so `--once` would run for ever; leave `--once` out".into()));
+        }
+        let receive_buffer = self.receive_buffer.map(|size| size.as_usize());
+        let sockets: Result<Vec<_>, _> = self.listen.iter().map(|listen| listen.bind(receive_buffer)).collect();
+        let (sockets, origins) = (sockets?, Origins::new(cx));
+        allow_connections(self.max_connections);
+        Ok(SourceRun::Thread(Box::new(move |cx| run(&self, sockets, origins, cx))))
+    }
+}
+
+/// What the listeners of one source share.
+struct Shared {
+    output: Output,
+    counters: Arc<Counters>,
+    shutdown: CancellationToken,
+    pool: SlabPool,
+    max_message: usize,
+    max_connections: usize,
+    idle_timeout: Option<Duration>,
+}
+
+fn run(config: &SyslogConfig, sockets: Vec<Socket>, origins: Origins, cx: SourceContext) -> Result<(), RunError> {
+    let max_message = config.max_message.as_usize();
+    let slab = stream::SLAB.max(SyslogFramer::new(max_message).most_kept() + stream::SLAB / 2);
+    let shared = Arc::new(Shared {
+        output: cx.output,
+        counters: cx.counters,
+        shutdown: cx.shutdown,
+        pool: SlabPool::new(slab, 12),
+        max_message,
+        max_connections: config.max_connections as usize,
+        idle_timeout: config.idle_timeout,
+    });
+    let (mut streams, mut datagrams, mut paths) = (Vec::new(), Vec::new(), Vec::new());
+    for socket in sockets {
+        tracing::info!(component = %shared.counters.id, address = socket.address(), "listening");
+        match socket {
+            Socket::Udp(socket) => datagrams.push(DatagramSocket::Udp(socket)),
+            Socket::UnixDatagram(socket, path) => {
+                datagrams.push(DatagramSocket::Unix(socket));
+                paths.push(path);
+            }
+            Socket::Tcp(listener, _) => streams.push(StreamListener::Tcp(listener)),
+            Socket::Unix(listener, path) => {
+                streams.push(StreamListener::Unix(listener));
+                paths.push(path);
+            }
+        }
+    }
+    std::thread::scope(|scope| {
+        let spawn = |socket: DatagramSocket| {
+            let (shared, origins) = (&*shared, PeerOrigins::new(origins.clone()));
+            std::thread::Builder::new().name("syslog-dgram".into()).spawn_scoped(scope, move || {
+                let result = datagram::run(&socket, shared, origins);
+                if result.is_err() {
+                    shared.shutdown.cancel();
+                }
+                result.map_err(|error| RunError(format!("datagrams cannot be read: {error}")))
+            })
+        };
+        let mut threads = Vec::new();
+        let mut result = Ok(());
+        for socket in datagrams {
+            match spawn(socket) {
+                Ok(thread) => threads.push(thread),
+                Err(error) => {
+                    shared.shutdown.cancel();
+                    result = Err(RunError(format!("cannot start a thread: {error}")));
+                }
+            }
+        }
+        if !streams.is_empty() {
+            result = result.and(stream::run(streams, shared.clone(), origins.clone()));
+        }
+        for thread in threads {
+            let ended = thread.join().unwrap_or_else(|_| Err(RunError("a reader panicked; this is a bug".into())));
+            result = result.and(ended);
+        }
+        result
+    })
+}
+
+/// Each connection is an open file: the soft limit is raised to the hard one where it would not do.
+fn allow_connections(connections: u32) {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let (Some(soft), wanted) = (limit.current, u64::from(connections) + 1024) else { return };
+    if soft >= wanted {
+        return;
+    }
+    let raised = limit.maximum.map_or(wanted, |hard| hard.min(wanted));
+    if raised > soft && setrlimit(Resource::Nofile, Rlimit { current: Some(raised), maximum: limit.maximum }).is_err() {
+        tracing::debug!(soft, "the limit of open files cannot be raised");
+    }
+}
+
+#[cfg(test)]
+mod tests;

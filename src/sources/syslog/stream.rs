@@ -1,0 +1,376 @@
+//! Connections: each is read straight into a slab, framed there, and handed over one chunk a read.
+
+use super::Shared;
+use super::origin::Origins;
+use crate::ack::Ack;
+use crate::component::{Chunk, Closed, Frames, RunError};
+use crate::event::{Origin, Slab};
+use crate::framing::syslog::{Ended, SyslogFramer};
+use crate::time::clock;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::IpAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::task::Poll;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+/// Bytes read at once; a slab holds what was left of the read before as well.
+pub(super) const SLAB: usize = 256 << 10;
+/// Room that a slab must have left for another read into it.
+const WORTH_A_READ: usize = 16 << 10;
+/// Unfinished messages of all connections together, in bytes; a connection that would need more is closed.
+const UNFINISHED: usize = 16 << 20;
+/// Slabs read from one connection when the agent stops: what its sender was told is received.
+const LAST_READS: usize = 64;
+/// A silent peer is asked after this time whether it is still there.
+const KEEP_ALIVE: Duration = Duration::from_secs(60);
+
+/// A listening socket of streams, not blocking.
+pub(super) enum StreamListener {
+    Tcp(std::net::TcpListener),
+    Unix(std::os::unix::net::UnixListener),
+}
+
+/// What the connections of one source share.
+struct Connections {
+    shared: Arc<Shared>,
+    origins: Origins,
+    slots: Arc<Semaphore>,
+    next: AtomicU64,
+    /// Bytes of unfinished messages.
+    unfinished: AtomicUsize,
+}
+
+/// Accepts and reads until the agent stops, on a runtime of this thread's own: a read that waits for the workers holds
+/// up only connections of this source, which would have to wait as well.
+pub(super) fn run(listeners: Vec<StreamListener>, shared: Arc<Shared>, origins: Origins) -> Result<(), RunError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|e| RunError(format!("cannot start a runtime: {e}")))?;
+    let slots = Arc::new(Semaphore::new(shared.max_connections.min(Semaphore::MAX_PERMITS)));
+    let connections =
+        Arc::new(Connections { shared, origins, slots, next: AtomicU64::new(0), unfinished: AtomicUsize::new(0) });
+    runtime.block_on(async {
+        let mut accepting = JoinSet::new();
+        for listener in listeners {
+            accepting.spawn(accept(listener, connections.clone()));
+        }
+        let mut result = Ok(());
+        while let Some(ended) = accepting.join_next().await {
+            let ended = ended.unwrap_or_else(|_| Err(RunError("accepting panicked; this is a bug".into())));
+            if ended.is_err() {
+                connections.shared.shutdown.cancel();
+                result = ended;
+            }
+        }
+        result
+    })
+}
+
+/// Accepts on one socket; ends when the agent stops and the last of its connections has been read.
+async fn accept(listener: StreamListener, connections: Arc<Connections>) -> Result<(), RunError> {
+    enum Async {
+        Tcp(TcpListener),
+        Unix(UnixListener),
+    }
+    let listener = match listener {
+        StreamListener::Tcp(listener) => TcpListener::from_std(listener).map(Async::Tcp),
+        StreamListener::Unix(listener) => UnixListener::from_std(listener).map(Async::Unix),
+    };
+    let listener = listener.map_err(|e| RunError(format!("cannot listen: {e}")))?;
+    let shutdown = connections.shared.shutdown.clone();
+    let mut open = JoinSet::new();
+    loop {
+        // Over `max_connections`, further clients wait in the system's queue.
+        let slot = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => break,
+            slot = connections.slots.clone().acquire_owned() => slot,
+        };
+        let Ok(slot) = slot else { break };
+        let accepted = async {
+            Ok::<_, io::Error>(match &listener {
+                Async::Tcp(listener) => {
+                    let (stream, peer) = listener.accept().await?;
+                    keep_alive(&stream);
+                    (Stream::Tcp(stream), Some(peer.ip().to_canonical()))
+                }
+                Async::Unix(listener) => (Stream::Unix(listener.accept().await?.0), None),
+            })
+        };
+        let accepted = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => break,
+            Some(_) = open.join_next() => continue,
+            accepted = accepted => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                let connections = connections.clone();
+                open.spawn(async move {
+                    serve(stream, peer, &connections).await;
+                    drop(slot);
+                });
+            }
+            Err(error) => {
+                connections.shared.counters.update(|t| t.error("accept", 1));
+                // Too many open files, mostly: try again when some have closed.
+                tracing::warn!(%error, "a connection cannot be accepted");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+    drop(listener);
+    while open.join_next().await.is_some() {}
+    Ok(())
+}
+
+enum Stream {
+    Tcp(tokio::net::TcpStream),
+    Unix(tokio::net::UnixStream),
+}
+
+/// A peer that is gone without a word is found out.
+fn keep_alive(stream: &tokio::net::TcpStream) {
+    use nix::sys::socket::{setsockopt, sockopt};
+    let seconds = KEEP_ALIVE.as_secs() as u32;
+    let set = setsockopt(stream, sockopt::KeepAlive, &true);
+    #[cfg(target_os = "linux")]
+    let set = set
+        .and_then(|()| setsockopt(stream, sockopt::TcpKeepIdle, &seconds))
+        .and_then(|()| setsockopt(stream, sockopt::TcpKeepInterval, &seconds.div_ceil(4)));
+    if let Err(error) = set {
+        tracing::debug!(%error, "keep-alive cannot be set");
+    }
+}
+
+/// Reads one connection to its end.
+async fn serve(stream: Stream, peer: Option<IpAddr>, connections: &Connections) {
+    let order = connections.next.fetch_add(1, Ordering::Relaxed);
+    let opened = connections.count(1);
+    tracing::debug!(?peer, opened, "a connection was opened");
+    let origin = connections.origins.make(peer, None, order);
+    let mut connection = Connection::new(connections, origin);
+    let why = match stream {
+        Stream::Tcp(stream) => connection.run(stream).await,
+        Stream::Unix(stream) => connection.run(stream).await,
+    };
+    drop(connection);
+    connections.count(-1);
+    tracing::debug!(?peer, why, "a connection has ended");
+}
+
+impl Connections {
+    /// Changes the number of open connections; what it is now.
+    fn count(&self, by: i32) -> f64 {
+        self.shared.counters.update(|t| {
+            let open = t.gauges.entry("connections").or_default();
+            *open += f64::from(by);
+            *open
+        })
+    }
+}
+
+/// One connection being read.
+struct Connection<'a> {
+    connections: &'a Connections,
+    origin: Arc<Origin>,
+    framer: SyslogFramer,
+    /// The unfinished message at the end of what was read; charged to `unfinished`.
+    rest: Vec<u8>,
+}
+
+/// What a read brought.
+struct Read {
+    /// What was left before, and what came.
+    bytes: Vec<u8>,
+    at_end: bool,
+}
+
+impl<'a> Connection<'a> {
+    fn new(connections: &'a Connections, origin: Arc<Origin>) -> Self {
+        let framer = SyslogFramer::new(connections.shared.max_message);
+        Connection { connections, origin, framer, rest: Vec::new() }
+    }
+
+    /// Reads to the end, which is the peer's, or the agent's; why it was.
+    async fn run(&mut self, mut stream: impl AsyncRead + Unpin) -> &'static str {
+        let shared = &*self.connections.shared;
+        let mut stop = pin!(shared.shutdown.cancelled());
+        let mut stopping = None;
+        loop {
+            let came = match (stopping, shared.idle_timeout) {
+                // What has come already is read; nothing is waited for.
+                (Some(n), _) if n >= LAST_READS => Err("the agent stops"),
+                (Some(_), _) => tokio::select! {
+                    biased;
+                    read = read(&mut stream, &self.rest, shared) => Ok(read),
+                    () = std::future::ready(()) => Err("the agent stops"),
+                },
+                (None, idle) => tokio::select! {
+                    biased;
+                    read = read(&mut stream, &self.rest, shared) => Ok(read),
+                    () = &mut stop => {
+                        stopping = Some(0);
+                        continue;
+                    }
+                    () = wait(idle) => Err("it was idle"),
+                },
+            };
+            let read = match came {
+                Ok(read) => read,
+                Err(why) => return self.end(why),
+            };
+            stopping = stopping.map(|n| n + 1);
+            match read {
+                Ok(Read { bytes, at_end: false }) => {
+                    if let Err(why) = self.take(bytes, false) {
+                        return why;
+                    }
+                }
+                Ok(Read { bytes, at_end: true }) => {
+                    return self.take(bytes, true).err().unwrap_or("the peer closed it");
+                }
+                Err(error) => {
+                    tracing::debug!(%error, peer = ?self.origin.peer, "a connection broke");
+                    return self.end("it broke");
+                }
+            }
+        }
+    }
+
+    /// Ends with what is left.
+    fn end(&mut self, why: &'static str) -> &'static str {
+        let rest = self.rest.clone();
+        self.take(rest, true).err().unwrap_or(why)
+    }
+
+    /// Frames bytes that begin with the rest of those before, and hands over what is whole.
+    ///
+    /// Errors: why the connection must end.
+    fn take(&mut self, mut bytes: Vec<u8>, at_end: bool) -> Result<(), &'static str> {
+        let shared = &*self.connections.shared;
+        let mut spans = Vec::with_capacity(bytes.len() / 128);
+        let done = self.framer.frame(&bytes, &mut spans);
+        let kept = if at_end {
+            let mut last = Vec::new();
+            match self.framer.finish(&bytes[done..], &mut last) {
+                Ended::Whole => {}
+                Ended::BrokenOff => shared.counters.update(|t| t.error("broken_off", 1)),
+                Ended::Dropped => self.drop_unfinished(),
+            }
+            spans.extend(last.iter().map(|(from, to, at)| (from + done as u32, to + done as u32, *at)));
+            self.keep(&[])
+        } else {
+            self.keep(&bytes[done..])
+        };
+        let cut = self.framer.take_cut();
+        if cut > 0 {
+            shared.counters.update(|t| t.error("oversized", cut));
+        }
+        if spans.is_empty() {
+            shared.pool.give(bytes);
+        } else {
+            let end = spans.last().map_or(0, |s| s.1 as usize);
+            let text = if end * 4 < bytes.capacity() {
+                // A few messages in a large slab would pin all of it until the sinks are done.
+                let text = Slab::from_vec(bytes[..end].to_vec());
+                shared.pool.give(bytes);
+                text
+            } else {
+                bytes.truncate(end);
+                shared.pool.freeze(bytes)
+            };
+            let chunk = Chunk {
+                text,
+                frames: Frames::Spans(spans),
+                origin: self.origin.clone(),
+                offset: 0,
+                received_at: clock::now_ns(),
+                ack: Ack::none(),
+            };
+            shared.output.send(chunk).map_err(|Closed| "the agent stops")?;
+        }
+        if !kept {
+            self.drop_unfinished();
+            tracing::warn!(peer = ?self.origin.peer, "unfinished messages take too much memory; this connection is closed");
+            return Err("unfinished messages take too much memory");
+        }
+        Ok(())
+    }
+
+    /// A message that will never be whole came in and is dropped.
+    fn drop_unfinished(&self) {
+        self.connections.shared.counters.update(|t| {
+            t.events_in += 1;
+            t.drop_events("incomplete_frame", 1);
+        });
+    }
+
+    /// Keeps an unfinished message; `false` where all connections together hold too much.
+    fn keep(&mut self, bytes: &[u8]) -> bool {
+        let unfinished = &self.connections.unfinished;
+        unfinished.fetch_sub(self.rest.len(), Ordering::Relaxed);
+        if bytes.is_empty() {
+            self.rest = Vec::new();
+            return true;
+        }
+        self.rest.clear();
+        let sum = unfinished.fetch_add(bytes.len(), Ordering::Relaxed) + bytes.len();
+        if sum > UNFINISHED.max(2 * self.framer.most_kept()) {
+            unfinished.fetch_sub(bytes.len(), Ordering::Relaxed);
+            return false;
+        }
+        self.rest.extend_from_slice(bytes);
+        true
+    }
+}
+
+impl Drop for Connection<'_> {
+    fn drop(&mut self) {
+        self.connections.unfinished.fetch_sub(self.rest.len(), Ordering::Relaxed);
+    }
+}
+
+/// Waits so long, or for ever.
+async fn wait(time: Option<Duration>) {
+    match time {
+        Some(time) => tokio::time::sleep(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits for bytes and reads what there is, behind `rest`, into a slab of the pool. Holds no slab while it waits.
+/// Safe to cancel.
+async fn read(stream: &mut (impl AsyncRead + Unpin), rest: &[u8], shared: &Shared) -> io::Result<Read> {
+    poll_fn(|cx| {
+        let mut bytes = shared.pool.take();
+        bytes.extend_from_slice(rest);
+        loop {
+            let polled = pin!(stream.read_buf(&mut bytes)).poll(cx);
+            match polled {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Ok(Read { bytes, at_end: true })),
+                Poll::Ready(Ok(_)) if bytes.capacity() - bytes.len() >= WORTH_A_READ => {}
+                Poll::Pending if bytes.len() == rest.len() => {
+                    shared.pool.give(bytes);
+                    return Poll::Pending;
+                }
+                Poll::Ready(Ok(_)) | Poll::Pending => return Poll::Ready(Ok(Read { bytes, at_end: false })),
+                // What came before it broke is not lost; the next read breaks again.
+                Poll::Ready(Err(_)) if bytes.len() > rest.len() => {
+                    return Poll::Ready(Ok(Read { bytes, at_end: false }));
+                }
+                Poll::Ready(Err(error)) => {
+                    shared.pool.give(bytes);
+                    return Poll::Ready(Err(error));
+                }
+            }
+        }
+    })
+    .await
+}
