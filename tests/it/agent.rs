@@ -116,6 +116,13 @@ impl Agent {
         self.signal(Signal::KILL);
         self.wait();
     }
+
+    /// Resident memory at its highest, in bytes.
+    pub(crate) fn peak_rss(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
+        let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).unwrap_or("0");
+        line.trim().trim_end_matches(" kB").trim().parse::<u64>().unwrap_or(0) * 1024
+    }
 }
 
 impl Drop for Agent {

@@ -1,4 +1,4 @@
-//! The `syslog` source: RFC 5424 and RFC 3164 over UDP, TCP, TLS and Unix sockets.
+//! The `syslog` source: RFC 5424 and RFC 3164 over UDP, TCP and Unix sockets.
 //!
 //! ```yaml
 //! sources:
@@ -49,7 +49,7 @@ use stream::StreamListener;
 use tokio_util::sync::CancellationToken;
 
 config! {
-    /// Syslog over UDP, TCP, TLS and Unix sockets.
+    /// Syslog over UDP, TCP and Unix sockets.
     pub struct SyslogConfig {
         /// Where it listens, one or several: `udp://HOST:PORT`, `tcp://…`, `tls://…`, `unix:///PATH`, `unixgram:///PATH`.
         pub listen: OneOrMany<Spanned<Listen>>,
@@ -115,6 +115,9 @@ impl SourcePlan for SyslogConfig {
     fn build(self: Box<Self>, cx: &BuildContext) -> Result<SourceRun, BuildError> {
         if cx.once {
             return Err(BuildError("it has no end, so `--once` would run for ever; leave `--once` out".into()));
+        }
+        if let Some(tls) = self.listen.iter().find(|listen| matches!(listen.value, Listen::Tls(_))) {
+            return Err(BuildError(format!("{} cannot be served yet: no certificate can be set", tls.value)));
         }
         let receive_buffer = self.receive_buffer.map(|size| size.as_usize());
         let sockets: Result<Vec<_>, _> = self.listen.iter().map(|listen| listen.bind(receive_buffer)).collect();

@@ -28,6 +28,8 @@ const WORTH_A_READ: usize = 16 << 10;
 const UNFINISHED: usize = 16 << 20;
 /// Slabs read from one connection when the agent stops: what its sender was told is received.
 const LAST_READS: usize = 64;
+/// How long a connection that seems to have nothing more is looked at then: the runtime must ask the system once.
+const LAST_WAIT: Duration = Duration::from_millis(20);
 /// A silent peer is asked after this time whether it is still there.
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
 
@@ -205,12 +207,12 @@ impl<'a> Connection<'a> {
         let mut stopping = None;
         loop {
             let came = match (stopping, shared.idle_timeout) {
-                // What has come already is read; nothing is waited for.
+                // What has come already is read.
                 (Some(n), _) if n >= LAST_READS => Err("the agent stops"),
                 (Some(_), _) => tokio::select! {
                     biased;
                     read = read(&mut stream, &self.rest, shared) => Ok(read),
-                    () = std::future::ready(()) => Err("the agent stops"),
+                    () = tokio::time::sleep(LAST_WAIT) => Err("the agent stops"),
                 },
                 (None, idle) => tokio::select! {
                     biased;
