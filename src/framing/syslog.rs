@@ -129,7 +129,8 @@ impl SyslogFramer {
                 Head::Counted(header, len) => {
                     let from = at + header;
                     let kept = len.min(self.max);
-                    if bytes.len() - from < kept {
+                    // The byte behind a cut tells whether the cut is inside a character.
+                    if bytes.len() - from < len.min(self.max + 1) {
                         return at;
                     }
                     let to = if len > self.max { self.cut_at(bytes, from) } else { from + len };
