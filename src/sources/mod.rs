@@ -3,6 +3,7 @@
 pub mod common;
 pub mod demo;
 pub mod file;
+pub mod http;
 pub mod stdin;
 pub mod syslog;
 

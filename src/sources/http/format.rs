@@ -1,0 +1,323 @@
+//! What a wire format is to the `http` source: bodies to events, and outcomes to the answers its clients expect.
+//!
+//! The source authenticates a request, reads its whole body within the limits and decompresses it; then it asks the
+//! [`Format`] of the path, which either refuses all of it or says what to take. What is taken goes to the workers part
+//! by part, and when all of it is delivered (or received, as `acknowledge` says) the format's answer is sent.
+
+use crate::ack::Ack;
+use crate::event::{Batch, Origin, Slab};
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::{Method, StatusCode};
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Variables of a request's path, `@http.<name>`.
+pub type Variables = Vec<(Arc<str>, Arc<str>)>;
+
+/// Everything of a request but its body.
+#[derive(Debug)]
+pub struct Head {
+    /// The method; `POST` or `PUT` where there is a body to decode.
+    pub method: Method,
+    /// The path, as sent.
+    pub path: String,
+    /// What is behind the `?`, as sent; empty without.
+    pub query: String,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// Variables of the path, percent-decoded.
+    pub variables: Variables,
+}
+
+impl Head {
+    /// A header as text; `None` where it is absent or no text.
+    pub fn header(&self, name: impl header::AsHeaderName) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// The media type without its parameters, in lower case; empty where none was sent.
+    pub fn content_type(&self) -> Cow<'_, str> {
+        let whole = self.header(header::CONTENT_TYPE).unwrap_or_default();
+        let essence = whole.split(';').next().unwrap_or_default().trim();
+        match essence.bytes().any(|c| c.is_ascii_uppercase()) {
+            true => essence.to_ascii_lowercase().into(),
+            false => essence.into(),
+        }
+    }
+
+    /// The variable `name` of the path.
+    pub fn variable(&self, name: &str) -> Option<&str> {
+        self.variables.iter().find(|(n, _)| &**n == name).map(|(_, value)| &**value)
+    }
+}
+
+/// A request that may come in: authenticated, within the limits, its body whole and decompressed.
+#[derive(Debug)]
+pub struct Request {
+    /// All but the body.
+    pub head: Head,
+    /// The body, decompressed.
+    pub body: Vec<u8>,
+    /// What its events share; variables of the path are in it.
+    pub origin: Arc<Origin>,
+    /// When the body was whole: nanoseconds since 1970 UTC.
+    pub received_at: i64,
+    /// Bytes that events decoded here may take; beyond it a request is refused as too large.
+    pub max_event_bytes: usize,
+}
+
+/// What a format takes of a request.
+pub struct Taken {
+    /// Events, to be handed over in order.
+    pub parts: Box<dyn Iterator<Item = Part> + Send>,
+    /// What is said once they are delivered.
+    pub answer: Box<dyn FnOnce() -> Answer + Send>,
+}
+
+impl Taken {
+    /// Takes batches, answered so.
+    pub fn batches(batches: Vec<Batch>, answer: Answer) -> Taken {
+        let parts = batches.into_iter().filter(|batch| !batch.is_empty()).map(Part::Events);
+        Taken { parts: Box::new(parts), answer: Box::new(move || answer) }
+    }
+}
+
+/// Some of a request's events: what becomes one chunk on its way to the workers.
+pub enum Part {
+    /// Frames in `text`, for the workers to decode.
+    Frames {
+        /// Their bytes, and no more than those.
+        text: Vec<u8>,
+        /// Where they are: start, end.
+        frames: Vec<(u32, u32)>,
+        /// What they are.
+        kind: FrameKind,
+        /// Where their origin is another than the request's: variables differ.
+        origin: Option<Arc<Origin>>,
+    },
+    /// Events that are decoded already.
+    Events(Batch),
+}
+
+/// What a frame is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FrameKind {
+    /// Text, to be decoded as `decode` says.
+    Text,
+    /// A JSON value that has been found valid.
+    Json,
+}
+
+/// Turns the bodies of one wire format into events.
+pub trait Format: Send + Sync {
+    /// Reads a whole request. Nothing has been taken before this returns, so a mistake anywhere refuses all of it,
+    /// unless the format answers item by item.
+    ///
+    /// Errors: the answer that refuses it.
+    fn read(&self, request: Request) -> Result<Taken, Answer>;
+
+    /// The answer to a request that is refused whatever is in it.
+    ///
+    /// `Retry-After`, where the refusal has one, is added by the source.
+    fn refuse(&self, _head: &Head, refusal: &Refusal) -> Answer {
+        Answer::text(refusal.status(), &refusal.to_string())
+    }
+}
+
+/// Why a request is refused whatever is in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// It shows no credentials, or (`shown`) not the right ones.
+    Unauthorized {
+        /// Whether it showed some.
+        shown: bool,
+    },
+    /// The body is larger than this many bytes, decompressed.
+    TooLarge(usize),
+    /// The body did not come in time.
+    Slow,
+    /// This content encoding is not understood.
+    Encoding(String),
+    /// The body cannot be decompressed; why.
+    Corrupt(String),
+    /// There is too much in flight: the sinks are slower than the clients, or fail.
+    Busy,
+    /// Not delivered within `acknowledge_timeout`; the events may still arrive.
+    NotDelivered,
+    /// The agent stops.
+    Stopping,
+}
+
+impl Refusal {
+    /// The usual status.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Refusal::Unauthorized { .. } => StatusCode::UNAUTHORIZED,
+            Refusal::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Refusal::Slow => StatusCode::REQUEST_TIMEOUT,
+            Refusal::Encoding(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Refusal::Corrupt(_) => StatusCode::BAD_REQUEST,
+            Refusal::Busy | Refusal::NotDelivered | Refusal::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// Whether the same request may do later.
+    pub fn is_retryable(&self) -> bool {
+        self.retry_after().is_some() || *self == Refusal::Slow
+    }
+
+    /// When to try again.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Refusal::Busy | Refusal::Stopping => Some(Duration::from_secs(2)),
+            Refusal::NotDelivered => Some(Duration::from_secs(5)),
+            _ => None,
+        }
+    }
+
+    /// The name it is counted by.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Refusal::Unauthorized { .. } => "unauthorized",
+            Refusal::TooLarge(_) => "too_large",
+            Refusal::Slow => "slow",
+            Refusal::Encoding(_) => "encoding",
+            Refusal::Corrupt(_) => "corrupt",
+            Refusal::Busy => "busy",
+            Refusal::NotDelivered => "not_delivered",
+            Refusal::Stopping => "stopping",
+        }
+    }
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Refusal::Unauthorized { shown: false } => f.write_str("credentials are missing"),
+            Refusal::Unauthorized { shown: true } => f.write_str("credentials are wrong"),
+            Refusal::TooLarge(max) => write!(f, "the body is larger than {max} bytes"),
+            Refusal::Slow => f.write_str("the body did not come in time"),
+            Refusal::Encoding(name) => {
+                write!(f, "content encoding `{name}` is not understood; gzip, zstd and deflate are")
+            }
+            Refusal::Corrupt(why) => write!(f, "the body cannot be decompressed: {why}"),
+            Refusal::Busy => f.write_str("too much is in flight, try again later"),
+            Refusal::NotDelivered => f.write_str("not delivered in time, try again later"),
+            Refusal::Stopping => f.write_str("stopping, try again later"),
+        }
+    }
+}
+
+/// What a client is told.
+pub struct Answer {
+    /// The status.
+    pub status: StatusCode,
+    /// Headers besides those of HTTP itself.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// The body.
+    pub body: AnswerBody,
+}
+
+/// The body of an [`Answer`].
+pub enum AnswerBody {
+    /// All of it.
+    Whole(Vec<u8>),
+    /// Made piece by piece as the client reads it.
+    Pieces(Box<dyn Iterator<Item = Vec<u8>> + Send>),
+}
+
+impl Answer {
+    /// An answer without body.
+    pub fn empty(status: StatusCode) -> Answer {
+        Answer { status, headers: Vec::new(), body: AnswerBody::Whole(Vec::new()) }
+    }
+
+    /// An answer of this media type.
+    pub fn of(status: StatusCode, content_type: &'static str, body: impl Into<Vec<u8>>) -> Answer {
+        let body = AnswerBody::Whole(body.into());
+        Answer { status, headers: vec![(header::CONTENT_TYPE, HeaderValue::from_static(content_type))], body }
+    }
+
+    /// A line of text.
+    pub fn text(status: StatusCode, line: &str) -> Answer {
+        Answer::of(status, "text/plain; charset=utf-8", format!("{line}\n"))
+    }
+
+    /// A JSON text.
+    pub fn json(status: StatusCode, body: impl Into<Vec<u8>>) -> Answer {
+        Answer::of(status, "application/json", body)
+    }
+
+    /// With a header more; left out where the value is no header's.
+    pub fn with(mut self, name: HeaderName, value: &str) -> Answer {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            self.headers.retain(|(n, _)| *n != name);
+            self.headers.push((name, value));
+        }
+        self
+    }
+}
+
+/// Most events of one batch.
+const MOST_ROWS: usize = 4096;
+/// Bytes of a batch's own tables and text after which the next one begins.
+const FULL_BYTES: usize = 512 << 10;
+
+/// Batches that a format fills with events it decodes itself.
+pub struct Events {
+    batches: Vec<Batch>,
+    origin: Arc<Origin>,
+    received_at: i64,
+    /// Bytes of the batches that are full.
+    bytes: usize,
+    max_bytes: usize,
+}
+
+/// The events of a request take more memory than allowed: refuse it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooManyEvents;
+
+impl Events {
+    /// No events yet, of this request.
+    pub fn of(request: &Request) -> Events {
+        Events::new(request.origin.clone(), request.received_at, request.max_event_bytes)
+    }
+
+    /// No events yet; `max_bytes` is what they may take in memory.
+    pub fn new(origin: Arc<Origin>, received_at: i64, max_bytes: usize) -> Events {
+        Events { batches: Vec::new(), origin, received_at, bytes: 0, max_bytes }
+    }
+
+    /// The batch to which the next event (or the next few) is to be appended with
+    /// [`Batch::push_event`]. Ask again for each event, so that batches stay small.
+    ///
+    /// Errors: the events take too much memory by now; what was decoded is to be thrown away.
+    pub fn batch(&mut self) -> Result<&mut Batch, TooManyEvents> {
+        let full =
+            self.batches.last().is_none_or(|batch| batch.rows() >= MOST_ROWS || batch.pinned_bytes() > FULL_BYTES);
+        if full {
+            self.bytes += self.batches.last().map_or(0, Batch::pinned_bytes);
+            if self.bytes > self.max_bytes {
+                return Err(TooManyEvents);
+            }
+            self.batches.push(Batch::new(Slab::default(), self.origin.clone(), self.received_at, Ack::none()));
+        }
+        self.batches.last_mut().ok_or(TooManyEvents)
+    }
+
+    /// Number of events.
+    pub fn len(&self) -> usize {
+        self.batches.iter().map(Batch::len).sum()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The batches, full ones first.
+    pub fn into_batches(self) -> Vec<Batch> {
+        self.batches
+    }
+}

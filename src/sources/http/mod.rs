@@ -1,0 +1,3 @@
+//! The `http` source.
+
+pub mod format;
