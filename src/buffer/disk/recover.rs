@@ -1,6 +1,7 @@
 //! Opening a folder: what a run before has left, whole or torn.
 
 use super::position::{self, Position};
+use super::record::RecordHeader;
 use super::segment::{self, HeaderError, View};
 use super::settled::Settled;
 use super::state::{Segment, State, cost};
@@ -154,9 +155,9 @@ pub(super) struct Tail {
     pub(super) newest: i64,
 }
 
-/// Walks the records of the last segment and finds where they end: behind damage that later records show to have been
-/// acknowledged, before a torn tail.
-pub(super) fn scan(view: &mut View, segment: &Segment) -> io::Result<Tail> {
+/// Walks the whole records of the last segment and finds where they end: behind damage that later records show to have
+/// been acknowledged, before a torn tail.
+pub(super) fn scan(view: &mut View, segment: &Segment, mut each: impl FnMut(&RecordHeader)) -> io::Result<Tail> {
     let mut tail = Tail {
         end: segment::HEADER,
         end_seq: segment.first_seq,
@@ -171,6 +172,7 @@ pub(super) fn scan(view: &mut View, segment: &Segment) -> io::Result<Tail> {
     };
     loop {
         if let Some(header) = whole(view, at)?.filter(|h| h.seq >= tail.end_seq) {
+            each(&header);
             at += header.size();
             tail = Tail {
                 end: at,
@@ -189,6 +191,40 @@ pub(super) fn scan(view: &mut View, segment: &Segment) -> io::Result<Tail> {
             }
             from = hit + 1;
         };
+    }
+}
+
+/// What is settled, with the events of the last segment counted anew: a record that was settled while its writing
+/// failed counts nothing in the position file, but may be on disk all the same.
+struct Exact {
+    low: u64,
+    low_events: u64,
+    /// Runs, with the events that were seen on disk in each. The first may be the last segment's part below `low`.
+    runs: Vec<(u64, u64, u64, u64)>,
+}
+
+impl Exact {
+    fn new(settled: &Settled, last: &Segment) -> Self {
+        let (mut low, mut low_events) = (settled.low(), settled.low_events());
+        let mut runs = Vec::new();
+        if low > last.first_seq {
+            runs.push((last.first_seq, low, low_events.saturating_sub(last.first_event), 0));
+            (low, low_events) = (last.first_seq, last.first_event);
+        }
+        runs.extend(settled.runs().map(|(from, to, events)| (from, to, events, 0)));
+        Exact { low, low_events, runs }
+    }
+
+    fn record(&mut self, record: &RecordHeader) {
+        let i = self.runs.partition_point(|run| run.1 <= record.seq);
+        if let Some(run) = self.runs.get_mut(i).filter(|run| run.0 <= record.seq) {
+            run.3 += u64::from(record.events);
+        }
+    }
+
+    fn finish(self) -> Settled {
+        let runs: Vec<_> = self.runs.iter().map(|&(from, to, noted, seen)| (from, to, noted.max(seen))).collect();
+        Settled::new(self.low, self.low_events, &runs)
     }
 }
 
@@ -228,6 +264,11 @@ pub(super) fn open(storage: &dyn Storage, folder: &Path) -> Result<Recovered, Op
         (before.end_seq, before.newest) = (seq.max(before.first_seq), newest);
         before.events = event.saturating_sub(before.first_event);
     }
+    let first = segments.front();
+    let mut settled = match &position {
+        Some(p) => p.settled.clone(),
+        None => Settled::new(first.map_or(0, |s| s.first_seq), first.map_or(0, |s| s.first_event), &[]),
+    };
     let (mut end_seq, mut end_event) = (0, 0);
     if let Some(last) = segments.back_mut() {
         let path = folder.join(segment::name(last.epoch));
@@ -237,7 +278,9 @@ pub(super) fn open(storage: &dyn Storage, folder: &Path) -> Result<Recovered, Op
         };
         let file = storage.open(&path, Open::Write).map_err(io("open"))?;
         let mut view = View::new(file.clone(), last.epoch);
-        let tail = scan(&mut view, last).map_err(io("read"))?;
+        let mut exact = Exact::new(&settled, last);
+        let tail = scan(&mut view, last, |record| exact.record(record)).map_err(io("read"))?;
+        settled = exact.finish();
         (last.end_seq, last.newest, last.data_end) = (tail.end_seq, tail.newest, tail.end);
         last.events = tail.end_event.saturating_sub(last.first_event);
         (end_seq, end_event) = (tail.end_seq, tail.end_event);
@@ -253,16 +296,8 @@ pub(super) fn open(storage: &dyn Storage, folder: &Path) -> Result<Recovered, Op
             }
         }
     }
-    let settled = match &position {
-        Some(p) => {
-            let cuts = segments.iter().map(|s| s.first_seq);
-            Settled::cut_at(cuts, p.settled.low(), p.settled.low_events(), p.settled.runs())
-        }
-        None => {
-            let first = segments.front();
-            Settled::new(first.map_or(0, |s| s.first_seq), first.map_or(0, |s| s.first_event), &[])
-        }
-    };
+    let cuts = segments.iter().map(|s| s.first_seq);
+    let settled = Settled::cut_at(cuts, settled.low(), settled.low_events(), settled.runs());
     let promised = position.as_ref().map_or((0, 0), |p| (p.promised, p.promised_events));
     let next_seq = end_seq.max(promised.0).max(settled.end());
     let next_event = end_event.max(promised.1).max(settled.events());
