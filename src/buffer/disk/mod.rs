@@ -1,4 +1,20 @@
-//! The disk buffer.
+//! The disk buffer: what stands between a sink's queue and the sink when a crash must lose nothing.
+//!
+//! ```text
+//!  queue ──► writer ──records──► segments ──► reader ──► the sink's queue
+//!              │  └──────── just written ────────▲          │
+//!              ▼                                             │
+//!            source ◄── acknowledged when durable    settled ◄─── verdicts move the position
+//! ```
+//!
+//! Two threads: the [writer](writer) takes batches, packs them into records and commits them in groups; the
+//! [reader](reader) gives them to the sink, from memory where they are still there, else from disk. What they share is
+//! in [state]; [recover] opens a folder.
+//!
+//! In memory it takes a group (4 MiB of packed records at most), the window (2 MiB of batches) and, with compression,
+//! a group again; before it stands a queue of [`QUEUE_BYTES`], behind it the sink's own.
+#![doc = include_str!("../../../docs/disk-buffer-format.md")]
+
 
 mod position;
 mod reader;
