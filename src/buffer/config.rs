@@ -106,6 +106,17 @@ impl Default for BufferConfig {
     }
 }
 
+impl BufferConfig {
+    /// The disk buffer, where there is one: alone or behind memory.
+    pub fn disk(&self) -> Option<&DiskBufferConfig> {
+        match self {
+            BufferConfig::Disk(disk) => Some(disk),
+            BufferConfig::Memory(MemoryBufferConfig { overflow: Some(OverflowConfig::Disk(disk)), .. }) => Some(disk),
+            BufferConfig::Memory(_) => None,
+        }
+    }
+}
+
 impl WhenFull {
     /// The policy of the memory queue. `Overflow` waits: the disk stage behind it takes what comes.
     pub fn policy(self) -> FullPolicy {

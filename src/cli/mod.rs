@@ -1,5 +1,6 @@
 //! The command line: one file per command.
 
+mod buffer;
 mod exit;
 mod graph;
 mod logging;
@@ -45,6 +46,8 @@ enum Command {
     Try(try_lines::TryArgs),
     /// Run the unit tests under `tests:`; delivers nothing.
     Test(test_cases::TestArgs),
+    /// Look into disk buffers, mend or remove them.
+    Buffer(buffer::BufferArgs),
     /// Print a completion script for a shell.
     Completions {
         /// The shell.
@@ -97,6 +100,7 @@ pub fn main() -> Exit {
         Command::Graph(args) => graph::run(&args),
         Command::Try(args) => try_lines::run(&args),
         Command::Test(args) => test_cases::run(&args),
+        Command::Buffer(args) => buffer::run(&args),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "tidegate", &mut std::io::stdout());
             Exit::Done

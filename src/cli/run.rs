@@ -2,7 +2,8 @@
 
 use super::{ConfigArgs, Exit, say};
 use crate::api::{Api, ApiAuth};
-use crate::config::Globals;
+use crate::buffer::disk::tools;
+use crate::config::{AnyPlan, Config, Globals};
 use crate::telemetry::{Books, LedgerLine};
 use crate::topology::{self, Running, Summary};
 use clap::Args;
@@ -27,6 +28,7 @@ pub(super) fn run(args: RunArgs) -> Exit {
         Err(exit) => return exit,
     };
     let globals = config.globals.clone();
+    report_orphans(&config);
     let blueprint = match topology::assemble(config, args.once) {
         Ok(blueprint) => blueprint,
         Err(errors) => {
@@ -51,6 +53,31 @@ pub(super) fn run(args: RunArgs) -> Exit {
         say(&ledger_table(&books.ledger()));
     }
     exit
+}
+
+/// Says which disk buffers in `data_dir` hold events that no sink will deliver.
+fn report_orphans(config: &Config) {
+    let owners: Vec<&str> = config
+        .components
+        .iter()
+        .filter(|c| matches!(&c.plan, AnyPlan::Sink(plan) if plan.common().buffer.disk().is_some()))
+        .map(|c| &*c.id.value)
+        .collect();
+    let data_dir = &config.globals.data_dir;
+    match tools::orphans(data_dir, &owners) {
+        Ok(orphans) => {
+            for (id, events) in orphans {
+                tracing::warn!(
+                    sink = %id, events, data_dir = %data_dir.display(),
+                    "a disk buffer belongs to no sink: its events are not delivered; give a sink this id and a disk \
+                     buffer, or look into it with `tidegate buffer` (cat, export, drop)"
+                );
+            }
+        }
+        Err(error) => {
+            tracing::warn!(data_dir = %data_dir.display(), %error, "cannot look for disk buffers without a sink")
+        }
+    }
 }
 
 async fn drive(blueprint: topology::Blueprint, globals: &Globals) -> (Exit, Option<Books>) {

@@ -3,6 +3,7 @@
 
 mod agent;
 mod alloc;
+mod buffer;
 mod config_commands;
 #[path = "../../benches/corpus/mod.rs"]
 mod corpus;

@@ -15,7 +15,6 @@
 //! a group again; before it stands a queue of [`QUEUE_BYTES`], behind it the sink's own.
 #![doc = include_str!("../../../docs/disk-buffer-format.md")]
 
-
 mod position;
 mod reader;
 mod record;
@@ -27,6 +26,7 @@ mod sim;
 mod stage;
 mod state;
 mod storage;
+pub mod tools;
 mod writer;
 
 pub use recover::OpenError;

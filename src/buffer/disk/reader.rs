@@ -197,10 +197,8 @@ impl Reader {
             let header = place.view.header(place.at, segment.data_end)?.filter(|h| h.seq >= place.seq);
             let untrusted = header.is_some_and(|h| h.seq >= segment.end_seq);
             if place.event >= end_event || place.at >= segment.data_end || untrusted {
-                let lost = end_event.saturating_sub(place.event);
                 place.event = place.event.max(end_event);
-                let known = self.shared.lock().settled.events_within(seq, segment.end_seq);
-                let lost = lost.saturating_sub(known);
+                let lost = self.shared.lock().unaccounted(segment, segment.end_seq, end_event);
                 self.lose(seq, segment.end_seq, lost, "the end of a segment is missing");
                 return Ok(Polled::Again);
             }
@@ -214,17 +212,15 @@ impl Reader {
                 self.set_aside(epoch, at, to - at, &bytes);
                 return Ok(Polled::Again);
             };
-            let gap = header.first_event.saturating_sub(place.event);
             let at = place.at;
-            if header.seq < seq {
+            if header.seq < seq || header.seq > seq && self.shared.lock().settled.covers(header.seq, header.seq + 1) {
                 place.pass(&header);
                 continue;
             }
             if header.seq > seq {
                 // The place stays: the record is next when what is missing before it has been settled.
-                place.event += gap;
-                let known = self.shared.lock().settled.events_within(seq, header.seq);
-                self.lose(seq, header.seq, gap.saturating_sub(known), "records are missing");
+                let lost = self.shared.lock().unaccounted(segment, header.seq, header.first_event);
+                self.lose(seq, header.seq, lost, "records are missing");
                 return Ok(Polled::Again);
             }
             let body = place.view.body(at, &header)?;
@@ -282,14 +278,7 @@ impl Reader {
             let state = self.shared.lock();
             let i = state.segments.partition_point(|s| s.end_seq <= seq);
             let Some(segment) = state.segments.get(i) else { return Polled::Again };
-            let known = state.settled.events_between(segment.first_seq, segment.end_seq, segment.first_event);
-            let in_flight: u64 = state
-                .in_flight
-                .iter()
-                .filter(|(s, _)| (segment.first_seq..segment.end_seq).contains(s))
-                .map(|(_, h)| h.events)
-                .sum();
-            (segment.end_seq, segment.events.saturating_sub(known).saturating_sub(in_flight))
+            (segment.end_seq, state.unaccounted(segment, segment.end_seq, segment.first_event + segment.events))
         };
         self.lose(seq, to, lost, &format!("a segment cannot be read: {error}"));
         Polled::Again

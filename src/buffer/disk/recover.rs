@@ -5,10 +5,11 @@ use super::record::RecordHeader;
 use super::segment::{self, HeaderError, View};
 use super::settled::Settled;
 use super::state::{Segment, State, cost};
-use super::storage::{Open, Storage};
+use super::storage::{Open, Storage, StoredFile};
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Folder of what was damaged.
 pub(super) const QUARANTINE: &str = "quarantine";
@@ -112,9 +113,9 @@ pub(super) fn read_position(storage: &dyn Storage, folder: &Path) -> Option<(usi
     Position::newest(&bytes[..got])
 }
 
-/// A segment as its header and the names around it tell, before its records are read. `None` for one that holds no
-/// record of its epoch.
-fn known(view: &mut View, found: &Found) -> Result<Option<Segment>, OpenError> {
+/// A segment as its header tells, before its records are read, and whether the header is whole: else its first record
+/// tells. `None` for one that holds no record of its epoch.
+fn known(view: &mut View, found: &Found) -> Result<Option<(Segment, bool)>, OpenError> {
     let io = |e| OpenError::Io("read", found.path.clone(), e);
     let mut segment = Segment {
         epoch: found.epoch,
@@ -131,7 +132,7 @@ fn known(view: &mut View, found: &Found) -> Result<Option<Segment>, OpenError> {
         Ok(header) if header.epoch == found.epoch => {
             (segment.first_seq, segment.first_event) = (header.first_seq, header.first_event);
             segment.newest = header.created;
-            return Ok(Some(segment));
+            return Ok(Some((segment, true)));
         }
         Err(HeaderError::Newer(version)) => return Err(OpenError::Newer(found.path.clone(), version)),
         // A spare that was renamed and not written yet, or damage: the records tell.
@@ -140,7 +141,7 @@ fn known(view: &mut View, found: &Found) -> Result<Option<Segment>, OpenError> {
     Ok(view.find(0, found.len, 0).map_err(io)?.map(|(_, record)| {
         (segment.first_seq, segment.first_event) = (record.seq, record.first_event);
         segment.newest = record.received_at;
-        segment
+        (segment, false)
     }))
 }
 
@@ -228,6 +229,90 @@ impl Exact {
     }
 }
 
+/// Segments and spares while a folder is opened.
+struct Opening<'a> {
+    storage: &'a dyn Storage,
+    folder: &'a Path,
+    /// With whether the header is whole.
+    segments: VecDeque<(Segment, bool)>,
+    spares: Vec<(String, u64)>,
+    cut: u64,
+}
+
+impl Opening<'_> {
+    fn path(&self, epoch: u64) -> PathBuf {
+        self.folder.join(segment::name(epoch))
+    }
+
+    fn view(&self, epoch: u64) -> Result<(Arc<dyn StoredFile>, View), OpenError> {
+        let path = self.path(epoch);
+        let file = self.storage.open(&path, Open::Write).map_err(|e| OpenError::Io("open", path, e))?;
+        Ok((file.clone(), View::new(file, epoch)))
+    }
+
+    /// Keeps a segment that was made and never written.
+    fn make_spare(&mut self, epoch: u64, len: u64) -> Result<(), OpenError> {
+        let (path, spare) = (self.path(epoch), format!("{SPARE}{epoch:020}.seg"));
+        let renamed = self.storage.rename(&path, &self.folder.join(&spare));
+        renamed.map_err(|e| OpenError::Io("rename", path, e))?;
+        self.spares.push((spare, len));
+        Ok(())
+    }
+
+    /// Reads the headers of all segments.
+    fn headers(&mut self, found: &[Found]) -> Result<(), OpenError> {
+        for found in found {
+            let (_, mut view) = self.view(found.epoch)?;
+            match known(&mut view, found)? {
+                Some(known) => self.segments.push_back(known),
+                None => self.make_spare(found.epoch, found.len)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Drops a last segment whose making was torn: without a whole header, and without a record that was acknowledged.
+    fn drop_torn(&mut self) -> Result<(), OpenError> {
+        while let Some((last, false)) = self.segments.back() {
+            let (epoch, len) = (last.epoch, last.file_len);
+            let (_, mut view) = self.view(epoch)?;
+            let tail = scan(&mut view, last, |_| ()).map_err(|e| OpenError::Io("read", self.path(epoch), e))?;
+            if tail.end_seq > last.first_seq {
+                break;
+            }
+            self.segments.pop_back();
+            self.make_spare(epoch, len)?;
+        }
+        Ok(())
+    }
+
+    /// Reads the records of the last segment; returns where its records and events end.
+    fn last(&mut self, settled: &mut Settled, promised: (u64, u64)) -> Result<(u64, u64), OpenError> {
+        let Some((last, _)) = self.segments.back() else { return Ok((0, 0)) };
+        let epoch = last.epoch;
+        let (file, mut view) = self.view(epoch)?;
+        let path = self.path(epoch);
+        let Some((last, _)) = self.segments.back_mut() else { return Ok((0, 0)) };
+        let mut exact = Exact::new(settled, last);
+        let tail = scan(&mut view, last, |record| exact.record(record)).map_err(|e| OpenError::Io("read", path, e))?;
+        *settled = exact.finish();
+        (last.end_seq, last.newest, last.data_end) = (tail.end_seq, tail.newest, tail.end);
+        last.events = tail.end_event.saturating_sub(last.first_event);
+        if promised.0 > tail.end_seq && promised.1 > tail.end_event {
+            // What had been acknowledged is damage: its bytes stay, and the reader sets them aside.
+            (last.end_seq, last.data_end) = (promised.0, last.file_len);
+            last.events = promised.1.saturating_sub(last.first_event);
+        } else if last.file_len > tail.end {
+            self.cut = last.file_len - tail.end;
+            // Only gives room back: whatever lies there is never read.
+            if file.set_len(tail.end).is_ok() {
+                last.file_len = tail.end;
+            }
+        }
+        Ok((tail.end_seq, tail.end_event))
+    }
+}
+
 /// Opens a folder that this process has locked. What is torn is cut; what is damaged is left for the reader, who sets
 /// it aside when it comes to it.
 pub(super) fn open(storage: &dyn Storage, folder: &Path) -> Result<Recovered, OpenError> {
@@ -236,27 +321,20 @@ pub(super) fn open(storage: &dyn Storage, folder: &Path) -> Result<Recovered, Op
         Some((slot, position)) => ((position.generation, slot), Some(position)),
         None => ((0, 1), None),
     };
-    let mut next_epoch = listing.segments.last().map_or(1, |s| s.epoch.saturating_add(1));
-    let mut spares = listing.spares;
-    let mut segments: VecDeque<Segment> = VecDeque::new();
-    let mut cut = 0;
     if storage.open(&folder.join(REWRITE), Open::Read).is_ok() {
         let path = folder.join(REWRITE);
         storage.remove(&path).map_err(|e| OpenError::Io("remove", path, e))?;
     }
-    for found in &listing.segments {
-        let io = |e| OpenError::Io("read", found.path.clone(), e);
-        let mut view = View::new(storage.open(&found.path, Open::Read).map_err(io)?, found.epoch);
-        match known(&mut view, found)? {
-            Some(segment) => segments.push_back(segment),
-            None => {
-                let spare = format!("{SPARE}{:020}.seg", found.epoch);
-                let renamed = storage.rename(&found.path, &folder.join(&spare));
-                renamed.map_err(|e| OpenError::Io("rename", found.path.clone(), e))?;
-                spares.push((spare, found.len));
-            }
-        }
-    }
+    let next_epoch = listing.segments.last().map_or(1, |s| s.epoch.saturating_add(1));
+    let mut opening = Opening { storage, folder, segments: VecDeque::new(), spares: listing.spares, cut: 0 };
+    opening.headers(&listing.segments)?;
+    opening.drop_torn()?;
+    let promised = position.as_ref().map_or((0, 0), |p| (p.promised, p.promised_events));
+    let first = opening.segments.front().map_or((0, 0), |(s, _)| (s.first_seq, s.first_event));
+    let mut settled = position.as_ref().map_or_else(|| Settled::new(first.0, first.1, &[]), |p| p.settled.clone());
+    let (end_seq, end_event) = opening.last(&mut settled, promised)?;
+    let Opening { segments, spares, cut, .. } = opening;
+    let mut segments: VecDeque<Segment> = segments.into_iter().map(|(s, _)| s).collect();
     // Each segment ends where the next begins, whatever lies behind in its file.
     for i in 1..segments.len() {
         let (seq, event, newest) = (segments[i].first_seq, segments[i].first_event, segments[i].newest);
@@ -264,49 +342,14 @@ pub(super) fn open(storage: &dyn Storage, folder: &Path) -> Result<Recovered, Op
         (before.end_seq, before.newest) = (seq.max(before.first_seq), newest);
         before.events = event.saturating_sub(before.first_event);
     }
-    let first = segments.front();
-    let mut settled = match &position {
-        Some(p) => p.settled.clone(),
-        None => Settled::new(first.map_or(0, |s| s.first_seq), first.map_or(0, |s| s.first_event), &[]),
-    };
-    let (mut end_seq, mut end_event) = (0, 0);
-    if let Some(last) = segments.back_mut() {
-        let path = folder.join(segment::name(last.epoch));
-        let io = |what| {
-            let path = path.clone();
-            move |e| OpenError::Io(what, path, e)
-        };
-        let file = storage.open(&path, Open::Write).map_err(io("open"))?;
-        let mut view = View::new(file.clone(), last.epoch);
-        let mut exact = Exact::new(&settled, last);
-        let tail = scan(&mut view, last, |record| exact.record(record)).map_err(io("read"))?;
-        settled = exact.finish();
-        (last.end_seq, last.newest, last.data_end) = (tail.end_seq, tail.newest, tail.end);
-        last.events = tail.end_event.saturating_sub(last.first_event);
-        (end_seq, end_event) = (tail.end_seq, tail.end_event);
-        let promised = position.as_ref().is_some_and(|p| p.promised > tail.end_seq && p.promised_events > end_event);
-        // What had been acknowledged is damage: its bytes stay, and the reader sets them aside.
-        if promised {
-            last.data_end = last.file_len;
-        } else if last.file_len > tail.end {
-            cut = last.file_len - tail.end;
-            // Only gives room back: whatever lies there is never read.
-            if file.set_len(tail.end).is_ok() {
-                last.file_len = tail.end;
-            }
-        }
-    }
     let cuts = segments.iter().map(|s| s.first_seq);
     let settled = Settled::cut_at(cuts, settled.low(), settled.low_events(), settled.runs());
-    let promised = position.as_ref().map_or((0, 0), |p| (p.promised, p.promised_events));
     let next_seq = end_seq.max(promised.0).max(settled.end());
     let next_event = end_event.max(promised.1).max(settled.events());
-    next_epoch = next_epoch.max(1);
-    let quarantine = listing.quarantine.iter().map(|(_, len)| cost(*len)).sum();
     let state = State {
         segments,
         spares,
-        quarantine,
+        quarantine: listing.quarantine.iter().map(|(_, len)| cost(*len)).sum(),
         held: next_event - settled.events(),
         cursor: settled.low(),
         settled: settled.clone(),
@@ -318,7 +361,7 @@ pub(super) fn open(storage: &dyn Storage, folder: &Path) -> Result<Recovered, Op
         group: Vec::new(),
         in_flight: HashMap::new(),
         in_flight_bytes: 0,
-        failed: 0,
+        failed: HashMap::new(),
         position_stale: position.is_none(),
         reading: None,
         closed: false,

@@ -116,7 +116,7 @@ fn run(options: &DiskOptions, storage: Arc<dyn Storage>, context: DiskStageConte
     let saved = writer.reclaim().and_then(|()| writer.save_position());
     let (held, failed) = {
         let state = shared.lock();
-        (state.held, state.failed)
+        (state.held, state.failed.len())
     };
     if held > 0 {
         let folder = options.folder.display();

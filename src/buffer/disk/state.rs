@@ -91,8 +91,8 @@ pub(super) struct State {
     pub(super) group: Vec<Part>,
     pub(super) in_flight: HashMap<u64, Handed>,
     pub(super) in_flight_bytes: usize,
-    /// Records whose verdict was `Failed`: delivered again at the next start.
-    pub(super) failed: u64,
+    /// Records whose verdict was `Failed`, with their events: delivered again at the next start.
+    pub(super) failed: HashMap<u64, u64>,
     /// Events accepted, or found at the start, and not yet settled.
     pub(super) held: u64,
     /// `settled` has written records that the position file does not know of.
@@ -128,8 +128,27 @@ impl State {
         super::position::FILE + self.quarantine + segments + self.spares.iter().map(|(_, len)| len).sum::<u64>()
     }
 
+    /// Events written to `segment` before its record `to`, before which `event` events were written, that are not
+    /// settled and that the sink was not given. `to` must be a record that is not settled, or the segment's end.
+    pub(super) fn unaccounted(&self, segment: &Segment, to: u64, event: u64) -> u64 {
+        let settled = self.settled.events_between(segment.first_seq, to, segment.first_event);
+        let handed = self.handed(segment.first_seq, to);
+        event.saturating_sub(segment.first_event).saturating_sub(settled).saturating_sub(handed)
+    }
+
+    /// Events of the records `from..to` that the sink was given and that are not settled.
+    fn handed(&self, from: u64, to: u64) -> u64 {
+        let range = from..to;
+        let in_flight = self.in_flight.iter().filter(|(seq, _)| range.contains(seq)).map(|(_, h)| h.events);
+        let failed = self.failed.iter().filter(|(seq, _)| range.contains(seq)).map(|(_, events)| events);
+        in_flight.sum::<u64>() + failed.sum::<u64>()
+    }
+
     /// Settles what the sink had no part in: `from..to` with `events` written events, gone for `reason`.
+    ///
+    /// Never more than what the sink was not given: headers that lie about their numbers cannot unbalance the books.
     pub(super) fn gone(&mut self, from: u64, to: u64, events: u64, counters: &Counters, reason: &'static str) {
+        let events = events.min(self.held.saturating_sub(self.handed(0, u64::MAX)));
         if self.settled.add(from, to, events) && events > 0 {
             self.position_stale = true;
             self.held = self.held.saturating_sub(events);
@@ -179,7 +198,7 @@ impl Listener for Shared {
             let Some(handed) = state.in_flight.remove(&seq) else { return };
             state.in_flight_bytes -= handed.bytes;
             if verdict == Verdict::Failed {
-                state.failed += 1;
+                state.failed.insert(seq, handed.events);
             } else {
                 state.held = state.held.saturating_sub(handed.events);
                 match state.group.binary_search_by_key(&seq, |p| p.seq) {

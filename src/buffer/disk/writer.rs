@@ -662,7 +662,8 @@ impl Writer {
             self.doubtful = None;
             return Ok(());
         };
-        if !self.fits(end - from) {
+        let need = cost(segment::HEADER + end - from) + self.reserved;
+        if self.shared.lock().used() + need > self.shared.max_bytes {
             let component = &*self.shared.counters.id;
             tracing::error!(
                 component,

@@ -1,0 +1,328 @@
+//! `tidegate buffer`: looks into disk buffers, also those of a running agent (it only reads there), and mends or
+//! removes them when none runs.
+
+use super::{Exit, print, say};
+use crate::buffer::disk::tools;
+use crate::config::{Loaded, ProcessEnvironment, Registry, load};
+use clap::{Args, Subcommand};
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+/// Arguments of `buffer`.
+#[derive(Args, Debug)]
+pub(super) struct BufferArgs {
+    /// Folder of the agent's state; else the `data_dir` of --config, else ./data.
+    #[arg(long, value_name = "PATH", global = true)]
+    data_dir: Option<PathBuf>,
+    /// A configuration whose `data_dir` is meant.
+    #[arg(long, short, value_name = "PATH", global = true)]
+    config: Vec<PathBuf>,
+    #[command(subcommand)]
+    command: BufferCommand,
+}
+
+#[derive(Subcommand, Debug)]
+enum BufferCommand {
+    /// List the buffers: events held, bytes, segments, whether an agent runs on them.
+    Ls,
+    /// Show the segments of a buffer.
+    Inspect {
+        /// Id of the sink.
+        id: String,
+    },
+    /// Print the events of a buffer as JSON, one a line.
+    Cat {
+        /// Id of the sink.
+        id: String,
+        /// Events that the sink has settled too, as far as they are still there.
+        #[arg(long)]
+        all: bool,
+        /// Stop after so many.
+        #[arg(long, short = 'n', value_name = "N")]
+        limit: Option<u64>,
+    },
+    /// Print the events of a buffer whose JSON matches a regular expression.
+    Grep {
+        /// Id of the sink.
+        id: String,
+        /// The regular expression.
+        pattern: String,
+        /// Events that the sink has settled too, as far as they are still there.
+        #[arg(long)]
+        all: bool,
+    },
+    /// Read every record of a buffer, or of all, and check it; exit 1 when something is damaged.
+    Verify {
+        /// Id of the sink; all where it is left out.
+        id: Option<String>,
+    },
+    /// Set what is damaged aside and write down what is lost. No agent may run on the buffer.
+    Repair {
+        /// Id of the sink.
+        id: String,
+    },
+    /// Write the events of a buffer to a file as JSON, one a line, and leave the buffer as it is.
+    Export {
+        /// Id of the sink.
+        id: String,
+        /// The file; it must not exist.
+        #[arg(long, short, value_name = "FILE")]
+        output: PathBuf,
+    },
+    /// Remove a buffer with all that is in it. No agent may run on it.
+    Drop {
+        /// Id of the sink.
+        id: String,
+        /// Really.
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+/// Why a command ended early: what to say.
+type Failure = String;
+
+/// Runs the command.
+pub(super) fn run(args: &BufferArgs) -> Exit {
+    let data_dir = match data_dir(args) {
+        Ok(data_dir) => data_dir,
+        Err(exit) => return exit,
+    };
+    let result = match &args.command {
+        BufferCommand::Ls => ls(&data_dir),
+        BufferCommand::Inspect { id } => existing(&data_dir, id).and_then(|folder| inspect(&folder)),
+        BufferCommand::Cat { id, all, limit } => {
+            existing(&data_dir, id).and_then(|folder| cat(&folder, *all, *limit, None))
+        }
+        BufferCommand::Grep { id, pattern, all } => existing(&data_dir, id).and_then(|folder| {
+            let regex =
+                regex_automata::meta::Regex::new(pattern).map_err(|e| format!("the pattern is no regex: {e}"))?;
+            cat(&folder, *all, None, Some(&regex))
+        }),
+        BufferCommand::Verify { id } => verify(&data_dir, id.as_deref()),
+        BufferCommand::Repair { id } => existing(&data_dir, id).and_then(|folder| repair(&folder)),
+        BufferCommand::Export { id, output } => existing(&data_dir, id).and_then(|folder| export(&folder, output)),
+        BufferCommand::Drop { id, yes } => existing(&data_dir, id).and_then(|folder| remove(&folder, *yes)),
+    };
+    match result {
+        Ok(exit) => exit,
+        Err(failure) => {
+            say(&format!("error: {failure}\n"));
+            Exit::Failed
+        }
+    }
+}
+
+fn data_dir(args: &BufferArgs) -> Result<PathBuf, Exit> {
+    if let Some(data_dir) = &args.data_dir {
+        return Ok(data_dir.clone());
+    }
+    if args.config.is_empty() {
+        return Ok(PathBuf::from("./data"));
+    }
+    let Loaded { config, report, .. } = load(&args.config, &ProcessEnvironment, Registry::built_in());
+    match config {
+        Some(config) => Ok(config.globals.data_dir),
+        None => {
+            say(&report.render());
+            Err(Exit::BadConfig)
+        }
+    }
+}
+
+fn existing(data_dir: &Path, id: &str) -> Result<PathBuf, Failure> {
+    let ids = tools::ids(data_dir).map_err(|e| format!("cannot list `{}`: {e}", data_dir.display()))?;
+    if ids.iter().any(|known| known == id) {
+        return Ok(tools::folder(data_dir, id));
+    }
+    let known = if ids.is_empty() { "there are none".to_owned() } else { format!("there are: {}", ids.join(", ")) };
+    Err(format!("no buffer of a sink `{id}` under `{}`; {known}", data_dir.display()))
+}
+
+fn out(text: &str) -> Result<(), Failure> {
+    print(text).map_err(|e| e.to_string())
+}
+
+fn ls(data_dir: &Path) -> Result<Exit, Failure> {
+    let ids = tools::ids(data_dir).map_err(|e| format!("cannot list `{}`: {e}", data_dir.display()))?;
+    let mut text = format!("{:<24} {:>12} {:>14} {:>8}  STATE\n", "SINK", "EVENTS", "BYTES", "SEGMENTS");
+    for id in ids {
+        let folder = tools::folder(data_dir, &id);
+        let state = if tools::is_live(&folder) { "in use" } else { "at rest" };
+        let line = match (tools::held(&folder), tools::sizes(&folder)) {
+            (Ok(held), Ok((segments, bytes))) => format!("{id:<24} {held:>12} {bytes:>14} {segments:>8}  {state}"),
+            (Err(e), _) | (_, Err(e)) => format!("{id:<24} {e}"),
+        };
+        let _ok = writeln!(text, "{}", printable(&line));
+    }
+    out(&text)?;
+    Ok(Exit::Done)
+}
+
+fn inspect(folder: &Path) -> Result<Exit, Failure> {
+    let report = tools::inspect(folder).map_err(|e| e.to_string())?;
+    let mut text = format!(
+        "folder      {}\nevents held {}\nbytes       {}\nsettled     {}\nspares      {} ({} bytes)\nquarantine  {} ({} bytes)\n\n",
+        printable(&folder.display().to_string()),
+        report.held,
+        report.bytes,
+        report.settled_below.map_or("unknown: the position cannot be read".into(), |n| format!("below record {n}")),
+        report.spares.0,
+        report.spares.1,
+        report.quarantine.0,
+        report.quarantine.1,
+    );
+    let _ok = writeln!(
+        text,
+        "{:>20} {:>12} {:>10} {:>10} {:>10} {:>12} {:>12}  RECEIVED",
+        "SEGMENT", "FIRST", "RECORDS", "EVENTS", "HELD", "BYTES", "UNPACKED"
+    );
+    for s in &report.segments {
+        let mut received = Vec::new();
+        if let Some((old, new)) = s.received {
+            crate::time::write_rfc3339_utc(old, 0, &mut received);
+            received.extend_from_slice(b" to ");
+            crate::time::write_rfc3339_utc(new, 0, &mut received);
+        }
+        let _ok = writeln!(
+            text,
+            "{:>20} {:>12} {:>10} {:>10} {:>10} {:>12} {:>12}  {}{}",
+            s.epoch,
+            s.first_record,
+            s.records,
+            s.events,
+            s.held,
+            s.body_bytes.0,
+            s.body_bytes.1,
+            String::from_utf8_lossy(&received),
+            if s.header { "" } else { " (its header is damaged)" }
+        );
+    }
+    text.push_str(&damaged(&report.damage));
+    out(&text)?;
+    Ok(Exit::Done)
+}
+
+fn damaged(damage: &[tools::Damage]) -> String {
+    let mut text = String::new();
+    for d in damage {
+        let events = d.events.map_or(String::new(), |n| format!(", {n} events"));
+        let _ok =
+            writeln!(text, "damaged: segment {}, {} bytes from {} on{events}: {}", d.epoch, d.bytes, d.at, d.what);
+    }
+    text
+}
+
+fn cat(
+    folder: &Path,
+    all: bool,
+    limit: Option<u64>,
+    pattern: Option<&regex_automata::meta::Regex>,
+) -> Result<Exit, Failure> {
+    let mut stdout = std::io::BufWriter::with_capacity(1 << 18, std::io::stdout().lock());
+    let (count, damage) = events(folder, all, limit, pattern, &mut stdout)?;
+    say(&damage);
+    // As grep does it.
+    Ok(if pattern.is_some() && count == 0 { Exit::Failed } else { Exit::Done })
+}
+
+/// Writes events as JSON lines; how many they were, and what was damaged.
+fn events(
+    folder: &Path,
+    all: bool,
+    limit: Option<u64>,
+    pattern: Option<&regex_automata::meta::Regex>,
+    to: &mut dyn std::io::Write,
+) -> Result<(u64, String), Failure> {
+    let mut line = Vec::new();
+    let mut count = 0;
+    let mut failed = None;
+    let report = tools::read(folder, &mut |record| {
+        if record.settled && !all {
+            return true;
+        }
+        for event in record.batch.iter() {
+            if limit.is_some_and(|limit| count >= limit) {
+                return false;
+            }
+            line.clear();
+            event.write_json(&mut line);
+            if pattern.is_some_and(|p| !p.is_match(&line)) {
+                continue;
+            }
+            line.push(b'\n');
+            if let Err(error) = to.write_all(&line) {
+                failed = Some(error);
+                return false;
+            }
+            count += 1;
+        }
+        true
+    });
+    let report = report.map_err(|e| e.to_string())?;
+    match failed.map_or_else(|| to.flush(), Err) {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(format!("cannot write: {e}")),
+        _ => Ok((count, damaged(&report.damage))),
+    }
+}
+
+fn verify(data_dir: &Path, id: Option<&str>) -> Result<Exit, Failure> {
+    let ids = match id {
+        Some(id) => {
+            existing(data_dir, id)?;
+            vec![id.to_owned()]
+        }
+        None => tools::ids(data_dir).map_err(|e| format!("cannot list `{}`: {e}", data_dir.display()))?,
+    };
+    let mut exit = Exit::Done;
+    for id in ids {
+        let report = tools::inspect(&tools::folder(data_dir, &id)).map_err(|e| e.to_string())?;
+        let records: u64 = report.segments.iter().map(|s| s.records).sum();
+        let verdict = if report.damage.is_empty() { "whole" } else { "DAMAGED" };
+        let id = printable(&id);
+        out(&format!(
+            "{id}: {verdict}: {} segments, {records} records, {} events held\n",
+            report.segments.len(),
+            report.held
+        ))?;
+        if !report.damage.is_empty() {
+            out(&damaged(&report.damage))?;
+            exit = Exit::Failed;
+        }
+    }
+    Ok(exit)
+}
+
+fn repair(folder: &Path) -> Result<Exit, Failure> {
+    let (damage, lost) = tools::repair(folder).map_err(|e| e.to_string())?;
+    let bytes: u64 = damage.iter().map(|d| d.bytes).sum();
+    out(&damaged(&damage))?;
+    out(&format!("{} damaged places, {bytes} bytes set aside, {lost} events lost\n", damage.len()))?;
+    Ok(Exit::Done)
+}
+
+fn export(folder: &Path, output: &Path) -> Result<Exit, Failure> {
+    let file = std::fs::File::create_new(output).map_err(|e| format!("cannot make `{}`: {e}", output.display()))?;
+    let mut file = std::io::BufWriter::with_capacity(1 << 18, file);
+    let (count, damage) = events(folder, false, None, None, &mut file)?;
+    let file = file.into_inner().map_err(|e| format!("cannot write `{}`: {e}", output.display()))?;
+    file.sync_all().map_err(|e| format!("cannot write `{}`: {e}", output.display()))?;
+    say(&damage);
+    out(&format!("{count} events written to {}\n", printable(&output.display().to_string())))?;
+    Ok(Exit::Done)
+}
+
+fn remove(folder: &Path, yes: bool) -> Result<Exit, Failure> {
+    if !yes {
+        let held = tools::held(folder).map_err(|e| e.to_string())?;
+        return Err(format!("this removes {held} events that were not delivered; say --yes where that is meant"));
+    }
+    let held = tools::remove(folder).map_err(|e| e.to_string())?;
+    out(&format!("removed, with {held} events that were not delivered\n"))?;
+    Ok(Exit::Done)
+}
+
+/// Names come from the file system: no control character reaches the terminal.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+}
