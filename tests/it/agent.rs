@@ -1,7 +1,8 @@
 //! The program as a child process in a folder of its own.
 
 use rustix::process::{Pid, Signal, kill_process};
-use std::io::Read;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
@@ -29,6 +30,19 @@ pub(crate) fn output(mut command: Command) -> (Option<i32>, String, String) {
     let out = command.output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (out.status.code(), text(&out.stdout), text(&out.stderr))
+}
+
+/// `GET` of a path: status and body.
+#[track_caller]
+pub(crate) fn get(address: &str, path: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+    let status = head.split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap_or(0);
+    (status, body.to_owned())
 }
 
 /// Writes a configuration into `dir`.
@@ -81,6 +95,19 @@ impl Agent {
         self.stderr.lock().unwrap().clone()
     }
 
+    /// Addresses it said it listens on, in that order.
+    pub(crate) fn addresses(&self) -> Vec<String> {
+        let said = self.said();
+        let whole = said.rfind('\n').map_or("", |end| &said[..end]);
+        let after = |line: &str| line.split_once(" address=").map(|(_, a)| a.split(' ').next().unwrap_or(a).to_owned());
+        whole.lines().filter_map(after).collect()
+    }
+
+    /// Resident memory now, in bytes.
+    pub(crate) fn rss(&self) -> u64 {
+        self.status("VmRSS:")
+    }
+
     /// Sends a signal.
     pub(crate) fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(self.child.id().try_into().unwrap()).unwrap();
@@ -119,8 +146,12 @@ impl Agent {
 
     /// Resident memory at its highest, in bytes.
     pub(crate) fn peak_rss(&self) -> u64 {
+        self.status("VmHWM:")
+    }
+
+    fn status(&self, key: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
-        let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).unwrap_or("0");
+        let line = status.lines().find_map(|l| l.strip_prefix(key)).unwrap_or("0");
         line.trim().trim_end_matches(" kB").trim().parse::<u64>().unwrap_or(0) * 1024
     }
 }

@@ -5,9 +5,11 @@ mod agent;
 mod alloc;
 mod buffer;
 mod config_commands;
+mod contract;
 #[path = "../../benches/corpus/mod.rs"]
 mod corpus;
 mod framing;
+mod hanging;
 mod main_job;
 mod openobserve;
 mod openobserve_double;

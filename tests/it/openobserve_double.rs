@@ -56,6 +56,8 @@ pub(crate) enum Fault {
     Answer(u16, Vec<(&'static str, String)>, String),
     /// The real answer after a while.
     Slow(Duration),
+    /// The body is read, and no answer comes until the client hangs up; nothing is stored.
+    Never,
     /// The body is read, and the connection breaks.
     ResetBeforeAnswer,
     /// The records are stored, and the connection breaks within the answer.
@@ -307,6 +309,11 @@ fn serve<S: Read + Write>(stream: S, raw_stream: &TcpStream, state: &Mutex<State
         };
         if let Some(Fault::Slow(wait)) = fault {
             std::thread::sleep(wait);
+        }
+        if let Some(Fault::Never) = fault {
+            state.lock().unwrap().seen.push(seen);
+            _ = std::io::copy(&mut reader, &mut std::io::sink());
+            return;
         }
         let answer = match fault {
             Some(Fault::Answer(status, ref headers, ref body)) => {
