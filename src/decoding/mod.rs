@@ -8,9 +8,14 @@ pub mod auto;
 mod config;
 pub mod cri;
 pub mod docker;
+mod histogram;
 pub mod keys;
 pub mod logfmt;
+pub mod otlp;
+pub mod protobuf;
+pub mod records;
 pub mod regex;
+pub mod remote_write;
 pub mod span;
 pub mod syslog;
 #[cfg(test)]

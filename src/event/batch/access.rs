@@ -259,8 +259,22 @@ impl EventMut<'_> {
         self.push_key(key, value)
     }
 
+    /// Adds a field with the value of field `i` of the event in `row` of the same batch; both refer to the same bytes.
+    ///
+    /// # Panics
+    /// When there is no such row or field.
+    pub fn push_shared(&mut self, key: Sym, row: usize, i: usize) -> bool {
+        let from = &self.batch.rows[row];
+        let field = self.batch.fields_of(from)[i];
+        self.push_stored(Field { key: key.0, flags: field.flags & !MEMBER, aux: 0, ..field })
+    }
+
     fn push_key(&mut self, key: u32, value: Value<'_>) -> bool {
         let field = self.batch.store(key, value);
+        self.push_stored(field)
+    }
+
+    fn push_stored(&mut self, field: Field) -> bool {
         let row = *self.touch();
         let (first, len) = (row.first as usize, usize::from(row.len));
         if len >= MAX_FIELDS {

@@ -1,0 +1,377 @@
+#![allow(clippy::unwrap_used)]
+use super::*;
+use crate::decoding::protobuf::{push_bytes, push_fixed64, push_message, push_number};
+use proptest::prelude::*;
+
+/// The events of a request as JSON lines, with what is said of it.
+fn read(signal: Signal, encoding: Encoding, body: &[u8]) -> Result<(Vec<String>, Summary), Malformed> {
+    let request = Request::read(signal, encoding, body.to_vec())?;
+    let summary = request.summary().clone();
+    let mut lines = Vec::new();
+    for batch in request.into_batches(Origin::of_source("in"), 5) {
+        assert_eq!((&*batch.origin.source, batch.received_at), ("in", 5));
+        for event in batch.iter() {
+            let mut line = Vec::new();
+            event.write_json(&mut line);
+            lines.push(String::from_utf8(line).unwrap());
+        }
+    }
+    assert_eq!(lines.len() as u64, summary.events);
+    Ok((lines, summary))
+}
+
+fn json(signal: Signal, body: &str) -> (Vec<String>, Summary) {
+    read(signal, Encoding::Json, body.as_bytes()).unwrap()
+}
+
+const LOG: &str = r#"{"resourceLogs": [{"resource": {"attributes": [
+    {"key": "service.name", "value": {"stringValue": "shop \"1\""}}, {"key": "host.cpus", "value": {"intValue": "4"}}]},
+  "scopeLogs": [{"scope": {"name": "lib", "version": "1.2", "attributes": [{"key": "s", "value": {"boolValue": true}}]},
+    "logRecords": [
+      {"timeUnixNano": "1736503200123456789", "observedTimeUnixNano": 1736503201000000000, "severityNumber": 9,
+       "severityText": "Information", "body": {"stringValue": "hello\nworld"}, "traceId": "5b8efff798038103d269b633813fc60c",
+       "spanId": "EEE19B7EC3C1B174", "flags": 1, "eventName": "greeting", "unknown": {"a": [1, {"b": null}]},
+       "attributes": [{"key": "d", "value": {"doubleValue": 1.5}}, {"key": "n", "value": {"doubleValue": "NaN"}},
+         {"key": "list", "value": {"arrayValue": {"values": [{"intValue": -7}, {"stringValue": "x"}, {}]}}},
+         {"key": "map", "value": {"kvlistValue": {"values": [{"key": "k", "value": {"bytesValue": "AAEC"}}]}}}]},
+      {"observed_time_unix_nano": "1736503201000000000", "severity_number": "SEVERITY_NUMBER_ERROR2",
+       "body": {"kvlistValue": {"values": [{"key": "a", "value": {"intValue": 1}}]}}, "attributes": null}]}]}]}"#;
+
+#[test]
+fn log_records_become_events_with_what_they_share() {
+    let (lines, summary) = json(Signal::Logs, LOG);
+    assert_eq!(
+        lines,
+        [
+            concat!(
+                r#"{"timestamp":"2025-01-10T10:00:00.123456789Z","observedTimestamp":"2025-01-10T10:00:01.000Z","#,
+                r#""level":"Information","severityNumber":9,"service":"shop \"1\"","message":"hello\nworld","#,
+                r#""traceId":"5b8efff798038103d269b633813fc60c","spanId":"eee19b7ec3c1b174","flags":1,"eventName":"greeting","#,
+                r#""attributes":{"d":1.5,"n":"NaN","list":[-7,"x",null],"map":{"k":"AAEC"}},"#,
+                r#""resource":{"service.name":"shop \"1\"","host.cpus":4},"#,
+                r#""scope":{"name":"lib","version":"1.2","attributes":{"s":true}}}"#
+            ),
+            concat!(
+                r#"{"timestamp":"2025-01-10T10:00:01.000Z","level":"ERROR","severityNumber":18,"service":"shop \"1\"","#,
+                r#""message":{"a":1},"resource":{"service.name":"shop \"1\"","host.cpus":4},"#,
+                r#""scope":{"name":"lib","version":"1.2","attributes":{"s":true}}}"#
+            ),
+        ]
+    );
+    assert_eq!(summary, Summary { events: 2, ..Summary::default() });
+}
+
+#[test]
+fn spans_have_the_canonical_names() {
+    let (lines, _) = json(
+        Signal::Traces,
+        r#"{"resourceSpans": [{"resource": {"attributes": [{"key": "service.name", "value": {"stringValue": "shop"}}]},
+        "scopeSpans": [{"spans": [{"traceId": "5B8EFFF798038103D269B633813FC60C", "spanId": "EEE19B7EC3C1B174",
+        "parentSpanId": "EEE19B7EC3C1B173", "name": "GET /", "kind": 2, "startTimeUnixNano": "1736503200000000000",
+        "endTimeUnixNano": "1736503200001500000", "attributes": [{"key": "http.method", "value": {"stringValue": "GET"}}],
+        "events": [{"timeUnixNano": "1736503200000000001", "name": "retry", "attributes": [{"key": "n", "value": {"intValue": 2}}]}, {}],
+        "links": [{"traceId": "5b8efff798038103d269b633813fc60d", "spanId": "eee19b7ec3c1b175"}],
+        "status": {"code": "STATUS_CODE_ERROR", "message": "no"}, "traceState": "a=b"},
+        {"traceId": "5b8efff798038103d269b633813fc60c", "spanId": "eee19b7ec3c1b176", "parentSpanId": "", "name": "x",
+         "startTimeUnixNano": 1736503200000000000, "endTimeUnixNano": 1736503202000000000, "status": {}}]}]}]}"#,
+    );
+    assert_eq!(
+        lines,
+        [
+            concat!(
+                r#"{"traceId":"5b8efff798038103d269b633813fc60c","spanId":"eee19b7ec3c1b174","parentSpanId":"eee19b7ec3c1b173","#,
+                r#""operationName":"GET /","startTime":"2025-01-10T10:00:00.000Z","endTime":"2025-01-10T10:00:00.001500Z","#,
+                r#""duration":1.5,"tags":{"http.method":"GET"},"#,
+                r#""logs":[{"timestamp":"2025-01-10T10:00:00.000000001Z","name":"retry","attributes":{"n":2}},{}],"#,
+                r#""status":{"code":2,"message":"no"},"service":"shop","kind":"SERVER","#,
+                r#""links":[{"traceId":"5b8efff798038103d269b633813fc60d","spanId":"eee19b7ec3c1b175"}],"#,
+                r#""traceState":"a=b","resource":{"service.name":"shop"}}"#
+            ),
+            concat!(
+                r#"{"traceId":"5b8efff798038103d269b633813fc60c","spanId":"eee19b7ec3c1b176","operationName":"x","#,
+                r#""startTime":"2025-01-10T10:00:00.000Z","endTime":"2025-01-10T10:00:02.000Z","duration":2000,"#,
+                r#""status":{"code":0},"service":"shop","resource":{"service.name":"shop"}}"#
+            ),
+        ]
+    );
+}
+
+/// Name, value, type, temporality, and labels of each event.
+fn samples(lines: &[String]) -> Vec<String> {
+    let parsed = lines.iter().map(|l| serde_json::from_str::<serde_json::Value>(l).unwrap());
+    let text = |v: &serde_json::Value| v.as_str().unwrap_or("-").to_owned();
+    parsed
+        .map(|e| {
+            let labels = e["labels"].as_object().unwrap().iter().map(|(k, v)| format!("{k}={}", v.as_str().unwrap()));
+            let labels = labels.collect::<Vec<_>>().join(",");
+            format!("{} {} {} {} {{{labels}}}", text(&e["name"]), e["value"], text(&e["type"]), text(&e["temporality"]))
+        })
+        .collect()
+}
+
+fn metrics(of: &str) -> (Vec<String>, Summary) {
+    json(
+        Signal::Metrics,
+        &format!(
+            r#"{{"resourceMetrics": [{{"resource": {{"attributes": [{{"key": "service.name", "value": {{"stringValue": "shop"}}}},
+            {{"key": "zone", "value": {{"intValue": 7}}}}]}}, "scopeMetrics": [{{"scope": {{"name": "lib"}}, "metrics": [{of}]}}]}}]}}"#
+        ),
+    )
+}
+
+#[test]
+fn numbers_become_gauges_and_counters_with_all_labels() {
+    let (lines, summary) = metrics(
+        r#"{"name": "queue", "description": "Jobs", "unit": "1", "gauge": {"dataPoints": [
+            {"timeUnixNano": "1736503200000000000", "asInt": "12", "attributes": [{"key": "zone", "value": {"stringValue": "eu"}}]},
+            {"timeUnixNano": "1736503200000000000", "asDouble": "NaN"}, {"flags": 1}, {"attributes": []}]}},
+          {"name": "hits", "sum": {"aggregationTemporality": 2, "isMonotonic": true, "dataPoints": [{"asDouble": 1.25}]}},
+          {"name": "steps", "sum": {"aggregationTemporality": "AGGREGATION_TEMPORALITY_DELTA", "dataPoints": [{"asInt": -3}]}},
+          {"name": "", "gauge": {"dataPoints": [{"asInt": 1}, {"asInt": 1}]}}, {"name": "nothing"}"#,
+    );
+    assert_eq!(
+        lines[0],
+        concat!(
+            r#"{"name":"queue","value":12,"type":"gauge","#,
+            r#""labels":{"zone":"eu","service.name":"shop","otel_scope_name":"lib"},"#,
+            r#""unit":"1","description":"Jobs","timestamp":"2025-01-10T10:00:00.000Z"}"#
+        )
+    );
+    assert_eq!(
+        samples(&lines[1..]),
+        [
+            "hits 1.25 counter cumulative {service.name=shop,zone=7,otel_scope_name=lib}",
+            "steps -3 gauge delta {service.name=shop,zone=7,otel_scope_name=lib}",
+        ]
+    );
+    assert_eq!(summary.dropped, [("no_recorded_value", 1), ("not_finite", 1)]);
+    assert_eq!((summary.refused, summary.why), (4, "a metric has no data"));
+}
+
+#[test]
+fn histograms_and_summaries_become_what_prometheus_has() {
+    let (lines, summary) = metrics(
+        r#"{"name": "h", "histogram": {"aggregationTemporality": 1, "dataPoints": [{"count": 6, "sum": 9.5, "min": 0.1, "max": 4,
+            "bucketCounts": ["1", 2, "3"], "explicitBounds": [0.5, 2], "exemplars": [{"asDouble": 4, "traceId": "0a"}]},
+            {"count": "1", "bucketCounts": [1], "explicitBounds": [1, 2]}]}},
+          {"name": "e", "exponentialHistogram": {"aggregationTemporality": 2, "dataPoints": [{"count": 4, "scale": -1, "zeroCount": 1,
+            "positive": {"offset": -1, "bucketCounts": [1, 2]}}]}},
+          {"name": "s", "summary": {"dataPoints": [{"count": 3, "sum": 6, "quantileValues": [{"quantile": 0.5, "value": 2},
+            {"quantile": 0.99, "value": "NaN"}]}]}}"#,
+    );
+    let rest = "service.name=shop,zone=7,otel_scope_name=lib";
+    let expected = [
+        "h_bucket 1 histogram delta {…,le=0.5}",
+        "h_bucket 3 histogram delta {…,le=2}",
+        "h_bucket 6 histogram delta {…,le=+Inf}",
+        "h_min 0.1 gauge - {…}",
+        "h_max 4.0 gauge - {…}",
+        "h_sum 9.5 histogram delta {…}",
+        "h_count 6 histogram delta {…}",
+        "e_bucket 1 histogram cumulative {…,le=0}",
+        "e_bucket 1 histogram cumulative {…,le=0.25}",
+        "e_bucket 2 histogram cumulative {…,le=1}",
+        "e_bucket 4 histogram cumulative {…,le=4}",
+        "e_bucket 4 histogram cumulative {…,le=+Inf}",
+        "e_count 4 histogram cumulative {…}",
+        "s 2.0 summary - {…,quantile=0.5}",
+        "s_sum 6.0 summary - {…}",
+        "s_count 3 summary - {…}",
+    ];
+    assert_eq!(samples(&lines), expected.map(|line| line.replace('…', rest)));
+    assert!(lines[6].contains(r#""exemplars":[{"value":4.0,"traceId":"0a"}]"#), "{}", lines[6]);
+    assert_eq!((summary.refused, &*summary.dropped), (1, &[("not_finite", 1)][..]));
+}
+
+#[test]
+fn answers_say_what_was_refused_in_the_requests_encoding() {
+    let nameless =
+        r#"{"resourceMetrics":[{"scopeMetrics":[{"metrics":[{"name":"","gauge":{"dataPoints":[{"asInt":1}]}}]}]}]}"#;
+    let request = Request::read(Signal::Metrics, Encoding::Json, nameless.into()).unwrap();
+    let answer = r#"{"partialSuccess":{"rejectedDataPoints":"1","errorMessage":"a metric has no name"}}"#;
+    assert_eq!(String::from_utf8(request.answer()).unwrap(), answer);
+    let body = transcode::to_protobuf(Signal::Metrics, nameless.as_bytes()).unwrap();
+    let request = Request::read(Signal::Metrics, Encoding::Protobuf, body).unwrap();
+    let mut expected = Vec::new();
+    push_message(1, &mut expected, |out| {
+        push_number(1, 1, out);
+        push_bytes(2, b"a metric has no name", out);
+    });
+    assert_eq!(request.answer(), expected);
+    for (encoding, body, answer) in [(Encoding::Json, &b"{}"[..], &b"{}"[..]), (Encoding::Protobuf, b"", b"")] {
+        assert_eq!(Request::read(Signal::Logs, encoding, body.to_vec()).unwrap().answer(), answer);
+    }
+    let failed = failure(Encoding::Json, Status::Unavailable, "not \"now\"");
+    assert_eq!(failed, br#"{"code":14,"message":"not \"now\""}"#);
+    assert_eq!(failure(Encoding::Protobuf, Status::InvalidArgument, "no"), b"\x08\x03\x12\x02no");
+}
+
+#[test]
+fn content_types_name_the_encoding() {
+    for (value, encoding) in [
+        ("application/x-protobuf", Some(Encoding::Protobuf)),
+        ("Application/JSON; charset=utf-8", Some(Encoding::Json)),
+        ("text/plain", None),
+        ("", None),
+    ] {
+        assert_eq!(Encoding::of_content_type(value), encoding, "{value}");
+    }
+}
+
+#[test]
+fn what_cannot_be_read_is_refused_as_a_whole_with_the_reason() {
+    for (body, why) in [
+        ("", "not valid JSON"),
+        ("[]", "another type"),
+        ("{\"resourceLogs\": 1}", "another type"),
+        ("{\"resourceLogs\": [] ", "not valid JSON"),
+        ("{\"resourceLogs\": [],}", "not valid JSON"),
+        ("{\"resourceLogs\": []} x", "not valid JSON"),
+        ("{\"x\": [1,]}", "not valid JSON"),
+        ("{\"x\": tru}", "not valid JSON"),
+        ("{\"x\": \"\\u12\"}", "not valid JSON"),
+        (r#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"traceId":"xyz0"}]}]}]}"#, "hexadecimal"),
+        (r#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"timeUnixNano":"soon"}]}]}]}"#, "another type"),
+        (r#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"body":{"bytesValue":"?"}}]}]}]}"#, "base64"),
+    ] {
+        let error = read(Signal::Logs, Encoding::Json, body.as_bytes()).unwrap_err();
+        assert!(error.0.contains(why), "{body}: {error}");
+    }
+    let deep = "[".repeat(300);
+    let error = read(Signal::Logs, Encoding::Json, format!("{{\"x\":{deep}").as_bytes()).unwrap_err();
+    assert!(error.0.contains("too deeply"), "{error}");
+    // A good record, and a broken one behind it.
+    let mut body = transcode::to_protobuf(Signal::Logs, LOG.as_bytes()).unwrap();
+    body.extend_from_slice(b"\x0a\x7f");
+    assert!(read(Signal::Logs, Encoding::Protobuf, &body).is_err());
+}
+
+#[test]
+fn values_may_not_be_nested_without_end() {
+    fn nested(depth: usize) -> Vec<u8> {
+        let mut value = Vec::new();
+        push_number(2, 1, &mut value);
+        for _ in 0..depth {
+            let inner = std::mem::take(&mut value);
+            push_message(5, &mut value, |out| push_bytes(1, &inner, out));
+        }
+        let mut body = Vec::new();
+        push_message(1, &mut body, |out| {
+            push_message(2, out, |out| push_message(2, out, |out| push_bytes(5, &value, out)));
+        });
+        body
+    }
+    assert!(read(Signal::Logs, Encoding::Protobuf, &nested(60)).is_ok());
+    let error = read(Signal::Logs, Encoding::Protobuf, &nested(20_000)).unwrap_err();
+    assert!(error.0.contains("too deeply"), "{error}");
+}
+
+/// A request of `records` logs with `attributes` bytes of attributes in their resource.
+fn many(records: u64, attributes: usize) -> Vec<u8> {
+    let mut body = Vec::new();
+    push_message(1, &mut body, |out| {
+        push_message(1, out, |out| {
+            push_message(1, out, |out| {
+                push_bytes(1, b"big", out);
+                push_message(2, out, |out| push_bytes(1, &vec![b'x'; attributes], out));
+            });
+        });
+        push_message(2, out, |out| {
+            for n in 0..records {
+                push_message(2, out, |out| push_fixed64(1, 1_736_503_200_000_000_000 + n, out));
+            }
+        });
+    });
+    body
+}
+
+#[test]
+fn a_large_request_comes_in_batches_that_share_their_resource() {
+    let body = many(10_000, 1000);
+    let request = Request::read(Signal::Logs, Encoding::Protobuf, body).unwrap();
+    let batches: Vec<Batch> = request.into_batches(Origin::of_source("in"), 0).collect();
+    assert!(batches.len() > 4, "{}", batches.len());
+    assert!(batches.iter().all(|b| b.pinned_bytes() < 1 << 20));
+    let attributes = format!("{{\"big\":\"{}\"}}", "x".repeat(1000));
+    let resource = Sym::from_config("resource");
+    for event in batches.iter().flat_map(Batch::iter) {
+        assert_eq!(event.field(resource), Some(Value::Object(attributes.as_bytes())));
+    }
+    let last = batches.last().and_then(|b| b.iter().last()).unwrap();
+    assert_eq!(last.time(), Some(1_736_503_200_000_009_999));
+    // What would be a thousand times larger than what was sent is not taken.
+    let error = Request::read(Signal::Logs, Encoding::Protobuf, many(10_000, 100_000)).unwrap_err();
+    assert!(error.0.contains("larger than the request"), "{error}");
+}
+
+#[test]
+fn invalid_utf8_is_replaced_and_counted() {
+    let body = LOG.replace("hello", "h\u{1}llo").replace("greeting", "gr\u{7f}");
+    let mut body = transcode::to_protobuf(Signal::Logs, body.replace('\u{1}', "").as_bytes()).unwrap();
+    let at = memchr::memmem::find(&body, b"hllo").unwrap();
+    body[at] = 0xff;
+    let at = memchr::memmem::find(&body, b"gr\x7f").unwrap();
+    body[at + 2] = 0xfe;
+    let (lines, summary) = read(Signal::Logs, Encoding::Protobuf, &body).unwrap();
+    assert!(lines[0].contains("\u{fffd}llo") && lines[0].contains("gr\u{fffd}"), "{}", lines[0]);
+    assert_eq!(summary.invalid_utf8, 2);
+    let (lines, summary) = read(
+        Signal::Logs,
+        Encoding::Json,
+        b"{\"resourceLogs\":[{\"scopeLogs\":[{\"logRecords\":[{\"body\":{\"stringValue\":\"\xff\"}}]}]}]}",
+    )
+    .unwrap();
+    assert_eq!((lines[0].as_str(), summary.invalid_utf8), ("{\"message\":\"\u{fffd}\"}", 1));
+}
+
+const SIGNALS: [Signal; 3] = [Signal::Logs, Signal::Metrics, Signal::Traces];
+
+proptest! {
+    #[test]
+    fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300), json in any::<bool>()) {
+        let encoding = if json { Encoding::Json } else { Encoding::Protobuf };
+        for signal in SIGNALS {
+            // An error is as good; the lines are checked to be valid where there are any.
+            if let Ok((lines, _)) = read(signal, encoding, &bytes) {
+                for line in lines {
+                    prop_assert!(serde_json::from_str::<serde_json::Value>(&line).is_ok(), "{}", line);
+                }
+            }
+        }
+    }
+
+    /// Requests that are nearly good: a byte changed, or an end cut off, of one that is good for some signal.
+    #[test]
+    fn damage_never_makes_it_panic_or_write_what_is_no_json(
+        at in any::<prop::sample::Index>(), byte in any::<u8>(), cut in any::<bool>(), json in any::<bool>(),
+    ) {
+        let encoding = if json { Encoding::Json } else { Encoding::Protobuf };
+        for signal in SIGNALS {
+            let mut body = LOG.as_bytes().to_vec();
+            if !json {
+                body = transcode::to_protobuf(Signal::Logs, &body).unwrap();
+            }
+            let at = at.index(body.len());
+            body[at] = byte;
+            if cut {
+                body.truncate(at);
+            }
+            if let Ok((lines, _)) = read(signal, encoding, &body) {
+                for line in lines {
+                    prop_assert!(serde_json::from_str::<serde_json::Value>(&line).is_ok(), "{}", line);
+                }
+            }
+        }
+    }
+
+    /// Any text in any place comes out as it went in.
+    #[test]
+    fn text_survives(body in ".{0,40}", key in ".{0,10}", value in ".{0,40}") {
+        let request = serde_json::json!({"resourceLogs": [{"scopeLogs": [{"logRecords": [
+            {"body": {"stringValue": body}, "attributes": [{"key": key, "value": {"stringValue": value}}]}]}]}]});
+        let (lines, _) = json(Signal::Logs, &request.to_string());
+        let event: serde_json::Value = serde_json::from_str(&lines[0]).unwrap();
+        prop_assert_eq!(event["message"].as_str(), Some(body.as_str()));
+        prop_assert_eq!(event["attributes"][&key].as_str(), Some(value.as_str()));
+    }
+}

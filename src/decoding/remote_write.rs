@@ -1,0 +1,535 @@
+//! Prometheus remote write 1.0: `WriteRequest` in snappy blocks to metric events, one a sample.
+//!
+//! Fields, in order: `name, value, type, labels, unit, description, timestamp, exemplars`; `labels` without `__name__`, in
+//! the order they came. As for [OTLP](super::otlp), a request is read through before anything of it is handed on.
+//!
+//! - A series has no type in this protocol: now and then a request brings those of all metrics. [`Families`] remembers
+//!   them; until then the type is guessed from the name (`…_total` a counter, `…_bucket` with `le` a histogram, `quantile`
+//!   a summary, else a gauge). Parts of a histogram or summary have its type, as `normalize` and the sinks take it.
+//! - Native histograms become buckets with upper bounds, as exponential ones of OTLP do.
+//! - Samples that mark the end of a series are dropped (`stale`), and so are values that are no finite numbers
+//!   (`not_finite`) and series without a name (`no_name`): no event could be made of them that a sink could send.
+//!
+//! Source: <https://prometheus.io/docs/specs/prw/remote_write_spec/>.
+
+use super::histogram::{Buckets, Exponential};
+use super::protobuf::{Fields, Malformed, repeated_fixed64, repeated_varint, unzigzag};
+use super::records::{self, Batches, Records, Summary, most_bytes, next_of, place, push_bound};
+use super::span::Span;
+use crate::event::{Batch, EventKind, EventMut, Form, Origin, Str, Sym, Value, json};
+use hashbrown::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+
+/// Metrics whose types are remembered.
+const MOST_FAMILIES: usize = 20_000;
+/// Bytes of a name, help or unit that are remembered.
+const LONGEST: usize = 1024;
+/// Most buckets of one native histogram.
+const MOST_BUCKETS: usize = 4096;
+/// The value that marks the end of a series.
+const STALE: u64 = 0x7ff0_0000_0000_0002;
+/// The schema of native histograms whose bounds are given.
+const CUSTOM_BOUNDS: i64 = -53;
+
+/// Types, units and help of metrics, as servers that write have told them.
+#[derive(Debug, Default)]
+pub struct Families {
+    known: Mutex<HashMap<Box<[u8]>, Family>>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Family {
+    kind: &'static str,
+    unit: Box<[u8]>,
+    help: Box<[u8]>,
+}
+
+impl Families {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Box<[u8]>, Family>> {
+        self.known.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// Remembers what the request says of its metrics.
+    fn learn(&self, request: &[u8]) -> Result<(), Malformed> {
+        for field in Fields::new(request) {
+            let (3, metadata) = field? else { continue };
+            let (mut kind, mut name, mut help, mut unit) = (0, &b""[..], &b""[..], &b""[..]);
+            for field in Fields::new(metadata.bytes()?) {
+                match field? {
+                    (1, number) => kind = number.u64()?,
+                    (2, text) => name = text.bytes()?,
+                    (4, text) => help = text.bytes()?,
+                    (5, text) => unit = text.bytes()?,
+                    _ => {}
+                }
+            }
+            let utf8 = [name, help, unit].iter().all(|text| text.len() <= LONGEST && std::str::from_utf8(text).is_ok());
+            if name.is_empty() || !utf8 {
+                continue;
+            }
+            let kind = match kind {
+                1 => "counter",
+                3 | 4 => "histogram",
+                5 => "summary",
+                _ => "gauge",
+            };
+            let family = Family { kind, unit: unit.into(), help: help.into() };
+            let mut known = self.lock();
+            let room = known.len() < MOST_FAMILIES;
+            match known.get_mut(name) {
+                Some(old) => *old = family,
+                None if room => _ = known.insert(name.into(), family),
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The family of a series, by its name or by what is left of it without what its parts add.
+    fn of(&self, name: &[u8]) -> Option<Family> {
+        let known = self.lock();
+        if let Some(family) = known.get(name) {
+            return Some(family.clone());
+        }
+        let suffixes = [&b"_bucket"[..], b"_sum", b"_count", b"_total", b"_created"];
+        let parent = suffixes.iter().find_map(|suffix| name.strip_suffix(*suffix))?;
+        known.get(parent).cloned()
+    }
+}
+
+/// A request that can be read to its end.
+#[derive(Debug)]
+pub struct Request {
+    bytes: Vec<u8>,
+    families: Arc<Families>,
+    summary: Summary,
+}
+
+impl Request {
+    /// Reads a whole request: snappy's block format, of at most `most` bytes decompressed.
+    ///
+    /// Errors: why it cannot be taken; to be answered with 400 ([`TOO_LARGE`]: 413).
+    pub fn read(body: &[u8], most: usize, families: &Arc<Families>) -> Result<Request, Malformed> {
+        let len = snap::raw::decompress_len(body).map_err(|_| NOT_SNAPPY)?;
+        if len > most {
+            return Err(TOO_LARGE);
+        }
+        let bytes = snap::raw::Decoder::new().decompress_vec(body).map_err(|_| NOT_SNAPPY)?;
+        families.learn(&bytes)?;
+        let walk = Walk::new(bytes.len(), families.clone());
+        let summary = Batches::new(&bytes, walk, Origin::of_source(""), 0).read_through(most_bytes(bytes.len()))?;
+        Ok(Request { bytes, families: families.clone(), summary })
+    }
+
+    /// What is in it.
+    pub fn summary(&self) -> &Summary {
+        &self.summary
+    }
+
+    /// Its events, batch by batch. The batches have no acknowledgement yet.
+    pub fn into_batches(self, origin: Arc<Origin>, received_at: i64) -> impl Iterator<Item = Batch> + Send + use<> {
+        let walk = Walk::new(self.bytes.len(), self.families);
+        let mut batches = Batches::new(self.bytes, walk, origin, received_at);
+        // It was read to its end before: there is nothing that cannot be read.
+        std::iter::from_fn(move || batches.next_batch().ok().flatten())
+    }
+}
+
+/// It is larger than what is taken.
+pub const TOO_LARGE: Malformed = Malformed("the request is too large once it is decompressed");
+const NOT_SNAPPY: Malformed = Malformed("the request is not compressed with snappy's block format");
+
+fn exemplars_key() -> Sym {
+    static KEY: OnceLock<Sym> = OnceLock::new();
+    *KEY.get_or_init(|| Sym::from_config("exemplars"))
+}
+
+/// One series at a time, and of that one sample.
+struct Walk {
+    families: Arc<Families>,
+    /// What is left of the request.
+    rest: Span,
+    /// The series at hand.
+    series: Span,
+    /// What is left of it: samples and histograms.
+    samples: Span,
+    /// Samples left in it.
+    left: usize,
+    name: Vec<u8>,
+    /// Labels as the members of an object, without the closing brace.
+    labels: Vec<u8>,
+    family: Family,
+    text: Vec<u8>,
+}
+
+impl Walk {
+    /// Through a request of `len` bytes.
+    fn new(len: usize, families: Arc<Families>) -> Self {
+        Walk {
+            families,
+            rest: Span::new(0, len),
+            series: Span::default(),
+            samples: Span::default(),
+            left: 0,
+            name: Vec::new(),
+            labels: Vec::new(),
+            family: Family::default(),
+            text: Vec::new(),
+        }
+    }
+
+    fn enter(&mut self, series: &[u8], summary: &mut Summary) -> Result<(), Malformed> {
+        self.name.clear();
+        self.labels.clear();
+        let (mut le, mut quantile) = (false, false);
+        self.left = 0;
+        for field in Fields::new(series) {
+            let label = match field? {
+                (1, label) => label.bytes()?,
+                (2 | 4, _) => {
+                    self.left += 1;
+                    continue;
+                }
+                _ => continue,
+            };
+            let (mut name, mut value) = (&b""[..], &b""[..]);
+            for field in Fields::new(label) {
+                match field? {
+                    (1, text) => name = text.bytes()?,
+                    (2, text) => value = text.bytes()?,
+                    _ => {}
+                }
+            }
+            if name == b"__name__" {
+                self.name.clear();
+                self.name.extend_from_slice(&replaced(value, summary));
+                continue;
+            }
+            (le, quantile) = (le || name == b"le", quantile || name == b"quantile");
+            self.labels.extend_from_slice(if self.labels.is_empty() { b"{\"" } else { b",\"" });
+            json::escape(&replaced(name, summary), &mut self.labels);
+            self.labels.extend_from_slice(b"\":\"");
+            json::escape(&replaced(value, summary), &mut self.labels);
+            self.labels.push(b'"');
+        }
+        if self.labels.is_empty() {
+            self.labels.push(b'{');
+        }
+        self.family = self.families.of(&self.name).unwrap_or_else(|| {
+            let kind = match &self.name[..] {
+                [.., b'_', b't', b'o', b't', b'a', b'l'] => "counter",
+                name if le && name.ends_with(b"_bucket") => "histogram",
+                _ if quantile => "summary",
+                _ => "gauge",
+            };
+            Family { kind, ..Family::default() }
+        });
+        if self.name.is_empty() {
+            for _ in 0..std::mem::take(&mut self.left) {
+                summary.drop_one("no_name");
+            }
+        }
+        Ok(())
+    }
+
+    fn event<'b>(
+        &mut self,
+        batch: &'b mut Batch,
+        suffix: &str,
+        value: Value<'_>,
+        le: Option<f64>,
+        ms: i64,
+    ) -> EventMut<'b> {
+        let row = batch.push_event(EventKind::Metric);
+        let mut event = batch.event_mut(row);
+        let clean = |bytes| Value::Str(Str { bytes, form: Form::Clean });
+        self.text.clear();
+        self.text.extend_from_slice(&self.name);
+        self.text.extend_from_slice(suffix.as_bytes());
+        event.push(Sym::NAME, Value::from(&self.text[..]));
+        event.push(Sym::VALUE, value);
+        event.push(Sym::TYPE, clean(self.family.kind.as_bytes()));
+        let len = self.labels.len();
+        if let Some(bound) = le {
+            self.labels.extend_from_slice(if len == 1 { b"\"le\":\"" } else { b",\"le\":\"" });
+            push_bound(bound, &mut self.labels);
+            self.labels.push(b'"');
+        }
+        self.labels.push(b'}');
+        event.push(Sym::LABELS, Value::Object(&self.labels));
+        self.labels.truncate(len);
+        for (key, text) in [(Sym::UNIT, &self.family.unit), (Sym::DESCRIPTION, &self.family.help)] {
+            if !text.is_empty() {
+                event.push(key, Value::from(&text[..]));
+            }
+        }
+        let ns = ms.saturating_mul(1_000_000);
+        self.text.clear();
+        records::push_time(ns, &mut self.text);
+        event.push(Sym::TIMESTAMP, clean(&self.text));
+        event.set_time(ns);
+        event
+    }
+
+    fn sample(
+        &mut self,
+        request: &[u8],
+        sample: &[u8],
+        batch: &mut Batch,
+        summary: &mut Summary,
+    ) -> Result<(), Malformed> {
+        let (mut value, mut ms) = (0.0f64, 0);
+        for field in Fields::new(sample) {
+            match field? {
+                (1, number) => value = number.f64()?,
+                (2, number) => ms = number.i64()?,
+                _ => {}
+            }
+        }
+        self.left -= 1;
+        if value.to_bits() == STALE {
+            summary.drop_one("stale");
+        } else if !value.is_finite() {
+            summary.drop_one("not_finite");
+        } else {
+            let whole = value.fract() == 0.0 && value.abs() < 9e15;
+            let value = if whole { Value::I64(value as i64) } else { Value::F64(value) };
+            self.event(batch, "", value, None, ms);
+            if self.left == 0 {
+                self.exemplars(self.series.of(request), batch, summary)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Exemplars are of the series: they go with its last sample.
+    fn exemplars(&mut self, series: &[u8], batch: &mut Batch, summary: &mut Summary) -> Result<(), Malformed> {
+        self.text.clear();
+        for field in Fields::new(series) {
+            let (3, exemplar) = field? else { continue };
+            let out = &mut self.text;
+            out.extend_from_slice(if out.is_empty() { b"[{\"labels\":{" } else { b",{\"labels\":{" });
+            let (mut value, mut ms) = (0.0, 0);
+            let start = out.len();
+            for field in Fields::new(exemplar.bytes()?) {
+                match field? {
+                    (1, label) => {
+                        let mut pair = [&b""[..]; 2];
+                        for field in Fields::new(label.bytes()?) {
+                            if let (n @ (1 | 2), text) = field? {
+                                pair[n as usize - 1] = text.bytes()?;
+                            }
+                        }
+                        out.extend_from_slice(if out.len() == start { b"\"" } else { b",\"" });
+                        json::escape(&replaced(pair[0], summary), out);
+                        out.extend_from_slice(b"\":\"");
+                        json::escape(&replaced(pair[1], summary), out);
+                        out.push(b'"');
+                    }
+                    (2, number) => value = number.f64()?,
+                    (3, number) => ms = number.i64()?,
+                    _ => {}
+                }
+            }
+            out.extend_from_slice(b"},\"value\":");
+            json::write_f64(value, out);
+            out.extend_from_slice(b",\"timestamp\":\"");
+            records::push_time(ms.saturating_mul(1_000_000), out);
+            out.extend_from_slice(b"\"}");
+        }
+        if !self.text.is_empty() {
+            self.text.push(b']');
+            let row = batch.rows() - 1;
+            batch.event_mut(row).push(exemplars_key(), Value::Array(&self.text));
+        }
+        Ok(())
+    }
+
+    fn histogram(&mut self, message: &[u8], batch: &mut Batch, summary: &mut Summary) -> Result<(), Malformed> {
+        let mut native = Native::default();
+        for field in Fields::new(message) {
+            let (number, value) = field?;
+            match number {
+                1 => native.count = value.u64()? as f64,
+                2 => native.count = value.f64()?,
+                3 => native.sum = value.f64()?,
+                4 => native.schema = value.sint()?,
+                5 => native.zero_threshold = value.f64()?,
+                6 => native.zero_count = value.u64()? as f64,
+                7 => native.zero_count = value.f64()?,
+                8 => native.negative.span(value.bytes()?)?,
+                9 => repeated_varint(value, &mut native.negative.deltas)?,
+                10 => repeated_fixed64(value, &mut native.negative.counts)?,
+                11 => native.positive.span(value.bytes()?)?,
+                12 => repeated_varint(value, &mut native.positive.deltas)?,
+                13 => repeated_fixed64(value, &mut native.positive.counts)?,
+                15 => native.ms = value.i64()?,
+                16 => repeated_fixed64(value, &mut native.bounds)?,
+                _ => {}
+            }
+        }
+        self.left -= 1;
+        if native.sum.to_bits() == STALE {
+            summary.drop_one("stale");
+            return Ok(());
+        }
+        let Some(below) = native.below() else {
+            summary.drop_one("unreadable");
+            return Ok(());
+        };
+        self.family.kind = "histogram";
+        let ms = native.ms;
+        for (bound, count) in below {
+            self.event(batch, "_bucket", number(count), Some(bound), ms);
+        }
+        self.event(batch, "_bucket", number(native.count), Some(f64::INFINITY), ms);
+        if native.sum.is_finite() {
+            self.event(batch, "_sum", Value::F64(native.sum), None, ms);
+        }
+        self.event(batch, "_count", number(native.count), None, ms);
+        Ok(())
+    }
+}
+
+fn number(x: f64) -> Value<'static> {
+    if x.fract() == 0.0 && x.abs() < 9e15 { Value::I64(x as i64) } else { Value::F64(x) }
+}
+
+fn replaced<'t>(text: &'t [u8], summary: &mut Summary) -> std::borrow::Cow<'t, [u8]> {
+    match simdutf8::basic::from_utf8(text) {
+        Ok(_) => text.into(),
+        Err(_) => {
+            summary.invalid_utf8 += 1;
+            String::from_utf8_lossy(text).into_owned().into_bytes().into()
+        }
+    }
+}
+
+/// A native histogram.
+#[derive(Default)]
+struct Native {
+    count: f64,
+    sum: f64,
+    schema: i64,
+    zero_threshold: f64,
+    zero_count: f64,
+    positive: Side,
+    negative: Side,
+    bounds: Vec<u64>,
+    ms: i64,
+}
+
+/// Buckets on one side of zero, as the protocol has them.
+#[derive(Default)]
+struct Side {
+    /// Gap before, and buckets in a row.
+    spans: Vec<(i64, u64)>,
+    /// Of integer histograms: differences to the bucket before, zigzag.
+    deltas: Vec<u64>,
+    /// Of float histograms.
+    counts: Vec<u64>,
+}
+
+impl Side {
+    fn span(&mut self, message: &[u8]) -> Result<(), Malformed> {
+        let mut span = (0, 0);
+        for field in Fields::new(message) {
+            match field? {
+                (1, offset) => span.0 = offset.sint()?,
+                (2, length) => span.1 = length.u64()?,
+                _ => {}
+            }
+        }
+        self.spans.push(span);
+        Ok(())
+    }
+
+    /// Index and count of each bucket; `None` where the parts do not go together.
+    fn buckets(&self) -> Option<Vec<(i64, f64)>> {
+        let mut counts = Vec::new();
+        if self.counts.is_empty() {
+            let mut count = 0i64;
+            for delta in &self.deltas {
+                count = count.checked_add(unzigzag(*delta))?;
+                counts.push(count as f64);
+            }
+        } else {
+            counts.extend(self.counts.iter().map(|bits| f64::from_bits(*bits)));
+        }
+        let total: u64 = self.spans.iter().try_fold(0u64, |sum, span| sum.checked_add(span.1))?;
+        if total != counts.len() as u64 || counts.len() > MOST_BUCKETS || !counts.iter().all(|c| *c >= 0.0) {
+            return None;
+        }
+        let mut out = Vec::new();
+        let (mut index, mut at) = (0i64, counts.into_iter());
+        for (gap, length) in &self.spans {
+            index = index.checked_add(*gap)?;
+            for _ in 0..*length {
+                out.push((index, at.next()?));
+                index = index.checked_add(1)?;
+            }
+        }
+        Some(out)
+    }
+}
+
+impl Native {
+    /// Bounds and how much lies at or below each.
+    fn below(&self) -> Option<Vec<(f64, f64)>> {
+        let positive = self.positive.buckets()?;
+        if self.schema == CUSTOM_BOUNDS {
+            let mut sum = 0.0;
+            let mut out = Vec::new();
+            let mut buckets = positive.into_iter().peekable();
+            for (i, bound) in self.bounds.iter().enumerate().take(MOST_BUCKETS) {
+                while let Some((_, count)) = buckets.next_if(|b| b.0 <= i as i64) {
+                    sum += count;
+                }
+                out.push((f64::from_bits(*bound), sum));
+            }
+            return out.is_sorted_by(|a, b| a.0 < b.0).then_some(out);
+        }
+        // A bucket's upper bound has its index here; in OTLP its lower bound has.
+        let side = |buckets: Vec<(i64, f64)>| {
+            let mut out = Buckets::default();
+            for (index, count) in buckets {
+                out.push(index.saturating_sub(1), count);
+            }
+            out
+        };
+        let exponential = Exponential {
+            scale: self.schema,
+            zero_threshold: self.zero_threshold,
+            zero_count: self.zero_count,
+            positive: side(positive),
+            negative: side(self.negative.buckets()?),
+        };
+        Some(exponential.below())
+    }
+}
+
+impl Records for Walk {
+    fn next_into(&mut self, request: &[u8], batch: &mut Batch, summary: &mut Summary) -> Result<bool, Malformed> {
+        loop {
+            let mut fields = Fields::new(self.samples.of(request));
+            while let Some(field) = fields.next() {
+                let (number, value) = field?;
+                if let 2 | 4 = number {
+                    self.samples.start = self.samples.end - fields.left();
+                    match number {
+                        2 => self.sample(request, value.bytes()?, batch, summary)?,
+                        _ => self.histogram(value.bytes()?, batch, summary)?,
+                    }
+                    return Ok(true);
+                }
+            }
+            let Some(series) = next_of(request, &mut self.rest, 1)? else { return Ok(false) };
+            self.enter(series, summary)?;
+            self.series = place(request, series);
+            self.samples = if self.left > 0 { self.series } else { Span::default() };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
