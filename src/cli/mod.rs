@@ -92,6 +92,12 @@ pub fn main() -> Exit {
         say(&format!("error: {message}\n"));
         return Exit::Usage;
     }
+    // A panic is a bug to be told of, with its place, but what it shows may hold anything.
+    std::panic::set_hook(Box::new(|panic| {
+        let thread = std::thread::current();
+        let thread = thread.name().unwrap_or("unnamed").to_owned();
+        tracing::error!(thread, "{}", crate::config::mask_known(&format!("this is a bug, please report it: {panic}")));
+    }));
     match cli.command {
         Command::Run(args) => run::run(args),
         Command::Validate(args) => validate::run(&args),

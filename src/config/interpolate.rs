@@ -237,6 +237,7 @@ impl Expansion<'_> {
                             text.pop();
                         }
                     }
+                    super::secret::remember(&text);
                     text
                 }
                 Err(error) => fault(format!("cannot read `{path}`: {error}"), None),

@@ -75,7 +75,7 @@ pub use quantity::{Size, duration_text, parse_duration};
 pub use reader::{Keys, Reader};
 pub use scalars::read_string;
 pub use schema::{Properties, SchemaBuilder};
-pub use secret::Secret;
+pub use secret::{Secret, mask_known};
 pub use setting::{FieldDoc, Setting, Settings, doc_text, read_block, read_key};
 pub use source_map::{SourceFile, SourceMap, Span};
 

@@ -1,6 +1,7 @@
 //! A text that is never shown.
 
 use std::fmt;
+use std::sync::{Mutex, PoisonError};
 
 use serde_json::{Value, json};
 
@@ -8,6 +9,29 @@ use super::node::Node;
 use super::reader::Reader;
 use super::schema::SchemaBuilder;
 use super::setting::Setting;
+
+/// Every secret that was read, for [`mask_known`].
+static KNOWN: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// Shorter ones are not looked for: they stand in every text by chance.
+const MIN_LOOKED_FOR: usize = 4;
+
+/// Keeps a text as one that [`mask_known`] hides.
+pub(super) fn remember(text: &str) {
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    if text.len() >= MIN_LOOKED_FOR && !known.iter().any(|k| k == text) {
+        known.push(text.to_owned());
+        // Longer ones first, lest a part hides the whole.
+        known.sort_by_key(|k| std::cmp::Reverse(k.len()));
+    }
+}
+
+/// A text that nobody composed with care, such as a panic's, with every secret of the configuration and every value of
+/// `${file:…}` as `***`.
+pub fn mask_known(text: &str) -> String {
+    let known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    known.iter().fold(text.to_owned(), |text, secret| text.replace(secret.as_str(), "***"))
+}
 
 /// A password, token or key. `Debug` and `Display` show `***`; comparing takes the same time wherever two differ.
 #[derive(Clone, Default, Eq)]
@@ -62,6 +86,7 @@ impl Setting for Secret {
     fn read(node: &Node, cx: &mut Reader<'_>) -> Option<Self> {
         cx.hide_all(node);
         if let Some(text) = node.as_str() {
+            remember(text);
             return Some(Self(text.to_owned()));
         }
         let what = format!("expected {} for {}", Self::describe(), cx.subject());

@@ -55,3 +55,12 @@ fn schema_and_reference_are_data_on_stdout() {
     assert_eq!(out.status.code(), Some(0));
     assert!(text(&out.stdout).contains("### transform `normalize`"));
 }
+
+#[test]
+fn the_reference_in_the_docs_is_that_of_this_build() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let now = text(&tidegate(&["reference"], root).stdout);
+    let kept = std::fs::read_to_string(root.join("docs/reference.md")).expect("docs/reference.md");
+    let differs = now.lines().zip(kept.lines()).find(|(now, kept)| now != kept);
+    assert!(now == kept, "run `cargo run -- reference > docs/reference.md`; first difference: {differs:?}");
+}

@@ -4,6 +4,7 @@
 mod agent;
 mod alloc;
 mod buffer;
+mod canary;
 mod config_commands;
 mod contract;
 #[path = "../../benches/corpus/mod.rs"]

@@ -97,3 +97,21 @@ fn a_field_named_under_key_does_not_hide_that_word_elsewhere() {
     let said = load_texts(&[("t.yaml", text)], &Canary, registry()).report.render();
     assert!(said.contains("there is no component `inputs`") && said.contains("key: ***"), "{said}");
 }
+
+#[test]
+fn a_text_nobody_composed_shows_no_secret_that_was_read() {
+    let text = "sinks:\n  o: {type: out, password: '${A}', inputs: [], x: 'y${file:/f}'}\n";
+    struct Two;
+    impl Environment for Two {
+        fn var(&self, _: &str) -> Option<String> {
+            Some("panic-canary-11".into())
+        }
+
+        fn file(&self, _: &Path) -> std::io::Result<String> {
+            Ok("panic-canary-22\n".into())
+        }
+    }
+    drop(load_texts(&[("t.yaml", text)], &Two, registry()));
+    let masked = mask_known("Err(\"panic-canary-11@host panic-canary-22\"): index 3");
+    assert_eq!(masked, "Err(\"***@host ***\"): index 3");
+}
