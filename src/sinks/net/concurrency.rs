@@ -104,7 +104,8 @@ impl Limit {
             self.usual = mean;
         }
         if mean > (self.usual * SLOW).max(FLOOR) {
-            self.limit = (self.limit * 0.9).max(1.0);
+            // A server that serves one at a time is always slower with two. It still wants the next one there.
+            self.limit = (self.limit * 0.9).max(START.min(self.limit));
         } else if self.full {
             self.limit = (self.limit + 1.0).min(MAX_ADAPTIVE);
         }
@@ -137,6 +138,17 @@ mod tests {
         let mut limit = Limit::new(&Concurrency::Adaptive(AdaptiveWord::Adaptive));
         rounds(&mut limit, 30, |n| Duration::from_millis(50 * (n as u64).div_ceil(4)));
         assert!((4..=9).contains(&limit.now()), "{}", limit.now());
+    }
+
+    #[test]
+    fn a_server_that_serves_one_at_a_time_finds_the_next_one_waiting() {
+        let mut limit = Limit::new(&Concurrency::Adaptive(AdaptiveWord::Adaptive));
+        for n in 0..200 {
+            // Some rounds are quick by chance.
+            let quick = n % 10 == 0;
+            rounds(&mut limit, 1, |n| Duration::from_millis(if quick { 10 } else { 10 * n as u64 }));
+            assert!((2..=4).contains(&limit.now()), "{}", limit.now());
+        }
     }
 
     #[test]

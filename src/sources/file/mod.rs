@@ -31,6 +31,7 @@
 mod checkpoint;
 mod config;
 mod discovery;
+mod farewell;
 mod files;
 mod flight;
 mod identity;
@@ -187,15 +188,15 @@ fn saver() -> Result<Saver, RunError> {
 /// How long a chunk waits for room before other things are done.
 const ROOM_WAIT: Duration = Duration::from_millis(100);
 
-/// The way out, until the agent stops.
+/// The way out, until the agent stops; then until it may wait no longer.
 struct Door {
     output: Output,
-    shutdown: CancellationToken,
+    until: CancellationToken,
 }
 
 impl Out for Door {
     fn send(&mut self, chunk: Chunk) -> Sent {
-        if self.shutdown.is_cancelled() {
+        if self.until.is_cancelled() {
             return Sent::Full(chunk);
         }
         match self.output.send_timeout(chunk, ROOM_WAIT) {
@@ -223,7 +224,7 @@ fn ring_on(token: &CancellationToken, wake: &Arc<Wake>) -> impl Future<Output = 
 /// Reads until told to stop, then waits for verdicts and saves.
 fn run(mut tailer: Tailer, cx: SourceContext, wake: &Arc<Wake>) -> Result<(), RunError> {
     let SourceContext { output, shutdown, deadline, .. } = cx;
-    let mut door = Door { output, shutdown: shutdown.clone() };
+    let mut door = Door { output, until: shutdown.clone() };
     let _rings = ring_on(&shutdown, wake);
     while !shutdown.is_cancelled() {
         match tailer.turn(now(), &mut door) {
@@ -231,6 +232,10 @@ fn run(mut tailer: Tailer, cx: SourceContext, wake: &Arc<Wake>) -> Result<(), Ru
             Next::After(wait) => wake.wait(Duration::from_nanos(wait)),
             Next::Done | Next::Closed => break,
         }
+    }
+    if shutdown.is_cancelled() {
+        door.until = deadline.clone();
+        tailer.farewell(now, &mut door, || deadline.is_cancelled());
     }
     // The held chunk was promised a verdict: dropping it says that it failed, and its place is not passed.
     tailer.reader.held = None;

@@ -247,7 +247,7 @@ impl Tailer {
     }
 
     /// Reads in turn, until nothing is ready, downstream is full, or it is time for other things.
-    fn read_ready(&mut self, now: Now, out: &mut dyn Out) -> Turn {
+    pub(super) fn read_ready(&mut self, now: Now, out: &mut dyn Out) -> Turn {
         if let Some(chunk) = self.reader.held.take() {
             match out.send(chunk) {
                 Sent::Yes => {}

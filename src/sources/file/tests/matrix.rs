@@ -144,6 +144,39 @@ fn a_deleted_file_is_read_to_its_end_and_its_last_line_needs_no_end() {
 }
 
 #[test]
+fn a_deleted_file_is_read_to_its_end_before_the_agent_stops() {
+    let mut w = World::new("");
+    w.append("a.log", "1\n");
+    w.append("b.log", "1\n");
+    w.read();
+    w.taken.full = true;
+    w.append("a.log", &"more\n".repeat(100_000));
+    w.append("a.log", "last");
+    w.append("b.log", "kept for later\n");
+    w.remove("a.log");
+    w.taken.full = false;
+    w.stop();
+    let lines = w.lines();
+    assert_eq!((lines.len(), lines.last().map(String::as_str)), (100_003, Some("last")));
+    w.start();
+    w.read();
+    assert_eq!(w.lines(), ["kept for later"]);
+}
+
+#[test]
+fn what_must_be_left_in_a_deleted_file_is_said_and_counted() {
+    let mut w = World::new("");
+    w.append("a.log", "1\n");
+    w.read();
+    w.taken.full = true;
+    w.append("a.log", "2\n");
+    w.read();
+    w.remove("a.log");
+    w.stop();
+    assert_eq!((w.lines(), w.errors("lost_deleted")), (vec!["1".to_owned()], 1));
+}
+
+#[test]
 fn the_last_line_of_a_renamed_file_needs_no_end_and_comes_once() {
     let mut w = World::new("");
     w.append("a.log", "1\nlast");

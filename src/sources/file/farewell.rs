@@ -1,0 +1,62 @@
+//! The end of the agent: files that nobody will find again are read first.
+//!
+//! A file that is read and has lost its last name is there for as long as our handle is open. What is in it cannot be read
+//! after a restart, so it is read to its end before the source stops, for as long as the shutdown may take; what has to stay
+//! behind is said and counted.
+
+use super::joined::Open;
+use super::tail::{Out, Place, Tail, Turn};
+use super::tailer::{Now, Tailer};
+
+impl Tailer {
+    /// Reads deleted files to their end, their last line without newline included; `late` says when to give up.
+    pub(super) fn farewell(&mut self, now: impl Fn() -> Now, out: &mut dyn Out, late: impl Fn() -> bool) {
+        self.ready.clear();
+        let mut doomed = Vec::new();
+        for (key, tail) in self.tails.iter_mut().enumerate() {
+            let Some(tail) = tail else { continue };
+            tail.queued = false;
+            if is_deleted(tail) {
+                tail.open = Open::Finish;
+                tail.after = None;
+                doomed.push(key);
+            }
+        }
+        if doomed.is_empty() {
+            return;
+        }
+        for &key in &doomed {
+            if let Some(mut tail) = self.tails[key].take() {
+                self.queue(key, &mut tail);
+                self.tails[key] = Some(tail);
+            }
+        }
+        while !late() {
+            match self.read_ready(now(), out) {
+                Turn::End | Turn::Closed => break,
+                _ => self.hear_verdicts(),
+            }
+        }
+        self.ready.clear();
+        for key in doomed {
+            let Some(tail) = &self.tails[key] else { continue };
+            let held = self.reader.held.as_ref().filter(|chunk| std::sync::Arc::ptr_eq(&chunk.origin, &tail.origin));
+            let from = held.map_or(tail.at.offset, |chunk| chunk.offset);
+            let size = tail.file.as_ref().and_then(|file| rustix::fs::fstat(file).ok()).map_or(0, |stat| stat.st_size);
+            let left = (size as u64).saturating_sub(from);
+            if left > 0 {
+                tracing::error!(
+                    source = %self.plan.id, file = %tail.path.display(), bytes = left,
+                    "deleted, and not read to its end before the agent had to stop: the rest is lost"
+                );
+                self.counters.update(|t| t.error("lost_deleted", 1));
+            }
+        }
+    }
+}
+
+/// Whether the file has no name any more.
+fn is_deleted(tail: &Tail) -> bool {
+    tail.place != Place::Closed
+        && tail.file.as_ref().is_some_and(|file| rustix::fs::fstat(file).is_ok_and(|stat| stat.st_nlink == 0))
+}
