@@ -12,6 +12,7 @@
 
 mod csv;
 mod logfmt;
+pub mod otlp;
 #[cfg(test)]
 mod tests;
 

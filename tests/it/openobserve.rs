@@ -586,10 +586,86 @@ fn metrics_go_to_their_own_interface() {
     assert!(double.streams().is_empty());
 }
 
+/// A span of the trace with this number.
+fn span(trace: usize, span: usize, start_micros: i64) -> Value {
+    json!({"trace_id": format!("{:032x}", trace + 1), "span_id": format!("{:016x}", 16 * trace + span + 1), "name": "op",
+        "start_time": start_micros, "end_time": start_micros + 1500, "attributes": {"n": span}, "service": "Shop"})
+}
+
+#[test]
+fn spans_go_through_normalize_validate_and_sample_by_trace_and_arrive_by_otlp() {
+    let double = Double::start(Setup::default());
+    let settings = QUICK.replace("stream: Test-Stream", "stream: \"{{ service }}-Traces\"");
+    let transforms = "transforms:
+  shape: {type: normalize, inputs: [in], schema: trace}
+  fit: {type: validate, inputs: [shape], schema: trace}
+  spans: {type: filter, inputs: [fit], when: '@kind == \"trace\"'}
+  thin: {type: sample, inputs: [spans], rate: 0.5, key: traceId}
+sinks:
+  bad: {type: file, inputs: [fit.rejected], path: ./bad.ndjson}
+";
+    let yaml = yaml(&double.url(), &settings).replace("inputs: [in]", "inputs: [thin]").replace("sinks:\n", transforms);
+    let now = now_micros();
+    let mut events: Vec<Value> = (0..800).map(|n| span(n / 4, n % 4, now)).collect();
+    events.push(json!({"trace_id": "short", "span_id": "0000000000000001", "start_time": now, "end_time": now}));
+    let run = run_yaml(&yaml, &events);
+    assert_eq!(lines(&run.dir.path().join("bad.ndjson")).len(), 1);
+    assert_eq!(double.trace_streams(), ["shop_traces"]);
+    assert!(double.streams().is_empty() && double.metrics("op").is_empty());
+    let mut traces = std::collections::BTreeMap::<String, usize>::new();
+    for span in double.spans("shop_traces") {
+        *traces.entry(span["traceId"].as_str().unwrap().to_owned()).or_default() += 1;
+        assert_eq!(span["duration"], json!(1.5));
+        assert_eq!((&span["operationName"], &span["service"]), (&json!("op"), &json!("Shop")));
+        assert_eq!(span["tags"]["sample_rate"], json!(0.5));
+        assert!(span["tags"]["n"].is_number(), "{span:?}");
+    }
+    // About half of the traces, each whole.
+    assert!((60..140).contains(&traces.len()), "{}", traces.len());
+    assert!(traces.values().all(|spans| *spans == 4), "{traces:?}");
+    assert_eq!(run.sink()[2], traces.len() as u64 * 4);
+}
+
+#[test]
+fn records_that_otlp_rejects_go_to_the_dead_letter() {
+    let double = Double::start(Setup::default());
+    let yaml = yaml(&double.url(), QUICK)
+        .replace("inputs: [in]", "inputs: [shape]")
+        .replace("sinks:\n", "transforms:\n  shape: {type: normalize, inputs: [in], schema: trace}\nsinks:\n");
+    let now = now_micros();
+    let day = 24 * 3_600_000_000;
+    let events = [span(0, 0, now), span(0, 1, now - day), span(0, 2, now), json!({"trace_id": "x", "n": 7})];
+    let run = run_yaml(&yaml, &events);
+    assert_eq!(run.sink(), [4, 0, 2, 0, 2, 0], "{}", run.said);
+    assert_eq!(double.spans("test_stream").len(), 2);
+    let mut letters = run.letters();
+    letters.sort_by(|a, b| a.0.cmp(&b.0));
+    let reasons: Vec<(&str, &str)> = letters.iter().map(|l| (l.0.as_str(), l.1.as_str())).collect();
+    let unfit = "the span's `traceId` is not 32 hexadecimal digits";
+    assert_eq!(reasons, [("encode", unfit), ("outside_window", "Too old data. Data discarded.")]);
+    assert_eq!(letters[0].2["n"], json!(7));
+    assert_eq!(letters[1].2["spanId"], json!("0000000000000002"));
+}
+
+#[test]
+fn logs_arrive_by_otlp_too() {
+    let double = Double::start(Setup::default());
+    let now = now_micros();
+    let mut events = numbered(50);
+    events.push(json!({"timestamp": now - 86_400_000_000, "message": "old", "n": 50}));
+    let run = run(&double, &format!("{QUICK}\n    api: otlp"), &events);
+    assert_eq!(run.sink(), [51, 0, 50, 0, 1, 0], "{}", run.said);
+    let stored = double.stored("test_stream");
+    let found: Vec<u64> = stored.iter().map(|r| r["attributes"]["n"].as_u64().unwrap()).collect();
+    assert_eq!(found, (0..50).collect::<Vec<_>>());
+    assert_eq!(stored[7]["message"], json!("event 7"));
+    assert_eq!(run.letters()[0].0, "outside_window");
+}
+
 #[test]
 fn mistakes_in_its_settings_are_told_with_their_place() {
     let dir = tempfile::tempdir().unwrap();
-    let text = yaml("http://me:pw-canary@localhost:5080", "stream: \"\"\n    api: otlp\n    organization: \"a/b\"");
+    let text = yaml("http://me:pw-canary@localhost:5080", "stream: \"\"\n    organization: \"a/b\"");
     config(dir.path(), &text);
     let (code, _, said) = output(tidegate(dir.path(), &["validate", "--config", "tidegate.yaml"]));
     assert_eq!(code, Some(78));
@@ -597,7 +673,6 @@ fn mistakes_in_its_settings_are_told_with_their_place() {
         "`url` in sink `o2` holds credentials",
         "write them under `auth: {basic:",
         "`stream` in sink `o2` is empty",
-        "`api: otlp` in sink `o2` is not supported yet",
         "`organization` in sink `o2` is no name of one",
     ] {
         assert!(said.contains(part), "{part} in:\n{said}");

@@ -11,6 +11,8 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tidegate::decoding::otlp::{Encoding, Request, Signal};
+use tidegate::event::Origin;
 
 pub(crate) const USER: &str = "root@example.com";
 pub(crate) const PASSWORD: &str = "Complexpass#123";
@@ -98,6 +100,7 @@ struct State {
     setup: Setup,
     streams: BTreeMap<String, Stream>,
     metrics: BTreeMap<String, Stream>,
+    traces: BTreeMap<String, Stream>,
     seen: Vec<Seen>,
     /// Is asked for every request that brings records; counted from 0.
     script: Option<Box<Script>>,
@@ -136,6 +139,7 @@ impl Double {
             setup,
             streams: BTreeMap::new(),
             metrics: BTreeMap::new(),
+            traces: BTreeMap::new(),
             seen: Vec::new(),
             script: None,
             breaks: 0,
@@ -199,6 +203,17 @@ impl Double {
     pub(crate) fn metrics(&self, stream: &str) -> Vec<Map<String, Value>> {
         let state = self.state.lock().unwrap();
         state.metrics.get(stream).map(Stream::typed).unwrap_or_default()
+    }
+
+    /// The spans of a stream of traces, as [`tidegate::decoding::otlp`] reads them.
+    pub(crate) fn spans(&self, stream: &str) -> Vec<Map<String, Value>> {
+        let state = self.state.lock().unwrap();
+        state.traces.get(stream).map(|s| s.records.clone()).unwrap_or_default()
+    }
+
+    /// Names of the streams of traces.
+    pub(crate) fn trace_streams(&self) -> Vec<String> {
+        self.state.lock().unwrap().traces.keys().cloned().collect()
     }
 
     /// Names of the streams of logs.
@@ -405,6 +420,8 @@ impl State {
                 Ok(Answer::json(200, &json!({"name": "opensearch", "tagline": "You Know, for Search"})))
             }
             ("POST", ["_bulk"]) => self.bulk(&body),
+            ("POST", ["v1", "logs"]) => Ok(self.otlp(Signal::Logs, seen, body)),
+            ("POST", ["v1", "traces"]) => Ok(self.otlp(Signal::Traces, seen, body)),
             ("POST", ["ingest", "metrics", "_json"]) => Ok(self.ingest_metrics(&body)),
             ("POST", [stream, "_json"]) => match parse_json(&body) {
                 Ok(records) => self.ingest(stream, records),
@@ -618,6 +635,48 @@ impl State {
             }
         }
         Ok(Answer::json(200, &json!({"took": 0, "errors": errors, "items": items})))
+    }
+
+    /// Logs and spans in protocol buffers. They are kept as our own reader reads them, whose independent checks are the
+    /// clients of OpenTelemetry itself.
+    fn otlp(&mut self, signal: Signal, seen: &Seen, body: Vec<u8>) -> Answer {
+        if seen.headers.get("content-type").map(String::as_str) != Some("application/x-protobuf") {
+            return Answer::text(400, "Bad Request");
+        }
+        let request = match Request::read(signal, Encoding::Protobuf, body) {
+            Ok(request) => request,
+            Err(error) => return Answer::text(400, &format!("Invalid proto: {error}")),
+        };
+        let name = format_stream(seen.headers.get("stream-name").map_or("default", String::as_str));
+        let (past, future) = self.setup.window;
+        let now = now_micros();
+        let mut rejected = 0u8;
+        let streams = if signal == Signal::Logs { &mut self.streams } else { &mut self.traces };
+        let to = streams.entry(name).or_default();
+        for batch in request.into_batches(Origin::of_source("double"), 0) {
+            for event in batch.iter() {
+                let micros = event.time().unwrap_or(0) / 1000;
+                if !(now - past * 3_600_000_000..=now + future * 3_600_000_000).contains(&micros) {
+                    rejected += 1;
+                    continue;
+                }
+                let mut line = Vec::new();
+                event.write_json(&mut line);
+                to.store(serde_json::from_slice(&line).unwrap());
+            }
+        }
+        // Protocol buffers: field 1, a message with the number rejected and the words.
+        let words = "Too old data. Data discarded.";
+        let mut out = String::new();
+        if rejected > 0 {
+            let len = u8::try_from(words.len()).unwrap();
+            assert!(rejected < 128, "a number of one byte");
+            for byte in [0x0a, len + 4, 0x08, rejected, 0x12, len] {
+                out.push(char::from(byte));
+            }
+            out.push_str(words);
+        }
+        Answer { status: 200, headers: vec![("Content-Type", "application/x-protobuf".into())], body: out }
     }
 
     fn ingest_metrics(&mut self, body: &[u8]) -> Answer {

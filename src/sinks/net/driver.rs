@@ -312,6 +312,7 @@ impl<P: Protocol> Driver<P> {
     fn headers(&mut self, load: &Load) -> HeaderMap {
         let mut headers = HeaderMap::with_capacity(4);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(load.target.content_type));
+        headers.extend(load.target.headers.iter().cloned());
         if let Some(value) = self.protocol.authorization(clock::now_ns()) {
             headers.insert(AUTHORIZATION, value);
         }

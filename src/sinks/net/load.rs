@@ -7,6 +7,7 @@ use crate::ack::Ack;
 use crate::event::{Batch, EventKind, JsonRows, Origin, Slab};
 use bytes::Bytes;
 use reqwest::Url;
+use reqwest::header::{HeaderName, HeaderValue};
 use std::sync::Arc;
 use tokio::time::Instant;
 
@@ -24,6 +25,8 @@ pub struct Framing {
 impl Framing {
     /// A JSON array.
     pub const ARRAY: Framing = Framing { open: b"[", between: b",", close: b"]" };
+    /// One behind the other: fields of a message of protocol buffers.
+    pub const FIELDS: Framing = Framing { open: b"", between: b"", close: b"" };
     /// Lines, each with its end.
     pub const LINES: Framing = Framing { open: b"", between: b"\n", close: b"\n" };
 }
@@ -39,6 +42,8 @@ pub struct Target {
     pub url: Url,
     /// `Content-Type`.
     pub content_type: &'static str,
+    /// Further headers.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
     /// How records stand in a body.
     pub framing: Framing,
 }

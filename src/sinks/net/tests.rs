@@ -34,7 +34,8 @@ impl Protocol for Lines {
     fn target(&self, partition: &[u8]) -> Target {
         let name = String::from_utf8_lossy(partition).into_owned();
         let url = Url::parse(&format!("http://server/{name}")).unwrap();
-        Target { name, kind: EventKind::Log, url, content_type: "application/json", framing: Framing::LINES }
+        let (content_type, headers) = ("application/json", Vec::new());
+        Target { name, kind: EventKind::Log, url, content_type, headers, framing: Framing::LINES }
     }
 
     fn encode(

@@ -9,13 +9,16 @@
 //! | 200, counts that do not add up | all to the dead letter, `uncertain` |
 //! | 200, `_bulk`, items with an error | those to the dead letter by their `_id`, the others delivered |
 //! | 200, `_bulk`, a whole stream failed because the server is overloaded | tried again |
+//! | 200 or 206, OTLP, nothing rejected | delivered |
+//! | 200 or 206, OTLP, some rejected | as with `failed` above; where all are, `refused` |
 //! | 200, not OpenObserve's | a configuration fault: something else answers at this address |
 //! | 400 `is being deleted` | tried again for a while |
 //! | 400 `Quota exceeded`, `not an ingester` | a configuration fault |
 //! | others | as [`judge_status`](crate::sinks::net::judge_status) says |
 
 use super::config::{Api, Window};
-use crate::sinks::net::{Answer, Judgement, Load, Mask, Refusal, judge_status};
+use crate::decoding::protobuf::{Fields, Malformed};
+use crate::sinks::net::{Answer, Framing, Judgement, Load, Mask, Refusal, judge_status};
 use serde::Deserialize;
 use std::collections::HashSet;
 
@@ -100,7 +103,37 @@ impl Judge {
         if let Some(judgement) = judge_status(answer, &self.mask.0) {
             return judgement;
         }
-        if bulk { self.judge_bulk(answer, load) } else { self.judge_counts(answer, load, now_ns) }
+        match load.target.framing {
+            Framing::FIELDS => self.judge_otlp(answer, load, now_ns),
+            _ if bulk => self.judge_bulk(answer, load),
+            _ => self.judge_counts(answer, load, now_ns),
+        }
+    }
+
+    /// An `Export…ServiceResponse`, in protocol buffers or JSON, whatever its content type says.
+    fn judge_otlp(&self, answer: &Answer, load: &Load, now_ns: i64) -> Judgement {
+        let partial = match answer.body.trim_ascii_start().first() {
+            Some(b'{') => serde_json::from_slice::<Exported>(&answer.body).ok().map(Exported::rejected),
+            _ if &answer.body[..] == b"null" => Some((0, String::new())),
+            _ => partial_success(&answer.body).ok(),
+        };
+        let Some((rejected, error)) = partial else { return self.not_ours(answer) };
+        if rejected == 0 {
+            return Judgement::Delivered;
+        }
+        let error = self.mask.0.text(&error);
+        let sent = load.len() as u64;
+        let outside = self.outside(load, now_ns);
+        if outside.len() as u64 == rejected {
+            return refused_as_outside(outside, &error);
+        }
+        let reason = if rejected == sent { "refused" } else { "uncertain" };
+        Judgement::RefusedAll { reason, detail: format!("sent {sent}, rejected {rejected}: {error}") }
+    }
+
+    /// The records whose times the server does not take.
+    fn outside(&self, load: &Load, now_ns: i64) -> Vec<usize> {
+        (0..load.len()).filter(|&n| !self.window.holds(load.records[n].time, now_ns)).collect()
     }
 
     fn judge_bad_request(&self, answer: &Answer) -> Option<Judgement> {
@@ -166,11 +199,9 @@ impl Judge {
             }
         }
         if failed > 0 && (successful.saturating_add(failed) == sent || !self.check_counts) {
-            let outside: Vec<usize> =
-                (0..load.len()).filter(|&n| !self.window.holds(load.records[n].time, now_ns)).collect();
+            let outside = self.outside(load, now_ns);
             if outside.len() as u64 == failed {
-                let refusal = |record| Refusal { record, reason: "outside_window", detail: error.clone() };
-                return Judgement::Refused(outside.into_iter().map(refusal).collect());
+                return refused_as_outside(outside, &error);
             }
         }
         Judgement::RefusedAll { reason: "uncertain", detail }
@@ -244,6 +275,44 @@ impl Judge {
         // An item of `_bulk` has some 200 bytes, with a long error 600.
         if self.api == Api::Bulk { (64 << 10) + records * 1024 } else { 64 << 10 }
     }
+}
+
+fn refused_as_outside(records: Vec<usize>, words: &str) -> Judgement {
+    let refusal = |record| Refusal { record, reason: "outside_window", detail: words.to_owned() };
+    Judgement::Refused(records.into_iter().map(refusal).collect())
+}
+
+/// The answer of the OTLP endpoints in JSON; each signal has its own word for what was rejected.
+#[derive(Deserialize)]
+struct Exported {
+    #[serde(rename = "partialSuccess", default)]
+    partial: Option<serde_json::Map<String, serde_json::Value>>,
+}
+
+impl Exported {
+    fn rejected(self) -> (u64, String) {
+        let partial = self.partial.unwrap_or_default();
+        let number = |value: &serde_json::Value| value.as_u64().or_else(|| value.as_str()?.parse().ok());
+        let rejected = partial.iter().filter(|(key, _)| key.starts_with("rejected")).find_map(|(_, v)| number(v));
+        let words = partial.get("errorMessage").and_then(|v| v.as_str()).unwrap_or_default();
+        (rejected.unwrap_or(0), words.to_owned())
+    }
+}
+
+/// The same in protocol buffers: how many were rejected, and why.
+fn partial_success(body: &[u8]) -> Result<(u64, String), Malformed> {
+    let mut partial = (0, String::new());
+    for field in Fields::new(body) {
+        let (1, message) = field? else { continue };
+        for field in Fields::new(message.bytes()?) {
+            match field? {
+                (1, rejected) => partial.0 = rejected.u64()?,
+                (2, words) => partial.1 = String::from_utf8_lossy(words.bytes()?).into_owned(),
+                _ => {}
+            }
+        }
+    }
+    Ok(partial)
 }
 
 fn reason_of(kind: &str, words: &str) -> &'static str {

@@ -10,13 +10,13 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 config! {
-    /// Sends logs and metrics to OpenObserve, and reads in its answers what became of them.
+    /// Sends logs, metrics and spans to OpenObserve, and reads in its answers what became of them.
     pub struct OpenObserveConfig {
         /// Address of the server, such as `http://localhost:5080`; with its prefix where it has one (`ZO_BASE_URI`).
         pub url: Spanned<String>,
         /// The organization.
         pub organization: Spanned<String> = Spanned::new("default".into(), Default::default()),
-        /// Name of the stream. Formatted as the server does: small letters, `_` for what is no letter, digit, `_` or `:`.
+        /// Name of the stream of logs, and of traces. Formatted as the server does: small letters, `_` for what is no letter, digit, `_` or `:`.
         pub stream: Spanned<NameTemplate>,
         /// Streams at most; events of others are refused. One that had no event for an hour makes place.
         pub max_streams: NonZeroUsize = NonZeroUsize::MIN.saturating_add(999),
@@ -76,7 +76,7 @@ config_enum! {
     pub enum Late {
         /// Send them; those that the server drops go to the dead letter.
         Send = "send",
-        /// Send them with the time of now; the original field is kept.
+        /// Send logs with the time of now; the original field is kept. Spans are sent as they are.
         Restamp = "restamp",
         /// Send them to the dead letter without asking the server.
         DeadLetter = "dead_letter",
@@ -120,10 +120,6 @@ impl OpenObserveConfig {
         }
         if self.stream.value.text().is_empty() {
             cx.error(self.stream.span, format!("`stream`{} is empty", cx.place()));
-        }
-        if self.api.value == Api::Otlp {
-            cx.error(self.api.span, format!("`api: otlp`{} is not supported yet", cx.place()))
-                .help("use `json`, `multi` or `bulk`");
         }
     }
 }

@@ -45,11 +45,18 @@ impl LogEncoder {
     /// Errors: it is outside the server's window, and such events go to the dead letter.
     pub(super) fn time(&self, event: EventRef<'_>, now_ns: i64) -> Result<i64, Unsendable> {
         let micros = self.time_ns(event).div_euclid(1000);
-        if self.late == Late::Send || self.window.holds(micros, now_ns) {
-            return Ok(micros);
-        }
-        if self.late == Late::Restamp {
+        if self.late == Late::Restamp && !self.window.holds(micros, now_ns) {
             return Ok(now_ns.div_euclid(1000));
+        }
+        self.check_window(micros, now_ns).map(|()| micros)
+    }
+
+    /// Whether an event of this time may be sent as it is.
+    ///
+    /// Errors: it is outside the server's window, and such events go to the dead letter.
+    pub(super) fn check_window(&self, micros: i64, now_ns: i64) -> Result<(), Unsendable> {
+        if self.late != Late::DeadLetter || self.window.holds(micros, now_ns) {
+            return Ok(());
         }
         let mut detail = String::from("its time ");
         let mut text = Vec::new();

@@ -1,4 +1,4 @@
-//! Sends logs and metrics to OpenObserve.
+//! Sends logs, metrics and spans to OpenObserve.
 //!
 //! ```yaml
 //! sinks:
@@ -20,7 +20,8 @@
 //! - **Streams**: events are batched by the name that the server will make of `stream`.
 //! - **Poison**: a field that the server stores as `_id` is sent as a string (it crashes on others), and nothing but
 //!   objects is sent.
-//! - **Metrics** (events of kind metric) go to `ingest/metrics/_json`, whatever `api` is. Spans are refused for now.
+//! - **Metrics** (events of kind metric) go to `ingest/metrics/_json`, each to the stream of its name, and **spans** by OTLP
+//!   to the stream of traces that `stream` names, whatever `api` is: that is for logs.
 //! - When the server is down or slow, the sink's buffer fills, and its policy holds.
 
 pub mod answer;
@@ -35,6 +36,7 @@ pub use config::{Api, Late, OpenObserveConfig, Window};
 
 use crate::component::{BoxFuture, BuildContext, BuildError, SinkRun};
 use crate::config::Reader;
+use crate::encoding::otlp::{OtlpEncoder, Unfit};
 use crate::event::{EventKind, EventRef};
 use crate::plan::SinkPlan;
 use crate::sinks::common::SinkCommon;
@@ -49,7 +51,7 @@ use auth::Credentials;
 use encode::{LogEncoder, on_one_line};
 use hashbrown::HashMap;
 use reqwest::Url;
-use reqwest::header::{HeaderMap, HeaderValue};
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use std::sync::Arc;
 
 impl SinkPlan for OpenObserveConfig {
@@ -106,7 +108,7 @@ pub struct OpenObserve {
     healthz: Url,
     api: Api,
     stream: NameTemplate,
-    /// The stream, where it is the same for all events: as a partition's name.
+    /// The stream, where it is the same for all events.
     fixed: Option<Vec<u8>>,
     max_streams: usize,
     /// Streams and when they last had an event; not kept where the stream is fixed.
@@ -115,6 +117,8 @@ pub struct OpenObserve {
     last: Vec<u8>,
     credentials: Option<Credentials>,
     encoder: LogEncoder,
+    logs: OtlpEncoder,
+    spans: OtlpEncoder,
     judge: Judge,
     next_tag: u64,
 }
@@ -122,6 +126,16 @@ pub struct OpenObserve {
 /// First byte of a partition's name.
 const LOGS: u8 = b'l';
 const METRICS: u8 = b'm';
+const TRACES: u8 = b't';
+
+/// Content type and framing of bodies.
+type Format = (&'static str, Framing);
+const ARRAY: Format = ("application/json", Framing::ARRAY);
+const LINES: Format = ("application/x-ndjson", Framing::LINES);
+const OTLP: Format = ("application/x-protobuf", Framing::FIELDS);
+
+/// The header that names the stream of an OTLP request.
+const STREAM_NAME: HeaderName = HeaderName::from_static("stream-name");
 
 impl OpenObserve {
     /// As configured, for the server at `url`.
@@ -143,9 +157,8 @@ impl OpenObserve {
                 None => None,
             };
         let fixed = config.stream.value.as_literal().map(|name| {
-            let mut out = vec![LOGS];
-            out.extend_from_slice(name.as_bytes());
-            stream_name::format(&mut out, 1);
+            let mut out = name.as_bytes().to_vec();
+            stream_name::format(&mut out, 0);
             out
         });
         let judge = Judge {
@@ -167,6 +180,8 @@ impl OpenObserve {
             streams: HashMap::new(),
             last: Vec::new(),
             credentials,
+            logs: OtlpEncoder::logs(reader.clone()),
+            spans: OtlpEncoder::spans(reader.clone()),
             encoder: LogEncoder::new(config.timestamp_field.clone(), reader, config.window.clone(), config.late),
             judge,
             next_tag: 0,
@@ -204,22 +219,19 @@ impl OpenObserve {
 
 impl Protocol for OpenObserve {
     fn partition(&mut self, event: EventRef<'_>, now: i64, name: &mut Vec<u8>) -> Result<(), Unsendable> {
-        match event.kind() {
-            EventKind::Log => {}
+        let kind = match event.kind() {
+            EventKind::Log => LOGS,
             EventKind::Metric => {
                 name.push(METRICS);
                 return Ok(());
             }
-            EventKind::Trace => {
-                let detail = "spans need OTLP, which this sink does not speak yet".to_owned();
-                return Err(Unsendable { reason: "unsupported_kind", detail });
-            }
-        }
+            EventKind::Trace => TRACES,
+        };
+        name.push(kind);
         if let Some(fixed) = &self.fixed {
             name.extend_from_slice(fixed);
             return Ok(());
         }
-        name.push(LOGS);
         if let Err(missing) = self.stream.render_as(Values::Component, event, name) {
             return Err(Unsendable { reason: "template", detail: format!("`stream`: {missing}") });
         }
@@ -241,24 +253,28 @@ impl Protocol for OpenObserve {
     fn target(&self, partition: &[u8]) -> Target {
         let (kind, name) = match partition.split_first() {
             Some((&METRICS, _)) => (EventKind::Metric, "metrics".to_owned()),
+            Some((&TRACES, name)) => (EventKind::Trace, String::from_utf8_lossy(name).into_owned()),
             Some((_, name)) => (EventKind::Log, String::from_utf8_lossy(name).into_owned()),
             None => (EventKind::Log, "_".to_owned()),
         };
         let mut url = self.base.clone();
-        let (lines, parts) = match (kind, self.api) {
-            (EventKind::Metric, _) => (false, vec!["ingest", "metrics", "_json"]),
-            (_, Api::Bulk) => (true, vec!["_bulk"]),
-            (_, Api::Multi) => (true, vec![name.as_str(), "_multi"]),
-            (_, Api::Json | Api::Otlp) => (false, vec![name.as_str(), "_json"]),
+        let (format, parts) = match (kind, self.api) {
+            (EventKind::Metric, _) => (ARRAY, vec!["ingest", "metrics", "_json"]),
+            (EventKind::Trace, _) => (OTLP, vec!["v1", "traces"]),
+            (_, Api::Otlp) => (OTLP, vec!["v1", "logs"]),
+            (_, Api::Bulk) => (LINES, vec!["_bulk"]),
+            (_, Api::Multi) => (LINES, vec![name.as_str(), "_multi"]),
+            (_, Api::Json) => (ARRAY, vec![name.as_str(), "_json"]),
         };
         if let Ok(mut path) = url.path_segments_mut() {
             path.pop_if_empty().extend(parts);
         }
-        let (content_type, framing) = match lines {
-            true => ("application/x-ndjson", Framing::LINES),
-            false => ("application/json", Framing::ARRAY),
-        };
-        Target { name, kind, url, content_type, framing }
+        let (content_type, framing) = format;
+        let mut headers = Vec::new();
+        if let (OTLP, Ok(stream)) = (format, HeaderValue::from_str(&name)) {
+            headers.push((STREAM_NAME, stream));
+        }
+        Target { name, kind, url, content_type, headers, framing }
     }
 
     fn encode(
@@ -276,7 +292,25 @@ impl Protocol for OpenObserve {
             record.original = original.keep(event);
             return Ok(());
         }
+        let unfit = |Unfit(detail): Unfit| Unsendable { reason: "encode", detail: detail.to_owned() };
+        if target.kind == EventKind::Trace {
+            let start = self.spans.start(event).unwrap_or(event.batch().received_at);
+            record.time = start.div_euclid(1000);
+            self.encoder.check_window(record.time, now)?;
+            self.spans.write(event, start, body).map_err(unfit)?;
+            record.original = original.keep(event);
+            return Ok(());
+        }
         let micros = self.encoder.time(event, now)?;
+        if self.api == Api::Otlp {
+            record.time = micros;
+            let ns = self.encoder.time_ns(event);
+            // With all its digits, unless it is another time that is to be sent.
+            let ns = if ns.div_euclid(1000) == micros { ns } else { micros.saturating_mul(1000) };
+            self.logs.write(event, ns, body).map_err(unfit)?;
+            record.original = original.keep(event);
+            return Ok(());
+        }
         if self.api == Api::Bulk {
             self.action_line(&target.name, body, record);
         }

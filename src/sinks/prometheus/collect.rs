@@ -151,7 +151,7 @@ impl Collector {
         let kind = self.kind_of(event);
         let change = match kind {
             Kind::Counter if value < 0.0 => return refuse("a counter cannot be below zero"),
-            Kind::Counter if self.is_delta(event) => Change::Add(value),
+            Kind::Counter | Kind::Gauge | Kind::Unknown if self.is_delta(event) => Change::Add(value),
             Kind::Counter | Kind::Gauge | Kind::Unknown => Change::Set(value),
             Kind::Histogram | Kind::Summary => Change::Observe { value, weight: 1.0 },
         };

@@ -13,7 +13,7 @@
 //!
 //! An absent, non-numeric or (for a counter) negative value skips that metric, counted as an error of kind `value`.
 //! Numbers in text count as numbers. A metric event's value is its state; one with `temporality: delta` (or
-//! `kind: incremental`) adds to its counter. Of somebody else's histogram or summary (names with `_bucket`, `_sum`,
+//! `kind: incremental`) adds to what there is. Of somebody else's histogram or summary (names with `_bucket`, `_sum`,
 //! `_count`, label `quantile`) each sample is shown as it is. Names of metric events become allowed ones with `_`.
 //!
 //! `listen` serves the page (pull), `remote_write` sends the same series at an interval (push); one of them or both.

@@ -7,7 +7,7 @@ use hashbrown::{HashMap, HashTable};
 /// What one sample changes.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Change {
-    /// Adds to a counter.
+    /// Adds to a counter, a gauge or an unknown.
     Add(f64),
     /// Sets a counter, a gauge or an unknown.
     Set(f64),

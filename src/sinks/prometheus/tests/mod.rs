@@ -219,6 +219,24 @@ fn hostile_labels_make_a_good_page() {
 }
 
 #[test]
+fn steps_of_counters_gauges_and_parts_of_histograms_add_up() {
+    let mut bench = Bench::new("metrics: []\n");
+    let steps = concat!(
+        "{\"name\":\"hits_total\",\"type\":\"counter\",\"value\":2,\"temporality\":\"delta\"}\n",
+        "{\"name\":\"open\",\"type\":\"gauge\",\"value\":-1.5,\"temporality\":\"delta\"}\n",
+        "{\"name\":\"lat_bucket\",\"type\":\"histogram\",\"value\":3,\"labels\":{\"le\":\"0.5\"},\"temporality\":\"delta\"}\n",
+        "{\"name\":\"all_total\",\"type\":\"counter\",\"value\":7,\"temporality\":\"cumulative\"}\n",
+    );
+    for _ in 0..3 {
+        assert!(bench.metrics(steps).refused.is_empty());
+    }
+    let page = bench.text();
+    for line in ["hits_total 6", "open -4.5", "lat_bucket{le=\"0.5\"} 9", "all_total 7"] {
+        assert!(page.lines().any(|l| l == line), "{line} in\n{page}");
+    }
+}
+
+#[test]
 fn metric_events_are_shown_as_they_are() {
     let mut bench = Bench::new("metrics: []\n");
     let outcome = bench.metrics(concat!(
