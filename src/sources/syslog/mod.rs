@@ -7,7 +7,8 @@
 //!
 //! Which RFC a message follows is told message by message ([`decoding::syslog`](crate::decoding::syslog)), how a stream
 //! is framed frame by frame ([`framing::syslog`](crate::framing::syslog)). What has no header of either is kept as text.
-//! `@peer` is the sender's address without its port.
+//! `@peer` is the sender's address without its port; behind a load balancer that speaks the PROXY protocol, the one that
+//! its header names (`proxy_protocol`).
 //!
 //! Guarantee: what was read is delivered before the program ends; what came when the agent stops is still read. The
 //! protocol has no acknowledgement, so a crash loses what was on its way.
@@ -23,10 +24,12 @@
 mod datagram;
 mod listen;
 mod origin;
+mod proxy;
 mod settings;
 mod stream;
 
 pub use listen::Listen;
+pub use proxy::ProxyProtocol;
 pub use settings::SyslogCommon;
 
 use crate::component::{BuildContext, BuildError, Output, RunError, SourceContext, SourceRun};
@@ -63,6 +66,8 @@ config! {
         pub max_connections: u32 = 20_000,
         /// A connection on which nothing came for this long is closed. Without it, silent ones stay.
         pub idle_timeout: Option<Duration> = None,
+        /// Whether connections over TCP begin with a header of the PROXY protocol (version 1 or 2), which names the sender.
+        pub proxy_protocol: ProxyProtocol = ProxyProtocol::Off,
         /// Bytes of datagrams that the kernel holds for each socket. Without it, as the system has it.
         pub receive_buffer: Option<Size> = None,
         /// What all sources have.
@@ -136,6 +141,7 @@ struct Shared {
     max_message: usize,
     max_connections: usize,
     idle_timeout: Option<Duration>,
+    proxy_protocol: ProxyProtocol,
 }
 
 fn run(config: &SyslogConfig, sockets: Vec<Socket>, origins: Origins, cx: SourceContext) -> Result<(), RunError> {
@@ -149,6 +155,7 @@ fn run(config: &SyslogConfig, sockets: Vec<Socket>, origins: Origins, cx: Source
         max_message,
         max_connections: config.max_connections as usize,
         idle_timeout: config.idle_timeout,
+        proxy_protocol: config.proxy_protocol,
     });
     let (mut streams, mut datagrams, mut paths) = (Vec::new(), Vec::new(), Vec::new());
     for socket in sockets {

@@ -1,7 +1,7 @@
 //! Connections: each is read straight into a slab, framed there, and handed over one chunk a read.
 
-use super::Shared;
 use super::origin::Origins;
+use super::{Shared, proxy};
 use crate::ack::Ack;
 use crate::component::{Chunk, Closed, Frames, RunError};
 use crate::event::{Origin, Slab};
@@ -156,15 +156,39 @@ async fn serve(stream: Stream, peer: Option<IpAddr>, connections: &Connections) 
     let order = connections.next.fetch_add(1, Ordering::Relaxed);
     let opened = connections.count(1);
     tracing::debug!(?peer, opened, "a connection was opened");
-    let origin = connections.origins.make(peer, None, order);
-    let mut connection = Connection::new(connections, origin);
     let why = match stream {
-        Stream::Tcp(stream) => connection.run(stream).await,
-        Stream::Unix(stream) => connection.run(stream).await,
+        Stream::Tcp(stream) => serve_tcp(stream, peer, order, connections).await,
+        Stream::Unix(stream) => {
+            Connection::new(connections, connections.origins.make(peer, None, order), Vec::new()).run(stream).await
+        }
     };
-    drop(connection);
     connections.count(-1);
     tracing::debug!(?peer, why, "a connection has ended");
+}
+
+async fn serve_tcp(
+    mut stream: tokio::net::TcpStream,
+    peer: Option<IpAddr>,
+    order: u64,
+    connections: &Connections,
+) -> &'static str {
+    let shared = &*connections.shared;
+    let begun = tokio::select! {
+        biased;
+        begun = proxy::begin(&mut stream, shared.proxy_protocol) => begun,
+        () = shared.shutdown.cancelled() => return "the agent stops",
+    };
+    match begun {
+        Ok(begun) => {
+            let origin = connections.origins.make(begun.peer.or(peer), None, order);
+            Connection::new(connections, origin, begun.read).run(stream).await
+        }
+        Err(error) => {
+            shared.counters.update(|t| t.error("proxy_protocol", 1));
+            tracing::warn!(?peer, %error, "a connection is closed");
+            "it has no PROXY header"
+        }
+    }
 }
 
 impl Connections {
@@ -195,9 +219,11 @@ struct Read {
 }
 
 impl<'a> Connection<'a> {
-    fn new(connections: &'a Connections, origin: Arc<Origin>) -> Self {
+    /// `rest`: what has been read of it already.
+    fn new(connections: &'a Connections, origin: Arc<Origin>, rest: Vec<u8>) -> Self {
         let framer = SyslogFramer::new(connections.shared.max_message);
-        Connection { connections, origin, framer, rest: Vec::new() }
+        connections.unfinished.fetch_add(rest.len(), Ordering::Relaxed);
+        Connection { connections, origin, framer, rest }
     }
 
     /// Reads to the end, which is the peer's, or the agent's; why it was.
