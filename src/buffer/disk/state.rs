@@ -6,6 +6,7 @@ use crate::ack::{Ack, Settled as Listener, Verdict};
 use crate::event::Batch;
 use crate::telemetry::Counters;
 use std::collections::{HashMap, VecDeque};
+use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 /// Blocks of the filesystem: what lies on disk is counted in these.
@@ -175,6 +176,16 @@ impl Shared {
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// Whether the files may take `growth` more. Room is made before a record is taken, so that only failed writes and
+    /// syncs, which leave pieces behind, can make it scarce again.
+    pub(super) fn allow(&self, state: &State, growth: u64) -> io::Result<()> {
+        if growth > 0 && state.used() + growth > self.max_bytes {
+            let why = "what failed writes have left takes the room up to `max_size`";
+            return Err(io::Error::new(io::ErrorKind::QuotaExceeded, why));
+        }
+        Ok(())
     }
 
     /// Publishes the gauges.

@@ -362,6 +362,17 @@ impl Writer {
         }
     }
 
+    /// Ends the active segment where a write or a sync failed; what does not count is cut off, so that it takes no room.
+    fn seal_torn(&mut self) {
+        if let Some(active) = &self.active
+            && active.file.set_len(active.end).is_ok()
+            && let Some(last) = self.shared.lock().segments.back_mut()
+        {
+            last.file_len = active.end;
+        }
+        self.seal_now();
+    }
+
     /// Drops the oldest segment that the reader has not begun; `older` takes only those whose newest batch is from
     /// before. Whether there was one.
     fn drop_oldest(&mut self, reason: &'static str, older: Option<i64>) -> bool {
@@ -463,7 +474,7 @@ impl Writer {
             }
             let full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
             if !full {
-                self.seal_now();
+                self.seal_torn();
             }
             let mut state = self.shared.lock();
             let state = &mut *state;
@@ -561,8 +572,13 @@ impl Writer {
         let Some(active) = self.active.as_mut().filter(|_| !run.is_empty()) else { return Ok(()) };
         let bytes = if zstd { &self.packed[run] } else { &self.buf[run] };
         let end = active.at + bytes.len() as u64;
-        if let Some(last) = self.shared.lock().segments.back_mut() {
-            last.file_len = last.file_len.max(end);
+        {
+            let mut state = self.shared.lock();
+            let len = state.segments.back().map_or(0, |s| s.file_len);
+            self.shared.allow(&state, cost(len.max(end)) - cost(len))?;
+            if let Some(last) = state.segments.back_mut() {
+                last.file_len = len.max(end);
+            }
         }
         active.file.write_at(bytes, active.at)?;
         active.at = end;
@@ -585,6 +601,8 @@ impl Writer {
         if let Some((name, _)) = spare {
             self.storage.rename(&self.folder.join(name), &path)?;
             self.shared.lock().spares.pop();
+        } else {
+            self.shared.allow(&self.shared.lock(), cost(need))?;
         }
         self.next_epoch += 1;
         self.names_changed = true;
@@ -648,7 +666,7 @@ impl Writer {
                 last.sealed = true;
             }
         }
-        self.seal_now();
+        self.seal_torn();
     }
 
     /// Writes again what was acknowledged from a segment whose sync failed, before anything new. What cannot be read
@@ -657,6 +675,7 @@ impl Writer {
         let Some(old) = &self.doubtful else { return Ok(()) };
         let (file, from, end) = (old.file.clone(), old.synced.max(segment::HEADER), old.end);
         let epoch = old.epoch;
+        let old_file = file.clone();
         let mut view = View::new(file, epoch);
         let Some(first) = view.header(from, end)? else {
             self.doubtful = None;
@@ -723,7 +742,14 @@ impl Writer {
             sealed: true,
         });
         drop(state);
-        self.storage.sync_dir(&self.folder)
+        self.storage.sync_dir(&self.folder)?;
+        // Only gives room back.
+        if old_file.set_len(from).is_ok()
+            && let Some(old) = self.shared.lock().segments.iter_mut().find(|s| s.epoch == epoch)
+        {
+            old.file_len = from;
+        }
+        Ok(())
     }
 
     /// Makes the group's records below `seq` count: they are on disk, or the sink has them.
