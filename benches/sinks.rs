@@ -145,7 +145,7 @@ fn blueprint(text: Arc<Vec<u8>>, dir: &std::path::Path) -> Blueprint {
             run: FileSink::new(options, &context).unwrap(),
             inputs: vec![("in".into(), "".into())],
             when: None,
-            buffer: BufferPart { max_bytes: None, policy: FullPolicy::Block, disk: None },
+            buffer: BufferPart { max_bytes: None, policy: FullPolicy::Block, disk: None, behind_disk: None },
             dead_letter: None,
         }],
         memory_limit: 24 << 20,

@@ -117,6 +117,31 @@ impl BufferConfig {
     }
 }
 
+impl BufferConfig {
+    /// What cannot be meant: the setting, what is wrong, what to do.
+    pub fn mistakes(&self) -> Option<(&'static str, String, &'static str)> {
+        let disk = match self {
+            BufferConfig::Disk(disk) => disk,
+            BufferConfig::Memory(memory) => match (memory.when_full, &memory.overflow) {
+                (WhenFull::Overflow, Some(OverflowConfig::Disk(disk))) => disk,
+                (WhenFull::Overflow, None) => {
+                    let message = "`when_full: overflow` needs the buffer that it overflows to".into();
+                    return Some(("when_full", message, "add: overflow: {type: disk, max_size: 1GiB}"));
+                }
+                (_, Some(_)) => {
+                    let message = "`overflow` is used with `when_full: overflow` only".into();
+                    return Some(("overflow", message, "add: when_full: overflow"));
+                }
+                (_, None) => return None,
+            },
+        };
+        (disk.max_size.bytes() < super::disk::MIN_BYTES).then(|| {
+            let message = format!("`max_size` of a disk buffer is {}, less than 1MiB", disk.max_size);
+            ("max_size", message, "give it 1MiB at least, better so much that the longest outage fits")
+        })
+    }
+}
+
 impl WhenFull {
     /// The policy of the memory queue. `Overflow` waits: the disk stage behind it takes what comes.
     pub fn policy(self) -> FullPolicy {

@@ -349,6 +349,7 @@ impl Drop for QueueSender {
 }
 
 /// The way from a disk buffer to its sink.
+#[derive(Clone)]
 pub struct StageSender(QueueSender);
 
 impl StageSender {
@@ -360,6 +361,17 @@ impl StageSender {
     /// Whether the sink takes no more: what is sent is dropped, its verdict `Failed`.
     pub fn is_closed(&self) -> bool {
         self.0.queue.lock().closed
+    }
+
+    /// Gives the sink a batch, where there is room for it; else gives it back.
+    pub fn try_send(&self, batch: Batch) -> Option<Batch> {
+        let bytes = batch.pinned_bytes();
+        self.0.queue.offer(&mut self.0.queue.lock(), batch, bytes)
+    }
+
+    /// Bytes that wait for the sink in memory.
+    pub fn bytes(&self) -> usize {
+        self.0.queue.lock().bytes
     }
 
     /// Gives the sink a batch; waits while it has enough.

@@ -1,7 +1,7 @@
 //! From a checked configuration to a blueprint: every component is built. Knows no component by name.
 
 use super::{Blueprint, BufferPart, DEFAULT_BUFFER_BYTES, SOURCE_ROOM_BYTES, SinkPart, SourcePart, TransformPart};
-use crate::buffer::{BufferConfig, FullPolicy, disk};
+use crate::buffer::{BufferConfig, FullPolicy, WhenFull, disk};
 use crate::component::BuildContext;
 use crate::config::{AnyPlan, Config, Kind};
 use crate::decoding::Decoder;
@@ -59,6 +59,8 @@ pub fn assemble(config: Config, once: bool) -> Result<Blueprint, Vec<AssembleErr
     }
     let own_files = Arc::new(own_files);
     let host: Arc<str> = host_name().into();
+    let sinks = config.components.iter().filter(|c| c.kind == Kind::Sink).count();
+    let share = default_share(memory_limit, sinks);
     let mut blueprint = Blueprint {
         sources: Vec::new(),
         transforms: Vec::new(),
@@ -122,7 +124,7 @@ pub fn assemble(config: Config, once: bool) -> Result<Blueprint, Vec<AssembleErr
                         run,
                         inputs,
                         when: common.when,
-                        buffer: buffer_part(&common.buffer, &globals.data_dir, &id),
+                        buffer: buffer_part(&common.buffer, &globals.data_dir, &id, share),
                         dead_letter: common.dead_letter.map(|d| Arc::from(&*d.value)),
                     });
                 })
@@ -135,17 +137,30 @@ pub fn assemble(config: Config, once: bool) -> Result<Blueprint, Vec<AssembleErr
     if errors.is_empty() { Ok(blueprint) } else { Err(errors) }
 }
 
-fn buffer_part(buffer: &BufferConfig, data_dir: &Path, id: &str) -> BufferPart {
+fn buffer_part(buffer: &BufferConfig, data_dir: &Path, id: &str, share: usize) -> BufferPart {
     match buffer {
-        BufferConfig::Memory(memory) => BufferPart {
-            max_bytes: memory.max_bytes.map(|s| s.as_usize()),
-            policy: memory.when_full.policy(),
-            disk: None,
-        },
+        BufferConfig::Memory(memory) => {
+            let max_bytes = memory.max_bytes.map(|s| s.as_usize());
+            let Some(config) = buffer.disk().filter(|_| memory.when_full == WhenFull::Overflow) else {
+                return BufferPart { max_bytes, policy: memory.when_full.policy(), disk: None, behind_disk: None };
+            };
+            // What is allowed in memory lies before the disk buffer to a quarter, for what comes while it is written.
+            let all = max_bytes.unwrap_or(share);
+            let before = (all / 4).min(disk::QUEUE_BYTES);
+            let memory = all - before;
+            let options = disk::DiskOptions { overflow_of: Some(memory), ..config.options(data_dir, id) };
+            BufferPart {
+                max_bytes: Some(before),
+                policy: FullPolicy::Block,
+                disk: Some(disk::stage(options)),
+                behind_disk: Some(memory),
+            }
+        }
         BufferConfig::Disk(config) => BufferPart {
             max_bytes: Some(disk::QUEUE_BYTES),
             policy: FullPolicy::Block,
             disk: Some(disk::stage(config.options(data_dir, id))),
+            behind_disk: None,
         },
     }
 }

@@ -92,6 +92,8 @@ pub struct BufferPart {
     pub policy: FullPolicy,
     /// A buffer on disk behind the queue.
     pub disk: Option<DiskStage>,
+    /// Bytes of the queue between the disk buffer and the sink; `None` for a small one.
+    pub behind_disk: Option<usize>,
 }
 
 /// A disk buffer between a sink's queue and the sink: takes batches from the first queue, keeps them, and gives them

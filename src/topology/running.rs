@@ -174,7 +174,8 @@ pub fn start(blueprint: Blueprint) -> std::io::Result<Running> {
         let id = sink.counters.id.clone();
         let mut queue = queues[n].clone();
         if let Some(stage) = sink.buffer.disk {
-            let second = Queue::for_stage(share.min(STAGE_QUEUE_BYTES), sink.counters.clone());
+            let bytes = sink.buffer.behind_disk.unwrap_or(share.min(STAGE_QUEUE_BYTES));
+            let second = Queue::for_stage(bytes, sink.counters.clone());
             running.queues.push(second.clone());
             let context = DiskStageContext {
                 from: queue,

@@ -88,7 +88,7 @@ fn sink(id: &str, inputs: &[(&str, &str)], run: impl FnOnce(Input) + Send + 'sta
         })),
         inputs: inputs.iter().map(|(a, b)| ((*a).into(), (*b).into())).collect(),
         when: None,
-        buffer: BufferPart { max_bytes: None, policy: FullPolicy::Block, disk: None },
+        buffer: BufferPart { max_bytes: None, policy: FullPolicy::Block, disk: None, behind_disk: None },
         dead_letter: None,
     }
 }
@@ -207,7 +207,8 @@ async fn a_hanging_sink_that_drops_does_not_slow_the_others() {
             collect(late)(input);
         }
     });
-    hanging.buffer = BufferPart { max_bytes: Some(64 << 10), policy: FullPolicy::DropNewest, disk: None };
+    hanging.buffer =
+        BufferPart { max_bytes: Some(64 << 10), policy: FullPolicy::DropNewest, disk: None, behind_disk: None };
     let mut running = start(blueprint(
         vec![lines_source("in", 500, 100, settler.clone())],
         vec![],

@@ -53,6 +53,9 @@ pub struct DiskOptions {
     pub max_age: Option<Duration>,
     /// Compression of what lies on disk.
     pub compression: DiskCompression,
+    /// Used only when the queue behind it is full: batches go past it as long as it is empty and the queue, which may
+    /// hold this many bytes, has room. What went past is acknowledged when it is delivered.
+    pub overflow_of: Option<usize>,
 }
 
 /// Bytes of the queue before a disk buffer: what comes while the disk is being synced.
@@ -108,6 +111,7 @@ impl DiskBufferConfig {
             fsync_interval: self.fsync_interval,
             max_age: self.max_age,
             compression: self.compression,
+            overflow_of: None,
         }
     }
 }

@@ -91,7 +91,10 @@ impl Reader {
     pub(super) fn run(mut self, to: &StageSender, shutdown: &CancellationToken, abort: &CancellationToken) {
         while !abort.is_cancelled() && !to.is_closed() {
             match self.poll(shutdown) {
-                Polled::Batch(batch) => to.send(batch),
+                Polled::Batch(batch) => {
+                    to.send(batch);
+                    self.shared.lock().giving = false;
+                }
                 Polled::Again => {}
                 Polled::Nothing => {
                     let state = self.shared.lock();
@@ -340,6 +343,7 @@ impl Place {
 /// Notes that the sink is given record `seq`.
 fn hand(state: &mut State, seq: u64, events: u64, bytes: usize) {
     state.cursor = seq + 1;
+    state.giving = true;
     // What came into memory while it was read from disk.
     while state.window.front().is_some_and(|w| w.seq <= seq) {
         state.window_bytes -= state.window.pop_front().map_or(0, |w| w.bytes);

@@ -363,6 +363,7 @@ pub(super) fn open(storage: &dyn Storage, folder: &Path) -> Result<Recovered, Op
         in_flight_bytes: 0,
         failed: HashMap::new(),
         position_stale: position.is_none(),
+        giving: false,
         reading: None,
         closed: false,
     };

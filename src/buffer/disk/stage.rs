@@ -6,12 +6,14 @@ use super::state::Shared;
 use super::storage::{Disk, Storage};
 use super::writer::Writer;
 use super::{DiskOptions, MIN_BYTES};
-use crate::buffer::{Received, WhenDiskFull};
+use crate::buffer::{Received, StageSender, WhenDiskFull};
 use crate::component::RunError;
+use crate::event::Batch;
 use crate::telemetry::Counters;
 use crate::topology::{DiskStage, DiskStageContext};
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -63,7 +65,7 @@ pub(super) fn open(
     if held > 0 {
         tracing::info!(component = &*counters.id, events = held, "the disk buffer has events from before");
     }
-    let shared = Shared::new(state, counters, max_bytes);
+    let shared = Shared::new(state, counters, max_bytes, options.overflow_of);
     // With `drop_oldest` something must be left to drop.
     let max_in_flight = match options.when_full {
         WhenDiskFull::DropOldest => Some(usize::try_from(max_bytes / 4).unwrap_or(usize::MAX)),
@@ -74,10 +76,20 @@ pub(super) fn open(
     Ok(Opened { writer, reader, shared, _lock: lock })
 }
 
+/// Lets a batch go past a disk buffer that is empty, where there is room behind it; else gives it back.
+fn pass(past: Option<&StageSender>, shared: &Shared, batch: Batch) -> Option<Batch> {
+    match past {
+        // Only this thread puts anything into the buffer: it stays empty until the batch is in the queue.
+        Some(to) if shared.lock().is_empty() => to.try_send(batch),
+        _ => Some(batch),
+    }
+}
+
 fn run(options: &DiskOptions, storage: Arc<dyn Storage>, context: DiskStageContext) -> Result<(), RunError> {
     let DiskStageContext { from, to, counters, abort, shutdown } = context;
     let opened = open(options, storage, counters.clone(), abort.clone());
     let Opened { mut writer, reader, shared, _lock } = opened.map_err(|e| RunError(e.to_string()))?;
+    let past = options.overflow_of.map(|_| to.clone());
     let reading = {
         let (shutdown, abort) = (shutdown.clone(), abort.clone());
         let name: String = format!("{}-r", counters.id).chars().take(15).collect();
@@ -89,7 +101,11 @@ fn run(options: &DiskOptions, storage: Arc<dyn Storage>, context: DiskStageConte
         let behind = due.is_some() && shared.lock().sink_is_behind();
         let wait = if behind { due.map_or(IDLE, |due| due.min(SOON)) } else { due.unwrap_or(IDLE) };
         match from.recv_timeout(wait) {
-            Received::Batch(batch) => writer.accept(batch),
+            Received::Batch(batch) => {
+                if let Some(batch) = pass(past.as_ref(), &shared, batch) {
+                    writer.accept(batch);
+                }
+            }
             // There is no use in waiting for the sink to settle what it does not even have.
             Received::Timeout if shared.lock().sink_is_behind() => writer.commit(),
             Received::Timeout => {}
@@ -99,7 +115,13 @@ fn run(options: &DiskOptions, storage: Arc<dyn Storage>, context: DiskStageConte
             writer.commit();
         }
         writer.housekeeping();
+        if let Some(to) = &past {
+            shared.memory_bytes.store(to.bytes(), Ordering::Relaxed);
+            shared.publish(&shared.lock());
+        }
     }
+    drop(past);
+    shared.memory_bytes.store(0, Ordering::Relaxed);
     writer.close();
     let panicked = loop {
         if reading.is_finished() {
@@ -116,6 +138,7 @@ fn run(options: &DiskOptions, storage: Arc<dyn Storage>, context: DiskStageConte
     let saved = writer.reclaim().and_then(|()| writer.save_position());
     let (held, failed) = {
         let state = shared.lock();
+        shared.publish(&state);
         (state.held, state.failed.len())
     };
     if held > 0 {

@@ -7,6 +7,7 @@ use crate::event::Batch;
 use crate::telemetry::Counters;
 use std::collections::{HashMap, VecDeque};
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 /// Blocks of the filesystem: what lies on disk is counted in these.
@@ -98,6 +99,8 @@ pub(super) struct State {
     pub(super) held: u64,
     /// `settled` has written records that the position file does not know of.
     pub(super) position_stale: bool,
+    /// The reader has a batch that the sink's queue does not have yet.
+    pub(super) giving: bool,
     /// The segment that the reader reads just now.
     pub(super) reading: Option<u64>,
     /// Nothing more will be written.
@@ -113,6 +116,10 @@ pub(super) struct Shared {
     pub(super) room: Condvar,
     pub(super) counters: Arc<Counters>,
     pub(super) max_bytes: u64,
+    /// With `overflow`, what the queue behind it may hold; its events and bytes are the buffer's too.
+    pub(super) overflow_of: Option<usize>,
+    /// What that queue held when it was last looked at.
+    pub(super) memory_bytes: AtomicUsize,
 }
 
 impl State {
@@ -160,6 +167,11 @@ impl State {
         }
     }
 
+    /// Whether the sink, or its queue, has everything: what goes past the buffer now overtakes nothing.
+    pub(super) fn is_empty(&self) -> bool {
+        !self.giving && self.settled.next_unsettled(self.cursor) >= self.next_seq
+    }
+
     /// Whether what waits in memory is more than the sink takes at once.
     pub(super) fn sink_is_behind(&self) -> bool {
         !self.window.is_empty() || self.settled.next_unsettled(self.cursor) < self.next_seq
@@ -167,9 +179,16 @@ impl State {
 }
 
 impl Shared {
-    pub(super) fn new(state: State, counters: Arc<Counters>, max_bytes: u64) -> Arc<Self> {
-        let shared =
-            Shared { state: Mutex::new(state), some: Condvar::new(), room: Condvar::new(), counters, max_bytes };
+    pub(super) fn new(state: State, counters: Arc<Counters>, max_bytes: u64, overflow_of: Option<usize>) -> Arc<Self> {
+        let shared = Shared {
+            state: Mutex::new(state),
+            some: Condvar::new(),
+            room: Condvar::new(),
+            counters,
+            max_bytes,
+            overflow_of,
+            memory_bytes: AtomicUsize::new(0),
+        };
         shared.publish(&shared.lock());
         Arc::new(shared)
     }
@@ -190,8 +209,12 @@ impl Shared {
 
     /// Publishes the gauges.
     pub(super) fn publish(&self, state: &State) {
-        let (events, bytes, max) = (state.held as f64, state.bytes() as f64, self.max_bytes as f64);
+        let memory = self.memory_bytes.load(Ordering::Relaxed) as u64;
+        let max = self.max_bytes + self.overflow_of.unwrap_or(0) as u64;
+        let (events, bytes, max) = (state.held as f64, (state.bytes() + memory) as f64, max as f64);
         self.counters.update(|t| {
+            // What went past the disk is in the books only.
+            let events = if self.overflow_of.is_some() { t.held as f64 } else { events };
             t.gauges.insert("buffer_events", events);
             t.gauges.insert("buffer_bytes", bytes);
             t.gauges.insert("buffer_max_bytes", max);

@@ -36,6 +36,7 @@ fn options(max_bytes: u64) -> DiskOptions {
         fsync_interval: Duration::ZERO,
         max_age: None,
         compression: DiskCompression::None,
+        overflow_of: None,
     }
 }
 

@@ -221,6 +221,7 @@ pub fn repair(folder: &Path) -> Result<(Vec<Damage>, u64), OpenError> {
         fsync_interval: Duration::ZERO,
         max_age: None,
         compression: DiskCompression::None,
+        overflow_of: None,
     };
     let abort = CancellationToken::new();
     let mut opened = stage::open(&options, Arc::new(Disk), counters.clone(), abort.clone())?;

@@ -305,22 +305,21 @@ impl Writer {
         (Room::Yes, start)
     }
 
-    /// Whether a record can be written now without more than `max_size` on disk. The group must be empty.
+    /// Whether a record can be written now without more than `max_size` on disk, in a new segment too: where writing it
+    /// fails, the active one is not written to any more. The group must be empty.
     fn fits(&self, size: u64) -> bool {
         let state = self.shared.lock();
-        let growth = match &self.active {
+        let need = segment::HEADER + size;
+        let (spare, len) = state.spares.last().map_or((0, need), |(_, len)| (cost(*len), need.max(*len)));
+        let anew = cost(len) - spare;
+        let here = match &self.active {
             Some(active) if active.at + size <= active.capacity => {
                 let len = state.segments.back().map_or(0, |s| s.file_len);
                 cost(len.max(active.at + size)) - cost(len)
             }
-            _ => {
-                let need = segment::HEADER + size;
-                let spare = state.spares.last().map_or(0, |(_, len)| cost(*len));
-                let len = state.spares.last().map_or(need, |(_, len)| need.max(*len));
-                cost(len) - spare
-            }
+            _ => 0,
         };
-        state.used() + growth <= self.shared.max_bytes
+        state.used() + anew.max(here) <= self.shared.max_bytes
     }
 
     /// Frees what is settled, and what is kept for reuse; whether the record fits then.
@@ -363,14 +362,14 @@ impl Writer {
     }
 
     /// Ends the active segment where a write or a sync failed; what does not count is cut off, so that it takes no room.
-    fn seal_torn(&mut self) {
-        if let Some(active) = &self.active
-            && active.file.set_len(active.end).is_ok()
-            && let Some(last) = self.shared.lock().segments.back_mut()
-        {
-            last.file_len = active.end;
+    fn seal_torn(&mut self) -> Option<Active> {
+        let active = self.active.take()?;
+        let cut = active.file.set_len(active.end).is_ok();
+        if let Some(last) = self.shared.lock().segments.back_mut() {
+            last.sealed = true;
+            last.file_len = if cut { active.end } else { last.file_len };
         }
-        self.seal_now();
+        Some(active)
     }
 
     /// Drops the oldest segment that the reader has not begun; `older` takes only those whose newest batch is from
@@ -659,14 +658,9 @@ impl Writer {
     /// Ends the active segment after a failed sync. With `fsync: batch` nothing in it was acknowledged that is not
     /// durable; else what was acknowledged since the last sync is to be written again.
     fn distrust(&mut self) {
-        let acknowledged = self.active.as_ref().is_some_and(|a| a.synced < a.end && a.end > segment::HEADER);
-        if acknowledged && self.fsync == Fsync::Interval {
-            self.doubtful = self.active.take();
-            if let Some(last) = self.shared.lock().segments.back_mut() {
-                last.sealed = true;
-            }
-        }
-        self.seal_torn();
+        let acknowledged = |a: &Active| a.synced < a.end && a.end > segment::HEADER;
+        let doubtful = self.seal_torn().filter(|a| self.fsync == Fsync::Interval && acknowledged(a));
+        self.doubtful = self.doubtful.take().or(doubtful);
     }
 
     /// Writes again what was acknowledged from a segment whose sync failed, before anything new. What cannot be read

@@ -22,7 +22,7 @@ impl Running {
     fn start(options: DiskOptions) -> Running {
         let counters = Counters::new("out", ComponentKind::Sink, "test");
         let from = Queue::before_stage(1 << 20, counters.clone());
-        let sink = Queue::for_stage(1 << 20, counters.clone());
+        let sink = Queue::for_stage(options.overflow_of.unwrap_or(1 << 20), counters.clone());
         let (shutdown, abort) = (CancellationToken::new(), CancellationToken::new());
         let into = Some(from.sender());
         let context = DiskStageContext {
@@ -179,4 +179,56 @@ fn a_folder_belongs_to_one_process() {
     running.sink.close();
     drop(running.into);
     running.thread.join().unwrap().unwrap();
+}
+
+#[test]
+fn overflow_goes_to_disk_only_while_memory_is_full_and_keeps_the_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut running = Running::start(DiskOptions { overflow_of: Some(256 << 10), ..here(&folder, 64 << 20) });
+    let mut expected = 0..;
+    let mut take = |running: &Running| {
+        let batch = running.receive().unwrap();
+        for n in running.deliver(batch) {
+            assert_eq!(Some(n), expected.next(), "order");
+        }
+    };
+    // A sink that keeps up: nothing is ever written, and the source hears of the delivery only.
+    for n in 0..100 {
+        running.send(n * 10, 10, 1000);
+        running.wait_for("the batch", |r| StageSender::new(r.sink.sender()).bytes() > 0);
+        assert_eq!(running.delivered() as u64, n);
+        take(&running);
+    }
+    assert_eq!(running.counters.snapshot().gauges["buffer_max_bytes"], ((64 << 20) + (256 << 10)) as f64);
+    // It stops: what does not fit is acknowledged from the disk, what does fit is not.
+    for n in 100..400 {
+        running.send(n * 10, 10, 1000);
+    }
+    running.wait_for("acknowledgement from the disk", |r| r.counters.snapshot().gauges["buffer_bytes"] > 2e6);
+    // The rest, 256 KiB at most, waits in memory without acknowledgement.
+    running.wait_for("acknowledgement from the disk", |r| r.delivered() >= 375);
+    assert!(running.delivered() < 390, "{}", running.delivered());
+    // It goes on, while more comes.
+    for n in 400..500 {
+        take(&running);
+        take(&running);
+        running.send(n * 10, 10, 1000);
+    }
+    for _ in 300..500 {
+        take(&running);
+    }
+    running.wait_for("all", |r| r.delivered() == 500);
+    // And past the disk again, once that is empty.
+    let before = std::fs::read_dir(folder.path().join("buffer/out")).unwrap().count();
+    for n in 500..600 {
+        running.send(n * 10, 10, 1000);
+        take(&running);
+        assert_eq!(running.delivered() as u64, n + 1);
+    }
+    assert_eq!(std::fs::read_dir(folder.path().join("buffer/out")).unwrap().count(), before);
+    drop(running.into.take());
+    assert!(running.receive().is_none());
+    running.thread.join().unwrap().unwrap();
+    let totals = running.counters.snapshot();
+    assert_eq!((totals.balance(), totals.held, totals.gauges["buffer_events"]), (0, 0, 0.0));
 }
