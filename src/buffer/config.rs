@@ -119,7 +119,7 @@ impl BufferConfig {
 
 impl BufferConfig {
     /// What cannot be meant: the setting, what is wrong, what to do.
-    pub fn mistakes(&self) -> Option<(&'static str, String, &'static str)> {
+    pub fn mistake(&self) -> Option<(&'static str, String, &'static str)> {
         let disk = match self {
             BufferConfig::Disk(disk) => disk,
             BufferConfig::Memory(memory) => match (memory.when_full, &memory.overflow) {

@@ -425,22 +425,9 @@ fn read_section(
         });
         if let Some(plan) = &plan {
             node.learn(plan);
-            check_buffer(plan, component, cx);
         }
         document.graph.nodes.push(node);
         document.plans.push(plan);
-    }
-}
-
-/// What the settings of a sink's buffer say together.
-fn check_buffer(plan: &AnyPlan, component: &Entry, cx: &mut Reader<'_>) {
-    if let AnyPlan::Sink(plan) = plan
-        && let Some((setting, message, help)) = plan.common().buffer.mistakes()
-    {
-        let buffer = component.value.get("buffer");
-        let inner = buffer.and_then(|b| b.get(setting).or_else(|| b.get("overflow")?.get(setting)));
-        let span = inner.or(buffer).map_or(component.key_span, |node| node.span);
-        cx.error(span, message).help(help);
     }
 }
 

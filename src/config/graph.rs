@@ -5,12 +5,12 @@ use std::net::SocketAddr;
 
 use globset::{Glob, GlobMatcher};
 
-use super::Spanned;
 use super::diagnostic::nearest;
 use super::document::{AnyPlan, Edge, Globals};
 use super::node::Entry;
 use super::reader::Reader;
 use super::source_map::Span;
+use super::{Node, Spanned};
 use crate::decoding::OnDecodeError;
 
 /// The kinds of components.
@@ -58,6 +58,8 @@ pub struct GraphNode {
     /// Where `inputs` stands.
     inputs_span: Option<Span>,
     dead_letter: Option<Spanned<String>>,
+    /// The buffer's settings, as written.
+    buffer: Option<Node>,
     /// What only its settings tell; `None` where they have mistakes.
     facts: Option<Facts>,
     /// Resolved inputs: node, output, and the place that asked for it.
@@ -71,6 +73,8 @@ struct Facts {
     redacts: bool,
     exposes: bool,
     listens: Vec<Spanned<String>>,
+    /// What the buffer's settings say together and cannot mean: setting, message, help.
+    buffer_mistake: Option<(&'static str, String, &'static str)>,
 }
 
 impl GraphNode {
@@ -86,6 +90,7 @@ impl GraphNode {
             written: written.iter().filter_map(spanned).collect(),
             inputs_span: inputs.map(|inputs| inputs.key_span),
             dead_letter: entry.value.get("dead_letter").filter(|_| kind == Kind::Sink).and_then(spanned),
+            buffer: entry.value.get("buffer").filter(|_| kind == Kind::Sink).cloned(),
             facts: None,
             edges: Vec::new(),
         }
@@ -109,7 +114,12 @@ impl GraphNode {
                 redacts: plan.redacts(),
                 ..Facts::default()
             },
-            AnyPlan::Sink(plan) => Facts { exposes: plan.exposes(), listens: plan.listens(), ..Facts::default() },
+            AnyPlan::Sink(plan) => Facts {
+                exposes: plan.exposes(),
+                listens: plan.listens(),
+                buffer_mistake: plan.common().buffer.mistake(),
+                ..Facts::default()
+            },
         });
     }
 
@@ -167,6 +177,7 @@ impl Graph {
         self.check_ids(cx);
         self.resolve(cx);
         self.check_dead_letters(cx);
+        self.check_buffers(cx);
         self.check_presence(cx);
         self.check_cycles(cx);
         self.check_ports(cx, globals);
@@ -315,6 +326,19 @@ impl Graph {
                     cx.error(to.span, message).suggest(&to.value, sinks.map(|sink| sink.id.value.as_str()));
                 }
             }
+        }
+    }
+
+    /// What the settings of a sink's buffer say together.
+    fn check_buffers(&self, cx: &mut Reader<'_>) {
+        for node in &self.nodes {
+            let Some((setting, message, help)) = node.facts.as_ref().and_then(|f| f.buffer_mistake.as_ref()) else {
+                continue;
+            };
+            let buffer = node.buffer.as_ref();
+            let place = buffer.and_then(|b| b.get(setting).or_else(|| b.get("overflow")?.get(setting)));
+            let span = place.or(buffer).map_or(node.id.span, |place| place.span);
+            cx.error(span, message.clone()).help(*help);
         }
     }
 

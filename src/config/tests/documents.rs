@@ -299,3 +299,22 @@ fn the_schema_is_a_schema_of_every_type() {
         assert!(schema["definitions"].get(name).is_some(), "{name}");
     }
 }
+
+#[test]
+fn buffers_that_cannot_be_meant_are_mistakes() {
+    let sink = |buffer: &str| {
+        said(&format!(
+            "sources:\n  a: {{type: file, include: [a]}}\nsinks:\n  o: {{type: out, inputs: [a], buffer: {buffer}}}\n"
+        ))
+    };
+    assert_eq!(sink("{type: disk, max_size: 1MiB}"), "");
+    assert_eq!(sink("{type: memory, when_full: overflow, overflow: {type: disk, max_size: 1MiB}}"), "");
+    for (buffer, message) in [
+        ("{type: disk, max_size: 1023KiB}", "less than 1MiB"),
+        ("{type: memory, when_full: overflow}", "needs the buffer that it overflows to"),
+        ("{type: memory, overflow: {type: disk, max_size: 1MiB}}", "with `when_full: overflow` only"),
+        ("{type: memory, when_full: overflow, overflow: {type: disk, max_size: 9KiB}}", "less than 1MiB"),
+    ] {
+        assert!(sink(buffer).contains(message), "{buffer}: {}", sink(buffer));
+    }
+}
