@@ -125,6 +125,7 @@ fn blueprint(text: Arc<Vec<u8>>, dir: &std::path::Path) -> Blueprint {
         timezone: jiff::tz::TimeZone::UTC,
         counters: counters.clone(),
         once: true,
+        memory_limit: 24 << 20,
         no_chance: false,
         own_files: Arc::default(),
         host: "h".into(),

@@ -59,6 +59,8 @@ pub struct BuildContext {
     pub own_files: Arc<Vec<PathBuf>>,
     /// Name of the host.
     pub host: Arc<str>,
+    /// Bytes of events that the agent may hold in memory.
+    pub memory_limit: usize,
     /// Nothing is left to chance: `sample` keeps what has a share above 0. For unit tests of pipelines.
     pub no_chance: bool,
 }
@@ -151,6 +153,42 @@ impl Output {
             self.room.release(bytes);
             NotSent::Closed
         })
+    }
+
+    /// As [`send`](Output::send), waiting without blocking the thread. Where it is cancelled, the chunk is gone, its
+    /// verdict `Failed`.
+    pub async fn send_async(&self, mut chunk: Chunk) -> Result<(), Closed> {
+        let bytes = chunk.pinned_bytes();
+        let n = (chunk.origin.order % self.workers.len() as u64) as usize;
+        let mut since = None;
+        loop {
+            let mut freed = std::pin::pin!(self.room.freed());
+            freed.as_mut().enable();
+            if self.room.try_acquire(bytes) {
+                match self.workers[n].try_send((self.source, chunk)) {
+                    Ok(()) => break,
+                    Err(crossbeam_channel::TrySendError::Disconnected(_)) => {
+                        self.room.release(bytes);
+                        return Err(Closed);
+                    }
+                    // Very many very small chunks: there is room, but no place.
+                    Err(crossbeam_channel::TrySendError::Full((_, back))) => {
+                        self.room.release(bytes);
+                        chunk = back;
+                        since.get_or_insert_with(clock::monotonic);
+                        tokio::time::sleep(Duration::from_millis(1)).await;
+                        continue;
+                    }
+                }
+            }
+            since.get_or_insert_with(clock::monotonic);
+            freed.await;
+        }
+        if let Some(since) = since {
+            let waited = since.elapsed().as_secs_f64();
+            self.counters.update(|t| *t.seconds.entry("backpressure").or_default() += waited);
+        }
+        Ok(())
     }
 
     /// As [`send`](Output::send) without waiting: gives the chunk back where the workers have enough.

@@ -384,13 +384,14 @@ impl StageSender {
 pub struct Room {
     used: Mutex<(usize, bool)>,
     freed: Condvar,
+    async_freed: Notify,
     max: usize,
 }
 
 impl Room {
     /// A budget of `max` bytes.
     pub fn new(max: usize) -> Arc<Self> {
-        Arc::new(Room { used: Mutex::default(), freed: Condvar::new(), max })
+        Arc::new(Room { used: Mutex::default(), freed: Condvar::new(), async_freed: Notify::new(), max })
     }
 
     /// Takes `bytes`, waiting until they are there; how long, where it had to wait.
@@ -434,13 +435,21 @@ impl Room {
     pub fn release(&self, bytes: usize) {
         let mut used = self.used.lock().unwrap_or_else(|e| e.into_inner());
         used.0 = used.0.saturating_sub(bytes);
+        drop(used);
         self.freed.notify_all();
+        self.async_freed.notify_waiters();
+    }
+
+    /// Resolves when bytes are given back. To be enabled before trying, so that nothing is missed between.
+    pub fn freed(&self) -> tokio::sync::futures::Notified<'_> {
+        self.async_freed.notified()
     }
 
     /// Lets nobody wait any more.
     pub fn open(&self) {
         self.used.lock().unwrap_or_else(|e| e.into_inner()).1 = true;
         self.freed.notify_all();
+        self.async_freed.notify_waiters();
     }
 }
 

@@ -13,6 +13,7 @@ use crate::plan::SourceType;
 pub const TYPES: &[SourceType] = &[
     SourceType::of::<demo::DemoConfig>("demo"),
     SourceType::of::<file::FileConfig>("file"),
+    SourceType::of::<http::HttpConfig>("http"),
     SourceType::of::<stdin::StdinConfig>("stdin"),
     SourceType::of::<syslog::SyslogConfig>("syslog"),
 ];

@@ -88,6 +88,7 @@ pub fn assemble(config: Config, once: bool) -> Result<Blueprint, Vec<AssembleErr
             once,
             own_files: own_files.clone(),
             host: host.clone(),
+            memory_limit,
             no_chance: false,
         };
         let inputs = component

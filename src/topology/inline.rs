@@ -82,6 +82,7 @@ impl Inline {
                 once: true,
                 own_files: Arc::default(),
                 host: host.clone(),
+                memory_limit: config.globals.memory_limit.as_usize(),
                 no_chance,
             };
             let part = match component.plan {

@@ -75,6 +75,7 @@ pub(crate) fn context() -> BuildContext {
         once: true,
         own_files: Arc::default(),
         host: "h".into(),
+        memory_limit: 24 << 20,
         no_chance: false,
     }
 }

@@ -11,6 +11,7 @@ mod contract;
 mod corpus;
 mod framing;
 mod hanging;
+mod http;
 mod main_job;
 mod openobserve;
 mod openobserve_double;

@@ -53,6 +53,7 @@ fn start(dir: &Path, options: FileSinkOptions) -> Rig {
         once: false,
         own_files: Arc::default(),
         host: "h".into(),
+        memory_limit: 24 << 20,
         no_chance: false,
     };
     std::fs::create_dir_all(&context.data_dir).unwrap();

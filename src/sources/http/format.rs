@@ -56,15 +56,17 @@ impl Head {
 #[derive(Debug)]
 pub struct Request {
     /// All but the body.
-    pub head: Head,
+    pub head: Arc<Head>,
     /// The body, decompressed.
     pub body: Vec<u8>,
     /// What its events share; variables of the path are in it.
     pub origin: Arc<Origin>,
     /// When the body was whole: nanoseconds since 1970 UTC.
     pub received_at: i64,
-    /// Bytes that events decoded here may take; beyond it a request is refused as too large.
-    pub max_event_bytes: usize,
+    /// Longest body, in decompressed bytes: for formats that decompress themselves.
+    pub max_body: usize,
+    /// Longest single event, in bytes of its text.
+    pub max_event: usize,
 }
 
 /// What a format takes of a request.
@@ -73,40 +75,41 @@ pub struct Taken {
     pub parts: Box<dyn Iterator<Item = Part> + Send>,
     /// What is said once they are delivered.
     pub answer: Box<dyn FnOnce() -> Answer + Send>,
+    /// The answer needs the body: its memory stays charged until the answer is out.
+    pub keeps_body: bool,
 }
 
 impl Taken {
+    /// Takes parts, with an answer made when they are delivered.
+    pub fn parts(
+        parts: impl Iterator<Item = Part> + Send + 'static,
+        answer: impl FnOnce() -> Answer + Send + 'static,
+    ) -> Taken {
+        Taken { parts: Box::new(parts), answer: Box::new(answer), keeps_body: false }
+    }
+
     /// Takes batches, answered so.
     pub fn batches(batches: Vec<Batch>, answer: Answer) -> Taken {
         let parts = batches.into_iter().filter(|batch| !batch.is_empty()).map(Part::Events);
-        Taken { parts: Box::new(parts), answer: Box::new(move || answer) }
+        Taken::parts(parts, move || answer)
     }
 }
 
 /// Some of a request's events: what becomes one chunk on its way to the workers.
 pub enum Part {
-    /// Frames in `text`, for the workers to decode.
-    Frames {
+    /// Lines, for the workers to decode as `decode` says.
+    Lines(Vec<u8>),
+    /// JSON values in `text` that have been found valid, for the workers to decode.
+    Json {
         /// Their bytes, and no more than those.
         text: Vec<u8>,
         /// Where they are: start, end.
         frames: Vec<(u32, u32)>,
-        /// What they are.
-        kind: FrameKind,
         /// Where their origin is another than the request's: variables differ.
         origin: Option<Arc<Origin>>,
     },
     /// Events that are decoded already.
     Events(Batch),
-}
-
-/// What a frame is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FrameKind {
-    /// Text, to be decoded as `decode` says.
-    Text,
-    /// A JSON value that has been found valid.
-    Json,
 }
 
 /// Turns the bodies of one wire format into events.
@@ -116,6 +119,11 @@ pub trait Format: Send + Sync {
     ///
     /// Errors: the answer that refuses it.
     fn read(&self, request: Request) -> Result<Taken, Answer>;
+
+    /// Whether it decompresses this content encoding itself; such a body is given to it as it came.
+    fn decompresses(&self, _encoding: &str) -> bool {
+        false
+    }
 
     /// The answer to a request that is refused whatever is in it.
     ///
@@ -281,7 +289,7 @@ pub struct TooManyEvents;
 impl Events {
     /// No events yet, of this request.
     pub fn of(request: &Request) -> Events {
-        Events::new(request.origin.clone(), request.received_at, request.max_event_bytes)
+        Events::new(request.origin.clone(), request.received_at, 2 * request.max_body)
     }
 
     /// No events yet; `max_bytes` is what they may take in memory.

@@ -1,3 +1,316 @@
-//! The `http` source.
+//! The `http` source: bodies of JSON and text, and the interfaces of systems whose clients exist.
+//!
+//! ```yaml
+//! sources:
+//!   in: {type: http, listen: "127.0.0.1:5080", auth: {basic: {user: app, password: "${APP_PASSWORD}"}}}
+//! ```
+//!
+//! A path per format: `paths: {"/logs/{app}": json, "/es": elasticsearch}`. Without `paths`, everything is where clients
+//! expect it: `POST /` takes JSON and lines, OpenObserve's and Elasticsearch's interfaces stand below it. A path's
+//! variables are metadata, `@http.app`, as are `@peer`, `@user` and `@tls.subject`.
+//!
+//! Guarantee: with `acknowledge: delivered` (the default) a request is answered with success when every sink (or its
+//! disk buffer) has its events. Past `acknowledge_timeout` it is refused, as it is when a sink gives up; its events may
+//! still arrive. A request is taken whole or refused whole, or item by item where its format answers so; one whose
+//! client goes away before its end leaves nothing behind.
+//!
+//! Downstream full: requests wait for room up to `acknowledge_timeout`, then are refused with `Retry-After`: 503, or
+//! 429 where the system that is stood in for says so. So are those over `max_in_flight`.
+//!
+//! Limits: `max_body` bytes of a body, compressed and decompressed; `max_event` of one event; heads of 16 KiB; time for
+//! head, body and silence. Bodies being read hold a quarter of `memory_limit` together, and one request at a time may go
+//! beyond it, up to its `max_body`.
 
+mod auth;
+mod body;
+mod bulk;
+mod connection;
+mod cors;
+mod decode;
+mod elasticsearch;
 pub mod format;
+mod handle;
+mod openobserve;
+mod plain;
+mod route;
+mod settings;
+
+pub use auth::{AuthConfig, BasicConfig, HmacConfig};
+pub use cors::CorsConfig;
+pub use route::{PathFormat, Paths};
+pub use settings::HttpCommon;
+
+use crate::component::{BuildContext, BuildError, Output, RunError, SourceContext, SourceRun};
+use crate::config::{OneOrMany, Reader, Size, Spanned, config, config_enum};
+use crate::decoding::{FrameDecoder, JsonDecoder};
+use crate::plan::SourcePlan;
+use crate::sources::common::SourceCommon;
+use crate::telemetry::Counters;
+use auth::Auth;
+use body::Budget;
+use decode::HttpDecoder;
+use route::Routes;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+config_enum! {
+    /// When a request is answered with success.
+    pub enum Acknowledge {
+        /// When every sink, or its disk buffer, has its events.
+        Delivered = "delivered",
+        /// When its events are on their way; what is in memory then is lost in a crash.
+        Received = "received",
+    }
+}
+
+config! {
+    /// Bodies over HTTP: JSON, text, and what clients of OpenObserve and Elasticsearch send.
+    pub struct HttpConfig {
+        /// Addresses and ports, one or several.
+        pub listen: OneOrMany<Spanned<SocketAddr>>,
+        /// Who may send; without it everybody.
+        pub auth: Option<AuthConfig> = None,
+        /// What each path is for; `{name}` in a path is a variable, `@http.name`.
+        pub paths: Paths = route::default_paths(),
+        /// When a request is answered with success.
+        pub acknowledge: Acknowledge = Acknowledge::Delivered,
+        /// Longest wait for that; then 503 (429 to Elasticsearch's clients) with `Retry-After`.
+        pub acknowledge_timeout: Duration = Duration::from_secs(30),
+        /// Longest body, in decompressed bytes.
+        pub max_body: Size = Size::mib(20),
+        /// Longest single event of a body, in bytes.
+        pub max_event: Size = Size::mib(4),
+        /// Most requests handled at once; further ones are refused with `Retry-After`.
+        pub max_in_flight: u32 = 1024,
+        /// Most connections at once; further ones wait in the system's queue.
+        pub max_connections: u32 = 2048,
+        /// A head must be whole in this time from its first byte.
+        pub header_timeout: Duration = Duration::from_secs(10),
+        /// A body must be whole in this time.
+        pub body_timeout: Duration = Duration::from_secs(60),
+        /// Longest silence: within a body, or of a connection between requests.
+        pub idle_timeout: Duration = Duration::from_secs(60),
+        /// Which pages in browsers may send; without it none.
+        pub cors: Option<CorsConfig> = None,
+        /// What all sources have.
+        flatten pub common: HttpCommon,
+    }
+}
+
+impl SourcePlan for HttpConfig {
+    fn common(&self) -> &SourceCommon {
+        &self.common
+    }
+
+    fn check(&self, cx: &mut Reader<'_>) {
+        if self.listen.is_empty() {
+            cx.error_nowhere("`listen` of an http source is empty; it needs one address at least");
+        }
+        route::check(&self.paths, cx);
+        match &self.auth {
+            Some(auth) => auth.check(cx),
+            None => {
+                if let Some(open) = self.listen.iter().find(|listen| !listen.ip().is_loopback()) {
+                    let message = format!("anybody who reaches `{}` may send, since there is no `auth`", open.value);
+                    cx.warn(open.span, message);
+                }
+            }
+        }
+        if let Some(cors) = &self.cors {
+            cors.check(cx);
+        }
+        let zero = [
+            ("max_body", self.max_body.as_usize() == 0),
+            ("max_event", self.max_event.as_usize() == 0),
+            ("max_in_flight", self.max_in_flight == 0),
+            ("max_connections", self.max_connections == 0),
+            ("header_timeout", self.header_timeout.is_zero()),
+            ("body_timeout", self.body_timeout.is_zero()),
+            ("idle_timeout", self.idle_timeout.is_zero()),
+        ];
+        for (key, _) in zero.iter().filter(|(_, zero)| *zero) {
+            cx.error_nowhere(format!("`{key}` of an http source is 0; nothing could come in"));
+        }
+        if self.max_body.as_usize() > MAX_BODY {
+            cx.error_nowhere(format!("`max_body` of an http source is over {} MiB", MAX_BODY >> 20));
+        }
+    }
+
+    fn listens(&self) -> Vec<Spanned<String>> {
+        self.listen.iter().map(|listen| Spanned::new(listen.value.to_string(), listen.span)).collect()
+    }
+
+    fn decoder(&self, cx: &BuildContext) -> Result<Box<dyn FrameDecoder>, BuildError> {
+        Ok(Box::new(HttpDecoder { lines: self.common.decode.build(cx)?, json: JsonDecoder::default() }))
+    }
+
+    fn build(self: Box<Self>, cx: &BuildContext) -> Result<SourceRun, BuildError> {
+        if cx.once {
+            return Err(BuildError("it has no end, so `--once` would run for ever; leave `--once` out".into()));
+        }
+        let listeners: Result<Vec<_>, _> = self.listen.iter().map(|listen| bind(listen.value)).collect();
+        let (listeners, cx) = (listeners?, cx.clone());
+        Ok(SourceRun::Thread(Box::new(move |run| serve(&self, listeners, &cx, run))))
+    }
+}
+
+/// Frames are found by places of 32 bits.
+const MAX_BODY: usize = 1 << 30;
+
+fn bind(address: SocketAddr) -> Result<TcpListener, BuildError> {
+    let listener = TcpListener::bind(address).and_then(|listener| {
+        // Thousands of clients that come at once find room in the system's queue.
+        nix::sys::socket::listen(&listener, nix::sys::socket::Backlog::MAXALLOWABLE)?;
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    });
+    listener.map_err(|error| {
+        let help = match error.kind() {
+            std::io::ErrorKind::PermissionDenied => {
+                "ports below 1024 need rights: choose another, or give the agent CAP_NET_BIND_SERVICE"
+            }
+            std::io::ErrorKind::AddrInUse => "another program has it: stop that, or choose another address",
+            _ => "choose another `listen`",
+        };
+        BuildError(format!("cannot listen on {address}: {error}; {help}"))
+    })
+}
+
+/// What all connections of one source share.
+struct Shared {
+    source: Arc<str>,
+    host: Arc<str>,
+    counters: Arc<Counters>,
+    routes: Routes,
+    auth: Auth,
+    cors: Option<CorsConfig>,
+    wait_for_delivery: bool,
+    acknowledge_timeout: Duration,
+    header_timeout: Duration,
+    body_timeout: Duration,
+    idle_timeout: Duration,
+    max_body: usize,
+    max_event: usize,
+    budget: Arc<Budget>,
+    in_flight: Arc<Semaphore>,
+    slots: Arc<Semaphore>,
+    /// Number of the next connection.
+    next: AtomicU64,
+    /// Gone once the agent stops: workers end when requests that are being handed over are through.
+    output: Mutex<Option<Arc<Output>>>,
+    shutdown: CancellationToken,
+    deadline: CancellationToken,
+}
+
+impl Shared {
+    fn output(&self) -> Option<Arc<Output>> {
+        self.output.lock().unwrap_or_else(|e| e.into_inner()).clone()
+    }
+
+    fn count_connection(&self, by: f64) {
+        self.counters.update(|t| *t.gauges.entry("connections").or_default() += by);
+    }
+}
+
+/// Threads that read and answer; workers do the decoding.
+const THREADS: usize = 2;
+
+fn serve(
+    config: &HttpConfig,
+    listeners: Vec<TcpListener>,
+    cx: &BuildContext,
+    run: SourceContext,
+) -> Result<(), RunError> {
+    let SourceContext { output, shutdown, deadline, counters } = run;
+    let permits = |n: u32| Arc::new(Semaphore::new((n as usize).min(Semaphore::MAX_PERMITS)));
+    let shared = Arc::new(Shared {
+        source: cx.id.clone(),
+        host: cx.host.clone(),
+        counters,
+        routes: Routes::new(&config.paths),
+        auth: Auth::new(config.auth.as_ref()),
+        cors: config.cors.clone(),
+        wait_for_delivery: config.acknowledge == Acknowledge::Delivered,
+        acknowledge_timeout: config.acknowledge_timeout,
+        header_timeout: config.header_timeout,
+        body_timeout: config.body_timeout,
+        idle_timeout: config.idle_timeout,
+        max_body: config.max_body.as_usize(),
+        max_event: config.max_event.as_usize(),
+        budget: Budget::new(cx.memory_limit / 4),
+        in_flight: permits(config.max_in_flight),
+        slots: permits(config.max_connections),
+        next: AtomicU64::new(0),
+        output: Mutex::new(Some(Arc::new(output))),
+        shutdown,
+        deadline,
+    });
+    for listener in &listeners {
+        let address = listener.local_addr().map_err(|e| RunError(e.to_string()))?;
+        tracing::info!(component = %shared.source, address = %format_args!("http://{address}"), "listening");
+    }
+    std::thread::scope(|scope| {
+        let mut threads = Vec::new();
+        let mut result = Ok(());
+        for n in 0..THREADS {
+            let clones: Result<Vec<_>, _> = listeners.iter().map(TcpListener::try_clone).collect();
+            let shared = &shared;
+            let thread = clones.and_then(|listeners| {
+                std::thread::Builder::new()
+                    .name(format!("http-{n}"))
+                    .spawn_scoped(scope, move || one(listeners, shared))
+            });
+            match thread {
+                Ok(thread) => threads.push(thread),
+                Err(error) => {
+                    shared.shutdown.cancel();
+                    result = Err(RunError(format!("cannot start a thread: {error}")));
+                }
+            }
+        }
+        for thread in threads {
+            let ended = thread.join().unwrap_or_else(|_| Err(RunError("a thread panicked; this is a bug".into())));
+            if ended.is_err() {
+                shared.shutdown.cancel();
+            }
+            result = result.and(ended);
+        }
+        result
+    })
+}
+
+/// One thread with a runtime of its own, accepting on all listeners.
+fn one(listeners: Vec<TcpListener>, shared: &Arc<Shared>) -> Result<(), RunError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|e| RunError(format!("cannot start a runtime: {e}")))?;
+    runtime.block_on(async {
+        let mut accepting = tokio::task::JoinSet::new();
+        for listener in listeners {
+            accepting.spawn(connection::accept(listener, shared.clone()));
+        }
+        accepting.spawn({
+            let shared = shared.clone();
+            async move {
+                shared.shutdown.cancelled().await;
+                drop(shared.output.lock().unwrap_or_else(|e| e.into_inner()).take());
+                Ok(())
+            }
+        });
+        let mut result = Ok(());
+        while let Some(ended) = accepting.join_next().await {
+            let ended = match ended {
+                Ok(ended) => ended.map_err(|error| RunError(format!("cannot accept: {error}"))),
+                Err(_) => Err(RunError("accepting panicked; this is a bug".into())),
+            };
+            if ended.is_err() {
+                shared.shutdown.cancel();
+                result = ended;
+            }
+        }
+        result
+    })
+}

@@ -87,6 +87,7 @@ fn context(id: &str, data_dir: PathBuf, once: bool) -> BuildContext {
         once,
         own_files: Arc::new(Vec::new()),
         host: "host".into(),
+        memory_limit: 24 << 20,
         no_chance: false,
     }
 }

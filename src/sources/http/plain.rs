@@ -1,0 +1,375 @@
+//! Bodies of no particular system: JSON objects, arrays, values one behind the other, and lines of text.
+//!
+//! JSON is taken whole or refused whole (400 with the place of the mistake). Lines are taken as they are; `decode` and
+//! `on_decode_error` say what becomes of them.
+
+use super::format::{Answer, Format, Part, Refusal, Request, Taken};
+use crate::event::json::{Scanner, SplitError, Values};
+use hyper::StatusCode;
+use std::ops::Range;
+
+/// Bytes of one part of a larger body.
+pub(super) const PART_BYTES: usize = 256 << 10;
+/// Most events of one part.
+pub(super) const PART_EVENTS: usize = 4096;
+
+/// What the body is taken for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Plain {
+    /// By its content type; where that says nothing, by its first byte.
+    Auto,
+    Json,
+    Text,
+}
+
+impl Format for Plain {
+    fn read(&self, request: Request) -> Result<Taken, Answer> {
+        let Request { head, mut body, max_event, .. } = request;
+        if body.starts_with(b"\xef\xbb\xbf") {
+            body.drain(..3);
+        }
+        let json = match self {
+            Plain::Json => true,
+            Plain::Text => false,
+            Plain::Auto => is_json(&head.content_type(), &body),
+        };
+        if json {
+            let count = check(&body, max_event).map_err(|fault| fault.answer(&body, max_event))?;
+            let answer = move || Answer::json(StatusCode::OK, format!("{{\"events\":{count}}}"));
+            Ok(Taken::parts(JsonParts::new(body, max_event, |_: &[u8]| true), answer))
+        } else {
+            let count = count_lines(&body, max_event)
+                .map_err(|()| Answer::text(StatusCode::PAYLOAD_TOO_LARGE, &too_long(max_event)))?;
+            let answer = move || Answer::json(StatusCode::OK, format!("{{\"events\":{count}}}"));
+            Ok(Taken::parts(LineParts { body, at: 0 }, answer))
+        }
+    }
+
+    fn refuse(&self, _head: &super::format::Head, refusal: &Refusal) -> Answer {
+        mistake(refusal.status(), &refusal.to_string())
+    }
+}
+
+fn mistake(status: StatusCode, text: &str) -> Answer {
+    Answer::json(status, serde_json::json!({"error": text}).to_string())
+}
+
+fn too_long(max_event: usize) -> String {
+    format!("an event is larger than {max_event} bytes (max_event)")
+}
+
+fn is_json(content_type: &str, body: &[u8]) -> bool {
+    match content_type {
+        "application/json"
+        | "application/x-ndjson"
+        | "application/ndjson"
+        | "application/jsonl"
+        | "application/json-lines"
+        | "application/x-jsonlines"
+        | "application/json-seq" => true,
+        other if other.ends_with("+json") => true,
+        other if other.starts_with("text/") => false,
+        // What curl calls a form, or nobody said anything.
+        _ => matches!(body.trim_ascii_start().first(), Some(b'{' | b'[')),
+    }
+}
+
+/// Why a body of JSON is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// Not JSON, somewhere in the value that begins at this byte.
+    Invalid(usize),
+    /// The value at this byte is too long.
+    TooLong(usize),
+}
+
+impl Fault {
+    /// What stands at fault, as serde_json puts it.
+    pub(super) fn explain(self, body: &[u8], max_event: usize) -> String {
+        match self {
+            Fault::TooLong(_) => too_long(max_event),
+            Fault::Invalid(at) => {
+                // Where a text has several values, the line is that of the whole text.
+                let mut values = serde_json::Deserializer::from_slice(body).into_iter::<serde::de::IgnoredAny>();
+                let error = values.by_ref().find_map(Result::err);
+                error.map_or_else(|| format!("not valid JSON at byte {at}"), |error| error.to_string())
+            }
+        }
+    }
+
+    fn answer(self, body: &[u8], max_event: usize) -> Answer {
+        let status = match self {
+            Fault::Invalid(_) => StatusCode::BAD_REQUEST,
+            Fault::TooLong(_) => StatusCode::PAYLOAD_TOO_LARGE,
+        };
+        mistake(status, &self.explain(body, max_event))
+    }
+}
+
+/// Walks all values and finds them valid; how many there are.
+pub(super) fn check(body: &[u8], max_event: usize) -> Result<usize, Fault> {
+    let mut count = 0;
+    each(body, max_event, |_| count += 1)?;
+    Ok(count)
+}
+
+/// Calls `value` for each value, which is valid JSON.
+pub(super) fn each(body: &[u8], max_event: usize, mut value: impl FnMut(Range<usize>)) -> Result<(), Fault> {
+    let (mut values, mut scanner) = (Values::new(), Scanner::default());
+    loop {
+        match values.next(body, max_event) {
+            Ok(None) => return Ok(()),
+            Ok(Some((from, to))) if scanner.is_valid(&body[from..to]) => value(from..to),
+            Ok(Some((from, _))) => return Err(Fault::Invalid(from)),
+            Err(SplitError::Invalid(at)) => return Err(Fault::Invalid(at)),
+            Err(SplitError::TooLong(at)) => return Err(Fault::TooLong(at)),
+        }
+    }
+}
+
+/// The values of a checked body, in parts.
+pub(super) struct JsonParts<K> {
+    body: Vec<u8>,
+    values: Values,
+    max_event: usize,
+    /// Whether a value is to be taken.
+    keep: K,
+}
+
+impl<K: FnMut(&[u8]) -> bool> JsonParts<K> {
+    pub(super) fn new(body: Vec<u8>, max_event: usize, keep: K) -> Self {
+        JsonParts { body, values: Values::new(), max_event, keep }
+    }
+}
+
+impl<K: FnMut(&[u8]) -> bool> Iterator for JsonParts<K> {
+    type Item = Part;
+
+    fn next(&mut self) -> Option<Part> {
+        let mut frames: Vec<(u32, u32)> = Vec::new();
+        let whole = self.body.len() <= PART_BYTES;
+        let mut from = None;
+        let mut at_end = true;
+        while let Ok(Some((start, end))) = self.values.next(&self.body, self.max_event) {
+            if !(self.keep)(&self.body[start..end]) {
+                continue;
+            }
+            frames.push((start as u32, end as u32));
+            let first = *from.get_or_insert(start);
+            if frames.len() == PART_EVENTS || end - first >= PART_BYTES {
+                at_end = false;
+                break;
+            }
+        }
+        let (Some(first), Some(last)) = (from, frames.last()) else { return None };
+        let text = if whole && at_end && first < PART_BYTES / 2 {
+            std::mem::take(&mut self.body)
+        } else {
+            let text = self.body[first..last.1 as usize].to_vec();
+            let by = first as u32;
+            frames.iter_mut().for_each(|frame| *frame = (frame.0 - by, frame.1 - by));
+            text
+        };
+        if at_end {
+            // What is left of the body is not needed any more.
+            (self.body, self.values) = (Vec::new(), Values::new());
+        }
+        Some(Part::Json { text, frames, origin: None })
+    }
+}
+
+/// Lines of a body; a last one without end counts.
+fn count_lines(body: &[u8], max_event: usize) -> Result<usize, ()> {
+    let (mut from, mut count) = (0, 0);
+    for newline in memchr::memchr_iter(b'\n', body) {
+        if newline - from > max_event {
+            return Err(());
+        }
+        from = newline + 1;
+        count += 1;
+    }
+    match body.len() - from {
+        0 => Ok(count),
+        length if length > max_event => Err(()),
+        _ => Ok(count + 1),
+    }
+}
+
+/// The lines of a body, in parts.
+struct LineParts {
+    body: Vec<u8>,
+    at: usize,
+}
+
+impl Iterator for LineParts {
+    type Item = Part;
+
+    fn next(&mut self) -> Option<Part> {
+        let rest = &self.body[self.at..];
+        if rest.is_empty() {
+            return None;
+        }
+        // So many lines, or so many bytes up to a line's end.
+        let lines = memchr::memchr_iter(b'\n', rest).map(|newline| newline + 1);
+        let end = lines.enumerate().find(|(n, end)| n + 1 == PART_EVENTS || *end >= PART_BYTES).map(|(_, end)| end);
+        let end = end.unwrap_or(rest.len());
+        if self.at == 0 && end == rest.len() {
+            return Some(Part::Lines(std::mem::take(&mut self.body)));
+        }
+        let part = rest[..end].to_vec();
+        self.at += end;
+        Some(Part::Lines(part))
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::super::format::{AnswerBody, Head};
+    use super::*;
+    use crate::event::Origin;
+    use hyper::header::HeaderMap;
+    use hyper::{Method, header};
+    use proptest::prelude::*;
+    use std::sync::Arc;
+
+    /// A request with this body.
+    pub(in super::super) fn request(content_type: &str, body: &[u8]) -> Request {
+        let mut headers = HeaderMap::new();
+        if !content_type.is_empty() {
+            headers.insert(header::CONTENT_TYPE, content_type.parse().unwrap());
+        }
+        let (path, query) = ("/".to_owned(), String::new());
+        Request {
+            head: Arc::new(Head { method: Method::POST, path, query, headers, variables: Vec::new() }),
+            body: body.to_vec(),
+            origin: Arc::new(Origin::default()),
+            received_at: 0,
+            max_body: 1 << 20,
+            max_event: 1 << 16,
+        }
+    }
+
+    /// Status and body of an answer.
+    pub(in super::super) fn said(answer: Answer) -> (u16, String) {
+        let body = match answer.body {
+            AnswerBody::Whole(body) => body,
+            AnswerBody::Pieces(pieces) => pieces.flatten().collect(),
+        };
+        (answer.status.as_u16(), String::from_utf8(body).unwrap())
+    }
+
+    /// The frames a format takes (lines as the workers see them), and what it answers.
+    fn taken(format: Plain, content_type: &str, body: &[u8]) -> Result<(Vec<String>, String), (u16, String)> {
+        let taken = format.read(request(content_type, body)).map_err(said)?;
+        let mut out = Vec::new();
+        for part in taken.parts {
+            match part {
+                Part::Lines(text) => out.extend(String::from_utf8_lossy(&text).lines().map(|l| format!("line {l}"))),
+                Part::Json { text, frames, .. } => out.extend(
+                    frames.iter().map(|(a, b)| String::from_utf8_lossy(&text[*a as usize..*b as usize]).into_owned()),
+                ),
+                Part::Events(_) => panic!("events"),
+            }
+        }
+        let (status, answer) = said((taken.answer)());
+        assert_eq!(status, 200);
+        Ok((out, answer))
+    }
+
+    #[test]
+    fn the_content_type_says_what_a_body_is_and_else_its_first_byte() {
+        let json = vec!["{\"a\":1}".to_owned(), "{}".to_owned()];
+        for (kind, body) in [
+            ("application/json", "[{\"a\":1},{}]"),
+            ("application/json; charset=utf-8", " {\"a\":1} {}"),
+            ("Application/X-NDJSON", "{\"a\":1}\n{}\n"),
+            ("application/vnd.x+json", "\u{feff}[{\"a\":1},{}]"),
+            ("application/x-www-form-urlencoded", "[{\"a\":1}\n,{}]"),
+            ("", "\n {\"a\":1}\r\n\r\n{}"),
+        ] {
+            assert_eq!(
+                taken(Plain::Auto, kind, body.as_bytes()).unwrap(),
+                (json.clone(), "{\"events\":2}".into()),
+                "{kind}"
+            );
+        }
+        for (kind, body) in [("text/plain;charset=UTF-8", "{\"a\":1}\nx"), ("text/plain", "{\"a\":1}\r\nx\n")] {
+            let lines = vec!["line {\"a\":1}".to_owned(), "line x".to_owned()];
+            assert_eq!(taken(Plain::Auto, kind, body.as_bytes()).unwrap(), (lines, "{\"events\":2}".into()), "{kind}");
+        }
+        assert_eq!(taken(Plain::Auto, "", b"{a").unwrap_err().0, 400);
+        assert_eq!(taken(Plain::Auto, "", b"a {").unwrap().0, ["line a {"]);
+        assert_eq!(taken(Plain::Json, "text/plain", b"[1]").unwrap().0, ["1"]);
+        assert_eq!(taken(Plain::Text, "application/json", b"[1]").unwrap().0, ["line [1]"]);
+    }
+
+    #[test]
+    fn a_mistake_anywhere_refuses_all_and_is_shown() {
+        let refused = |body: &[u8]| taken(Plain::Json, "application/json", body).unwrap_err();
+        let (status, said) = refused(b"{\"a\":1}\n{\"b\":nope}\n");
+        assert_eq!(status, 400);
+        assert!(said.contains("line 2 column"), "{said}");
+        assert_eq!(refused(b"[{},{]").0, 400);
+        assert_eq!(refused(b"{\"a\":\"\0\"}").0, 400, "a raw control character");
+        assert_eq!(refused(b"{\"a\":1}x").0, 400);
+        let deep = [vec![b'['; 100_000], vec![b']'; 100_000]].concat();
+        assert_eq!(refused(&deep).0, 413);
+        assert_eq!(refused(&deep[99_800..100_200]).0, 400);
+        let long = format!("[{{}},{{\"a\":\"{}\"}}]", "x".repeat(70_000));
+        assert_eq!(refused(long.as_bytes()).0, 413);
+        assert_eq!(taken(Plain::Text, "", &vec![b'x'; 70_000]).unwrap_err().0, 413);
+    }
+
+    #[test]
+    fn nothing_is_nothing() {
+        for body in ["", "[]", " \n", "[] []"] {
+            assert_eq!(taken(Plain::Json, "", body.as_bytes()).unwrap(), (vec![], "{\"events\":0}".into()), "{body}");
+        }
+        assert_eq!(taken(Plain::Text, "", b"").unwrap().0, Vec::<String>::new());
+        // Invalid UTF-8 in a string is for the workers to replace.
+        assert_eq!(taken(Plain::Json, "", b"{\"a\":\"\xff\"}").unwrap().0.len(), 1);
+    }
+
+    #[test]
+    fn a_large_body_comes_in_parts_that_lack_nothing() {
+        let objects: Vec<String> =
+            (0..20_000).map(|n| format!("{{\"n\":{n},\"text\":\"{}\"}}", "y".repeat(n % 90))).collect();
+        for body in [format!("[{}]", objects.join(",\n")), objects.join("\n")] {
+            let taken_parts = Plain::Json.read(request("", body.as_bytes())).map_err(said).unwrap().parts;
+            let mut all = Vec::new();
+            for part in taken_parts {
+                let Part::Json { text, frames, .. } = part else { panic!("json") };
+                assert!(text.len() < 2 * PART_BYTES && frames.len() <= PART_EVENTS);
+                all.extend(
+                    frames.iter().map(|(a, b)| String::from_utf8(text[*a as usize..*b as usize].to_vec()).unwrap()),
+                );
+            }
+            assert!(all == objects);
+        }
+        let lines = objects.join("\r\n");
+        let (out, _) = taken(Plain::Text, "", lines.as_bytes()).unwrap();
+        assert!(out.len() == objects.len() && out.iter().zip(&objects).all(|(a, b)| a[5..] == *b));
+    }
+
+    proptest! {
+        #[test]
+        fn any_body_is_taken_or_refused_and_text_loses_no_line(
+            body in proptest::collection::vec(prop_oneof![
+                Just(b'{'), Just(b'}'), Just(b'['), Just(b']'), Just(b'"'), Just(b','), Just(b':'), Just(b'\n'), Just(b'1'), any::<u8>()
+            ], 0..120)
+        ) {
+            let text = taken(Plain::Text, "", &body).unwrap().0;
+            prop_assert_eq!(text.len(), String::from_utf8_lossy(&body).lines().count());
+            if let Ok((frames, _)) = taken(Plain::Json, "", &body) {
+                for frame in frames {
+                    prop_assert!(serde_json::from_str::<serde_json::Value>(&frame).is_ok(), "{}", frame);
+                }
+            } else if let Ok(text) = std::str::from_utf8(&body) {
+                // What is refused is neither an array nor a row of values, to serde_json either.
+                let all = serde_json::Deserializer::from_str(text).into_iter::<serde_json::Value>().collect::<Result<Vec<_>, _>>();
+                prop_assert!(all.is_err(), "{:?}", text);
+            }
+        }
+    }
+}
