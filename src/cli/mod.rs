@@ -4,6 +4,7 @@ mod buffer;
 mod exit;
 mod graph;
 mod logging;
+mod reload;
 mod run;
 mod schema;
 mod test_cases;
@@ -12,7 +13,7 @@ mod validate;
 
 pub use exit::Exit;
 
-use crate::config::{Config, Loaded, ProcessEnvironment, Registry, load};
+use crate::config::{Config, Loaded, ProcessEnvironment, Registry, load_with_texts};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -68,12 +69,20 @@ impl ConfigArgs {
     ///
     /// Errors: it has mistakes, which have been printed.
     pub fn load(&self) -> Result<Config, Exit> {
-        let Loaded { config, report, .. } = load(&self.config, &ProcessEnvironment, Registry::built_in());
+        self.load_with_texts().map(|(config, _)| config)
+    }
+
+    /// As [`load`](Self::load), with name and text of each file.
+    ///
+    /// Errors: it has mistakes, which have been printed.
+    fn load_with_texts(&self) -> Result<(Config, reload::Texts), Exit> {
+        let (Loaded { config, report, .. }, texts) =
+            load_with_texts(&self.config, &ProcessEnvironment, Registry::built_in());
         let text = report.render();
         if !text.is_empty() {
             say(&text);
         }
-        config.ok_or(Exit::BadConfig)
+        config.map(|config| (config, texts)).ok_or(Exit::BadConfig)
     }
 }
 

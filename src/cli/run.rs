@@ -1,14 +1,14 @@
 //! `tidegate run`.
 
+use super::reload::{Control, Texts};
 use super::{ConfigArgs, Exit, say};
 use crate::api::{Api, ApiAuth};
 use crate::buffer::disk::tools;
-use crate::config::{AnyPlan, Config, Globals};
+use crate::config::{AnyPlan, Config, Globals, ProcessEnvironment, Registry, load_texts};
 use crate::telemetry::{Books, LedgerLine};
 use crate::topology::{self, Running, Summary};
 use clap::Args;
 use std::fmt::Write;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 /// Arguments of `run`.
@@ -19,25 +19,16 @@ pub(super) struct RunArgs {
     /// Read every source to its end, deliver, and exit: 0, or 1 if anything failed.
     #[arg(long)]
     once: bool,
+    /// Read the configuration again when a file of it changes, as SIGHUP does.
+    #[arg(long)]
+    watch_config: bool,
 }
 
 /// Runs until told to stop, or until every source has ended.
 pub(super) fn run(args: RunArgs) -> Exit {
-    let config = match args.config.load() {
-        Ok(config) => config,
+    let mut current = match args.config.load_with_texts() {
+        Ok(loaded) => loaded,
         Err(exit) => return exit,
-    };
-    let globals = config.globals.clone();
-    report_orphans(&config);
-    let blueprint = match topology::assemble(config, args.once) {
-        Ok(blueprint) => blueprint,
-        Err(errors) => {
-            let bad_config = errors.iter().any(|e| e.is_config);
-            for error in errors {
-                say(&format!("error: {error}\n"));
-            }
-            return if bad_config { Exit::BadConfig } else { Exit::Failed };
-        }
     };
     // Sockets, timers and signals share one thread; work on events has its own threads.
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(8).build() {
@@ -47,12 +38,60 @@ pub(super) fn run(args: RunArgs) -> Exit {
             return Exit::Failed;
         }
     };
-    let (exit, books) = runtime.block_on(drive(blueprint, &globals));
+    let control = {
+        let _inside = runtime.enter();
+        Control::new(args.config.clone(), args.watch_config, args.once)
+    };
+    let mut control = match control {
+        Ok(control) => control,
+        Err(error) => {
+            say(&format!("error: cannot watch signals: {error}\n"));
+            return Exit::Failed;
+        }
+    };
+    // What ran before, should the configuration that takes over not start.
+    let mut before: Option<Texts> = None;
+    let exit = loop {
+        let (config, texts) = current;
+        let globals = config.globals.clone();
+        report_orphans(&config);
+        let blueprint = match topology::assemble(config, args.once) {
+            Ok(blueprint) => blueprint,
+            Err(errors) => {
+                let bad_config = errors.iter().any(|e| e.is_config);
+                for error in errors {
+                    say(&format!("error: {error}\n"));
+                }
+                if let Some(texts) = before.take()
+                    && let Some(config) = load_again(&texts)
+                {
+                    tracing::error!("the new configuration cannot be started; the one before goes on");
+                    current = (config, texts);
+                    continue;
+                }
+                break if bad_config { Exit::BadConfig } else { Exit::Failed };
+            }
+        };
+        let (exit, books) = runtime.block_on(drive(blueprint, &globals, &mut control));
+        if let Some(books) = books {
+            say(&ledger_table(&books.ledger()));
+        }
+        match control.next.take() {
+            None => break exit,
+            Some(next) => {
+                before = Some(texts);
+                current = next;
+            }
+        }
+    };
     runtime.shutdown_timeout(std::time::Duration::from_millis(100));
-    if let Some(books) = books {
-        say(&ledger_table(&books.ledger()));
-    }
     exit
+}
+
+/// A configuration that was good, from its texts.
+fn load_again(texts: &Texts) -> Option<Config> {
+    let texts: Vec<(&str, &str)> = texts.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+    load_texts(&texts, &ProcessEnvironment, Registry::built_in()).config
 }
 
 /// Says which disk buffers in `data_dir` hold events that no sink will deliver.
@@ -80,7 +119,7 @@ fn report_orphans(config: &Config) {
     }
 }
 
-async fn drive(blueprint: topology::Blueprint, globals: &Globals) -> (Exit, Option<Books>) {
+async fn drive(blueprint: topology::Blueprint, globals: &Globals, control: &mut Control) -> (Exit, Option<Books>) {
     let mut running = match topology::start(blueprint) {
         Ok(running) => running,
         Err(error) => {
@@ -99,9 +138,11 @@ async fn drive(blueprint: topology::Blueprint, globals: &Globals) -> (Exit, Opti
         return (Exit::Failed, None);
     }
     tracing::info!(version = env!("CARGO_PKG_VERSION"), components = running.books.components.len(), "running");
-    let signals = tokio::spawn(watch_signals(running.shutdown().clone(), running.deadline().clone()));
-    let summary = running.wait().await;
-    signals.abort();
+    let (shutdown, deadline) = (running.shutdown().clone(), running.deadline().clone());
+    let summary = tokio::select! {
+        summary = running.wait() => summary,
+        () = control.attend(shutdown, deadline) => Summary::default(),
+    };
     stop_api.cancel();
     let books = running.books.clone();
     (judge(&summary, &books), Some(books))
@@ -147,27 +188,6 @@ async fn serve_api(
         }
     });
     Ok(())
-}
-
-/// SIGTERM and SIGINT stop; a second one ends at once.
-async fn watch_signals(shutdown: CancellationToken, deadline: CancellationToken) {
-    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
-        tracing::warn!("signals cannot be watched; the agent ends without draining when it is told to stop");
-        return;
-    };
-    one_of(&mut term, &mut int).await;
-    tracing::info!("stopping: sources first, then what is on its way is delivered; a second signal ends at once");
-    shutdown.cancel();
-    one_of(&mut term, &mut int).await;
-    tracing::warn!("ending at once");
-    deadline.cancel();
-}
-
-async fn one_of(a: &mut Signal, b: &mut Signal) {
-    tokio::select! {
-        _ = a.recv() => {}
-        _ = b.recv() => {}
-    }
 }
 
 /// The ledger as a table.

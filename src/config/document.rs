@@ -191,12 +191,21 @@ const SECTIONS: [(&str, Kind, &str); 3] = [
 ///
 /// Shape: `config` is there if and only if the report has no error.
 pub fn load(paths: &[PathBuf], environment: &dyn Environment, registry: Registry<'_>) -> Loaded {
+    load_with_texts(paths, environment, registry).0
+}
+
+/// As [`load`], with the name and the text of each file.
+pub fn load_with_texts(
+    paths: &[PathBuf],
+    environment: &dyn Environment,
+    registry: Registry<'_>,
+) -> (Loaded, Vec<(String, String)>) {
     let mut report = Report::default();
     let mut texts = Vec::new();
     for path in paths {
         read_path(path, &mut texts, &mut report);
     }
-    load_from(texts, environment, registry, report)
+    (load_from(texts.clone(), environment, registry, report), texts)
 }
 
 /// Reads texts, each with the name it is reported under.

@@ -61,6 +61,7 @@ pub use collections::{Map, OneOrMany, Spanned};
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use document::{
     AnyPlan, ApiConfig, Component, Config, Edge, Globals, Loaded, Registry, json_schema, load, load_texts,
+    load_with_texts,
 };
 pub use forms::{
     ChoiceSchema, by_type_schema, chosen, field_doc, field_schema, key_name, no_form, not_a_word, read_chosen,

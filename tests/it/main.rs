@@ -17,4 +17,5 @@ mod openobserve;
 mod openobserve_double;
 mod pipelines;
 mod program;
+mod reload;
 mod syslog;

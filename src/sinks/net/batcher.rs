@@ -15,6 +15,9 @@ use tokio::time::Instant;
 /// Bodies kept for reuse.
 const SPARE: usize = 4;
 
+/// No more is coming when nothing has come for so long.
+const QUIET: Duration = Duration::from_millis(10);
+
 /// When a load is full.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
@@ -42,6 +45,10 @@ pub struct Batcher {
     by_name: HashMap<Box<[u8]>, usize>,
     /// Partitions in the order in which their first event came: all wait equally long.
     due: VecDeque<(Instant, usize, u64)>,
+    /// When the last batch was added.
+    last_add: Option<Instant>,
+    /// A body went that was not full, and no full one since: others wait until then unless they are due.
+    not_early_before: Option<Instant>,
     /// Bytes in open bodies.
     bytes: usize,
     /// Number of the batch that is being added.
@@ -93,6 +100,8 @@ impl Batcher {
             partitions: Vec::new(),
             by_name: HashMap::new(),
             due: VecDeque::new(),
+            last_add: None,
+            not_early_before: None,
             bytes: 0,
             batch: 0,
             last: usize::MAX,
@@ -106,8 +115,20 @@ impl Batcher {
         self.bytes
     }
 
-    /// When the oldest open body is due.
+    /// When a body that is not full is due: the oldest after `timeout`; all of them as soon as nothing more comes, where
+    /// none has gone so early within the last `timeout` or since a full one. A lone event does not wait, a burst's end
+    /// neither, and a trickle makes one request a `timeout`.
     pub fn next_due(&mut self) -> Option<Instant> {
+        let oldest = self.oldest_due()?;
+        Some(self.lull().map_or(oldest, |lull| lull.min(oldest)))
+    }
+
+    fn lull(&self) -> Option<Instant> {
+        let quiet = self.last_add? + QUIET;
+        Some(self.not_early_before.map_or(quiet, |at| at.max(quiet)))
+    }
+
+    fn oldest_due(&mut self) -> Option<Instant> {
         while let Some(&(at, n, generation)) = self.due.front() {
             let partition = &self.partitions[n];
             if partition.generation == generation && partition.open.as_ref().is_some_and(|o| !o.records.is_empty()) {
@@ -130,6 +151,7 @@ impl Batcher {
         unsent: &mut Vec<Unsent>,
     ) {
         self.batch += 1;
+        self.last_add = Some(now);
         // The body that is being written is held here while events of its partition follow each other.
         let mut held: Option<(usize, Open)> = None;
         let mut pass = Pass { batch, now_ns, now, closed };
@@ -233,6 +255,7 @@ impl Batcher {
         (record.end, record.offset) = (open.body.len() as u32, event.offset());
         let mut added = open.body.len() - before;
         if open.body.len() + framing.close.len() > self.bounds.max_bytes && !open.records.is_empty() {
+            self.not_early_before = None;
             // The event begins the next load: its bytes move there.
             let mut next = self.open(n);
             let shift = (start - framing.open.len()) as u32;
@@ -265,6 +288,7 @@ impl Batcher {
         }
         let full = open.body.len() + framing.close.len() >= self.bounds.max_bytes;
         if full || open.records.len() >= self.bounds.max_events.get() {
+            self.not_early_before = None;
             let next = self.open(n);
             self.close(n, std::mem::replace(open, next), pass.closed);
         }
@@ -307,14 +331,24 @@ impl Batcher {
 
     /// Closes what is due.
     pub fn close_due(&mut self, now: Instant, closed: &mut VecDeque<Load>) {
-        while self.next_due().is_some_and(|at| at <= now) {
+        if self.oldest_due().is_none() {
+            return;
+        }
+        let before = closed.len();
+        if self.lull().is_some_and(|at| at <= now) {
+            self.close_all(closed);
+        }
+        while self.oldest_due().is_some_and(|at| at <= now) {
             self.close_oldest(closed);
+        }
+        if closed.len() > before {
+            self.not_early_before = Some(now + self.bounds.timeout);
         }
     }
 
     /// Closes the body that has waited longest; `false` where none is open.
     pub fn close_oldest(&mut self, closed: &mut VecDeque<Load>) -> bool {
-        if self.next_due().is_none() {
+        if self.oldest_due().is_none() {
             return false;
         }
         if let Some((_, n, _)) = self.due.pop_front()

@@ -44,7 +44,8 @@ config! {
         pub max_events: NonZeroUsize = NonZeroUsize::MIN.saturating_add(9_999),
         /// Bytes of its body before compression. A larger event goes alone.
         pub max_bytes: Spanned<Size> = Spanned::new(Size::mib(1), Span::default()),
-        /// Time since its first event.
+        /// Time since its first event. Where no request has left before it was full for so long, one leaves as soon as
+        /// nothing more comes.
         pub timeout: Duration = Duration::from_secs(1),
     }
 }

@@ -98,6 +98,18 @@ impl Settled for Verdicts {
     }
 }
 
+/// A batch of JSON lines.
+fn rows(lines: &[String], ack: Ack) -> Batch {
+    let mut batch = Batch::new(Slab::from_vec(lines.join("\n").into_bytes()), Origin::of_source("in"), 1, ack);
+    let mut rows = JsonRows::default();
+    let mut at = 0;
+    for line in lines {
+        rows.push(&mut batch, at, at + line.len(), at as u64).unwrap();
+        at += line.len() + 1;
+    }
+    batch
+}
+
 struct Rig {
     server: Arc<Scripted>,
     sender: Option<QueueSender>,
@@ -164,16 +176,9 @@ impl Rig {
 
     /// Puts a batch with these lines in, one token each.
     fn put(&mut self, lines: &[String]) {
-        let text = lines.join("\n");
         let ack = Ack::new(self.verdicts.clone(), self.next);
         self.next += 1;
-        let mut batch = Batch::new(Slab::from_vec(text.clone().into_bytes()), Origin::of_source("in"), 1, ack);
-        let mut rows = JsonRows::default();
-        let mut at = 0;
-        for line in lines {
-            rows.push(&mut batch, at, at + line.len(), at as u64).unwrap();
-            at += line.len() + 1;
-        }
+        let batch = rows(lines, ack);
         self.sender.as_ref().unwrap().send(batch);
     }
 
@@ -261,24 +266,46 @@ fn no_body_is_larger_than_max_bytes_unless_one_event_is() {
     rig.settled(&[Verdict::Delivered]);
 }
 
-#[test]
-fn a_partial_batch_leaves_after_its_timeout() {
-    let mut rig = Rig::new(&format!("{QUICK}, batch: {{timeout: 30ms}}"), |_, _| ok());
-    rig.put_numbers(0..2);
-    let driver = rig.driver.take().unwrap();
-    let server = rig.server.clone();
-    runtime().block_on(async {
-        let run = tokio::spawn(driver.run());
-        let started = Instant::now();
-        while server.requests.lock().unwrap().is_empty() {
-            assert!(started.elapsed() < Duration::from_secs(10), "it never left");
-            tokio::time::sleep(Duration::from_millis(1)).await;
+/// Adds one event at each time of `at` (milliseconds); when loads left and with how many events, until `end`.
+fn departures(timeout: u64, at: &[u64], end: u64) -> Vec<(u64, usize)> {
+    let bounds =
+        Bounds { max_events: 3.try_into().unwrap(), max_bytes: 1 << 20, timeout: Duration::from_millis(timeout) };
+    let start = tokio::time::Instant::now();
+    let (mut batcher, mut closed, mut left) = (Batcher::new(bounds), std::collections::VecDeque::new(), Vec::new());
+    for ms in 0..=end {
+        let now = start + Duration::from_millis(ms);
+        if batcher.next_due().is_some_and(|at| at <= now) {
+            batcher.close_due(now, &mut closed);
         }
-        assert!(started.elapsed() >= Duration::from_millis(29), "too early");
-        rig.sender = None;
-        run.await.unwrap().unwrap();
-    });
-    rig.settled(&[Verdict::Delivered]);
+        if at.contains(&ms) {
+            let batch = rows(&["{\"n\":1}".to_owned()], Ack::none());
+            batcher.add(&batch, &mut Lines, 0, now, &mut closed, &mut Vec::new());
+        }
+        left.extend(closed.drain(..).map(|load| (ms, load.records.len())));
+    }
+    left
+}
+
+#[test]
+fn what_is_not_full_leaves_when_nothing_more_comes_and_once_a_timeout() {
+    // A lone event does not wait, nor does the end of a burst.
+    assert_eq!(departures(1000, &[0], 5000), [(10, 1)]);
+    assert_eq!(departures(1000, &[0, 1, 2, 3], 5000), [(2, 3), (13, 1)]);
+    assert_eq!(departures(1000, &[0, 2500], 5000), [(10, 1), (2510, 1)]);
+    // What comes behind it within the time waits, and leaves when it is over.
+    assert_eq!(departures(1000, &[0, 500, 600], 5000), [(10, 1), (1010, 2)]);
+    // A trickle without a pause leaves once a timeout.
+    let trickle: Vec<u64> = (0..10_000).step_by(400).collect();
+    let left = departures(1000, &trickle, 9_999);
+    let under_full: Vec<u64> = left.iter().filter(|(_, n)| *n < 3).map(|(ms, _)| *ms).collect();
+    assert!(under_full.len() > 5, "{left:?}");
+    // Between two of them there is the time, or a full one.
+    for pair in left.windows(2) {
+        let [(before, n), (after, m)] = pair else { unreachable!() };
+        assert!(*n == 3 || *m == 3 || after - before >= 1000, "{left:?}");
+    }
+    // Nothing waits for longer than its time, even where something comes all the time.
+    assert_eq!(departures(15, &(0..200).step_by(9).collect::<Vec<_>>(), 17)[0], (15, 2));
 }
 
 #[test]

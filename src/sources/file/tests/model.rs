@@ -41,6 +41,8 @@ struct Model {
     /// Lines that were never finished: they come when nothing more is to be expected, after others.
     late: HashSet<String>,
     number: u64,
+    /// The run has kills in it.
+    may_kill: bool,
     kills: u64,
     log: Vec<String>,
 }
@@ -61,6 +63,7 @@ impl Model {
             seen: HashSet::new(),
             late: HashSet::new(),
             number: 0,
+            may_kill: false,
             kills: 0,
             log: Vec::new(),
         }
@@ -168,6 +171,8 @@ impl Model {
                 self.is_read();
                 self.finish(&name);
                 self.w.remove(&name);
+                // Nor can its unfinished line outlive a kill while there is no room for it.
+                self.w.taken.full &= !self.may_kill;
                 self.w.pass(8);
                 self.seen.remove(&name);
             }
@@ -304,6 +309,7 @@ fn run(seed: u64) {
     let mut model = Model::new(seed);
     let steps = model.random.usize(5..60);
     let kill = model.random.u8(..3) == 0;
+    model.may_kill = kill;
     for _ in 0..steps {
         let action = match model.random.u8(..100) {
             0..30 => Action::Append,

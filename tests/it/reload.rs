@@ -1,0 +1,114 @@
+//! A configuration that changes while the program runs: SIGHUP, a watched file, one with mistakes, one that cannot start.
+
+use crate::agent::{Agent, assert_balanced, config, eventually, ledger, lines};
+use rustix::process::Signal;
+use std::io::Write;
+use std::path::Path;
+
+fn yaml(out: &str) -> String {
+    format!(
+        "data_dir: ./data
+sources: {{in: {{type: file, include: [in.log]}}}}
+sinks: {{out: {{type: file, inputs: [in], path: {out}, encoding: text}}}}
+"
+    )
+}
+
+fn write(dir: &Path, from: u32, to: u32) {
+    let mut file = std::fs::OpenOptions::new().create(true).append(true).open(dir.join("in.log")).unwrap();
+    for n in from..to {
+        writeln!(file, "{n}").unwrap();
+    }
+}
+
+fn numbers(dir: &Path, name: &str) -> Vec<u32> {
+    lines(&dir.join(name)).iter().map(|l| l.parse().unwrap()).collect()
+}
+
+/// All ledgers it printed: each run of a graph ends with one.
+fn read_in_all(said: &str) -> u64 {
+    said.lines().filter(|l| l.starts_with("in ")).map(|l| l.split_whitespace().nth(2).unwrap().parse::<u64>().unwrap()).sum()
+}
+
+#[test]
+fn a_changed_configuration_takes_over_and_no_line_is_lost_or_repeated() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    config(dir, &yaml("a.log"));
+    write(dir, 0, 50_000);
+    let agent = Agent::run(dir, &[]);
+    // In the middle of its work.
+    eventually("it reads", || !numbers_or_none(dir, "a.log").is_empty());
+    config(dir, &yaml("b.log"));
+    agent.signal(Signal::HUP);
+    eventually("the new one runs", || agent.said().matches(" running ").count() == 2);
+    write(dir, 50_000, 60_000);
+    eventually("everything is there", || lines(&dir.join("a.log")).len() + lines(&dir.join("b.log")).len() == 60_000);
+    let said = agent.stop();
+    let mut all = numbers(dir, "a.log");
+    all.extend(numbers(dir, "b.log"));
+    assert!(all.into_iter().eq(0..60_000), "each line once, in order");
+    assert_eq!(read_in_all(&said), 60_000, "{said}");
+}
+
+/// While a line is being written its number is not whole.
+fn numbers_or_none(dir: &Path, name: &str) -> String {
+    std::fs::read_to_string(dir.join(name)).unwrap_or_default()
+}
+
+#[test]
+fn a_configuration_with_mistakes_leaves_the_old_one_running_and_says_why() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    config(dir, &yaml("a.log"));
+    write(dir, 0, 10);
+    let agent = Agent::run(dir, &[]);
+    eventually("it reads", || lines(&dir.join("a.log")).len() == 10);
+    config(dir, &yaml("b.log").replace("encoding", "encodng"));
+    agent.signal(Signal::HUP);
+    eventually("it says so", || agent.said().contains("the one before goes on"));
+    assert!(agent.said().contains("did you mean `encoding`?"), "{}", agent.said());
+    write(dir, 10, 20);
+    eventually("the old one goes on", || lines(&dir.join("a.log")).len() == 20);
+    let said = agent.stop();
+    assert_balanced(&said);
+    assert_eq!(said.matches(" running ").count(), 1, "{said}");
+    assert_eq!(ledger(&said)[0].1[0], 20);
+}
+
+#[test]
+fn a_configuration_that_cannot_start_gives_way_to_the_old_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    config(dir, &yaml("a.log"));
+    write(dir, 0, 10);
+    let agent = Agent::run(dir, &[]);
+    eventually("it reads", || lines(&dir.join("a.log")).len() == 10);
+    // No mistake in the file, but the folder cannot be made: a file has its name.
+    std::fs::write(dir.join("taken"), "").unwrap();
+    config(dir, &yaml("b.log").replace("./data", "./taken/data"));
+    agent.signal(Signal::HUP);
+    eventually("the old one runs again", || agent.said().matches(" running ").count() == 2);
+    assert!(agent.said().contains("the one before goes on"), "{}", agent.said());
+    write(dir, 10, 20);
+    eventually("it reads on", || lines(&dir.join("a.log")).len() == 20);
+    assert!(numbers(dir, "a.log").into_iter().eq(0..20));
+    agent.stop();
+}
+
+#[test]
+fn a_watched_file_is_read_again_when_it_changes() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    config(dir, &yaml("a.log"));
+    write(dir, 0, 10);
+    let agent = Agent::run(dir, &["--watch-config"]);
+    eventually("it reads", || lines(&dir.join("a.log")).len() == 10);
+    // As an editor does it: a new file takes the name.
+    std::fs::write(dir.join("new"), yaml("b.log")).unwrap();
+    std::fs::rename(dir.join("new"), dir.join("tidegate.yaml")).unwrap();
+    eventually("the new one runs", || agent.said().matches(" running ").count() == 2);
+    write(dir, 10, 20);
+    eventually("into the new file", || lines(&dir.join("b.log")).len() == 10);
+    agent.stop();
+}
