@@ -94,7 +94,7 @@ impl Format for Bulk {
                 Answer { status: StatusCode::OK, headers: Vec::new(), body: AnswerBody::Pieces(Box::new(pieces)) };
             product(answer.with(header::CONTENT_TYPE, &content_type))
         };
-        Ok(Taken { keeps_body: true, ..Taken::parts(parts, answer) })
+        Ok(Taken { keeps_body: true, refused: faults as u64, ..Taken::parts(parts, answer) })
     }
 
     fn refuse(&self, head: &Head, refusal: &Refusal) -> Answer {

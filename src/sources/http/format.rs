@@ -4,8 +4,7 @@
 //! [`Format`] of the path, which either refuses all of it or says what to take. What is taken goes to the workers part
 //! by part, and when all of it is delivered (or received, as `acknowledge` says) the format's answer is sent.
 
-use crate::ack::Ack;
-use crate::event::{Batch, Origin, Slab};
+use crate::event::{Batch, Origin};
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, StatusCode};
 use std::borrow::Cow;
@@ -77,6 +76,12 @@ pub struct Taken {
     pub answer: Box<dyn FnOnce() -> Answer + Send>,
     /// The answer needs the body: its memory stays charged until the answer is out.
     pub keeps_body: bool,
+    /// Records that are no events by rule, by the reason they are counted under.
+    pub dropped: Vec<(&'static str, u64)>,
+    /// Records that the answer says were refused.
+    pub refused: u64,
+    /// Texts that were no UTF-8 and were replaced.
+    pub invalid_utf8: u64,
 }
 
 impl Taken {
@@ -85,7 +90,14 @@ impl Taken {
         parts: impl Iterator<Item = Part> + Send + 'static,
         answer: impl FnOnce() -> Answer + Send + 'static,
     ) -> Taken {
-        Taken { parts: Box::new(parts), answer: Box::new(answer), keeps_body: false }
+        Taken {
+            parts: Box::new(parts),
+            answer: Box::new(answer),
+            keeps_body: false,
+            dropped: Vec::new(),
+            refused: 0,
+            invalid_utf8: 0,
+        }
     }
 
     /// Takes batches, answered so.
@@ -264,68 +276,5 @@ impl Answer {
             self.headers.push((name, value));
         }
         self
-    }
-}
-
-/// Most events of one batch.
-const MOST_ROWS: usize = 4096;
-/// Bytes of a batch's own tables and text after which the next one begins.
-const FULL_BYTES: usize = 512 << 10;
-
-/// Batches that a format fills with events it decodes itself.
-pub struct Events {
-    batches: Vec<Batch>,
-    origin: Arc<Origin>,
-    received_at: i64,
-    /// Bytes of the batches that are full.
-    bytes: usize,
-    max_bytes: usize,
-}
-
-/// The events of a request take more memory than allowed: refuse it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TooManyEvents;
-
-impl Events {
-    /// No events yet, of this request.
-    pub fn of(request: &Request) -> Events {
-        Events::new(request.origin.clone(), request.received_at, 2 * request.max_body)
-    }
-
-    /// No events yet; `max_bytes` is what they may take in memory.
-    pub fn new(origin: Arc<Origin>, received_at: i64, max_bytes: usize) -> Events {
-        Events { batches: Vec::new(), origin, received_at, bytes: 0, max_bytes }
-    }
-
-    /// The batch to which the next event (or the next few) is to be appended with
-    /// [`Batch::push_event`]. Ask again for each event, so that batches stay small.
-    ///
-    /// Errors: the events take too much memory by now; what was decoded is to be thrown away.
-    pub fn batch(&mut self) -> Result<&mut Batch, TooManyEvents> {
-        let full =
-            self.batches.last().is_none_or(|batch| batch.rows() >= MOST_ROWS || batch.pinned_bytes() > FULL_BYTES);
-        if full {
-            self.bytes += self.batches.last().map_or(0, Batch::pinned_bytes);
-            if self.bytes > self.max_bytes {
-                return Err(TooManyEvents);
-            }
-            self.batches.push(Batch::new(Slab::default(), self.origin.clone(), self.received_at, Ack::none()));
-        }
-        self.batches.last_mut().ok_or(TooManyEvents)
-    }
-
-    /// Number of events.
-    pub fn len(&self) -> usize {
-        self.batches.iter().map(Batch::len).sum()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// The batches, full ones first.
-    pub fn into_batches(self) -> Vec<Batch> {
-        self.batches
     }
 }

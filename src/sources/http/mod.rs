@@ -6,8 +6,8 @@
 //! ```
 //!
 //! A path per format: `paths: {"/logs/{app}": json, "/es": elasticsearch}`. Without `paths`, everything is where clients
-//! expect it: `POST /` takes JSON and lines, OpenObserve's and Elasticsearch's interfaces stand below it. A path's
-//! variables are metadata, `@http.app`, as are `@peer`, `@user` and `@tls.subject`.
+//! expect it: `POST /` takes JSON and lines; OpenObserve's and Elasticsearch's interfaces, OTLP (`/v1/logs`, …) and
+//! Prometheus remote write (`/api/v1/write`) stand below it. A path's variables are metadata, `@http.app`, as are `@peer`, `@user` and `@tls.subject`.
 //!
 //! Guarantee: with `acknowledge: delivered` (the default) a request is answered with success when every sink (or its
 //! disk buffer) has its events. Past `acknowledge_timeout` it is refused, as it is when a sink gives up; its events may
@@ -34,6 +34,7 @@ mod openobserve;
 mod plain;
 mod route;
 mod settings;
+mod signals;
 
 pub use auth::{AuthConfig, BasicConfig, HmacConfig};
 pub use cors::CorsConfig;
@@ -68,7 +69,7 @@ config_enum! {
 }
 
 config! {
-    /// Bodies over HTTP: JSON, text, and what clients of OpenObserve and Elasticsearch send.
+    /// Bodies over HTTP: JSON, text, and what clients of OpenObserve, Elasticsearch, OpenTelemetry and Prometheus send.
     pub struct HttpConfig {
         /// Addresses and ports, one or several.
         pub listen: OneOrMany<Spanned<SocketAddr>>,

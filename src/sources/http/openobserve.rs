@@ -67,7 +67,8 @@ impl Format for Logs {
             status["error"] = "flatten value must be an object".into();
         }
         let answer = serde_json::json!({"code": 200, "status": [status]}).to_string();
-        Ok(Taken::parts(parts, move || Answer::json(StatusCode::OK, answer)))
+        let taken = Taken::parts(parts, move || Answer::json(StatusCode::OK, answer));
+        Ok(Taken { refused: bad as u64, ..taken })
     }
 
     fn refuse(&self, _head: &Head, refusal: &Refusal) -> Answer {
@@ -133,7 +134,7 @@ impl Format for Bulk {
                 .with(header::CONTENT_TYPE, "application/json")
                 .with(HeaderName::from_static("x-elastic-product"), "Elasticsearch")
         };
-        Ok(Taken { keeps_body: true, ..Taken::parts(parts, answer) })
+        Ok(Taken { keeps_body: true, refused: faults as u64, ..Taken::parts(parts, answer) })
     }
 
     fn refuse(&self, _head: &Head, refusal: &Refusal) -> Answer {
@@ -174,7 +175,7 @@ fn write_item(item: &Item<'_>, out: &mut Vec<u8>) {
 }
 
 /// An error as the server writes most of them.
-fn code(status: StatusCode, message: &str) -> Answer {
+pub(super) fn code(status: StatusCode, message: &str) -> Answer {
     Answer::json(status, serde_json::json!({"code": status.as_u16(), "message": message}).to_string())
 }
 

@@ -2,8 +2,10 @@
 
 use super::format::{Answer, Format, Head, Variables};
 use super::plain::Plain;
+use super::signals::{Door, OpenObserveOtlp, Otlp, RemoteWrite, prometheus_health};
 use super::{elasticsearch, openobserve};
 use crate::config::{Map, OneOrMany, Reader, Span, Spanned, config_enum};
+use crate::decoding::otlp::Signal;
 use hyper::Method;
 use std::sync::Arc;
 
@@ -16,10 +18,14 @@ config_enum! {
         Json = "json",
         /// Lines of text, decoded as `decode` says.
         Text = "text",
-        /// OpenObserve's `api/{org}/{stream}/_json`, `_multi` and `api/{org}/_bulk` below the path.
+        /// OpenObserve's `api/{org}/{stream}/_json`, `_multi`, `api/{org}/_bulk`, and its OTLP and remote write below the path.
         OpenObserve = "openobserve",
         /// Elasticsearch's `_bulk` and `{index}/_bulk` below the path.
         Elasticsearch = "elasticsearch",
+        /// OTLP over HTTP: `v1/logs`, `v1/metrics` and `v1/traces` below the path.
+        Otlp = "otlp",
+        /// Prometheus remote write 1.0: `api/v1/write` below the path.
+        RemoteWrite = "remote_write",
     }
 }
 
@@ -28,7 +34,13 @@ pub type Paths = Map<OneOrMany<PathFormat>>;
 
 /// Everything, where clients expect it.
 pub(super) fn default_paths() -> Paths {
-    let all = vec![PathFormat::Auto, PathFormat::OpenObserve, PathFormat::Elasticsearch];
+    let all = vec![
+        PathFormat::Auto,
+        PathFormat::OpenObserve,
+        PathFormat::Elasticsearch,
+        PathFormat::Otlp,
+        PathFormat::RemoteWrite,
+    ];
     Map(vec![(Spanned::new("/".to_owned(), Span::default()), OneOrMany(all))])
 }
 
@@ -94,9 +106,23 @@ fn endpoints(format: PathFormat) -> Vec<(&'static [Method], &'static str, Does)>
                 (ANY, "api/{org}/_index_template/{name}", say(openobserve::setup)),
                 (ANY, "api/{org}/_data_stream/{name}", say(openobserve::setup)),
                 (ANY, "api/{org}/_ingest/pipeline/{name}", say(openobserve::setup)),
+                (POST, "api/{org}/v1/logs", take(Arc::new(OpenObserveOtlp(Signal::Logs)))),
+                (POST, "api/{org}/v1/metrics", take(Arc::new(OpenObserveOtlp(Signal::Metrics)))),
+                (POST, "api/{org}/v1/traces", take(Arc::new(OpenObserveOtlp(Signal::Traces)))),
+                (POST, "api/{org}/prometheus/api/v1/write", take(Arc::new(RemoteWrite::new(Door::OpenObserve)))),
                 (GET, "healthz", Does::Open(openobserve::health)),
             ]
         }
+        PathFormat::Otlp => vec![
+            (POST, "v1/logs", take(Arc::new(Otlp(Signal::Logs)))),
+            (POST, "v1/metrics", take(Arc::new(Otlp(Signal::Metrics)))),
+            (POST, "v1/traces", take(Arc::new(Otlp(Signal::Traces)))),
+        ],
+        PathFormat::RemoteWrite => vec![
+            (POST, "api/v1/write", take(Arc::new(RemoteWrite::new(Door::Prometheus)))),
+            (GET, "-/healthy", Does::Open(prometheus_health)),
+            (GET, "-/ready", Does::Open(prometheus_health)),
+        ],
         PathFormat::Elasticsearch => {
             let bulk: Arc<dyn Format> = Arc::new(elasticsearch::Bulk);
             let say = |answer| Does::Say(answer, bulk.clone());
@@ -301,6 +327,9 @@ mod tests {
             (Method::PUT, "/logs/_bulk/", "take index=logs"),
             (Method::GET, "/_bulk", "allow POST,PUT"),
             (Method::DELETE, "/", "allow GET,HEAD,POST,PUT"),
+            (Method::POST, "/v1/logs", "take"),
+            (Method::POST, "/api/o/v1/traces", "take org=o"),
+            (Method::POST, "/api/v1/write", "take"),
             (Method::POST, "/nope", "nothing"),
             (Method::POST, "/api/default/app/_search", "nothing"),
         ] {
