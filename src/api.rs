@@ -217,7 +217,6 @@ pub fn exposition(books: &Books, before: &mut Scraped) -> String {
             gauge(format!("tidegate_{name}"), None, *x);
         }
         for (name, seconds) in &totals.seconds {
-            // A counter of seconds is not an integer; the exporter's counters are.
             gauge(format!("tidegate_{name}_seconds_total"), None, *seconds);
         }
         if let Some(&busy) = totals.seconds.get("busy") {
@@ -237,7 +236,8 @@ pub fn exposition(books: &Books, before: &mut Scraped) -> String {
         }
     }
     before.at = now;
-    recorder.handle().render()
+    // The exporter's counters are integers; seconds are not, and go through it as gauges.
+    recorder.handle().render().replace("_seconds_total gauge\n", "_seconds_total counter\n")
 }
 
 /// What each counter says, shown as `# HELP`.
@@ -282,7 +282,8 @@ mod tests {
         let labels = r#"component_id="app",component_type="file",component_kind="source""#;
         assert!(page.contains(&format!("tidegate_events_in_total{{{labels}}} 3\n")), "{page}");
         assert!(page.contains(&format!("tidegate_events_dropped_total{{{labels},reason=\"filtered\"}} 1\n")), "{page}");
-        assert!(page.contains("tidegate_backpressure_seconds_total"), "{page}");
+        assert!(page.contains("# TYPE tidegate_backpressure_seconds_total counter\n"), "{page}");
+        assert!(page.contains(&format!("tidegate_backpressure_seconds_total{{{labels}}} 1.5\n")), "{page}");
     }
 
     #[test]
