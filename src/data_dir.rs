@@ -1,9 +1,10 @@
 //! The folder where state is kept: its lock, and the one way in which small files in it are replaced.
 
 use crate::component::BuildError;
+use crate::storage::{Disk, Open, Storage};
 use rustix::fs::{FlockOperation, flock};
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -47,15 +48,22 @@ pub fn create_dir(dir: &Path) -> io::Result<()> {
 /// A crash at any point leaves the old file or the new one, never a mixture; a leftover `<name>.tmp` is overwritten
 /// by the next call.
 pub fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    replace_file_on(&Disk, path, bytes)
+}
+
+/// As [`replace_file`], on a filesystem of the caller's.
+pub(crate) fn replace_file_on(storage: &dyn Storage, path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut name = path.as_os_str().to_owned();
     name.push(".tmp");
     let temporary = PathBuf::from(name);
-    let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&temporary)?;
-    file.write_all(bytes)?;
-    file.sync_data()?;
+    let file = storage.open(&temporary, Open::Write)?;
+    file.set_len(0)?;
+    file.write_at(bytes, 0)?;
+    file.sync()?;
     drop(file);
-    std::fs::rename(&temporary, path)?;
-    sync_dir(path.parent().unwrap_or(Path::new(".")))
+    storage.rename(&temporary, path)?;
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
+    storage.sync_dir(dir.unwrap_or(Path::new(".")))
 }
 
 /// Makes what was created, renamed or removed in a folder durable.

@@ -15,6 +15,7 @@ pub mod framing;
 pub mod plan;
 pub mod sinks;
 pub mod sources;
+mod storage;
 pub mod telemetry;
 pub mod template;
 pub mod time;

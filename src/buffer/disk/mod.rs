@@ -21,11 +21,8 @@ mod record;
 mod recover;
 mod segment;
 mod settled;
-#[cfg(test)]
-mod sim;
 mod stage;
 mod state;
-mod storage;
 pub mod tools;
 mod writer;
 

@@ -2,6 +2,7 @@
 //!
 //! A slot is one page, so that a torn write spoils one slot at most. Losing the newest slot gives repeats, never gaps.
 
+use super::record::MAX_NUMBER;
 use super::settled::Settled;
 
 /// Bytes of one slot.
@@ -57,6 +58,10 @@ impl Position {
         let u32_at = |at: usize| b[at..].first_chunk().map_or(0, |c| u32::from_le_bytes(*c));
         let count = u32_at(8) as usize;
         if b[..8] != MAGIC || count > MAX_RUNS || u32_at(SLOT - 4) != crc32c::crc32c(&b[..SLOT - 4]) {
+            return None;
+        }
+        let mut numbers = (16..56).step_by(8).chain((HEAD..HEAD + count * 24).step_by(8));
+        if numbers.any(|at| u64_at(at) > MAX_NUMBER) {
             return None;
         }
         let places = (0..count).map(|i| HEAD + i * 24);

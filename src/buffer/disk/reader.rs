@@ -4,10 +4,10 @@ use super::record::RecordHeader;
 use super::recover::QUARANTINE;
 use super::segment::{self, View};
 use super::state::{Handed, Segment, Shared, State, Waiting, cost};
-use super::storage::{Open, Storage};
 use crate::ack::Ack;
 use crate::buffer::StageSender;
 use crate::event::{Batch, Slab, Unpacker};
+use crate::storage::{Open, Storage};
 use crate::time::clock;
 use std::io;
 use std::path::PathBuf;
@@ -158,7 +158,10 @@ impl Reader {
             let mut state = self.shared.lock();
             let i = state.segments.partition_point(|s| s.end_seq <= seq);
             // Events of all records before `seq`, where `seq` lies in no segment.
-            let before = i.checked_sub(1).and_then(|i| state.segments.get(i)).map_or(0, |s| s.first_event + s.events);
+            let before = i
+                .checked_sub(1)
+                .and_then(|i| state.segments.get(i))
+                .map_or(0, |s| s.first_event.saturating_add(s.events));
             let before = before.max(state.settled.low_events());
             let (to, event) = match state.segments.get(i) {
                 Some(segment) if segment.first_seq <= seq => {
@@ -195,7 +198,7 @@ impl Reader {
     /// Goes from record to record until `seq` or what comes behind it.
     fn walk(&mut self, seq: u64, segment: &Segment) -> io::Result<Polled> {
         let Some(place) = &mut self.at else { return Ok(Polled::Again) };
-        let end_event = segment.first_event + segment.events;
+        let end_event = segment.first_event.saturating_add(segment.events);
         loop {
             let header = place.view.header(place.at, segment.data_end)?.filter(|h| h.seq >= place.seq);
             let untrusted = header.is_some_and(|h| h.seq >= segment.end_seq);
@@ -216,7 +219,9 @@ impl Reader {
                 return Ok(Polled::Again);
             };
             let at = place.at;
-            if header.seq < seq || header.seq > seq && self.shared.lock().settled.covers(header.seq, header.seq + 1) {
+            if header.seq < seq
+                || header.seq > seq && self.shared.lock().settled.covers(header.seq, header.seq.saturating_add(1))
+            {
                 place.pass(&header);
                 continue;
             }
@@ -238,7 +243,7 @@ impl Reader {
         let expired = self.max_age.is_some_and(|age| clock::now_ns().saturating_sub(header.received_at) > age);
         if expired {
             let mut state = self.shared.lock();
-            state.gone(seq, seq + 1, events, &self.shared.counters, "max_age");
+            state.gone(seq, seq.saturating_add(1), events, &self.shared.counters, "max_age");
             self.shared.publish(&state);
             return Polled::Again;
         }
@@ -250,7 +255,7 @@ impl Reader {
         let Some(mut batch) = unpacked else {
             let bytes = [&header.to_bytes()[..], &kept].concat();
             self.set_aside(header.epoch, at, header.size(), &bytes);
-            self.lose(seq, seq + 1, events, "a record is damaged");
+            self.lose(seq, seq.saturating_add(1), events, "a record is damaged");
             return Polled::Again;
         };
         let mut state = self.shared.lock();
@@ -281,7 +286,10 @@ impl Reader {
             let state = self.shared.lock();
             let i = state.segments.partition_point(|s| s.end_seq <= seq);
             let Some(segment) = state.segments.get(i) else { return Polled::Again };
-            (segment.end_seq, state.unaccounted(segment, segment.end_seq, segment.first_event + segment.events))
+            (
+                segment.end_seq,
+                state.unaccounted(segment, segment.end_seq, segment.first_event.saturating_add(segment.events)),
+            )
         };
         self.lose(seq, to, lost, &format!("a segment cannot be read: {error}"));
         Polled::Again
@@ -335,14 +343,14 @@ impl Place {
     /// Behind this record.
     fn pass(&mut self, header: &RecordHeader) {
         self.at += header.size();
-        self.seq = header.seq + 1;
-        self.event = header.first_event + u64::from(header.events);
+        self.seq = header.seq.saturating_add(1);
+        self.event = header.first_event.saturating_add(u64::from(header.events));
     }
 }
 
 /// Notes that the sink is given record `seq`.
 fn hand(state: &mut State, seq: u64, events: u64, bytes: usize) {
-    state.cursor = seq + 1;
+    state.cursor = seq.saturating_add(1);
     state.giving = true;
     // What came into memory while it was read from disk.
     while state.window.front().is_some_and(|w| w.seq <= seq) {

@@ -12,6 +12,10 @@ const ZSTD: u8 = 1;
 /// Longest body, compressed or not: bounds what is allocated on the word of a header.
 pub(crate) const MAX_BODY: usize = 256 << 20;
 
+/// Numbers of records, events, segments and slots stay below this, so that no sum of two overflows; larger ones on disk
+/// are damage.
+pub(crate) const MAX_NUMBER: u64 = 1 << 62;
+
 /// What stands before a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RecordHeader {
@@ -77,6 +81,9 @@ impl RecordHeader {
             body_crc: u32_at(60),
             zstd: b[5] & ZSTD != 0,
         };
+        if [header.epoch, header.seq, header.first_event, header.promised].into_iter().any(|n| n > MAX_NUMBER) {
+            return None;
+        }
         let sizes = header.len as usize <= MAX_BODY && header.raw_len as usize <= MAX_BODY;
         (sizes && (header.zstd || header.len == header.raw_len)).then_some(header)
     }

@@ -5,7 +5,7 @@ use super::record::RecordHeader;
 use super::segment::{self, HeaderError, View};
 use super::settled::Settled;
 use super::state::{Segment, State, cost};
-use super::storage::{Open, Storage, StoredFile};
+use crate::storage::{Open, Storage, StoredFile};
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -177,8 +177,8 @@ pub(super) fn scan(view: &mut View, segment: &Segment, mut each: impl FnMut(&Rec
             at += header.size();
             tail = Tail {
                 end: at,
-                end_seq: header.seq + 1,
-                end_event: header.first_event + u64::from(header.events),
+                end_seq: header.seq.saturating_add(1),
+                end_event: header.first_event.saturating_add(u64::from(header.events)),
                 newest: tail.newest.max(header.received_at),
             };
             continue;

@@ -1,7 +1,7 @@
 //! One segment: a file of a header and records behind it.
 
 use super::record::{self, RecordHeader};
-use super::storage::StoredFile;
+use crate::storage::StoredFile;
 use std::io;
 use std::sync::Arc;
 
@@ -59,6 +59,9 @@ impl SegmentHeader {
         if u32_at(8) != VERSION {
             return Err(HeaderError::Newer(u32_at(8)));
         }
+        if [16, 24, 32].into_iter().any(|at| u64_at(at) > record::MAX_NUMBER) {
+            return Err(HeaderError::Damaged);
+        }
         Ok(SegmentHeader {
             epoch: u64_at(16),
             first_seq: u64_at(24),
@@ -76,7 +79,8 @@ pub(crate) fn name(epoch: u64) -> String {
 /// The epoch in a segment's name.
 pub(crate) fn epoch_of(name: &str) -> Option<u64> {
     let digits = name.strip_suffix(".seg")?;
-    (digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit())).then(|| digits.parse().ok())?
+    let is_number = digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit());
+    is_number.then(|| digits.parse().ok())?.filter(|&epoch| epoch <= record::MAX_NUMBER)
 }
 
 /// Bytes read ahead while walking from header to header.
@@ -183,7 +187,7 @@ mod tests {
     #[test]
     fn names_sort_and_come_back() {
         assert_eq!(epoch_of(&name(7)), Some(7));
-        assert_eq!(epoch_of(&name(u64::MAX)), Some(u64::MAX));
+        assert_eq!(epoch_of(&name(record::MAX_NUMBER)), Some(record::MAX_NUMBER));
         assert!(name(9) < name(10));
         for bad in ["7.seg", "0000000000000000000x.seg", "99999999999999999999.seg", "+0000000000000000007.seg"] {
             assert_eq!(epoch_of(bad), None, "{bad}");

@@ -3,12 +3,12 @@
 use super::reader::{LOOK, Reader};
 use super::recover::{self, LOCK, OpenError};
 use super::state::Shared;
-use super::storage::{Disk, Storage};
 use super::writer::Writer;
 use super::{DiskOptions, MIN_BYTES};
 use crate::buffer::{Received, StageSender, WhenDiskFull};
 use crate::component::RunError;
 use crate::event::Batch;
+use crate::storage::{Disk, Storage};
 use crate::telemetry::Counters;
 use crate::topology::{DiskStage, DiskStageContext};
 use std::io;

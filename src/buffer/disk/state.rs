@@ -242,11 +242,11 @@ impl Listener for Shared {
                         upstream = part.upstream.take();
                         // One that is being written is settled when it is known whether it was.
                         if !part.writing {
-                            state.settled.add(seq, seq + 1, 0);
+                            state.settled.add(seq, seq.saturating_add(1), 0);
                         }
                     }
                     Err(_) => {
-                        state.position_stale |= state.settled.add(seq, seq + 1, handed.events);
+                        state.position_stale |= state.settled.add(seq, seq.saturating_add(1), handed.events);
                     }
                 }
             }

@@ -2,11 +2,11 @@
 //! The buffer beside a plain model, on a filesystem that forgets, tears and fails.
 
 use super::reader::Polled;
-use super::sim::{Crash, Sim};
 use super::stage::{Opened, open};
 use super::*;
 use crate::ack::{Ack, Settled as Listener, Verdict};
 use crate::event::{Batch, EventKind, Origin, Slab, Sym, Value};
+use crate::storage::sim::{Crash, Sim};
 use crate::telemetry::{ComponentKind, Counters};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -163,7 +163,8 @@ impl Rig {
         assert_eq!(state.held, totals.held, "{totals:?}");
         let unwritten: u64 = state.group.iter().filter(|p| !p.settled).map(|p| p.events).sum();
         assert_eq!(state.next_event - state.settled.events() + unwritten, state.held, "{:?}", state.settled);
-        assert!(state.used() <= self.buffer.shared.max_bytes, "{} of {}", state.used(), self.buffer.shared.max_bytes);
+        let (used, max) = (state.used(), self.buffer.shared.max_bytes);
+        assert!(used <= max, "{used} of {max}: {:?} {:?}", state.segments, state.spares);
         assert!(self.sim.used() <= state.used(), "{} on disk, {} charged", self.sim.used(), state.used());
         self.buffer.shared.publish(&state);
         let gauges = self.counters.snapshot().gauges;

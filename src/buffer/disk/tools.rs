@@ -7,11 +7,11 @@ use super::recover::{self, Listing, OpenError};
 use super::segment::{self, HeaderError, SegmentHeader, View};
 use super::settled::Settled;
 use super::stage;
-use super::storage::{Disk, Open, Storage};
 use super::{DiskOptions, MIN_BYTES};
 use crate::ack::{Ack, Verdict};
 use crate::buffer::{DiskCompression, Fsync, WhenDiskFull};
 use crate::event::{Batch, Slab, Unpacker};
+use crate::storage::{Disk, Open, Storage};
 use crate::telemetry::{ComponentKind, Counters};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -133,7 +133,7 @@ pub fn held(folder: &Path) -> Result<u64, OpenError> {
         end = end.max(start.first_event);
         walk_segment(&Disk, last, start, Next::Unknown, &mut |item| {
             if let Item::Record { first_event, events, .. } = item {
-                end = end.max(first_event + events);
+                end = end.max(first_event.saturating_add(events));
             }
         })?;
     }
@@ -188,7 +188,7 @@ pub fn read(folder: &Path, each: &mut dyn FnMut(Record) -> bool) -> Result<Buffe
                     damage.push(Damage { epoch: file.epoch, at, bytes: len, events: Some(events), what });
                     return;
                 };
-                let is_settled = settled.covers(seq, seq + 1);
+                let is_settled = settled.covers(seq, seq.saturating_add(1));
                 segment.records += 1;
                 segment.events += events;
                 segment.held += if is_settled { 0 } else { events };
@@ -404,11 +404,11 @@ fn walk_segment(
             None => {
                 let what = "a body without its checksum";
                 let damage = Damage { epoch, at, bytes: header.size(), events: Some(events), what };
-                each(Item::Damage(damage, header.seq, header.seq + 1));
+                each(Item::Damage(damage, header.seq, header.seq.saturating_add(1)));
             }
         }
         at += header.size();
-        (seq, event) = (header.seq + 1, header.first_event + events);
+        (seq, event) = (header.seq.saturating_add(1), header.first_event.saturating_add(events));
     }
     Ok(())
 }

@@ -6,11 +6,11 @@ use super::recover::{POSITION, REWRITE, Recovered, SPARE};
 use super::segment::{self, SegmentHeader, View};
 use super::settled::Settled;
 use super::state::{FIXED, Part, Segment, Shared, Waiting, cost};
-use super::storage::{Open, Storage, StoredFile};
 use super::{Complaint, DiskOptions, Sizes};
 use crate::ack::{Ack, Verdict};
 use crate::buffer::{DiskCompression, Fsync, WhenDiskFull};
 use crate::event::{Batch, Packer};
+use crate::storage::{Open, Storage, StoredFile};
 use crate::time::clock;
 use std::io;
 use std::ops::Range;
@@ -336,6 +336,7 @@ impl Writer {
         let spares = self.shared.lock().spares.clone();
         for (name, _) in spares {
             if self.storage.remove(&self.folder.join(&name)).is_ok() {
+                self.names_changed = true;
                 self.shared.lock().spares.retain(|(n, _)| *n != name);
             }
         }
@@ -364,7 +365,8 @@ impl Writer {
     /// Ends the active segment where a write or a sync failed; what does not count is cut off, so that it takes no room.
     fn seal_torn(&mut self) -> Option<Active> {
         let active = self.active.take()?;
-        let cut = active.file.set_len(active.end).is_ok();
+        // Synced, so that no power cut brings back bytes whose room has been given away.
+        let cut = active.file.set_len(active.end).and_then(|()| active.file.sync()).is_ok();
         if let Some(last) = self.shared.lock().segments.back_mut() {
             last.sealed = true;
             last.file_len = if cut { active.end } else { last.file_len };
@@ -738,7 +740,7 @@ impl Writer {
         drop(state);
         self.storage.sync_dir(&self.folder)?;
         // Only gives room back.
-        if old_file.set_len(from).is_ok()
+        if old_file.set_len(from).and_then(|()| old_file.sync()).is_ok()
             && let Some(old) = self.shared.lock().segments.iter_mut().find(|s| s.epoch == epoch)
         {
             old.file_len = from;
@@ -892,6 +894,8 @@ impl Writer {
                     _ => {}
                 }
             }
+            // Before the room is used, the name must be gone for good: a power cut would bring both back.
+            self.names_changed = true;
             self.shared.lock().segments.retain(|s| s.epoch != segment.epoch);
         }
         let state = self.shared.lock();

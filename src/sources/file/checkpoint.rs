@@ -2,7 +2,7 @@
 //!
 //! Two kinds of file lie in `data_dir/<id>/`: `files.N` has every known file, `recent.N` those that changed since that
 //! `files.N` was written, so that a second's work costs a second's changes, not all that is known. Each kind has two
-//! slots, N = 0 and 1, written in turn by [`replace_file`]: whatever happens to one, the other is the state before it.
+//! slots, N = 0 and 1, written in turn by [`replace_file`](crate::data_dir::replace_file): whatever happens to one, the other is the state before it.
 //! An older state gives repeats, never gaps.
 //!
 //! Layout, little-endian:
@@ -30,7 +30,8 @@
 use super::flight::Settlement;
 use super::identity::{Head, Identity, Position};
 use super::tail::Tail;
-use crate::data_dir::{create_dir, replace_file};
+use crate::data_dir::replace_file_on;
+use crate::storage::{Disk, Open, Storage};
 use hashbrown::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::io;
@@ -104,7 +105,11 @@ pub(super) struct Write {
 impl Write {
     /// Puts the file in place. Blocks on the disk.
     pub(super) fn perform(&self) -> io::Result<()> {
-        replace_file(&self.path, &self.bytes)
+        self.perform_on(&Disk)
+    }
+
+    fn perform_on(&self, storage: &dyn Storage) -> io::Result<()> {
+        replace_file_on(storage, &self.path, &self.bytes)
     }
 }
 
@@ -135,14 +140,18 @@ impl Store {
     ///
     /// Errors: the folder cannot be made or read.
     pub(super) fn open(dir: &Path) -> io::Result<Self> {
-        create_dir(dir)?;
+        Store::open_on(&Disk, dir)
+    }
+
+    fn open_on(storage: &dyn Storage, dir: &Path) -> io::Result<Self> {
+        storage.create_dir(dir)?;
         let mut store = Store { dir: dir.to_owned(), next_generation: 1, ..Store::default() };
         let mut damaged = false;
         let mut read = |kind: Kind| -> io::Result<Vec<(usize, Image)>> {
             let mut images = Vec::new();
             for slot in 0..2 {
                 let path = dir.join(format!("{}.{slot}", kind.name()));
-                let bytes = match std::fs::read(&path) {
+                let bytes = match read_file(storage, &path) {
                     Ok(bytes) => bytes,
                     Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
                     Err(e) => return Err(io::Error::new(e.kind(), format!("{}: {e}", path.display()))),
@@ -342,6 +351,15 @@ impl Store {
     }
 }
 
+/// A whole file.
+fn read_file(storage: &dyn Storage, path: &Path) -> io::Result<Vec<u8>> {
+    let file = storage.open(path, Open::Read)?;
+    let mut bytes = vec![0; usize::try_from(file.len()?).map_err(io::Error::other)?];
+    let got = file.read_at(&mut bytes, 0)?;
+    bytes.truncate(got);
+    Ok(bytes)
+}
+
 struct Image {
     sequence: u64,
     base: u64,
@@ -452,6 +470,9 @@ fn entry(cut: &mut Cut<'_>) -> Option<(u64, Known)> {
     let (current, finished) = (flags & 1 != 0, flags & 4 != 0);
     Some((generation, Known { identity, head, at, path, touched, current, finished }))
 }
+
+#[cfg(test)]
+mod faults;
 
 #[cfg(test)]
 mod tests {

@@ -4,7 +4,7 @@
 //! were changed. A failed sync leaves pages that no later sync writes. Every call counts as a step, and the run can be
 //! made to end at any of them.
 
-use super::storage::{Open, Storage, StoredFile};
+use super::{Open, Storage, StoredFile};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -26,6 +26,8 @@ struct Inode {
 #[derive(Clone)]
 enum NameOp {
     Set(PathBuf, usize),
+    /// From, to. A rename is whole or not at all, as journals make it.
+    Rename(PathBuf, PathBuf),
     Remove(PathBuf),
 }
 
@@ -49,7 +51,7 @@ struct World {
 
 /// The filesystem.
 #[derive(Clone, Default)]
-pub(super) struct Sim(Arc<Mutex<World>>);
+pub(crate) struct Sim(Arc<Mutex<World>>);
 
 struct SimFile {
     world: Arc<Mutex<World>>,
@@ -58,7 +60,7 @@ struct SimFile {
 
 /// What ended the run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Crash {
+pub(crate) enum Crash {
     /// The process was killed: what it wrote is there.
     Kill,
     /// The power went: what was not synced is there or not.
@@ -105,48 +107,48 @@ impl Sim {
     }
 
     /// Ends the run after `steps` more steps.
-    pub(super) fn stop_after(&self, steps: u64) {
+    pub(crate) fn stop_after(&self, steps: u64) {
         self.lock().steps_left = Some(steps);
     }
 
     /// Steps so far.
-    pub(super) fn steps(&self) -> u64 {
+    pub(crate) fn steps(&self) -> u64 {
         self.lock().steps
     }
 
     /// Whether the run has ended.
-    pub(super) fn has_stopped(&self) -> bool {
+    pub(crate) fn has_stopped(&self) -> bool {
         self.lock().stopped
     }
 
     /// Limits the bytes of all files.
-    pub(super) fn set_room(&self, room: Option<u64>) {
+    pub(crate) fn set_room(&self, room: Option<u64>) {
         self.lock().room = room;
     }
 
     /// Lets the next syncs fail.
-    pub(super) fn fail_syncs(&self, n: u32) {
+    pub(crate) fn fail_syncs(&self, n: u32) {
         self.lock().failing_syncs = n;
     }
 
     /// Lets the next writes fail, half done.
-    pub(super) fn fail_writes(&self, n: u32) {
+    pub(crate) fn fail_writes(&self, n: u32) {
         self.lock().failing_writes = n;
     }
 
     /// Bytes of all files.
-    pub(super) fn used(&self) -> u64 {
+    pub(crate) fn used(&self) -> u64 {
         self.lock().used()
     }
 
     /// Names and contents of all files, as a reader sees them.
-    pub(super) fn files(&self) -> Vec<(PathBuf, Vec<u8>)> {
+    pub(crate) fn files(&self) -> Vec<(PathBuf, Vec<u8>)> {
         let world = self.lock();
         world.names.iter().map(|(name, &i)| (name.clone(), world.inodes[i].seen.clone())).collect()
     }
 
     /// Replaces a file's bytes, behind everybody's back.
-    pub(super) fn put(&self, path: &Path, bytes: Vec<u8>) {
+    pub(crate) fn put(&self, path: &Path, bytes: Vec<u8>) {
         let mut world = self.lock();
         let inode = Inode { seen: bytes.clone(), safe: bytes, pending: Vec::new() };
         world.inodes.push(inode);
@@ -156,14 +158,14 @@ impl Sim {
     }
 
     /// Removes a file behind everybody's back.
-    pub(super) fn take(&self, path: &Path) {
+    pub(crate) fn take(&self, path: &Path) {
         let mut world = self.lock();
         world.names.remove(path);
         world.safe_names.remove(path);
     }
 
     /// The filesystem as the next start finds it.
-    pub(super) fn after(&self, crash: Crash, random: &mut fastrand::Rng) -> Sim {
+    pub(crate) fn after(&self, crash: Crash, random: &mut fastrand::Rng) -> Sim {
         let world = self.lock();
         let mut next = World::default();
         let names = match crash {
@@ -174,6 +176,11 @@ impl Sim {
                 for op in &world.pending_names[..kept] {
                     match op {
                         NameOp::Set(path, inode) => drop(names.insert(path.clone(), *inode)),
+                        NameOp::Rename(from, to) => {
+                            if let Some(inode) = names.remove(from) {
+                                names.insert(to.clone(), inode);
+                            }
+                        }
                         NameOp::Remove(path) => drop(names.remove(path)),
                     }
                 }
@@ -250,8 +257,7 @@ impl Storage for Sim {
         }
         let inode = world.names.remove(from).ok_or(io::ErrorKind::NotFound)?;
         world.names.insert(to.to_owned(), inode);
-        world.pending_names.push(NameOp::Set(to.to_owned(), inode));
-        world.pending_names.push(NameOp::Remove(from.to_owned()));
+        world.pending_names.push(NameOp::Rename(from.to_owned(), to.to_owned()));
         Ok(())
     }
 

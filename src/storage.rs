@@ -1,4 +1,7 @@
-//! The little of a filesystem that a buffer needs, behind a trait so that tests can stop it at every step.
+//! The little of a filesystem that buffers and checkpoints need, behind a trait so that tests can stop it at every step.
+
+#[cfg(test)]
+pub(crate) mod sim;
 
 use std::fs::{File, OpenOptions};
 use std::io;
