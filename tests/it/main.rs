@@ -12,6 +12,7 @@ mod corpus;
 mod framing;
 mod hanging;
 mod http;
+mod http_clients;
 mod main_job;
 mod openobserve;
 mod openobserve_double;

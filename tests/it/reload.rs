@@ -27,7 +27,10 @@ fn numbers(dir: &Path, name: &str) -> Vec<u32> {
 
 /// All ledgers it printed: each run of a graph ends with one.
 fn read_in_all(said: &str) -> u64 {
-    said.lines().filter(|l| l.starts_with("in ")).map(|l| l.split_whitespace().nth(2).unwrap().parse::<u64>().unwrap()).sum()
+    said.lines()
+        .filter(|l| l.starts_with("in "))
+        .map(|l| l.split_whitespace().nth(2).unwrap().parse::<u64>().unwrap())
+        .sum()
 }
 
 #[test]
