@@ -283,8 +283,14 @@ impl Tailer {
     pub(super) fn known_first(&self, entries: &mut [Entry]) {
         let current = self.store.iter().filter(|(_, k)| k.current);
         let known: HashSet<(&Path, u64)> = current.map(|(_, k)| (&*k.path, k.identity.inode)).collect();
+        // A name that a rotation gives may have been given to another file since, with the number of one that is gone.
+        let is_the_same = |e: &Entry| {
+            let name = e.path.file_name().and_then(|n| n.to_str());
+            name.is_none_or(|n| base_names(n).next().is_none())
+                || look_at(&e.path, false).is_ok_and(|look| self.store.find(look.identity).is_some())
+        };
         if !known.is_empty() {
-            entries.sort_by_key(|e| !known.contains(&(&*e.path, e.inode)));
+            entries.sort_by_cached_key(|e| !(known.contains(&(&*e.path, e.inode)) && is_the_same(e)));
         }
     }
 
