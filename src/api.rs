@@ -175,7 +175,9 @@ pub fn exposition(books: &Books, before: &mut Scraped) -> String {
     let metadata = Metadata::new("tidegate", Level::INFO, None);
     for (name, help) in HELP {
         recorder.describe_counter((*name).into(), None, (*help).into());
+        recorder.describe_gauge((*name).into(), None, (*help).into());
     }
+    let mut summaries = [String::new(), String::new()];
     let now = clock::monotonic_ns();
     let seconds = now.saturating_sub(before.at) as f64 / 1e9;
     for component in &books.components {
@@ -223,24 +225,52 @@ pub fn exposition(books: &Books, before: &mut Scraped) -> String {
             let last = before.busy.insert(component.id.clone(), busy).unwrap_or(0.0);
             gauge("tidegate_utilization".into(), None, ((busy - last) / seconds.max(1e-3)).clamp(0.0, 1.0));
         }
-        for (name, histogram) in
-            [("tidegate_send_latency_seconds", component.latency()), ("tidegate_event_age_seconds", component.age())]
+        for (summary, (name, histogram)) in summaries
+            .iter_mut()
+            .zip(SUMMARIES.map(|(name, _)| name).into_iter().zip([component.latency(), component.age()]))
         {
-            if histogram.is_empty() {
-                continue;
-            }
-            for q in [0.5, 0.9, 0.99, 0.999] {
-                let seconds = histogram.value_at_quantile(q) as f64 / 1e6;
-                gauge(name.into(), Some(("quantile", q.to_string())), seconds);
+            if !histogram.is_empty() {
+                write_summary(summary, name, &component.id, component.type_name, component.kind.name(), &histogram);
             }
         }
     }
     before.at = now;
     // The exporter's counters are integers; seconds are not, and go through it as gauges.
-    recorder.handle().render().replace("_seconds_total gauge\n", "_seconds_total counter\n")
+    let mut page = recorder.handle().render().replace("_seconds_total gauge\n", "_seconds_total counter\n");
+    for ((name, help), lines) in SUMMARIES.iter().zip(summaries) {
+        if !lines.is_empty() {
+            page.push_str(&format!("# HELP {name} {help}\n# TYPE {name} summary\n{lines}\n"));
+        }
+    }
+    page
 }
 
-/// What each counter says, shown as `# HELP`.
+/// Quantiles, sum and count of microseconds, in seconds. Ids have no character that must be escaped.
+fn write_summary(
+    to: &mut String,
+    name: &str,
+    id: &str,
+    type_name: &str,
+    kind: &str,
+    histogram: &hdrhistogram::Histogram<u64>,
+) {
+    let labels = format!("component_id=\"{id}\",component_type=\"{type_name}\",component_kind=\"{kind}\"");
+    for q in [0.5, 0.9, 0.99, 0.999] {
+        let seconds = histogram.value_at_quantile(q) as f64 / 1e6;
+        to.push_str(&format!("{name}{{{labels},quantile=\"{q}\"}} {seconds}\n"));
+    }
+    let count = histogram.len();
+    let sum = histogram.mean() * count as f64 / 1e6;
+    to.push_str(&format!("{name}_sum{{{labels}}} {sum}\n{name}_count{{{labels}}} {count}\n"));
+}
+
+/// Distributions, since the start.
+const SUMMARIES: [(&str, &str); 2] = [
+    ("tidegate_send_latency_seconds", "From a request's start to its answer, or of a write"),
+    ("tidegate_event_age_seconds", "From where an event began, or was received, to its delivery"),
+];
+
+/// What each number says, shown as `# HELP`.
 const HELP: &[(&str, &str)] = &[
     ("tidegate_events_in_total", "Events taken in"),
     ("tidegate_events_out_total", "Events put out; of a sink, delivered"),
@@ -250,6 +280,18 @@ const HELP: &[(&str, &str)] = &[
     ("tidegate_events_dropped_total", "Events gone by policy, by reason"),
     ("tidegate_events_rejected_total", "Events sent to a rejected output or a dead letter, by reason"),
     ("tidegate_errors_total", "Mistakes that did not end an event, by kind"),
+    ("tidegate_events_held", "Events taken in and not settled yet"),
+    ("tidegate_buffer_events", "Events in the buffer"),
+    ("tidegate_buffer_bytes", "Bytes that the buffer takes"),
+    ("tidegate_buffer_max_bytes", "Bytes that the buffer may take"),
+    ("tidegate_utilization", "Share of the time since the last scrape that the component's work took on one worker"),
+    ("tidegate_busy_seconds_total", "Time that the component's work took"),
+    ("tidegate_backpressure_seconds_total", "Time that the component waited for room downstream"),
+    ("tidegate_file_lag_bytes", "Bytes in the files that are not read yet"),
+    ("tidegate_checkpoint_age_seconds", "Time since the oldest settled position that is not on disk; 0 when all are"),
+    ("tidegate_redacted_total", "Texts replaced, by rule"),
+    ("tidegate_validate_errors_total", "Events with this error, by rule"),
+    ("tidegate_validate_warnings_total", "Events with this warning, by rule"),
 ];
 
 #[cfg(test)]

@@ -3,7 +3,9 @@
 use crate::agent::{Agent, assert_balanced, config, eventually, get, ledger, output, tidegate};
 use crate::openobserve_double::{Double, PASSWORD, Setup, USER};
 use serde_json::{Value, json};
+use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 /// The contract's example. Where the contract lies beside the project, a test compares them.
 const YAML: &str = r#"# yaml-language-server: $schema=./schema.json
@@ -107,6 +109,20 @@ fn archive(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
+/// Prometheus' own check, where it is installed.
+fn promtool_accepts(what: &str, page: &str, codes: &[i32]) {
+    let started =
+        Command::new("promtool").args(["check", "metrics"]).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let Ok(mut promtool) = started else { return println!("skipped: promtool is not installed") };
+    promtool.stdin.take().unwrap().write_all(page.as_bytes()).unwrap();
+    let out = promtool.wait_with_output().unwrap();
+    assert!(
+        out.status.code().is_some_and(|c| codes.contains(&c)),
+        "{what}: {}\n{page}",
+        String::from_utf8_lossy(&out.stderr)
+    );
+}
+
 #[test]
 fn the_example_delivers_to_every_sink_and_its_books_balance() {
     let double = Double::start(Setup::default());
@@ -163,6 +179,9 @@ fn the_example_delivers_to_every_sink_and_its_books_balance() {
     ] {
         assert!(metrics.contains(line), "{line} is not in:\n{metrics}");
     }
+    promtool_accepts("the agent's own metrics", &get(&api, "/metrics").1, &[0]);
+    // Names of the user's choice may not be to its taste (3); they must be readable (1).
+    promtool_accepts("the Prometheus sink", &metrics, &[0, 3]);
     let said = agent.stop();
     assert_balanced(&said);
     let out = ledger(&said).into_iter().find(|(id, _)| id == "thin").unwrap().1[2];
