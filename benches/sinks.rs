@@ -126,6 +126,7 @@ fn blueprint(text: Arc<Vec<u8>>, dir: &std::path::Path) -> Blueprint {
         counters: counters.clone(),
         once: true,
         memory_limit: 24 << 20,
+        working_bytes: usize::MAX,
         no_chance: false,
         own_files: Arc::default(),
         host: "h".into(),

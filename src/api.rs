@@ -1,9 +1,10 @@
-//! The agent's own HTTP API: `/health`, `/ready`, `/metrics`, `/api/v1/ledger`.
+//! The agent's own HTTP API: `/health`, `/ready`, `/metrics`, `/api/v1/ledger` (this run), `/api/v1/audit` (all runs).
 //!
 //! Read only. The Host header is checked against DNS rebinding, no CORS headers are sent. On a non-loopback address
 //! without `auth` only the first three are served.
 
 use crate::component::Health;
+use crate::ledger::Keeper;
 use crate::telemetry::Books;
 use crate::time::clock;
 use axum::Router;
@@ -66,6 +67,8 @@ pub struct Api {
     pub allowed_hosts: Vec<String>,
     /// Set while the agent stops: not ready any more.
     pub shutdown: CancellationToken,
+    /// The books over all runs.
+    pub ledger: Option<Arc<Keeper>>,
     /// Busy seconds by component at the last scrape, and when that was: what `tidegate_utilization` is over.
     pub scraped: Arc<Mutex<Scraped>>,
 }
@@ -97,7 +100,7 @@ impl Api {
             .route("/ready", get(ready))
             .route("/metrics", get(metrics));
         if open {
-            router = router.route("/api/v1/ledger", get(ledger));
+            router = router.route("/api/v1/ledger", get(ledger)).route("/api/v1/audit", get(audit));
         }
         let router = router.layer(middleware::from_fn_with_state(api.clone(), guard)).with_state(api);
         let stopped = async move { stop.cancelled().await };
@@ -162,6 +165,14 @@ async fn metrics(State(api): State<Arc<Api>>) -> Response {
 
 async fn ledger(State(api): State<Arc<Api>>) -> Response {
     let text = serde_json::to_string_pretty(&api.books.ledger()).unwrap_or_default();
+    ([(header::CONTENT_TYPE, "application/json")], text).into_response()
+}
+
+async fn audit(State(api): State<Arc<Api>>) -> Response {
+    let Some(keeper) = &api.ledger else {
+        return (StatusCode::NOT_FOUND, "no ledger is kept\n").into_response();
+    };
+    let text = serde_json::to_string(&keeper.now()).unwrap_or_default();
     ([(header::CONTENT_TYPE, "application/json")], text).into_response()
 }
 
@@ -309,11 +320,12 @@ mod tests {
             *t.seconds.entry("backpressure").or_default() += 1.5;
         });
         Api {
-            books: Books { components: vec![counters], edges: vec![] },
+            books: Books { components: vec![counters], ..Books::default() },
             health: vec![],
             auth: ApiAuth::default(),
             allowed_hosts: vec!["agent.example".into()],
             shutdown: CancellationToken::new(),
+            ledger: None,
             scraped: Arc::default(),
         }
     }

@@ -61,6 +61,9 @@ pub struct BuildContext {
     pub host: Arc<str>,
     /// Bytes of events that the agent may hold in memory.
     pub memory_limit: usize,
+    /// Bytes that a sink may hold beside its queue, in bodies of requests: its part of `memory_limit`, as far as it asked for
+    /// some ([`SinkPlan::working_bytes`](crate::plan::SinkPlan::working_bytes)).
+    pub working_bytes: usize,
     /// Nothing is left to chance: `sample` keeps what has a share above 0. For unit tests of pipelines.
     pub no_chance: bool,
 }
@@ -351,7 +354,7 @@ impl<'a> Emitter<'a> {
 }
 
 /// Appends to `to` the event in `from[row]` inside an envelope: `{"tidegate": {component, reason, detail, time,
-/// source}, "event": {…}}`. `json` is work space.
+/// source}, "event": {…}}`, with a `kind` where it is no log. `json` is work space.
 pub fn push_envelope(
     to: &mut Batch,
     from: &Batch,
@@ -374,6 +377,12 @@ pub fn push_envelope(
     Value::Timestamp(from.received_at).append_json(json);
     json.extend_from_slice(b",\"source\":");
     Value::from(&*from.origin.source).append_json(json);
+    if event.kind() != EventKind::Log {
+        // What it is cannot be told from its fields; `replay` needs it.
+        json.extend_from_slice(b",\"kind\":\"");
+        json.extend_from_slice(event.kind().name().as_bytes());
+        json.push(b'"');
+    }
     json.push(b'}');
     let new = to.push_event(EventKind::Log);
     let mut envelope = to.event_mut(new);
@@ -404,6 +413,8 @@ pub struct Input {
     pub(crate) counters: Arc<Counters>,
     pub(crate) dead_letter: Option<DeadLetter>,
     pub(crate) abort: CancellationToken,
+    /// The agent stops, where what the sink is given lies in a disk buffer until it is settled.
+    pub(crate) may_leave: Option<CancellationToken>,
     pub(crate) health: Arc<Health>,
 }
 
@@ -427,6 +438,15 @@ impl Input {
     /// Resolves when the time to drain is over: leave at once what is not delivered.
     pub fn abort(&self) -> &CancellationToken {
         &self.abort
+    }
+
+    /// Resolves when the agent stops and all that the sink has is kept in its disk buffer: what cannot be delivered at once
+    /// is better left there than waited for. Never resolves for a sink without one.
+    pub async fn may_leave(&self) {
+        match &self.may_leave {
+            Some(token) => token.cancelled().await,
+            None => std::future::pending().await,
+        }
     }
 
     /// The sink's counters. What it was given is counted already.

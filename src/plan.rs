@@ -4,6 +4,7 @@
 use crate::component::{BoxFuture, BuildContext, BuildError, SinkRun, SourceRun, Transform};
 use crate::config::{FieldDoc, Node, Reader, SchemaBuilder, Settings, Spanned, read_tagged, tagged_schema};
 use crate::decoding::FrameDecoder;
+use crate::doctor::{Finding, Host};
 use crate::sinks::common::SinkCommon;
 use crate::sources::common::SourceCommon;
 use std::path::PathBuf;
@@ -20,6 +21,10 @@ pub trait SourcePlan: Send {
     }
     /// Addresses it listens on, as written.
     fn listens(&self) -> Vec<Spanned<String>> {
+        Vec::new()
+    }
+    /// What on this host will lose what it is to read. Changes nothing.
+    fn examine(&self, _host: &Host) -> Vec<Finding> {
         Vec::new()
     }
     /// Makes the source. May touch the outside world; fails with the path or address and the next step.
@@ -67,9 +72,23 @@ pub trait SinkPlan: Send {
     fn exposes(&self) -> bool {
         true
     }
+    /// Bytes that it would hold beside its queue, in bodies of requests, with enough memory. It is told how many it may
+    /// ([`BuildContext::working_bytes`]).
+    fn working_bytes(&self) -> usize {
+        0
+    }
     /// Asks the far side whether it is there and takes the credentials; `None` where there is nobody to ask. The error is
     /// in words that may be shown. Polled on a runtime with sockets and timers.
     fn probe(&self) -> Option<BoxFuture<Result<(), String>>> {
+        None
+    }
+    /// What will lose or surprise behind it. Changes nothing.
+    fn examine(&self, _host: &Host) -> Vec<Finding> {
+        Vec::new()
+    }
+    /// Asks the far side for its clock, in nanoseconds since 1970 UTC; `None` where there is nobody to ask, or an answer that
+    /// tells no time. Polled on a runtime with sockets and timers.
+    fn server_clock(&self) -> Option<BoxFuture<Result<Option<i64>, String>>> {
         None
     }
     /// Makes the sink. May touch the outside world.

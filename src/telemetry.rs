@@ -33,6 +33,8 @@ impl ComponentKind {
 pub struct Totals {
     /// Taken in: read by a source, given to a transform or a sink.
     pub events_in: u64,
+    /// Of those taken in: found in the disk buffer at the start, left there by a run before.
+    pub events_resumed: u64,
     /// Made here beyond what came in: summaries, copies.
     pub events_created: u64,
     /// Put out, each once however many read it; of a sink: delivered.
@@ -47,6 +49,8 @@ pub struct Totals {
     pub rejected: BTreeMap<&'static str, u64>,
     /// Accepted and not yet settled.
     pub held: u64,
+    /// All that it holds lies in a disk buffer.
+    pub disk_buffer: bool,
     /// Mistakes that did not end an event, by kind.
     pub errors: BTreeMap<&'static str, u64>,
     /// Events put out by output; the default output is the empty name.
@@ -68,6 +72,11 @@ impl Totals {
             - sum(&self.dropped)
             - sum(&self.rejected)
             - i128::from(self.held)
+    }
+
+    /// Of the events held: those that lie in a disk buffer.
+    pub fn on_disk(&self) -> u64 {
+        if self.disk_buffer { self.gauges.get("buffer_events").map_or(0, |n| *n as u64) } else { 0 }
     }
 
     /// Adds to a map of reasons; nothing for 0.
@@ -166,6 +175,8 @@ pub struct Books {
     pub components: Vec<Arc<Counters>>,
     /// Edges: reader, the component it reads, the output (empty for the default one).
     pub edges: Vec<(Arc<str>, Arc<str>, Arc<str>)>,
+    /// Dead letters: the sink that takes them, and the sink whose they are.
+    pub dead_letters: Vec<(Arc<str>, Arc<str>)>,
 }
 
 /// One line of the ledger.
@@ -179,6 +190,8 @@ pub struct LedgerLine {
     pub r#type: &'static str,
     /// Events taken in.
     pub r#in: u64,
+    /// Of those: found in the disk buffer at the start.
+    pub resumed: u64,
     /// Events made.
     pub created: u64,
     /// Events put out or delivered.
@@ -205,6 +218,7 @@ impl Books {
                     kind: c.kind.name(),
                     r#type: c.type_name,
                     r#in: t.events_in,
+                    resumed: t.events_resumed,
                     created: t.events_created,
                     out: t.events_out,
                     difference: t.balance(),

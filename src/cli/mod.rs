@@ -1,10 +1,14 @@
 //! The command line: one file per command.
 
+mod audit;
 mod buffer;
+mod checkpoint;
+mod doctor;
 mod exit;
 mod graph;
 mod logging;
 mod reload;
+mod replay;
 mod run;
 mod schema;
 mod test_cases;
@@ -49,6 +53,14 @@ enum Command {
     Test(test_cases::TestArgs),
     /// Look into disk buffers, mend or remove them.
     Buffer(buffer::BufferArgs),
+    /// Show how far files were read, or have them read anew.
+    Checkpoint(checkpoint::CheckpointArgs),
+    /// Find what on this host will lose data, with the fix.
+    Doctor(doctor::DoctorArgs),
+    /// Feed dead letters back in.
+    Replay(replay::ReplayArgs),
+    /// Tell whether the books of all runs balance: 0, or 1 and what does not.
+    Audit(audit::AuditArgs),
     /// Print a completion script for a shell.
     Completions {
         /// The shell.
@@ -116,6 +128,10 @@ pub fn main() -> Exit {
         Command::Try(args) => try_lines::run(&args),
         Command::Test(args) => test_cases::run(&args),
         Command::Buffer(args) => buffer::run(&args),
+        Command::Checkpoint(args) => checkpoint::run(args),
+        Command::Doctor(args) => doctor::run(&args),
+        Command::Replay(args) => replay::run(args),
+        Command::Audit(args) => audit::run(&args),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "tidegate", &mut std::io::stdout());
             Exit::Done

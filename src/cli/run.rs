@@ -5,10 +5,14 @@ use super::{ConfigArgs, Exit, say};
 use crate::api::{Api, ApiAuth};
 use crate::buffer::disk::tools;
 use crate::config::{AnyPlan, Config, Globals, ProcessEnvironment, Registry, load_texts};
+use crate::data_dir::{Lock, lock_data_dir};
+use crate::ledger::Keeper;
 use crate::telemetry::{Books, LedgerLine};
 use crate::topology::{self, Running, Summary};
 use clap::Args;
 use std::fmt::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 /// Arguments of `run`.
@@ -51,17 +55,21 @@ pub(super) fn run(args: RunArgs) -> Exit {
     };
     // What ran before, should the configuration that takes over not start.
     let mut before: Option<Texts> = None;
+    let mut lock: Option<(PathBuf, Lock)> = None;
     let exit = loop {
         let (config, texts) = current;
         let globals = config.globals.clone();
         report_orphans(&config);
-        let blueprint = match topology::assemble(config, args.once) {
-            Ok(blueprint) => blueprint,
-            Err(errors) => {
+        let ready = own(&globals, &mut lock).and_then(|()| {
+            topology::assemble(config, args.once).map_err(|errors| {
                 let bad_config = errors.iter().any(|e| e.is_config);
-                for error in errors {
-                    say(&format!("error: {error}\n"));
-                }
+                (errors.iter().map(|e| format!("error: {e}\n")).collect(), bad_config)
+            })
+        });
+        let blueprint = match ready {
+            Ok(blueprint) => blueprint,
+            Err((errors, bad_config)) => {
+                say(&errors);
                 if let Some(texts) = before.take()
                     && let Some(config) = load_again(&texts)
                 {
@@ -86,6 +94,16 @@ pub(super) fn run(args: RunArgs) -> Exit {
     };
     runtime.shutdown_timeout(std::time::Duration::from_millis(100));
     exit
+}
+
+/// Makes the `data_dir` this agent's own, before anything opens what is in it; keeps the lock where it has it already.
+fn own(globals: &Globals, lock: &mut Option<(PathBuf, Lock)>) -> Result<(), (String, bool)> {
+    if lock.as_ref().is_some_and(|(dir, _)| *dir == globals.data_dir) {
+        return Ok(());
+    }
+    let taken = lock_data_dir(&globals.data_dir).map_err(|error| (format!("error: {error}\n"), false))?;
+    *lock = Some((globals.data_dir.clone(), taken));
+    Ok(())
 }
 
 /// A configuration that was good, from its texts.
@@ -127,9 +145,10 @@ async fn drive(blueprint: topology::Blueprint, globals: &Globals, control: &mut 
             return (Exit::Failed, None);
         }
     };
+    let ledger = keep_ledger(&globals.data_dir, &running.books);
     let stop_api = CancellationToken::new();
     if let Some(api) = &globals.api
-        && let Err(error) = serve_api(&running, api, stop_api.clone()).await
+        && let Err(error) = serve_api(&running, api, ledger.as_ref(), stop_api.clone()).await
     {
         say(&format!("error: the API cannot listen on {}: {error}\n", api.listen.value));
         running.deadline().cancel();
@@ -145,7 +164,54 @@ async fn drive(blueprint: topology::Blueprint, globals: &Globals, control: &mut 
     };
     stop_api.cancel();
     let books = running.books.clone();
-    (judge(&summary, &books), Some(books))
+    let exit = judge(&summary, &books);
+    if let Some(ledger) = ledger {
+        ledger.end(summary.failed.is_empty() && !summary.timed_out);
+    }
+    (exit, Some(books))
+}
+
+/// The ledger, and the thread that writes it.
+struct Kept {
+    keeper: Arc<Keeper>,
+    stop: crossbeam_channel::Sender<()>,
+    thread: std::thread::JoinHandle<()>,
+}
+
+impl Kept {
+    fn end(self, in_order: bool) {
+        drop(self.stop);
+        drop(self.thread.join());
+        match self.keeper.end(in_order) {
+            Ok(ledger) => {
+                for fault in ledger.faults() {
+                    tracing::error!(%fault, "the books do not balance: this is a bug; `tidegate audit` shows all of them");
+                }
+            }
+            Err(error) => tracing::error!(%error, "the ledger cannot be written"),
+        }
+    }
+}
+
+/// Begins a run in the ledger. An agent whose ledger cannot be written runs all the same.
+fn keep_ledger(data_dir: &std::path::Path, books: &Books) -> Option<Kept> {
+    let keeper = match Keeper::open(data_dir, books.clone()) {
+        Ok(keeper) => keeper,
+        Err(error) => {
+            tracing::error!(%error, "no ledger is kept over restarts");
+            return None;
+        }
+    };
+    let (stop, stopped) = crossbeam_channel::bounded(0);
+    let writing = keeper.clone();
+    let thread = std::thread::Builder::new().name("ledger".into()).spawn(move || writing.run(&stopped));
+    match thread {
+        Ok(thread) => Some(Kept { keeper, stop, thread }),
+        Err(error) => {
+            tracing::error!(%error, "no ledger is kept over restarts");
+            None
+        }
+    }
 }
 
 /// Whether the run was a success.
@@ -154,16 +220,28 @@ fn judge(summary: &Summary, books: &Books) -> Exit {
         tracing::error!(%component, %error, "failed");
     }
     if summary.timed_out {
-        for line in books.ledger().iter().filter(|l| l.held > 0) {
-            tracing::warn!(component = %line.component, events = line.held, "left undelivered at shutdown; what a source can read again, it will");
+        for counters in &books.components {
+            let totals = counters.snapshot();
+            if totals.held == 0 {
+                continue;
+            }
+            // What a disk buffer has is safe; the rest is in memory and ends with it.
+            let on_disk = totals.on_disk().min(totals.held);
+            tracing::warn!(
+                component = %counters.id, events = totals.held, on_disk, in_memory = totals.held - on_disk,
+                "left undelivered at shutdown: what is on disk goes out after the next start; of what was in memory, sources read again what they can"
+            );
         }
     }
-    if summary.failed.is_empty() && !summary.timed_out { Exit::Done } else { Exit::Failed }
+    // What is on disk goes out after the next start: nothing has failed.
+    let lost = summary.timed_out && books.components.iter().map(|c| c.snapshot()).any(|t| t.held > t.on_disk());
+    if summary.failed.is_empty() && !lost { Exit::Done } else { Exit::Failed }
 }
 
 async fn serve_api(
     running: &Running,
     config: &crate::config::ApiConfig,
+    ledger: Option<&Kept>,
     stop: CancellationToken,
 ) -> std::io::Result<()> {
     let listener = Api::bind(config.listen.value).await?;
@@ -180,7 +258,8 @@ async fn serve_api(
         auth,
         allowed_hosts: config.allowed_hosts.clone(),
         shutdown: running.shutdown().clone(),
-        scraped: std::sync::Arc::default(),
+        ledger: ledger.map(|l| l.keeper.clone()),
+        scraped: Arc::default(),
     };
     tokio::spawn(async move {
         if let Err(error) = api.serve(listener, tls, stop).await {

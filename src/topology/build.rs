@@ -61,6 +61,7 @@ pub fn assemble(config: Config, once: bool) -> Result<Blueprint, Vec<AssembleErr
     let host: Arc<str> = host_name().into();
     let sinks = config.components.iter().filter(|c| c.kind == Kind::Sink).count();
     let share = default_share(memory_limit, sinks);
+    let working = Working::of(&config.components, memory_limit);
     let mut blueprint = Blueprint {
         sources: Vec::new(),
         transforms: Vec::new(),
@@ -89,6 +90,10 @@ pub fn assemble(config: Config, once: bool) -> Result<Blueprint, Vec<AssembleErr
             own_files: own_files.clone(),
             host: host.clone(),
             memory_limit,
+            working_bytes: match &component.plan {
+                AnyPlan::Sink(plan) => working.part(plan.working_bytes()),
+                _ => 0,
+            },
             no_chance: false,
         };
         let inputs = component
@@ -158,7 +163,7 @@ fn buffer_part(buffer: &BufferConfig, data_dir: &Path, id: &str, share: usize) -
             }
         }
         BufferConfig::Disk(config) => BufferPart {
-            max_bytes: Some(disk::QUEUE_BYTES),
+            max_bytes: Some(disk::QUEUE_BYTES.min(share / 2)),
             policy: FullPolicy::Block,
             disk: Some(disk::stage(config.options(data_dir, id))),
             behind_disk: None,
@@ -168,29 +173,75 @@ fn buffer_part(buffer: &BufferConfig, data_dir: &Path, id: &str, share: usize) -
 
 /// Explicit sizes and the working room must fit the limit.
 pub(crate) fn check_memory(components: &[crate::config::Component], limit: usize) -> Result<(), String> {
-    let (mut explicit, mut sources) = (0usize, 0usize);
+    let (mut explicit, mut sources, mut bodies) = (0usize, 0usize, 0usize);
     for component in components {
         match &component.plan {
             AnyPlan::Sink(plan) => {
                 if let BufferConfig::Memory(memory) = &plan.common().buffer {
                     explicit = explicit.saturating_add(memory.max_bytes.map_or(0, |s| s.as_usize()));
                 }
+                bodies += plan.working_bytes().min(MIN_WORKING_BYTES);
             }
             AnyPlan::Source(_) => sources += 1,
             AnyPlan::Transform(_) => {}
         }
     }
-    let room = (SOURCE_ROOM_BYTES * sources).min(limit / 4);
+    let room = (SOURCE_ROOM_BYTES * sources).min(limit / 4) + bodies.min(limit / 4);
     if explicit.saturating_add(room) > limit {
         let mib = |bytes: usize| format!("{:.1} MiB", bytes as f64 / (1 << 20) as f64);
         return Err(format!(
-            "the buffers ask for {} and the sources' working room is {}, but `memory_limit` is {}; raise it or make the buffers smaller",
+            "the buffers ask for {} and the working room of sources and requests is {}, but `memory_limit` is {}; raise it or make the buffers smaller",
             mib(explicit),
             mib(room),
             mib(limit)
         ));
     }
     Ok(())
+}
+
+/// Bytes of bodies that a sink over the network gets at least.
+const MIN_WORKING_BYTES: usize = 128 << 10;
+/// Bytes that a disk buffer holds in memory beside its two queues: a group being written, and what the reader has not
+/// taken yet.
+const DISK_WORKING_BYTES: usize = 6 << 20;
+
+/// What `memory_limit` leaves for bodies of requests, beside queues and the sources' room.
+struct Working {
+    left: usize,
+    wanted: usize,
+}
+
+impl Working {
+    fn of(components: &[crate::config::Component], limit: usize) -> Working {
+        let (mut queues, mut sources, mut wanted) = (0usize, 0usize, 0usize);
+        let share = default_share(limit, components.iter().filter(|c| c.kind == Kind::Sink).count());
+        for component in components {
+            match &component.plan {
+                AnyPlan::Source(_) => sources += 1,
+                AnyPlan::Transform(_) => {}
+                AnyPlan::Sink(plan) => {
+                    wanted = wanted.saturating_add(plan.working_bytes());
+                    let buffer = &plan.common().buffer;
+                    queues = queues.saturating_add(match buffer {
+                        BufferConfig::Memory(memory) => memory.max_bytes.map_or(share, |s| s.as_usize()),
+                        BufferConfig::Disk(_) => share,
+                    });
+                    queues = queues.saturating_add(buffer.disk().map_or(0, |_| DISK_WORKING_BYTES));
+                }
+            }
+        }
+        let room = (SOURCE_ROOM_BYTES * sources).min(limit / 4);
+        Working { left: limit.saturating_sub(queues).saturating_sub(room), wanted }
+    }
+
+    /// The part of a sink that wants so much.
+    fn part(&self, wanted: usize) -> usize {
+        if self.wanted <= self.left {
+            return wanted;
+        }
+        let part = wanted as u128 * self.left as u128 / self.wanted.max(1) as u128;
+        usize::try_from(part).unwrap_or(usize::MAX).max(MIN_WORKING_BYTES).min(wanted)
+    }
 }
 
 /// Bytes of the queue of a sink that asks for none: an equal share of half of the limit, 8 MiB at most.

@@ -83,6 +83,7 @@ impl Inline {
                 own_files: Arc::default(),
                 host: host.clone(),
                 memory_limit: config.globals.memory_limit.as_usize(),
+                working_bytes: usize::MAX,
                 no_chance,
             };
             let part = match component.plan {

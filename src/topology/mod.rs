@@ -8,12 +8,14 @@
 
 mod build;
 mod inline;
+mod replay;
 mod running;
 mod worker;
 
 pub(crate) use build::check_memory;
 pub use build::{AssembleError, assemble};
 pub use inline::{Inline, Stage, StageOutput};
+pub use replay::{LETTERS, REFUSED, assemble_replay};
 pub use running::{Running, Summary, single_worker, start};
 pub use worker::{SinkLane, SourceLane, Target, TransformLane, Worker, apply_alone};
 

@@ -83,6 +83,11 @@ impl Wiring {
                 }
             }
         }
+        for sink in sinks {
+            if let Some(to) = &sink.dead_letter {
+                books.dead_letters.push((to.clone(), sink.counters.id.clone()));
+            }
+        }
         let mut readers_of =
             |id: &Arc<str>, output: &str| readers.remove(&(id.clone(), Arc::from(output))).unwrap_or_default();
         let source_targets =
@@ -173,8 +178,12 @@ pub fn start(blueprint: Blueprint) -> std::io::Result<Running> {
     for (n, sink) in sinks.into_iter().enumerate() {
         let id = sink.counters.id.clone();
         let mut queue = queues[n].clone();
+        // What overflows only in part lies in memory in part.
+        let all_on_disk = sink.buffer.disk.is_some() && sink.buffer.behind_disk.is_none();
+        sink.counters.update(|t| t.disk_buffer = all_on_disk);
+        let may_leave = all_on_disk.then(|| running.shutdown.clone());
         if let Some(stage) = sink.buffer.disk {
-            let bytes = sink.buffer.behind_disk.unwrap_or(share.min(STAGE_QUEUE_BYTES));
+            let bytes = sink.buffer.behind_disk.unwrap_or((share / 2).min(STAGE_QUEUE_BYTES));
             let second = Queue::for_stage(bytes, sink.counters.clone());
             running.queues.push(second.clone());
             let context = DiskStageContext {
@@ -193,7 +202,7 @@ pub fn start(blueprint: Blueprint) -> std::io::Result<Running> {
         let dead_letter = sink.dead_letter.and_then(|id| by_id.get(&id).copied());
         let dead_letter = dead_letter.map(|to| DeadLetter { to: queues[to].sender() });
         let abort = running.deadline.clone();
-        let input = Input { queue: queue.clone(), counters: sink.counters, dead_letter, abort, health };
+        let input = Input { queue: queue.clone(), counters: sink.counters, dead_letter, abort, may_leave, health };
         running.open[Part::Sink as usize] += 1;
         match sink.run {
             SinkRun::Thread(run) => spawn(&tell, Part::Sink, id, move || {

@@ -76,6 +76,7 @@ pub(crate) fn context() -> BuildContext {
         own_files: Arc::default(),
         host: "h".into(),
         memory_limit: 24 << 20,
+        working_bytes: usize::MAX,
         no_chance: false,
     }
 }

@@ -9,10 +9,13 @@ mod config_commands;
 mod contract;
 #[path = "../../benches/corpus/mod.rs"]
 mod corpus;
+mod doctor;
+mod faults;
 mod framing;
 mod hanging;
 mod http;
 mod http_clients;
+mod letters;
 mod main_job;
 mod openobserve;
 mod openobserve_double;
@@ -20,3 +23,4 @@ mod pipelines;
 mod program;
 mod reload;
 mod syslog;
+mod tally;

@@ -698,13 +698,76 @@ fn a_server_that_is_not_there_yet_is_waited_for() {
     assert_eq!(numbers(&double, "test_stream").len(), 10);
 }
 
+/// A server that reads a request a few bytes at a time and dribbles its answer.
+fn slow_server(pause: Duration) -> std::net::SocketAddr {
+    use std::io::{BufRead, BufReader, Read};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            std::thread::spawn(move || {
+                let mut writer = stream.try_clone().unwrap();
+                let mut reader = BufReader::with_capacity(64, stream);
+                let mut length = 0;
+                loop {
+                    let mut line = String::new();
+                    if reader.read_line(&mut line).unwrap_or(0) == 0 {
+                        return;
+                    }
+                    if let Some(n) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+                        length = n.trim().parse().unwrap();
+                    }
+                    if line == "\r\n" {
+                        break;
+                    }
+                }
+                let mut body = Vec::new();
+                while body.len() < length {
+                    let mut piece = vec![0; 512.min(length - body.len())];
+                    if reader.read_exact(&mut piece).is_err() {
+                        return;
+                    }
+                    body.extend(piece);
+                    std::thread::sleep(pause);
+                }
+                let n = memchr::memmem::find_iter(&body, b"\"n\":").count();
+                let body = format!("{{\"code\":200,\"status\":[{{\"name\":\"s\",\"successful\":{n},\"failed\":0}}]}}");
+                let text = format!(
+                    "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+                    body.len()
+                );
+                for piece in text.as_bytes().chunks(16) {
+                    if writer.write_all(piece).is_err() {
+                        return;
+                    }
+                    std::thread::sleep(pause);
+                }
+            });
+        }
+    });
+    address
+}
+
+#[test]
+fn a_server_that_reads_and_answers_slowly_is_given_its_timeout_and_no_more() {
+    let settings = format!("{QUICK}\n    compression: none");
+    let patient =
+        run_yaml(&yaml(&format!("http://{}", slow_server(Duration::from_millis(2))), &settings), &numbered(50));
+    assert_eq!(patient.sink(), [50, 0, 50, 0, 0, 0], "an interim answer (100) is no answer: {}", patient.said);
+    let settings = format!("{settings}\n    timeout: 200ms");
+    let said =
+        run_in_vain(&format!("http://{}", slow_server(Duration::from_millis(50))), &settings, "no answer within 200ms");
+    assert!(said.contains("a request failed and is tried again"), "{said}");
+}
+
 /// Runs against an address that does not work: what it said, after that it must hold all it was given.
 fn run_in_vain(url: &str, settings: &str, words: &str) -> String {
     let dir = tempfile::tempdir().unwrap();
-    config(dir.path(), &format!("shutdown_timeout: 200ms\n{}", yaml(url, settings)));
-    let mut command = tidegate(dir.path(), &["run", "--config", "tidegate.yaml"]);
-    command.stdin(write_input(dir.path(), &numbered(10)));
-    let mut agent = Agent::start(command);
+    // Not standard input, whose end would end the run.
+    let yaml = yaml(url, settings).replace("type: stdin", "type: file, include: [in.ndjson]");
+    config(dir.path(), &format!("shutdown_timeout: 200ms\n{yaml}"));
+    drop(write_input(dir.path(), &numbered(10)));
+    let mut agent = Agent::run(dir.path(), &[]);
     eventually(words, || agent.said().to_lowercase().contains(words));
     agent.signal(rustix::process::Signal::TERM);
     let (_, said) = agent.wait();

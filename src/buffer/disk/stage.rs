@@ -18,7 +18,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 /// How long the writer waits for batches before it looks after its position.
-const IDLE: Duration = Duration::from_millis(250);
+const IDLE: Duration = Duration::from_millis(100);
 /// How long it waits for the reader to take what has just come.
 const SOON: Duration = Duration::from_millis(1);
 
@@ -60,6 +60,7 @@ pub(super) fn open(
     // What lies here from before comes in now: each run's books stand alone.
     counters.update(|t| {
         t.events_in += held;
+        t.events_resumed += held;
         t.held += held;
     });
     if held > 0 {

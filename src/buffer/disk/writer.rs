@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 /// A group is written when its oldest batch has waited this long: most are delivered before, and need not be written.
 pub(super) const GROUP_WAIT: Duration = Duration::from_millis(10);
 /// How often the position is saved while it changes.
-pub(super) const POSITION_EVERY: Duration = Duration::from_secs(1);
+pub(super) const POSITION_EVERY: Duration = Duration::from_millis(100);
 /// How long a write that failed waits before it is tried again.
 const TRY_AGAIN: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 200 });
 /// Most files kept for reuse: writing over blocks that exist costs half of what new ones cost.

@@ -54,6 +54,7 @@ fn start(dir: &Path, options: FileSinkOptions) -> Rig {
         own_files: Arc::default(),
         host: "h".into(),
         memory_limit: 24 << 20,
+        working_bytes: usize::MAX,
         no_chance: false,
     };
     std::fs::create_dir_all(&context.data_dir).unwrap();
@@ -66,6 +67,7 @@ fn start(dir: &Path, options: FileSinkOptions) -> Rig {
         counters: counters.clone(),
         dead_letter: Some(DeadLetter { to: letter_queue.sender() }),
         abort: abort.clone(),
+        may_leave: None,
         health: health.clone(),
     };
     let letters = Arc::new(Mutex::new(Vec::new()));

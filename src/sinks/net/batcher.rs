@@ -49,7 +49,7 @@ pub struct Batcher {
     last_add: Option<Instant>,
     /// A body went that was not full, and no full one since: others wait until then unless they are due.
     not_early_before: Option<Instant>,
-    /// Bytes in open bodies.
+    /// Bytes that the events in open bodies take.
     bytes: usize,
     /// Number of the batch that is being added.
     batch: u64,
@@ -110,7 +110,7 @@ impl Batcher {
         }
     }
 
-    /// Bytes in bodies that are not closed yet.
+    /// Bytes that the events in bodies take that are not closed yet.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
@@ -254,6 +254,7 @@ impl Batcher {
         }
         (record.end, record.offset) = (open.body.len() as u32, event.offset());
         let mut added = open.body.len() - before;
+        let kept = open.originals.len() - marks.0;
         if open.body.len() + framing.close.len() > self.bounds.max_bytes && !open.records.is_empty() {
             self.not_early_before = None;
             // The event begins the next load: its bytes move there.
@@ -275,7 +276,7 @@ impl Batcher {
         if open.records.is_empty() {
             self.due.push_back((pass.now + self.bounds.timeout, n, self.partitions[n].generation));
         }
-        self.bytes += added;
+        self.bytes += added + size_of::<Record>() + kept;
         open.records.push(record);
         match open.parts.last_mut() {
             Some(part) if open.batch == self.batch => part.records += 1,
@@ -311,7 +312,8 @@ impl Batcher {
         partition.generation += 1;
         let Open { mut body, records, parts, originals, original_ends, .. } = open;
         let framing = partition.target.framing;
-        self.bytes = self.bytes.saturating_sub(body.len() - framing.open.len());
+        let charged = body.len() - framing.open.len() + records.len() * size_of::<Record>() + originals.len();
+        self.bytes = self.bytes.saturating_sub(charged);
         if records.is_empty() {
             return;
         }

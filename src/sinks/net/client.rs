@@ -5,8 +5,10 @@ use super::mask::Mask;
 use super::retry::retry_after;
 use super::settings::{NetworkSinkCommon, TlsConfig};
 use crate::component::{BoxFuture, BuildError};
+use crate::config::{Secret, Settings};
+use crate::time::{TimestampReader, clock};
 use bytes::{Bytes, BytesMut};
-use reqwest::header::{HOST, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
+use reqwest::header::{DATE, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
 use reqwest::{Certificate, Client, Identity, Method, NoProxy, Proxy, Url, redirect};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -64,6 +66,15 @@ impl HttpExchange {
         Ok(HttpExchange { client, headers: Arc::new(headers(common)?), server_name: server_name.map(Arc::from), mask })
     }
 
+    /// A client with the settings that sinks have by default, for the server at `url`, without a proxy; trusts the
+    /// certificates in `ca` besides the system's.
+    pub fn plain(url: &Url, ca: Option<&Path>) -> Result<Self, BuildError> {
+        let mut common = NetworkSinkCommon::defaults();
+        common.proxy = Some(Secret::new("none"));
+        common.tls.ca_file = ca.map(Path::to_owned);
+        Self::build(&common, url, Mask::default())
+    }
+
     fn prepare(&self, request: Request) -> reqwest::RequestBuilder {
         let Request { mut url, headers, body } = request;
         let method = if body.is_some() { Method::POST } else { Method::GET };
@@ -88,6 +99,11 @@ impl HttpExchange {
     }
 }
 
+/// The server's clock, from `Date`: nanoseconds since 1970 UTC.
+fn date(value: &str) -> Option<i64> {
+    value.ends_with("GMT").then(|| TimestampReader::default().read(value.as_bytes(), clock::now_ns()).map(|t| t.ns))?
+}
+
 impl Exchange for HttpExchange {
     fn send(&self, request: Request, max_answer: usize) -> BoxFuture<Result<Answer, Lost>> {
         let request = self.prepare(request);
@@ -100,6 +116,7 @@ impl Exchange for HttpExchange {
                 status: response.status().as_u16(),
                 retry_after: text(RETRY_AFTER).and_then(retry_after),
                 location: text(LOCATION).map(str::to_owned),
+                date: text(DATE).and_then(date),
                 ..Answer::default()
             };
             let mut body = BytesMut::new();

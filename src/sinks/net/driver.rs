@@ -42,11 +42,16 @@ use tokio::time::{Instant, sleep_until, timeout};
 /// Bytes in bodies that an adaptive sink may hold, where its batches are small.
 const ADAPTIVE_BYTES: usize = 8 << 20;
 
+/// How long a stopping sink with a disk buffer waits for a server that has not failed.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);
+
 /// The settings, checked.
 #[derive(Debug, Clone)]
 pub struct Plan {
     bounds: Bounds,
     common: NetworkSinkCommon,
+    /// Bytes of bodies that `memory_limit` leaves it.
+    working_bytes: usize,
 }
 
 impl Plan {
@@ -57,7 +62,17 @@ impl Plan {
             max_bytes: common.batch.max_bytes.as_usize(),
             timeout: common.batch.timeout,
         };
-        Plan { bounds, common: common.clone() }
+        Plan { bounds, common: common.clone(), working_bytes: usize::MAX }
+    }
+
+    /// Holds no more than so many bytes in bodies; one larger event goes alone.
+    pub fn within(self, working_bytes: usize) -> Self {
+        Plan { working_bytes, ..self }
+    }
+
+    /// Bytes of bodies that it would hold with enough memory.
+    pub fn wanted_bytes(&self) -> usize {
+        self.max_bytes_held(&Limit::new(&self.common.concurrency))
     }
 
     /// Bytes in bodies that it may hold: for a number of requests these and one being filled; adaptive 8 MiB, or three
@@ -68,6 +83,7 @@ impl Plan {
             _ if !limit.is_fixed() => ADAPTIVE_BYTES.max(3 * batch),
             n => batch.saturating_mul(n.saturating_add(1)),
         }
+        .min(self.working_bytes)
     }
 }
 
@@ -112,6 +128,8 @@ pub struct Driver<P: Protocol> {
     refusals: Notice,
     /// No more will come.
     ended: bool,
+    /// The agent stops and a disk buffer keeps what is not delivered: since when.
+    stopping: Option<Instant>,
 }
 
 impl<P: Protocol> Driver<P> {
@@ -138,6 +156,7 @@ impl<P: Protocol> Driver<P> {
             retries: Notice::default(),
             refusals: Notice::default(),
             ended: false,
+            stopping: None,
             protocol,
             plan,
             input,
@@ -153,10 +172,32 @@ impl<P: Protocol> Driver<P> {
         tokio::select! {
             biased;
             // First: what is left must not be sent any more.
-            () = abort.cancelled() => {}
+            () = abort.cancelled() => return Ok(()),
             () = self.drive() => {}
         }
+        if self.is_leaving() {
+            // The verdict on all of it is `Failed`: the disk buffer gives it again at the next start.
+            self.ready.clear();
+            self.waiting.clear();
+            self.flights.clear();
+            self.batcher = Batcher::new(self.plan.bounds);
+            tokio::select! {
+                () = abort.cancelled() => {}
+                () = async { while self.input.recv().await.is_some() {} } => {}
+            }
+        }
         Ok(())
+    }
+
+    /// Whether what is left is to stay in the disk buffer: the agent stops, and the server does not take it just now.
+    fn is_leaving(&self) -> bool {
+        let Some(since) = self.stopping else { return false };
+        let tried = |load: &Load| load.failed > 0;
+        self.misconfigured > 0
+            || self.failing
+            || self.waiting.iter().any(|(_, load)| tried(load))
+            || self.ready.iter().any(tried)
+            || since.elapsed() >= LAST_ANSWERS
     }
 
     async fn drive(&mut self) {
@@ -164,15 +205,21 @@ impl<P: Protocol> Driver<P> {
         loop {
             self.give_up_late().await;
             self.send_what_may_go();
+            if self.is_leaving() {
+                return;
+            }
             if self.ended && self.flights.is_empty() && self.ready.is_empty() && self.waiting.is_empty() {
                 return;
             }
             let wake = self.next_wake();
+            let last_answers = self.stopping.map(|since| since + LAST_ANSWERS);
+            let wake = [wake, last_answers].into_iter().flatten().min();
             let room = !self.ended && self.batcher.bytes() + self.closed_bytes < self.max_held;
             tokio::select! {
                 Some(landed) = self.flights.next(), if !self.flights.is_empty() => self.landed(landed).await,
                 batch = self.input.recv(), if room => self.take(batch).await,
                 () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => self.woken(),
+                () = self.input.may_leave(), if self.stopping.is_none() => self.stopping = Some(Instant::now()),
                 result = &mut health => {
                     self.health_checked(result);
                     health = Box::pin(std::future::pending());
@@ -194,7 +241,7 @@ impl<P: Protocol> Driver<P> {
         let before = self.ready.len();
         let Driver { batcher, protocol, ready, .. } = self;
         batcher.add(&batch, protocol, now_ns, now, ready, &mut unsent);
-        self.closed_bytes += self.ready.iter().skip(before).map(|l| l.body.len()).sum::<usize>();
+        self.closed_bytes += self.ready.iter().skip(before).map(Load::bytes).sum::<usize>();
         let verdict = if unsent.is_empty() { Verdict::Delivered } else { Verdict::Rejected };
         self.refuse_rows(&batch, unsent).await;
         // The loads have shares of their own; a verdict of theirs that is worse counts.
@@ -220,7 +267,7 @@ impl<P: Protocol> Driver<P> {
     fn close(&mut self, close: impl FnOnce(&mut Batcher, &mut VecDeque<Load>)) {
         let before = self.ready.len();
         close(&mut self.batcher, &mut self.ready);
-        self.closed_bytes += self.ready.iter().skip(before).map(|l| l.body.len()).sum::<usize>();
+        self.closed_bytes += self.ready.iter().skip(before).map(Load::bytes).sum::<usize>();
     }
 
     // ---- out ---------------------------------------------------------------------------------------------------
@@ -488,9 +535,9 @@ impl<P: Protocol> Driver<P> {
             return self.refuse_all(load, reason, detail).await;
         }
         self.input.count(|t| t.error("halved", 1));
-        self.closed_bytes = self.closed_bytes.saturating_sub(load.body.len());
+        self.closed_bytes = self.closed_bytes.saturating_sub(load.bytes());
         let (first, second) = load.halves();
-        self.closed_bytes += first.body.len() + second.body.len();
+        self.closed_bytes += first.bytes() + second.bytes();
         self.ready.push_front(second);
         self.ready.push_front(first);
     }
@@ -502,7 +549,7 @@ impl<P: Protocol> Driver<P> {
 
     /// Ends a load: what is not refused is delivered.
     async fn settle(&mut self, mut load: Load, sent: usize, refusals: Vec<Refusal>) {
-        self.closed_bytes = self.closed_bytes.saturating_sub(load.body.len());
+        self.closed_bytes = self.closed_bytes.saturating_sub(load.bytes());
         let mut refusals = refusals.into_iter().peekable();
         let mut bytes = sent as u64;
         let mut first = 0;

@@ -26,6 +26,8 @@ pub struct Answer {
     pub retry_after: Option<Duration>,
     /// `Location`, for messages.
     pub location: Option<String>,
+    /// What the server's clock shows (`Date`): nanoseconds since 1970 UTC.
+    pub date: Option<i64>,
     /// The body, cut at the sink's limit.
     pub body: Bytes,
     /// The body was longer than the limit.

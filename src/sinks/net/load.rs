@@ -109,6 +109,11 @@ impl Load {
         self.records.len()
     }
 
+    /// Bytes of memory that its events take.
+    pub fn bytes(&self) -> usize {
+        self.body.len() + self.records.len() * size_of::<Record>() + self.originals.len()
+    }
+
     /// Whether it holds nothing.
     pub fn is_empty(&self) -> bool {
         self.records.is_empty()

@@ -157,6 +157,7 @@ impl Rig {
             counters: counters.clone(),
             dead_letter: dead_letter.then(|| DeadLetter { to: letters.sender() }),
             abort: abort.clone(),
+            may_leave: None,
             health: health.clone(),
         };
         let driver = Driver::new(Lines, Plan::new(&common), input, Arc::new(server.clone()), Mask::default());
@@ -356,6 +357,29 @@ fn failures_are_tried_again_until_it_works() {
         rig.settled(&[Verdict::Delivered]);
         assert_eq!(rig.counters.snapshot().errors.values().sum::<u64>(), 7);
     }
+}
+
+/// As many attempts as a day has at the longest wait of 30 s, with the waits cut to a millisecond: nothing overflows, nothing
+/// is given up, nothing grows, and what was held arrives once and in order.
+#[test]
+fn a_server_that_refuses_connections_for_a_day_gets_everything_in_the_end() {
+    const ATTEMPTS: usize = 24 * 3600 / 30;
+    let settings = "compression: none, healthcheck: false, concurrency: 1, retry: {initial: 1ms, max: 1ms}, circuit_breaker: {failures: 5, reset: 1ms}, batch: {max_events: 5}";
+    let mut rig = Rig::new(settings, |n, _| {
+        if n < ATTEMPTS { Err(Lost { kind: LostKind::Connect, why: "refused".into() }) } else { ok() }
+    });
+    rig.put_numbers(0..10);
+    rig.put_numbers(10..20);
+    rig.run();
+    rig.settled(&[Verdict::Delivered; 2]);
+    let totals = rig.counters.snapshot();
+    assert_eq!((totals.errors["connect"], totals.events_out, totals.held), (ATTEMPTS as u64, 20, 0));
+    let bodies = rig.bodies();
+    assert_eq!(bodies.len(), ATTEMPTS + 4, "a call that the circuit turned away is no attempt");
+    let order: Vec<String> = (0..20).map(|n| format!("{{\"n\":{n}}}")).collect();
+    let arrived: Vec<String> =
+        bodies[ATTEMPTS..].iter().flat_map(|b| b.lines().map(str::to_owned).collect::<Vec<_>>()).collect();
+    assert_eq!(arrived, order);
 }
 
 #[test]

@@ -36,10 +36,12 @@ pub use config::{Api, Late, OpenObserveConfig, Window};
 
 use crate::component::{BoxFuture, BuildContext, BuildError, SinkRun};
 use crate::config::Reader;
+use crate::doctor::{Finding, Host};
 use crate::encoding::otlp::{OtlpEncoder, Unfit};
 use crate::event::{EventKind, EventRef};
 use crate::plan::SinkPlan;
 use crate::sinks::common::SinkCommon;
+use crate::sinks::net::Exchange;
 use crate::sinks::net::{
     Answer, Driver, Framing, HttpExchange, Judgement, Load, Mask, Original, Plan, Protocol, Record, Request, Target,
     Unsendable, check_health,
@@ -63,6 +65,34 @@ impl SinkPlan for OpenObserveConfig {
         self.check_all(cx);
     }
 
+    fn examine(&self, _host: &Host) -> Vec<Finding> {
+        let text = self.stream.value.text();
+        match stream_name::renamed(text) {
+            None => Vec::new(),
+            Some(stored) => vec![Finding::warning(
+                format!("the server will store the stream `{text}` under the name `{stored}`"),
+                format!("`stream: \"{stored}\"`, so that searches and dashboards find what the configuration says"),
+            )],
+        }
+    }
+
+    fn server_clock(&self) -> Option<BoxFuture<Result<Option<i64>, String>>> {
+        let prepared = self.prepare(Zone::UTC);
+        let patience = self.common.timeout;
+        Some(Box::pin(async move {
+            let (server, exchange, _) = prepared.map_err(|e| e.0)?;
+            let Some(ask) = server.health_checks().into_iter().next() else { return Ok(None) };
+            match tokio::time::timeout(patience, exchange.send(ask, 4096)).await {
+                Ok(answer) => answer.map(|a| a.date).map_err(|lost| lost.why),
+                Err(_) => Err(format!("no answer within {}", crate::config::duration_text(patience))),
+            }
+        }))
+    }
+
+    fn working_bytes(&self) -> usize {
+        Plan::new(&self.common).wanted_bytes()
+    }
+
     fn probe(&self) -> Option<BoxFuture<Result<(), String>>> {
         let prepared = self.prepare(Zone::UTC);
         let patience = self.common.timeout;
@@ -74,7 +104,7 @@ impl SinkPlan for OpenObserveConfig {
     }
 
     fn build(self: Box<Self>, cx: &BuildContext) -> Result<SinkRun, BuildError> {
-        let plan = Plan::new(&self.common);
+        let plan = Plan::new(&self.common).within(cx.working_bytes);
         let (server, exchange, mask) = self.prepare(Zone::from_jiff(cx.timezone.clone()))?;
         Ok(SinkRun::Task(Box::new(move |input| {
             Box::pin(Driver::new(server, plan, input, Arc::new(exchange), mask).run())

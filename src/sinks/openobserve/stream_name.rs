@@ -22,6 +22,34 @@ pub(super) fn format(name: &mut Vec<u8>, from: usize) {
     name.truncate(to);
 }
 
+/// What the server makes of the literal parts of a name with `{{ … }}` and `%…` in it; `None` where it leaves them as they are.
+pub(super) fn renamed(template: &str) -> Option<String> {
+    let mut out = String::new();
+    let mut rest = template;
+    let literal = |text: &str, out: &mut String| {
+        let mut name = text.as_bytes().to_vec();
+        format(&mut name, 0);
+        out.push_str(&String::from_utf8_lossy(&name));
+    };
+    while let Some(at) = rest.find(['{', '%']) {
+        let (before, from) = rest.split_at(at);
+        literal(before, &mut out);
+        let end = match from.strip_prefix("{{").and_then(|inner| inner.find("}}")) {
+            Some(end) => end + 4,
+            None if from.starts_with('%') => from.char_indices().nth(2).map_or(from.len(), |(i, _)| i),
+            None => {
+                literal(&from[..1], &mut out);
+                rest = &from[1..];
+                continue;
+            }
+        };
+        out.push_str(&from[..end]);
+        rest = &from[end..];
+    }
+    literal(rest, &mut out);
+    (out != template).then_some(out)
+}
+
 /// Whether the server stores a field called `key` as `_<suffix>`: it makes capitals small and every other character than
 /// letters, digits and `_` an `_`.
 pub(super) fn is_stored_as(key: &[u8], suffix: &[u8]) -> bool {
@@ -42,6 +70,20 @@ pub(super) fn is_stored_as(key: &[u8], suffix: &[u8]) -> bool {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn literal_parts_that_are_renamed_are_shown() {
+        for (template, stored) in [
+            ("app_logs", None),
+            ("App-logs", Some("app_logs")),
+            ("{{ service }}", None),
+            ("{{ service }}-Logs", Some("{{ service }}_logs")),
+            ("{{ Service-Name }}_%Y_%m", None),
+            ("x.{{ a }}.%Y", Some("x_{{ a }}_%Y")),
+        ] {
+            assert_eq!(renamed(template).as_deref(), stored, "{template}");
+        }
+    }
 
     fn formatted(name: &str) -> String {
         let mut out = name.as_bytes().to_vec();

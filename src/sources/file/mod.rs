@@ -31,6 +31,7 @@
 mod checkpoint;
 mod config;
 mod discovery;
+mod examine;
 mod farewell;
 mod files;
 mod flight;
@@ -46,6 +47,7 @@ mod watch;
 #[cfg(test)]
 mod tests;
 
+pub use checkpoint::{FilePlace, forget_places, places};
 pub use config::{Compressed, FileConfig, Fingerprint, StartAt, WatchMode};
 pub use lines::LongLines;
 
@@ -56,6 +58,7 @@ use self::tailer::{Next, Now, Plan, Saver, Tailer};
 use self::watch::Wake;
 use crate::component::{BuildContext, BuildError, Chunk, NotSent, Output, RunError, SourceContext, SourceRun};
 use crate::config::{Reader, Spanned};
+use crate::doctor::{Finding, Host};
 use crate::framing::framing;
 use crate::plan::SourcePlan;
 use crate::sources::common::SourceCommon;
@@ -74,6 +77,10 @@ impl SourcePlan for FileConfig {
 
     fn check(&self, cx: &mut Reader<'_>) {
         self.note_mistakes(cx);
+    }
+
+    fn examine(&self, host: &Host) -> Vec<Finding> {
+        self.look_around(host)
     }
 
     fn build(self: Box<Self>, cx: &BuildContext) -> Result<SourceRun, BuildError> {

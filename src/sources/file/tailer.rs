@@ -86,6 +86,11 @@ const KEEP_SLABS: usize = 8;
 const STRETCH_TURNS: usize = 4;
 /// Checkpoints are written that often at most.
 const SAVE_EVERY: u64 = SECOND;
+/// And in the first seconds: an agent that is killed again and again soon after its start still gets on, and does not fill a
+/// disk buffer with the same lines each time.
+const SAVE_EVERY_AT_FIRST: u64 = 100 * MILLISECOND;
+/// How long that is.
+const AT_FIRST: u64 = 2 * SECOND;
 /// With working notices, folders are looked through that many times less often.
 const WATCHED_FACTOR: u64 = 10;
 /// How long the last file of a path that leads nowhere is remembered.
@@ -134,6 +139,7 @@ pub(super) struct Tailer {
     saver: Saver,
     saving: bool,
     last_save: u64,
+    first_save: Option<u64>,
     /// Since when something is settled that is not on disk.
     unsaved_since: Option<u64>,
     save_failing: bool,
@@ -208,6 +214,7 @@ impl Tailer {
             saver,
             saving: false,
             last_save: 0,
+            first_save: None,
             unsaved_since: None,
             save_failing: false,
             published_lag: u64::MAX,
@@ -241,7 +248,7 @@ impl Tailer {
             until = until.min(*at);
         }
         if self.store.is_dirty() || self.reader.outstanding > 0 {
-            until = until.min(now.mono + SAVE_EVERY);
+            until = until.min(now.mono + self.save_every(now));
         }
         Next::After(until.saturating_sub(now.mono).max(MILLISECOND))
     }
@@ -522,10 +529,11 @@ impl Tailer {
             return;
         }
         self.unsaved_since.get_or_insert(now.mono);
-        if self.saving || now.mono < self.last_save + SAVE_EVERY && self.last_save != 0 {
+        if self.saving || now.mono < self.last_save + self.save_every(now) && self.last_save != 0 {
             return;
         }
         self.last_save = now.mono.max(1);
+        self.first_save.get_or_insert(now.mono);
         let Some(write) = self.store.next_write(now.seconds()) else { return };
         match &self.saver {
             #[cfg(test)]
@@ -540,6 +548,13 @@ impl Tailer {
                     self.saved(&write, Err(io::Error::other("its thread is gone")));
                 }
             }
+        }
+    }
+
+    fn save_every(&self, now: Now) -> u64 {
+        match self.first_save {
+            Some(first) if now.mono >= first + AT_FIRST => SAVE_EVERY,
+            _ => SAVE_EVERY_AT_FIRST,
         }
     }
 

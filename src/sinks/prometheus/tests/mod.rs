@@ -431,6 +431,7 @@ async fn the_page_is_served_while_events_come_and_everything_is_settled() {
         counters: counters.clone(),
         dead_letter: None,
         abort: CancellationToken::new(),
+        may_leave: None,
         health: Arc::new(Health::default()),
     };
     let task = tokio::spawn(run(input));
@@ -589,6 +590,7 @@ async fn series_are_pushed_at_the_interval_tried_again_and_once_more_at_the_end(
         counters: counters.clone(),
         dead_letter: None,
         abort: CancellationToken::new(),
+        may_leave: None,
         health: Arc::new(Health::default()),
     };
     let task = tokio::spawn(run(input));

@@ -88,6 +88,7 @@ fn context(id: &str, data_dir: PathBuf, once: bool) -> BuildContext {
         own_files: Arc::new(Vec::new()),
         host: "host".into(),
         memory_limit: 24 << 20,
+        working_bytes: usize::MAX,
         no_chance: false,
     }
 }

@@ -1,0 +1,183 @@
+//! `tidegate audit`: whether the books of all runs balance.
+
+use super::{ConfigArgs, Exit, print, say};
+use crate::config::{Config, Globals};
+use crate::ledger::{Ledger, Sums};
+use crate::sinks::net::{Exchange, HttpExchange, Mask, Request};
+use crate::time::write_rfc3339_utc;
+use base64::Engine;
+use clap::Args;
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Arguments of `audit`.
+#[derive(Args, Debug)]
+pub(super) struct AuditArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// The folder of state, in place of the one that the configuration names; needs no configuration.
+    #[arg(long, value_name = "DIR", conflicts_with = "api")]
+    data_dir: Option<PathBuf>,
+    /// Ask a running agent for its books as of now, in place of reading those of the last second.
+    #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = "")]
+    api: Option<String>,
+    /// For programs.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Longest answer of the API.
+const MAX_ANSWER: usize = 64 << 20;
+/// Longest wait for it.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Reads the ledger and judges it.
+pub(super) fn run(args: &AuditArgs) -> Exit {
+    let (ledger, from) = match find(args) {
+        Ok(found) => found,
+        Err(exit) => return exit,
+    };
+    let faults = ledger.faults();
+    let text = if args.json { json(&ledger, &faults) } else { report(&ledger, &faults, &from) };
+    if print(&text).is_err() || !faults.is_empty() { Exit::Failed } else { Exit::Done }
+}
+
+fn find(args: &AuditArgs) -> Result<(Ledger, String), Exit> {
+    let fail = |message: String| {
+        say(&format!("error: {message}\n"));
+        Exit::Failed
+    };
+    if let Some(dir) = &args.data_dir {
+        return read(dir).map_err(fail);
+    }
+    let url = args.api.as_deref().unwrap_or_default();
+    if args.api.is_none() {
+        let config = args.config.load()?;
+        return read(&config.globals.data_dir).map_err(fail);
+    }
+    // Where and with which credentials is what the agent's own configuration says.
+    let config =
+        if url.is_empty() || args.config.config.iter().all(|p| p.exists()) { Some(args.config.load()?) } else { None };
+    ask(url, config).map_err(fail)
+}
+
+fn read(dir: &Path) -> Result<(Ledger, String), String> {
+    match Ledger::read(dir) {
+        Ok(Some(ledger)) => Ok((ledger, dir.display().to_string())),
+        Ok(None) => Err(format!("{}: there is no ledger; was this folder used by `tidegate run`?", dir.display())),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn ask(url: &str, config: Option<Config>) -> Result<(Ledger, String), String> {
+    let globals: Option<Globals> = config.map(|c| c.globals);
+    let api = globals.as_ref().and_then(|g| g.api.as_ref());
+    let base = match (url, api) {
+        ("", None) => return Err("the configuration has no `api`: start the agent with one, or name a URL".into()),
+        ("", Some(api)) => {
+            format!("{}://{}", if api.tls.is_some() { "https" } else { "http" }, api.listen.value)
+        }
+        (url, _) => url.trim_end_matches('/').to_owned(),
+    };
+    let target = reqwest::Url::parse(&format!("{base}/api/v1/audit")).map_err(|e| format!("{base}: {e}"))?;
+    let mut headers = HeaderMap::new();
+    let auth = api.and_then(|api| api.auth.as_ref()).and_then(|auth| match (&auth.basic, auth.bearer.first()) {
+        (_, Some(token)) => Some(format!("Bearer {}", token.reveal())),
+        (Some(basic), None) => {
+            let pair = format!("{}:{}", basic.user, basic.password.reveal());
+            Some(format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair)))
+        }
+        (None, None) => None,
+    });
+    if let Some(mut value) = auth.and_then(|text| HeaderValue::from_str(&text).ok()) {
+        value.set_sensitive(true);
+        headers.insert(AUTHORIZATION, value);
+    }
+    let ca = api.and_then(|api| api.tls.as_ref()).map(|tls| tls.cert.clone());
+    let answer =
+        get(Request { url: target, headers, body: None }, ca.as_deref()).map_err(|e| format!("{base}: {e}"))?;
+    let ledger = serde_json::from_slice(&answer).map_err(|e| format!("{base}: this is no ledger: {e}"))?;
+    Ok((ledger, base))
+}
+
+fn get(request: Request, ca: Option<&Path>) -> Result<Vec<u8>, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
+    let exchange = HttpExchange::plain(&request.url, ca).map_err(|e| e.0)?;
+    let answer = runtime.block_on(async {
+        tokio::time::timeout(PATIENCE, exchange.send(request, MAX_ANSWER)).await.map_err(|_| "no answer".to_owned())
+    })?;
+    let answer = answer.map_err(|lost| lost.why)?;
+    match answer.status {
+        200 if answer.cut => Err("the answer is too long".into()),
+        200 => Ok(answer.body.to_vec()),
+        status => Err(format!("HTTP {status}: {}", Mask::default().words(&answer.body))),
+    }
+}
+
+fn json(ledger: &Ledger, faults: &[String]) -> String {
+    let accounts: serde_json::Map<String, serde_json::Value> = ledger
+        .accounts
+        .iter()
+        .map(|(id, account)| {
+            let total = serde_json::to_value(account.total()).unwrap_or_default();
+            let account = serde_json::json!({
+                "kind": account.kind, "type": account.r#type, "total": total,
+                "unmatched": account.unmatched, "on_its_way": account.on_its_way,
+            });
+            (id.clone(), account)
+        })
+        .collect();
+    let all = serde_json::json!({
+        "balanced": faults.is_empty(), "faults": faults, "since": time(ledger.since), "at": time(ledger.at),
+        "runs": ledger.runs, "killed": ledger.killed, "ended": ledger.ended, "components": accounts,
+    });
+    format!("{all:#}\n")
+}
+
+fn report(ledger: &Ledger, faults: &[String], from: &str) -> String {
+    let width = ledger.accounts.keys().map(String::len).max().unwrap_or(0).max("component".len());
+    let mut out = String::new();
+    let header = ["in", "created", "resumed", "out", "dropped", "rejected", "held", "left"];
+    let _always = write!(out, "{:width$}  {:9}", "component", "kind");
+    for name in header {
+        let _always = write!(out, " {name:>10}");
+    }
+    out.push('\n');
+    for (id, account) in &ledger.accounts {
+        let total = account.total();
+        let Sums { r#in, created, resumed, out: put_out, held, left, .. } = total;
+        let (dropped, rejected) = (total.dropped.values().sum::<u64>(), total.rejected.values().sum::<u64>());
+        let _always = write!(out, "{id:width$}  {:9}", account.kind);
+        for n in [r#in, created, resumed, put_out, dropped, rejected, held, left] {
+            let _always = write!(out, " {n:>10}");
+        }
+        let why: Vec<String> = total.dropped.iter().chain(&total.rejected).map(|(r, n)| format!("{r} {n}")).collect();
+        if !why.is_empty() {
+            let _always = write!(out, "  ({})", why.join(", "));
+        }
+        out.push('\n');
+    }
+    let n = |n: u64, word: &str| format!("{n} {word}{}", if n == 1 { "" } else { "s" });
+    let _always = writeln!(
+        out,
+        "{from}: {} since {}, {} killed; as of {}{}",
+        n(ledger.runs, "run"),
+        time(ledger.since),
+        ledger.killed,
+        time(ledger.at),
+        if ledger.ended { "" } else { ", while it ran" }
+    );
+    for fault in faults {
+        let _always = writeln!(out, "fault: {fault}");
+    }
+    out.push_str(if faults.is_empty() { "the books balance\n" } else { "THE BOOKS DO NOT BALANCE: this is a bug\n" });
+    out
+}
+
+fn time(ns: i64) -> String {
+    let mut text = Vec::new();
+    write_rfc3339_utc(ns, 3, &mut text);
+    String::from_utf8_lossy(&text).into_owned()
+}

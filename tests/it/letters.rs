@@ -1,0 +1,364 @@
+//! Dead letters: every reason for which a record fails for good leads to one file, and `replay` feeds them back in.
+
+use crate::agent::{Agent, assert_balanced, config, eventually, ledger, lines, output, tidegate};
+use crate::openobserve_double::{Double, Fault, PASSWORD, Setup, USER, now_micros};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::Path;
+
+fn write(path: &Path, events: &[Value]) {
+    let mut file = std::fs::File::create(path).unwrap();
+    for event in events {
+        match event {
+            Value::String(raw) => writeln!(file, "{raw}").unwrap(),
+            event => writeln!(file, "{event}").unwrap(),
+        }
+    }
+}
+
+/// `run --once`: the exit code and what it said; the books balance.
+#[track_caller]
+fn once(dir: &Path) -> String {
+    let (code, _, said) = output(tidegate(dir, &["run", "--once", "--config", "tidegate.yaml"]));
+    assert_eq!(code, Some(0), "{said}");
+    assert_balanced(&said);
+    said
+}
+
+fn letters(dir: &Path) -> Vec<Value> {
+    lines(&dir.join("rejects.ndjson")).iter().map(|l| serde_json::from_str(l).unwrap()).collect()
+}
+
+/// Server, credentials, quick waits.
+fn o2(url: &str, stream: &str, more: &str) -> String {
+    format!(
+        "{{type: openobserve, url: \"{url}\", stream: \"{stream}\", auth: {{basic: {{user: \"{USER}\", password: \"{PASSWORD}\"}}}}, healthcheck: false, retry: {{initial: 5ms, max: 20ms, max_elapsed: 300ms}}, batch: {{timeout: 20ms}}, dead_letter: rejects, {more}}}"
+    )
+}
+
+#[test]
+fn every_reason_for_good_leads_to_one_dead_letter_file_with_its_envelope() {
+    let server = Double::start(Setup { payload_limit: 60_000, ..Setup::default() });
+    server.script(|_, seen| {
+        let refused = memchr::memmem::find(&seen.body, b"poison").is_some();
+        refused.then(|| Fault::Answer(400, Vec::new(), format!("no: {PASSWORD}")))
+    });
+    let down = Double::start(Setup::default());
+    down.script(|_, _| Some(Fault::Answer(503, Vec::new(), "down".into())));
+    let dir = tempfile::tempdir().unwrap();
+    config(
+        dir.path(),
+        &format!(
+            "data_dir: ./data
+sources:
+  in: {{type: file, include: [./in.ndjson], decode: json, on_decode_error: reject}}
+transforms:
+  ways:
+    type: route
+    inputs: [in]
+    outputs: {{template: 'way == \"template\"', metric: 'way == \"metric\"', shape: 'way == \"shape\"', quality: 'way == \"validate\"', encode: 'way == \"encode\"', stream: 'way == \"stream\"', path: 'way == \"path\"', late: 'way == \"late\"', gone: 'way == \"gone\"'}}
+  context: {{type: enrich, inputs: [ways.template], fields: {{who: \"{{{{ nobody }}}}\"}}}}
+  metric: {{type: normalize, inputs: [ways.metric], schema: metric}}
+  quality: {{type: validate, inputs: [ways.quality], schema: log}}
+  numbers: {{type: normalize, inputs: [ways.encode], schema: metric}}
+sinks:
+  o2: {o2}
+  named: {named}
+  late: {late}
+  gone: {gone}
+  files: {{type: file, inputs: [ways.path], path: \"./out/{{{{ service }}}}.ndjson\", dead_letter: rejects}}
+  page: {{type: prometheus, inputs: [numbers], listen: \"127.0.0.1:0\", dead_letter: rejects}}
+  rejects: {{type: file, inputs: [in.rejected, context.rejected, metric.rejected, quality.rejected], path: ./rejects.ndjson}}
+",
+            o2 = o2(&server.url(), "s", "inputs: [ways.other, context, metric, quality]"),
+            named = o2(&server.url(), "{{ service }}-logs", "inputs: [ways.stream]"),
+            late = o2(&server.url(), "late", "inputs: [ways.late], late: dead_letter"),
+            gone = o2(&down.url(), "gone", "inputs: [ways.gone]"),
+        ),
+    );
+    let now = now_micros() / 1000;
+    let events = [
+        json!("{\"way\":\"decode\", this is no JSON"),
+        json!({"way": "template", "n": 1}),
+        json!({"way": "metric", "value": "not a number", "name": "m"}),
+        json!({"way": "validate", "level": "LOUD"}),
+        json!({"way": "encode", "name": "c", "value": -3, "type": "counter", "timestamp": now}),
+        json!({"way": "stream", "n": 2}),
+        json!({"way": "path", "n": 3}),
+        json!({"way": "late", "timestamp": "2001-01-01T00:00:00Z", "price": 1.5}),
+        json!({"way": "gone", "timestamp": now}),
+        json!({"way": "refused", "timestamp": now, "message": "poison"}),
+        json!({"way": "too_large", "timestamp": now, "message": "x".repeat(100_000)}),
+        json!({"way": "fine", "timestamp": now}),
+    ];
+    write(&dir.path().join("in.ndjson"), &events);
+    once(dir.path());
+    let mut found: BTreeMap<(String, String), Value> = BTreeMap::new();
+    for letter in letters(dir.path()) {
+        let head = &letter["tidegate"];
+        let text = |key: &str| head[key].as_str().unwrap_or_else(|| panic!("{key} of {letter}")).to_owned();
+        assert_eq!(text("source"), "in");
+        assert!(text("time").ends_with('Z') && !text("detail").is_empty(), "{letter}");
+        assert!(!letter.to_string().contains(PASSWORD), "{letter}");
+        let previous = found.insert((text("component"), text("reason")), letter);
+        assert!(previous.is_none(), "{previous:?}");
+    }
+    let all: Vec<(&str, &str)> = found.keys().map(|(c, r)| (c.as_str(), r.as_str())).collect();
+    let want = [
+        ("context", "template"),
+        ("files", "template"),
+        ("gone", "retries_exhausted"),
+        ("in", "decode"),
+        ("late", "outside_window"),
+        ("metric", "metric_without_value"),
+        ("named", "template"),
+        ("o2", "refused"),
+        ("o2", "too_large"),
+        ("page", "encode"),
+        ("quality", "validate"),
+    ];
+    assert_eq!(all, want);
+    let event = |c: &str, r: &str| &found[&(c.to_owned(), r.to_owned())]["event"];
+    let detail = |c: &str, r: &str| found[&(c.to_owned(), r.to_owned())]["tidegate"]["detail"].as_str().unwrap();
+    // The event as it entered the component, and the far side's words.
+    assert_eq!(event("in", "decode")["message"], events[0]);
+    assert_eq!(event("context", "template"), &events[1]);
+    assert_eq!(event("late", "outside_window"), &events[7]);
+    assert_eq!(event("o2", "refused"), &events[9]);
+    assert_eq!(detail("o2", "refused"), "HTTP 400: no: ***");
+    assert_eq!(event("o2", "too_large"), &events[10]);
+    assert!(detail("o2", "too_large").starts_with("HTTP 413"), "{}", detail("o2", "too_large"));
+    assert!(detail("gone", "retries_exhausted").contains("HTTP 503: down"), "{}", detail("gone", "retries_exhausted"));
+    let mut faulty = event("quality", "validate").clone();
+    let quality = faulty.as_object_mut().unwrap().remove("quality").unwrap();
+    assert_eq!(faulty, events[3]);
+    assert_eq!(quality["errors"][1]["rule"], "level");
+    assert_eq!(server.stored("s").len(), 1, "the fine one");
+}
+
+fn replay(dir: &Path, more: &[&str]) -> (Option<i32>, String, String) {
+    let args: Vec<&str> =
+        ["replay", "rejects.ndjson", "--config", "tidegate.yaml"].iter().chain(more).copied().collect();
+    output(tidegate(dir, &args))
+}
+
+/// 1,000 records, one of which the server refuses: as a whole request, and as one item of a bulk.
+#[test]
+fn a_poison_record_goes_to_the_dead_letter_and_replay_after_the_fix_leaves_none() {
+    for api in ["json", "bulk"] {
+        let server = Double::start(Setup::default());
+        let now = now_micros() / 1000;
+        let mut events: Vec<Value> = (0..1000)
+            .map(|n| json!({"timestamp": now, "message": format!("event {n}"), "n": n, "price": 1.5}))
+            .collect();
+        if api == "json" {
+            server.script(|_, seen| {
+                let poison = memchr::memmem::find(&seen.body, b"event 777\"").is_some();
+                poison.then(|| Fault::Answer(400, Vec::new(), "cannot be ingested: field `price`".into()))
+            });
+        } else {
+            events[777]["uncastable"] = json!("uncastable");
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let yaml = |url: &str| {
+            format!(
+                "data_dir: ./data
+sources: {{in: {{type: file, include: [./in.ndjson], decode: json}}}}
+transforms: {{pass: {{type: filter, inputs: [in], when: 'n >= 0'}}}}
+sinks:
+  o2: {}
+  rejects: {{type: file, path: ./rejects.ndjson}}
+",
+                o2(url, "s", &format!("inputs: [pass], api: {api}, buffer: {{type: disk, max_size: 1MiB}}"))
+            )
+        };
+        config(dir.path(), &yaml(&server.url()));
+        write(&dir.path().join("in.ndjson"), &events);
+        let said = once(dir.path());
+        assert_eq!(ledger(&said).into_iter().find(|(id, _)| id == "o2").unwrap().1, [1000, 0, 999, 0, 1, 0], "{said}");
+        let letters_before = std::fs::read(dir.path().join("rejects.ndjson")).unwrap();
+        assert_eq!(letters(dir.path()).len(), 1);
+        let words = letters(dir.path())[0]["tidegate"]["detail"].as_str().unwrap().to_owned();
+        assert!(words.contains(if api == "json" { "cannot be ingested" } else { "Failed to cast" }), "{words}");
+
+        let (code, said, _) = replay(dir.path(), &["--to", "pass", "--dry-run"]);
+        assert_eq!(code, Some(0), "{said}");
+        assert!(said.contains("1 letter\n") && said.contains("would go into `pass`, through pass, o2"), "{said}");
+        assert_eq!(numbers(&server).len(), 999, "a dry run delivers nothing");
+
+        // Not put right: refused again, and said so; the letter is kept apart.
+        let (code, said, _) = replay(dir.path(), &["--to", "o2"]);
+        assert_eq!(code, Some(1), "{said}");
+        assert!(said.contains("1 went into `o2`: 1 refused again, 0 not delivered"), "{said}");
+        let again = lines(&dir.path().join("rejects.ndjson.refused"));
+        assert_eq!(again.len(), 1);
+        assert_eq!(serde_json::from_str::<Value>(&again[0]).unwrap()["event"], events[777]);
+
+        // Put right: a server that takes it.
+        let server_2 = Double::start(Setup { uncastable: "nothing", ..Setup::default() });
+        config(dir.path(), &yaml(&server_2.url()));
+        let (code, said, ledger) = replay(dir.path(), &["--to", "pass"]);
+        assert_eq!(code, Some(0), "{said}{ledger}");
+        assert!(said.contains("1 went into `pass`: 0 refused again, 0 not delivered"), "{said}");
+        assert_balanced(&ledger);
+        assert_eq!(numbers(&server_2), [777]);
+        assert_eq!(std::fs::read(dir.path().join("rejects.ndjson")).unwrap(), letters_before, "never changed");
+        assert_eq!(numbers(&server).len() + numbers(&server_2).len(), 1000);
+    }
+}
+
+fn numbers(server: &Double) -> Vec<u64> {
+    server.stored("s").iter().map(|r| r["n"].as_u64().unwrap()).collect()
+}
+
+#[test]
+fn replay_names_bad_lines_keeps_the_events_bytes_and_reads_packed_files() {
+    let dir = tempfile::tempdir().unwrap();
+    config(
+        dir.path(),
+        "data_dir: ./data
+sources: {in: {type: file, include: [./in.ndjson]}}
+transforms: {keep: {type: filter, inputs: [in], when: 'n != 3'}}
+sinks: {out: {type: file, inputs: [keep], path: ./out.ndjson}}
+",
+    );
+    let letter = |n: u32, reason: &str| {
+        format!(
+            r#"{{"tidegate":{{"component":"o2","reason":"{reason}","detail":"","time":"2026-01-01T00:00:00.000Z","source":"app"}},"event":{{"n":{n}, "price":1.10,"big":12345678901234567890,"s":"\u00e9"}}}}"#
+        )
+    };
+    let text = [
+        letter(1, "refused"),
+        "not json".into(),
+        String::new(),
+        r#"{"event": {}}"#.into(),
+        r#"{"tidegate": {"component": "x"}, "event": 5}"#.into(),
+        letter(2, "template"),
+        letter(3, "refused"),
+    ]
+    .join("\n");
+    std::fs::write(dir.path().join("rejects.ndjson"), text).unwrap();
+    let (code, said, errors) = replay(dir.path(), &["--to", "in"]);
+    assert_eq!(code, Some(1), "lines that cannot be read are a failure: {said}{errors}");
+    for part in [
+        "rejects.ndjson:2: not a dead letter: it is not a JSON object",
+        "rejects.ndjson:4: not a dead letter: it has no `tidegate.component`",
+        "rejects.ndjson:5: not a dead letter: `event` is no object",
+    ] {
+        assert!(errors.contains(part), "{part} in {errors}");
+    }
+    assert!(said.contains("3 letters, 3 lines that could not be read"), "{said}");
+    let event = |n: u32| format!(r#"{{"n":{n}, "price":1.10,"big":12345678901234567890,"s":"\u00e9"}}"#);
+    assert_eq!(lines(&dir.path().join("out.ndjson")), [event(1), event(2)], "byte for byte; the filter has 3");
+
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    packed.write_all(format!("{}\n{}\n", letter(7, "refused"), letter(8, "template")).as_bytes()).unwrap();
+    std::fs::write(dir.path().join("old.ndjson.gz"), packed.finish().unwrap()).unwrap();
+    let args = ["replay", "old.ndjson.gz", "--to", "out", "--reason", "template", "--config", "tidegate.yaml"];
+    let (code, said, errors) = output(tidegate(dir.path(), &args));
+    assert_eq!(code, Some(0), "{said}{errors}");
+    assert!(said.contains("1 letter, 1 not asked for"), "{said}");
+    assert_eq!(lines(&dir.path().join("out.ndjson")).last().unwrap(), &event(8));
+
+    let (code, _, errors) = replay(dir.path(), &["--to", "nobody"]);
+    assert_eq!(code, Some(1));
+    assert!(errors.contains("there is no component `nobody`; there are in, keep, out"), "{errors}");
+    let (code, ..) = output(tidegate(dir.path(), &["replay", "rejects.ndjson", "--config", "tidegate.yaml"]));
+    assert_eq!(code, Some(2), "--to is needed");
+}
+
+/// Beside a running agent: its buffers and its files are left alone.
+#[test]
+fn replay_works_beside_a_running_agent_but_not_into_its_files() {
+    let server = Double::start(Setup::default());
+    let dir = tempfile::tempdir().unwrap();
+    config(
+        dir.path(),
+        &format!(
+            "data_dir: ./data
+sources: {{in: {{type: file, include: [./in.ndjson], decode: json}}}}
+sinks:
+  o2: {}
+  archive: {{type: file, inputs: [in], path: ./archive.ndjson}}
+  rejects: {{type: file, path: ./rejects.ndjson}}
+",
+            o2(&server.url(), "s", "inputs: [in], buffer: {type: disk, max_size: 1MiB}")
+        ),
+    );
+    write(&dir.path().join("in.ndjson"), &[json!({"n": 0})]);
+    let letter = json!({"tidegate": {"component": "o2", "reason": "refused"}, "event": {"n": 1}});
+    write(&dir.path().join("rejects.ndjson"), &[letter]);
+    let agent = Agent::run(dir.path(), &[]);
+    eventually("it runs", || numbers(&server).len() == 1);
+    let (code, said, errors) = replay(dir.path(), &["--to", "o2"]);
+    assert_eq!(code, Some(0), "{said}{errors}");
+    assert_eq!(numbers(&server), [0, 1]);
+    let (code, _, errors) = replay(dir.path(), &["--to", "in"]);
+    assert_eq!(code, Some(1));
+    assert!(errors.contains("`archive`: an agent runs on this data_dir"), "{errors}");
+    agent.stop();
+    let (code, said, errors) = replay(dir.path(), &["--to", "in"]);
+    assert_eq!(code, Some(0), "{said}{errors}");
+    assert_eq!(lines(&dir.path().join("archive.ndjson")), [r#"{"n":0}"#, r#"{"n":1}"#]);
+}
+
+// ---- audit -----------------------------------------------------------------------------------------------------
+
+#[test]
+fn audit_adds_runs_up_and_exits_1_when_the_books_do_not_balance() {
+    let dir = tempfile::tempdir().unwrap();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    config(
+        dir.path(),
+        &format!(
+            "data_dir: ./data
+api: {{listen: \"127.0.0.1:{port}\"}}
+sources: {{in: {{type: file, include: [./in.ndjson], decode: json}}}}
+transforms: {{keep: {{type: filter, inputs: [in], when: 'n != 3'}}}}
+sinks: {{out: {{type: file, inputs: [keep], path: ./out.ndjson}}}}
+"
+        ),
+    );
+    let audit = |more: &[&str]| {
+        let args: Vec<&str> = ["audit", "--config", "tidegate.yaml"].iter().chain(more).copied().collect();
+        output(tidegate(dir.path(), &args))
+    };
+    let (code, _, errors) = audit(&[]);
+    assert!(code == Some(1) && errors.contains("there is no ledger"), "{errors}");
+    let input = dir.path().join("in.ndjson");
+    write(&input, &[json!({"n": 1}), json!({"n": 2})]);
+    once(dir.path());
+    write(&dir.path().join("more"), &[json!({"n": 3}), json!({"n": 4}), json!({"n": 5})]);
+    let more = std::fs::read(dir.path().join("more")).unwrap();
+    std::fs::OpenOptions::new().append(true).open(&input).unwrap().write_all(&more).unwrap();
+    let agent = Agent::run(dir.path(), &[]);
+    eventually("all is written", || lines(&dir.path().join("out.ndjson")).len() == 4);
+    // Live: as of now, not of the last second.
+    let (code, said, errors) = audit(&["--api"]);
+    assert_eq!(code, Some(0), "{said}{errors}");
+    assert!(said.contains("2 runs since") && said.contains("while it ran"), "{said}");
+    let second = output(tidegate(dir.path(), &["run", "--config", "tidegate.yaml"]));
+    assert!(second.0 == Some(1) && second.2.contains("another agent uses data_dir"), "{}", second.2);
+    agent.stop();
+    let (code, said, _) = audit(&["--json"]);
+    assert_eq!(code, Some(0), "{said}");
+    let books: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(books["components"]["keep"]["total"]["in"], 5);
+    assert_eq!(books["components"]["keep"]["total"]["dropped"]["filtered"], 1);
+    assert_eq!(books["components"]["out"]["total"]["out"], 4);
+    assert_eq!((&books["runs"], &books["killed"], &books["ended"]), (&json!(2), &json!(0), &json!(true)));
+
+    // Someone has cooked the books.
+    let path = dir.path().join("data/ledger");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let body = text.split_once('\n').unwrap().1.replacen(r#""in":3,"#, r#""in":7,"#, 1);
+    assert_ne!(body, text.split_once('\n').unwrap().1);
+    std::fs::write(&path, format!("tidegate-ledger 1 crc32c={:08x}\n{body}", crc32c::crc32c(body.as_bytes()))).unwrap();
+    let (code, said, _) = audit(&[]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("4 events are not accounted for") && said.contains("THE BOOKS DO NOT BALANCE"), "{said}");
+    std::fs::write(&path, &text.as_bytes()[..text.len() - 1]).unwrap();
+    let (code, _, errors) = audit(&[]);
+    assert!(code == Some(1) && errors.contains("the checksum does not fit"), "{errors}");
+}
