@@ -47,6 +47,8 @@ struct World {
     failing_syncs: u32,
     /// Writes that fail next, half done.
     failing_writes: u32,
+    /// With this error of the system, where it is not 0.
+    failing_with: i32,
 }
 
 /// The filesystem.
@@ -134,6 +136,12 @@ impl Sim {
     /// Lets the next writes fail, half done.
     pub(crate) fn fail_writes(&self, n: u32) {
         self.lock().failing_writes = n;
+    }
+
+    /// Lets the next writes fail with an error of the system, half done.
+    pub(crate) fn fail_writes_with(&self, n: u32, errno: rustix::io::Errno) {
+        let mut world = self.lock();
+        (world.failing_writes, world.failing_with) = (n, errno.raw_os_error());
     }
 
     /// Bytes of all files.
@@ -336,7 +344,10 @@ impl StoredFile for SimFile {
         }
         if failing {
             world.failing_writes -= 1;
-            return Err(io::Error::other("simulated"));
+            return Err(match world.failing_with {
+                0 => io::Error::other("simulated"),
+                errno => io::Error::from_raw_os_error(errno),
+            });
         }
         if full { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
     }

@@ -22,5 +22,6 @@ mod openobserve_double;
 mod pipelines;
 mod program;
 mod reload;
+mod storage;
 mod syslog;
 mod tally;

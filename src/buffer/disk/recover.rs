@@ -34,6 +34,15 @@ pub enum OpenError {
     Newer(PathBuf, u32),
 }
 
+impl OpenError {
+    /// The disk is full, over quota or failing: it may work again.
+    pub fn may_pass(&self) -> bool {
+        let OpenError::Io(_, _, error) = self else { return false };
+        matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+            || error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
+    }
+}
+
 impl std::fmt::Display for OpenError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

@@ -4,7 +4,7 @@ use super::reader::{LOOK, Reader};
 use super::recover::{self, LOCK, OpenError};
 use super::state::Shared;
 use super::writer::Writer;
-use super::{DiskOptions, MIN_BYTES};
+use super::{Complaint, DiskOptions, MIN_BYTES};
 use crate::buffer::{Received, StageSender, WhenDiskFull};
 use crate::component::RunError;
 use crate::event::Batch;
@@ -88,8 +88,20 @@ fn pass(past: Option<&StageSender>, shared: &Shared, batch: Batch) -> Option<Bat
 
 fn run(options: &DiskOptions, storage: Arc<dyn Storage>, context: DiskStageContext) -> Result<(), RunError> {
     let DiskStageContext { from, to, counters, abort, shutdown } = context;
-    let opened = open(options, storage, counters.clone(), abort.clone());
-    let Opened { mut writer, reader, shared, _lock } = opened.map_err(|e| RunError(e.to_string()))?;
+    let mut complaint = Complaint::default();
+    let Opened { mut writer, reader, shared, _lock } = loop {
+        match open(options, storage.clone(), counters.clone(), abort.clone()) {
+            Ok(opened) => break opened,
+            // Nothing was taken yet: whoever sends waits.
+            Err(error) if error.may_pass() && !abort.is_cancelled() => {
+                complaint
+                    .say(|| tracing::error!(component = &*counters.id, %error, "cannot open the disk buffer; waiting"));
+                counters.update(|t| t.error("disk", 1));
+                std::thread::sleep(IDLE);
+            }
+            Err(error) => return Err(RunError(error.to_string())),
+        }
+    };
     let past = options.overflow_of.map(|_| to.clone());
     let reading = {
         let (shutdown, abort) = (shutdown.clone(), abort.clone());

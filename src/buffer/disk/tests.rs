@@ -423,6 +423,31 @@ fn a_full_disk_is_waited_for_and_nothing_is_torn() {
 }
 
 #[test]
+fn a_disk_that_fails_for_a_while_is_waited_for_and_nothing_is_torn() {
+    for errno in [rustix::io::Errno::NOSPC, rustix::io::Errno::DQUOT, rustix::io::Errno::IO] {
+        for fsync in [Fsync::Batch, Fsync::Never] {
+            let options = DiskOptions { fsync, ..options(MIB) };
+            let mut rig = Rig::open_patient(&Sim::default(), &options).unwrap();
+            for n in 0..20 {
+                rig.write(n * 3, 3, 500);
+                if n % 5 == 4 {
+                    rig.sim.fail_writes_with(7, errno);
+                }
+                rig.commit();
+                rig.check();
+            }
+                assert!(rig.counters.snapshot().errors["disk"] >= 12, "{errno:?}");
+            assert!(rig.verdicts().values().all(|v| *v == Verdict::Delivered));
+            assert_eq!(rig.verdicts().len(), 20);
+            let mut rig = Rig::open(&rig.kill(), &options);
+            assert_eq!(rig.drain(), (0..60).collect::<Vec<_>>());
+            assert_eq!(rig.dropped("corrupt"), 0);
+            rig.check();
+        }
+    }
+}
+
+#[test]
 fn after_a_failed_sync_what_is_not_known_durable_is_written_again_elsewhere() {
     for seed in 0..20 {
         let mut rig = Rig::open(&Sim::default(), &options(MIB));
