@@ -436,7 +436,7 @@ fn a_disk_that_fails_for_a_while_is_waited_for_and_nothing_is_torn() {
                 rig.commit();
                 rig.check();
             }
-                assert!(rig.counters.snapshot().errors["disk"] >= 12, "{errno:?}");
+            assert!(rig.counters.snapshot().errors["disk"] >= 12, "{errno:?}");
             assert!(rig.verdicts().values().all(|v| *v == Verdict::Delivered));
             assert_eq!(rig.verdicts().len(), 20);
             let mut rig = Rig::open(&rig.kill(), &options);
