@@ -101,24 +101,26 @@ impl Families {
 #[derive(Debug)]
 pub struct Request {
     bytes: Vec<u8>,
+    max_event: usize,
     families: Arc<Families>,
     summary: Summary,
 }
 
 impl Request {
-    /// Reads a whole request: snappy's block format, of at most `most` bytes decompressed.
+    /// Reads a whole request: snappy's block format, of at most `most` bytes decompressed. Samples of series whose labels
+    /// have more than `max_event` bytes are dropped (`too_large`).
     ///
     /// Errors: why it cannot be taken; to be answered with 400 ([`TOO_LARGE`]: 413).
-    pub fn read(body: &[u8], most: usize, families: &Arc<Families>) -> Result<Request, Malformed> {
+    pub fn read(body: &[u8], most: usize, max_event: usize, families: &Arc<Families>) -> Result<Request, Malformed> {
         let len = snap::raw::decompress_len(body).map_err(|_| NOT_SNAPPY)?;
         if len > most {
             return Err(TOO_LARGE);
         }
         let bytes = snap::raw::Decoder::new().decompress_vec(body).map_err(|_| NOT_SNAPPY)?;
         families.learn(&bytes)?;
-        let walk = Walk::new(bytes.len(), families.clone());
+        let walk = Walk::new(bytes.len(), max_event, families.clone());
         let summary = Batches::new(&bytes, walk, Origin::of_source(""), 0).read_through(most_bytes(bytes.len()))?;
-        Ok(Request { bytes, families: families.clone(), summary })
+        Ok(Request { bytes, max_event, families: families.clone(), summary })
     }
 
     /// What is in it.
@@ -128,7 +130,7 @@ impl Request {
 
     /// Its events, batch by batch. The batches have no acknowledgement yet.
     pub fn into_batches(self, origin: Arc<Origin>, received_at: i64) -> impl Iterator<Item = Batch> + Send + use<> {
-        let walk = Walk::new(self.bytes.len(), self.families);
+        let walk = Walk::new(self.bytes.len(), self.max_event, self.families);
         let mut batches = Batches::new(self.bytes, walk, origin, received_at);
         // It was read to its end before: there is nothing that cannot be read.
         std::iter::from_fn(move || batches.next_batch().ok().flatten())
@@ -146,6 +148,7 @@ fn exemplars_key() -> Sym {
 
 /// One series at a time, and of that one sample.
 struct Walk {
+    max_event: usize,
     families: Arc<Families>,
     /// What is left of the request.
     rest: Span,
@@ -164,8 +167,9 @@ struct Walk {
 
 impl Walk {
     /// Through a request of `len` bytes.
-    fn new(len: usize, families: Arc<Families>) -> Self {
+    fn new(len: usize, max_event: usize, families: Arc<Families>) -> Self {
         Walk {
+            max_event,
             families,
             rest: Span::new(0, len),
             series: Span::default(),
@@ -224,9 +228,14 @@ impl Walk {
             };
             Family { kind, ..Family::default() }
         });
-        if self.name.is_empty() {
+        let unfit = match self.name.len() {
+            0 => Some("no_name"),
+            len if len + self.labels.len() > self.max_event => Some("too_large"),
+            _ => None,
+        };
+        if let Some(reason) = unfit {
             for _ in 0..std::mem::take(&mut self.left) {
-                summary.drop_one("no_name");
+                summary.drop_one(reason);
             }
         }
         Ok(())

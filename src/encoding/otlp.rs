@@ -514,7 +514,7 @@ mod tests {
         };
         let mut body = Vec::new();
         encoder.write(batch.event(0), 1_736_503_200_123_456_789, &mut body)?;
-        let request = Request::read(signal, Encoding::Protobuf, body).unwrap();
+        let request = Request::read(signal, Encoding::Protobuf, body, 1 << 20).unwrap();
         let mut out = Vec::new();
         for batch in request.into_batches(Origin::of_source("in"), 0) {
             batch.iter().for_each(|e| e.write_json(&mut out));

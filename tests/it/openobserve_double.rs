@@ -643,7 +643,7 @@ impl State {
         if seen.headers.get("content-type").map(String::as_str) != Some("application/x-protobuf") {
             return Answer::text(400, "Bad Request");
         }
-        let request = match Request::read(signal, Encoding::Protobuf, body) {
+        let request = match Request::read(signal, Encoding::Protobuf, body, 1 << 20) {
             Ok(request) => request,
             Err(error) => return Answer::text(400, &format!("Invalid proto: {error}")),
         };

@@ -1,7 +1,7 @@
 //! Data points.
 
 use super::any::{Values, key_and_value};
-use super::{Walk, any, close, keys, last, member, push_clean, push_text, push_time, time_of};
+use super::{TOO_LARGE, Walk, any, close, keys, last, member, push_clean, push_text, push_time, time_of};
 use crate::decoding::histogram::{Buckets, Exponential};
 use crate::decoding::protobuf::{Fields, Malformed, repeated_fixed64, repeated_varint};
 use crate::decoding::records::{self, Summary, next_of, place, push_bound};
@@ -79,6 +79,12 @@ impl Reader {
             self.resource.push((place(request, key), Span::new(from, self.common.len())));
         }
         Ok(())
+    }
+
+    /// Bytes that every point gets from the metric, the scope and the resource.
+    fn common_len(&self) -> usize {
+        let of_metric = self.metric.map_or(0, |m| m.name.len() + m.description.len() + m.unit.len());
+        of_metric + self.scope.len() + self.common.len()
     }
 
     pub(super) fn enter_scope(&mut self, scope: &[u8], values: &mut Values) -> Result<(), Malformed> {
@@ -374,6 +380,10 @@ impl Walk {
         loop {
             let point = next_of(request, &mut self.metrics.points, 1)?;
             if let (Some(point), Some(metric)) = (point, self.metrics.metric) {
+                if point.len() + self.metrics.common_len() > self.max_event {
+                    summary.refuse(TOO_LARGE);
+                    continue;
+                }
                 let reader = &mut self.metrics;
                 let to = &mut To { request, batch, values: &mut self.values };
                 match metric.form {

@@ -89,14 +89,16 @@ pub struct Request {
     signal: Signal,
     encoding: Encoding,
     bytes: Vec<u8>,
+    max_event: usize,
     summary: Summary,
 }
 
 impl Request {
-    /// Reads a whole request, without its content encoding.
+    /// Reads a whole request, without its content encoding. Records and points of more than `max_event` bytes, with the
+    /// resource they belong to, are refused on their own.
     ///
     /// Errors: why it cannot be taken; to be answered with 400 and [`failure`].
-    pub fn read(signal: Signal, encoding: Encoding, body: Vec<u8>) -> Result<Request, Malformed> {
+    pub fn read(signal: Signal, encoding: Encoding, body: Vec<u8>, max_event: usize) -> Result<Request, Malformed> {
         let mut replaced = 0;
         let most = most_bytes(body.len());
         let bytes = match encoding {
@@ -112,10 +114,10 @@ impl Request {
                 transcode::to_protobuf(signal, &text)?
             }
         };
-        let batches = Batches::new(&bytes, Walk::new(signal, bytes.len()), Origin::of_source(""), 0);
+        let batches = Batches::new(&bytes, Walk::new(signal, bytes.len(), max_event), Origin::of_source(""), 0);
         let mut summary = batches.read_through(most)?;
         summary.invalid_utf8 += replaced;
-        Ok(Request { signal, encoding, bytes, summary })
+        Ok(Request { signal, encoding, bytes, max_event, summary })
     }
 
     /// What is in it.
@@ -125,7 +127,7 @@ impl Request {
 
     /// Its events, batch by batch. The batches have no acknowledgement yet.
     pub fn into_batches(self, origin: Arc<Origin>, received_at: i64) -> impl Iterator<Item = Batch> + Send + use<> {
-        let walk = Walk::new(self.signal, self.bytes.len());
+        let walk = Walk::new(self.signal, self.bytes.len(), self.max_event);
         let mut batches = Batches::new(self.bytes, walk, origin, received_at);
         // It was read to its end before: there is nothing that cannot be read.
         std::iter::from_fn(move || batches.next_batch().ok().flatten())
@@ -141,6 +143,8 @@ impl Request {
         self.encoding
     }
 }
+
+const TOO_LARGE: &str = "a record is larger than an event may be";
 
 /// Names of fields that have no fixed symbol.
 struct Keys {
@@ -232,6 +236,7 @@ fn str_form(bytes: &[u8]) -> crate::event::Form {
 /// Goes through a request: resources, their scopes, their records. The field numbers are those of all three signals.
 struct Walk {
     signal: Signal,
+    max_event: usize,
     /// What is left of the request, of the resource and of the scope at hand.
     resources: Span,
     scopes: Span,
@@ -247,9 +252,10 @@ struct Walk {
 
 impl Walk {
     /// Through a request of `len` bytes.
-    fn new(signal: Signal, len: usize) -> Self {
+    fn new(signal: Signal, len: usize, max_event: usize) -> Self {
         Walk {
             signal,
+            max_event,
             resources: Span::new(0, len),
             scopes: Span::default(),
             records: Span::default(),
@@ -277,6 +283,17 @@ impl Walk {
             self.scopes = place(request, resource);
             self.enter_resource(request, next_of(request, &mut place(request, resource), 1)?.unwrap_or_default())?;
         }
+    }
+
+    /// The next log record or span that is not too large.
+    fn next_fitting<'b>(&mut self, request: &'b [u8], summary: &mut Summary) -> Result<Option<&'b [u8]>, Malformed> {
+        while let Some(record) = self.next_record(request)? {
+            if record.len() + self.resource.json.len() + self.scope.json.len() <= self.max_event {
+                return Ok(Some(record));
+            }
+            summary.refuse(TOO_LARGE);
+        }
+        Ok(None)
     }
 
     fn enter_resource(&mut self, request: &[u8], resource: &[u8]) -> Result<(), Malformed> {
@@ -428,8 +445,12 @@ impl Records for Walk {
             self.start_batch();
         }
         let more = match self.signal {
-            Signal::Logs => self.next_record(request)?.map(|record| self.log(record, batch)).transpose()?.is_some(),
-            Signal::Traces => self.next_record(request)?.map(|record| self.span(record, batch)).transpose()?.is_some(),
+            Signal::Logs => {
+                self.next_fitting(request, summary)?.map(|record| self.log(record, batch)).transpose()?.is_some()
+            }
+            Signal::Traces => {
+                self.next_fitting(request, summary)?.map(|record| self.span(record, batch)).transpose()?.is_some()
+            }
             Signal::Metrics => self.next_point(request, batch, summary)?,
         };
         summary.invalid_utf8 += std::mem::take(&mut self.values.invalid_utf8);

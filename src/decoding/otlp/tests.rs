@@ -3,9 +3,12 @@ use super::*;
 use crate::decoding::protobuf::{push_bytes, push_fixed64, push_message, push_number};
 use proptest::prelude::*;
 
+/// Longest event.
+const MOST: usize = 1 << 20;
+
 /// The events of a request as JSON lines, with what is said of it.
 fn read(signal: Signal, encoding: Encoding, body: &[u8]) -> Result<(Vec<String>, Summary), Malformed> {
-    let request = Request::read(signal, encoding, body.to_vec())?;
+    let request = Request::read(signal, encoding, body.to_vec(), MOST)?;
     let summary = request.summary().clone();
     let mut lines = Vec::new();
     for batch in request.into_batches(Origin::of_source("in"), 5) {
@@ -187,11 +190,11 @@ fn histograms_and_summaries_become_what_prometheus_has() {
 fn answers_say_what_was_refused_in_the_requests_encoding() {
     let nameless =
         r#"{"resourceMetrics":[{"scopeMetrics":[{"metrics":[{"name":"","gauge":{"dataPoints":[{"asInt":1}]}}]}]}]}"#;
-    let request = Request::read(Signal::Metrics, Encoding::Json, nameless.into()).unwrap();
+    let request = Request::read(Signal::Metrics, Encoding::Json, nameless.into(), MOST).unwrap();
     let answer = r#"{"partialSuccess":{"rejectedDataPoints":"1","errorMessage":"a metric has no name"}}"#;
     assert_eq!(String::from_utf8(request.answer()).unwrap(), answer);
     let body = transcode::to_protobuf(Signal::Metrics, nameless.as_bytes()).unwrap();
-    let request = Request::read(Signal::Metrics, Encoding::Protobuf, body).unwrap();
+    let request = Request::read(Signal::Metrics, Encoding::Protobuf, body, MOST).unwrap();
     let mut expected = Vec::new();
     push_message(1, &mut expected, |out| {
         push_number(1, 1, out);
@@ -199,7 +202,7 @@ fn answers_say_what_was_refused_in_the_requests_encoding() {
     });
     assert_eq!(request.answer(), expected);
     for (encoding, body, answer) in [(Encoding::Json, &b"{}"[..], &b"{}"[..]), (Encoding::Protobuf, b"", b"")] {
-        assert_eq!(Request::read(Signal::Logs, encoding, body.to_vec()).unwrap().answer(), answer);
+        assert_eq!(Request::read(Signal::Logs, encoding, body.to_vec(), MOST).unwrap().answer(), answer);
     }
     let failed = failure(Encoding::Json, Status::Unavailable, "not \"now\"");
     assert_eq!(failed, br#"{"code":14,"message":"not \"now\""}"#);
@@ -288,7 +291,7 @@ fn many(records: u64, attributes: usize) -> Vec<u8> {
 #[test]
 fn a_large_request_comes_in_batches_that_share_their_resource() {
     let body = many(10_000, 1000);
-    let request = Request::read(Signal::Logs, Encoding::Protobuf, body).unwrap();
+    let request = Request::read(Signal::Logs, Encoding::Protobuf, body, MOST).unwrap();
     let batches: Vec<Batch> = request.into_batches(Origin::of_source("in"), 0).collect();
     assert!(batches.len() > 4, "{}", batches.len());
     assert!(batches.iter().all(|b| b.pinned_bytes() < 1 << 20));
@@ -300,8 +303,26 @@ fn a_large_request_comes_in_batches_that_share_their_resource() {
     let last = batches.last().and_then(|b| b.iter().last()).unwrap();
     assert_eq!(last.time(), Some(1_736_503_200_000_009_999));
     // What would be a thousand times larger than what was sent is not taken.
-    let error = Request::read(Signal::Logs, Encoding::Protobuf, many(10_000, 100_000)).unwrap_err();
+    let error = Request::read(Signal::Logs, Encoding::Protobuf, many(10_000, 100_000), MOST).unwrap_err();
     assert!(error.0.contains("larger than the request"), "{error}");
+}
+
+#[test]
+fn a_record_that_is_too_large_is_refused_alone() {
+    let request = |value: &str| {
+        let json = r#"{"resourceLogs":[{"resource":{"attributes":[{"key":"r","value":{"stringValue":"R"}}]},"scopeLogs":[{"logRecords":[
+            {"body":{"stringValue":"small"}},{"body":{"stringValue":"B"}},{"body":{"stringValue":"small"}}]}]}]}"#;
+        json.replace('B', value).into_bytes()
+    };
+    let read = |body, most| Request::read(Signal::Logs, Encoding::Json, body, most).unwrap().summary().clone();
+    let refused = Summary { events: 2, refused: 1, why: TOO_LARGE, ..Summary::default() };
+    assert_eq!(read(request(&"x".repeat(100)), 100), refused);
+    assert_eq!(read(request("x"), 100).events, 3);
+    let points = |most| {
+        let json = r#"{"resourceMetrics":[{"scopeMetrics":[{"metrics":[{"name":"long long name","gauge":{"dataPoints":[{"asInt":1}]}}]}]}]}"#;
+        Request::read(Signal::Metrics, Encoding::Json, json.into(), most).unwrap().summary().clone()
+    };
+    assert_eq!((points(20).refused, points(200).events), (1, 1));
 }
 
 #[test]
