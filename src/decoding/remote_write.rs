@@ -1,4 +1,4 @@
-//! Prometheus remote write 1.0: `WriteRequest` in snappy blocks to metric events, one a sample.
+//! Prometheus remote write 1.0: `WriteRequest` to metric events, one a sample.
 //!
 //! Fields, in order: `name, value, type, labels, unit, description, timestamp, exemplars`; `labels` without `__name__`, in
 //! the order they came. As for [OTLP](super::otlp), a request is read through before anything of it is handed on.
@@ -107,16 +107,11 @@ pub struct Request {
 }
 
 impl Request {
-    /// Reads a whole request: snappy's block format, of at most `most` bytes decompressed. Samples of series whose labels
-    /// have more than `max_event` bytes are dropped (`too_large`).
+    /// Reads a whole request, decompressed. Samples of series whose labels have more than `max_event` bytes are dropped
+    /// (`too_large`).
     ///
-    /// Errors: why it cannot be taken; to be answered with 400 ([`TOO_LARGE`]: 413).
-    pub fn read(body: &[u8], most: usize, max_event: usize, families: &Arc<Families>) -> Result<Request, Malformed> {
-        let len = snap::raw::decompress_len(body).map_err(|_| NOT_SNAPPY)?;
-        if len > most {
-            return Err(TOO_LARGE);
-        }
-        let bytes = snap::raw::Decoder::new().decompress_vec(body).map_err(|_| NOT_SNAPPY)?;
+    /// Errors: why it cannot be taken; to be answered with 400.
+    pub fn read(bytes: Vec<u8>, max_event: usize, families: &Arc<Families>) -> Result<Request, Malformed> {
         families.learn(&bytes)?;
         let walk = Walk::new(bytes.len(), max_event, families.clone());
         let summary = Batches::new(&bytes, walk, Origin::of_source(""), 0).read_through(most_bytes(bytes.len()))?;
@@ -136,10 +131,6 @@ impl Request {
         std::iter::from_fn(move || batches.next_batch().ok().flatten())
     }
 }
-
-/// It is larger than what is taken.
-pub const TOO_LARGE: Malformed = Malformed("the request is too large once it is decompressed");
-const NOT_SNAPPY: Malformed = Malformed("the request is not compressed with snappy's block format");
 
 fn exemplars_key() -> Sym {
     static KEY: OnceLock<Sym> = OnceLock::new();

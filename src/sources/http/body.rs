@@ -193,6 +193,8 @@ pub(super) enum Encoding {
     Zstd,
     /// As zlib, or without its frame, as some clients send it.
     Deflate,
+    /// One block of snappy, without frames.
+    Snappy,
 }
 
 impl Encoding {
@@ -203,6 +205,7 @@ impl Encoding {
             "gzip" | "x-gzip" => Encoding::Gzip,
             "zstd" => Encoding::Zstd,
             "deflate" => Encoding::Deflate,
+            "snappy" => Encoding::Snappy,
             _ => return None,
         })
     }
@@ -218,6 +221,7 @@ pub(super) async fn decompress(
     let unpacked = {
         let mut reader: Box<dyn Read + Send> = match encoding {
             Encoding::Identity => return Ok(packed),
+            Encoding::Snappy => return unpack_block(&packed, limits, charge).await,
             Encoding::Gzip => Box::new(MultiGzDecoder::new(&packed[..])),
             Encoding::Deflate if is_zlib(&packed) => Box::new(ZlibDecoder::new(&packed[..])),
             Encoding::Deflate => Box::new(DeflateDecoder::new(&packed[..])),
@@ -257,6 +261,23 @@ pub(super) async fn decompress(
         }
     };
     charge.shrink_to(unpacked.capacity());
+    Ok(unpacked)
+}
+
+/// Decompresses a block of snappy, which begins with its length.
+async fn unpack_block(packed: &[u8], limits: &Limits, charge: &mut Charge) -> Result<Vec<u8>, Refusal> {
+    let corrupt = |error: snap::Error| Refusal::Corrupt(error.to_string());
+    let len = match snap::raw::decompress_len(packed) {
+        // More than any block can have.
+        Err(snap::Error::TooBig { .. }) => return Err(Refusal::TooLarge(limits.max_body)),
+        len => len.map_err(corrupt)?,
+    };
+    if len > limits.max_body {
+        return Err(Refusal::TooLarge(limits.max_body));
+    }
+    charge.add(len, Instant::now() + limits.patience).await?;
+    let unpacked = snap::raw::Decoder::new().decompress_vec(packed).map_err(corrupt)?;
+    charge.shrink_to(unpacked.len());
     Ok(unpacked)
 }
 
@@ -306,6 +327,7 @@ mod tests {
             (zlib.finish().unwrap(), Encoding::Deflate),
             (raw.finish().unwrap(), Encoding::Deflate),
             (zstd::encode_all(&text[..], 1).unwrap(), Encoding::Zstd),
+            (snap::raw::Encoder::new().compress_vec(&text).unwrap(), Encoding::Snappy),
             (text.clone(), Encoding::Identity),
         ] {
             assert!(unpack(packed, encoding, text.len()).await.unwrap() == text, "{encoding:?}");
@@ -316,6 +338,14 @@ mod tests {
     async fn a_bomb_is_refused_when_it_has_grown_to_the_limit() {
         let bomb = gzip(&vec![0; 50 << 20]);
         assert_eq!(unpack(bomb, Encoding::Gzip, 100_000).await, Err(Refusal::TooLarge(100_000)));
+        let bomb = snap::raw::Encoder::new().compress_vec(&vec![0; 50 << 20]).unwrap();
+        assert_eq!(unpack(bomb, Encoding::Snappy, 100_000).await, Err(Refusal::TooLarge(100_000)));
+        // It says that it has 64 GiB.
+        let lie = b"\xff\xff\xff\xff\xff\x01".to_vec();
+        assert!(matches!(
+            unpack(lie, Encoding::Snappy, 100_000).await,
+            Err(Refusal::TooLarge(_) | Refusal::Corrupt(_))
+        ));
         let bomb = zstd::encode_all(&vec![0; 50 << 20][..], 1).unwrap();
         assert_eq!(unpack(bomb, Encoding::Zstd, 100_000).await, Err(Refusal::TooLarge(100_000)));
     }
@@ -324,9 +354,12 @@ mod tests {
     async fn what_is_cut_off_or_no_such_format_is_corrupt() {
         let mut cut = gzip(&vec![7; 10_000]);
         cut.truncate(cut.len() - 9);
-        for (packed, encoding) in
-            [(cut, Encoding::Gzip), (b"{}".to_vec(), Encoding::Gzip), (b"{}".to_vec(), Encoding::Zstd)]
-        {
+        for (packed, encoding) in [
+            (cut, Encoding::Gzip),
+            (b"{}".to_vec(), Encoding::Gzip),
+            (b"{}".to_vec(), Encoding::Zstd),
+            (b"{}".to_vec(), Encoding::Snappy),
+        ] {
             let result = unpack(packed, encoding, 1 << 20).await;
             assert!(matches!(result, Err(Refusal::Corrupt(_))), "{encoding:?} {result:?}");
         }

@@ -132,8 +132,8 @@ pub trait Format: Send + Sync {
     /// Errors: the answer that refuses it.
     fn read(&self, request: Request) -> Result<Taken, Answer>;
 
-    /// Whether it decompresses this content encoding itself; such a body is given to it as it came.
-    fn decompresses(&self, _encoding: &str) -> bool {
+    /// Whether its clients send one block of snappy, with `Content-Encoding: snappy` or without a word.
+    fn takes_snappy(&self) -> bool {
         false
     }
 

@@ -231,9 +231,10 @@ type Admitted = (Encoding, Option<SignedBody>, Option<Arc<str>>, OwnedSemaphoreP
 fn admit(shared: &Shared, head: &Head, format: &dyn Format) -> Result<Admitted, Refusal> {
     let named = head.header(header::CONTENT_ENCODING).unwrap_or_default();
     let encoding = match Encoding::named(named) {
-        Some(encoding) => encoding,
-        None if format.decompresses(named) => Encoding::Identity,
-        None => return Err(Refusal::Encoding(named.chars().take(40).collect())),
+        // It is snappy whether the header says so or not.
+        _ if named.is_empty() && format.takes_snappy() => Encoding::Snappy,
+        Some(encoding) if encoding != Encoding::Snappy || format.takes_snappy() => encoding,
+        Some(_) | None => return Err(Refusal::Encoding(named.chars().take(40).collect())),
     };
     let (signed, user) = match shared.auth.check(&head.headers) {
         Shown::Allowed { user } => (None, user),
