@@ -181,12 +181,12 @@ impl Line<'_> {
 
     /// A message of RFC 5424 whose version stands at `at`. Without a priority only version 1 with a real time is taken for one.
     fn rfc5424(&self, pri: Option<u8>, at: usize) -> Option<Message> {
-        let version = self.word(at);
-        let digits = version.of(self.text);
-        if !matches!(digits, [b'1'..=b'9', rest @ ..] if rest.len() <= 2 && rest.iter().all(u8::is_ascii_digit)) {
+        let digits = self.rest(at).iter().take(4).take_while(|c| c.is_ascii_digit()).count();
+        let version = Span::new(at, at + digits);
+        if !matches!(version.of(self.text), [b'1'..=b'9'] | [b'1'..=b'9', _] | [b'1'..=b'9', _, _]) {
             return None;
         }
-        let number = digits.iter().fold(0u16, |n, c| n * 10 + u16::from(c - b'0'));
+        let number = version.of(self.text).iter().fold(0u16, |n, c| n * 10 + u16::from(c - b'0'));
         let mut message = Message::new(Format::Rfc5424, pri);
         message.version = Some(number);
         let (time, at) = self.header(version.end)?;
@@ -228,10 +228,12 @@ impl Line<'_> {
         if self.byte(at) != Some(b' ') {
             return None;
         }
-        let word = self.word(at + 1);
-        if word.is_empty() || !word.of(self.text).iter().all(u8::is_ascii_graphic) {
+        let rest = self.rest(at + 1);
+        let len = rest.iter().position(|c| !c.is_ascii_graphic()).unwrap_or(rest.len());
+        if len == 0 || rest.get(len).is_some_and(|c| *c != b' ') {
             return None;
         }
+        let word = Span::new(at + 1, at + 1 + len);
         Some((word.unless_dash(self.text), word.end))
     }
 

@@ -34,7 +34,7 @@ impl Receiver {
         Receiver::in_dir(dir, more, sink)
     }
 
-    fn in_dir(dir: tempfile::TempDir, more: &str, sink: &str) -> Receiver {
+    pub(crate) fn in_dir(dir: tempfile::TempDir, more: &str, sink: &str) -> Receiver {
         let yaml = format!(
             "data_dir: ./data\nshutdown_timeout: 3s\nsources:\n  in: {{type: http, listen: \"127.0.0.1:0\"{more}}}\nsinks: {{out: {sink}}}\n"
         );
@@ -63,7 +63,7 @@ impl Receiver {
 
     /// Sends a request on a connection of its own.
     #[track_caller]
-    fn post(&self, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+    pub(crate) fn post(&self, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
         request(&mut self.connect(), "POST", path, headers, body)
     }
 
@@ -82,10 +82,10 @@ impl Receiver {
 }
 
 #[derive(Debug)]
-struct Answer {
-    status: u16,
-    headers: HashMap<String, String>,
-    body: String,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: HashMap<String, String>,
+    pub(crate) body: String,
 }
 
 impl Answer {

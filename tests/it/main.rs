@@ -23,5 +23,6 @@ mod pipelines;
 mod program;
 mod reload;
 mod storage;
+mod signals;
 mod syslog;
 mod tally;

@@ -15,6 +15,8 @@ struct Element {
 struct Param {
     name: Span,
     value: Span,
+    /// There is a backslash in the value.
+    escaped: bool,
     end: usize,
 }
 
@@ -49,14 +51,39 @@ fn element(text: &[u8], at: usize) -> Option<Element> {
     Some(Element { id, params: id.end })
 }
 
-/// An SD-NAME: printable, without `=`, `]`, `"` and blanks.
+/// Bytes that an SD-NAME may have: printable, without `=`, `]`, `"` and blanks.
+const NAME: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut c = 0x21;
+    while c < 0x7f {
+        table[c] = !matches!(c as u8, b'=' | b']' | b'"');
+        c += 1;
+    }
+    table
+};
+
+#[inline]
 fn name(text: &[u8], at: usize) -> Option<Span> {
     let rest = text.get(at..)?;
-    let len = rest.iter().take_while(|c| c.is_ascii_graphic() && !matches!(c, b'=' | b']' | b'"')).count();
+    let len = rest.iter().position(|c| !NAME[usize::from(*c)]).unwrap_or(rest.len());
     Span::new(at, at + len).non_empty()
 }
 
+/// Bytes of a value that are looked at one by one: most are that short, and a search costs more to begin.
+const SHORT: usize = 24;
+
+/// The next quote or backslash.
+#[inline]
+fn quote_or_backslash(rest: &[u8]) -> Option<usize> {
+    let (head, tail) = rest.split_at(rest.len().min(SHORT));
+    match head.iter().position(|c| matches!(c, b'"' | b'\\')) {
+        Some(at) => Some(at),
+        None => memchr::memchr2(b'"', b'\\', tail).map(|at| head.len() + at),
+    }
+}
+
 /// ` name="value"` at `at`.
+#[inline]
 fn param(text: &[u8], at: usize) -> Option<Param> {
     if text.get(at) != Some(&b' ') {
         return None;
@@ -66,12 +93,13 @@ fn param(text: &[u8], at: usize) -> Option<Param> {
         return None;
     }
     let from = name.end + 2;
-    let mut at = from;
+    let (mut at, mut escaped) = (from, false);
     loop {
-        at += memchr::memchr2(b'"', b'\\', text.get(at..)?)?;
+        at += quote_or_backslash(text.get(at..)?)?;
         if text.get(at) == Some(&b'"') {
-            return Some(Param { name, value: Span::new(from, at), end: at + 1 });
+            return Some(Param { name, value: Span::new(from, at), escaped, end: at + 1 });
         }
+        escaped = true;
         at += 2;
     }
 }
@@ -89,45 +117,85 @@ pub fn write_structured_data(text: &[u8], out: &mut Vec<u8>) {
             out.push(b',');
         }
         string(element.id.of(text), out);
-        out.extend_from_slice(b":{");
-        at = element.params;
-        while let Some(found) = param(text, at) {
-            at = found.end;
-            let same = |other: &Param| other.name.of(text) == found.name.of(text);
-            if params(text, element.params).take_while(|p| p.end < found.end).any(|p| same(&p)) {
-                continue;
+        out.push(b':');
+        let from = out.len();
+        at = match params_that_differ(text, element.params, out) {
+            Some(end) => end,
+            None => {
+                out.truncate(from);
+                params_that_repeat(text, element.params, out)
             }
-            if out.last() != Some(&b'{') {
-                out.push(b',');
-            }
-            string(found.name.of(text), out);
-            out.push(b':');
-            let mut others = params(text, found.end).filter(same);
-            match others.next() {
-                None => value(found.value.of(text), out),
-                Some(second) => {
-                    out.push(b'[');
-                    value(found.value.of(text), out);
-                    for other in std::iter::once(second).chain(others) {
-                        out.push(b',');
-                        value(other.value.of(text), out);
-                    }
-                    out.push(b']');
-                }
-            }
-        }
-        out.push(b'}');
+        };
         at += 1;
     }
     out.push(b'}');
 }
 
-fn params(text: &[u8], mut at: usize) -> impl Iterator<Item = Param> + '_ {
-    std::iter::from_fn(move || {
-        let found = param(text, at)?;
+/// Most parameters whose names are compared one by one.
+const FEW: usize = 12;
+
+/// Appends the parameters from `at` as an object and returns the position behind the last. `None` where a name comes
+/// twice, or there are more than [`FEW`]; what was appended then is to be thrown away.
+#[inline]
+fn params_that_differ(text: &[u8], mut at: usize, out: &mut Vec<u8>) -> Option<usize> {
+    let mut names = [Span::default(); FEW];
+    let mut count = 0;
+    out.push(b'{');
+    while let Some(found) = param(text, at) {
+        let name = found.name.of(text);
+        if names[..count].iter().any(|other| other.len() == name.len() && other.of(text) == name) {
+            return None;
+        }
+        *names.get_mut(count)? = found.name;
+        if count > 0 {
+            out.push(b',');
+        }
+        count += 1;
+        string(name, out);
+        out.push(b':');
+        value(&found, text, out);
         at = found.end;
-        Some(found)
-    })
+    }
+    out.push(b'}');
+    Some(at)
+}
+
+/// As [`params_that_differ`], for any number of them with any names.
+#[cold]
+fn params_that_repeat(text: &[u8], from: usize, out: &mut Vec<u8>) -> usize {
+    let mut places: hashbrown::HashMap<&[u8], usize> = hashbrown::HashMap::new();
+    let mut groups: Vec<Vec<Param>> = Vec::new();
+    let mut at = from;
+    while let Some(found) = param(text, at) {
+        at = found.end;
+        let group = *places.entry(found.name.of(text)).or_insert(groups.len());
+        if group == groups.len() {
+            groups.push(Vec::new());
+        }
+        groups[group].push(found);
+    }
+    out.push(b'{');
+    for (n, group) in groups.iter().enumerate() {
+        if n > 0 {
+            out.push(b',');
+        }
+        string(group[0].name.of(text), out);
+        out.push(b':');
+        if group.len() > 1 {
+            out.push(b'[');
+        }
+        for (n, found) in group.iter().enumerate() {
+            if n > 0 {
+                out.push(b',');
+            }
+            value(found, text, out);
+        }
+        if group.len() > 1 {
+            out.push(b']');
+        }
+    }
+    out.push(b'}');
+    at
 }
 
 fn string(text: &[u8], out: &mut Vec<u8>) {
@@ -137,15 +205,18 @@ fn string(text: &[u8], out: &mut Vec<u8>) {
 }
 
 /// A value without the escapes of RFC 5424 (`\"`, `\\`, `\]`; any other backslash stands for itself), as JSON.
-fn value(text: &[u8], out: &mut Vec<u8>) {
+#[inline]
+fn value(found: &Param, text: &[u8], out: &mut Vec<u8>) {
+    let mut rest = found.value.of(text);
     out.push(b'"');
-    let mut rest = text;
-    while let Some(at) = memchr::memchr(b'\\', rest) {
-        json::escape(&rest[..at], out);
-        let escaped = matches!(rest.get(at + 1), Some(b'"' | b'\\' | b']'));
-        let from = at + usize::from(escaped);
-        json::escape(&rest[from..from + 1], out);
-        rest = &rest[from + 1..];
+    if found.escaped {
+        while let Some(at) = memchr::memchr(b'\\', rest) {
+            json::escape(&rest[..at], out);
+            let escaped = matches!(rest.get(at + 1), Some(b'"' | b'\\' | b']'));
+            let from = at + usize::from(escaped);
+            json::escape(&rest[from..from + 1], out);
+            rest = &rest[from + 1..];
+        }
     }
     json::escape(rest, out);
     out.push(b'"');

@@ -1,0 +1,222 @@
+//! Logs, metrics and spans through the whole engine: in by OTLP and remote write, out to OpenObserve, Prometheus and files.
+
+use crate::agent::{Agent, assert_balanced, config, eventually, get, ledger, lines};
+use crate::http::Receiver;
+use crate::openobserve_double::{Double, PASSWORD, Setup, USER, now_micros};
+use serde_json::{Value as Json, json};
+use tidegate::decoding::protobuf::{push_bytes, push_fixed64, push_message, push_number};
+
+const JSON: (&str, &str) = ("content-type", "application/json");
+
+/// A request of OTLP in JSON: one resource with one scope, `records` under this key.
+fn otlp(outer: &str, inner: &str, list: &str, records: &Json) -> Vec<u8> {
+    let resource = json!({"attributes": [{"key": "service.name", "value": {"stringValue": "Shop"}}]});
+    json!({outer: [{"resource": resource, inner: [{"scope": {"name": "lib"}, list: records}]}]})
+        .to_string()
+        .into_bytes()
+}
+
+/// An agent whose http source feeds `rest`, which may name the double's address as `O2`.
+fn pipeline(double: &Double, rest: &str) -> Receiver {
+    let dir = tempfile::tempdir().unwrap();
+    let auth = format!("auth: {{basic: {{user: \"{USER}\", password: \"{PASSWORD}\"}}}}, healthcheck: false");
+    let o2 = format!("type: openobserve, url: \"{}\", {auth}, batch: {{timeout: 20ms}}", double.url());
+    let yaml = format!(
+        "data_dir: ./data\nsources:\n  in: {{type: http, listen: \"127.0.0.1:0\"}}\n{}",
+        rest.replace("O2", &o2)
+    );
+    config(dir.path(), &yaml);
+    let agent = Agent::run(dir.path(), &["--log-format", "json"]);
+    let mut address = String::new();
+    eventually("it listens", || {
+        let said = agent.said();
+        let mut said = said.lines().filter_map(|line| serde_json::from_str::<Json>(line).ok());
+        let Some(line) = said.find(|l| l["message"] == "listening" && l["component"] == "in") else { return false };
+        address = line["address"].as_str().unwrap().split_once("://").unwrap().1.to_owned();
+        true
+    });
+    Receiver { dir, agent, address }
+}
+
+const ALL: &str = "transforms:
+  kinds:
+    type: route
+    inputs: [in]
+    outputs: {logs: '@kind == \"log\"', metrics: '@kind == \"metric\"', spans: '@kind == \"trace\"'}
+  log: {type: normalize, inputs: [kinds.logs], schema: log}
+  metric: {type: normalize, inputs: [kinds.metrics], schema: metric}
+  span: {type: normalize, inputs: [kinds.spans], schema: trace}
+  fit: {type: validate, inputs: [span], schema: trace}
+  measured: {type: validate, inputs: [metric], schema: metric}
+  thin: {type: sample, inputs: [fit], rate: 0.5, key: traceId}
+sinks:
+  store: {O2, inputs: [log, measured, thin], stream: \"{{ service | default('none') }}\"}
+  page: {type: prometheus, inputs: [measured], listen: \"127.0.0.1:0\"}
+  bad: {type: file, inputs: [fit.rejected, measured.rejected, metric.rejected], path: ./bad}
+";
+
+#[test]
+fn all_three_signals_of_otlp_are_shaped_checked_sampled_and_stored() {
+    let double = Double::start(Setup::default());
+    let receiver = pipeline(&double, &ALL.replace("'none'", "\\\"none\\\""));
+    let now = now_micros() as u64 * 1000;
+    let logs = json!([
+        {"timeUnixNano": now.to_string(), "severityText": "warning", "body": {"stringValue": "low stock"},
+         "attributes": [{"key": "sku", "value": {"intValue": "7"}}]},
+        {"timeUnixNano": now, "severityNumber": 17, "body": {"kvlistValue": {"values": []}}}
+    ]);
+    let answer = receiver.post("/v1/logs", &[JSON], &otlp("resourceLogs", "scopeLogs", "logRecords", &logs));
+    assert_eq!((answer.status, &*answer.body), (200, "{}"));
+    let span = |trace: u64, span: u64| {
+        json!({"traceId": format!("{:032x}", trace + 1), "spanId": format!("{:016x}", 16 * trace + span + 1), "name": "GET /",
+            "kind": 2, "startTimeUnixNano": now.to_string(), "endTimeUnixNano": (now + 1_500_000).to_string()})
+    };
+    let mut spans: Vec<Json> = (0..400).map(|n| span(n / 4, n % 4)).collect();
+    spans.push(
+        json!({"traceId": "0a", "spanId": "0b", "name": "odd", "startTimeUnixNano": now, "endTimeUnixNano": now}),
+    );
+    let body = otlp("resourceSpans", "scopeSpans", "spans", &json!(spans));
+    assert_eq!(receiver.post("/v1/traces", &[JSON], &body).status, 200);
+    let point = |value: Json| json!({"timeUnixNano": now.to_string(), "asDouble": value, "attributes": [{"key": "zone", "value": {"stringValue": "eu"}}]});
+    let metrics = json!([
+        {"name": "hits.total", "sum": {"aggregationTemporality": 2, "isMonotonic": true, "dataPoints": [point(json!(5))]}},
+        {"name": "temp", "unit": "celsius", "gauge": {"dataPoints": [point(json!(-1.5)), point(json!("NaN")), {"flags": 1}]}},
+        {"name": "steps", "sum": {"aggregationTemporality": 1, "dataPoints": [point(json!(2)), point(json!(3))]}},
+        {"name": "lat", "histogram": {"aggregationTemporality": 2, "dataPoints": [{"timeUnixNano": now, "count": 3, "sum": 1.5,
+            "bucketCounts": [1, 2], "explicitBounds": [0.5]}]}},
+        {"name": "broken", "histogram": {"dataPoints": [{"count": 1, "bucketCounts": [1], "explicitBounds": [1]}]}}
+    ]);
+    let body = otlp("resourceMetrics", "scopeMetrics", "metrics", &metrics);
+    // One way in is below an organization, as OpenObserve has it.
+    let answer = receiver.post("/api/default/v1/metrics", &[JSON], &body);
+    assert_eq!(answer.status, 200);
+    let partial: Json = serde_json::from_str(&answer.body).unwrap();
+    assert_eq!(partial["partialSuccess"]["rejectedDataPoints"], json!("1"));
+
+    // Logs.
+    let stored = double.stored("shop");
+    assert_eq!(stored.len(), 2);
+    assert_eq!(
+        (&stored[0]["level"], &stored[0]["message"], &stored[0]["service"]),
+        (&json!("WARN"), &json!("low stock"), &json!("Shop"))
+    );
+    assert_eq!((&stored[0]["metadata_attributes_sku"], &stored[1]["level"]), (&json!(7), &json!("ERROR")));
+    assert_eq!(stored[0]["_timestamp"].as_i64().unwrap(), now as i64 / 1000);
+    // Spans, whole traces.
+    let spans = double.spans("shop");
+    let mut traces = std::collections::BTreeMap::<&str, u32>::new();
+    for span in &spans {
+        *traces.entry(span["traceId"].as_str().unwrap()).or_default() += 1;
+        assert_eq!(
+            (&span["operationName"], &span["kind"], &span["duration"]),
+            (&json!("GET /"), &json!("SERVER"), &json!(1.5))
+        );
+        assert_eq!((&span["resource"]["service.name"], &span["scope"]["name"]), (&json!("Shop"), &json!("lib")));
+    }
+    assert!((25..75).contains(&traces.len()) && traces.values().all(|n| *n == 4), "{traces:?}");
+    // Metrics, at OpenObserve and on the page.
+    assert_eq!(double.metrics("hits_total")[0]["value"].as_f64(), Some(5.0));
+    assert_eq!(double.metrics("lat_bucket").len(), 2);
+    assert_eq!(double.metrics("temp")[0]["service.name"], json!("Shop"));
+    let page = receiver.agent.said();
+    let page = page.lines().filter_map(|l| serde_json::from_str::<Json>(l).ok());
+    let page = page.filter(|l| l["component"] == "page").find_map(|l| Some(l["address"].as_str()?.to_owned()));
+    let text = get(page.unwrap().trim_start_matches("http://"), "/metrics").1;
+    let labels = r#"otel_scope_name="lib",service_name="Shop""#;
+    for line in [
+        format!(r#"hits_total{{{labels},zone="eu"}} 5"#),
+        format!(r#"temp{{{labels},zone="eu"}} -1.5"#),
+        format!(r#"steps{{{labels},zone="eu"}} 5"#),
+        format!(r#"lat_bucket{{le="0.5",{labels}}} 1"#),
+        format!(r#"lat_bucket{{le="+Inf",{labels}}} 3"#),
+        format!("lat_count{{{labels}}} 3"),
+        format!("lat_sum{{{labels}}} 1.5"),
+    ] {
+        assert!(text.lines().any(|l| l == line), "{line} in\n{text}");
+    }
+    let bad = lines(&receiver.dir.path().join("bad"));
+    assert_eq!(bad.len(), 1, "{bad:?}");
+    assert!(bad[0].contains("\"odd\""), "{bad:?}");
+    let said = receiver.agent.stop();
+    assert_balanced(&said);
+    // In: 2 logs, 401 spans, 8 samples and parts; a value that is none, one that says so, one that contradicts itself.
+    let books = ledger(&said).into_iter().find(|(id, _)| id == "in").unwrap().1;
+    assert_eq!(books, [414, 0, 411, 3, 0, 0], "{said}");
+    for reason in ["no_recorded_value 1", "not_finite 1", "refused 1"] {
+        assert!(said.contains(reason), "{reason} in\n{said}");
+    }
+}
+
+#[test]
+fn remote_write_comes_out_as_the_series_that_went_in() {
+    let double = Double::start(Setup::default());
+    let rest = "sinks:\n  page: {type: prometheus, inputs: [in], listen: \"127.0.0.1:0\"}\n  out: {type: file, inputs: [in], path: ./out}\n";
+    let receiver = pipeline(&double, rest);
+    let mut request = Vec::new();
+    for (name, job, value) in [("up", "a", 1.0), ("up", "b", 0.0), ("hits_total", "a", 12.5)] {
+        push_message(1, &mut request, |out| {
+            for (key, text) in [("__name__", name), ("job", job)] {
+                push_message(1, out, |out| {
+                    push_bytes(1, key.as_bytes(), out);
+                    push_bytes(2, text.as_bytes(), out);
+                });
+            }
+            push_message(2, out, |out| {
+                push_fixed64(1, f64::to_bits(value), out);
+                push_number(2, 1_736_503_200_000, out);
+            });
+        });
+    }
+    let packed = snap::raw::Encoder::new().compress_vec(&request).unwrap();
+    let kind = ("content-type", "application/x-protobuf");
+    let snappy = ("content-encoding", "snappy");
+    let version = ("x-prometheus-remote-write-version", "0.1.0");
+    let answer = receiver.post("/api/v1/write", &[kind, snappy, version], &packed);
+    assert_eq!((answer.status, &*answer.body), (204, ""));
+    assert_eq!(
+        lines(&receiver.dir.path().join("out")),
+        [
+            r#"{"name":"up","value":1,"type":"gauge","labels":{"job":"a"},"timestamp":"2025-01-10T10:00:00.000Z"}"#,
+            r#"{"name":"up","value":0,"type":"gauge","labels":{"job":"b"},"timestamp":"2025-01-10T10:00:00.000Z"}"#,
+            r#"{"name":"hits_total","value":12.5,"type":"counter","labels":{"job":"a"},"timestamp":"2025-01-10T10:00:00.000Z"}"#,
+        ]
+    );
+    // What it cannot be is refused, each as its clients expect, and nothing of it is taken.
+    let v2 = ("content-type", "application/x-protobuf;proto=io.prometheus.write.v2.Request");
+    for (headers, body, status) in [
+        (vec![kind, snappy], b"no snappy".to_vec(), 400),
+        (vec![kind, snappy], packed[..packed.len() - 1].to_vec(), 400),
+        (vec![kind], request.clone(), 415),
+        (vec![v2, snappy], packed.clone(), 415),
+        (vec![JSON, snappy], packed.clone(), 415),
+        (vec![kind, snappy], b"\xff\xff\xff\xff\x0f".to_vec(), 413),
+    ] {
+        let answer = receiver.post("/api/v1/write", &headers, &body);
+        assert_eq!(answer.status, status, "{headers:?} {}", answer.body);
+    }
+    // Nobody else takes snappy.
+    assert_eq!(receiver.post("/", &[JSON, snappy], &packed).status, 415);
+    assert_eq!(lines(&receiver.dir.path().join("out")).len(), 3);
+    let said = receiver.agent.stop();
+    assert_balanced(&said);
+}
+
+#[test]
+fn otlp_is_refused_in_its_own_words_and_encoding() {
+    let dead = "{type: openobserve, inputs: [in], url: \"http://127.0.0.1:9\", organization: o, stream: s}";
+    let receiver = Receiver::into(", acknowledge_timeout: 300ms, max_body: 10KiB", dead);
+    let logs = otlp("resourceLogs", "scopeLogs", "logRecords", &json!([{"body": {"stringValue": "x"}}]));
+    let answer = receiver.post("/v1/logs", &[JSON], &logs);
+    assert_eq!(answer.status, 503);
+    assert!(answer.headers.contains_key("retry-after"));
+    assert_eq!(serde_json::from_str::<Json>(&answer.body).unwrap()["code"], json!(14));
+    let answer = receiver.post("/v1/logs", &[JSON], &[b' '; 20_000]);
+    assert_eq!((answer.status, serde_json::from_str::<Json>(&answer.body).unwrap()["code"].clone()), (413, json!(8)));
+    let answer = receiver.post("/v1/logs", &[JSON], b"{\"resourceLogs\": [");
+    assert_eq!(answer.status, 400);
+    assert_eq!(answer.body, r#"{"code":3,"message":"it is not valid JSON"}"#);
+    let answer = receiver.post("/v1/traces", &[("content-type", "application/x-protobuf")], b"\x0a\x7f");
+    assert_eq!((answer.status, &*answer.headers["content-type"]), (400, "application/x-protobuf"));
+    assert_eq!(answer.body, "\u{8}\u{3}\u{12}\u{26}a field is longer than its message".replace('\u{26}', "\u{22}"));
+    assert_eq!(receiver.post("/v1/logs", &[("content-type", "text/plain")], b"x").status, 415);
+}
