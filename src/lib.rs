@@ -15,6 +15,7 @@ pub mod event;
 pub mod framing;
 pub mod ledger;
 pub mod plan;
+pub mod proxy_protocol;
 pub mod sinks;
 pub mod sources;
 mod storage;

@@ -245,7 +245,7 @@ async fn serve_api(
     stop: CancellationToken,
 ) -> std::io::Result<()> {
     let listener = Api::bind(config.listen.value).await?;
-    let tls = config.tls.as_ref().map(|tls| crate::tls::server_config(&tls.cert, &tls.key));
+    let tls = config.tls.as_ref().map(crate::tls::TlsServer::open);
     let tls = tls.transpose().map_err(std::io::Error::other)?;
     tracing::info!(address = %listener.local_addr()?, tls = tls.is_some(), "API listening");
     let auth = config.auth.as_ref().map_or_else(ApiAuth::default, |auth| ApiAuth {

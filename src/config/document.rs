@@ -16,6 +16,7 @@ use super::schema::{Properties, SchemaBuilder};
 use super::setting::{FieldDoc, Setting, Settings};
 use super::{Report, Secret, Size, Span, Spanned, config, yaml};
 use crate::plan::{ComponentType, SinkPlan, SinkType, SourcePlan, SourceType, TransformPlan, TransformType};
+use crate::tls::ServerTls;
 
 config! {
     /// Settings of the agent itself.
@@ -46,16 +47,6 @@ config! {
         pub auth: Option<ServerAuth> = None,
         /// Values of the `Host` header that are taken besides the address itself and `localhost`.
         pub allowed_hosts: Vec<String> = Vec::new(),
-    }
-}
-
-config! {
-    /// Certificate of a server.
-    pub struct ServerTls {
-        /// PEM file with the certificate chain.
-        pub cert: PathBuf,
-        /// PEM file with the private key.
-        pub key: PathBuf,
     }
 }
 

@@ -523,6 +523,54 @@ fn a_request_on_its_way_when_the_agent_stops_is_answered() {
     assert_eq!(lines(&receiver.dir.path().join("out")), ["{\"n\":1}"]);
 }
 
+/// A file of the fixtures.
+pub(crate) fn fixture(name: &str) -> String {
+    format!("{}/tests/fixtures/tls/{name}.pem", env!("CARGO_MANIFEST_DIR"))
+}
+
+#[test]
+fn over_tls_a_client_certificate_names_the_sender_and_none_is_turned_away() {
+    let tls = format!(
+        ", attach: [tls.subject, peer], tls: {{cert: {}, key: {}, client_ca_file: {}}}",
+        fixture("server"),
+        fixture("server-key"),
+        fixture("ca")
+    );
+    let receiver = Receiver::start(&tls);
+    let url = format!("https://{}/", receiver.address);
+    let curl = |more: &[&str]| {
+        let mut command = std::process::Command::new("curl");
+        command.args(["-sS", "--cacert", &fixture("ca"), "-w", "%{http_code}", "-o", "/dev/null", "-d", "{\"n\":1}"]);
+        String::from_utf8(command.args(more).arg(&url).output().unwrap().stdout).unwrap()
+    };
+    let (cert, key) = (fixture("client"), fixture("client-key"));
+    let with = ["--cert", &cert, "--key", &key];
+    assert_eq!(curl(&with), "200");
+    assert_eq!(curl(&[]), "000");
+    // Plain HTTP, silence and rubbish leave it alone.
+    let mut plain = receiver.connect();
+    plain.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+    assert!(answer(&mut plain).is_none());
+    let _silent = receiver.connect();
+    assert_eq!(curl(&with), "200");
+    let subject = "CN=web-1,OU=Müll\\, Abfuhr,O=Shop,C=DE";
+    let event = json!({"n": 1, "tls_subject": subject, "peer": "127.0.0.1"});
+    assert_eq!(receiver.events(), [event.clone(), event]);
+    receiver.agent.stop();
+}
+
+#[test]
+fn behind_a_balancer_the_peer_is_who_the_header_names() {
+    let receiver = Receiver::start(", attach: [peer], proxy_protocol: optional");
+    let mut client = receiver.connect();
+    client.write_all(b"PROXY TCP4 203.0.113.7 10.0.0.1 5000 80\r\n").unwrap();
+    assert_eq!(request(&mut client, "POST", "/", &[], b"{\"n\":1}").status, 200);
+    // `POST` begins as a header does.
+    receiver.take("/", b"{\"n\":2}");
+    assert_eq!(receiver.events(), [json!({"n": 1, "peer": "203.0.113.7"}), json!({"n": 2, "peer": "127.0.0.1"})]);
+    receiver.agent.stop();
+}
+
 #[test]
 fn an_open_source_is_warned_of() {
     let dir = tempfile::tempdir().unwrap();

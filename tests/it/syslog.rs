@@ -19,10 +19,15 @@ struct Receiver {
 impl Receiver {
     /// Listens on `listen`, with more settings of the source.
     fn start(listen: &[&str], more: &str) -> Receiver {
+        Receiver::start_with(listen, more, "peer")
+    }
+
+    /// With this metadata attached.
+    fn start_with(listen: &[&str], more: &str, attach: &str) -> Receiver {
         let dir = tempfile::tempdir().unwrap();
         let listen_list = listen.iter().map(|l| format!("\"{l}\"")).collect::<Vec<_>>().join(", ");
         let yaml = format!(
-            "data_dir: ./data\nsources:\n  in: {{type: syslog, listen: [{listen_list}], attach: [peer]{more}}}\nsinks: {{out: {{type: file, inputs: [in], path: ./out}}}}\n"
+            "data_dir: ./data\nsources:\n  in: {{type: syslog, listen: [{listen_list}], attach: [{attach}]{more}}}\nsinks: {{out: {{type: file, inputs: [in], path: ./out}}}}\n"
         );
         config(dir.path(), &yaml);
         let agent = Agent::run(dir.path(), &["--log-format", "json"]);
@@ -416,4 +421,40 @@ fn loggen_is_understood_in_all_its_forms() {
         }
     }
     receiver.stop();
+}
+
+#[test]
+fn over_tls_messages_come_with_the_subject_of_their_sender() {
+    use crate::http::fixture;
+    let tls = format!(
+        ", tls: {{cert: {}, key: {}, client_ca_file: {}, min_version: 1.2}}",
+        fixture("server"),
+        fixture("server-key"),
+        fixture("ca")
+    );
+    let receiver = Receiver::start_with(&["tls://127.0.0.1:0"], &tls, "peer, tls.subject");
+    let openssl = |more: &[&str]| {
+        let mut command = Command::new("openssl");
+        command.args(["s_client", "-quiet", "-no_ign_eof", "-connect", receiver.host(0), "-CAfile", &fixture("ca")]);
+        command.args(more).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.spawn()
+    };
+    let (cert, key) = (fixture("client"), fixture("client-key"));
+    let mut client = match openssl(&["-cert", &cert, "-key", &key]) {
+        Ok(client) => client,
+        Err(error) => return println!("skipped: openssl: {error}"),
+    };
+    client.stdin.take().unwrap().write_all(b"<13>1 - h a - - - one\n21 <13>1 - h a - - - two").unwrap();
+    let events = receiver.events(2);
+    for (event, message) in events.iter().zip(["one", "two"]) {
+        assert_eq!((&event["message"], &event["peer"]), (&Json::from(message), &Json::from("127.0.0.1")));
+        assert_eq!(event["tls_subject"], "CN=web-1,OU=Müll\\, Abfuhr,O=Shop,C=DE");
+    }
+    client.wait().unwrap();
+    // Without a certificate nothing comes in.
+    let mut stranger = openssl(&[]).unwrap();
+    drop(stranger.stdin.take().unwrap().write_all(b"<13>1 - h a - - - three\n"));
+    stranger.wait().unwrap();
+    let (_, books, lines) = receiver.stop();
+    assert_eq!((books[0], lines.len()), (2, 2));
 }

@@ -2,6 +2,7 @@
 
 use super::Shared;
 use super::handle::handle;
+use crate::proxy_protocol;
 use crate::time::clock;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -84,14 +85,45 @@ pub(super) async fn accept(listener: std::net::TcpListener, shared: Arc<Shared>)
     Ok(())
 }
 
-async fn connect(stream: TcpStream, address: SocketAddr, shared: &Arc<Shared>) -> &'static str {
+async fn connect(mut stream: TcpStream, address: SocketAddr, shared: &Arc<Shared>) -> &'static str {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY cannot be set");
     }
     let order = shared.next.fetch_add(1, Ordering::Relaxed);
-    let address = Some(Arc::from(address.ip().to_canonical().to_string()));
-    let peer = Arc::new(Peer { address, tls_subject: None, order });
-    serve(stream, peer, shared).await
+    let begun = tokio::select! {
+        biased;
+        begun = proxy_protocol::begin(&mut stream, shared.proxy_protocol) => begun,
+        () = shared.shutdown.cancelled() => return "the agent stops",
+        // Silence before a header that may come or not.
+        () = tokio::time::sleep(shared.header_timeout) => return "it was too slow",
+    };
+    let begun = match begun {
+        Ok(begun) => begun,
+        Err(error) => {
+            shared.counters.update(|t| t.error("proxy_protocol", 1));
+            tracing::warn!(peer = %address, %error, "a connection is closed");
+            return "it has no PROXY header";
+        }
+    };
+    let address = begun.peer.unwrap_or(address.ip()).to_canonical().to_string();
+    let mut peer = Peer { address: Some(address.into()), tls_subject: None, order };
+    let Some(tls) = &shared.tls else { return serve(stream, begun.read, Arc::new(peer), shared).await };
+    let accepted = tokio::select! {
+        biased;
+        accepted = tls.accept(stream, shared.header_timeout) => accepted,
+        () = shared.shutdown.cancelled() => return "the agent stops",
+    };
+    match accepted {
+        Ok((stream, subject)) => {
+            peer.tls_subject = subject;
+            serve(stream, Vec::new(), Arc::new(peer), shared).await
+        }
+        Err(error) => {
+            shared.counters.update(|t| t.error("tls", 1));
+            tracing::debug!(?peer, %error, "a connection is closed");
+            "it does not speak our TLS"
+        }
+    }
 }
 
 /// What a connection is about, as its watch sees it.
@@ -169,12 +201,20 @@ impl Watch {
 /// A stream that tells its watch of every byte.
 struct Watched<S> {
     stream: S,
+    /// Bytes that were read from it before.
+    ahead: Vec<u8>,
     watch: Arc<Watch>,
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
+        if !self.ahead.is_empty() {
+            let n = self.ahead.len().min(buf.remaining());
+            buf.put_slice(&self.ahead[..n]);
+            self.ahead.drain(..n);
+            return Poll::Ready(Ok(()));
+        }
         ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
         if buf.filled().len() > before {
             self.watch.bytes_read();
@@ -216,11 +256,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
 /// Serves one connection to its end; why it ended.
 async fn serve(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send,
+    ahead: Vec<u8>,
     peer: Arc<Peer>,
     shared: &Arc<Shared>,
 ) -> &'static str {
     let watch = Arc::new(Watch::new(Phase::Head));
-    let mut io = Watched { stream, watch: watch.clone() };
+    let mut io = Watched { stream, ahead, watch: watch.clone() };
     let mut slow = None;
     let why = {
         let service = service_fn(|request| {

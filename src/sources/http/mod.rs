@@ -45,8 +45,10 @@ use crate::component::{BuildContext, BuildError, Output, RunError, SourceContext
 use crate::config::{OneOrMany, Reader, Size, Spanned, config, config_enum};
 use crate::decoding::{FrameDecoder, JsonDecoder};
 use crate::plan::SourcePlan;
+use crate::proxy_protocol::ProxyProtocol;
 use crate::sources::common::SourceCommon;
 use crate::telemetry::Counters;
+use crate::tls::{ClientAuth, ServerTls, TlsServer};
 use auth::Auth;
 use body::Budget;
 use decode::HttpDecoder;
@@ -73,6 +75,10 @@ config! {
     pub struct HttpConfig {
         /// Addresses and ports, one or several.
         pub listen: OneOrMany<Spanned<SocketAddr>>,
+        /// Certificate and key, to serve HTTPS, and whose certificates are taken.
+        pub tls: Option<ServerTls> = None,
+        /// Whether connections begin with a header of the PROXY protocol, whose address is `@peer` then.
+        pub proxy_protocol: ProxyProtocol = ProxyProtocol::Off,
         /// Who may send; without it everybody.
         pub auth: Option<AuthConfig> = None,
         /// What each path is for; `{name}` in a path is a variable, `@http.name`.
@@ -102,6 +108,14 @@ config! {
     }
 }
 
+impl HttpConfig {
+    /// Whether nobody gets in without a client certificate.
+    fn asks_for_certificates(&self) -> bool {
+        let required = |tls: &ServerTls| tls.client_ca_file.is_some() && tls.client_auth == ClientAuth::Required;
+        self.tls.as_ref().is_some_and(required)
+    }
+}
+
 impl SourcePlan for HttpConfig {
     fn common(&self) -> &SourceCommon {
         &self.common
@@ -114,6 +128,7 @@ impl SourcePlan for HttpConfig {
         route::check(&self.paths, cx);
         match &self.auth {
             Some(auth) => auth.check(cx),
+            None if self.asks_for_certificates() => {}
             None => {
                 if let Some(open) = self.listen.iter().find(|listen| !listen.ip().is_loopback()) {
                     let message = format!("anybody who reaches `{}` may send, since there is no `auth`", open.value);
@@ -154,8 +169,14 @@ impl SourcePlan for HttpConfig {
             return Err(BuildError("it has no end, so `--once` would run for ever; leave `--once` out".into()));
         }
         let listeners: Result<Vec<_>, _> = self.listen.iter().map(|listen| bind(listen.value)).collect();
+        let tls = self
+            .tls
+            .as_ref()
+            .map(TlsServer::open)
+            .transpose()
+            .map_err(|error| BuildError(format!("`tls`: {error}")))?;
         let (listeners, cx) = (listeners?, cx.clone());
-        Ok(SourceRun::Thread(Box::new(move |run| serve(&self, listeners, &cx, run))))
+        Ok(SourceRun::Thread(Box::new(move |run| serve(&self, listeners, tls, &cx, run))))
     }
 }
 
@@ -186,6 +207,8 @@ struct Shared {
     source: Arc<str>,
     host: Arc<str>,
     counters: Arc<Counters>,
+    tls: Option<Arc<TlsServer>>,
+    proxy_protocol: ProxyProtocol,
     routes: Routes,
     auth: Auth,
     cors: Option<CorsConfig>,
@@ -223,6 +246,7 @@ const THREADS: usize = 2;
 fn serve(
     config: &HttpConfig,
     listeners: Vec<TcpListener>,
+    tls: Option<Arc<TlsServer>>,
     cx: &BuildContext,
     run: SourceContext,
 ) -> Result<(), RunError> {
@@ -232,6 +256,8 @@ fn serve(
         source: cx.id.clone(),
         host: cx.host.clone(),
         counters,
+        tls,
+        proxy_protocol: config.proxy_protocol,
         routes: Routes::new(&config.paths),
         auth: Auth::new(config.auth.as_ref()),
         cors: config.cors.clone(),
@@ -252,7 +278,8 @@ fn serve(
     });
     for listener in &listeners {
         let address = listener.local_addr().map_err(|e| RunError(e.to_string()))?;
-        tracing::info!(component = %shared.source, address = %format_args!("http://{address}"), "listening");
+        let scheme = if shared.tls.is_some() { "https" } else { "http" };
+        tracing::info!(component = %shared.source, address = %format_args!("{scheme}://{address}"), "listening");
     }
     std::thread::scope(|scope| {
         let mut threads = Vec::new();

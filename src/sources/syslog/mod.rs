@@ -24,12 +24,11 @@
 mod datagram;
 mod listen;
 mod origin;
-mod proxy;
 mod settings;
 mod stream;
 
+pub use crate::proxy_protocol::ProxyProtocol;
 pub use listen::Listen;
-pub use proxy::ProxyProtocol;
 pub use settings::SyslogCommon;
 
 use crate::component::{BuildContext, BuildError, Output, RunError, SourceContext, SourceRun};
@@ -42,6 +41,7 @@ use crate::plan::SourcePlan;
 use crate::sources::common::SourceCommon;
 use crate::telemetry::Counters;
 use crate::time::Zone;
+use crate::tls::{ServerTls, TlsServer};
 use datagram::DatagramSocket;
 use globset::{GlobBuilder, GlobMatcher};
 use listen::Socket;
@@ -56,6 +56,8 @@ config! {
     pub struct SyslogConfig {
         /// Where it listens, one or several: `udp://HOST:PORT`, `tcp://…`, `tls://…`, `unix:///PATH`, `unixgram:///PATH`.
         pub listen: OneOrMany<Spanned<Listen>>,
+        /// Certificate and key for `tls://`, and whose certificates are taken there.
+        pub tls: Option<ServerTls> = None,
         /// Zone of times that name none; without it, the zone of the whole configuration.
         pub timezone: Option<Zone>,
         /// Zones of senders whose address matches: `{"10.1.*": Europe/Berlin}`. The first that matches counts.
@@ -92,6 +94,17 @@ impl SourcePlan for SyslogConfig {
         if self.listen.is_empty() {
             cx.error_nowhere("`listen` of a syslog source is empty; it needs one address at least");
         }
+        let secured = self.listen.iter().find(|listen| matches!(listen.value, Listen::Tls(_)));
+        match (secured, &self.tls) {
+            (Some(listen), None) => {
+                let message = format!("`{}` needs `tls` with a certificate and its key", listen.value);
+                cx.error(listen.span, message).help("write `tls: {cert: server.pem, key: server.key}`");
+            }
+            (None, Some(_)) => {
+                cx.error_nowhere("`tls` of a syslog source is for `tls://`, which it does not listen on");
+            }
+            _ => {}
+        }
         for (sender, pattern, _) in self.zones() {
             if let Err(error) = pattern {
                 cx.error(sender.span, format!("bad pattern `{}` in `timezones`: {}", sender.value, error.kind()));
@@ -121,14 +134,17 @@ impl SourcePlan for SyslogConfig {
         if cx.once {
             return Err(BuildError("it has no end, so `--once` would run for ever; leave `--once` out".into()));
         }
-        if let Some(tls) = self.listen.iter().find(|listen| matches!(listen.value, Listen::Tls(_))) {
-            return Err(BuildError(format!("{} cannot be served yet: no certificate can be set", tls.value)));
-        }
+        let tls = self
+            .tls
+            .as_ref()
+            .map(TlsServer::open)
+            .transpose()
+            .map_err(|error| BuildError(format!("`tls`: {error}")))?;
         let receive_buffer = self.receive_buffer.map(|size| size.as_usize());
         let sockets: Result<Vec<_>, _> = self.listen.iter().map(|listen| listen.bind(receive_buffer)).collect();
         let (sockets, origins) = (sockets?, Origins::new(cx));
         allow_connections(self.max_connections);
-        Ok(SourceRun::Thread(Box::new(move |cx| run(&self, sockets, origins, cx))))
+        Ok(SourceRun::Thread(Box::new(move |cx| run(&self, sockets, origins, tls, cx))))
     }
 }
 
@@ -144,7 +160,13 @@ struct Shared {
     proxy_protocol: ProxyProtocol,
 }
 
-fn run(config: &SyslogConfig, sockets: Vec<Socket>, origins: Origins, cx: SourceContext) -> Result<(), RunError> {
+fn run(
+    config: &SyslogConfig,
+    sockets: Vec<Socket>,
+    origins: Origins,
+    tls: Option<Arc<TlsServer>>,
+    cx: SourceContext,
+) -> Result<(), RunError> {
     let max_message = config.max_message.as_usize();
     let slab = stream::SLAB.max(SyslogFramer::new(max_message).most_kept() + stream::SLAB / 2);
     let shared = Arc::new(Shared {
@@ -166,7 +188,9 @@ fn run(config: &SyslogConfig, sockets: Vec<Socket>, origins: Origins, cx: Source
                 datagrams.push(DatagramSocket::Unix(socket));
                 paths.push(path);
             }
-            Socket::Tcp(listener, _) => streams.push(StreamListener::Tcp(listener)),
+            Socket::Tcp(listener, secured) => {
+                streams.push(StreamListener::Tcp(listener, tls.clone().filter(|_| secured)));
+            }
             Socket::Unix(listener, path) => {
                 streams.push(StreamListener::Unix(listener));
                 paths.push(path);

@@ -1,12 +1,14 @@
 //! Connections: each is read straight into a slab, framed there, and handed over one chunk a read.
 
+use super::Shared;
 use super::origin::Origins;
-use super::{Shared, proxy};
 use crate::ack::Ack;
 use crate::component::{Chunk, Closed, Frames, RunError};
 use crate::event::{Origin, Slab};
 use crate::framing::syslog::{Ended, SyslogFramer};
+use crate::proxy_protocol;
 use crate::time::clock;
+use crate::tls::TlsServer;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::IpAddr;
@@ -30,12 +32,15 @@ const UNFINISHED: usize = 16 << 20;
 const LAST_READS: usize = 64;
 /// How long a connection that seems to have nothing more is looked at then: the runtime must ask the system once.
 const LAST_WAIT: Duration = Duration::from_millis(20);
+/// Longest handshake of TLS.
+const HANDSHAKE: Duration = Duration::from_secs(10);
 /// A silent peer is asked after this time whether it is still there.
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
 
 /// A listening socket of streams, not blocking.
 pub(super) enum StreamListener {
-    Tcp(std::net::TcpListener),
+    /// With a certificate where TLS is spoken.
+    Tcp(std::net::TcpListener, Option<Arc<TlsServer>>),
     Unix(std::os::unix::net::UnixListener),
 }
 
@@ -77,11 +82,11 @@ pub(super) fn run(listeners: Vec<StreamListener>, shared: Arc<Shared>, origins: 
 /// Accepts on one socket; ends when the agent stops and the last of its connections has been read.
 async fn accept(listener: StreamListener, connections: Arc<Connections>) -> Result<(), RunError> {
     enum Async {
-        Tcp(TcpListener),
+        Tcp(TcpListener, Option<Arc<TlsServer>>),
         Unix(UnixListener),
     }
     let listener = match listener {
-        StreamListener::Tcp(listener) => TcpListener::from_std(listener).map(Async::Tcp),
+        StreamListener::Tcp(listener, tls) => TcpListener::from_std(listener).map(|listener| Async::Tcp(listener, tls)),
         StreamListener::Unix(listener) => UnixListener::from_std(listener).map(Async::Unix),
     };
     let listener = listener.map_err(|e| RunError(format!("cannot listen: {e}")))?;
@@ -97,10 +102,10 @@ async fn accept(listener: StreamListener, connections: Arc<Connections>) -> Resu
         let Ok(slot) = slot else { break };
         let accepted = async {
             Ok::<_, io::Error>(match &listener {
-                Async::Tcp(listener) => {
+                Async::Tcp(listener, tls) => {
                     let (stream, peer) = listener.accept().await?;
                     keep_alive(&stream);
-                    (Stream::Tcp(stream), Some(peer.ip().to_canonical()))
+                    (Stream::Tcp(stream, tls.clone()), Some(peer.ip().to_canonical()))
                 }
                 Async::Unix(listener) => (Stream::Unix(listener.accept().await?.0), None),
             })
@@ -133,7 +138,7 @@ async fn accept(listener: StreamListener, connections: Arc<Connections>) -> Resu
 }
 
 enum Stream {
-    Tcp(tokio::net::TcpStream),
+    Tcp(tokio::net::TcpStream, Option<Arc<TlsServer>>),
     Unix(tokio::net::UnixStream),
 }
 
@@ -157,7 +162,7 @@ async fn serve(stream: Stream, peer: Option<IpAddr>, connections: &Connections) 
     let opened = connections.count(1);
     tracing::debug!(?peer, opened, "a connection was opened");
     let why = match stream {
-        Stream::Tcp(stream) => serve_tcp(stream, peer, order, connections).await,
+        Stream::Tcp(stream, tls) => serve_tcp(stream, tls, peer, order, connections).await,
         Stream::Unix(stream) => {
             Connection::new(connections, connections.origins.make(peer, None, order), Vec::new()).run(stream).await
         }
@@ -168,6 +173,7 @@ async fn serve(stream: Stream, peer: Option<IpAddr>, connections: &Connections) 
 
 async fn serve_tcp(
     mut stream: tokio::net::TcpStream,
+    tls: Option<Arc<TlsServer>>,
     peer: Option<IpAddr>,
     order: u64,
     connections: &Connections,
@@ -175,18 +181,36 @@ async fn serve_tcp(
     let shared = &*connections.shared;
     let begun = tokio::select! {
         biased;
-        begun = proxy::begin(&mut stream, shared.proxy_protocol) => begun,
+        begun = proxy_protocol::begin(&mut stream, shared.proxy_protocol) => begun,
         () = shared.shutdown.cancelled() => return "the agent stops",
     };
-    match begun {
-        Ok(begun) => {
-            let origin = connections.origins.make(begun.peer.or(peer), None, order);
-            Connection::new(connections, origin, begun.read).run(stream).await
-        }
+    let begun = match begun {
+        Ok(begun) => begun,
         Err(error) => {
             shared.counters.update(|t| t.error("proxy_protocol", 1));
             tracing::warn!(?peer, %error, "a connection is closed");
-            "it has no PROXY header"
+            return "it has no PROXY header";
+        }
+    };
+    let peer = begun.peer.or(peer);
+    let Some(tls) = tls else {
+        let origin = connections.origins.make(peer, None, order);
+        return Connection::new(connections, origin, begun.read).run(stream).await;
+    };
+    let accepted = tokio::select! {
+        biased;
+        accepted = tls.accept(stream, HANDSHAKE) => accepted,
+        () = shared.shutdown.cancelled() => return "the agent stops",
+    };
+    match accepted {
+        Ok((stream, subject)) => {
+            let origin = connections.origins.make(peer, subject, order);
+            Connection::new(connections, origin, Vec::new()).run(stream).await
+        }
+        Err(error) => {
+            shared.counters.update(|t| t.error("tls", 1));
+            tracing::debug!(?peer, %error, "a connection is closed");
+            "it does not speak our TLS"
         }
     }
 }

@@ -37,17 +37,17 @@ const FIXED: usize = 16;
 
 /// What a connection begins with.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Begun {
+pub struct Begun {
     /// The address that a header names.
-    pub(super) peer: Option<IpAddr>,
+    pub peer: Option<IpAddr>,
     /// Bytes that were read and belong to no header.
-    pub(super) read: Vec<u8>,
+    pub read: Vec<u8>,
 }
 
 /// Reads the header of a connection, if it is to have one.
 ///
 /// Errors: the connection must be closed.
-pub(super) async fn begin(stream: &mut TcpStream, mode: ProxyProtocol) -> io::Result<Begun> {
+pub async fn begin(stream: &mut TcpStream, mode: ProxyProtocol) -> io::Result<Begun> {
     let timed_out = |_| io::Error::new(io::ErrorKind::TimedOut, "the PROXY header did not come in time");
     match mode {
         ProxyProtocol::Off => return Ok(Begun { peer: None, read: Vec::new() }),

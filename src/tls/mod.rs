@@ -1,0 +1,271 @@
+//! TLS of our own servers: certificates from PEM files, read again when they change; client certificates; handshakes
+//! aside from the accept loop.
+
+mod settings;
+mod subject;
+
+pub use settings::{ClientAuth, NamedCertificate, ServerTls, TlsVersion};
+pub use subject::subject;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::sign::CertifiedKey;
+use rustls::{RootCertStore, ServerConfig};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+/// Longest handshake; a client that takes longer is gone.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// Handshakes at once; further clients wait in the system's queue.
+const HANDSHAKES: usize = 64;
+/// How often the files are looked at; a change is in use within two looks.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// What a server shows and asks for, as its files have it now.
+pub struct TlsServer {
+    settings: ServerTls,
+    config: Mutex<Arc<ServerConfig>>,
+}
+
+impl TlsServer {
+    /// Reads the files and begins to watch them.
+    ///
+    /// Errors: a file cannot be read, holds no PEM, or a certificate and its key do not belong together; the text names
+    /// the file.
+    pub fn open(settings: &ServerTls) -> Result<Arc<TlsServer>, String> {
+        TlsServer::watched(settings, LOOK)
+    }
+
+    fn watched(settings: &ServerTls, look: Duration) -> Result<Arc<TlsServer>, String> {
+        let seen = signatures(settings);
+        let config = Mutex::new(load(settings)?);
+        let server = Arc::new(TlsServer { settings: settings.clone(), config });
+        let watching = Arc::downgrade(&server);
+        std::thread::Builder::new()
+            .name("tls-watch".into())
+            .spawn(move || watch(&watching, seen, look))
+            .map_err(|error| format!("cannot start a thread to watch {}: {error}", settings.cert.display()))?;
+        Ok(server)
+    }
+
+    /// What the next connection is to be accepted with.
+    pub fn current(&self) -> Arc<ServerConfig> {
+        self.config.lock().unwrap_or_else(|e| e.into_inner()).clone()
+    }
+
+    /// Shakes hands with a client; the subject of its certificate, where it shows one.
+    ///
+    /// Errors: it does not speak TLS, nor a version that is taken, shows no certificate though it must, or takes longer
+    /// than `timeout`.
+    pub async fn accept<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin>(
+        &self,
+        stream: S,
+        timeout: Duration,
+    ) -> std::io::Result<(TlsStream<S>, Option<Arc<str>>)> {
+        let accepting = TlsAcceptor::from(self.current()).accept(stream);
+        let late = |_| std::io::Error::new(std::io::ErrorKind::TimedOut, "the TLS handshake took too long");
+        let stream = tokio::time::timeout(timeout, accepting).await.map_err(late)??;
+        let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+        let subject = shown.map(|certificate| subject(certificate).unwrap_or_default().into());
+        Ok((stream, subject))
+    }
+}
+
+/// What tells one state of a file from another.
+type Signature = Option<(i64, i64, u64, u64)>;
+
+fn files(settings: &ServerTls) -> impl Iterator<Item = &Path> {
+    let named = settings.names.iter().flat_map(|named| [&*named.cert, &*named.key]);
+    [&*settings.cert, &*settings.key].into_iter().chain(named).chain(settings.client_ca_file.as_deref())
+}
+
+fn signatures(settings: &ServerTls) -> Vec<Signature> {
+    let of = |path: &Path| {
+        let meta = std::fs::metadata(path).ok()?;
+        Some((meta.mtime(), meta.mtime_nsec(), meta.len(), meta.ino()))
+    };
+    files(settings).map(of).collect()
+}
+
+/// Looks until nobody uses the server any more. Files that are still being written are left alone for one more look.
+fn watch(watching: &Weak<TlsServer>, loaded: Vec<Signature>, look: Duration) {
+    let (mut loaded, mut seen) = (loaded.clone(), loaded);
+    loop {
+        std::thread::sleep(look);
+        let Some(server) = watching.upgrade() else { return };
+        let now = signatures(&server.settings);
+        if now == loaded || now != seen {
+            seen = now;
+            continue;
+        }
+        loaded = now;
+        let cert = server.settings.cert.display();
+        match load(&server.settings) {
+            Ok(config) => {
+                *server.config.lock().unwrap_or_else(|e| e.into_inner()) = config;
+                tracing::info!(%cert, "certificates were read again");
+            }
+            Err(error) => {
+                tracing::error!(%cert, %error, "changed certificates cannot be used; the old ones stay in use");
+            }
+        }
+    }
+}
+
+fn in_file(path: &Path, error: &dyn std::fmt::Display) -> String {
+    format!("{}: {error}", path.display())
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).map_err(|e| in_file(path, &e))?.collect();
+    let chain = chain.map_err(|e| in_file(path, &e))?;
+    if chain.is_empty() {
+        return Err(in_file(path, &"it holds no certificate in PEM form"));
+    }
+    Ok(chain)
+}
+
+fn certified(cert: &Path, key: &Path, provider: &rustls::crypto::CryptoProvider) -> Result<Arc<CertifiedKey>, String> {
+    let chain = certificates(cert)?;
+    let key_der = PrivateKeyDer::from_pem_file(key).map_err(|e| in_file(key, &e))?;
+    let certified = CertifiedKey::from_der(chain, key_der, provider)
+        .map_err(|e| format!("{} and {} do not go together: {e}", cert.display(), key.display()))?;
+    Ok(Arc::new(certified))
+}
+
+/// Reads everything that the settings name.
+fn load(settings: &ServerTls) -> Result<Arc<ServerConfig>, String> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let versions: &[&rustls::SupportedProtocolVersion] = match settings.min_version {
+        TlsVersion::Tls12 => &[&rustls::version::TLS12, &rustls::version::TLS13],
+        TlsVersion::Tls13 => &[&rustls::version::TLS13],
+    };
+    let mut shown = Shown {
+        default: certified(&settings.cert, &settings.key, &provider)?,
+        exact: HashMap::new(),
+        below: HashMap::new(),
+    };
+    for named in &settings.names {
+        let certified = certified(&named.cert, &named.key, &provider)?;
+        for name in named.names.iter() {
+            let name = name.to_ascii_lowercase();
+            match name.strip_prefix("*.") {
+                Some(parent) => shown.below.insert(parent.to_owned(), certified.clone()),
+                None => shown.exact.insert(name, certified.clone()),
+            };
+        }
+    }
+    let builder = ServerConfig::builder_with_provider(provider.clone())
+        .with_protocol_versions(versions)
+        .map_err(|e| e.to_string())?;
+    let builder = match &settings.client_ca_file {
+        None => builder.with_no_client_auth(),
+        Some(path) => {
+            let mut roots = RootCertStore::empty();
+            for certificate in certificates(path)? {
+                roots.add(certificate).map_err(|e| in_file(path, &e))?;
+            }
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+            let verifier = match settings.client_auth {
+                ClientAuth::Required => verifier,
+                ClientAuth::Optional => verifier.allow_unauthenticated(),
+            };
+            builder.with_client_cert_verifier(verifier.build().map_err(|e| in_file(path, &e))?)
+        }
+    };
+    Ok(Arc::new(builder.with_cert_resolver(Arc::new(shown))))
+}
+
+/// Which certificate is shown to whom.
+#[derive(Debug)]
+struct Shown {
+    default: Arc<CertifiedKey>,
+    exact: HashMap<String, Arc<CertifiedKey>>,
+    /// By the name without its first label.
+    below: HashMap<String, Arc<CertifiedKey>>,
+}
+
+impl ResolvesServerCert for Shown {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let named = hello.server_name().and_then(|name| {
+            let name = name.to_ascii_lowercase();
+            self.exact.get(&name).or_else(|| self.below.get(name.split_once('.')?.1)).cloned()
+        });
+        Some(named.unwrap_or_else(|| self.default.clone()))
+    }
+}
+
+/// A listener whose connections have their handshake behind them.
+pub struct TlsListener {
+    ready: mpsc::Receiver<(TlsStream<TcpStream>, SocketAddr)>,
+    address: SocketAddr,
+    accepting: tokio::task::JoinHandle<()>,
+}
+
+impl TlsListener {
+    /// Accepts on `listener` from now on. A slow handshake holds up nobody else.
+    pub fn new(listener: TcpListener, server: Arc<TlsServer>) -> std::io::Result<Self> {
+        let address = listener.local_addr()?;
+        let (to, ready) = mpsc::channel(HANDSHAKES);
+        let accepting = tokio::spawn(accept(listener, server, to));
+        Ok(TlsListener { ready, address, accepting })
+    }
+}
+
+async fn accept(listener: TcpListener, server: Arc<TlsServer>, to: mpsc::Sender<(TlsStream<TcpStream>, SocketAddr)>) {
+    let slots = Arc::new(tokio::sync::Semaphore::new(HANDSHAKES));
+    loop {
+        let Ok(slot) = slots.clone().acquire_owned().await else { return };
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Too many open files, mostly: try again when some have closed.
+                tracing::warn!(%error, "a connection cannot be accepted");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let (server, to) = (server.clone(), to.clone());
+        tokio::spawn(async move {
+            match server.accept(stream, HANDSHAKE).await {
+                Ok((stream, _)) => drop(to.send((stream, peer)).await),
+                Err(error) => tracing::debug!(%peer, %error, "TLS handshake failed"),
+            }
+            drop(slot);
+        });
+    }
+}
+
+impl Drop for TlsListener {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+impl axum::serve::Listener for TlsListener {
+    type Io = TlsStream<TcpStream>;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        match self.ready.recv().await {
+            Some(accepted) => accepted,
+            None => std::future::pending().await,
+        }
+    }
+
+    fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        Ok(self.address)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;
