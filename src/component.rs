@@ -424,6 +424,52 @@ pub struct DeadLetter {
     pub(crate) to: QueueSender,
 }
 
+/// Sends what a disk buffer can never hold to its sink's dead letter, or counts it as dropped where there is none.
+#[derive(Clone)]
+pub struct Refuser {
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) dead_letter: Option<DeadLetter>,
+}
+
+impl Refuser {
+    /// Ends events of a batch, whose share of the verdict is `ack`. Waits while the dead letter has enough.
+    pub fn refuse(&self, batch: &Batch, rows: &[usize], ack: Ack, reason: &'static str, detail: &str) {
+        let events = rows.len() as u64;
+        match &self.dead_letter {
+            None => {
+                self.counters.update(|t| {
+                    t.drop_events(reason, events);
+                    t.held = t.held.saturating_sub(events);
+                });
+                ack.settle(Verdict::Rejected);
+            }
+            Some(to) => {
+                let mut letters = envelopes(&self.counters, batch, rows, reason, detail);
+                letters.ack = ack;
+                count_rejected(&self.counters, reason, events);
+                to.to.send(letters);
+            }
+        }
+    }
+}
+
+/// Events of a sink in envelopes, with a share in their batch's verdict.
+fn envelopes(counters: &Counters, batch: &Batch, rows: &[usize], reason: &'static str, detail: &str) -> Batch {
+    let mut letters = batch.sibling();
+    let mut json = Vec::new();
+    for &row in rows {
+        push_envelope(&mut letters, batch, row, &counters.id, reason, detail, &mut json);
+    }
+    letters
+}
+
+fn count_rejected(counters: &Counters, reason: &'static str, events: u64) {
+    counters.update(|t| {
+        t.reject_events(reason, events);
+        t.held = t.held.saturating_sub(events);
+    });
+}
+
 impl Input {
     /// The next batch; waits at most `timeout`.
     pub fn recv_timeout(&self, timeout: Duration) -> Received {
@@ -486,19 +532,7 @@ impl Input {
     }
 
     fn envelope(&self, batch: &Batch, rows: &[usize], reason: &'static str, detail: &str) -> Batch {
-        let mut letters = batch.sibling();
-        let mut json = Vec::new();
-        for &row in rows {
-            push_envelope(&mut letters, batch, row, &self.counters.id, reason, detail, &mut json);
-        }
-        letters
-    }
-
-    fn count_rejected(&self, reason: &'static str, events: u64) {
-        self.counters.update(|t| {
-            t.reject_events(reason, events);
-            t.held = t.held.saturating_sub(events);
-        });
+        envelopes(&self.counters, batch, rows, reason, detail)
     }
 
     /// Sends events that cannot be delivered to the dead letter, or counts them as dropped where there is none.
@@ -509,7 +543,7 @@ impl Input {
             None => self.dropped(Ack::none(), reason, rows.len() as u64),
             Some(to) => {
                 let letters = self.envelope(batch, rows, reason, detail);
-                self.count_rejected(reason, rows.len() as u64);
+                count_rejected(&self.counters, reason, rows.len() as u64);
                 to.to.send(letters);
             }
         }
@@ -521,7 +555,7 @@ impl Input {
             None => self.dropped(Ack::none(), reason, rows.len() as u64),
             Some(to) => {
                 let letters = self.envelope(batch, rows, reason, detail);
-                self.count_rejected(reason, rows.len() as u64);
+                count_rejected(&self.counters, reason, rows.len() as u64);
                 to.to.send_async(letters).await;
             }
         }

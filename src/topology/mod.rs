@@ -108,6 +108,8 @@ pub struct DiskStageContext {
     pub from: Arc<crate::buffer::Queue>,
     /// Where kept batches go, oldest first, with acknowledgements of the stage's own. Drop it to end the sink.
     pub to: crate::buffer::StageSender,
+    /// Takes events that it can never hold.
+    pub refuser: crate::component::Refuser,
     /// The sink's counters (events are counted as in when they enter the first queue).
     pub counters: Arc<Counters>,
     /// The time to drain is over.

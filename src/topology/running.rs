@@ -5,7 +5,7 @@ use super::build::default_share;
 use super::worker::{SinkLane, SourceLane, Target, TransformLane, Worker};
 use super::{Blueprint, DiskStageContext, SOURCE_ROOM_BYTES};
 use crate::buffer::{Queue, QueueSender, Room, StageSender};
-use crate::component::{DeadLetter, Health, Input, Output, RunError, SinkRun, SourceContext, SourceRun};
+use crate::component::{DeadLetter, Health, Input, Output, Refuser, RunError, SinkRun, SourceContext, SourceRun};
 use crate::telemetry::Books;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -177,6 +177,8 @@ pub fn start(blueprint: Blueprint) -> std::io::Result<Running> {
     let share = default_share(memory_limit, sinks.len());
     for (n, sink) in sinks.into_iter().enumerate() {
         let id = sink.counters.id.clone();
+        let dead_letter = sink.dead_letter.and_then(|id| by_id.get(&id).copied());
+        let dead_letter = dead_letter.map(|to| DeadLetter { to: queues[to].sender() });
         let mut queue = queues[n].clone();
         // What overflows only in part lies in memory in part.
         let all_on_disk = sink.buffer.disk.is_some() && sink.buffer.behind_disk.is_none();
@@ -189,6 +191,7 @@ pub fn start(blueprint: Blueprint) -> std::io::Result<Running> {
             let context = DiskStageContext {
                 from: queue,
                 to: StageSender::new(second.sender()),
+                refuser: Refuser { counters: sink.counters.clone(), dead_letter: dead_letter.clone() },
                 counters: sink.counters.clone(),
                 abort: running.deadline.clone(),
                 shutdown: running.shutdown.clone(),
@@ -199,8 +202,6 @@ pub fn start(blueprint: Blueprint) -> std::io::Result<Running> {
         }
         let health = Arc::new(Health::default());
         running.health.push((id.clone(), health.clone()));
-        let dead_letter = sink.dead_letter.and_then(|id| by_id.get(&id).copied());
-        let dead_letter = dead_letter.map(|to| DeadLetter { to: queues[to].sender() });
         let abort = running.deadline.clone();
         let input = Input { queue: queue.clone(), counters: sink.counters, dead_letter, abort, may_leave, health };
         running.open[Part::Sink as usize] += 1;

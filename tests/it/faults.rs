@@ -130,10 +130,10 @@ sinks:
     assert_eq!(code, Some(0), "{books}\n{said}");
     assert!(books.contains("the books balance"), "{books}");
     assert!(lines(&dir.path().join("rejects.ndjson")).is_empty());
-    // What is in flight: what was sent and not settled or saved since, and what was read and not noted yet; both are less
-    // than what came into the file in two rounds, and what was left from the one before.
+    // In flight at a kill is what was sent and not noted as settled, and what was read and not noted as read: a tenth of a
+    // second's work each, soon after a start. Several short lives in a row repeat the same more than once.
     let round = (records / kills) as usize;
-    assert!(most <= 4 * round + 1000, "{most} repeats between two kills, {round} records a round");
+    assert!(came - different <= kills as usize * 4 * round, "{} repeats, {round} records a round", came - different);
 }
 
 fn unique(stored: &[(u32, u32)]) -> usize {

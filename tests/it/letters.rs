@@ -52,12 +52,12 @@ fn every_reason_for_good_leads_to_one_dead_letter_file_with_its_envelope() {
         &format!(
             "data_dir: ./data
 sources:
-  in: {{type: file, include: [./in.ndjson], decode: json, on_decode_error: reject}}
+  in: {{type: file, include: [./in.ndjson], decode: json, on_decode_error: reject, max_line_bytes: 8MiB}}
 transforms:
   ways:
     type: route
     inputs: [in]
-    outputs: {{template: 'way == \"template\"', metric: 'way == \"metric\"', shape: 'way == \"shape\"', quality: 'way == \"validate\"', encode: 'way == \"encode\"', stream: 'way == \"stream\"', path: 'way == \"path\"', late: 'way == \"late\"', gone: 'way == \"gone\"'}}
+    outputs: {{template: 'way == \"template\"', metric: 'way == \"metric\"', shape: 'way == \"shape\"', quality: 'way == \"validate\"', encode: 'way == \"encode\"', stream: 'way == \"stream\"', path: 'way == \"path\"', late: 'way == \"late\"', gone: 'way == \"gone\"', huge: 'way == \"huge\"'}}
   context: {{type: enrich, inputs: [ways.template], fields: {{who: \"{{{{ nobody }}}}\"}}}}
   metric: {{type: normalize, inputs: [ways.metric], schema: metric}}
   quality: {{type: validate, inputs: [ways.quality], schema: log}}
@@ -67,6 +67,7 @@ sinks:
   named: {named}
   late: {late}
   gone: {gone}
+  buffered: {buffered}
   files: {{type: file, inputs: [ways.path], path: \"./out/{{{{ service }}}}.ndjson\", dead_letter: rejects}}
   page: {{type: prometheus, inputs: [numbers], listen: \"127.0.0.1:0\", dead_letter: rejects}}
   rejects: {{type: file, inputs: [in.rejected, context.rejected, metric.rejected, quality.rejected], path: ./rejects.ndjson}}
@@ -74,6 +75,7 @@ sinks:
             o2 = o2(&server.url(), "s", "inputs: [ways.other, context, metric, quality]"),
             named = o2(&server.url(), "{{ service }}-logs", "inputs: [ways.stream]"),
             late = o2(&server.url(), "late", "inputs: [ways.late], late: dead_letter"),
+            buffered = o2(&server.url(), "s", "inputs: [ways.huge], buffer: {type: disk, max_size: 1MiB}"),
             gone = o2(&down.url(), "gone", "inputs: [ways.gone]"),
         ),
     );
@@ -90,6 +92,7 @@ sinks:
         json!({"way": "gone", "timestamp": now}),
         json!({"way": "refused", "timestamp": now, "message": "poison"}),
         json!({"way": "too_large", "timestamp": now, "message": "x".repeat(100_000)}),
+        json!({"way": "huge", "timestamp": now, "message": "y".repeat(2_000_000)}),
         json!({"way": "fine", "timestamp": now}),
     ];
     write(&dir.path().join("in.ndjson"), &events);
@@ -106,6 +109,7 @@ sinks:
     }
     let all: Vec<(&str, &str)> = found.keys().map(|(c, r)| (c.as_str(), r.as_str())).collect();
     let want = [
+        ("buffered", "too_large"),
         ("context", "template"),
         ("files", "template"),
         ("gone", "retries_exhausted"),
@@ -128,6 +132,8 @@ sinks:
     assert_eq!(event("o2", "refused"), &events[9]);
     assert_eq!(detail("o2", "refused"), "HTTP 400: no: ***");
     assert_eq!(event("o2", "too_large"), &events[10]);
+    assert_eq!(event("buffered", "too_large"), &events[11]);
+    assert!(detail("buffered", "too_large").contains("raise `max_size`"), "{}", detail("buffered", "too_large"));
     assert!(detail("o2", "too_large").starts_with("HTTP 413"), "{}", detail("o2", "too_large"));
     assert!(detail("gone", "retries_exhausted").contains("HTTP 503: down"), "{}", detail("gone", "retries_exhausted"));
     let mut faulty = event("quality", "validate").clone();

@@ -87,7 +87,7 @@ fn pass(past: Option<&StageSender>, shared: &Shared, batch: Batch) -> Option<Bat
 }
 
 fn run(options: &DiskOptions, storage: Arc<dyn Storage>, context: DiskStageContext) -> Result<(), RunError> {
-    let DiskStageContext { from, to, counters, abort, shutdown } = context;
+    let DiskStageContext { from, to, refuser, counters, abort, shutdown } = context;
     let mut complaint = Complaint::default();
     let Opened { mut writer, reader, shared, _lock } = loop {
         match open(options, storage.clone(), counters.clone(), abort.clone()) {
@@ -102,6 +102,7 @@ fn run(options: &DiskOptions, storage: Arc<dyn Storage>, context: DiskStageConte
             Err(error) => return Err(RunError(error.to_string())),
         }
     };
+    writer.send_refused_to(refuser);
     let past = options.overflow_of.map(|_| to.clone());
     let reading = {
         let (shutdown, abort) = (shutdown.clone(), abort.clone());

@@ -9,6 +9,7 @@ use super::state::{FIXED, Part, Segment, Shared, Waiting, cost};
 use super::{Complaint, DiskOptions, Sizes};
 use crate::ack::{Ack, Verdict};
 use crate::buffer::{DiskCompression, Fsync, WhenDiskFull};
+use crate::component::Refuser;
 use crate::event::{Batch, Packer};
 use crate::storage::{Open, Storage, StoredFile};
 use crate::time::clock;
@@ -41,6 +42,8 @@ pub(super) struct Writer {
     fsync_interval: Duration,
     max_age: Option<i64>,
     abort: CancellationToken,
+    /// Takes what can never fit; without one it is dropped and counted.
+    refuser: Option<Refuser>,
     packer: Packer,
     /// Records of the group: for each a gap for its header, then its body.
     buf: Vec<u8>,
@@ -125,6 +128,7 @@ impl Writer {
             fsync_interval: options.fsync_interval,
             max_age: options.max_age.map(|age| i64::try_from(age.as_nanos()).unwrap_or(i64::MAX)),
             abort,
+            refuser: None,
             packer: Packer::default(),
             buf: Vec::new(),
             group_since: None,
@@ -144,6 +148,11 @@ impl Writer {
             todo: Vec::new(),
             gave_up: false,
         }
+    }
+
+    /// What can never fit goes there.
+    pub(super) fn send_refused_to(&mut self, refuser: Refuser) {
+        self.refuser = Some(refuser);
     }
 
     /// Splits what was found on disk into the shared part and the writer's.
@@ -203,6 +212,16 @@ impl Writer {
             let middle = rows.start + rows.len() / 2;
             self.accept_parts(batch, rows.start..middle, ack);
             self.accept_parts(batch, middle..rows.end, ack);
+            return;
+        }
+        if self.never_fits(len)
+            && let Some(refuser) = &self.refuser
+        {
+            self.buf.truncate(start);
+            let rows: Vec<usize> = rows.filter(|&row| batch.is_live(row)).collect();
+            let detail =
+                format!("the event takes {len} bytes, which the disk buffer never has room for: raise `max_size`");
+            refuser.refuse(batch, &rows, ack.clone(), "too_large", &detail);
             return;
         }
         self.add(start, len, live as u64, batch.received_at, ack.clone());
@@ -266,11 +285,17 @@ impl Writer {
     // ------------------------------------------------------------------------------------------------------------
     // Room
 
+    /// Whether a record with a body of `len` bytes is more than the whole buffer.
+    fn never_fits(&self, len: usize) -> bool {
+        let size = record::HEADER + len;
+        FIXED + cost(segment::HEADER + size as u64) > self.shared.max_bytes || size > record::MAX_BODY
+    }
+
     /// Makes room for a record of `size` bytes that stands at `start` of the buffer, as the policy says. The record
     /// may have moved: its place is returned too.
     fn room(&mut self, size: u64, mut start: usize) -> (Room, usize) {
         let max = self.shared.max_bytes;
-        if FIXED + cost(segment::HEADER + size) > max || size as usize > record::MAX_BODY {
+        if self.never_fits(size as usize - record::HEADER) {
             return (Room::Drop("too_large"), start);
         }
         if self.shared.lock().used() + self.reserved + reserve(size) <= max {

@@ -28,6 +28,7 @@ impl Running {
         let context = DiskStageContext {
             from,
             to: StageSender::new(sink.sender()),
+            refuser: crate::component::Refuser { counters: counters.clone(), dead_letter: None },
             counters: counters.clone(),
             abort: abort.clone(),
             shutdown: shutdown.clone(),
