@@ -1,6 +1,7 @@
 //! Logs of the program itself: to stderr, as text or JSON.
 
 use clap::ValueEnum;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tracing_subscriber::EnvFilter;
 
 /// Form of the log.
@@ -10,6 +11,14 @@ pub(super) enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
+}
+
+/// What is said goes out as JSON.
+static JSON: AtomicBool = AtomicBool::new(false);
+
+/// Whether the log is JSON.
+pub(super) fn is_json() -> bool {
+    JSON.load(Ordering::Relaxed)
 }
 
 /// Starts logging. `level` is a level or a filter such as `info,tidegate=debug`; without it `TIDEGATE_LOG` counts, then
@@ -24,6 +33,7 @@ pub(super) fn start(format: LogFormat, level: Option<&str>) -> Result<(), String
     let filter = EnvFilter::try_new(&quiet).map_err(|error| {
         format!("`{text}` is no log level or filter ({error}); try error, warn, info, debug or trace")
     })?;
+    JSON.store(format == LogFormat::Json, Ordering::Relaxed);
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let result = match format {
         LogFormat::Text => builder.with_target(false).with_ansi(false).try_init(),

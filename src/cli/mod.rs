@@ -91,8 +91,13 @@ impl ConfigArgs {
         let (Loaded { config, report, .. }, texts) =
             load_with_texts(&self.config, &ProcessEnvironment, Registry::built_in());
         let text = report.render();
-        if !text.is_empty() {
-            say(&text);
+        if config.is_none() {
+            say_errors(&text);
+        } else if !text.is_empty() {
+            match logging::is_json() {
+                true => tracing::warn!("{}", text.trim_end()),
+                false => say(&text),
+            }
         }
         config.map(|config| (config, texts)).ok_or(Exit::BadConfig)
     }
@@ -143,6 +148,14 @@ pub fn main() -> Exit {
 pub(crate) fn say(text: &str) {
     use std::io::Write;
     drop(std::io::stderr().write_all(text.as_bytes()));
+}
+
+/// Says what is wrong: on stderr, as a record where the log is JSON.
+pub(crate) fn say_errors(text: &str) {
+    match logging::is_json() {
+        true => tracing::error!("{}", text.trim_end()),
+        false => say(text),
+    }
 }
 
 /// Writes to stdout: data.

@@ -19,6 +19,9 @@ pub(super) type Texts = Vec<(String, String)>;
 /// How often a watched configuration is looked at. A change counts when two looks agree, so that a file is whole.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
+/// Signals to stop that come so soon one after the other are one.
+const ONE_SIGNAL: Duration = Duration::from_millis(300);
+
 /// What the agent is told from outside while it runs.
 pub(super) struct Control {
     term: Signal,
@@ -56,10 +59,10 @@ impl Control {
 
     /// Watches one run of a graph; never ends by itself.
     pub(super) async fn attend(&mut self, shutdown: CancellationToken, deadline: CancellationToken) {
-        let mut stopping = false;
+        let mut stopping: Option<tokio::time::Instant> = None;
         let mut settled: Option<Vec<Stamp>> = None;
         loop {
-            let may_reload = !stopping && self.next.is_none();
+            let may_reload = stopping.is_none() && self.next.is_none();
             let reload = tokio::select! {
                 _ = self.term.recv() => false,
                 _ = self.int.recv() => false,
@@ -82,7 +85,9 @@ impl Control {
                     }
                 }
                 true => {}
-                false if stopping => {
+                // One Ctrl-C may come twice: from the terminal and from what started us.
+                false if stopping.is_some_and(|since| since.elapsed() < ONE_SIGNAL) => {}
+                false if stopping.is_some() => {
                     tracing::warn!("ending at once");
                     deadline.cancel();
                 }
@@ -90,7 +95,7 @@ impl Control {
                     tracing::info!(
                         "stopping: sources first, then what is on its way is delivered; a second signal ends at once"
                     );
-                    stopping = true;
+                    stopping = Some(tokio::time::Instant::now());
                     self.next = None;
                     shutdown.cancel();
                 }

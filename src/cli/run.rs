@@ -1,7 +1,7 @@
 //! `tidegate run`.
 
 use super::reload::{Control, Texts};
-use super::{ConfigArgs, Exit, say};
+use super::{ConfigArgs, Exit, say, say_errors};
 use crate::api::{Api, ApiAuth};
 use crate::buffer::disk::tools;
 use crate::config::{AnyPlan, Config, Globals, ProcessEnvironment, Registry, load_texts};
@@ -66,10 +66,16 @@ pub(super) fn run(args: RunArgs) -> Exit {
                 (errors.iter().map(|e| format!("error: {e}\n")).collect(), bad_config)
             })
         });
-        let blueprint = match ready {
-            Ok(blueprint) => blueprint,
+        let ran = ready.and_then(|blueprint| {
+            runtime.block_on(drive(blueprint, &globals, &mut control)).map_err(|errors| (errors, false))
+        });
+        let exit = match ran {
+            Ok((exit, books)) => {
+                say_ledger(&books.ledger());
+                exit
+            }
             Err((errors, bad_config)) => {
-                say(&errors);
+                say_errors(&errors);
                 if let Some(texts) = before.take()
                     && let Some(config) = load_again(&texts)
                 {
@@ -80,10 +86,6 @@ pub(super) fn run(args: RunArgs) -> Exit {
                 break if bad_config { Exit::BadConfig } else { Exit::Failed };
             }
         };
-        let (exit, books) = runtime.block_on(drive(blueprint, &globals, &mut control));
-        if let Some(books) = books {
-            say(&ledger_table(&books.ledger()));
-        }
         match control.next.take() {
             None => break exit,
             Some(next) => {
@@ -137,25 +139,39 @@ fn report_orphans(config: &Config) {
     }
 }
 
-async fn drive(blueprint: topology::Blueprint, globals: &Globals, control: &mut Control) -> (Exit, Option<Books>) {
-    let mut running = match topology::start(blueprint) {
-        Ok(running) => running,
-        Err(error) => {
-            say(&format!("error: cannot start a thread: {error}\n"));
-            return (Exit::Failed, None);
+/// Runs a graph to its end.
+///
+/// Errors: it could not be started.
+async fn drive(
+    blueprint: topology::Blueprint,
+    globals: &Globals,
+    control: &mut Control,
+) -> Result<(Exit, Books), String> {
+    // A port in use must not be found out when events are on their way.
+    let listener = match &globals.api {
+        None => None,
+        Some(api) => {
+            let refused = |error| format!("error: the API cannot listen on {}: {error}\n", api.listen.value);
+            let listener = Api::bind(api.listen.value).await.map_err(refused)?;
+            let tls = api.tls.as_ref().map(crate::tls::TlsServer::open).transpose();
+            Some((api, listener, tls.map_err(|error| format!("error: the API's certificate: {error}\n"))?))
         }
     };
+    let mut running = topology::start(blueprint).map_err(|error| format!("error: cannot start a thread: {error}\n"))?;
     let ledger = keep_ledger(&globals.data_dir, &running.books);
     let stop_api = CancellationToken::new();
-    if let Some(api) = &globals.api
-        && let Err(error) = serve_api(&running, api, ledger.as_ref(), stop_api.clone()).await
-    {
-        say(&format!("error: the API cannot listen on {}: {error}\n", api.listen.value));
-        running.deadline().cancel();
-        running.shutdown().cancel();
-        running.wait().await;
-        return (Exit::Failed, None);
-    }
+    let api = listener.map(|(config, listener, tls)| {
+        if let Ok(address) = listener.local_addr() {
+            tracing::info!(%address, tls = tls.is_some(), "API listening");
+        }
+        let api = api_of(&running, config, ledger.as_ref());
+        let stop = stop_api.clone();
+        tokio::spawn(async move {
+            if let Err(error) = api.serve(listener, tls, stop).await {
+                tracing::error!(%error, "the API has ended");
+            }
+        })
+    });
     tracing::info!(version = env!("CARGO_PKG_VERSION"), components = running.books.components.len(), "running");
     let (shutdown, deadline) = (running.shutdown().clone(), running.deadline().clone());
     let summary = tokio::select! {
@@ -163,13 +179,22 @@ async fn drive(blueprint: topology::Blueprint, globals: &Globals, control: &mut 
         () = control.attend(shutdown, deadline) => Summary::default(),
     };
     stop_api.cancel();
+    if let Some(mut api) = api {
+        // Its address is free for the next graph when it has ended; a client that is slow does not hold that up.
+        if tokio::time::timeout(API_PATIENCE, &mut api).await.is_err() {
+            api.abort();
+        }
+    }
     let books = running.books.clone();
     let exit = judge(&summary, &books);
     if let Some(ledger) = ledger {
         ledger.end(summary.failed.is_empty() && !summary.timed_out);
     }
-    (exit, Some(books))
+    Ok((exit, books))
 }
+
+/// How long the API's last answers may take.
+const API_PATIENCE: std::time::Duration = std::time::Duration::from_millis(500);
 
 /// The ledger, and the thread that writes it.
 struct Kept {
@@ -238,21 +263,12 @@ fn judge(summary: &Summary, books: &Books) -> Exit {
     if summary.failed.is_empty() && !lost { Exit::Done } else { Exit::Failed }
 }
 
-async fn serve_api(
-    running: &Running,
-    config: &crate::config::ApiConfig,
-    ledger: Option<&Kept>,
-    stop: CancellationToken,
-) -> std::io::Result<()> {
-    let listener = Api::bind(config.listen.value).await?;
-    let tls = config.tls.as_ref().map(crate::tls::TlsServer::open);
-    let tls = tls.transpose().map_err(std::io::Error::other)?;
-    tracing::info!(address = %listener.local_addr()?, tls = tls.is_some(), "API listening");
+fn api_of(running: &Running, config: &crate::config::ApiConfig, ledger: Option<&Kept>) -> Api {
     let auth = config.auth.as_ref().map_or_else(ApiAuth::default, |auth| ApiAuth {
         basic: auth.basic.as_ref().map(|b| (b.user.clone(), b.password.reveal().to_owned())),
         bearer: auth.bearer.iter().map(|t| t.reveal().to_owned()).collect(),
     });
-    let api = Api {
+    Api {
         books: running.books.clone(),
         health: running.health.clone(),
         auth,
@@ -260,13 +276,23 @@ async fn serve_api(
         shutdown: running.shutdown().clone(),
         ledger: ledger.map(|l| l.keeper.clone()),
         scraped: Arc::default(),
-    };
-    tokio::spawn(async move {
-        if let Err(error) = api.serve(listener, tls, stop).await {
-            tracing::error!(%error, "the API has ended");
-        }
-    });
-    Ok(())
+    }
+}
+
+/// Says the ledger: as a table, or, where the log is JSON, as a record of it for each component.
+fn say_ledger(lines: &[LedgerLine]) {
+    if !super::logging::is_json() {
+        return say(&ledger_table(lines));
+    }
+    for line in lines {
+        let text = |map: &std::collections::BTreeMap<&'static str, u64>| serde_json::to_string(map).unwrap_or_default();
+        let (dropped, rejected) = (text(&line.dropped), text(&line.rejected));
+        let difference = line.difference as i64;
+        tracing::info!(
+            component = %line.component, kind = line.kind, r#in = line.r#in, created = line.created, out = line.out,
+            dropped, rejected, held = line.held, difference, "ledger"
+        );
+    }
 }
 
 /// The ledger as a table.

@@ -39,7 +39,7 @@ pub(super) fn run(args: &ValidateArgs) -> Exit {
         return Exit::Failed;
     }
     if args.environment
-        && let Err(errors) = topology::assemble(config, true)
+        && let Err(errors) = topology::assemble(config, false)
     {
         for error in &errors {
             say(&format!("error: {error}\n"));

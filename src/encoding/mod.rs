@@ -83,9 +83,9 @@ impl Encoder {
     #[inline]
     pub fn event(&mut self, event: EventRef<'_>, out: &mut Vec<u8>) {
         match &self.encoding {
-            Encoding::Json => event.write_json(out),
+            Encoding::Json => write_json_line(event, out),
             Encoding::Text => match event.field(Sym::MESSAGE) {
-                Some(Value::Null) | None => event.write_json(out),
+                Some(Value::Null) | None => write_json_line(event, out),
                 Some(message) => message.append_text(out),
             },
             Encoding::Logfmt => logfmt::write(event, &mut self.work, out),
@@ -150,6 +150,19 @@ impl Encoder {
             Encoding::Text => event.text_span(Sym::MESSAGE),
             _ => None,
         }
+    }
+}
+
+/// Writes an event as one line of JSON: between the tokens of an object that came on several lines, their ends become blanks.
+/// (Inside strings they are escaped.)
+#[inline]
+fn write_json_line(event: EventRef<'_>, out: &mut Vec<u8>) {
+    let start = out.len();
+    event.write_json(out);
+    let mut at = start;
+    while let Some(i) = memchr::memchr(b'\n', &out[at..]) {
+        out[at + i] = b' ';
+        at += i + 1;
     }
 }
 

@@ -160,3 +160,33 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn an_object_that_came_on_several_lines_goes_on_one() {
+    let text = "{\n  \"a\": [1,\r\n2],\n\"b\": \"x\\ny\"\n}";
+    let chunk = Chunk {
+        text: Slab::from_vec(text.as_bytes().to_vec()),
+        frames: Frames::Spans(vec![(0, text.len() as u32, 0)]),
+        origin: Origin::of_source("s"),
+        offset: 0,
+        received_at: 0,
+        ack: Ack::none(),
+    };
+    let mut batch =
+        Decoder::new(Box::new(JsonDecoder::default()), OnDecodeError::Keep).decode(chunk, &mut DecodeStats::default());
+    for encoding in [Encoding::Json, Encoding::Text] {
+        let mut encoder = Encoder::new(encoding);
+        assert_eq!(encoder.in_place(&batch), None);
+        let (mut by_batch, mut by_event) = (Vec::new(), Vec::new());
+        encoder.batch(&batch, &mut by_batch);
+        encoder.event(batch.event(0), &mut by_event);
+        assert_eq!(by_batch, by_event);
+        assert_eq!(by_batch, b"{   \"a\": [1,\r 2], \"b\": \"x\\ny\" }\n");
+    }
+    // What somebody has changed, too.
+    let mut event = batch.event_mut(0);
+    event.set_field(Sym::SERVICE, Value::I64(1));
+    let mut out = Vec::new();
+    Encoder::new(Encoding::Json).batch(&batch, &mut out);
+    assert_eq!(out.iter().filter(|c| **c == b'\n').count(), 1);
+}

@@ -22,7 +22,7 @@ mod openobserve_double;
 mod pipelines;
 mod program;
 mod reload;
-mod storage;
 mod signals;
+mod storage;
 mod syslog;
 mod tally;

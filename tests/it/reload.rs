@@ -60,6 +60,32 @@ fn numbers_or_none(dir: &Path, name: &str) -> String {
 }
 
 #[test]
+fn the_api_keeps_its_address_and_one_that_is_taken_gives_way_to_the_old_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = free().local_addr().unwrap().port();
+    let with_api = |port: u16| format!("api: {{listen: \"127.0.0.1:{port}\"}}\n{}", yaml("a.log"));
+    config(dir, &with_api(port));
+    write(dir, 0, 10);
+    let agent = Agent::run(dir, &[]);
+    let ready = |port: u16| crate::agent::get(&format!("127.0.0.1:{port}"), "/ready").0;
+    eventually("it reads", || lines(&dir.join("a.log")).len() == 10);
+    // A client that keeps its connection open does not hold the address.
+    let _open = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+    agent.signal(Signal::HUP);
+    eventually("the new one runs", || agent.said().matches(" running ").count() == 2);
+    assert_eq!(ready(port), 200);
+    let taken = free();
+    config(dir, &with_api(taken.local_addr().unwrap().port()));
+    agent.signal(Signal::HUP);
+    eventually("the old one runs again", || agent.said().matches(" running ").count() == 3);
+    assert!(agent.said().contains("the API cannot listen on"), "{}", agent.said());
+    assert_eq!(ready(port), 200);
+    agent.stop();
+}
+
+#[test]
 fn a_configuration_with_mistakes_leaves_the_old_one_running_and_says_why() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();

@@ -137,11 +137,12 @@ impl<'a> EventRef<'a> {
     }
 
     /// Where the event stands in the batch's text as the JSON that [`write_json`](EventRef::write_json) gives: the line it
-    /// was decoded from, if nobody has changed it.
+    /// was decoded from, if nobody has changed it and it is one line.
     #[inline]
     pub fn json_span(&self) -> Option<std::ops::Range<usize>> {
         let row = self.row;
-        (row.flags & PRISTINE != 0).then(|| row.line as usize..(row.line + row.line_len) as usize)
+        let span = row.line as usize..(row.line + row.line_len) as usize;
+        (row.flags & PRISTINE != 0 && memchr::memchr(b'\n', &self.batch.text[span.clone()]).is_none()).then_some(span)
     }
 
     /// Where the plain text of the string field `key` stands in the batch's text, if it does (the last of duplicates).

@@ -34,6 +34,9 @@ pub(super) struct Adopted<'a> {
 
 /// A file that may be a copy in the making is left alone until it was quiet for that long.
 const COPY_TIME: u64 = 5 * SECOND;
+/// A copy does not go on growing when it is longer than its original, and is made some day.
+const OUTGROWN_TIME: u64 = 60 * SECOND;
+const LONGEST_COPY: u64 = 600 * SECOND;
 /// Most generations adopted between two looks.
 const MAX_BETWEEN: usize = 1000;
 
@@ -247,14 +250,19 @@ impl Tailer {
             || !self.plan.check_contents
             || self.plan.identity_bytes.is_some()
             || self.store.find(look.identity).is_some()
-            || !self.begins_like_a_live_one(path, look)
         {
             self.suspects.remove(path);
             return false;
         }
+        let Some(outgrown) = self.begins_like_a_live_one(path, look) else {
+            self.suspects.remove(path);
+            return false;
+        };
         let since = *self.suspects.entry(path.to_owned()).or_insert(now.mono);
         let quiet = now.wall.saturating_sub(look.modified) as u64;
-        if now.mono - since >= COPY_TIME && quiet >= COPY_TIME {
+        let watched = now.mono - since;
+        let never_quiet = watched >= OUTGROWN_TIME && outgrown || watched >= LONGEST_COPY;
+        if watched >= COPY_TIME && quiet >= COPY_TIME || never_quiet {
             self.suspects.remove(path);
             return false;
         }
@@ -262,19 +270,22 @@ impl Tailer {
         true
     }
 
-    fn begins_like_a_live_one(&self, path: &Path, look: Look) -> bool {
-        let Some(name) = path.file_name().and_then(|n| n.to_str()) else { return false };
-        base_names(name).any(|base| {
-            let Some(&key) = self.by_path.get(&*path.with_file_name(base)) else { return false };
-            let Some(tail) = &self.tails[key] else { return false };
+    /// Whether it is longer than the file that is read and begins alike, if there is one.
+    fn begins_like_a_live_one(&self, path: &Path, look: Look) -> Option<bool> {
+        let name = path.file_name().and_then(|n| n.to_str())?;
+        base_names(name).find_map(|base| {
+            let tail = self.tails[*self.by_path.get(&*path.with_file_name(base))?].as_ref()?;
             // A copy is younger than its original, which still has its name.
             let (birth, of) = (look.identity.birth, tail.identity.birth);
             let there = look_at(&tail.path, self.plan.follow_symlinks);
-            if birth != 0 && birth < of || !there.is_ok_and(|l| l.identity == tail.identity) {
-                return false;
+            let there = there.ok().filter(|l| l.identity == tail.identity)?;
+            if birth != 0 && birth < of {
+                return None;
             }
             // Too short to tell is likely enough, for the moment.
-            tail.head.len > 0 && (look.size < u64::from(tail.head.len) || self.begins_with(path, tail.head))
+            let alike =
+                tail.head.len > 0 && (look.size < u64::from(tail.head.len) || self.begins_with(path, tail.head));
+            alike.then_some(look.size > there.size)
         })
     }
 

@@ -352,6 +352,7 @@ impl Reader {
         match out.send(chunk) {
             Sent::Yes => None,
             Sent::Full(chunk) => {
+                debug_assert!(self.held.is_none(), "one chunk is held at most");
                 self.held = Some(chunk);
                 Some(Turn::Blocked)
             }
@@ -383,6 +384,7 @@ impl Reader {
             ack: Ack::new(self.verdicts.clone(), (key as u64) << 32 | u64::from(number)),
         };
         if let Sent::Full(chunk) = out.send(chunk) {
+            debug_assert!(self.held.is_none(), "one chunk is held at most");
             self.held = Some(chunk);
         }
     }

@@ -280,6 +280,8 @@ impl Tailer {
             match self.read_one(key, now, out) {
                 Turn::Blocked => return Turn::Blocked,
                 Turn::Closed => return Turn::Closed,
+                // The rest of a file that was cut off had no room either.
+                _ if self.reader.held.is_some() => return Turn::Blocked,
                 _ => {}
             }
         }

@@ -112,6 +112,27 @@ fn a_rewrite_that_keeps_the_first_kilobyte_is_seen_by_what_stood_before_our_plac
 }
 
 #[test]
+fn the_rest_of_a_truncated_file_that_finds_no_room_is_not_lost() {
+    let mut w = World::new("");
+    w.append("a.log", "1\nunfinished");
+    w.read();
+    w.taken.full = true;
+    std::fs::write(w.path("a.log"), "").unwrap();
+    w.append("a.log", "new\n");
+    w.read();
+    w.append("a.log", "newer\n");
+    w.read();
+    assert_eq!(w.lines(), ["1"]);
+    w.taken.full = false;
+    w.read();
+    assert_eq!(w.lines(), ["unfinished", "new", "newer"]);
+    w.restart();
+    w.append("a.log", "last\n");
+    w.read();
+    assert_eq!(w.lines(), ["last"], "the checkpoint moved with them");
+}
+
+#[test]
 fn zeros_that_a_writer_without_append_leaves_after_a_truncation_are_passed_over() {
     use std::os::unix::fs::FileExt;
     let mut w = World::new("");

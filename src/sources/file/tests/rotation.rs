@@ -280,3 +280,20 @@ fn a_file_without_handle_that_was_renamed_is_found_beside_its_name() {
     w.read();
     assert_eq!(w.lines(), ["2", "3"]);
 }
+
+#[test]
+fn a_busy_neighbour_that_begins_alike_is_no_copy() {
+    let mut w = World::new("");
+    w.append("api.log", "# banner\n");
+    w.read();
+    assert_eq!(w.lines(), ["# banner"]);
+    // It is never quiet, but longer than what it would be a copy of.
+    w.append("api-worker.log", "# banner\n");
+    let mut came = Vec::new();
+    for n in 0..70 {
+        w.append("api-worker.log", &format!("{n}\n"));
+        w.pass(1);
+        came.extend(w.lines());
+    }
+    assert_eq!((came.len(), came.last().map(String::as_str)), (71, Some("69")), "{came:?}");
+}

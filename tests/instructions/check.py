@@ -1,0 +1,61 @@
+#!/usr/bin/env python3
+"""Instructions an event, counted by callgrind, beside the figures that are kept.
+
+Usage: check.py [--update]
+
+Builds benches/instructions.rs with the profile `instructions`, runs each chain with two numbers of rounds and takes the
+difference, so that starting up does not count. More than 5 % above the kept figure is a failure; more than 5 % below asks
+for an update. Figures of another compiler are shown and not judged.
+"""
+
+import json
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+KEPT = pathlib.Path(__file__).with_name("expected.json")
+EVENTS, FEW, MANY, MARGIN = 600, 5, 25, 0.05
+
+
+def build():
+    out = subprocess.run(
+        ["cargo", "build", "--locked", "--profile", "instructions", "--bench", "instructions", "--message-format=json"],
+        cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True,
+    ).stdout
+    messages = (json.loads(line) for line in out.splitlines())
+    return next(m["executable"] for m in messages if m.get("executable") and m["target"]["name"] == "instructions")
+
+
+def count(program, chain, rounds):
+    said = subprocess.run(
+        ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", program, chain, str(rounds)],
+        check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    ).stderr
+    return int(re.search(r"Collected : (\d+)", said).group(1))
+
+
+def main():
+    if not shutil.which("valgrind"):
+        sys.exit("valgrind is not installed")
+    compiler = subprocess.run(["rustc", "--version"], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+    kept = json.loads(KEPT.read_text()) if KEPT.exists() else {"compiler": compiler, "instructions_per_event": {}}
+    program, now, wrong = build(), {}, []
+    for chain in ("json", "main", "syslog"):
+        now[chain] = round((count(program, chain, MANY) - count(program, chain, FEW)) / (EVENTS * (MANY - FEW)))
+        before = kept["instructions_per_event"].get(chain)
+        change = f"{now[chain] / before - 1:+.1%}" if before else "new"
+        print(f"{chain:8} {now[chain]:6} instructions an event, kept {before}, {change}")
+        if before and abs(now[chain] / before - 1) > MARGIN:
+            wrong.append(chain)
+    if "--update" in sys.argv:
+        KEPT.write_text(json.dumps({"compiler": compiler, "instructions_per_event": now}, indent=2) + "\n")
+    elif kept["compiler"] != compiler:
+        print(f"not judged: the figures are of {kept['compiler']}, this is {compiler}")
+    elif wrong:
+        sys.exit(f"more than {MARGIN:.0%} from what is kept: {', '.join(wrong)}; if that is meant, run with --update")
+
+
+main()
