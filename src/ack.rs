@@ -4,8 +4,9 @@
 //! way ([`Ack::settle`]). When the last clone is gone, the source hears the worst verdict of all. A clone that is
 //! dropped without a verdict counts as [`Verdict::Failed`]: forgetting cannot turn into loss.
 
+use crate::sync::AtomicU8;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::Ordering;
 
 /// What became of a batch, from best to worst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -19,6 +19,7 @@ pub mod proxy_protocol;
 pub mod sinks;
 pub mod sources;
 mod storage;
+mod sync;
 pub mod telemetry;
 pub mod template;
 pub mod time;

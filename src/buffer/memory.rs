@@ -2,9 +2,10 @@
 
 use crate::ack::Verdict;
 use crate::event::Batch;
+use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::telemetry::Counters;
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 

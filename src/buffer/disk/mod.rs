@@ -15,6 +15,8 @@
 //! a group again; before it stands a queue of [`QUEUE_BYTES`], behind it the sink's own.
 #![doc = include_str!("../../../docs/disk-buffer-format.md")]
 
+#[cfg(all(test, feature = "interleavings"))]
+pub(crate) mod interleavings;
 mod position;
 mod reader;
 mod record;

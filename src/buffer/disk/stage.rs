@@ -32,7 +32,7 @@ pub(super) struct Opened {
     pub(super) writer: Writer,
     pub(super) reader: Reader,
     pub(super) shared: Arc<Shared>,
-    _lock: Box<dyn Send>,
+    pub(super) _lock: Box<dyn Send>,
 }
 
 /// Opens the folder, locks it, recovers what is in it.
@@ -78,7 +78,7 @@ pub(super) fn open(
 }
 
 /// Lets a batch go past a disk buffer that is empty, where there is room behind it; else gives it back.
-fn pass(past: Option<&StageSender>, shared: &Shared, batch: Batch) -> Option<Batch> {
+pub(super) fn pass(past: Option<&StageSender>, shared: &Shared, batch: Batch) -> Option<Batch> {
     match past {
         // Only this thread puts anything into the buffer: it stays empty until the batch is in the queue.
         Some(to) if shared.lock().is_empty() => to.try_send(batch),

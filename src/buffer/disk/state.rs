@@ -4,11 +4,12 @@
 use super::settled::Settled;
 use crate::ack::{Ack, Settled as Listener, Verdict};
 use crate::event::Batch;
+use crate::sync::{AtomicUsize, Condvar, Mutex, MutexGuard};
 use crate::telemetry::Counters;
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// Blocks of the filesystem: what lies on disk is counted in these.
 const BLOCK: u64 = 4096;
