@@ -203,7 +203,7 @@ pub(crate) fn check_memory(components: &[crate::config::Component], limit: usize
 const MIN_WORKING_BYTES: usize = 128 << 10;
 /// Bytes that a disk buffer holds in memory beside its two queues: a group being written, and what the reader has not
 /// taken yet.
-const DISK_WORKING_BYTES: usize = 6 << 20;
+const DISK_WORKING_BYTES: usize = 4 << 20;
 
 /// What `memory_limit` leaves for bodies of requests, beside queues and the sources' room.
 struct Working {

@@ -11,7 +11,7 @@
 //! [reader](reader) gives them to the sink, from memory where they are still there, else from disk. What they share is
 //! in [state]; [recover] opens a folder.
 //!
-//! In memory it takes a group (4 MiB of packed records at most), the window (2 MiB of batches) and, with compression,
+//! In memory it takes a group (2 MiB of packed records and one more), the window (1 MiB of batches, or one of 2 MiB) and, with compression,
 //! a group again; before it stands a queue of [`QUEUE_BYTES`], behind it the sink's own.
 #![doc = include_str!("../../../docs/disk-buffer-format.md")]
 
@@ -58,16 +58,18 @@ pub struct DiskOptions {
 }
 
 /// Bytes of the queue before a disk buffer: what comes while the disk is being synced.
-pub const QUEUE_BYTES: usize = 3 << 20;
+pub const QUEUE_BYTES: usize = 2 << 20;
 
 /// Smallest `max_bytes`.
 pub const MIN_BYTES: u64 = 1 << 20;
 /// Largest segment, unless one event needs more.
 const MAX_SEGMENT: u64 = 64 << 20;
 /// Bytes of a group at most: more gain nothing, and a reader waits longer.
-const MAX_GROUP: usize = 4 << 20;
+const MAX_GROUP: usize = 2 << 20;
 /// Bytes of batches kept in memory for the reader at most, beside what its own queue holds.
-const MAX_WINDOW: usize = 2 << 20;
+const MAX_WINDOW: usize = 1 << 20;
+/// Bytes of the only batch there, where it is larger.
+const MAX_KEEP: usize = 2 << 20;
 
 /// Sizes that follow from `max_bytes`.
 #[derive(Clone, Copy, Debug)]
@@ -94,7 +96,7 @@ impl Sizes {
             part,
             group: MAX_GROUP.min(eighth),
             window: MAX_WINDOW.min(eighth),
-            keep: MAX_WINDOW.min(eighth),
+            keep: MAX_KEEP.min(eighth),
         }
     }
 }

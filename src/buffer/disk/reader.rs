@@ -247,13 +247,14 @@ impl Reader {
             self.shared.publish(&state);
             return Polled::Again;
         }
-        let kept = if self.keeps(body.len()) { body.clone() } else { Vec::new() };
         let unpacked = header.check(body).and_then(|raw| {
             let batch = self.unpacker.unpack(Slab::from_vec(raw), Ack::none()).ok()?;
             (batch.len() as u64 == events).then_some(batch)
         });
         let Some(mut batch) = unpacked else {
-            let bytes = [&header.to_bytes()[..], &kept].concat();
+            // Read once more: copies of all the whole ones would cost more.
+            let len = header.size().min(MAX_QUARANTINED as u64) as usize;
+            let bytes = self.at.as_ref().and_then(|place| place.view.raw(at, len).ok()).unwrap_or_default();
             self.set_aside(header.epoch, at, header.size(), &bytes);
             self.lose(seq, seq.saturating_add(1), events, "a record is damaged");
             return Polled::Again;
@@ -263,10 +264,6 @@ impl Reader {
         drop(state);
         batch.ack = Ack::new(self.shared.clone(), seq);
         Polled::Batch(batch)
-    }
-
-    fn keeps(&self, len: usize) -> bool {
-        len <= MAX_QUARANTINED
     }
 
     /// A read failed: tries again for a while, then gives the rest of the segment up.
