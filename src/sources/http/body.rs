@@ -161,10 +161,11 @@ pub(super) async fn read(mut body: Incoming, limits: &Limits, charge: &mut Charg
         return Err(Some(Refusal::TooLarge(limits.max_body)));
     }
     let mut whole = Growing::new(charge, limits.max_body, limits.patience);
+    let mut deadline = limits.deadline;
     loop {
         let next = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx));
-        let deadline = limits.deadline.min(Instant::now() + limits.idle);
-        let frame = timeout_at(deadline, next).await.map_err(|_| Some(Refusal::Slow))?;
+        let frame =
+            timeout_at(deadline.min(Instant::now() + limits.idle), next).await.map_err(|_| Some(Refusal::Slow))?;
         match frame {
             None => return Ok(whole.bytes),
             Some(Err(error)) => {
@@ -173,6 +174,7 @@ pub(super) async fn read(mut body: Incoming, limits: &Limits, charge: &mut Charg
             }
             Some(Ok(frame)) => {
                 let Ok(data) = frame.into_data() else { continue };
+                let came = Instant::now();
                 if whole.bytes.capacity() == 0 && hint == Some(data.len() as u64) {
                     // All of it at once: no room to spare.
                     whole.charge.add(data.len(), Instant::now() + limits.patience).await.map_err(Some)?;
@@ -180,6 +182,8 @@ pub(super) async fn read(mut body: Incoming, limits: &Limits, charge: &mut Charg
                 }
                 whole.reserve(data.len()).await.map_err(Some)?;
                 whole.bytes.extend_from_slice(&data);
+                // What it waited for memory is not the client's fault.
+                deadline += came.elapsed();
             }
         }
     }

@@ -21,6 +21,9 @@ use std::task::{Context, Poll};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::{Instant, timeout_at};
 
+/// Bytes of a body that are read through on the spot; larger ones go to a thread of their own, so that they hold up nobody.
+const AT_ONCE: usize = 256 << 10;
+
 /// The body of an answer on its way out.
 pub(super) struct Body {
     rest: AnswerBody,
@@ -191,9 +194,16 @@ async fn take(
         max_body: shared.max_body,
         max_event: shared.max_event,
     };
-    let taken = match format.read(request) {
-        Ok(taken) => taken,
-        Err(answer) => {
+    let taken = if request.body.len() <= AT_ONCE {
+        Ok(format.read(request))
+    } else {
+        let format = format.clone();
+        tokio::task::spawn_blocking(move || format.read(request)).await
+    };
+    let taken = match taken {
+        Ok(Ok(taken)) => taken,
+        Err(_) => return Err(bug("reading a request")),
+        Ok(Err(answer)) => {
             shared.counters.update(|t| t.error("refused", 1));
             return Err(No::Answer(answer));
         }
@@ -218,11 +228,14 @@ async fn take(
             Ok((answer, charge))
         }
         Ok(Err(refusal)) => Err(No::Refused(format, head, refusal)),
-        Err(_) => {
-            tracing::error!("handing over a request panicked; this is a bug");
-            Err(No::Answer(Answer::text(StatusCode::INTERNAL_SERVER_ERROR, "internal error")))
-        }
+        Err(_) => Err(bug("handing over a request")),
     }
+}
+
+/// Something panicked; the request is refused and others go on.
+fn bug(what: &str) -> No {
+    tracing::error!("{what} panicked; this is a bug");
+    No::Answer(Answer::text(StatusCode::INTERNAL_SERVER_ERROR, "internal error"))
 }
 
 type Admitted = (Encoding, Option<SignedBody>, Option<Arc<str>>, OwnedSemaphorePermit);
