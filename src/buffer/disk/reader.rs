@@ -19,8 +19,8 @@ use tokio_util::sync::CancellationToken;
 pub(super) const LOOK: Duration = Duration::from_millis(50);
 /// How long a read that failed waits before it is tried again.
 const READ_AGAIN: Duration = if cfg!(test) { Duration::ZERO } else { Duration::from_millis(100) };
-/// How often a read that failed is tried again before the record is given up.
-const READ_TRIES: u32 = 30;
+/// How often a read that failed is tried again before the rest of the segment is given up: for a minute.
+const READ_TRIES: u32 = 600;
 /// Longest piece of a damaged segment that is kept.
 const MAX_QUARANTINED: usize = 1 << 20;
 

@@ -313,8 +313,8 @@ impl Opening<'_> {
             last.events = promised.1.saturating_sub(last.first_event);
         } else if last.file_len > tail.end {
             self.cut = last.file_len - tail.end;
-            // Only gives room back: whatever lies there is never read.
-            if file.set_len(tail.end).is_ok() {
+            // Only gives room back: whatever lies there is never read. Synced, so that no power cut brings it back.
+            if file.set_len(tail.end).and_then(|()| file.sync()).is_ok() {
                 last.file_len = tail.end;
             }
         }
