@@ -103,14 +103,11 @@ impl Api {
             router = router.route("/api/v1/ledger", get(ledger)).route("/api/v1/audit", get(audit));
         }
         let router = router.layer(middleware::from_fn_with_state(api.clone(), guard)).with_state(api);
-        let stopped = async move { stop.cancelled().await };
         match tls {
-            None => axum::serve(listener, router).with_graceful_shutdown(stopped).await,
-            Some(tls) => {
-                let listener = crate::tls::TlsListener::new(listener, tls)?;
-                axum::serve(listener, router).with_graceful_shutdown(stopped).await
-            }
+            None => crate::http_server::serve(listener, router, stop).await,
+            Some(tls) => crate::http_server::serve(crate::tls::TlsListener::new(listener, tls)?, router, stop).await,
         }
+        Ok(())
     }
 
     /// The books as a page in Prometheus' text format.

@@ -13,6 +13,7 @@ pub mod doctor;
 pub mod encoding;
 pub mod event;
 pub mod framing;
+mod http_server;
 pub mod ledger;
 pub mod plan;
 pub mod proxy_protocol;

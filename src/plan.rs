@@ -23,6 +23,10 @@ pub trait SourcePlan: Send {
     fn listens(&self) -> Vec<Spanned<String>> {
         Vec::new()
     }
+    /// The setting by which it would read the file at this absolute path, if there is one.
+    fn reads(&self, _path: &std::path::Path) -> Option<crate::config::Span> {
+        None
+    }
     /// What on this host will lose what it is to read. Changes nothing.
     fn examine(&self, _host: &Host) -> Vec<Finding> {
         Vec::new()
@@ -67,6 +71,10 @@ pub trait SinkPlan: Send {
     /// Folders and files it writes: no source may tail them. Without templates: the literal folder above them.
     fn writes(&self) -> Vec<PathBuf> {
         Vec::new()
+    }
+    /// A file as it may write them, with something in place of what comes from events.
+    fn writes_like(&self) -> Option<PathBuf> {
+        None
     }
     /// Whether an event leaves the machine or the agent's memory through it in a readable form (`blackhole` does not).
     fn exposes(&self) -> bool {

@@ -269,6 +269,7 @@ fn load_from(
     if whole {
         document.graph.check(&mut cx, document.globals.as_ref());
         document.check_tests(&mut cx);
+        document.check_own_output(&mut cx);
     }
     let Document { globals, plans, graph, tests, .. } = document;
     let complete = !report.diagnostics.has_errors();
@@ -505,6 +506,36 @@ fn read_component<P: ?Sized>(
 }
 
 impl Document {
+    /// No source may read what the agent itself writes.
+    fn check_own_output(&self, cx: &mut Reader<'_>) {
+        let nodes = || self.graph.nodes.iter().zip(&self.plans);
+        let mut written: Vec<(String, PathBuf)> = Vec::new();
+        for (node, plan) in nodes() {
+            if let Some(AnyPlan::Sink(plan)) = plan
+                && let Some(path) = plan.writes_like()
+            {
+                written.push((format!("sink `{}` writes", node.id.value), path));
+            }
+        }
+        if let Some(globals) = &self.globals {
+            for name in ["x", "x.log", "x/x"] {
+                written.push(("the agent keeps in `data_dir`".into(), globals.data_dir.join(name)));
+            }
+        }
+        for (node, plan) in nodes() {
+            let Some(AnyPlan::Source(plan)) = plan else { continue };
+            let reads = |(_, path): &&(String, PathBuf)| {
+                std::path::absolute(path).is_ok_and(|path| plan.reads(&path).is_some())
+            };
+            if let Some((who, path)) = written.iter().find(reads)
+                && let Some(span) = std::path::absolute(path).ok().and_then(|path| plan.reads(&path))
+            {
+                let what = format!("source `{}` would read what {who}", node.id.value);
+                cx.error(span, what).help("put the two in different folders, or name what is written under `exclude`");
+            }
+        }
+    }
+
     /// The places that tests name.
     fn check_tests(&self, cx: &mut Reader<'_>) {
         for place in &self.places {

@@ -55,6 +55,11 @@ pub trait FrameDecoder: Send {
         false
     }
 
+    /// Whether a frame of blanks is nothing, where it is not of the format: an empty line between records.
+    fn skips_blanks(&self) -> bool {
+        false
+    }
+
     /// Called when a source has ended: append what is still held.
     fn finish(&mut self, _batch: &mut Batch) {}
 }
@@ -91,6 +96,10 @@ impl FrameDecoder for JsonDecoder {
             Err(json::ScanError::NotObject) => TextDecoder.decode(batch, start, end, offset),
             Err(json::ScanError::Invalid) => Err("not valid JSON"),
         }
+    }
+
+    fn skips_blanks(&self) -> bool {
+        true
     }
 
     fn fork(&self) -> Box<dyn FrameDecoder> {
@@ -218,6 +227,10 @@ impl Decoder {
         reason: &'static str,
         stats: &mut DecodeStats,
     ) {
+        if self.frames.skips_blanks() && batch.text()[from..to].trim_ascii().is_empty() {
+            (stats.frames, stats.bytes) = (stats.frames - 1, stats.bytes - (to - from) as u64);
+            return;
+        }
         stats.errors += 1;
         if self.on_error == OnDecodeError::Drop {
             stats.dropped += 1;

@@ -162,7 +162,8 @@ fn run(
         framer.finish(&rest, 0, clock::monotonic_ns(), spans.insert(Spans::new()));
     }
     send(rest, spans);
-    // The end of the input is the end of the run; what is on its way is drained like at any shutdown.
+    // The end of the input is the end of the run: the other sources stop, and what was read is delivered, however long
+    // that takes; a signal limits it.
     cx.shutdown.cancel();
     result
 }

@@ -137,6 +137,20 @@ impl Template {
         }
     }
 
+    /// A text as it may come out: `x` for each value, for the time that of the beginning of 2026.
+    #[must_use]
+    pub fn sample(&self) -> String {
+        let mut out = Vec::new();
+        for part in &self.parts {
+            match part {
+                Part::Text(text) => out.extend_from_slice(text.as_bytes()),
+                Part::Time(time) => time.write(1_767_225_600_000_000_000, &mut out),
+                Part::Value { .. } => out.push(b'x'),
+            }
+        }
+        String::from_utf8_lossy(&out).into_owned()
+    }
+
     /// Whether the event's time is in it.
     #[must_use]
     pub fn has_time(&self) -> bool {

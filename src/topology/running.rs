@@ -232,6 +232,8 @@ pub fn start(blueprint: Blueprint) -> std::io::Result<Running> {
     }
     drop(senders);
 
+    // A source whose end is the end of the run stops the others by it; draining is not limited by that.
+    let sources_stop = running.shutdown.child_token();
     for (n, source) in sources.into_iter().enumerate() {
         let id = source.counters.id.clone();
         let context = SourceContext {
@@ -241,7 +243,7 @@ pub fn start(blueprint: Blueprint) -> std::io::Result<Running> {
                 room: rooms[n].clone(),
                 counters: source.counters.clone(),
             },
-            shutdown: running.shutdown.clone(),
+            shutdown: sources_stop.clone(),
             deadline: running.deadline.clone(),
             counters: source.counters,
         };

@@ -838,3 +838,20 @@ fn validate_asks_the_server_where_it_may() {
         "{said}"
     );
 }
+
+/// The end of standard input is no signal: what was read is delivered, though that takes longer than a shutdown may.
+#[test]
+fn what_came_from_standard_input_is_delivered_however_long_that_takes() {
+    let settings = format!("{QUICK}\n    circuit_breaker: {{failures: 5, reset: 50ms}}");
+    for buffer in ["", "\n    buffer: {type: disk, max_size: 1MiB}"] {
+        let double = Double::start(Setup::default());
+        let started = std::time::Instant::now();
+        // Not there for longer than `shutdown_timeout`.
+        double.script(move |_, _| (started.elapsed() < Duration::from_secs(3)).then(|| answer(503, "later")).flatten());
+        let yaml = format!("shutdown_timeout: 500ms\n{}", yaml(&double.url(), &format!("{settings}{buffer}")));
+        let run = run_yaml(&yaml, &numbered(50));
+        let [came, _, out, dropped, rejected, held] = run.sink();
+        assert_eq!((came, out, dropped, rejected, held), (50, 50, 0, 0, 0), "{}", run.said);
+        assert_eq!(numbers(&double, &double.streams()[0]).len(), 50);
+    }
+}

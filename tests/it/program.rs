@@ -1,6 +1,6 @@
 //! The program as a user meets it: commands, exit codes, streams.
 
-use crate::agent::{Agent, assert_balanced, config, eventually, lines, output, tidegate};
+use crate::agent::{Agent, assert_balanced, config, eventually, ledger, lines, output, tidegate};
 use std::io::Write;
 use std::process::Stdio;
 
@@ -69,4 +69,85 @@ fn the_logs_can_be_json() {
     let line = said.lines().next().unwrap();
     let json: serde_json::Value = serde_json::from_str(line).unwrap();
     assert_eq!(json["message"], "running");
+}
+
+#[test]
+fn blank_lines_between_json_records_are_no_events() {
+    let dir = tempfile::tempdir().unwrap();
+    config(
+        dir.path(),
+        "data_dir: ./data
+sources: {in: {type: file, include: [in.log], decode: json, on_decode_error: reject}}
+sinks:
+  out: {type: file, inputs: [in], path: ./out}
+  bad: {type: file, inputs: [in.rejected], path: ./bad}
+",
+    );
+    std::fs::write(dir.path().join("in.log"), "{\"n\":1}\n\n \t\r\n{\"n\":2}\nnope{\n\n").unwrap();
+    let (code, _, said) = output(tidegate(dir.path(), &["run", "--once", "--config", "tidegate.yaml"]));
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(lines(&dir.path().join("out")), ["{\"n\":1}", "{\"n\":2}"]);
+    assert_eq!(lines(&dir.path().join("bad")).len(), 1);
+    assert_balanced(&said);
+    assert_eq!(ledger(&said)[0].1[0], 3);
+}
+
+#[test]
+fn what_the_agent_writes_is_not_read_and_a_file_that_would_have_it_so_is_wrong() {
+    let dir = tempfile::tempdir().unwrap();
+    let check = |include: &str, sink: &str, data: &str| {
+        config(
+            dir.path(),
+            &format!(
+                "data_dir: {data}\nsources: {{in: {{type: file, include: [\"{include}\"]}}}}\n\
+                 sinks: {{out: {{type: file, inputs: [in], path: \"{sink}\"}}}}\n"
+            ),
+        );
+        let (code, _, said) = output(tidegate(dir.path(), &["validate", "--config", "tidegate.yaml"]));
+        (code, said)
+    };
+    for (include, sink, data) in [
+        ("own/*.log", "own/x.log", "./data"),
+        ("own/*.log", "./own/{{ service }}.log", "./data"),
+        ("own/**", "out/x", "own/data"),
+        ("**/*.log", "deep/%Y/{{ service }}.log", "./data"),
+    ] {
+        let (code, said) = check(include, sink, data);
+        assert_eq!(code, Some(78), "{include} {sink} {data}: {said}");
+        assert!(said.contains("source `in` would read what") && said.contains("--> tidegate.yaml:2:"), "{said}");
+    }
+    for (include, sink, data) in
+        [("in/*.log", "out/x.log", "./data"), ("own/*.log", "own/{{ service }}.ndjson", "./data")]
+    {
+        let (code, said) = check(include, sink, data);
+        assert_eq!(code, Some(0), "{include} {sink} {data}: {said}");
+    }
+}
+
+/// Clients that connect and say nothing, or half of something, do not keep others from being answered.
+#[test]
+fn silent_clients_do_not_take_the_apis_connections_for_long() {
+    let dir = tempfile::tempdir().unwrap();
+    config(
+        dir.path(),
+        "data_dir: ./data
+api: {listen: \"127.0.0.1:0\"}
+sources: {in: {type: demo, rate: 100}}
+sinks: {out: {type: blackhole, inputs: [in]}}
+",
+    );
+    let agent = Agent::run(dir.path(), &[]);
+    eventually("the address", || !agent.addresses().is_empty());
+    let api = agent.addresses().remove(0);
+    let silent: Vec<_> = (0..300)
+        .map(|n| {
+            let mut stream = std::net::TcpStream::connect(&api).unwrap();
+            std::io::Write::write_all(&mut stream, &b"GET /he"[..n % 8]).unwrap();
+            stream
+        })
+        .collect();
+    let started = std::time::Instant::now();
+    assert_eq!(crate::agent::get(&api, "/health").0, 200);
+    println!("answered after {:?} behind {} silent clients", started.elapsed(), silent.len());
+    agent.stop();
 }

@@ -88,7 +88,12 @@ pub(super) struct Files {
     index: HashMap<Box<[u8]>, usize>,
     open: usize,
     uses: u64,
+    /// When no path could be forgotten for another; not tried again for a while.
+    crowded_at: i64,
 }
+
+/// How long it is not tried to forget paths after it was in vain.
+const CROWDED_NS: u64 = 1_000_000_000;
 
 impl Files {
     pub(super) fn new(options: FileSinkOptions, data_dir: &Path, id: &str) -> io::Result<Files> {
@@ -103,6 +108,7 @@ impl Files {
             index: HashMap::new(),
             open: 0,
             uses: 0,
+            crowded_at: i64::MIN / 2,
         })
     }
 
@@ -123,7 +129,7 @@ impl Files {
         self.uses += 1;
         let slot = match self.index.get(path) {
             Some(&slot) => slot,
-            None => self.add(path)?,
+            None => self.add(path, now)?,
         };
         (self.slots[slot].used, self.slots[slot].at) = (self.uses, now);
         if self.slots[slot].file.is_none() {
@@ -135,8 +141,12 @@ impl Files {
         Ok(Found::Slot(slot))
     }
 
-    fn add(&mut self, path: &[u8]) -> Result<usize, Problem> {
-        if self.index.len() >= self.options.max_paths && !self.forget_idle() {
+    fn add(&mut self, path: &[u8], now: i64) -> Result<usize, Problem> {
+        let crowded = self.index.len() >= self.options.max_paths;
+        if crowded && (now.abs_diff(self.crowded_at) < CROWDED_NS || !self.forget_idle()) {
+            if now.abs_diff(self.crowded_at) >= CROWDED_NS {
+                self.crowded_at = now;
+            }
             let most = self.options.max_paths;
             return Err(Problem::Path(format!("more than {most} paths (`max_paths`) within an hour")));
         }
@@ -186,7 +196,8 @@ impl Files {
         let idle = self.slots.iter().enumerate().filter(|(_, s)| s.file.is_some() && s.buf.is_empty());
         let Some(n) = idle.min_by_key(|(_, s)| s.used).map(|(n, _)| n) else { return false };
         if self.options.fsync != Fsync::Never {
-            self.sync_slot(n).unwrap_or_else(|problem| tracing::warn!("{}", problem.text()));
+            let synced = self.sync_slot(n).and_then(|()| self.sync_lengths());
+            synced.unwrap_or_else(|problem| tracing::warn!("{}", problem.text()));
         }
         self.slots[n].buf = Vec::new();
         self.close(n);
@@ -408,8 +419,28 @@ impl Files {
     }
 
     /// Syncs every file that was written, for `fsync: interval`.
+    ///
+    /// Errors: the first; the other files are synced all the same.
     pub(super) fn sync_all(&mut self) -> Result<(), Problem> {
-        (0..self.slots.len()).try_for_each(|slot| self.sync_slot(slot))
+        let mut result = Ok(());
+        let mut any = false;
+        for slot in 0..self.slots.len() {
+            any |= self.slots[slot].file.as_ref().is_some_and(|open| open.unsynced);
+            let synced = self.sync_slot(slot);
+            result = result.and(synced);
+        }
+        if any {
+            result = result.and(self.sync_lengths());
+        }
+        result
+    }
+
+    /// A compressed file is cut back to its recorded length: that must be on disk, too.
+    fn sync_lengths(&mut self) -> Result<(), Problem> {
+        if self.options.compression == Compression::None {
+            return Ok(());
+        }
+        self.journal.sync().map_err(|e| Problem::of_io(&e, "record the lengths of", b"the files"))
     }
 
     fn rotate(&mut self, slot: usize, now: i64) -> Result<(), Problem> {

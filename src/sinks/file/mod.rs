@@ -145,6 +145,10 @@ impl SinkPlan for FileConfig {
         }]
     }
 
+    fn writes_like(&self) -> Option<PathBuf> {
+        Some(PathBuf::from(self.path.value.sample()))
+    }
+
     fn build(self: Box<Self>, cx: &BuildContext) -> Result<SinkRun, BuildError> {
         let mut options = FileSinkOptions::new(self.path.value);
         options.encoding = self.encoding.into();

@@ -189,11 +189,7 @@ impl LogEncoder {
 
 /// An object that has no member yet.
 fn is_open_brace(object: &[u8]) -> bool {
-    match object {
-        [b'{'] => true,
-        [b'{', blanks @ ..] if blanks.len() < 64 => blanks.iter().all(u8::is_ascii_whitespace),
-        _ => false,
-    }
+    object.trim_ascii() == b"{"
 }
 
 fn class_of(key: &[u8]) -> KeyClass {

@@ -28,7 +28,8 @@ pub(super) async fn serve(
         let path = path_text.clone();
         async move { (StatusCode::NOT_FOUND, format!("the metrics are at {path}\n")) }
     });
-    axum::serve(listener, router).with_graceful_shutdown(async move { stop.cancelled().await }).await
+    crate::http_server::serve(listener, router, stop).await;
+    Ok(())
 }
 
 async fn scrape(State(registry): State<Arc<Mutex<Registry>>>, headers: HeaderMap) -> Response {

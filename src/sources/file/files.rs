@@ -69,6 +69,9 @@ impl Tailer {
             return;
         }
         if self.is_own(path) {
+            if self.unreadable.insert(path.to_owned()) {
+                tracing::warn!(source = %self.plan.id, file = %path.display(), "not read: the agent writes there itself");
+            }
             return;
         }
         if let Some((generation, known)) = self.store.find(look.identity)

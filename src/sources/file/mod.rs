@@ -57,7 +57,7 @@ use self::tail::{Out, Sent};
 use self::tailer::{Next, Now, Plan, Saver, Tailer};
 use self::watch::Wake;
 use crate::component::{BuildContext, BuildError, Chunk, NotSent, Output, RunError, SourceContext, SourceRun};
-use crate::config::{Reader, Spanned};
+use crate::config::{Reader, Span, Spanned};
 use crate::doctor::{Finding, Host};
 use crate::framing::framing;
 use crate::plan::SourcePlan;
@@ -77,6 +77,14 @@ impl SourcePlan for FileConfig {
 
     fn check(&self, cx: &mut Reader<'_>) {
         self.note_mistakes(cx);
+    }
+
+    fn reads(&self, path: &Path) -> Option<Span> {
+        let exclude: Vec<String> = self.exclude.iter().map(|p| p.value.clone()).collect();
+        let matches = |include: &&Spanned<String>| {
+            Patterns::new(std::slice::from_ref(&include.value), &exclude).is_ok_and(|patterns| patterns.matches(path))
+        };
+        self.include.iter().find(matches).map(|include| include.span)
     }
 
     fn examine(&self, host: &Host) -> Vec<Finding> {

@@ -473,6 +473,9 @@ impl Tailer {
         self.last_scan = now.mono;
         self.next_scan = now.mono + self.plan.glob_interval * factor;
         if !self.scanned {
+            if self.found.entries.is_empty() {
+                tracing::warn!(source = %self.plan.id, "no file matches `include`; the folders are watched for some that do");
+            }
             self.adopt_missing(now);
             self.scanned = true;
             self.store.make_known();
