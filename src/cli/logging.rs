@@ -21,6 +21,20 @@ pub(super) fn is_json() -> bool {
     JSON.load(Ordering::Relaxed)
 }
 
+/// The log's way out. Whoever reads it may be gone, or its disk full: then nobody hears it, and the work goes on.
+struct Stderr;
+
+impl std::io::Write for Stderr {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        drop(std::io::stderr().write_all(bytes));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Starts logging. `level` is a level or a filter such as `info,tidegate=debug`; without it `TIDEGATE_LOG` counts, then
 /// `info`.
 ///
@@ -34,7 +48,7 @@ pub(super) fn start(format: LogFormat, level: Option<&str>) -> Result<(), String
         format!("`{text}` is no log level or filter ({error}); try error, warn, info, debug or trace")
     })?;
     JSON.store(format == LogFormat::Json, Ordering::Relaxed);
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| Stderr);
     let result = match format {
         LogFormat::Text => builder.with_target(false).with_ansi(false).try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),

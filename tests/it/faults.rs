@@ -324,3 +324,37 @@ fn a_first_start_on_many_files_with_dead_sinks_stays_within_64_mib() {
     println!("{files} files, {} MB: {} KiB resident at most\n{said}", bytes / 1_000_000, peak / 1024);
     assert!(peak < 64 << 20, "{peak}");
 }
+
+/// A pipe whose reader is gone, as with `2>&1 | head`, is nobody's mistake: the agent goes on, and still ends in order.
+#[test]
+fn it_outlives_whoever_reads_its_log() {
+    let dir = tempfile::tempdir().unwrap();
+    config(
+        dir.path(),
+        "data_dir: ./data
+shutdown_timeout: 300ms
+sources: {in: {type: file, include: [in.log]}}
+sinks:
+  out: {type: file, inputs: [in], path: ./out, encoding: text}
+  o2: {type: openobserve, inputs: [in], url: \"http://127.0.0.1:9\", stream: s, retry: {initial: 5ms, max: 10ms}}
+",
+    );
+    std::fs::write(dir.path().join("in.log"), "one\n").unwrap();
+    let mut command = tidegate(dir.path(), &["run", "--config", "tidegate.yaml", "--log-level", "debug"]);
+    let mut child = command.stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let mut said = std::io::BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("running") {
+        line.clear();
+        assert_ne!(std::io::BufRead::read_line(&mut said, &mut line).unwrap(), 0, "it ended");
+    }
+    drop(said);
+    let out = dir.path().join("out");
+    eventually("the first line", || lines(&out).len() == 1);
+    let mut file = std::fs::OpenOptions::new().append(true).open(dir.path().join("in.log")).unwrap();
+    file.write_all(b"two\n").unwrap();
+    eventually("the second line", || lines(&out).len() == 2);
+    let pid = rustix::process::Pid::from_raw(child.id().try_into().unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(1), "what the dead sink had is left");
+}

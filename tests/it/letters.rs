@@ -368,3 +368,80 @@ sinks: {{out: {{type: file, inputs: [keep], path: ./out.ndjson}}}}
     let (code, _, errors) = audit(&[]);
     assert!(code == Some(1) && errors.contains("the checksum does not fit"), "{errors}");
 }
+
+/// Every configuration that takes over is a run of its own in the books, which go on.
+#[test]
+fn a_configuration_that_is_read_again_goes_on_in_the_books() {
+    let dir = tempfile::tempdir().unwrap();
+    let yaml = |when: &str| {
+        format!(
+            "data_dir: ./data
+sources: {{in: {{type: file, include: [./in.ndjson], decode: json}}}}
+transforms: {{keep: {{type: filter, inputs: [in], when: '{when}'}}}}
+sinks: {{out: {{type: file, inputs: [keep], path: ./out.ndjson}}}}
+"
+        )
+    };
+    config(dir.path(), &yaml("n >= 0"));
+    write(&dir.path().join("in.ndjson"), &[json!({"n": 1}), json!({"n": 2})]);
+    let out = || lines(&dir.path().join("out.ndjson")).len();
+    let agent = Agent::run(dir.path(), &[]);
+    eventually("the first are written", || out() == 2);
+    config(dir.path(), &yaml("n > 3"));
+    agent.signal(rustix::process::Signal::HUP);
+    eventually("it runs again", || agent.said().matches("running").count() == 2);
+    let more = format!("{}\n{}\n", json!({"n": 3}), json!({"n": 4}));
+    std::fs::OpenOptions::new()
+        .append(true)
+        .open(dir.path().join("in.ndjson"))
+        .and_then(|mut f| f.write_all(more.as_bytes()))
+        .unwrap();
+    eventually("the others too", || out() == 3);
+    agent.stop();
+    let (code, said, errors) = output(tidegate(dir.path(), &["audit", "--data-dir", "data", "--json"]));
+    assert_eq!(code, Some(0), "{said}{errors}");
+    let books: Value = serde_json::from_str(&said).unwrap();
+    let keep = &books["components"]["keep"]["total"];
+    assert_eq!((&books["runs"], &books["killed"]), (&json!(2), &json!(0)));
+    assert_eq!((&keep["in"], &keep["out"], &keep["dropped"]["filtered"]), (&json!(4), &json!(3), &json!(1)));
+}
+
+/// A replay that is told to stop says what was not delivered, and leaves the file as it is.
+#[test]
+fn a_replay_that_is_stopped_says_what_was_not_delivered() {
+    let dir = tempfile::tempdir().unwrap();
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let sink = o2(&format!("http://{nobody}"), "s", "inputs: [in]").replace(", max_elapsed: 300ms", "");
+    config(
+        dir.path(),
+        &format!(
+            "data_dir: ./data
+shutdown_timeout: 300ms
+sources: {{in: {{type: stdin, decode: json}}}}
+sinks: {{o2: {sink}, rejects: {{type: file, path: ./rejects.ndjson}}}}
+"
+        ),
+    );
+    let letter = |n| json!({"tidegate": {"component": "o2", "reason": "refused"}, "event": {"n": n}});
+    write(&dir.path().join("rejects.ndjson"), &[letter(1), letter(2)]);
+    let before = std::fs::read(dir.path().join("rejects.ndjson")).unwrap();
+    let args = ["replay", "rejects.ndjson", "--to", "o2", "--config", "tidegate.yaml"];
+    let mut command = tidegate(dir.path(), &args);
+    let mut child = command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let mut said = std::io::BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("is tried again") {
+        line.clear();
+        assert_ne!(std::io::BufRead::read_line(&mut said, &mut line).unwrap(), 0, "it ended");
+    }
+    let pid = rustix::process::Pid::from_raw(child.id().try_into().unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    let mut rest = String::new();
+    std::io::Read::read_to_string(&mut said, &mut rest).unwrap();
+    let out = child.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&out.stdout);
+    assert_eq!(out.status.code(), Some(1), "{}: {text}{rest}", out.status);
+    assert!(text.contains("2 went into `o2`: 0 refused again, 2 not delivered"), "{text}");
+    assert_eq!(std::fs::read(dir.path().join("rejects.ndjson")).unwrap(), before);
+    assert!(!dir.path().join("rejects.ndjson.refused").exists());
+}
