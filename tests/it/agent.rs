@@ -179,15 +179,35 @@ impl Drop for Agent {
 
 /// The ledger at the end of what an agent said: per component (in, created, out, dropped, rejected, held).
 pub(crate) fn ledger(said: &str) -> Vec<(String, [u64; 6])> {
+    let logged = said.lines().filter_map(ledger_line);
     let table = said.lines().skip_while(|l| !l.starts_with("component")).skip(1);
-    table
-        .filter_map(|line| {
-            let mut words = line.split_whitespace();
-            let (id, _kind) = (words.next()?, words.next()?);
-            let numbers: Vec<u64> = words.take(6).map_while(|w| w.parse().ok()).collect();
-            Some((id.to_owned(), numbers.try_into().ok()?))
-        })
-        .collect()
+    let table = table.filter_map(|line| {
+        let mut words = line.split_whitespace();
+        let (id, _kind) = (words.next()?, words.next()?);
+        let numbers: Vec<u64> = words.take(6).map_while(|w| w.parse().ok()).collect();
+        Some((id.to_owned(), numbers.try_into().ok()?))
+    });
+    logged.chain(table).collect()
+}
+
+/// A line of the ledger where the log is JSON.
+fn ledger_line(line: &str) -> Option<(String, [u64; 6])> {
+    let line: serde_json::Value =
+        serde_json::from_str(line).ok().filter(|l: &serde_json::Value| l["message"] == "ledger")?;
+    assert_eq!(line["difference"], 0, "{line}");
+    let number = |key: &str| line[key].as_u64().unwrap();
+    let sum = |key: &str| {
+        let reasons: std::collections::BTreeMap<String, u64> =
+            serde_json::from_str(line[key].as_str().unwrap()).unwrap();
+        reasons.values().sum()
+    };
+    let id = line["component"].as_str()?.to_owned();
+    Some((id, [number("in"), number("created"), number("out"), sum("dropped"), sum("rejected"), number("held")]))
+}
+
+/// Whether the ledger gives this reason with this number, in either of its forms.
+pub(crate) fn gives_reason(said: &str, reason: &str, events: u64) -> bool {
+    said.contains(&format!("{reason} {events}")) || said.contains(&format!("\\\"{reason}\\\":{events}"))
 }
 
 /// Every line of the ledger adds up, and there is one.

@@ -345,6 +345,8 @@ fn hostile_requests_get_the_right_status_in_bounded_memory_while_others_are_serv
             }
         });
         let _done = SetOnDrop(&done);
+        // Half open: connected, and nothing more.
+        let silent: Vec<TcpStream> = (0..400).map(|_| receiver.connect()).collect();
         // Slow-loris: heads and bodies that never end, byte by byte.
         let loris: Vec<_> = (0..200)
             .map(|n| {
@@ -364,6 +366,10 @@ fn hostile_requests_get_the_right_status_in_bounded_memory_while_others_are_serv
                 let _closed = client.write_all(b"x");
             }
             assert_eq!(&got, b"HTTP/1.1 408");
+        }
+        // Those who said nothing have been told too, and let go.
+        for mut client in silent {
+            assert_eq!(answer(&mut client).unwrap().status, 408);
         }
         // Heads.
         let long = "x".repeat(60_000);
@@ -404,6 +410,7 @@ fn hostile_requests_get_the_right_status_in_bounded_memory_while_others_are_serv
     let good = text.lines().filter(|l| *l == "{\"good\":1}").count();
     assert_eq!(good, served.load(Ordering::Relaxed));
     let rss = receiver.agent.peak_rss();
+    println!("hostile requests: {good} good ones served meanwhile, {} MiB resident at most", rss >> 20);
     assert!(rss < 100 << 20, "{} MiB", rss >> 20);
     receiver.agent.stop();
 }

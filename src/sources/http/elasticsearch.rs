@@ -409,6 +409,31 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        /// What is answered as created is what was taken, and each action has its entry.
+        #[test]
+        fn answers_and_events_are_the_same_in_number(
+            lines in proptest::collection::vec(
+                proptest::sample::select(&[
+                    "{\"index\":{}}", "{\"create\":{\"_index\":\"a\"}}", "{\"delete\":{\"_id\":\"1\"}}", "{\"update\":{}}",
+                    "{\"n\":1}", "{\"n\":1}", "{}", "nope", "[]", "", "{\"index\":{\"_index\":\"b\",\"_id\":\"\\u00e9\"}}",
+                ][..]),
+                0..40,
+            )
+        ) {
+            let body = lines.join("\n") + "\n";
+            let (out, status, answer) = taken(Some("i"), &body);
+            if status == 200 {
+                let items = answer["items"].as_array().unwrap();
+                let created = items.iter().filter(|i| i.as_object().unwrap().values().all(|v| v["status"] == 201)).count();
+                proptest::prop_assert_eq!(created, out.len());
+                proptest::prop_assert_eq!(answer["errors"] == true, created < items.len());
+            } else {
+                proptest::prop_assert_eq!((status, out.len()), (400, 0));
+            }
+        }
+    }
+
     #[test]
     fn a_long_answer_comes_in_pieces_and_is_whole() {
         let body = "{\"index\":{\"_index\":\"q\\\"x\"}}\n{}\n".repeat(5_000);

@@ -46,7 +46,7 @@ use crate::config::{OneOrMany, Reader, Size, Spanned, config, config_enum};
 use crate::decoding::{FrameDecoder, JsonDecoder};
 use crate::plan::SourcePlan;
 use crate::proxy_protocol::ProxyProtocol;
-use crate::sources::common::SourceCommon;
+use crate::sources::common::{SourceCommon, allow_connections};
 use crate::telemetry::Counters;
 use crate::tls::{ClientAuth, ServerTls, TlsServer};
 use auth::Auth;
@@ -176,6 +176,7 @@ impl SourcePlan for HttpConfig {
             .transpose()
             .map_err(|error| BuildError(format!("`tls`: {error}")))?;
         let (listeners, cx) = (listeners?, cx.clone());
+        allow_connections(self.max_connections);
         Ok(SourceRun::Thread(Box::new(move |run| serve(&self, listeners, tls, &cx, run))))
     }
 }

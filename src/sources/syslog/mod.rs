@@ -38,7 +38,7 @@ use crate::decoding::{DecodeSetting, FrameDecoder};
 use crate::event::SlabPool;
 use crate::framing::syslog::SyslogFramer;
 use crate::plan::SourcePlan;
-use crate::sources::common::SourceCommon;
+use crate::sources::common::{SourceCommon, allow_connections};
 use crate::telemetry::Counters;
 use crate::time::Zone;
 use crate::tls::{ServerTls, TlsServer};
@@ -228,20 +228,6 @@ fn run(
         }
         result
     })
-}
-
-/// Each connection is an open file: the soft limit is raised to the hard one where it would not do.
-fn allow_connections(connections: u32) {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    let (Some(soft), wanted) = (limit.current, u64::from(connections) + 1024) else { return };
-    if soft >= wanted {
-        return;
-    }
-    let raised = limit.maximum.map_or(wanted, |hard| hard.min(wanted));
-    if raised > soft && setrlimit(Resource::Nofile, Rlimit { current: Some(raised), maximum: limit.maximum }).is_err() {
-        tracing::debug!(soft, "the limit of open files cannot be raised");
-    }
 }
 
 #[cfg(test)]
