@@ -173,3 +173,36 @@ fn a_buffer_without_a_sink_is_named_at_the_start() {
     let line = said.lines().find(|l| l.contains("belongs to no sink")).unwrap_or_else(|| panic!("{said}"));
     assert!(line.contains("o2") && line.contains("300"), "{line}");
 }
+
+#[test]
+fn several_buffers_of_several_kinds_work_in_one_process() {
+    let dir = tempfile::tempdir().unwrap();
+    write_input(dir.path(), 20_000);
+    config(
+        dir.path(),
+        "data_dir: ./data
+sources:
+  in: {type: file, include: [\"in.ndjson\"], decode: json}
+sinks:
+  one: {type: file, inputs: [in], path: ./one, buffer: {type: disk, max_size: 8MiB, compression: zstd}}
+  two: {type: file, inputs: [in], path: ./two, buffer: {type: disk, max_size: 1MiB, fsync: interval, max_age: 1d}}
+  three:
+    type: file
+    inputs: [in]
+    path: ./three
+    buffer: {type: memory, max_bytes: 64KiB, when_full: overflow, overflow: {type: disk, max_size: 1MiB, fsync: never}}
+",
+    );
+    let (code, _, said) = output(tidegate(dir.path(), &["run", "--once", "--config", "tidegate.yaml"]));
+    assert_eq!(code, Some(0), "{said}");
+    crate::agent::assert_balanced(&said);
+    for out in ["one", "two", "three"] {
+        let text = std::fs::read_to_string(dir.path().join(out)).unwrap();
+        assert!(numbers(&text) == (0..20_000).collect::<Vec<_>>(), "{out}");
+    }
+    for id in ["one", "two", "three"] {
+        let table = ls(dir.path());
+        let row = table.lines().find(|l| l.starts_with(&format!("{id} "))).unwrap_or_else(|| panic!("{id} in {table}"));
+        assert_eq!(row.split_whitespace().nth(1), Some("0"), "{row}");
+    }
+}
