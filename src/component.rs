@@ -274,6 +274,8 @@ pub struct Emitter<'a> {
     pub(crate) component: &'a str,
     pub(crate) rejected_read: bool,
     pub(crate) rejects: Option<Batch>,
+    /// The batch as it came, where the transform changes events before it may reject them.
+    pub(crate) originals: Option<Batch>,
     pub(crate) outputs: Vec<(usize, Batch)>,
     pub(crate) delta: &'a mut Delta,
     pub(crate) json: &'a mut Vec<u8>,
@@ -302,7 +304,7 @@ fn add(list: &mut Vec<(&'static str, u64)>, reason: &'static str, n: u64) {
 
 impl<'a> Emitter<'a> {
     pub(crate) fn new(component: &'a str, rejected_read: bool, delta: &'a mut Delta, json: &'a mut Vec<u8>) -> Self {
-        Emitter { component, rejected_read, rejects: None, outputs: Vec::new(), delta, json }
+        Emitter { component, rejected_read, rejects: None, originals: None, outputs: Vec::new(), delta, json }
     }
 
     /// Counts events that the transform has dropped from the batch.
@@ -338,8 +340,13 @@ impl<'a> Emitter<'a> {
         self.outputs.push((output, batch));
     }
 
-    /// Takes the event in `row` out of the batch and puts it, as it is now, into an envelope to the `rejected`
-    /// output. Where nobody reads that output it is counted as dropped, `reason="rejected_unread"`.
+    /// Keeps the batch as it is: what is rejected from now on goes as it is here, whatever is done to it meanwhile.
+    pub fn keep_originals(&mut self, batch: &Batch) {
+        self.originals = self.rejected_read.then(|| batch.snapshot());
+    }
+
+    /// Takes the event in `row` out of the batch and puts it, as it is now or as it was
+    /// [kept](Emitter::keep_originals), into an envelope to the `rejected` output. Where nobody reads that output it is counted as dropped, `reason="rejected_unread"`.
     pub fn reject(&mut self, batch: &mut Batch, row: usize, reason: &'static str, detail: &str) {
         if !self.rejected_read {
             add(&mut self.delta.dropped, "rejected_unread", 1);
@@ -348,7 +355,8 @@ impl<'a> Emitter<'a> {
         }
         add(&mut self.delta.rejected, reason, 1);
         let rejects = self.rejects.get_or_insert_with(|| batch.sibling());
-        push_envelope(rejects, batch, row, self.component, reason, detail, self.json);
+        let from = self.originals.as_ref().unwrap_or(batch);
+        push_envelope(rejects, from, row, self.component, reason, detail, self.json);
         batch.drop_row(row);
     }
 }

@@ -190,6 +190,11 @@ impl Batch {
 
     /// A second batch of the same events: tables are copied, `text` is shared.
     pub fn fork(&self) -> Batch {
+        Batch { ack: self.ack.clone(), ..self.snapshot() }
+    }
+
+    /// A copy to look at, which has no part in the verdict.
+    pub fn snapshot(&self) -> Batch {
         Batch {
             text: self.text.clone(),
             scratch: self.scratch.clone(),
@@ -200,7 +205,7 @@ impl Batch {
             plain_lines: self.plain_lines,
             origin: self.origin.clone(),
             received_at: self.received_at,
-            ack: self.ack.clone(),
+            ack: Ack::none(),
         }
     }
 

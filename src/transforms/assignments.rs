@@ -129,6 +129,11 @@ impl Assignments {
 
     /// Sets the fields of every event of a batch; what cannot be set, because something on the way to it is no object,
     /// is counted as `kind`. An event that lacks what a template needs is rejected.
+    /// Whether an event may lack what is to be assigned.
+    pub(super) fn may_reject(&self) -> bool {
+        self.0.iter().any(|(_, filling)| matches!(filling, Filling::Template(_)))
+    }
+
     pub(super) fn apply(&self, batch: &mut Batch, text: &mut Vec<u8>, kind: &'static str, out: &mut Emitter<'_>) {
         let mut occupied = 0;
         for row in 0..batch.rows() {

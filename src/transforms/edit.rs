@@ -132,6 +132,9 @@ struct Edit {
 impl Transform for Edit {
     fn apply(&mut self, batch: &mut Batch, out: &mut Emitter<'_>) {
         let shared = self.shared.clone();
+        if shared.set.may_reject() {
+            out.keep_originals(batch);
+        }
         let mut occupied = 0;
         for row in 0..batch.rows() {
             if !batch.is_live(row) {

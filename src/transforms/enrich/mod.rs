@@ -257,6 +257,9 @@ enum Step {
 impl Transform for Enrich {
     fn apply(&mut self, batch: &mut Batch, out: &mut Emitter<'_>) {
         let Enrich { steps, work } = self;
+        if steps.iter().any(Step::may_reject) {
+            out.keep_originals(batch);
+        }
         for step in steps {
             step.apply(batch, work, out);
         }
@@ -268,6 +271,14 @@ impl Transform for Enrich {
 }
 
 impl Step {
+    fn may_reject(&self) -> bool {
+        match self {
+            Step::Fields(fields) => fields.may_reject(),
+            Step::Lookup { miss, .. } => matches!(miss, Miss::Reject),
+            Step::Put(..) | Step::Geoip { .. } | Step::UserAgent { .. } => false,
+        }
+    }
+
     fn fork(&self) -> Step {
         match self {
             Step::Fields(fields) => Step::Fields(fields.clone()),

@@ -36,9 +36,10 @@ fn constants_and_templates_are_set_in_order() {
 
 #[test]
 fn a_template_whose_field_is_absent_sends_the_event_to_rejected() {
-    let mut transform = build("fields: {b: '{{ a }}'}").unwrap();
+    let mut transform = build("fields: {env: dev, b: '{{ a }}'}").unwrap();
     let outcome = apply(&mut *transform, &[r#"{"x":1}"#, r#"{"a":2}"#]);
-    assert_eq!(outcome.out, [r#"{"a":2,"b":"2"}"#]);
+    assert_eq!(outcome.out, [r#"{"a":2,"env":"dev","b":"2"}"#]);
+    // As it came, without what was added before.
     assert!(outcome.rejected[0].contains(r#""reason":"template","detail":"the event has no field `a`""#));
     assert!(outcome.rejected[0].contains(r#""event":{"x":1}"#));
 }
