@@ -20,6 +20,7 @@ mod zones;
 
 use super::FrameDecoder;
 use super::span::Span;
+use crate::event::json::Kind;
 use crate::event::{Batch, Sym, Value};
 use crate::time::{Civil, TimestampReader, Zone, parse_rfc3339};
 
@@ -299,6 +300,17 @@ fn instant(zone: &Zone, civil: &Civil, has_year: bool, now: i64) -> Option<i64> 
         .find_map(|year| zone.to_ns(&Civil { year, ..*civil }).filter(|ns| *ns <= now.saturating_add(AHEAD)))
 }
 
+/// Bytes that stand in a JSON string as they are: printable ASCII without `"` and `\`.
+const CLEAN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut c = 0x20;
+    while c < 0x7f {
+        table[c] = !matches!(c as u8, b'"' | b'\\');
+        c += 1;
+    }
+    table
+};
+
 impl FrameDecoder for SyslogDecoder {
     fn decode(&mut self, batch: &mut Batch, start: usize, end: usize, offset: u64) -> Result<(), &'static str> {
         let found = parse(&batch.text()[start..end]);
@@ -312,8 +324,20 @@ impl FrameDecoder for SyslogDecoder {
                 batch.push_text_field(key, start + span.start, start + span.end);
             }
         };
+        // Words of a header that need no escapes in JSON: what the agent writes is mostly JSON.
+        let word = |batch: &mut Batch, key: Sym, span: Option<Span>| {
+            let Some(span) = span else { return };
+            let (from, to) = (start + span.start, start + span.end);
+            match batch.text()[from..to].iter().all(|c| CLEAN[usize::from(*c)]) {
+                true => batch.push_span_field(key, Kind::Clean, from, to),
+                false => batch.push_text_field(key, from, to),
+            }
+        };
         match found.timestamp {
-            Some(When::Exact(span)) => text(batch, Sym::TIMESTAMP, Some(span)),
+            // Digits and marks only.
+            Some(When::Exact(span)) => {
+                batch.push_span_field(Sym::TIMESTAMP, Kind::Clean, start + span.start, start + span.end);
+            }
             Some(When::Local { civil, has_year }) => {
                 if let Some(ns) = instant(self.zones.of(&batch.origin), &civil, has_year, batch.received_at) {
                     batch.event_mut(row).push(Sym::TIMESTAMP, Value::Timestamp(ns));
@@ -325,10 +349,10 @@ impl FrameDecoder for SyslogDecoder {
             batch.event_mut(row).push(keys.severity, Value::I64(i64::from(pri & 7)));
             batch.event_mut(row).push(keys.facility, Value::I64(i64::from(pri >> 3)));
         }
-        text(batch, keys.hostname, found.hostname);
-        text(batch, keys.appname, found.appname);
-        text(batch, keys.procid, found.procid);
-        text(batch, keys.msgid, found.msgid);
+        word(batch, keys.hostname, found.hostname);
+        word(batch, keys.appname, found.appname);
+        word(batch, keys.procid, found.procid);
+        word(batch, keys.msgid, found.msgid);
         let json = &mut self.json;
         if let Some(data) = found.structured_data {
             json.clear();

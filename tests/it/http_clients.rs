@@ -12,7 +12,7 @@ use std::process::{Child, Command, Stdio};
 const AUTH: &str = ", auth: {basic: {user: app, password: s3cret}}";
 
 /// The Python that has the clients: `TIDEGATE_CLIENTS_PYTHON`, that of `.ci/run`, or any.
-fn python() -> PathBuf {
+pub(crate) fn python() -> PathBuf {
     let installed = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/ci-venv/bin/python");
     match std::env::var_os("TIDEGATE_CLIENTS_PYTHON") {
         Some(python) => python.into(),

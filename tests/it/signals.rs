@@ -4,6 +4,8 @@ use crate::agent::{Agent, assert_balanced, config, eventually, get, gives_reason
 use crate::http::Receiver;
 use crate::openobserve_double::{Double, PASSWORD, Setup, USER, now_micros};
 use serde_json::{Value as Json, json};
+use std::path::Path;
+use std::process::{Command, Stdio};
 use tidegate::decoding::protobuf::{push_bytes, push_fixed64, push_message, push_number};
 
 const JSON: (&str, &str) = ("content-type", "application/json");
@@ -220,4 +222,99 @@ fn otlp_is_refused_in_its_own_words_and_encoding() {
     assert_eq!((answer.status, &*answer.headers["content-type"]), (400, "application/x-protobuf"));
     assert_eq!(answer.body, "\u{8}\u{3}\u{12}\u{26}a field is longer than its message".replace('\u{26}', "\u{22}"));
     assert_eq!(receiver.post("/v1/logs", &[("content-type", "text/plain")], b"x").status, 415);
+}
+
+/// What OpenTelemetry's SDK for Python sends, field by field.
+#[test]
+fn what_the_sdk_of_opentelemetry_sends_arrives_as_it_was_meant() {
+    let receiver = Receiver::start("");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/otel_shapes.py");
+    let mut command = Command::new(crate::http_clients::python());
+    command.arg(script).arg(format!("http://{}", receiver.address)).stderr(Stdio::inherit());
+    let Ok(out) = command.output() else {
+        println!("skipped: there is no Python");
+        return;
+    };
+    assert!(out.status.success());
+    let said: Json = serde_json::from_slice(&out.stdout).unwrap();
+    if let Some(why) = said["skipped"].as_str() {
+        println!("skipped: {why}");
+        return;
+    }
+    let events: Vec<Json> =
+        lines(&receiver.dir.path().join("out")).iter().map(|l| serde_json::from_str(l).unwrap()).collect();
+    let one = |key: &str, value: &str| {
+        let mut found = events.iter().filter(|e| e[key] == value);
+        let event = found.next().unwrap_or_else(|| panic!("{key} {value} in {events:#?}"));
+        assert!(found.next().is_none(), "{key} {value} twice");
+        event
+    };
+    let (parent, child) = (one("operationName", "parent"), one("operationName", "child"));
+    let ns = |event: &Json, key: &str| {
+        let time: jiff::Timestamp = event[key].as_str().unwrap().parse().unwrap();
+        json!(time.as_nanosecond() as i64)
+    };
+    for (event, name) in [(parent, "parent"), (child, "child")] {
+        let sent = &said[name];
+        assert_eq!((&event["traceId"], &event["spanId"]), (&sent["traceId"], &sent["spanId"]));
+        assert_eq!((ns(event, "startTime"), ns(event, "endTime")), (sent["start"].clone(), sent["end"].clone()));
+        assert_eq!(event["resource"], json!({"service.name": "shop", "host.cpus": 4, "zones": ["a", "b"]}));
+        assert_eq!(event["scope"], json!({"name": "shop.web", "version": "1.2"}));
+    }
+    assert_eq!(parent["tags"], json!({"http.method": "GET", "n": 7, "ok": true}));
+    assert_eq!(
+        (&parent["kind"], &parent["status"], &parent["service"]),
+        (&json!("SERVER"), &json!({"code": 0}), &json!("shop"))
+    );
+    assert_eq!((&child["parentSpanId"], &child["kind"]), (&parent["spanId"], &json!("INTERNAL")));
+    assert_eq!(child["status"], json!({"code": 2, "message": "no stock \u{2603}"}));
+    assert_eq!((&child["logs"][0]["name"], &child["logs"][0]["attributes"]), (&json!("retry"), &json!({"attempt": 2})));
+    let link = &child["links"][0];
+    assert_eq!((&link["spanId"], &link["attributes"]), (&parent["spanId"], &json!({"why": "test"})));
+
+    let log = one("message", "it failed");
+    assert_eq!((&log["level"], &log["severityNumber"], &log["service"]), (&json!("ERROR"), &json!(17), &json!("shop")));
+    assert_eq!(log["traceId"], said["logging"]["traceId"]);
+    let attributes = &log["attributes"];
+    assert_eq!((&attributes["order"], &attributes["tags"]), (&json!(17), &json!(["x", "y"])));
+    assert_eq!(attributes["exception.type"], json!("ZeroDivisionError"));
+    assert!(attributes["exception.stacktrace"].as_str().unwrap().contains("1 / 0"));
+
+    assert_eq!(said["metrics"], "MetricExportResult.SUCCESS");
+    let shared = r#""service.name":"shop","host.cpus":"4","zones":"[\"a\",\"b\"]","otel_scope_name":"shop.metrics""#;
+    let labels = |event: &Json| event["labels"].to_string();
+    let orders = one("name", "orders");
+    assert_eq!(
+        (&orders["value"], &orders["type"], &orders["temporality"]),
+        (&json!(5), &json!("counter"), &json!("cumulative"))
+    );
+    assert_eq!((&orders["unit"], &orders["description"]), (&json!("1"), &json!("Orders")));
+    assert_eq!(labels(orders), format!(r#"{{"kind":"new",{shared}}}"#));
+    let open = one("name", "open");
+    assert_eq!((&open["value"], &open["type"]), (&json!(-2), &json!("gauge")));
+    assert_eq!((&one("name", "heat")["value"], &one("name", "heat")["labels"]["room"]), (&json!(21.5), &json!("1")));
+    let buckets = |name: &str| -> Vec<(String, f64)> {
+        let of_it = events.iter().filter(|e| e["name"] == name);
+        of_it.map(|e| (e["labels"]["le"].as_str().unwrap().to_owned(), e["value"].as_f64().unwrap())).collect()
+    };
+    let expected = [("10", 1.0), ("100", 3.0), ("+Inf", 4.0)].map(|(le, n)| (le.to_owned(), n));
+    assert_eq!(buckets("latency_bucket"), expected);
+    assert_eq!(
+        (&one("name", "latency_sum")["value"], &one("name", "latency_count")["value"]),
+        (&json!(615.0), &json!(4))
+    );
+    assert_eq!(
+        (&one("name", "latency_min")["value"], &one("name", "latency_max")["value"]),
+        (&json!(5.0), &json!(500.0))
+    );
+    // Exponential: whatever the scale, each value lies at or below a bound that is near it.
+    let sizes = buckets("sizes_bucket");
+    let below = |x: f64| sizes.iter().filter(|(le, _)| le != "+Inf").find(|(le, _)| le.parse::<f64>().unwrap() >= x);
+    for (value, count) in [(0.0, 1.0), (1.0, 2.0), (2.0, 3.0), (4.0, 4.0), (1000.0, 5.0)] {
+        let (le, n) = below(value).unwrap();
+        assert_eq!(*n, count, "{value} at {le} in {sizes:?}");
+        assert!(le.parse::<f64>().unwrap() <= value * 2.1, "{value} at {le}");
+    }
+    assert_eq!(sizes.last().unwrap(), &("+Inf".to_owned(), 5.0));
+    receiver.agent.stop();
 }

@@ -38,12 +38,13 @@ fn agrees(text: &[u8]) {
             for (key, value) in &members {
                 let key: String = serde_json::from_str(&format!("\"{key}\"")).unwrap();
                 assert!(map.contains_key(&key), "{key}");
-                let value: serde_json::Value = serde_json::from_str(value)
-                    .unwrap_or_else(|_| serde_json::from_str(&format!("\"{value}\"")).unwrap());
+                // The text of a string has lost its quotes, and may look like another value.
+                let read = |text: &str| serde_json::from_str::<serde_json::Value>(text).ok();
+                let values = [read(value), read(&format!("\"{value}\""))];
                 // Two spellings of one key are duplicates; of those the oracle keeps the last.
                 let plain = |raw: &str| serde_json::from_str::<String>(&format!("\"{raw}\"")).unwrap();
                 if members.iter().filter(|m| plain(&m.0) == key).count() == 1 {
-                    assert_eq!(map[&key], value, "{key} in {map:?}");
+                    assert!(values.contains(&Some(map[&key].clone())), "{key} in {map:?}");
                 }
             }
         }
