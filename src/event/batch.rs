@@ -229,6 +229,11 @@ impl Batch {
         self.text.pinned_bytes() + self.table_bytes()
     }
 
+    /// Bytes that its tables hold, whatever room they have: what a batch that is being filled has come to.
+    pub fn filled_bytes(&self) -> usize {
+        self.scratch.len() + self.fields.len() * size_of::<Field>() + self.rows.len() * size_of::<Row>()
+    }
+
     fn table_bytes(&self) -> usize {
         self.scratch.capacity() + self.fields.capacity() * size_of::<Field>() + self.rows.capacity() * size_of::<Row>()
     }

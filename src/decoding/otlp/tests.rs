@@ -1,6 +1,8 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
+use crate::ack::Ack;
 use crate::decoding::protobuf::{push_bytes, push_fixed64, push_message, push_number};
+use crate::event::Slab;
 use proptest::prelude::*;
 
 /// Longest event.
@@ -305,6 +307,19 @@ fn a_large_request_comes_in_batches_that_share_their_resource() {
     // What would be a thousand times larger than what was sent is not taken.
     let error = Request::read(Signal::Logs, Encoding::Protobuf, many(10_000, 100_000), MOST).unwrap_err();
     assert!(error.0.contains("larger than the request"), "{error}");
+}
+
+#[test]
+fn tables_with_room_left_by_a_large_batch_do_not_make_a_request_look_empty() {
+    // More of them than any other test can take away meanwhile.
+    for _ in 0..64 {
+        let mut large = Batch::recycled(Slab::default(), Origin::of_source("in"), 0, Ack::none());
+        large.push_event(crate::event::EventKind::Log);
+        large.event_mut(0).push(Sym::MESSAGE, Value::from(&[b'x'; 900 << 10][..]));
+        large.recycle();
+    }
+    let (lines, summary) = json(Signal::Logs, LOG);
+    assert_eq!((lines.len(), summary.events), (2, 2));
 }
 
 #[test]
