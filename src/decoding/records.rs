@@ -87,9 +87,9 @@ impl<B: AsRef<[u8]>, R: Records> Batches<B, R> {
 
     /// The next batch, without acknowledgement.
     pub(super) fn next_batch(&mut self) -> Result<Option<Batch>, Malformed> {
-        let mut batch = Batch::recycled(Slab::default(), self.origin.clone(), self.received_at, Ack::none());
-        // Not what the tables have room for: used ones come with as much as their last batch needed.
-        while !self.ended && batch.rows() < MOST_EVENTS && batch.filled_bytes() < MOST_BYTES {
+        // With tables of its own: used ones come with as much room as their last batch needed, and would count as full.
+        let mut batch = Batch::new(Slab::default(), self.origin.clone(), self.received_at, Ack::none());
+        while !self.ended && batch.rows() < MOST_EVENTS && batch.pinned_bytes() < MOST_BYTES {
             self.ended = !self.records.next_into(self.request.as_ref(), &mut batch, &mut self.summary)?;
         }
         self.summary.events += batch.len() as u64;

@@ -229,11 +229,6 @@ impl Batch {
         self.text.pinned_bytes() + self.table_bytes()
     }
 
-    /// Bytes that its tables hold, whatever room they have: what a batch that is being filled has come to.
-    pub fn filled_bytes(&self) -> usize {
-        self.scratch.len() + self.fields.len() * size_of::<Field>() + self.rows.len() * size_of::<Row>()
-    }
-
     fn table_bytes(&self) -> usize {
         self.scratch.capacity() + self.fields.capacity() * size_of::<Field>() + self.rows.capacity() * size_of::<Row>()
     }
@@ -538,15 +533,10 @@ impl Batch {
                 out.extend_from_slice(&text[from..to]);
                 to = 0;
             }
-            let member = if field.key & LOCAL_KEY == 0 { Sym(field.key).member() } else { b"" };
-            if member.is_empty() {
-                out.extend_from_slice(if comma { b",\"" } else { b"\"" });
-                self.write_key(field.key, out);
-                out.extend_from_slice(b"\":");
-            } else {
-                out.extend_from_slice(&member[usize::from(!comma)..]);
-            }
+            out.extend_from_slice(if comma { b",\"" } else { b"\"" });
             comma = true;
+            self.write_key(field.key, out);
+            out.extend_from_slice(b"\":");
             write(i, self.value(field), out);
         }
         if to != 0 {
