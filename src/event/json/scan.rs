@@ -94,6 +94,13 @@ impl Scanner {
     }
 }
 
+/// Whether the container `text[start..end]`, all of whose positions are `at`, is valid JSON. `backslash`: there may be
+/// one in it; control characters there are none in its strings.
+pub(super) fn is_valid_container(text: &[u8], start: usize, end: usize, at: &[u32], backslash: bool) -> bool {
+    let tape = Tape { text, at, backslash, start, end };
+    !matches!(tape.object(|_| ()), Err(ScanError::Invalid))
+}
+
 struct Tape<'a> {
     text: &'a [u8],
     at: &'a [u32],

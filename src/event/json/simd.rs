@@ -10,7 +10,9 @@ pub(super) struct Found {
     pub(super) count: usize,
     /// A backslash stands somewhere in the line.
     pub(super) backslash: bool,
-    /// A raw control character inside a string, or a string that is never closed.
+    /// A raw control character inside a string.
+    pub(super) control: bool,
+    /// That, or a string that is never closed.
     pub(super) broken: bool,
 }
 
@@ -101,7 +103,7 @@ fn run(
         written += count;
         at += 64;
     }
-    Found { count: written, backslash: any_backslash != 0, broken: bad != 0 || inside_carry != 0 }
+    Found { count: written, backslash: any_backslash != 0, control: bad != 0, broken: bad != 0 || inside_carry != 0 }
 }
 
 fn portable_masks(block: &[u8; 64]) -> Masks {

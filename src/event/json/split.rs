@@ -1,6 +1,6 @@
 //! Where the values of a longer JSON text begin and end, found a window at a time: memory does not grow with the text.
 
-use super::simd;
+use super::{Scanner, scan, simd};
 
 /// Bytes indexed at once; a value that is longer gets a window of its own.
 const WINDOW: usize = 64 << 10;
@@ -8,14 +8,15 @@ const WINDOW: usize = 64 << 10;
 /// Walks the values of a text: those of an array, or several values one behind the other (JSON lines too), where an
 /// array among them stands for its elements.
 ///
-/// It finds spans only. Whether what stands in them is valid JSON is for [`Scanner`](super::Scanner) to say; what stands
-/// between them is checked here.
+/// [`next`](Values::next) finds spans only, and checks what stands between them; [`next_valid`](Values::next_valid)
+/// checks what stands in them as well, by the same look at the text.
 #[derive(Default)]
 pub struct Values {
     /// What is to be looked at next.
     at: usize,
     place: Place,
     window: Window,
+    scanner: Scanner,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -49,6 +50,15 @@ impl Values {
     ///
     /// Units: `longest` is in bytes.
     pub fn next(&mut self, text: &[u8], longest: usize) -> Result<Option<(usize, usize)>, SplitError> {
+        self.walk(text, longest, false)
+    }
+
+    /// As [`next`](Values::next), for a value that is valid JSON; one that is not is an error at its first byte.
+    pub fn next_valid(&mut self, text: &[u8], longest: usize) -> Result<Option<(usize, usize)>, SplitError> {
+        self.walk(text, longest, true)
+    }
+
+    fn walk(&mut self, text: &[u8], longest: usize, check: bool) -> Result<Option<(usize, usize)>, SplitError> {
         loop {
             self.skip_blank(text);
             let Some(&c) = text.get(self.at) else {
@@ -82,6 +92,13 @@ impl Values {
             };
             if end - start > longest {
                 return Err(SplitError::TooLong(start));
+            }
+            let valid = || match text[start] {
+                b'{' | b'[' => self.window.is_valid(text, start, end),
+                _ => None,
+            };
+            if check && !valid().unwrap_or_else(|| self.scanner.is_valid(&text[start..end])) {
+                return Err(SplitError::Invalid(start));
             }
             self.at = end;
             if self.place == Place::First {
@@ -123,9 +140,19 @@ struct Window {
     next: usize,
     start: usize,
     end: usize,
+    backslash: bool,
+    control: bool,
+    /// The positions of the container that was found last.
+    found: (usize, usize),
 }
 
 impl Window {
+    /// Whether the container found last is valid JSON; `None` where its positions do not tell.
+    fn is_valid(&self, text: &[u8], start: usize, end: usize) -> Option<bool> {
+        let at = &self.positions[self.found.0..self.found.1];
+        (!self.control).then(|| scan::is_valid_container(text, start, end, at, self.backslash))
+    }
+
     /// Behind the bracket that closes the one at `open`.
     fn container_end(&mut self, text: &[u8], open: usize, longest: usize) -> Result<usize, SplitError> {
         let mut bytes = WINDOW;
@@ -143,6 +170,7 @@ impl Window {
                     b'}' | b']' => {
                         depth = depth.checked_sub(1).ok_or(SplitError::Invalid(open))?;
                         if depth == 0 {
+                            self.found = (self.next, self.next + k + 1);
                             self.next += k + 1;
                             return Ok(at as usize + 1);
                         }
@@ -168,7 +196,8 @@ impl Window {
         if self.positions.len() > 4 * WINDOW && bytes <= WINDOW {
             self.positions = Vec::new();
         }
-        self.count = simd::index(text, self.start, self.end, &mut self.positions).count;
+        let found = simd::index(text, self.start, self.end, &mut self.positions);
+        (self.count, self.backslash, self.control) = (found.count, found.backslash, found.control);
     }
 }
 
@@ -266,6 +295,31 @@ mod tests {
             while let Ok(Some((from, to))) = values.next(&text, longest) {
                 prop_assert!(from >= behind && to > from && to <= text.len() && to - from <= longest);
                 behind = to;
+            }
+        }
+
+        #[test]
+        fn what_is_said_to_be_valid_is_what_a_scan_of_the_value_alone_finds(
+            text in proptest::collection::vec(prop_oneof![
+                Just("{"), Just("}"), Just("["), Just("]"), Just("\""), Just("\"a\""), Just(","), Just(":"), Just("1"), Just("\\"),
+                Just("\n"), Just("\u{1}"), Just("null"), Just("\\u00e9"), Just("{\"a\":[1,{}]}"), Just("{\"b\":\"\\n\"}"), Just(" ")
+            ], 0..40)
+        ) {
+            let text = text.concat();
+            let (mut checked, mut plain, mut scanner) = (Values::new(), Values::new(), Scanner::default());
+            loop {
+                let (a, b) = (checked.next_valid(text.as_bytes(), 1000), plain.next(text.as_bytes(), 1000));
+                match b {
+                    Ok(Some((from, to))) if !scanner.is_valid(&text.as_bytes()[from..to]) => {
+                        prop_assert_eq!(a, Err(SplitError::Invalid(from)));
+                        break;
+                    }
+                    Ok(Some(_)) => prop_assert_eq!(a, b),
+                    _ => {
+                        prop_assert_eq!(a, b);
+                        break;
+                    }
+                }
             }
         }
     }

@@ -6,7 +6,7 @@
 use super::bulk::{self, Action, BadLine, DocumentParts, Item, Items, Style};
 use super::elasticsearch::{ItemPieces, push_valid, version, with_variables};
 use super::format::{Answer, AnswerBody, Format, Head, Refusal, Request, Taken};
-use super::plain::{Fault, JsonParts, each};
+use super::plain::{Fault, JsonParts, check};
 use crate::event::json::Scanner;
 use hyper::StatusCode;
 use hyper::header::{self, HeaderName};
@@ -49,19 +49,17 @@ impl Format for Logs {
         }
         let name = stream_name(stream);
         let (mut good, mut bad) = (0usize, 0usize);
-        let walked = each(&body, max_event, |value| match body[value.start] {
+        let checked = check(&body, max_event, |value| match body[value.start] {
             b'{' => good += 1,
             _ => bad += 1,
         });
         let one_too_many =
-            *self == Logs::Json && walked.is_ok() && good + bad != 1 && body.trim_ascii_start().first() != Some(&b'[');
-        if let Err(fault) = walked {
-            return Err(self.refused(fault, &body, max_event));
-        }
+            *self == Logs::Json && checked.is_ok() && good + bad != 1 && body.trim_ascii_start().first() != Some(&b'[');
+        let checked = checked.map_err(|fault| self.refused(fault, &body, max_event))?;
         if one_too_many {
             return Err(self.refused(Fault::Invalid(0), &body, max_event));
         }
-        let parts = JsonParts::new(body, max_event, |value: &[u8]| value.first() == Some(&b'{'));
+        let parts = JsonParts::new(body, checked, max_event, |value: &[u8]| value.first() == Some(&b'{'));
         let mut status = serde_json::json!({"name": name, "successful": good, "failed": bad});
         if bad > 0 {
             status["error"] = "flatten value must be an object".into();

@@ -4,7 +4,7 @@
 //! `on_decode_error` say what becomes of them.
 
 use super::format::{Answer, Format, Part, Refusal, Request, Taken};
-use crate::event::json::{Scanner, SplitError, Values};
+use crate::event::json::{SplitError, Values};
 use hyper::StatusCode;
 use std::ops::Range;
 
@@ -34,9 +34,10 @@ impl Format for Plain {
             Plain::Auto => is_json(&head.content_type(), &body),
         };
         if json {
-            let count = check(&body, max_event).map_err(|fault| fault.answer(&body, max_event))?;
+            let mut count = 0usize;
+            let checked = check(&body, max_event, |_| count += 1).map_err(|fault| fault.answer(&body, max_event))?;
             let answer = move || Answer::json(StatusCode::OK, format!("{{\"events\":{count}}}"));
-            Ok(Taken::parts(JsonParts::new(body, max_event, |_: &[u8]| true), answer))
+            Ok(Taken::parts(JsonParts::new(body, checked, max_event, |_: &[u8]| true), answer))
         } else {
             let count = count_lines(&body, max_event)
                 .map_err(|()| Answer::text(StatusCode::PAYLOAD_TOO_LARGE, &too_long(max_event)))?;
@@ -106,21 +107,29 @@ impl Fault {
     }
 }
 
-/// Walks all values and finds them valid; how many there are.
-pub(super) fn check(body: &[u8], max_event: usize) -> Result<usize, Fault> {
-    let mut count = 0;
-    each(body, max_event, |_| count += 1)?;
-    Ok(count)
+/// Places of values that are remembered between checking a body and handing it over; where there are more, they are
+/// looked for again.
+const REMEMBERED: usize = 16 << 10;
+
+/// A body whose values have been found valid.
+pub(super) struct Checked {
+    /// All values' places; `None` where there are too many.
+    places: Option<Vec<(u32, u32)>>,
 }
 
 /// Calls `value` for each value, which is valid JSON.
-pub(super) fn each(body: &[u8], max_event: usize, mut value: impl FnMut(Range<usize>)) -> Result<(), Fault> {
-    let (mut values, mut scanner) = (Values::new(), Scanner::default());
+pub(super) fn check(body: &[u8], max_event: usize, mut value: impl FnMut(Range<usize>)) -> Result<Checked, Fault> {
+    let (mut values, mut places) = (Values::new(), Some(Vec::new()));
     loop {
-        match values.next(body, max_event) {
-            Ok(None) => return Ok(()),
-            Ok(Some((from, to))) if scanner.is_valid(&body[from..to]) => value(from..to),
-            Ok(Some((from, _))) => return Err(Fault::Invalid(from)),
+        match values.next_valid(body, max_event) {
+            Ok(None) => return Ok(Checked { places }),
+            Ok(Some((from, to))) => {
+                if let Some(list) = &mut places {
+                    list.push((from as u32, to as u32));
+                    places = places.filter(|list| list.len() < REMEMBERED);
+                }
+                value(from..to);
+            }
             Err(SplitError::Invalid(at)) => return Err(Fault::Invalid(at)),
             Err(SplitError::TooLong(at)) => return Err(Fault::TooLong(at)),
         }
@@ -131,14 +140,23 @@ pub(super) fn each(body: &[u8], max_event: usize, mut value: impl FnMut(Range<us
 pub(super) struct JsonParts<K> {
     body: Vec<u8>,
     values: Values,
+    places: Option<std::vec::IntoIter<(u32, u32)>>,
     max_event: usize,
     /// Whether a value is to be taken.
     keep: K,
 }
 
 impl<K: FnMut(&[u8]) -> bool> JsonParts<K> {
-    pub(super) fn new(body: Vec<u8>, max_event: usize, keep: K) -> Self {
-        JsonParts { body, values: Values::new(), max_event, keep }
+    pub(super) fn new(body: Vec<u8>, checked: Checked, max_event: usize, keep: K) -> Self {
+        JsonParts { body, values: Values::new(), places: checked.places.map(Vec::into_iter), max_event, keep }
+    }
+
+    /// The place of the next value.
+    fn place(&mut self) -> Option<(usize, usize)> {
+        match &mut self.places {
+            Some(places) => places.next().map(|(from, to)| (from as usize, to as usize)),
+            None => self.values.next(&self.body, self.max_event).ok().flatten(),
+        }
     }
 }
 
@@ -150,7 +168,7 @@ impl<K: FnMut(&[u8]) -> bool> Iterator for JsonParts<K> {
         let whole = self.body.len() <= PART_BYTES;
         let mut from = None;
         let mut at_end = true;
-        while let Ok(Some((start, end))) = self.values.next(&self.body, self.max_event) {
+        while let Some((start, end)) = self.place() {
             if !(self.keep)(&self.body[start..end]) {
                 continue;
             }
