@@ -164,7 +164,8 @@ async fn serve(stream: Stream, peer: Option<IpAddr>, connections: &Connections) 
     let why = match stream {
         Stream::Tcp(stream, tls) => serve_tcp(stream, tls, peer, order, connections).await,
         Stream::Unix(stream) => {
-            Connection::new(connections, connections.origins.make(peer, None, order), Vec::new()).run(stream).await
+            let mut connection = Connection::new(connections, connections.origins.make(peer, None, order), Vec::new());
+            Box::pin(connection.run(stream)).await
         }
     };
     connections.count(-1);
@@ -181,7 +182,8 @@ async fn serve_tcp(
     let shared = &*connections.shared;
     let begun = tokio::select! {
         biased;
-        begun = proxy_protocol::begin(&mut stream, shared.proxy_protocol) => begun,
+        // What is over soon, or rare, is boxed: thousands of plain connections pay for the largest of all these states.
+        begun = Box::pin(proxy_protocol::begin(&mut stream, shared.proxy_protocol)) => begun,
         () = shared.shutdown.cancelled() => return "the agent stops",
     };
     let begun = match begun {
@@ -199,13 +201,14 @@ async fn serve_tcp(
     };
     let accepted = tokio::select! {
         biased;
-        accepted = tls.accept(stream, HANDSHAKE) => accepted,
+        accepted = Box::pin(tls.accept(stream, HANDSHAKE)) => accepted,
         () = shared.shutdown.cancelled() => return "the agent stops",
     };
     match accepted {
         Ok((stream, subject)) => {
             let origin = connections.origins.make(peer, subject, order);
-            Connection::new(connections, origin, Vec::new()).run(stream).await
+            let mut connection = Connection::new(connections, origin, Vec::new());
+            Box::pin(connection.run(stream)).await
         }
         Err(error) => {
             shared.counters.update(|t| t.error("tls", 1));
