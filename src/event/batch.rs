@@ -533,10 +533,15 @@ impl Batch {
                 out.extend_from_slice(&text[from..to]);
                 to = 0;
             }
-            out.extend_from_slice(if comma { b",\"" } else { b"\"" });
+            let member = if field.key & LOCAL_KEY == 0 { Sym(field.key).member() } else { b"" };
+            if member.is_empty() {
+                out.extend_from_slice(if comma { b",\"" } else { b"\"" });
+                self.write_key(field.key, out);
+                out.extend_from_slice(b"\":");
+            } else {
+                out.extend_from_slice(&member[usize::from(!comma)..]);
+            }
             comma = true;
-            self.write_key(field.key, out);
-            out.extend_from_slice(b"\":");
             write(i, self.value(field), out);
         }
         if to != 0 {

@@ -73,7 +73,26 @@ struct Table {
     bytes: usize,
 }
 
-type Chunk = Box<[OnceLock<&'static str>]>;
+/// A name as it is and as it is written.
+#[derive(Clone, Copy)]
+struct Text {
+    text: &'static str,
+    /// `,"name":`, of which `text` is a part; empty for a name that needs escapes.
+    member: &'static str,
+}
+
+impl Text {
+    /// Keeps a name for ever.
+    fn keep(text: &str) -> Text {
+        if !super::json::is_clean(text.as_bytes()) {
+            return Text { text: Box::leak(text.into()), member: "" };
+        }
+        let member: &'static str = Box::leak(format!(",\"{text}\":").into());
+        Text { text: &member[2..member.len() - 2], member }
+    }
+}
+
+type Chunk = Box<[OnceLock<Text>]>;
 static TEXTS: [OnceLock<Chunk>; MAX_SYMBOLS / CHUNK] = [const { OnceLock::new() }; MAX_SYMBOLS / CHUNK];
 static TABLE: OnceLock<Mutex<Table>> = OnceLock::new();
 
@@ -88,13 +107,14 @@ fn table() -> &'static Mutex<Table> {
 }
 
 impl Table {
-    fn add(&mut self, text: &'static str) -> Sym {
+    fn add(&mut self, text: &str) -> Sym {
         let n = self.index.len();
+        let text = Text::keep(text);
         let chunk = TEXTS[n / CHUNK].get_or_init(|| (0..CHUNK).map(|_| OnceLock::new()).collect());
         let _first = chunk[n % CHUNK].set(text);
         let sym = Sym(n as u32);
-        self.index.insert(text, sym);
-        self.bytes += text.len();
+        self.index.insert(text.text, sym);
+        self.bytes += text.text.len();
         sym
     }
 }
@@ -108,7 +128,7 @@ fn intern(text: &str, reserve: usize) -> Option<Sym> {
     if (full || text.len() > MAX_KEY_BYTES) && reserve > 0 || table.index.len() >= MAX_SYMBOLS {
         return None;
     }
-    Some(table.add(Box::leak(text.into())))
+    Some(table.add(text))
 }
 
 impl Sym {
@@ -130,9 +150,17 @@ impl Sym {
     pub fn text(self) -> &'static str {
         let n = self.0 as usize;
         if let Some(text) = TEXTS[n / CHUNK].get().and_then(|c| c[n % CHUNK].get()) {
-            return text;
+            return text.text;
         }
         WELL_KNOWN.get(n).copied().unwrap_or_default()
+    }
+
+    /// The name as a JSON member begins with it behind another one: `,"name":`. Empty where it needs escapes.
+    #[inline]
+    pub(crate) fn member(self) -> &'static [u8] {
+        let n = self.0 as usize;
+        let text = TEXTS.get(n / CHUNK).and_then(|chunk| chunk.get()?.get(n % CHUNK)?.get());
+        text.map_or(b"", |text| text.member.as_bytes())
     }
 
     /// The number, dense from 0: an index into small tables made at start.
@@ -156,6 +184,17 @@ mod tests {
         assert_eq!(Sym::from_config("message"), Sym::MESSAGE);
         assert_eq!(Sym::from_input("sample_rate"), Some(Sym::SAMPLE_RATE));
         assert_eq!(Sym::REQUEST_ID_SNAKE.text(), "request_id");
+    }
+
+    #[test]
+    fn names_are_kept_as_they_are_written() {
+        assert_eq!(Sym::from_config("message").member(), b",\"message\":");
+        for odd in ["a\"b", "back\\slash", "line\nend"] {
+            let sym = Sym::from_config(odd);
+            assert_eq!((sym.text(), sym.member()), (odd, &b""[..]));
+        }
+        assert_eq!(Sym::from_config("é").member(), ",\"é\":".as_bytes());
+        assert_eq!((Sym::from_config("").text(), Sym::from_config("").member()), ("", &b",\"\":"[..]));
     }
 
     #[test]
