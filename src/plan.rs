@@ -19,6 +19,10 @@ pub trait SourcePlan: Send {
     fn decoder(&self, cx: &BuildContext) -> Result<Box<dyn FrameDecoder>, BuildError> {
         self.common().decode.build(cx)
     }
+    /// How lines are joined to frames, where they are.
+    fn framing(&self) -> Result<Option<std::sync::Arc<crate::framing::Multiline>>, BuildError> {
+        Ok(None)
+    }
     /// Addresses it listens on, as written.
     fn listens(&self) -> Vec<Spanned<String>> {
         Vec::new()

@@ -102,7 +102,16 @@ fn entering(inline: &mut Inline, input: &TestInput, now: i64, enter: &mut Vec<(S
     if kind != Kind::Source {
         return Err(format!("`at: {at}` takes an `event`; only a source takes a `line`"));
     }
-    for line in input.line.iter().chain(input.lines.iter().flatten()) {
+    // Lines of a source that joins lines are what they would be in a file.
+    let lines = input.lines.iter().flatten();
+    let mut texts: Vec<String> = input.line.iter().cloned().collect();
+    if inline.joins_lines(at) {
+        let text: String = texts.drain(..).chain(lines.cloned()).map(|line| format!("{line}\n")).collect();
+        texts.extend(inline.frames(at, text.as_bytes()).into_iter().map(|frame| text[frame].to_owned()));
+    } else {
+        texts.extend(lines.cloned());
+    }
+    for line in &texts {
         let Some((batch, rejected)) = inline.decode(at, line, origin.clone(), now) else { continue };
         enter.push((at.clone(), batch));
         enter.extend(rejected.map(|r| (format!("{at}.rejected"), r)));

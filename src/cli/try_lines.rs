@@ -58,6 +58,12 @@ pub(super) fn run(args: &TryArgs) -> Exit {
     }
     for (name, input) in inputs {
         let origin = Arc::new(Origin { source: (*source).into(), file: Some((*name).into()), ..Origin::default() });
+        if inline.joins_lines(&source) {
+            if !whole(&mut inline, &source, &name, input, &origin) {
+                return Exit::Failed;
+            }
+            continue;
+        }
         for (n, line) in input.split(b'\n').enumerate() {
             let line = match line {
                 Ok(line) => line,
@@ -86,6 +92,28 @@ fn pick_source(inline: &Inline, wanted: Option<&str>) -> Result<String, String> 
         (None, []) => Err("the pipeline has no source".into()),
         (None, _) => Err(format!("say which source the lines come from: --source {}", sources.join("|"))),
     }
+}
+
+/// Shows the events of an input whose lines are joined, each by the number of its first line; `false` where it cannot be
+/// read.
+fn whole(inline: &mut Inline, source: &str, name: &str, mut input: Box<dyn BufRead>, origin: &Arc<Origin>) -> bool {
+    let mut text = Vec::new();
+    if let Err(error) = input.read_to_end(&mut text) {
+        say(&format!("error: {name}: {error}\n"));
+        return false;
+    }
+    let text = String::from_utf8_lossy(&text);
+    let (mut number, mut counted) = (1, 0);
+    for frame in inline.frames(source, text.as_bytes()) {
+        number += text.as_bytes()[counted..frame.start].iter().filter(|c| **c == b'\n').count();
+        counted = frame.start;
+        let event = &text[frame];
+        let shown = one_line(inline, source, event, origin.clone());
+        if print(&format!("{name}:{number} {}\n{shown}", plain(event))).is_err() {
+            return true;
+        }
+    }
+    true
 }
 
 fn one_line(inline: &mut Inline, source: &str, line: &str, origin: Arc<Origin>) -> String {

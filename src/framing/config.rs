@@ -11,7 +11,8 @@ use crate::decoding::DecodeSetting;
 config_enum! {
     /// A built-in rule.
     pub enum PresetSetting {
-        /// Stack traces of Java and its like belong to the line above.
+        /// The frames and causes of stack traces of Java and its like belong to the line above, which names the
+        /// exception. Where a logger writes a line with a date above that one, a rule on the date joins all three.
         Java = "java",
         /// A traceback, to the line that names the exception; chained ones belong together.
         Python = "python",

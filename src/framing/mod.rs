@@ -7,3 +7,4 @@ pub mod syslog;
 
 pub use config::{ModeSetting, MultilineSetting, PresetSetting, RuleSetting, framing};
 pub use framer::{Framer, Spans};
+pub use multiline::Multiline;

@@ -13,7 +13,7 @@ use crate::ack::Ack;
 use crate::component::{BuildContext, BuildError, Chunk, Frames, RunError, SourceContext, SourceRun};
 use crate::config::{Size, config};
 use crate::event::{Origin, SlabPool};
-use crate::framing::{Framer, MultilineSetting, Spans, framing};
+use crate::framing::{Framer, Multiline, MultilineSetting, Spans, framing};
 use crate::plan::SourcePlan;
 use crate::sources::common::SourceCommon;
 use crate::time::clock;
@@ -38,10 +38,14 @@ impl SourcePlan for StdinConfig {
         &self.common
     }
 
+    fn framing(&self) -> Result<Option<Arc<Multiline>>, BuildError> {
+        framing(self.multiline.as_ref(), &self.common.decode)
+    }
+
     fn build(self: Box<Self>, cx: &BuildContext) -> Result<SourceRun, BuildError> {
         let origin = Arc::new(Origin { source: cx.id.clone(), host: Some(cx.host.clone()), ..Origin::default() });
         let max_line = self.max_line_bytes.as_usize().max(1);
-        let framer = framing(self.multiline.as_ref(), &self.common.decode)?.map(Framer::new);
+        let framer = self.framing()?.map(Framer::new);
         Ok(SourceRun::Thread(Box::new(move |cx| run(std::io::stdin(), &cx, &origin, max_line, framer))))
     }
 }

@@ -8,6 +8,7 @@ use crate::condition::{Condition, Faults};
 use crate::config::{AnyPlan, Config, Edge, Kind};
 use crate::decoding::{DecodeStats, Decoder};
 use crate::event::{Batch, FieldPath, Origin, Slab, Sym};
+use crate::framing::{Framer, Multiline, Spans};
 use crate::sources::common::Attach;
 use crate::telemetry::{ComponentKind, Counters};
 use std::collections::HashMap;
@@ -39,9 +40,19 @@ pub struct StageOutput {
 }
 
 enum Part {
-    Source { decoder: Decoder, attach: Vec<(FieldPath, Sym)>, when: Option<Condition> },
-    Transform { transform: Box<dyn Transform>, outputs: Vec<String> },
-    Sink { when: Option<Condition> },
+    Source {
+        decoder: Decoder,
+        multiline: Option<Arc<Multiline>>,
+        attach: Vec<(FieldPath, Sym)>,
+        when: Option<Condition>,
+    },
+    Transform {
+        transform: Box<dyn Transform>,
+        outputs: Vec<String>,
+    },
+    Sink {
+        when: Option<Condition>,
+    },
 }
 
 struct Node {
@@ -89,10 +100,13 @@ impl Inline {
             let part = match component.plan {
                 AnyPlan::Source(plan) => {
                     let common = plan.common().clone();
-                    plan.decoder(&cx).map(|frames| Part::Source {
-                        decoder: Decoder::new(frames, common.on_decode_error),
-                        attach: Attach::pairs(&common.attach),
-                        when: common.when,
+                    plan.decoder(&cx).and_then(|frames| {
+                        Ok(Part::Source {
+                            decoder: Decoder::new(frames, common.on_decode_error),
+                            multiline: plan.framing()?,
+                            attach: Attach::pairs(&common.attach),
+                            when: common.when,
+                        })
                     })
                 }
                 AnyPlan::Transform(plan) => {
@@ -124,10 +138,38 @@ impl Inline {
         self.nodes.iter().find(|n| n.id == id).map(|n| n.kind)
     }
 
-    /// A line as the source `id` decodes it, with what it rejects as `id.rejected`.
+    /// The frames of a text as the source `id` cuts it up: lines, or what it joins of them. Each is where it stands in the
+    /// text, without its line end.
+    pub fn frames(&self, id: &str, text: &[u8]) -> Vec<std::ops::Range<usize>> {
+        let node = self.nodes.iter().find(|n| n.id == id);
+        if let Some(Node { part: Part::Source { multiline: Some(rule), .. }, .. }) = node {
+            let (mut framer, mut spans) = (Framer::new(rule.clone()), Spans::new());
+            let done = framer.frame(text, 0, 0, &mut spans);
+            let mut rest = Spans::new();
+            framer.finish(&text[done..], 0, 0, &mut rest);
+            let behind = rest.iter().map(|(from, to, _)| *from as usize + done..*to as usize + done);
+            return spans.iter().map(|(from, to, _)| *from as usize..*to as usize).chain(behind).collect();
+        }
+        let mut at = 0;
+        let line = |line: &[u8]| {
+            let bare = line.strip_suffix(b"\n").unwrap_or(line);
+            let bare = bare.strip_suffix(b"\r").unwrap_or(bare);
+            let frame = at..at + bare.len();
+            at += line.len();
+            frame
+        };
+        text.split_inclusive(|c| *c == b'\n').map(line).collect()
+    }
+
+    /// Whether the source `id` joins lines.
+    pub fn joins_lines(&self, id: &str) -> bool {
+        self.nodes.iter().any(|n| n.id == id && matches!(n.part, Part::Source { multiline: Some(_), .. }))
+    }
+
+    /// A frame as the source `id` decodes it, with what it rejects as `id.rejected`.
     pub fn decode(&mut self, id: &str, line: &str, origin: Arc<Origin>, now: i64) -> Option<(Batch, Option<Batch>)> {
         let node = self.nodes.iter_mut().find(|n| n.id == id)?;
-        let Part::Source { decoder, attach: attached, when } = &mut node.part else { return None };
+        let Part::Source { decoder, attach: attached, when, .. } = &mut node.part else { return None };
         let text = Slab::from_vec(line.as_bytes().to_vec());
         let frames = Frames::Spans(vec![(0, line.len() as u32, 0)]);
         let mut stats = DecodeStats::default();

@@ -59,7 +59,7 @@ use self::watch::Wake;
 use crate::component::{BuildContext, BuildError, Chunk, NotSent, Output, RunError, SourceContext, SourceRun};
 use crate::config::{Reader, Span, Spanned};
 use crate::doctor::{Finding, Host};
-use crate::framing::framing;
+use crate::framing::{Multiline, framing};
 use crate::plan::SourcePlan;
 use crate::sources::common::SourceCommon;
 use crate::time::clock;
@@ -89,6 +89,10 @@ impl SourcePlan for FileConfig {
 
     fn examine(&self, host: &Host) -> Vec<Finding> {
         self.look_around(host)
+    }
+
+    fn framing(&self) -> Result<Option<Arc<Multiline>>, BuildError> {
+        framing(self.multiline.as_ref(), &self.common.decode)
     }
 
     fn build(self: Box<Self>, cx: &BuildContext) -> Result<SourceRun, BuildError> {
@@ -129,7 +133,7 @@ impl FileConfig {
             patterns,
             from_end: self.start_at == StartAt::End && !cx.once,
             lines: Lines { max_bytes: self.max_line_bytes.as_usize(), long: self.long_lines },
-            multiline: framing(self.multiline.as_ref(), &self.common.decode)?,
+            multiline: self.framing()?,
             ignore_older: self.ignore_older,
             remove_after: self.remove_after,
             compressed: self.compressed == Compressed::Auto,
