@@ -144,6 +144,13 @@ fn out(text: &str) -> Result<(), Failure> {
 }
 
 fn ls(data_dir: &Path) -> Result<Exit, Failure> {
+    if !data_dir.is_dir() {
+        return Err(format!(
+            "there is no folder `{}`; name the agent's with --data-dir or --config",
+            data_dir.display()
+        )
+        .into());
+    }
     let ids = tools::ids(data_dir).map_err(|e| format!("cannot list `{}`: {e}", data_dir.display()))?;
     let mut text = format!("{:<24} {:>12} {:>14} {:>8}  STATE\n", "SINK", "EVENTS", "BYTES", "SEGMENTS");
     for id in ids {

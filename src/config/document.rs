@@ -23,7 +23,7 @@ config! {
     pub struct Globals {
         /// Folder of checkpoints, disk buffers and the ledger; created with mode 0700 where it is missing.
         pub data_dir: PathBuf = PathBuf::from("./data"),
-        /// Health, metrics and live view over HTTP; off when left out.
+        /// Health, metrics and the ledger over HTTP; off when left out.
         pub api: Option<ApiConfig> = None,
         /// Zone of timestamps that name none.
         pub timezone: jiff::tz::TimeZone = jiff::tz::TimeZone::UTC,

@@ -5,7 +5,7 @@ Usage: check.py [--update]
 
 Builds benches/instructions.rs with the profile `instructions`, runs each chain with two numbers of rounds and takes the
 difference, so that starting up does not count. More than 5 % above the kept figure is a failure; more than 5 % below asks
-for an update. Figures of another compiler are shown and not judged.
+for an update. Figures of another compiler, C library or kind of processor are shown and not judged.
 """
 
 import json
@@ -37,11 +37,20 @@ def count(program, chain, rounds):
     return int(re.search(r"Collected : (\d+)", said).group(1))
 
 
+def surroundings():
+    """What else decides about the count: the compiler, the C library, and what the processor has for copying and searching."""
+    first = lambda *command: subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()[0]
+    flags = next((line for line in open("/proc/cpuinfo") if line.startswith("flags")), "").split()
+    wanted = ("sse4_2", "avx", "avx2", "bmi2", "erms", "fsrm", "avx512f", "avx512vl")
+    return [first("rustc", "--version"), first("ldd", "--version"), first("valgrind", "--version"),
+            " ".join(flag for flag in wanted if flag in flags)]
+
+
 def main():
     if not shutil.which("valgrind"):
         sys.exit("valgrind is not installed")
-    compiler = subprocess.run(["rustc", "--version"], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
-    kept = json.loads(KEPT.read_text()) if KEPT.exists() else {"compiler": compiler, "instructions_per_event": {}}
+    here = surroundings()
+    kept = json.loads(KEPT.read_text()) if KEPT.exists() else {"counted_with": here, "instructions_per_event": {}}
     program, now, wrong = build(), {}, []
     for chain in ("json", "main", "syslog"):
         now[chain] = round((count(program, chain, MANY) - count(program, chain, FEW)) / (EVENTS * (MANY - FEW)))
@@ -51,9 +60,9 @@ def main():
         if before and abs(now[chain] / before - 1) > MARGIN:
             wrong.append(chain)
     if "--update" in sys.argv:
-        KEPT.write_text(json.dumps({"compiler": compiler, "instructions_per_event": now}, indent=2) + "\n")
-    elif kept["compiler"] != compiler:
-        print(f"not judged: the figures are of {kept['compiler']}, this is {compiler}")
+        KEPT.write_text(json.dumps({"counted_with": here, "instructions_per_event": now}, indent=2) + "\n")
+    elif kept["counted_with"] != here:
+        print(f"not judged: the figures were counted with {kept['counted_with']}, these with {here}")
     elif wrong:
         sys.exit(f"more than {MARGIN:.0%} from what is kept: {', '.join(wrong)}; if that is meant, run with --update")
 

@@ -71,7 +71,7 @@ impl Journal {
     /// Opens the journal of the sink `id`, made where there is none. What it holds is written anew.
     pub(super) fn open(data_dir: &Path, id: &str) -> io::Result<Journal> {
         let folder = data_dir.join("file_sinks");
-        std::fs::create_dir_all(&folder)?;
+        crate::data_dir::create_dir(&folder)?;
         let path = folder.join(format!("{id}.journal"));
         let old = match std::fs::read(&path) {
             Ok(bytes) => bytes,
