@@ -148,8 +148,7 @@ fn ls(data_dir: &Path) -> Result<Exit, Failure> {
         return Err(format!(
             "there is no folder `{}`; name the agent's with --data-dir or --config",
             data_dir.display()
-        )
-        .into());
+        ));
     }
     let ids = tools::ids(data_dir).map_err(|e| format!("cannot list `{}`: {e}", data_dir.display()))?;
     let mut text = format!("{:<24} {:>12} {:>14} {:>8}  STATE\n", "SINK", "EVENTS", "BYTES", "SEGMENTS");

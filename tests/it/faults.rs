@@ -5,7 +5,8 @@
 use crate::agent::{Agent, assert_balanced, config, eventually, ledger, lines, output, tidegate};
 use crate::tally::{Fate, Tally, line};
 use rustix::process::Signal;
-use std::collections::BTreeMap;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::net::TcpListener;
@@ -54,6 +55,40 @@ fn held(dir: &Path) -> Option<u64> {
     books.lines().find(|l| l.starts_with("o2 ")).and_then(|l| l.split_whitespace().nth(8)?.parse().ok())
 }
 
+/// What was in flight when the agent was killed, by what it left on disk: the records in the buffer that are not noted as
+/// settled, and all from the first on that the checkpoint does not cover.
+struct InFlight {
+    buffered: BTreeSet<u32>,
+    from: u32,
+}
+
+impl InFlight {
+    /// `starts` has the place of each line in the input.
+    fn left_in(dir: &Path, starts: &[u64]) -> InFlight {
+        let (code, text, said) = output(tidegate(dir, &["checkpoint", "show", "--json", "--data-dir", "data"]));
+        assert_eq!(code, Some(0), "{said}");
+        let shown: Value = serde_json::from_str(&text).unwrap();
+        let offset = shown.as_array().unwrap().iter().map(|f| f["offset"].as_u64().unwrap()).max().unwrap_or(0);
+        let from = starts.partition_point(|start| *start < offset) as u32;
+        let (code, text, said) = output(tidegate(dir, &["buffer", "cat", "o2", "--data-dir", "data"]));
+        // Killed before it had made one.
+        let buffered = match code {
+            Some(0) => {
+                text.lines().map(|l| serde_json::from_str::<Value>(l).unwrap()["n"].as_u64().unwrap() as u32).collect()
+            }
+            _ => {
+                assert!(!dir.join("data/buffer/o2").exists(), "{said}");
+                BTreeSet::new()
+            }
+        };
+        InFlight { buffered, from }
+    }
+
+    fn holds(&self, n: u32) -> bool {
+        n >= self.from || self.buffered.contains(&n)
+    }
+}
+
 /// kill -9 at random instants in file → transforms → disk buffer → a server that fails at random.
 #[test]
 fn kills_at_random_instants_lose_nothing() {
@@ -91,6 +126,9 @@ sinks:
     let input = dir.path().join("in.ndjson");
     let (mut written, mut most) = (0u32, 0);
     let mut repeats_before = 0;
+    let starts: Vec<u64> =
+        (0..records).scan(0, |at, n| Some(std::mem::replace(at, *at + line(0, n, 100).len() as u64))).collect();
+    let (mut seen, mut before) = (0, InFlight { buffered: BTreeSet::new(), from: 0 });
     for kill in 0..kills {
         let until = records * (kill + 1) / kills;
         let half = written + (until - written) / 2;
@@ -102,6 +140,12 @@ sinks:
         std::thread::sleep(Duration::from_millis(random.u64(0..150)));
         agent.kill();
         written = until;
+        // Nothing that was settled on disk before this life came again in it.
+        for (_, n) in &server.stored()[seen..] {
+            assert!(before.holds(*n), "seed {seed}, kill {kill}: record {n} was settled before, and came again");
+        }
+        seen = server.count();
+        before = InFlight::left_in(dir.path(), &starts);
         let repeats = server.count() - unique(&server.stored());
         println!(
             "kill {kill}: {} stored, {} different, {} requests",
@@ -130,8 +174,11 @@ sinks:
     assert_eq!(code, Some(0), "{books}\n{said}");
     assert!(books.contains("the books balance"), "{books}");
     assert!(lines(&dir.path().join("rejects.ndjson")).is_empty());
-    // In flight at a kill is what was sent and not noted as settled, and what was read and not noted as read: a tenth of a
-    // second's work each, soon after a start. Several short lives in a row repeat the same more than once.
+    // What was in flight is no more than a tenth of a second's work on each side of the buffer, soon after a start. Several
+    // short lives in a row repeat the same more than once.
+    for (_, n) in &stored[seen..] {
+        assert!(before.holds(*n), "seed {seed}: record {n} was settled before, and came again");
+    }
     let round = (records / kills) as usize;
     assert!(came - different <= kills as usize * 4 * round, "{} repeats, {round} records a round", came - different);
 }
