@@ -99,14 +99,13 @@ fn every_flipped_byte_and_truncation_of_the_position_gives_repeats_at_most() {
     let path = path_of(&sim, "/position");
     let bytes = bytes_of(&sim, &path);
     let mut files: Vec<(String, Vec<u8>)> = (0..bytes.len())
-        .step_by(if std::env::var("TIDEGATE_SEEDS").is_ok() { 1 } else { 7 })
         .map(|at| {
             let mut bad = bytes.clone();
             bad[at] ^= 0x10;
             (format!("byte {at}"), bad)
         })
         .collect();
-    files.extend((0..bytes.len()).step_by(97).map(|len| (format!("cut to {len}"), bytes[..len].to_vec())));
+    files.extend((0..bytes.len()).map(|len| (format!("cut to {len}"), bytes[..len].to_vec())));
     files.push(("both slots".into(), vec![0x55; bytes.len()]));
     for (what, bad) in files {
         let sim = sim.after(Crash::Kill, &mut fastrand::Rng::with_seed(0));
