@@ -317,7 +317,8 @@ impl Tailer {
         missing.retain(|path, _| self.plan.patterns.matches(path));
         let mut names: HashMap<PathBuf, Vec<OsString>> = HashMap::new();
         for (path, mut generations) in missing {
-            generations.sort_by_key(|(generation, _)| *generation);
+            // Several that were found at one start have their numbers in the order of finding.
+            generations.sort_by_key(|(generation, known)| (known.identity.birth, *generation));
             let present = self.by_path.get(&path).copied();
             let newest = generations.last().map(|(_, k)| k.clone());
             let (mut last, mut lost): (Option<Turnstile>, bool) = (None, false);
