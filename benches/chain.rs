@@ -73,7 +73,7 @@ fn chain(c: &mut Criterion) {
     assert_eq!(out.iter().filter(|&&c| c == b'\n').count(), EVENTS);
 
     // The whole chain as the program runs it: one worker over a topology made from YAML.
-    let yaml = format!("data_dir: {}\n{MAIN}", std::env::temp_dir().join("tidegate-bench").display());
+    let yaml = format!("data_dir: {}\n{}", std::env::temp_dir().join("tidegate-bench").display(), corpus::MAIN);
     let loaded = load_texts(&[("main.yaml", &yaml)], &ProcessEnvironment, Registry::built_in());
     let blueprint = topology::assemble(loaded.config.unwrap(), true).unwrap();
     let (mut worker, queues) = topology::single_worker(&blueprint);
@@ -93,23 +93,6 @@ fn chain(c: &mut Criterion) {
     assert!(!out.windows(6).any(|w| w == b"sesame"), "passwords are gone");
     group.finish();
 }
-
-const MAIN: &str = r#"
-sources:
-  in: {type: stdin, decode: json}
-transforms:
-  shape: {type: normalize, inputs: [in], schema: log, keep_rest: root}
-  clean: {type: redact, inputs: [shape], in: [message], detect: [secrets, credit_card, email]}
-  quality:
-    type: validate
-    inputs: [clean]
-    schema: log
-    rules:
-      - {check: 'traceId.matches("^[0-9a-fA-F]{32}$")', error: "traceId is not 32 hex digits"}
-  thin: {type: sample, inputs: [quality], by: level, rates: {DEBUG: 0.1, default: 1.0}}
-sinks:
-  out: {type: file, inputs: [thin], path: "out.ndjson"}
-"#;
 
 criterion_group!(benches, chain);
 criterion_main!(benches);

@@ -21,23 +21,6 @@ use tidegate::topology;
 /// Events of a round.
 const EVENTS: usize = 600;
 
-const MAIN: &str = r#"
-sources:
-  in: {type: stdin, decode: json}
-transforms:
-  shape: {type: normalize, inputs: [in], schema: log, keep_rest: root}
-  clean: {type: redact, inputs: [shape], in: [message], detect: [secrets, credit_card, email]}
-  quality:
-    type: validate
-    inputs: [clean]
-    schema: log
-    rules:
-      - {check: 'traceId.matches("^[0-9a-fA-F]{32}$")', error: "traceId is not 32 hex digits"}
-  thin: {type: sample, inputs: [quality], by: level, rates: {DEBUG: 0.1, default: 1.0}}
-sinks:
-  out: {type: file, inputs: [thin], path: "out.ndjson"}
-"#;
-
 fn chunk(text: &Slab, frames: Frames, origin: &Arc<Origin>) -> Chunk {
     let received_at = 1_767_323_045_678_000_000;
     Chunk { text: text.clone(), frames, origin: origin.clone(), offset: 0, received_at, ack: Ack::none() }
@@ -56,7 +39,7 @@ fn finish(mut batch: Batch, out: &mut Vec<u8>) {
 fn main_chain(rounds: usize) {
     let text = Slab::from_vec(corpus::app(EVENTS));
     let origin = Origin::of_source("in");
-    let yaml = format!("data_dir: {}\n{MAIN}", std::env::temp_dir().join("tidegate-instructions").display());
+    let yaml = format!("data_dir: {}\n{}", std::env::temp_dir().join("tidegate-instructions").display(), corpus::MAIN);
     let loaded = load_texts(&[("main.yaml", &yaml)], &ProcessEnvironment, Registry::built_in());
     let blueprint = topology::assemble(loaded.config.unwrap(), true).unwrap();
     let (mut worker, queues) = topology::single_worker(&blueprint);

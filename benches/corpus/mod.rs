@@ -53,3 +53,22 @@ pub(crate) fn app(events: usize) -> Vec<u8> {
     }
     out.into_bytes()
 }
+
+/// The pipeline of the `main` benchmark: standard input, decoded, through the whole chain to a file.
+#[allow(dead_code, reason = "not every bench runs the chain")]
+pub(crate) const MAIN: &str = r#"
+sources:
+  in: {type: stdin, decode: json}
+transforms:
+  shape: {type: normalize, inputs: [in], schema: log, keep_rest: root}
+  clean: {type: redact, inputs: [shape], in: [message], detect: [secrets, credit_card, email]}
+  quality:
+    type: validate
+    inputs: [clean]
+    schema: log
+    rules:
+      - {check: 'traceId.matches("^[0-9a-fA-F]{32}$")', error: "traceId is not 32 hex digits"}
+  thin: {type: sample, inputs: [quality], by: level, rates: {DEBUG: 0.1, default: 1.0}}
+sinks:
+  out: {type: file, inputs: [thin], path: "out.ndjson"}
+"#;

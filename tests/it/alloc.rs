@@ -34,24 +34,6 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// The chain of the `main` benchmark.
-pub(crate) const MAIN: &str = r#"
-sources:
-  in: {type: stdin, decode: json}
-transforms:
-  shape: {type: normalize, inputs: [in], schema: log, keep_rest: root}
-  clean: {type: redact, inputs: [shape], in: [message], detect: [secrets, credit_card, email]}
-  quality:
-    type: validate
-    inputs: [clean]
-    schema: log
-    rules:
-      - {check: 'traceId.matches("^[0-9a-fA-F]{32}$")', error: "traceId is not 32 hex digits"}
-  thin: {type: sample, inputs: [quality], by: level, rates: {DEBUG: 0.1, default: 1.0}}
-sinks:
-  out: {type: file, inputs: [thin], path: "out.ndjson"}
-"#;
-
 /// Allocations of this thread for one batch on its way through a pipeline from chunk to encoded bytes, once it is warm.
 fn allocations_per_batch(pipeline: &str, lines: Vec<u8>) -> u64 {
     let events = lines.split(|c| *c == b'\n').count() - 1;
@@ -100,7 +82,7 @@ fn allocations_per_batch(pipeline: &str, lines: Vec<u8>) -> u64 {
 
 #[test]
 fn the_main_chain_allocates_nothing_per_event() {
-    nothing_per_event("main", MAIN, corpus::app);
+    nothing_per_event("main", corpus::MAIN, corpus::app);
 }
 
 /// A pipeline costs no more for 600 lines than for 100.

@@ -83,7 +83,7 @@ fn the_example_is_valid_as_it_stands() {
     command.env("O2_USER", USER).env("O2_PASSWORD", PASSWORD);
     let (code, _, said) = output(command);
     assert_eq!(code, Some(0), "{said}");
-    // A counter and histogram beside the redaction is all it has to say; the password is never part of it.
+    // Warnings are allowed (the Prometheus sink reads beside the sampling); the password is never part of them.
     assert!(!said.contains("error") && !said.contains(PASSWORD), "{said}");
 }
 

@@ -1,12 +1,12 @@
 //! The `main` benchmark job, right down to the byte: the program's output against an independent model in Python.
 
 use crate::agent::{Agent, assert_balanced, config, eventually, ledger, lines, output, tidegate};
-use crate::{alloc, corpus};
+use crate::corpus;
 use std::path::Path;
 use std::process::Command;
 
 fn write_config(dir: &Path) {
-    let yaml = alloc::MAIN
+    let yaml = corpus::MAIN
         .replace("in: {type: stdin, decode: json}", "in: {type: file, include: [\"in.ndjson\"], decode: json}");
     config(dir, &format!("data_dir: ./data\n{yaml}"));
 }

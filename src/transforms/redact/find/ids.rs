@@ -349,8 +349,7 @@ fn phone_at(text: &[u8], start: usize) -> Option<usize> {
     let g = &groups[..count];
     let digit = |i: usize| text.get(start + i).copied().unwrap_or(0);
     let zero = !plus && (digit(0) == b'0' || (digit(0) == b'(' && digit(1) == b'0'));
-    let american =
-        matches!(g, [3, 3, 4] | [1, 3, 3, 4] | [3, 3, 3, 4]) || (area && matches!(g, [3, 3, 4] | [1, 3, 3, 4]));
+    let american = matches!(g, [3, 3, 4] | [1, 3, 3, 4] | [3, 3, 3, 4]);
     let shape = if dots > 0 {
         matches!(g, [3, 3, 4])
     } else if plus {
