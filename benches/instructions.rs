@@ -1,11 +1,16 @@
-//! A fixed amount of work for counting instructions: `instructions CHAIN ROUNDS`.
+//! A fixed amount of work for counting instructions.
 //!
-//! Question: does a change make an event cost more? Times flake on a busy machine, counts do not:
-//! `tests/instructions/check.py` runs this under callgrind with two numbers of rounds and compares the difference with the
-//! figures in `tests/instructions/expected.json`.
+//! Question: does a change make an event cost more, and which stage does? Times flake on a busy machine, counts do not.
+//!
+//! - `instructions CHAIN ROUNDS`: a whole chain (`json`, `main`, `syslog`). `tests/instructions/check.py` runs it under
+//!   callgrind with two numbers of rounds and compares the difference with `tests/instructions/expected.json`.
+//! - `instructions list`, `instructions stage NAME ROUNDS`: a stage of `work`. `tests/instructions/stages.py` counts what
+//!   is done inside of [`measured`] and prints a table.
+//! - `instructions kinds`, `instructions scaled KIND N ROUNDS`: the same for what grows; `tests/instructions/scaling.py`.
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]
 
 mod corpus;
+mod work;
 
 use std::sync::Arc;
 use tidegate::ack::{Ack, Verdict};
@@ -17,13 +22,10 @@ use tidegate::event::{Batch, Origin, Slab};
 use tidegate::framing::syslog::SyslogFramer;
 use tidegate::time::TimestampReader;
 use tidegate::topology;
-
-/// Events of a round.
-const EVENTS: usize = 600;
+use work::{EVENTS, RECEIVED_AT, Stage, Work};
 
 fn chunk(text: &Slab, frames: Frames, origin: &Arc<Origin>) -> Chunk {
-    let received_at = 1_767_323_045_678_000_000;
-    Chunk { text: text.clone(), frames, origin: origin.clone(), offset: 0, received_at, ack: Ack::none() }
+    Chunk { text: text.clone(), frames, origin: origin.clone(), offset: 0, received_at: RECEIVED_AT, ack: Ack::none() }
 }
 
 fn finish(mut batch: Batch, out: &mut Vec<u8>) {
@@ -74,20 +76,7 @@ fn json(rounds: usize) {
 
 /// RFC 5424 messages on a stream, framed, decoded and written as JSON.
 fn syslog(rounds: usize) {
-    let mut bytes = String::new();
-    for n in 0..EVENTS {
-        bytes.push_str(&format!(
-            "<134>1 2026-11-21T02:17:{:02}.{:03}Z host-{}.example.com checkout {} ID{} [meta@32473 seq=\"{n}\" \
-             region=\"eu-west-1\"] upstream call failed: rejected after {}ms, will retry seq={n}\n",
-            n % 60,
-            n * 3 % 1000,
-            n % 7,
-            1000 + n % 50,
-            n % 90,
-            n * 7 % 2000
-        ));
-    }
-    let text = Slab::from_vec(bytes.into_bytes());
+    let text = Slab::from_vec(corpus::syslog_5424(EVENTS));
     let frames = || {
         let mut spans = Vec::with_capacity(EVENTS);
         assert_eq!(SyslogFramer::new(64 << 10).frame(&text, &mut spans), text.len());
@@ -97,15 +86,48 @@ fn syslog(rounds: usize) {
     decode(decoder, &text, frames, rounds);
 }
 
+/// What callgrind counts: `--toggle-collect='*measured*'`.
+#[inline(never)]
+fn measured(work: &mut dyn Work) {
+    work.run();
+    // So that the call above is none that jumps away for good.
+    std::hint::black_box(());
+}
+
+/// A stage's rounds, behind one that does not count: it allocates, fills caches, compiles patterns.
+fn stage(mut stage: Stage, rounds: usize) {
+    for round in 0..=rounds {
+        stage.work.prepare();
+        if round == 0 {
+            stage.work.run();
+        } else {
+            measured(&mut *stage.work);
+        }
+        stage.work.finish();
+    }
+    println!("{} events, {} bytes a round, {rounds} rounds", stage.events, stage.bytes);
+}
+
 fn main() {
     let arguments: Vec<String> = std::env::args().filter(|a| a != "--bench").collect();
-    let rounds = arguments.get(2).and_then(|n| n.parse().ok()).unwrap_or(1);
-    match arguments.get(1).map(String::as_str) {
-        Some("main") => main_chain(rounds),
-        Some("json") => json(rounds),
-        Some("syslog") => syslog(rounds),
+    let number = |n: usize| arguments.get(n).and_then(|n| n.parse().ok()).unwrap_or(1);
+    let word = |n: usize| arguments.get(n).map(String::as_str).unwrap_or_default();
+    match word(1) {
+        "main" => main_chain(number(2)),
+        "json" => json(number(2)),
+        "syslog" => syslog(number(2)),
+        "list" => work::stages().iter().for_each(|(name, _)| println!("{name}")),
+        "stage" => {
+            let found = work::stages().into_iter().find(|(name, _)| name == word(2));
+            stage(found.unwrap_or_else(|| panic!("no stage `{}`", word(2))).1(), number(3));
+        }
+        "kinds" => work::KINDS.iter().for_each(|(kind, unit, sizes)| println!("{kind}\t{unit}\t{sizes:?}")),
+        "scaled" => stage(work::scaled(word(2), number(3)), number(4)),
         // As `cargo bench` runs it: that each works.
-        _ => [main_chain, json, syslog].into_iter().for_each(|chain| chain(rounds)),
+        _ => {
+            [main_chain, json, syslog].into_iter().for_each(|chain| chain(1));
+            work::stages().iter().for_each(|(_, make)| stage(make(), 1));
+            work::KINDS.iter().for_each(|(kind, _, sizes)| stage(work::scaled(kind, sizes[1]), 1));
+        }
     }
-    println!("{EVENTS} events a round, {rounds} rounds");
 }

@@ -1,7 +1,4 @@
-//! What the sinks' side costs.
-//!
-//! `encode/*`: nanoseconds and bytes of one batch of decoded events to lines, in memory, on one core. Input: lines of an
-//! access log (text) and of an application's log (JSON), made here. The output is checked before anything is timed.
+//! What the file sink costs; encoding is in `stages.rs`.
 //!
 //! `file/passthrough`: bytes a second from a source that only hands out buffers, over a worker that finds the lines, to
 //! the file sink; beside it `file/write`, the same buffers written to a file one after the other: the machine's floor.
@@ -12,16 +9,15 @@
 mod corpus;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use std::hint::black_box;
 use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 use tidegate::ack::Ack;
 use tidegate::buffer::FullPolicy;
 use tidegate::component::{BuildContext, Chunk, Frames, SourceRun};
-use tidegate::decoding::{DecodeStats, Decoder, FrameDecoder, JsonDecoder, OnDecodeError, TextDecoder};
-use tidegate::encoding::{Encoder, Encoding};
-use tidegate::event::{Batch, FieldPath, Origin, Slab, SlabPool};
+use tidegate::decoding::{Decoder, OnDecodeError, TextDecoder};
+use tidegate::encoding::Encoding;
+use tidegate::event::{Origin, SlabPool};
 use tidegate::sinks::file::{FileSink, FileSinkOptions};
 use tidegate::telemetry::{ComponentKind, Counters};
 use tidegate::template::{NameTemplate, Template};
@@ -29,70 +25,12 @@ use tidegate::topology::{Blueprint, BufferPart, SinkPart, SourcePart, start};
 
 const BUFFER_BYTES: usize = 256 << 10;
 
-/// Lines of a web server's log, about 200 bytes each, `BUFFER_BYTES` at most.
+/// Lines of a web server's log, `BUFFER_BYTES` at most.
 fn access_log() -> Vec<u8> {
-    let mut out = Vec::with_capacity(BUFFER_BYTES);
-    for n in 0.. {
-        let line = format!(
-            "10.{}.{}.{} - - [15/Jun/2025:10:20:{:02} +0000] \"GET /products/{n}?page={} HTTP/1.1\" 200 {} \"https://shop.example.com/\" \"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chrome/126.0 Safari/537.36\"\n",
-            n % 256,
-            n % 199,
-            n % 97,
-            n % 60,
-            n % 7,
-            1000 + n
-        );
-        if out.len() + line.len() > BUFFER_BYTES {
-            return out;
-        }
-        out.extend_from_slice(line.as_bytes());
-    }
-    out
-}
-
-fn decode(text: &[u8], frames: Box<dyn FrameDecoder>) -> Batch {
-    let chunk = Chunk {
-        text: Slab::from_vec(text.to_vec()),
-        frames: Frames::Lines { start: 0, end: text.len() },
-        origin: Origin::of_source("in"),
-        offset: 0,
-        received_at: 1_767_323_045_678_000_000,
-        ack: Ack::none(),
-    };
-    Decoder::new(frames, OnDecodeError::Keep).decode(chunk, &mut DecodeStats::default())
-}
-
-fn encode(c: &mut Criterion) {
-    let text = access_log();
-    let lines = decode(&text, Box::new(TextDecoder));
-    let json = corpus::app(600);
-    let objects = decode(&json, Box::new(JsonDecoder::default()));
-    let fields = ["timestamp", "level", "service", "message"].map(|f| FieldPath::parse(f).unwrap()).to_vec();
-    let mut out = Vec::new();
-    for (name, batch, encoding, same) in [
-        ("text", &lines, Encoding::Text, Some(&text)),
-        ("json", &objects, Encoding::Json, Some(&json)),
-        ("json of text", &lines, Encoding::Json, None),
-        ("logfmt", &objects, Encoding::Logfmt, None),
-        ("csv", &objects, Encoding::Csv(fields), None),
-    ] {
-        let mut encoder = Encoder::new(encoding);
-        out.clear();
-        encoder.batch(batch, &mut out);
-        assert!(same.is_none_or(|same| *same == out));
-        let mut group = c.benchmark_group("encode");
-        group.throughput(Throughput::Elements(batch.len() as u64));
-        group.bench_function(name, |b| {
-            b.iter(|| {
-                out.clear();
-                encoder.batch(black_box(batch), &mut out);
-            });
-        });
-        if same.is_some() {
-            group.bench_function(format!("{name} in place"), |b| b.iter(|| encoder.in_place(black_box(batch))));
-        }
-        group.finish();
-    }
+    let mut text = corpus::access(BUFFER_BYTES / 180);
+    text.truncate(BUFFER_BYTES);
+    text.truncate(memchr::memrchr(b'\n', &text).map_or(0, |at| at + 1));
+    text
 }
 
 /// Buffers in a run of the file benchmark: 200 MB.
@@ -201,5 +139,5 @@ fn file(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, encode, file);
+criterion_group!(benches, file);
 criterion_main!(benches);

@@ -1,4 +1,9 @@
 //! Log lines made for the benches: deterministic, shaped like an e-commerce back end's.
+#![allow(dead_code, unused_imports, reason = "not every bench takes everything")]
+
+mod lines;
+
+pub(crate) use lines::{access, counted, cri, docker, java, logfmt, syslog_3164, syslog_5424};
 
 /// `events` JSON objects of about 440 bytes, one a line.
 pub(crate) fn app(events: usize) -> Vec<u8> {

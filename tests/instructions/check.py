@@ -10,31 +10,13 @@ for an update. Figures of another compiler, C library or kind of processor are s
 
 import json
 import pathlib
-import re
-import shutil
 import subprocess
 import sys
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+import counting
+
 KEPT = pathlib.Path(__file__).with_name("expected.json")
 EVENTS, FEW, MANY, MARGIN = 600, 5, 25, 0.05
-
-
-def build():
-    out = subprocess.run(
-        ["cargo", "build", "--locked", "--profile", "instructions", "--bench", "instructions", "--message-format=json"],
-        cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True,
-    ).stdout
-    messages = (json.loads(line) for line in out.splitlines())
-    return next(m["executable"] for m in messages if m.get("executable") and m["target"]["name"] == "instructions")
-
-
-def count(program, chain, rounds):
-    said = subprocess.run(
-        ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", program, chain, str(rounds)],
-        check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-    ).stderr
-    return int(re.search(r"Collected : (\d+)", said).group(1))
 
 
 def surroundings():
@@ -47,13 +29,13 @@ def surroundings():
 
 
 def main():
-    if not shutil.which("valgrind"):
-        sys.exit("valgrind is not installed")
+    program = counting.program()
     here = surroundings()
     kept = json.loads(KEPT.read_text()) if KEPT.exists() else {"counted_with": here, "instructions_per_event": {}}
-    program, now, wrong = build(), {}, []
+    now, wrong = {}, []
     for chain in ("json", "main", "syslog"):
-        now[chain] = round((count(program, chain, MANY) - count(program, chain, FEW)) / (EVENTS * (MANY - FEW)))
+        few, many = (counting.callgrind(program, chain, rounds, only_measured=False)[0] for rounds in (FEW, MANY))
+        now[chain] = round((many - few) / (EVENTS * (MANY - FEW)))
         before = kept["instructions_per_event"].get(chain)
         change = f"{now[chain] / before - 1:+.1%}" if before else "new"
         print(f"{chain:8} {now[chain]:6} instructions an event, kept {before}, {change}")
