@@ -66,6 +66,8 @@ pub(crate) enum Fault {
     ResetInAnswer,
     /// The real answer, and the connection is closed without a word about it.
     CloseAfter,
+    /// The real answer, and the connection is closed when the next request comes.
+    CloseUponNext,
 }
 
 /// One request as it came.
@@ -357,7 +359,10 @@ fn serve<S: Read + Write>(stream: S, raw_stream: &TcpStream, state: &Mutex<State
         if stream.write_all(text.as_bytes()).and_then(|()| stream.flush()).is_err() {
             return;
         }
-        if let Some(Fault::CloseAfter) = fault {
+        if let Some(Fault::CloseUponNext) = fault {
+            _ = reader.fill_buf();
+        }
+        if let Some(Fault::CloseAfter | Fault::CloseUponNext) = fault {
             reset(raw_stream);
             return;
         }

@@ -1,4 +1,10 @@
 //! The HTTP client: certificates, proxy, headers; how errors of the library are told without credentials.
+//!
+//! **Connections that the server closed.** Servers close idle connections, some without a word, and a request that is written
+//! at that moment is lost with the connection. That says nothing about the server: such a request goes out once more at
+//! once, over a connection of its own, and only what becomes of that is told. It holds for a request that was closed upon
+//! before any answer while connections from before may have been in use; the server may have taken it nevertheless, which is
+//! no more than what trying again always risks.
 
 use super::exchange::{Answer, Exchange, Lost, LostKind, Request};
 use super::mask::Mask;
@@ -12,7 +18,8 @@ use reqwest::header::{DATE, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION, 
 use reqwest::{Certificate, Client, Identity, Method, NoProxy, Proxy, Url, redirect};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// A connection must stand within this; `timeout` bounds the whole.
@@ -20,10 +27,11 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Servers and proxies close idle connections, many after 60 s; ours are closed before.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(45);
 
-/// Sends requests over HTTP/1.1, or HTTP/2 where a TLS server offers it.
+/// Sends requests over HTTP/1.1.
 #[derive(Clone)]
 pub struct HttpExchange {
     client: Client,
+    again: Arc<Again>,
     /// Sent with every request.
     headers: Arc<HeaderMap>,
     /// Put in place of the URL's host, which then goes into `Host`.
@@ -36,34 +44,16 @@ impl HttpExchange {
     ///
     /// Errors: a file cannot be read or holds no certificate, a header or the proxy is none.
     pub fn build(common: &NetworkSinkCommon, url: &Url, mask: Mask) -> Result<Self, BuildError> {
-        // The first sink installs it; later ones find it there, which is the same.
-        _ = rustls::crypto::ring::default_provider().install_default();
-        let proxy = proxy(common)?;
-        let mut builder = Client::builder()
-            .connect_timeout(CONNECT_TIMEOUT.min(common.timeout))
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            .tcp_nodelay(true)
-            .retry(reqwest::retry::never())
-            .redirect(redirect::Policy::none())
-            .user_agent(concat!("tidegate/", env!("CARGO_PKG_VERSION")));
-        let plain = url.scheme() == "http" && common.proxy.as_ref().is_none_or(|p| !p.reveal().starts_with("https"));
-        builder = match plain {
-            // Nothing will be trusted, so that no certificate store is loaded (or missed in an empty container).
-            true => builder.tls_certs_only(Vec::new()),
-            false => tls(builder, &common.tls)?,
+        let client = client(common, url, &mask, true)?;
+        let again = Again {
+            common: common.clone(),
+            url: url.clone(),
+            mask: mask.clone(),
+            client: OnceLock::new(),
+            answered: AtomicU64::new(0),
         };
-        builder = match proxy {
-            ProxyChoice::Environment => builder,
-            ProxyChoice::None => builder.no_proxy(),
-            ProxyChoice::Use(proxy) => builder.proxy(*proxy),
-        };
-        let server_name = common.tls.server_name.as_deref().filter(|_| !plain);
-        if let Some(name) = server_name {
-            let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
-            builder = builder.dns_resolver(Renamed { name: name.into(), host: host.into() });
-        }
-        let client = builder.build().map_err(|e| BuildError(format!("HTTP client: {}", mask.text(&chain(&e)))))?;
-        Ok(HttpExchange { client, headers: Arc::new(headers(common)?), server_name: server_name.map(Arc::from), mask })
+        let server_name = server_name(common, url).map(Arc::from);
+        Ok(HttpExchange { client, again: Arc::new(again), headers: Arc::new(headers(common)?), server_name, mask })
     }
 
     /// A client with the settings that sinks have by default, for the server at `url`, without a proxy; trusts the
@@ -75,7 +65,7 @@ impl HttpExchange {
         Self::build(&common, url, Mask::default())
     }
 
-    fn prepare(&self, request: Request) -> reqwest::RequestBuilder {
+    fn prepare(&self, client: &Client, request: Request) -> reqwest::RequestBuilder {
         let Request { mut url, headers, body } = request;
         let method = if body.is_some() { Method::POST } else { Method::GET };
         let mut host = None;
@@ -88,7 +78,7 @@ impl HttpExchange {
                 host = None;
             }
         }
-        let mut out = self.client.request(method, url).headers(headers).headers((*self.headers).clone());
+        let mut out = client.request(method, url).headers(headers).headers((*self.headers).clone());
         if let Some(host) = host {
             out = out.header(HOST, host);
         }
@@ -99,6 +89,108 @@ impl HttpExchange {
     }
 }
 
+/// Whether nothing is said over TLS, to the server or the proxy.
+fn is_plain(common: &NetworkSinkCommon, url: &Url) -> bool {
+    url.scheme() == "http" && common.proxy.as_ref().is_none_or(|p| !p.reveal().starts_with("https"))
+}
+
+/// The name that TLS asks for, where it is not the URL's host.
+fn server_name<'c>(common: &'c NetworkSinkCommon, url: &Url) -> Option<&'c str> {
+    common.tls.server_name.as_deref().filter(|_| !is_plain(common, url))
+}
+
+/// A client of the library; one that is not `pooled` uses each connection once.
+fn client(common: &NetworkSinkCommon, url: &Url, mask: &Mask, pooled: bool) -> Result<Client, BuildError> {
+    // The first sink installs it; later ones find it there, which is the same.
+    _ = rustls::crypto::ring::default_provider().install_default();
+    let proxy = proxy(common)?;
+    let mut builder = Client::builder()
+        .connect_timeout(CONNECT_TIMEOUT.min(common.timeout))
+        .pool_idle_timeout(IDLE_TIMEOUT)
+        .tcp_nodelay(true)
+        .retry(reqwest::retry::never())
+        .redirect(redirect::Policy::none())
+        .user_agent(concat!("tidegate/", env!("CARGO_PKG_VERSION")));
+    builder = match is_plain(common, url) {
+        // Nothing will be trusted, so that no certificate store is loaded (or missed in an empty container).
+        true => builder.tls_certs_only(Vec::new()),
+        false => tls(builder, &common.tls)?,
+    };
+    builder = match proxy {
+        ProxyChoice::Environment => builder,
+        ProxyChoice::None => builder.no_proxy(),
+        ProxyChoice::Use(proxy) => builder.proxy(*proxy),
+    };
+    if let Some(name) = server_name(common, url) {
+        let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+        builder = builder.dns_resolver(Renamed { name: name.into(), host: host.into() });
+    }
+    if !pooled {
+        builder = builder.pool_max_idle_per_host(0);
+    }
+    builder.build().map_err(|e| BuildError(format!("HTTP client: {}", mask.text(&chain(&e)))))
+}
+
+/// A second way to the server, for requests that met a closed connection.
+struct Again {
+    common: NetworkSinkCommon,
+    url: Url,
+    mask: Mask,
+    /// Made when it is first needed; `None` where that failed.
+    client: OnceLock<Option<Client>>,
+    /// When the last answer came, in monotonic nanoseconds; 0 for never. Its connection may be waiting for reuse.
+    answered: AtomicU64,
+}
+
+impl Again {
+    /// An answer has come to its end.
+    fn answered(&self) {
+        self.answered.store(clock::monotonic_ns().max(1), Ordering::Relaxed);
+    }
+
+    /// Whether a request may meet a connection that was used before.
+    fn may_reuse(&self) -> bool {
+        let answered = self.answered.load(Ordering::Relaxed);
+        answered > 0 && u128::from(clock::monotonic_ns().saturating_sub(answered)) <= IDLE_TIMEOUT.as_nanos()
+    }
+
+    /// The client for a request that failed like this, where it is to go out once more.
+    fn client(&self, error: &reqwest::Error) -> Option<&Client> {
+        if !was_closed(error) {
+            return None;
+        }
+        let client = || {
+            client(&self.common, &self.url, &self.mask, false)
+                .map_err(|error| tracing::debug!(%error, "no second client"))
+                .ok()
+        };
+        self.client.get_or_init(client).as_ref()
+    }
+}
+
+/// Whether the connection was closed before anything was answered.
+fn was_closed(error: &reqwest::Error) -> bool {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, UnexpectedEof};
+    if error.is_connect() || error.is_timeout() || !error.is_request() {
+        return false;
+    }
+    let mut next: Option<&dyn std::error::Error> = std::error::Error::source(error);
+    while let Some(error) = next {
+        if let Some(error) = error.downcast_ref::<hyper::Error>()
+            && (error.is_incomplete_message() || error.is_closed() || error.is_canceled())
+        {
+            return true;
+        }
+        if let Some(error) = error.downcast_ref::<std::io::Error>()
+            && matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected | UnexpectedEof)
+        {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}
+
 /// The server's clock, from `Date`: nanoseconds since 1970 UTC.
 fn date(value: &str) -> Option<i64> {
     value.ends_with("GMT").then(|| TimestampReader::default().read(value.as_bytes(), clock::now_ns()).map(|t| t.ns))?
@@ -106,11 +198,20 @@ fn date(value: &str) -> Option<i64> {
 
 impl Exchange for HttpExchange {
     fn send(&self, request: Request, max_answer: usize) -> BoxFuture<Result<Answer, Lost>> {
-        let request = self.prepare(request);
-        let mask = self.mask.clone();
+        let this = self.clone();
         Box::pin(async move {
-            let lost = |e: reqwest::Error| lost(&e, &mask);
-            let mut response = request.send().await.map_err(lost)?;
+            let lost = |e: reqwest::Error| lost(&e, &this.mask);
+            let spare = this.again.may_reuse().then(|| request.clone());
+            let mut response = match this.prepare(&this.client, request).send().await {
+                Ok(response) => response,
+                Err(error) => match (spare, this.again.client(&error)) {
+                    (Some(request), Some(client)) => {
+                        tracing::debug!(error = %this.mask.text(&chain(&error)), "a connection was closed: sent once more");
+                        this.prepare(client, request).send().await.map_err(lost)?
+                    }
+                    _ => return Err(lost(error)),
+                },
+            };
             let text = |name: HeaderName| response.headers().get(name).and_then(|v| v.to_str().ok());
             let mut answer = Answer {
                 status: response.status().as_u16(),
@@ -124,6 +225,7 @@ impl Exchange for HttpExchange {
                 let room = max_answer - body.len();
                 if body.is_empty() && chunk.len() <= room && response.content_length() == Some(chunk.len() as u64) {
                     answer.body = chunk;
+                    this.again.answered();
                     return Ok(answer);
                 }
                 body.extend_from_slice(&chunk[..chunk.len().min(room)]);
@@ -134,6 +236,7 @@ impl Exchange for HttpExchange {
                 }
             }
             answer.body = Bytes::from(body);
+            this.again.answered();
             Ok(answer)
         })
     }
@@ -246,5 +349,79 @@ impl reqwest::dns::Resolve for Renamed {
             let found: Vec<SocketAddr> = tokio::net::lookup_host((&*host, 0)).await?.collect();
             Ok(Box::new(found.into_iter()) as reqwest::dns::Addrs)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+
+    /// Answers one request.
+    async fn answer(stream: &mut TcpStream) {
+        let mut request = Vec::new();
+        while !request.ends_with(b"end of body") {
+            assert!(stream.read_buf(&mut request).await.unwrap() > 0);
+        }
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await.unwrap();
+    }
+
+    /// Waits for the beginning of a request, and closes the connection.
+    async fn close_upon_request(mut stream: TcpStream) {
+        assert!(stream.read(&mut [0; 4]).await.unwrap() > 0);
+    }
+
+    async fn exchange() -> (TcpListener, HttpExchange, Request) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url: Url = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
+        let exchange = HttpExchange::plain(&url, None).unwrap();
+        let body = Some(Bytes::from_static(b"end of body"));
+        (listener, exchange, Request { url, headers: HeaderMap::new(), body })
+    }
+
+    #[tokio::test]
+    async fn a_request_that_meets_the_closing_of_a_used_connection_goes_out_again_at_once() {
+        let (listener, exchange, request) = exchange().await;
+        let server = async {
+            // Every connection serves one request and is closed upon the next.
+            for _ in 0..6 {
+                let mut stream = listener.accept().await.unwrap().0;
+                answer(&mut stream).await;
+                tokio::spawn(close_upon_request(stream));
+            }
+        };
+        let client = async {
+            for _ in 0..6 {
+                let answer = exchange.send(request.clone(), 100).await.unwrap();
+                assert_eq!((answer.status, &*answer.body), (200, &b"ok"[..]));
+            }
+        };
+        tokio::join!(client, server);
+    }
+
+    #[tokio::test]
+    async fn a_server_that_closes_new_connections_has_failed() {
+        let (listener, exchange, request) = exchange().await;
+        let server = async {
+            close_upon_request(listener.accept().await.unwrap().0).await;
+            let mut stream = listener.accept().await.unwrap().0;
+            answer(&mut stream).await;
+            close_upon_request(stream).await;
+            close_upon_request(listener.accept().await.unwrap().0).await;
+            // A third attempt would find this.
+            let mut stream = listener.accept().await.unwrap().0;
+            answer(&mut stream).await;
+        };
+        let client = async {
+            let lost = exchange.send(request.clone(), 100).await.unwrap_err();
+            assert_eq!(lost.kind, LostKind::Broken, "nothing was answered before: {}", lost.why);
+            exchange.send(request.clone(), 100).await.unwrap();
+            let lost = exchange.send(request.clone(), 100).await.unwrap_err();
+            assert_eq!(lost.kind, LostKind::Broken, "used and new connection were closed: {}", lost.why);
+            exchange.send(request.clone(), 100).await.unwrap();
+        };
+        tokio::join!(client, server);
     }
 }

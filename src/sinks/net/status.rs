@@ -7,6 +7,7 @@
 //! | 429 | too much | tried again, fewer requests at a time; `Retry-After` is obeyed |
 //! | 500–599 | not now | tried again; counts for the circuit breaker; `Retry-After` is obeyed; 503 also means fewer at a time |
 //! | no connection, broken connection, time-out | not now | as 5xx; a time-out also means fewer requests at a time |
+//! | a connection used before, closed upon the request | nothing | the request goes out once more at once (see `client.rs`) |
 //! | 400, 413, 422 | refused | halved down to the one record, which goes to the dead letter, or is dropped and counted |
 //! | 415 | compression | zstd → gzip → none; with none left: configuration |
 //! | 401, 403, 404, 405, 407 | configuration | tried again with growing waits, all requests wait, `/ready` fails, one error a minute |
