@@ -14,7 +14,8 @@
 //! protocol has no acknowledgement, so a crash loses what was on its way.
 //!
 //! Downstream full: connections are not read, so their senders wait. Datagrams cannot be held up: the kernel drops
-//! what its buffer has no room for, counted as `kernel_buffer_full` (a larger `receive_buffer` holds longer bursts).
+//! what its buffer has no room for, counted as `kernel_buffer_full`. A larger `receive_buffer` holds longer bursts; for UDP it
+//! is 4 MiB where it is not set and the system allows that.
 //!
 //! Limits: a message longer than `max_message` is cut, counted in `errors{kind="oversized"}`; a counted frame that its
 //! sender did not finish is kept as far as it came, `errors{kind="broken_off"}`, or dropped where it says nothing yet,
@@ -70,7 +71,8 @@ config! {
         pub idle_timeout: Option<Duration> = None,
         /// Whether connections over TCP begin with a header of the PROXY protocol (version 1 or 2), which names the sender.
         pub proxy_protocol: ProxyProtocol = ProxyProtocol::Off,
-        /// Bytes of datagrams that the kernel holds for each socket. Without it, as the system has it.
+        /// Bytes of datagrams that the kernel holds for each socket. Without it, for UDP 4 MiB as far as the system allows, else as
+        /// the system has it.
         pub receive_buffer: Option<Size> = None,
         /// What all sources have.
         flatten pub common: SyslogCommon,
