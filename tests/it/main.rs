@@ -15,6 +15,7 @@ mod framing;
 mod hanging;
 mod http;
 mod http_clients;
+mod latency;
 mod letters;
 mod main_job;
 mod openobserve;
