@@ -287,9 +287,9 @@ fn answered(answer: &[u8]) -> bool {
     body.len() >= length.unwrap_or(0)
 }
 
-/// Sends every line when it is due, or as soon after as it can.
-fn send(scenario: &Scenario, pace: Pace, mut door: Door) {
-    let (mut sent, mut text) = (0, String::new());
+/// Sends every line when it is due, or as soon after as it can. How late the sending of each burst began.
+fn send(scenario: &Scenario, pace: Pace, mut door: Door) -> Vec<Duration> {
+    let (mut sent, mut text, mut late) = (0, String::new(), Vec::new());
     while sent < pace.lines {
         let due = pace.due();
         if due == sent {
@@ -298,10 +298,15 @@ fn send(scenario: &Scenario, pace: Pace, mut door: Door) {
             continue;
         }
         text.clear();
+        let now = Instant::now();
+        for n in (sent..due).step_by(pace.burst as usize) {
+            late.push(now.saturating_duration_since(pace.intended(n)));
+        }
         (sent..due).for_each(|n| scenario.line(n, &mut text));
         door.send(&text);
         sent = due;
     }
+    late
 }
 
 /// Reads the output as it grows.
@@ -344,8 +349,8 @@ struct Outcome {
     /// Share of a core.
     cpu: f64,
     lines: u64,
-    /// Longest delays: how long, and when in the run.
-    worst: Vec<(Duration, Duration)>,
+    /// Longest delays: how long, how much of it until it was sent, and when in the run.
+    worst: Vec<(Duration, Duration, Duration)>,
 }
 
 fn run(scenario: &Scenario, rate: u32, options: &Options) -> Outcome {
@@ -370,11 +375,12 @@ fn run(scenario: &Scenario, rate: u32, options: &Options) -> Outcome {
     let sent = Arc::new(AtomicBool::new(false));
     let mut warm = None;
     let counted = pace.start + WARM_UP;
-    thread::scope(|scope| {
+    let late = thread::scope(|scope| {
         let done = sent.clone();
-        scope.spawn(move || {
-            send(scenario, pace, door);
+        let sender = scope.spawn(move || {
+            let late = send(scenario, pace, door);
             done.store(true, Ordering::Release);
+            late
         });
         let mut last = Instant::now();
         while tail.count < pace.lines {
@@ -382,17 +388,17 @@ fn run(scenario: &Scenario, rate: u32, options: &Options) -> Outcome {
             if warm.is_none() && now >= counted {
                 warm = Some((now, agent.ran()));
             }
-            let mut longest = Duration::ZERO;
+            let mut longest = (Duration::ZERO, 0);
             let came = tail.read(|n| {
                 let intended = pace.intended(n);
                 if intended >= counted {
                     let took = Instant::now().saturating_duration_since(intended);
-                    longest = longest.max(took);
+                    longest = longest.max((took, n));
                     times.record(took.as_micros() as u64).unwrap();
                 }
             });
-            if options.worst > 0 && !longest.is_zero() {
-                worst.push((longest, pace.start.elapsed()));
+            if options.worst > 0 && longest.1 > 0 {
+                worst.push(longest);
             }
             if came {
                 last = now;
@@ -401,6 +407,7 @@ fn run(scenario: &Scenario, rate: u32, options: &Options) -> Outcome {
                 thread::sleep(LOOK);
             }
         }
+        sender.join().unwrap()
     });
     let (since, ran) = warm.unwrap();
     let cpu = (agent.ran() - ran) as f64 / since.elapsed().as_nanos() as f64;
@@ -409,6 +416,11 @@ fn run(scenario: &Scenario, rate: u32, options: &Options) -> Outcome {
     assert!(tail.seen.iter().all(|&n| n == 1), "every line is to come once");
     worst.sort_unstable_by(|a, b| b.cmp(a));
     worst.truncate(options.worst);
+    let worst = worst.into_iter().map(|(took, n)| {
+        let sent = late[(n / pace.burst) as usize];
+        (took, sent, pace.intended(n) - pace.start)
+    });
+    let worst = worst.collect();
     Outcome { times, cpu, lines: pace.lines, worst }
 }
 
@@ -474,8 +486,8 @@ fn main() -> ExitCode {
                 ms(times.max()),
                 cpu * 100.0
             );
-            for (took, when) in worst {
-                println!("    {took:.2?} at {when:.3?}");
+            for (took, sent, when) in worst {
+                println!("    {took:.2?} at {when:.3?}, {sent:.2?} of it until it was sent");
             }
             if at(0.99) > f64::from(scenario.bar) {
                 missed = true;
