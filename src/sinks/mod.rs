@@ -6,6 +6,7 @@ pub mod console;
 pub mod file;
 pub mod net;
 pub mod openobserve;
+mod pack;
 pub mod prometheus;
 
 use crate::plan::SinkType;

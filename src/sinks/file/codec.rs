@@ -1,7 +1,7 @@
 //! Compression of what one flush writes: one gzip member or one zstd frame, so that a reader of the file sees whole ones.
 
 use super::Compression;
-use std::io::Write;
+use crate::sinks::pack::{Gzip, Zstd};
 
 /// Level 6 takes three times as long for a few per cent.
 const GZIP_LEVEL: u32 = 3;
@@ -20,40 +20,33 @@ impl Compression {
 
 /// Compresses one flush at a time, with memory of its own.
 pub(super) struct Codec {
-    kind: Compression,
-    zstd: Option<zstd::bulk::Compressor<'static>>,
+    machine: Machine,
     packed: Vec<u8>,
+}
+
+enum Machine {
+    None,
+    Gzip(Gzip),
+    Zstd(Zstd),
 }
 
 impl Codec {
     pub(super) fn new(kind: Compression) -> std::io::Result<Codec> {
-        let zstd = match kind {
-            Compression::Zstd => {
-                let mut compressor = zstd::bulk::Compressor::new(ZSTD_LEVEL)?;
-                compressor.include_checksum(true)?;
-                Some(compressor)
-            }
-            _ => None,
+        let machine = match kind {
+            Compression::None => Machine::None,
+            Compression::Gzip => Machine::Gzip(Gzip::new(GZIP_LEVEL)),
+            Compression::Zstd => Machine::Zstd(Zstd::new(ZSTD_LEVEL, true)?),
         };
-        Ok(Codec { kind, zstd, packed: Vec::new() })
+        Ok(Codec { machine, packed: Vec::new() })
     }
 
     /// The compressed form of `data`.
     pub(super) fn pack(&mut self, data: &[u8]) -> std::io::Result<&[u8]> {
         self.packed.clear();
-        match (self.kind, &mut self.zstd) {
-            (Compression::None, _) => self.packed.extend_from_slice(data),
-            (Compression::Zstd, Some(compressor)) => {
-                let room = zstd::zstd_safe::compress_bound(data.len());
-                self.packed.reserve(room);
-                compressor.compress_to_buffer(data, &mut self.packed)?;
-            }
-            _ => {
-                let out = std::mem::take(&mut self.packed);
-                let mut encoder = flate2::write::GzEncoder::new(out, flate2::Compression::new(GZIP_LEVEL));
-                encoder.write_all(data)?;
-                self.packed = encoder.finish()?;
-            }
+        match &mut self.machine {
+            Machine::None => self.packed.extend_from_slice(data),
+            Machine::Gzip(gzip) => gzip.pack(data, &mut self.packed)?,
+            Machine::Zstd(zstd) => zstd.pack(data, &mut self.packed)?,
         }
         Ok(&self.packed)
     }

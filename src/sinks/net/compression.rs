@@ -1,12 +1,21 @@
 //! Compression of request bodies, and the way back from what a server does not take.
 
+use super::super::pack::{Gzip, Zstd};
 use super::settings::Compression;
 use bytes::Bytes;
 use reqwest::header::HeaderValue;
-use std::io::Write;
+use std::num::NonZero;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::Semaphore;
 
 /// Bodies above this are compressed on a thread of their own: gzip takes some milliseconds for a mebibyte.
-pub(super) const INLINE_BYTES: usize = 16 << 10;
+const INLINE_BYTES: usize = 16 << 10;
+
+/// Most bodies of a sink that are compressed at a time, where there are so many cores. Each costs a packer.
+const MAX_AT_A_TIME: usize = 4;
+
+const GZIP_LEVEL: u32 = 2;
+const ZSTD_LEVEL: i32 = 1;
 
 /// How one body is encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,19 +64,74 @@ impl Encoding {
             Encoding::Identity => "none",
         }
     }
+}
 
+/// What compresses one body at a time, with memory of its own.
+#[derive(Default)]
+struct Packer {
+    gzip: Option<Gzip>,
+    zstd: Option<Zstd>,
+    packed: Vec<u8>,
+}
+
+impl Packer {
     /// Encodes a body; blocks for as long as that takes.
-    pub(super) fn encode(self, body: &Bytes) -> std::io::Result<Bytes> {
-        match self {
-            Encoding::Identity => Ok(body.clone()),
-            Encoding::Zstd => zstd::bulk::compress(body, 1).map(Bytes::from),
-            Encoding::Gzip => {
-                let out = Vec::with_capacity(body.len() / 4);
-                let mut writer = flate2::write::GzEncoder::new(out, flate2::Compression::new(2));
-                writer.write_all(body)?;
-                writer.finish().map(Bytes::from)
+    fn encode(&mut self, encoding: Encoding, body: &Bytes) -> std::io::Result<Bytes> {
+        self.packed.clear();
+        match encoding {
+            Encoding::Identity => return Ok(body.clone()),
+            Encoding::Gzip => self.gzip.get_or_insert_with(|| Gzip::new(GZIP_LEVEL)).pack(body, &mut self.packed)?,
+            Encoding::Zstd => {
+                let zstd = match self.zstd.take() {
+                    Some(zstd) => zstd,
+                    None => Zstd::new(ZSTD_LEVEL, false)?,
+                };
+                self.zstd.insert(zstd).pack(body, &mut self.packed)?;
             }
         }
+        Ok(Bytes::copy_from_slice(&self.packed))
+    }
+}
+
+/// The packers of a sink: as many as bodies were compressed at a time, a few at most.
+pub(super) struct Packers {
+    turns: Semaphore,
+    idle: Mutex<Vec<Packer>>,
+}
+
+impl Packers {
+    pub(super) fn new() -> Arc<Packers> {
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+        Arc::new(Packers { turns: Semaphore::new(cores.min(MAX_AT_A_TIME)), idle: Mutex::default() })
+    }
+
+    /// Compresses a body, a large one on a thread of its own. What cannot be compressed (no memory, no thread) goes as it is.
+    pub(super) async fn encoded(self: &Arc<Self>, encoding: Encoding, body: &Bytes) -> (Encoding, Bytes) {
+        let as_it_is = || (Encoding::Identity, body.clone());
+        if encoding == Encoding::Identity {
+            return as_it_is();
+        }
+        // Never closed. The permit is back before a packer is missed: taking one when none is idle makes another.
+        let Ok(_turn) = self.turns.acquire().await else { return as_it_is() };
+        let done = if body.len() <= INLINE_BYTES {
+            self.encode(encoding, body)
+        } else {
+            let (all, plain) = (self.clone(), body.clone());
+            match tokio::task::spawn_blocking(move || all.encode(encoding, &plain)).await {
+                Ok(done) => done,
+                Err(_) => return as_it_is(),
+            }
+        };
+        done.map_or_else(|_| as_it_is(), |done| (encoding, done))
+    }
+
+    fn encode(&self, encoding: Encoding, body: &Bytes) -> std::io::Result<Bytes> {
+        let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = idle().pop();
+        let mut packer = kept.unwrap_or_default();
+        let done = packer.encode(encoding, body);
+        idle().push(packer);
+        done
     }
 }
 
@@ -77,16 +141,42 @@ mod tests {
     use super::*;
     use std::io::Read;
 
-    #[test]
-    fn what_is_encoded_reads_back() {
-        let body = Bytes::from("{\"a\":1}\n".repeat(5000));
-        let zstd = Encoding::Zstd.encode(&body).unwrap();
-        assert_eq!(zstd::bulk::decompress(&zstd, 1 << 20).unwrap(), body);
-        let gzip = Encoding::Gzip.encode(&body).unwrap();
-        let mut plain = Vec::new();
-        flate2::read::GzDecoder::new(&gzip[..]).take(1 << 20).read_to_end(&mut plain).unwrap();
-        assert_eq!(plain, body);
-        assert!(gzip.len() < body.len() / 10 && zstd.len() < body.len() / 10);
+    fn plain(encoding: Encoding, packed: &[u8]) -> Vec<u8> {
+        match encoding {
+            Encoding::Identity => packed.to_vec(),
+            Encoding::Zstd => zstd::bulk::decompress(packed, 8 << 20).unwrap(),
+            Encoding::Gzip => {
+                let mut plain = Vec::new();
+                flate2::read::GzDecoder::new(packed).take(8 << 20).read_to_end(&mut plain).unwrap();
+                plain
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_encoded_reads_back_whatever_went_before() {
+        let packers = Packers::new();
+        let (large, small) = (Bytes::from("{\"a\":1}\n".repeat(50_000)), Bytes::from("{\"b\":2}\n".repeat(20)));
+        for encoding in [Encoding::Zstd, Encoding::Gzip, Encoding::Identity, Encoding::Gzip, Encoding::Zstd] {
+            for body in [&large, &small, &large, &Bytes::new()] {
+                let (said, packed) = packers.encoded(encoding, body).await;
+                assert_eq!(said, encoding);
+                assert_eq!(plain(encoding, &packed), body[..]);
+                assert!(encoding == Encoding::Identity || body.is_empty() || packed.len() < body.len() / 4);
+            }
+        }
+        assert_eq!(packers.idle.lock().unwrap().len(), 1, "one body at a time takes one packer");
+    }
+
+    #[tokio::test]
+    async fn many_bodies_at_a_time_take_a_few_packers() {
+        let packers = Packers::new();
+        let body = Bytes::from("{\"a\":1}\n".repeat(50_000));
+        let all = (0..40).map(|_| packers.encoded(Encoding::Gzip, &body));
+        for (encoding, packed) in futures::future::join_all(all).await {
+            assert_eq!(plain(encoding, &packed), body[..]);
+        }
+        assert!(packers.idle.lock().unwrap().len() <= MAX_AT_A_TIME);
     }
 
     #[test]

@@ -15,7 +15,7 @@
 
 use super::batcher::{Batcher, Bounds, Unsent};
 use super::breaker::Breaker;
-use super::compression::{Encoding, INLINE_BYTES};
+use super::compression::{Encoding, Packers};
 use super::concurrency::{Limit, Load as Pressure};
 use super::exchange::{Answer, Exchange, Lost, LostKind, Request};
 use super::load::{Load, Part};
@@ -30,7 +30,6 @@ use crate::ack::{Ack, Verdict};
 use crate::component::{BoxFuture, Input, RunError};
 use crate::event::Batch;
 use crate::time::clock;
-use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use reqwest::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
@@ -117,6 +116,7 @@ pub struct Driver<P: Protocol> {
     rate: RateLimit,
     backoff: Backoff,
     encoding: Encoding,
+    packers: Arc<Packers>,
     /// Nothing is sent before.
     paused_until: Option<Instant>,
     /// Answers in a row that blame the configuration.
@@ -149,6 +149,7 @@ impl<P: Protocol> Driver<P> {
             rate: RateLimit::new(common.rate_limit),
             backoff: Backoff::new(&common.retry),
             encoding: Encoding::first(common.compression),
+            packers: Packers::new(),
             paused_until: None,
             misconfigured: 0,
             failing: false,
@@ -333,12 +334,12 @@ impl<P: Protocol> Driver<P> {
         self.rate.sent(now);
         self.limit.sent(self.flights.len() + 1);
         let request = Request { url: load.target.url.clone(), headers: self.headers(&load), body: None };
-        let (exchange, encoding) = (self.exchange.clone(), self.encoding);
+        let (exchange, encoding, packers) = (self.exchange.clone(), self.encoding, self.packers.clone());
         let patience = self.plan.common.timeout;
         let max_answer = self.protocol.max_answer(load.len());
         self.flights.push(Box::pin(async move {
             let mut request = request;
-            let (encoding, body) = encoded(encoding, &load.body).await;
+            let (encoding, body) = packers.encoded(encoding, &load.body).await;
             if let Some(header) = encoding.header() {
                 request.headers.insert(CONTENT_ENCODING, header);
             }
@@ -649,16 +650,4 @@ pub async fn check_health(
 
 fn same_words(a: &Refusal, b: &Refusal) -> bool {
     a.reason == b.reason && a.detail == b.detail
-}
-
-/// Compresses a body, a large one on a thread of its own. What cannot be compressed (no memory, no thread) goes as it is.
-async fn encoded(encoding: Encoding, body: &Bytes) -> (Encoding, Bytes) {
-    if encoding == Encoding::Identity || body.len() <= INLINE_BYTES {
-        return encoding.encode(body).map_or_else(|_| (Encoding::Identity, body.clone()), |done| (encoding, done));
-    }
-    let plain = body.clone();
-    match tokio::task::spawn_blocking(move || encoding.encode(&plain)).await {
-        Ok(Ok(done)) => (encoding, done),
-        Ok(Err(_)) | Err(_) => (Encoding::Identity, body.clone()),
-    }
 }

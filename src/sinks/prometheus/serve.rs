@@ -1,5 +1,6 @@
 //! The page over HTTP.
 
+use super::super::pack::Gzip;
 use super::page::{self, Format};
 use super::registry::Registry;
 use crate::time::clock;
@@ -8,12 +9,21 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use std::io::Write;
 use std::sync::{Arc, Mutex};
 use tokio_util::sync::CancellationToken;
 
 /// Smaller pages are not compressed.
 const COMPRESSED_FROM_BYTES: usize = 1024;
+
+/// Level of gzip: pages are asked for every few seconds, mostly from near by.
+const GZIP_LEVEL: u32 = 1;
+
+/// What answers need.
+struct Shared {
+    registry: Arc<Mutex<Registry>>,
+    /// Made for the first page that is compressed, and kept.
+    gzip: Mutex<Option<Gzip>>,
+}
 
 /// Serves the registry's page at `path` until `stop`.
 pub(super) async fn serve(
@@ -24,7 +34,8 @@ pub(super) async fn serve(
 ) -> std::io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let path_text: Arc<str> = path.into();
-    let router = Router::new().route(path, get(scrape)).with_state(registry).fallback(move || {
+    let shared = Arc::new(Shared { registry, gzip: Mutex::default() });
+    let router = Router::new().route(path, get(scrape)).with_state(shared).fallback(move || {
         let path = path_text.clone();
         async move { (StatusCode::NOT_FOUND, format!("the metrics are at {path}\n")) }
     });
@@ -32,12 +43,12 @@ pub(super) async fn serve(
     Ok(())
 }
 
-async fn scrape(State(registry): State<Arc<Mutex<Registry>>>, headers: HeaderMap) -> Response {
+async fn scrape(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
     let text = |name| headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let format = Format::accepted(text(header::ACCEPT));
     let mut body = Vec::new();
     {
-        let mut registry = registry.lock().unwrap_or_else(|e| e.into_inner());
+        let mut registry = shared.registry.lock().unwrap_or_else(|e| e.into_inner());
         registry.age(clock::monotonic_ns());
         page::write(&registry, format, &mut body);
     }
@@ -45,8 +56,11 @@ async fn scrape(State(registry): State<Arc<Mutex<Registry>>>, headers: HeaderMap
     let kind = (header::CONTENT_TYPE, format.content_type());
     let vary = (header::VARY, "Accept, Accept-Encoding");
     if gzip {
-        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-        if let Ok(packed) = encoder.write_all(&body).and_then(|()| encoder.finish()) {
+        let mut packed = Vec::new();
+        let mut gzip = shared.gzip.lock().unwrap_or_else(|e| e.into_inner());
+        let done = gzip.get_or_insert_with(|| Gzip::new(GZIP_LEVEL)).pack(&body, &mut packed);
+        drop(gzip);
+        if done.is_ok() {
             return ([kind, vary, (header::CONTENT_ENCODING, "gzip")], packed).into_response();
         }
     }
