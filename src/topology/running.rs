@@ -266,7 +266,7 @@ impl Drop for CloseOnDrop {
 }
 
 /// Bytes of the queue between a disk buffer and its sink.
-const STAGE_QUEUE_BYTES: usize = 2 << 20;
+const STAGE_QUEUE_BYTES: usize = 1 << 20;
 
 fn spawn(
     tell: &mpsc::Sender<Ended>,

@@ -11,12 +11,16 @@
 //! [reader](reader) gives them to the sink, from memory where they are still there, else from disk. What they share is
 //! in [state]; [recover] opens a folder.
 //!
-//! In memory it takes a group (2 MiB of packed records and one more), the window (1 MiB of batches, or one of 2 MiB) and, with compression,
+//! While the sink keeps up, little touches the disk: what it settles before its group is due is taken out of the group,
+//! and the writer [waits](pace) a little for room in memory before it lets a batch go the long way.
+//!
+//! In memory it takes a group (3 MiB of packed records and one more), the window (1 MiB of batches, or one of 2 MiB) and, with compression,
 //! a group again; before it stands a queue of [`QUEUE_BYTES`], behind it the sink's own.
 #![doc = include_str!("../../../docs/disk-buffer-format.md")]
 
 #[cfg(all(test, feature = "interleavings"))]
 pub(crate) mod interleavings;
+mod pace;
 mod position;
 mod reader;
 mod record;
@@ -58,14 +62,15 @@ pub struct DiskOptions {
 }
 
 /// Bytes of the queue before a disk buffer: what comes while the disk is being synced.
-pub const QUEUE_BYTES: usize = 2 << 20;
+pub const QUEUE_BYTES: usize = 1 << 20;
 
 /// Smallest `max_bytes`.
 pub const MIN_BYTES: u64 = 1 << 20;
 /// Largest segment, unless one event needs more.
 const MAX_SEGMENT: u64 = 64 << 20;
-/// Bytes of a group at most: more gain nothing, and a reader waits longer.
-const MAX_GROUP: usize = 2 << 20;
+/// Bytes of a group at most. What the sink settles in time makes room in it: about as much as is under way to a sink
+/// that keeps up should fit.
+const MAX_GROUP: usize = 3 << 20;
 /// Bytes of batches kept in memory for the reader at most, beside what its own queue holds.
 const MAX_WINDOW: usize = 1 << 20;
 /// Bytes of the only batch there, where it is larger.

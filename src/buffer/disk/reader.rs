@@ -121,6 +121,7 @@ impl Reader {
                 state.window_bytes -= bytes;
                 hand(&mut state, seq, batch.len() as u64, bytes);
                 drop(state);
+                self.shared.room.notify_all();
                 batch.ack = Ack::new(self.shared.clone(), seq);
                 Polled::Batch(batch)
             }
@@ -262,6 +263,7 @@ impl Reader {
         let mut state = self.shared.lock();
         hand(&mut state, seq, events, header.len as usize);
         drop(state);
+        self.shared.room.notify_all();
         batch.ack = Ack::new(self.shared.clone(), seq);
         Polled::Batch(batch)
     }

@@ -103,6 +103,7 @@ fn run(options: &DiskOptions, storage: Arc<dyn Storage>, context: DiskStageConte
         }
     };
     writer.send_refused_to(refuser);
+    writer.keep_pace();
     let past = options.overflow_of.map(|_| to.clone());
     let reading = {
         let (shutdown, abort) = (shutdown.clone(), abort.clone());

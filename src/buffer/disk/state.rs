@@ -1,6 +1,7 @@
 //! What the writer, the reader and the sink's verdicts share: which records there are, where they are, and what became
 //! of them. One lock, taken a few times per batch; no file is touched under it.
 
+use super::Sizes;
 use super::settled::Settled;
 use crate::ack::{Ack, Settled as Listener, Verdict};
 use crate::event::Batch;
@@ -10,6 +11,7 @@ use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 /// Blocks of the filesystem: what lies on disk is counted in these.
 const BLOCK: u64 = 4096;
@@ -54,6 +56,8 @@ pub(super) struct Part {
     pub(super) seq: u64,
     pub(super) events: u64,
     pub(super) received_at: i64,
+    /// When it came.
+    pub(super) since: Instant,
     /// Place of its header in the writer's memory; the body is behind it.
     pub(super) at: usize,
     /// Bytes of its body.
@@ -129,6 +133,17 @@ impl State {
         let segments: u64 = self.segments.iter().map(|s| cost(s.file_len)).sum();
         let spares: u64 = self.spares.iter().map(|(_, len)| cost(*len)).sum();
         FIXED + self.quarantine + segments + spares
+    }
+
+    /// Whether a batch of `bytes` may be kept in memory for the reader.
+    pub(super) fn has_room(&self, sizes: &Sizes, bytes: usize) -> bool {
+        (self.window.is_empty() || self.window_bytes + bytes <= sizes.window) && bytes <= sizes.keep
+    }
+
+    /// Whether the reader waits for a record that is neither in memory nor written yet.
+    pub(super) fn needs_group(&self) -> bool {
+        let seq = self.settled.next_unsettled(self.cursor);
+        seq >= self.written_seq && self.window.front().is_none_or(|front| front.seq != seq)
     }
 
     /// Bytes of all files in the folder.

@@ -1,5 +1,6 @@
 //! The writing side: batches to records, records to segments, in groups that are durable before they are acknowledged.
 
+use super::pace::Pace;
 use super::position::{Position, SLOT};
 use super::record::{self, RecordHeader};
 use super::recover::{POSITION, REWRITE, Recovered, SPARE};
@@ -69,6 +70,8 @@ pub(super) struct Writer {
     todo: Vec<Todo>,
     /// The time to drain ended while the disk could not be written: nothing more is.
     gave_up: bool,
+    /// Waits for a sink that is nearly keeping up; without it nothing waits (a model in one thread could not).
+    pace: Option<Pace>,
 }
 
 /// The segment that is written to.
@@ -147,12 +150,24 @@ impl Writer {
             complaint: Complaint::default(),
             todo: Vec::new(),
             gave_up: false,
+            pace: None,
         }
     }
 
     /// What can never fit goes there.
     pub(super) fn send_refused_to(&mut self, refuser: Refuser) {
         self.refuser = Some(refuser);
+    }
+
+    /// Waits a little for a sink that nearly keeps up, where it would have to read from disk else.
+    pub(super) fn keep_pace(&mut self) {
+        self.pace = Some(Pace::default());
+    }
+
+    /// Whether the sink was found standing and is not waited for.
+    #[cfg(test)]
+    pub(super) fn waits_no_more(&self) -> bool {
+        self.pace.as_ref().is_some_and(|pace| pace.stuck_at.is_some())
     }
 
     /// Splits what was found on disk into the shared part and the writer's.
@@ -229,9 +244,35 @@ impl Writer {
     }
 
     fn commit_if_large(&mut self) {
-        if self.buf.len() >= self.sizes.group {
+        if self.buf.len() >= self.sizes.group && !self.forget_settled() {
             self.commit();
         }
+    }
+
+    /// Takes out of the group what the sink has settled meanwhile, where that is a quarter of it or more: it need not be
+    /// written. Whether it was.
+    fn forget_settled(&mut self) -> bool {
+        let mut state = self.shared.lock();
+        let state = &mut *state;
+        let size = |part: &Part| record::HEADER + part.len;
+        let kept: usize = state.group.iter().filter(|p| !p.settled).map(size).sum();
+        if kept > self.sizes.group / 4 * 3 {
+            return false;
+        }
+        state.group.retain(|p| !p.settled);
+        let (mut end, mut reserved) = (0, 0);
+        for part in &mut state.group {
+            let whole = part.at..part.at + size(part);
+            reserved += reserve(whole.len() as u64);
+            part.at = end;
+            end += whole.len();
+            self.buf.copy_within(whole, part.at);
+        }
+        self.buf.truncate(end);
+        self.reserved = reserved;
+        self.group_since = state.group.first().map(|p| p.since);
+        state.written_seq = state.group.first().map_or(state.next_seq, |p| p.seq);
+        true
     }
 
     /// Adds the record that stands at `start` of the buffer to the group, as the policy allows; its number, where it
@@ -255,24 +296,29 @@ impl Writer {
             }
         };
         self.reserved += reserve(size);
-        self.group_since.get_or_insert_with(Instant::now);
+        let since = Instant::now();
+        self.group_since.get_or_insert(since);
         let mut state = self.shared.lock();
         let seq = state.next_seq;
         state.next_seq += 1;
         state.held += events;
         let upstream = Some(ack);
-        state.group.push(Part { seq, events, received_at, at: start, len, upstream, settled: false, writing: false });
+        let (settled, writing) = (false, false);
+        state.group.push(Part { seq, events, received_at, since, at: start, len, upstream, settled, writing });
         Some(seq)
     }
 
     /// Keeps a batch in memory for the reader, where there is room for it; else it is read from disk later.
-    fn keep(&self, batch: Batch, seq: u64) {
+    fn keep(&mut self, batch: Batch, seq: u64) {
         let bytes = batch.pinned_bytes();
         let mut state = self.shared.lock();
+        if let Some(pace) = &mut self.pace {
+            state = pace.wait(&self.shared, state, &self.sizes, bytes);
+        }
         if state.cursor > seq {
             return; // the reader has it from disk already
         }
-        if (state.window.is_empty() || state.window_bytes + bytes <= self.sizes.window) && bytes <= self.sizes.keep {
+        if state.has_room(&self.sizes, bytes) {
             state.window_bytes += bytes;
             state.window.push_back(Waiting { seq, batch, bytes });
             self.shared.some.notify_one();
