@@ -516,8 +516,9 @@ def volume(a, folder):
             waiting.append(path)
             sizes.append((sizes[-1] if sizes else 0) + size + len(first))
         samples = metrics(agent.api)
-        come = of(samples, "tidegate_bytes_in_total", "in")
-        while waiting and come >= sizes[read]:
+        events = of(samples, "tidegate_events_in_total", "in")
+        come = events * size / lines
+        while waiting and events >= (read + 1) * (lines + 1):
             waiting.pop(0).unlink()
             read += 1
         row = {"GB": come / 1e9, "seconds": time.monotonic() - start}
@@ -530,13 +531,13 @@ def volume(a, folder):
     end = time.monotonic() + 30
     while time.monotonic() < end:
         samples = metrics(agent.api)
-        if of(samples, "tidegate_events_in_total", "thin") + 0 >= expected and not of(samples, "tidegate_events_held", "file"):
+        if of(samples, "tidegate_events_in_total", "quality") >= expected and not of(samples, "tidegate_events_held", "file"):
             break
         time.sleep(0.1)
-    took = int(of(samples, "tidegate_events_in_total", "thin"))
+    took = int(of(samples, "tidegate_events_in_total", "quality"))
     status = agent.end()
     print(f"\n{sizes[-1] / 1e9:.1f} GB in {seconds:.1f} s, {sizes[-1] / 1e6 / seconds:.0f} MB/s with the copying; {took} of {expected} events"
-          f" at the last transform; exit status {status}\n{agent.said(8)}")
+          f" checked; exit status {status}\n{agent.said(8)}")
     good, slopes = judge(table, "GB", {"rss_kib": a.limit_volume, "anon_kib": a.limit_volume, "pss_kib": None, "handles": 1, "threads": 1})
     peak = max(r["peak_kib"] for r in table.rows)
     print(f"peak resident {peak / 1024:.1f} MiB")

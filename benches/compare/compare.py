@@ -203,6 +203,13 @@ def peak_kib(pid):
         return 0
 
 
+def busy():
+    """CPU seconds that the whole machine has worked, or was made to wait by its host, since it started."""
+    with open("/proc/stat") as stat:
+        user, nice, system, _, _, irq, softirq, steal = map(int, stat.readline().split()[1:9])
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+
+
 def end(process):
     """Stops it; its CPU seconds. Waits by itself, as `Popen` would throw the figures away."""
     os.kill(process.pid, signal.SIGTERM)
@@ -243,6 +250,7 @@ def run_once(job, agent, program, data, limit, work, read_all=True):
                     (folder / source.name).write_text(fill(source.read_text()))
         command = [program] + [fill(word) for word in told["args"]]
         os.sync()
+        before, own = busy(), time.process_time()
         with open(folder / "agent.log", "wb") as log:
             start = time.perf_counter()
             process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, env={**os.environ, **told.get("env", {})})
@@ -259,6 +267,7 @@ def run_once(job, agent, program, data, limit, work, read_all=True):
             if not done and not receiver:
                 time.sleep(POLL)
         wall = time.perf_counter() - start
+        all_of_it, own = busy() - before, time.process_time() - own
         peak = peak_kib(process.pid) or peak
         cpu = end(process)
         counts = receiver.end() if receiver else None
@@ -267,6 +276,9 @@ def run_once(job, agent, program, data, limit, work, read_all=True):
             said = (folder / "agent.log").read_text(errors="replace")[-1500:]
             raise Wrong(f"the last record did not come out within {wall:.0f} s; its log ends:\n{said}")
         result = {"wall": wall, "mbps": data.bytes / 1e6 / wall, "cpu": cpu, "peak_mib": peak / 1024}
+        # What neither agent nor receiver nor this program took: a share of what there was.
+        rest = all_of_it - cpu - own - (counts["cpu"] if counts else 0)
+        result["others"] = max(0.0, rest) / (wall * os.cpu_count())
         if counts:
             result.update(records=counts["records"], requests=counts["requests"], receiver_cpu=counts["cpu"])
             if not low <= counts["records"] <= high:
@@ -372,7 +384,7 @@ def compare(job, here, missing, a, work):
         for name, program in agents.items():
             try:
                 turns[name].append(run_once(job, name, program, data, a.limit, work, read_all=job.output == "file"))
-                note(name, "run {}: {wall:.2f} s, {mbps:.0f} MB/s, {cpu:.2f} CPU s, {peak_mib:.0f} MiB".format(n + 1, **turns[name][-1]))
+                note(name, "run {}: {wall:.2f} s, {mbps:.0f} MB/s, {cpu:.2f} CPU s, {peak_mib:.0f} MiB; others took {others:.0%} of the machine".format(n + 1, **turns[name][-1]))
             except Wrong as why:
                 turns[name].append(None)
                 fault(name, why)

@@ -5,6 +5,10 @@ import math
 from xml.sax.saxutils import escape
 
 
+# A share of the machine that other programs may take before the reader is told.
+DISTURBED = 0.1
+
+
 def names(result):
     """Agents, the fastest first; those that never came to an end are left out."""
     return sorted(result["agents"], key=lambda n: -result["agents"][n]["median"]["mbps"])
@@ -48,6 +52,9 @@ def remarks(result):
         out.append(f"not on PATH and so not run: {', '.join(result['absent'])}")
     if "receiver_mbps" in result:
         out.append(f"the receiver takes {number(result['receiver_mbps'])} MB/s from a sender that only sends")
+    disturbed = [f"{name} {m['others']:.0%}" for name in result["agents"] if (m := result["agents"][name]["median"])["others"] > DISTURBED]
+    if disturbed:
+        out.append(f"the machine was not quiet; what other programs took of it while these ran: {', '.join(disturbed)}")
     out += [f"WRONG: {fault}" for fault in result["faults"]]
     return out
 
@@ -69,7 +76,7 @@ def markdown(all_):
         "# Compared with other agents",
         "",
         "Written by [`benches/compare/compare.py`](../../benches/compare/README.md) from `compare.json`; not to be edited.",
-        f"{m['cores']} cores of {m['cpu']}, {m['system']}. Medians; ratios are taken run by run. Every output was read and found right.",
+        f"{m['cores']} cores of {m['cpu']}, {m['system']}. Medians; ratios are taken run by run. What counted gave the right output.",
         "",
         "![MB/s by job and agent](compare.svg)",
     ]

@@ -136,7 +136,7 @@ class Checks(unittest.TestCase):
 
 def figures():
     def agent(mbps, others):
-        run = {"wall": 400 / mbps, "mbps": mbps, "cpu": 1.5, "peak_mib": 20.0, "records": 77000}
+        run = {"wall": 400 / mbps, "mbps": mbps, "cpu": 1.5, "peak_mib": 20.0, "records": 77000, "others": 0.02}
         return {"version": "1.0", "runs": [run], "failed": 0, "median": run, "first_is_faster": others, "cpu_of_first": others / 2}
 
     def job(**agents):
@@ -161,6 +161,12 @@ class Reports(unittest.TestCase):
         job = figures()["jobs"]["main"]
         job["faults"] = ["syslog-ng: 3 lost"]
         self.assertIn("WRONG: syslog-ng: 3 lost", report.table("main", job))
+
+    def test_a_machine_that_was_not_quiet_is_said(self):
+        job = figures()["jobs"]["main"]
+        self.assertNotIn("not quiet", report.table("main", job))
+        job["agents"]["syslog-ng"]["median"]["others"] = 0.31
+        self.assertIn("not quiet; what other programs took of it while these ran: syslog-ng 31%", report.table("main", job))
 
     def test_the_drawing_is_xml_and_its_bars_are_as_long_as_the_figures(self):
         root = ElementTree.fromstring(report.svg(figures()))
