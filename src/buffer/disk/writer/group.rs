@@ -1,0 +1,363 @@
+//! Groups on their way to segments: written, synced, made to count; written again where a sync failed.
+
+use super::*;
+
+impl Writer {
+    /// When the group is due.
+    pub(in crate::buffer::disk) fn due(&self) -> Option<Duration> {
+        let since = self.group_since?;
+        Some(GROUP_WAIT.saturating_sub(since.elapsed()))
+    }
+
+    /// Writes the group, as far as the sink has not settled it already. Waits for a disk that is full or failing; gives
+    /// up only when the time to drain is over, which leaves the group to its sources.
+    pub(in crate::buffer::disk) fn commit(&mut self) {
+        while self.group_since.is_some() && !self.gave_up {
+            match self.try_commit() {
+                Ok(()) => break,
+                Err(error) => {
+                    self.complaint.say(|| {
+                        let (component, folder) = (&*self.shared.counters.id, self.folder.display());
+                        tracing::error!(component, %folder, %error, "cannot write the disk buffer; waiting");
+                    });
+                    self.shared.counters.update(|t| t.error("disk", 1));
+                    if self.abort.is_cancelled() {
+                        self.give_up();
+                        break;
+                    }
+                    self.wait_for_verdicts(TRY_AGAIN);
+                    // What the sink has settled meanwhile may be all the room that is needed.
+                    let _later = self.reclaim();
+                }
+            }
+        }
+        self.group_since = None;
+        self.reserved = 0;
+        self.buf.clear();
+        self.buf.shrink_to(self.sizes.group * 2);
+    }
+
+    /// Leaves the group unwritten, for good: the sources' handles are dropped, so they keep their place.
+    pub(super) fn give_up(&mut self) {
+        self.gave_up = true;
+        let handles: Vec<_> = self.shared.lock().group.iter_mut().map(|p| p.upstream.take()).collect();
+        drop(handles);
+    }
+
+    pub(in crate::buffer::disk) fn try_commit(&mut self) -> io::Result<()> {
+        let result = self.write_group();
+        if let Err(error) = &result {
+            // What was written but not made to count is written again.
+            if let Some(active) = &mut self.active {
+                active.at = active.end;
+            }
+            let full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+            if !full {
+                self.seal_torn();
+            }
+            let mut state = self.shared.lock();
+            let state = &mut *state;
+            for part in state.group.iter_mut().filter(|p| p.writing) {
+                part.writing = false;
+                if part.settled {
+                    state.settled.add(part.seq, part.seq + 1, 0);
+                }
+            }
+        } else {
+            self.complaint.over(|| {
+                tracing::info!(component = &*self.shared.counters.id, "the disk buffer can be written again");
+            });
+        }
+        result
+    }
+
+    pub(super) fn write_group(&mut self) -> io::Result<()> {
+        self.rewrite()?;
+        let mut todo = std::mem::take(&mut self.todo);
+        todo.clear();
+        let (mut event, promised) = {
+            let mut state = self.shared.lock();
+            for part in state.group.iter_mut().filter(|p| !p.settled) {
+                part.writing = true;
+                let Part { seq, events, received_at, at, len, .. } = *part;
+                todo.push(Todo { seq, events, received_at, at, len });
+            }
+            (state.next_event, state.written_seq)
+        };
+        let result = self.write_all(&todo, &mut event, promised);
+        self.todo = todo;
+        result?;
+        self.finish(u64::MAX);
+        Ok(())
+    }
+
+    pub(super) fn write_all(&mut self, todo: &[Todo], event: &mut u64, promised: u64) -> io::Result<()> {
+        // Bytes of `buf` (or `packed`) that are to be written next: one call for records back to back.
+        let mut run = 0..0;
+        self.packed.clear();
+        for part in todo {
+            let (body, zstd) = self.body(part)?;
+            let size = (body.len()) as u64;
+            if !self.active.as_ref().is_some_and(|a| a.at + (run.len() as u64) + size <= a.capacity) {
+                self.write_run(&mut run, zstd)?;
+                self.roll(part, *event, size)?;
+            }
+            let Some(active) = &self.active else { continue };
+            let from = if zstd { &mut self.packed } else { &mut self.buf };
+            let len = (body.len() - record::HEADER) as u32;
+            let header = RecordHeader {
+                epoch: active.epoch,
+                seq: part.seq,
+                first_event: *event,
+                promised,
+                received_at: part.received_at,
+                events: part.events as u32,
+                raw_len: part.len as u32,
+                len,
+                body_crc: crc32c::crc32c(&from[body.start + record::HEADER..body.end]),
+                zstd,
+            };
+            from[body.start..body.start + record::HEADER].copy_from_slice(&header.to_bytes());
+            *event += part.events;
+            if run.end != body.start {
+                self.write_run(&mut run, zstd)?;
+                run = body.clone();
+            }
+            run.end = body.end;
+        }
+        let zstd = self.zstd.is_some();
+        self.write_run(&mut run, zstd)?;
+        if self.fsync == Fsync::Batch && !todo.is_empty() {
+            self.sync()?;
+        }
+        Ok(())
+    }
+
+    /// The record's place in `buf`, or in `packed` where it is compressed; its header is still to be filled in.
+    pub(super) fn body(&mut self, part: &Todo) -> io::Result<(Range<usize>, bool)> {
+        let whole = part.at..part.at + record::HEADER + part.len;
+        let Some(zstd) = &mut self.zstd else { return Ok((whole, false)) };
+        let start = self.packed.len();
+        let raw = &self.buf[whole.start + record::HEADER..whole.end];
+        self.packed.resize(start + record::HEADER + zstd::zstd_safe::compress_bound(raw.len()), 0);
+        let len = zstd.compress_to_buffer(raw, &mut self.packed[start + record::HEADER..])?;
+        self.packed.truncate(start + record::HEADER + len);
+        Ok((start..start + record::HEADER + len, true))
+    }
+
+    /// Writes the run behind what was written.
+    pub(super) fn write_run(&mut self, run: &mut Range<usize>, zstd: bool) -> io::Result<()> {
+        let run = std::mem::take(run);
+        let Some(active) = self.active.as_mut().filter(|_| !run.is_empty()) else { return Ok(()) };
+        let bytes = if zstd { &self.packed[run] } else { &self.buf[run] };
+        let end = active.at + bytes.len() as u64;
+        {
+            let mut state = self.shared.lock();
+            let len = state.segments.back().map_or(0, |s| s.file_len);
+            self.shared.allow(&state, cost(len.max(end)) - cost(len))?;
+            if let Some(last) = state.segments.back_mut() {
+                last.file_len = len.max(end);
+            }
+        }
+        active.file.write_at(bytes, active.at)?;
+        active.at = end;
+        Ok(())
+    }
+
+    /// Goes on in a new segment, whose first record will be `part`.
+    pub(super) fn roll(&mut self, part: &Todo, event: u64, size: u64) -> io::Result<()> {
+        if self.active.is_some() {
+            if self.fsync != Fsync::Never {
+                self.sync()?;
+            }
+            self.finish(part.seq);
+            self.seal_now();
+        }
+        let epoch = self.next_epoch;
+        let path = self.folder.join(segment::name(epoch));
+        let need = segment::HEADER + size;
+        let spare = self.shared.lock().spares.last().cloned();
+        if let Some((name, _)) = spare {
+            self.storage.rename(&self.folder.join(name), &path)?;
+            self.shared.lock().spares.pop();
+        } else {
+            self.shared.allow(&self.shared.lock(), cost(need))?;
+        }
+        self.next_epoch += 1;
+        self.names_changed = true;
+        let file = self.storage.open(&path, Open::Write)?;
+        let file_len = file.len()?;
+        let mut state = self.shared.lock();
+        state.settled.cut(part.seq);
+        state.segments.push_back(Segment {
+            epoch,
+            first_seq: part.seq,
+            end_seq: part.seq,
+            first_event: event,
+            events: 0,
+            file_len: file_len.max(segment::HEADER),
+            data_end: segment::HEADER,
+            newest: part.received_at,
+            sealed: false,
+        });
+        drop(state);
+        let (end, capacity) = (segment::HEADER, self.sizes.segment.max(need));
+        self.active = Some(Active { file: file.clone(), epoch, end, at: end, synced: 0, capacity });
+        let header = SegmentHeader { epoch, first_seq: part.seq, first_event: event, created: part.received_at };
+        if let Err(error) = file.write_at(&header.to_bytes(), 0) {
+            self.seal_now();
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    /// Makes everything written survive a power loss. After a failure the segment is not trusted any more: what is not
+    /// known to be durable is written again, to another one.
+    pub(super) fn sync(&mut self) -> io::Result<()> {
+        let Some(active) = &mut self.active else { return Ok(()) };
+        let result = active.file.sync().and_then(|()| {
+            if self.names_changed {
+                self.storage.sync_dir(&self.folder)?;
+                self.names_changed = false;
+            }
+            Ok(())
+        });
+        match result {
+            Ok(()) => {
+                active.synced = active.at;
+                self.synced_at = Instant::now();
+                Ok(())
+            }
+            Err(error) => {
+                self.distrust();
+                Err(error)
+            }
+        }
+    }
+
+    /// Ends the active segment after a failed sync. With `fsync: batch` nothing in it was acknowledged that is not
+    /// durable; else what was acknowledged since the last sync is to be written again.
+    pub(super) fn distrust(&mut self) {
+        let acknowledged = |a: &Active| a.synced < a.end && a.end > segment::HEADER;
+        let doubtful = self.seal_torn().filter(|a| self.fsync == Fsync::Interval && acknowledged(a));
+        self.doubtful = self.doubtful.take().or(doubtful);
+    }
+
+    /// Writes again what was acknowledged from a segment whose sync failed, before anything new. What cannot be read
+    /// back stays where it is.
+    pub(super) fn rewrite(&mut self) -> io::Result<()> {
+        let Some(old) = &self.doubtful else { return Ok(()) };
+        let (file, from, end) = (old.file.clone(), old.synced.max(segment::HEADER), old.end);
+        let epoch = old.epoch;
+        let old_file = file.clone();
+        let mut view = View::new(file, epoch);
+        let Some(first) = view.header(from, end)? else {
+            self.doubtful = None;
+            return Ok(());
+        };
+        let need = cost(segment::HEADER + end - from) + self.reserved;
+        if self.shared.lock().used() + need > self.shared.max_bytes {
+            let component = &*self.shared.counters.id;
+            tracing::error!(
+                component,
+                epoch,
+                "no room to write again what a failed sync left in doubt; it stays there"
+            );
+            self.doubtful = None;
+            return Ok(());
+        }
+        let new = self.next_epoch;
+        let path = self.folder.join(REWRITE);
+        let file = self.storage.open(&path, Open::Write)?;
+        file.set_len(0)?;
+        let created = first.received_at;
+        let header = SegmentHeader { epoch: new, first_seq: first.seq, first_event: first.first_event, created };
+        file.write_at(&header.to_bytes(), 0)?;
+        let (mut at, mut to, mut moved) = (from, segment::HEADER, 0);
+        let (mut end_seq, mut newest) = (first.seq, first.received_at);
+        while at < end {
+            let Some(header) = view.header(at, end)? else { break };
+            let body = view.body(at, &header)?;
+            if crc32c::crc32c(&body) != header.body_crc {
+                break;
+            }
+            file.write_at(&RecordHeader { epoch: new, ..header }.to_bytes(), to)?;
+            file.write_at(&body, to + record::HEADER as u64)?;
+            at += header.size();
+            to += header.size();
+            moved += u64::from(header.events);
+            (end_seq, newest) = (header.seq + 1, newest.max(header.received_at));
+        }
+        if at < end {
+            let component = &*self.shared.counters.id;
+            tracing::error!(component, epoch, "what a failed sync left in doubt cannot be read back; it stays there");
+            self.doubtful = None;
+            return self.storage.remove(&path);
+        }
+        // It counts from the rename on: whole or not at all.
+        file.sync()?;
+        self.storage.rename(&path, &self.folder.join(segment::name(new)))?;
+        self.next_epoch += 1;
+        self.doubtful = None;
+        let mut state = self.shared.lock();
+        if let Some(old) = state.segments.iter_mut().find(|s| s.epoch == epoch) {
+            (old.data_end, old.end_seq) = (from, first.seq);
+            old.events = old.events.saturating_sub(moved);
+        }
+        state.segments.push_back(Segment {
+            epoch: new,
+            first_seq: first.seq,
+            end_seq,
+            first_event: first.first_event,
+            events: moved,
+            file_len: to,
+            data_end: to,
+            newest,
+            sealed: true,
+        });
+        drop(state);
+        self.storage.sync_dir(&self.folder)?;
+        // Only gives room back.
+        if old_file.set_len(from).and_then(|()| old_file.sync()).is_ok()
+            && let Some(old) = self.shared.lock().segments.iter_mut().find(|s| s.epoch == epoch)
+        {
+            old.file_len = from;
+        }
+        Ok(())
+    }
+
+    /// Makes the group's records below `seq` count: they are on disk, or the sink has them.
+    pub(super) fn finish(&mut self, seq: u64) {
+        let mut acks = Vec::new();
+        {
+            let mut state = self.shared.lock();
+            let state = &mut *state;
+            let n = state.group.partition_point(|p| p.seq < seq);
+            for mut part in state.group.drain(..n) {
+                if !part.writing {
+                    continue;
+                }
+                state.next_event += part.events;
+                if let Some(last) = state.segments.back_mut() {
+                    last.end_seq = part.seq + 1;
+                    last.events += part.events;
+                    last.newest = last.newest.max(part.received_at);
+                }
+                if part.settled {
+                    state.position_stale |= state.settled.add(part.seq, part.seq + 1, part.events);
+                }
+                acks.extend(part.upstream.take());
+            }
+            if let (Some(active), Some(last)) = (&mut self.active, state.segments.back_mut()) {
+                active.end = active.at;
+                last.data_end = active.at;
+            }
+            state.written_seq = state.group.first().map_or(state.next_seq, |p| p.seq);
+            self.shared.publish(state);
+            self.shared.some.notify_all();
+        }
+        for ack in acks {
+            ack.settle(Verdict::Delivered);
+        }
+    }
+}
