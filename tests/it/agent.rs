@@ -163,6 +163,12 @@ impl Agent {
         ran.filter_map(|text| text.split(' ').next()?.parse::<f64>().ok()).sum::<f64>() / 1e9
     }
 
+    /// Calls of `read` and its like so far.
+    pub(crate) fn reads(&self) -> u64 {
+        let io = std::fs::read_to_string(format!("/proc/{}/io", self.child.id())).unwrap();
+        io.lines().find_map(|l| l.strip_prefix("syscr: ")).unwrap().parse().unwrap()
+    }
+
     fn status(&self, key: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
         let line = status.lines().find_map(|l| l.strip_prefix(key)).unwrap_or("0");

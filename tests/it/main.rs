@@ -18,6 +18,7 @@ mod http_clients;
 mod latency;
 mod letters;
 mod main_job;
+mod many_files;
 mod openobserve;
 mod openobserve_double;
 mod pipelines;

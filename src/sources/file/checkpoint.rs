@@ -10,7 +10,7 @@
 //! | Field | Bytes | |
 //! |---|---|---|
 //! | magic | 4 | `TGFC` |
-//! | version | 2 | 1 |
+//! | version | 2 | 2 |
 //! | kind | 2 | 0 `files`, 1 `recent` |
 //! | sequence | 8 | grows by one with each file of either kind |
 //! | base | 8 | of `recent`: sequence of the `files` it adds to; of `files`: its own |
@@ -21,11 +21,15 @@
 //! | body | | the entries |
 //!
 //! An entry: generation 8, device 8, inode 8, birth 8, head hash 8, head length 4, flags 1 (1 current, 2 skipping,
-//! 4 finished), 3 zero bytes, offset 8, mark 8, touched 8 (seconds since 1970), path length 4, path.
+//! 4 finished), 3 zero bytes, offset 8, mark 8, touched 8 (seconds since 1970), modified 8, path length 4, path. Version 1
+//! has no `modified`.
 //!
 //! Reading: of the valid `files` slots the one with the highest sequence is taken; then every valid `recent` whose base is
 //! not older, in the order of their sequence. A crash between a new `files` and its first `recent` leaves a `recent` with
 //! an older base, which is passed over: all it says is in the new `files`.
+//!
+//! Cost: where N files are known and c of them change each second, a `recent` grows by c entries a second, and a new `files`
+//! is written when all since the last have taken as much as two of it: about 2·√(N·c) entries a second, not N.
 
 use super::flight::Settlement;
 use super::identity::{Head, Identity, Position};
@@ -40,7 +44,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 const MAGIC: &[u8; 4] = b"TGFC";
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
+/// Oldest version that is read.
+const OLDEST_VERSION: u16 = 1;
 const HEADER_BYTES: usize = 52;
 const ENTRY_BYTES: usize = 84;
 
@@ -48,6 +54,10 @@ const ENTRY_BYTES: usize = 84;
 const FORGET_AFTER: i64 = 7 * 24 * 3600;
 /// Most files that are not there any more, kept to know compressed and copied generations by.
 const MAX_GONE: usize = 20_000;
+/// A file not seen for that many seconds and three looks through the folders is not there.
+const GONE_AFTER: i64 = 60;
+/// Nanoseconds after which a time of modification can be trusted to change with the contents.
+const QUIET: i64 = 2_000_000_000;
 /// Changes below that many are always written as `recent`.
 const MIN_RECENT: usize = 1024;
 
@@ -62,6 +72,8 @@ pub(super) struct Known {
     pub(super) path: Arc<Path>,
     /// When it was last seen to be there: seconds since 1970.
     pub(super) touched: i64,
+    /// When it was modified last, where all that it had then is settled; else 0. Nanoseconds since 1970.
+    pub(super) modified: i64,
     /// It is the newest generation of its identity; others are gone, by deletion, truncation or reuse of the inode.
     pub(super) current: bool,
     /// Nothing more will come of it: a compressed file that was read to its end.
@@ -72,7 +84,7 @@ impl Known {
     /// A file at its beginning.
     pub(super) fn new(identity: Identity, path: &Arc<Path>, touched: i64) -> Self {
         let (head, at) = (Head::default(), Position::default());
-        Known { identity, head, at, path: path.clone(), touched, current: true, finished: false }
+        Known { identity, head, at, path: path.clone(), touched, modified: 0, current: true, finished: false }
     }
 }
 
@@ -133,6 +145,10 @@ pub(super) struct Store {
     slots: [usize; 2],
     /// The next file must be a `files`: what is on disk is damaged or of before.
     whole: bool,
+    /// Entries written as `recent` since the last `files`.
+    written_since: usize,
+    /// Seconds between two looks through the folders.
+    pub(super) look_every: i64,
 }
 
 impl Store {
@@ -244,7 +260,36 @@ impl Store {
         if self.files.get(&mark.generation).is_some_and(|k| k.at != mark.at || head.is_some_and(|h| h != k.head)) {
             self.update(mark.generation, |k| {
                 k.at = mark.at;
+                k.modified = 0;
                 k.head = head.unwrap_or(k.head);
+            });
+        }
+    }
+
+    /// Notes that a file is there, under this name.
+    pub(super) fn moved(&mut self, generation: u64, path: &Arc<Path>, now: i64) {
+        let Some(known) = self.files.get_mut(&generation) else { return };
+        known.touched = now;
+        if known.path == *path {
+            // One text for both.
+            known.path = path.clone();
+        } else {
+            self.update(generation, |k| k.path = path.clone());
+        }
+    }
+
+    /// Notes that a file was looked at and has no more than is settled. Only where it has been quiet for a while: two
+    /// changes in quick succession may have one time.
+    pub(super) fn seen_whole(&mut self, tail: &Tail, wall: i64) {
+        let modified = if tail.is_whole() { tail.looked.1 } else { 0 };
+        if wall.saturating_sub(modified) < QUIET {
+            return;
+        }
+        let settled = |k: &Known| k.at == tail.at && k.modified != modified;
+        if modified != 0 && tail.flight.outstanding() == 0 && self.files.get(&tail.generation).is_some_and(settled) {
+            self.update(tail.generation, |k| {
+                k.modified = modified;
+                k.head = tail.head;
             });
         }
     }
@@ -283,13 +328,22 @@ impl Store {
         self.changes != self.saved
     }
 
+    /// Whether the next file written is a `files`.
+    pub(super) fn next_is_whole(&self) -> bool {
+        let entries = self.files.len();
+        self.whole
+            || self.base == 0
+            || self.changed.len() > MIN_RECENT
+                && (self.changed.len() > entries / 4 || self.written_since > entries.saturating_mul(2))
+    }
+
     /// What is to be written now, `now` in seconds since 1970; `None` where all is on disk. Only one at a time: the next
     /// after [`written`](Store::written) or [`not_written`](Store::not_written).
     pub(super) fn next_write(&mut self, now: i64) -> Option<Write> {
         if !self.is_dirty() {
             return None;
         }
-        let whole = self.whole || self.base == 0 || self.changed.len() > MIN_RECENT.max(self.files.len() / 4);
+        let whole = self.next_is_whole();
         let kind = if whole { Kind::Files } else { Kind::Recent };
         if whole {
             self.forget(now);
@@ -308,6 +362,9 @@ impl Store {
         if whole {
             // What changes from here on belongs to the next `recent`.
             self.changed.clear();
+            self.written_since = 0;
+        } else {
+            self.written_since += self.changed.len();
         }
         Some(Write { path, bytes, kind, sequence, changes: self.changes })
     }
@@ -331,12 +388,13 @@ impl Store {
 
     /// Drops what has not been there for long.
     fn forget(&mut self, now: i64) {
+        let present = now.saturating_sub(GONE_AFTER + 3 * self.look_every);
         let mut gone: Vec<(i64, u64)> =
-            self.files.iter().filter(|(_, k)| k.touched < now - 60).map(|(g, k)| (k.touched, *g)).collect();
+            self.files.iter().filter(|(_, k)| k.touched < present).map(|(g, k)| (k.touched, *g)).collect();
         gone.sort_unstable();
         let too_many = gone.len().saturating_sub(MAX_GONE);
         for (i, (touched, generation)) in gone.into_iter().enumerate() {
-            if i < too_many || touched < now - FORGET_AFTER {
+            if i < too_many || touched < now.saturating_sub(FORGET_AFTER) {
                 self.remove(generation);
             }
         }
@@ -439,7 +497,7 @@ pub fn forget_places(dir: &Path, files: &[PathBuf]) -> io::Result<usize> {
     } else if !gone.is_empty() {
         store.whole = true;
         store.changes += 1;
-        if let Some(write) = store.next_write(i64::MIN + 61) {
+        if let Some(write) = store.next_write(i64::MIN) {
             write.perform()?;
             store.written(&write);
         }
@@ -472,7 +530,7 @@ fn encode<'a>(
         out.extend_from_slice(&k.head.len.to_le_bytes());
         let flags = u8::from(k.current) | u8::from(k.at.skipping) << 1 | u8::from(k.finished) << 2;
         out.extend_from_slice(&[flags, 0, 0, 0]);
-        for n in [k.at.offset, k.at.mark, k.touched as u64] {
+        for n in [k.at.offset, k.at.mark, k.touched as u64, k.modified as u64] {
             out.extend_from_slice(&n.to_le_bytes());
         }
         out.extend_from_slice(&(path.len() as u32).to_le_bytes());
@@ -520,7 +578,8 @@ fn decode(file: &[u8], kind: Kind) -> Result<Image, &'static str> {
     if &file[..4] != MAGIC {
         return Err("it does not begin as a checkpoint file does");
     }
-    if file[4..6] != VERSION.to_le_bytes() {
+    let version = u16::from_le_bytes([file[4], file[5]]);
+    if !(OLDEST_VERSION..=VERSION).contains(&version) {
         return Err("it is of another version");
     }
     if file[6..8] != (kind as u16).to_le_bytes() {
@@ -539,12 +598,12 @@ fn decode(file: &[u8], kind: Kind) -> Result<Image, &'static str> {
     let mut entries = Vec::with_capacity(room.min(usize::try_from(count).unwrap_or(0)));
     let mut cut = Cut(&file[HEADER_BYTES..]);
     for _ in 0..count {
-        entries.push(entry(&mut cut).ok_or("its entries end too soon")?);
+        entries.push(entry(&mut cut, version).ok_or("its entries end too soon")?);
     }
     Ok(Image { sequence, base, next_generation, entries })
 }
 
-fn entry(cut: &mut Cut<'_>) -> Option<(u64, Known)> {
+fn entry(cut: &mut Cut<'_>, version: u16) -> Option<(u64, Known)> {
     let generation = cut.u64()?;
     let identity = Identity { device: cut.u64()?, inode: cut.u64()?, birth: cut.u64()? as i64 };
     let hash = cut.u64()?;
@@ -552,10 +611,30 @@ fn entry(cut: &mut Cut<'_>) -> Option<(u64, Known)> {
     let flags = *cut.bytes(4)?.first()?;
     let at = Position { offset: cut.u64()?, mark: cut.u64()?, skipping: flags & 2 != 0 };
     let touched = cut.u64()? as i64;
+    let modified = if version >= 2 { cut.u64()? as i64 } else { 0 };
     let len = cut.u32()? as usize;
     let path = Path::new(OsStr::from_bytes(cut.bytes(len)?)).into();
     let (current, finished) = (flags & 1 != 0, flags & 4 != 0);
-    Some((generation, Known { identity, head, at, path, touched, current, finished }))
+    Some((generation, Known { identity, head, at, path, touched, modified, current, finished }))
+}
+
+/// What an agent of before would have written in place of a file.
+#[cfg(test)]
+pub(super) fn as_version_1(file: &[u8]) -> Vec<u8> {
+    let mut out = file[..HEADER_BYTES].to_vec();
+    let mut rest = &file[HEADER_BYTES..];
+    while rest.len() >= ENTRY_BYTES {
+        let length = rest[ENTRY_BYTES - 4..ENTRY_BYTES].try_into().map_or(0, u32::from_le_bytes) as usize;
+        out.extend_from_slice(&rest[..ENTRY_BYTES - 12]);
+        out.extend_from_slice(&rest[ENTRY_BYTES - 4..ENTRY_BYTES + length]);
+        rest = &rest[ENTRY_BYTES + length..];
+    }
+    out[4..6].copy_from_slice(&OLDEST_VERSION.to_le_bytes());
+    let body = (out.len() - HEADER_BYTES) as u64;
+    out[HEADER_BYTES - 12..HEADER_BYTES - 4].copy_from_slice(&body.to_le_bytes());
+    let checksum = checksum(&out);
+    out[HEADER_BYTES - 4..HEADER_BYTES].copy_from_slice(&checksum.to_le_bytes());
+    out
 }
 
 #[cfg(test)]
@@ -573,6 +652,7 @@ mod tests {
             at: Position { offset, mark: 9, skipping: offset % 2 == 1 },
             path: Path::new("/var/log/a.log").into(),
             touched: 1_000_000,
+            modified: 77 + offset as i64,
             current: true,
             finished: false,
         }

@@ -152,6 +152,12 @@ impl Patterns {
         self.include.iter().filter_map(|p| p.literal.as_deref())
     }
 
+    /// Whether a walk may come by a path twice: several patterns, or several `**` in one.
+    fn may_repeat(&self) -> bool {
+        let depths = |p: &Pattern| p.parts.iter().filter(|p| matches!(p, Part::AnyDepth)).count();
+        self.include.len() > 1 || self.include.iter().any(|p| depths(p) > 1)
+    }
+
     fn excludes(&self, path: &Path) -> bool {
         let name = path.file_name().map(Path::new).unwrap_or(path);
         self.exclude_names.iter().any(|g| g.is_match(name)) || self.exclude.iter().any(|g| g.is_match(path))
@@ -170,6 +176,7 @@ impl Patterns {
     /// Finds everything that matches now.
     pub(super) fn walk(&self, follow_symlinks: bool, found: &mut Found) {
         found.clear();
+        found.seen = self.may_repeat().then(HashSet::new);
         for pattern in &self.include {
             let mut walk = Walk { patterns: self, follow_symlinks, found, above: Vec::new() };
             walk.go(PathBuf::from("/"), &pattern.parts, 0);
@@ -218,28 +225,35 @@ pub(super) struct Dir {
     pub(super) inode: u64,
 }
 
-/// What a walk came to; reused from walk to walk.
+/// What a walk came to.
 #[derive(Debug, Default)]
 pub(super) struct Found {
     pub(super) entries: Vec<Entry>,
     pub(super) dirs: Vec<Dir>,
     /// All folders that patterns name were there.
     pub(super) complete: bool,
-    seen: HashSet<PathBuf>,
+    /// Paths found, where the patterns may lead to one twice.
+    seen: Option<HashSet<PathBuf>>,
     seen_dirs: HashSet<PathBuf>,
 }
 
 impl Found {
-    /// Whether the last walk came by this path.
-    pub(super) fn contains(&self, path: &Path) -> bool {
-        self.seen.contains(path)
+    /// The paths that the last walk came by.
+    pub(super) fn paths(&self) -> HashSet<&Path> {
+        self.entries.iter().map(|e| &*e.path).collect()
+    }
+
+    /// Gives back memory in proportion to the files found.
+    pub(super) fn forget(&mut self) {
+        self.entries = Vec::new();
+        self.seen = None;
     }
 
     fn clear(&mut self) {
         self.complete = true;
         self.entries.clear();
         self.dirs.clear();
-        self.seen.clear();
+        self.seen = None;
         self.seen_dirs.clear();
     }
 }
@@ -301,8 +315,8 @@ impl Walk<'_> {
     }
 
     fn add(&mut self, entry: Entry) {
-        if !self.patterns.excludes(&entry.path) && !self.found.seen.contains(&entry.path) {
-            self.found.seen.insert(entry.path.clone());
+        let first = |seen: &mut HashSet<PathBuf>| seen.insert(entry.path.clone());
+        if !self.patterns.excludes(&entry.path) && self.found.seen.as_mut().is_none_or(first) {
             self.found.entries.push(entry);
         }
     }

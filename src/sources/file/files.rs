@@ -20,8 +20,13 @@ const FIRST_WAIT: u64 = 100 * MILLISECOND;
 /// Longest wait where sweeps are the only way to see growth; grows with the number of files.
 const LONGEST_POLL: u64 = SECOND;
 const FILES_A_SECOND: u64 = 2000;
-/// Longest wait where notices work: the sweep only covers what they miss.
-const LONGEST_WATCHED: u64 = 10 * SECOND;
+/// Longest wait where notices work: the sweep only covers what they miss. Grows with the number of files, too.
+pub(super) const LONGEST_WATCHED: u64 = 10 * SECOND;
+const WATCHED_FILES_A_SECOND: u64 = 1000;
+/// Looks that are not pressing are done together, so that idle files do not each wake the thread.
+const TOGETHER: u64 = 250 * MILLISECOND;
+/// Files that are said one by one to be found by the first look through the folders.
+pub(super) const SAID_AT_FIRST: usize = 100;
 /// A file that lost its name is looked at that often.
 const GONE_WAIT: u64 = 250 * MILLISECOND;
 /// An unfinished last line of a file that lost its name is sent when nothing came for that long.
@@ -68,16 +73,16 @@ impl Tailer {
             self.add_path(key, path, now);
             return;
         }
+        if let Some((generation, known)) = self.store.find(look.identity)
+            && known.finished
+        {
+            return self.store.touch(generation, now.seconds());
+        }
         if self.is_own(path) {
             if self.unreadable.insert(path.to_owned()) {
                 tracing::warn!(source = %self.plan.id, file = %path.display(), "not read: the agent writes there itself");
             }
             return;
-        }
-        if let Some((generation, known)) = self.store.find(look.identity)
-            && known.finished
-        {
-            return self.store.touch(generation, now.seconds());
         }
         if let Some(age) = self.plan.ignore_older
             && now.wall.saturating_sub(look.modified) > age.as_nanos() as i64
@@ -176,7 +181,7 @@ impl Tailer {
             self.note_link(path, &shared);
             self.by_path.insert(shared, key);
         }
-        self.spare_handles();
+        self.opened(key);
         Ok(self.tails[key].as_ref().map(|t| (key, t.generation)))
     }
 
@@ -189,14 +194,6 @@ impl Tailer {
         name: &Arc<Path>,
         now: Now,
     ) -> Box<Tail> {
-        let origin = Arc::new(Origin {
-            source: self.plan.id.clone(),
-            file: Some(name.to_string_lossy().into()),
-            host: Some(self.plan.host.clone()),
-            // All generations of a name share it, so that they stay in order.
-            order: xxh3_64(name.as_os_str().as_encoded_bytes()),
-            ..Origin::default()
-        });
         Box::new(Tail {
             generation: 0,
             identity,
@@ -205,7 +202,7 @@ impl Tailer {
             paths: Vec::new(),
             path: path.clone(),
             name: name.clone(),
-            origin,
+            origin: self.nameless.clone(),
             file: None,
             packed: None,
             at: Position::default(),
@@ -229,16 +226,37 @@ impl Tailer {
         })
     }
 
+    /// What the lines of a file share; made when it is read first, as most files may never be.
+    pub(super) fn ensure_origin(&self, tail: &mut Tail) {
+        if !Arc::ptr_eq(&tail.origin, &self.nameless) {
+            return;
+        }
+        tail.origin = Arc::new(Origin {
+            source: self.plan.id.clone(),
+            file: Some(tail.name.to_string_lossy().into()),
+            host: Some(self.plan.host.clone()),
+            // All generations of a name share it, so that they stay in order.
+            order: xxh3_64(tail.name.as_os_str().as_encoded_bytes()),
+            ..Origin::default()
+        });
+    }
+
     /// Takes a file in, to be read as soon as it is its turn.
     pub(super) fn insert(&mut self, mut tail: Box<Tail>) -> usize {
+        let key = self.keep(&mut tail);
+        self.queue(key, &mut tail);
+        self.tails[key] = Some(tail);
+        key
+    }
+
+    /// A slot for a file.
+    pub(super) fn keep(&mut self, tail: &mut Tail) -> usize {
         let key = self.free.pop().unwrap_or_else(|| {
             self.tails.push(None);
             self.tails.len() - 1
         });
         self.by_identity.insert(tail.identity, key);
-        self.queue(key, &mut tail);
-        self.measure(&mut tail);
-        self.tails[key] = Some(tail);
+        self.measure(tail);
         key
     }
 
@@ -279,10 +297,7 @@ impl Tailer {
                 && (!self.plan.check_contents || known.head.fits(bytes) && mark_holds(file, known.at)?)
             {
                 let head = if len > known.head.len as usize { Head::of(bytes) } else { known.head };
-                self.store.update(generation, |k| {
-                    k.path = name.clone();
-                    k.touched = now.seconds();
-                });
+                self.store.moved(generation, name, now.seconds());
                 tracing::debug!(file = %tail.path.display(), offset = known.at.offset, "reading goes on");
                 return Ok((generation, head, known.at));
             }
@@ -290,7 +305,11 @@ impl Tailer {
                 "its contents were replaced while nobody looked; reading from the beginning");
             tail.after = self.adopt_copy(name, known.head, known.at, now).or(tail.after);
         } else {
-            tracing::info!(source = %self.plan.id, file = %tail.path.display(), "found");
+            if self.scanned || self.by_path.len() < SAID_AT_FIRST {
+                tracing::info!(source = %self.plan.id, file = %tail.path.display(), "found");
+            } else {
+                tracing::debug!(source = %self.plan.id, file = %tail.path.display(), "found");
+            }
             if self.plan.from_end && self.first_start && !self.scanned {
                 at = last_line_start(file, tail.looked.0)?;
             }
@@ -348,6 +367,8 @@ impl Tailer {
             tail.unhinted = !hinted && !self.polls();
             tail.wait = FIRST_WAIT;
             self.queue(key, &mut tail);
+        } else {
+            self.store.seen_whole(&tail, now.wall);
         }
         self.store.touch(tail.generation, now.seconds());
         self.tails[key] = Some(tail);
@@ -394,6 +415,7 @@ impl Tailer {
 
     /// A look that found nothing new.
     fn idle(&mut self, key: usize, tail: &mut Tail, look: Look, now: Now) {
+        self.store.seen_whole(tail, now.wall);
         if let Place::Gone { since, .. } = tail.place {
             let quiet = now.mono - since.max(tail.grown);
             let close = quiet >= if look.links == 0 { DELETED_CLOSE_AFTER } else { RENAMED_CLOSE_AFTER };
@@ -445,15 +467,16 @@ impl Tailer {
         (unsent && tail.place == Place::Present).then_some(multiline.limits().timeout_nanos.max(MILLISECOND))
     }
 
-    fn wait_longer(&mut self, key: usize, tail: &mut Tail, now: Now) {
+    pub(super) fn wait_longer(&mut self, key: usize, tail: &mut Tail, now: Now) {
         let longest = if self.polls() || tail.unhinted {
             LONGEST_POLL.max(self.by_path.len() as u64 * SECOND / FILES_A_SECOND)
         } else {
-            LONGEST_WATCHED
+            LONGEST_WATCHED.max(self.by_path.len() as u64 * SECOND / WATCHED_FILES_A_SECOND)
         };
         let longest = self.plan.remove_after.map_or(longest, |d| longest.min(d.as_nanos() as u64));
         tail.wait = (tail.wait * 2).min(longest).max(MILLISECOND);
-        self.schedule(key, tail, now.mono + tail.wait);
+        let at = now.mono + tail.wait;
+        self.schedule(key, tail, if tail.wait < SECOND { at } else { at.next_multiple_of(TOGETHER) });
     }
 
     /// A turn of reading came to the end of the file.
@@ -471,6 +494,7 @@ impl Tailer {
             return;
         }
         (tail.open, tail.close_after) = (Open::Keep, false);
+        self.store.seen_whole(tail, now.wall);
         if grew {
             tail.wait = FIRST_WAIT;
         }
@@ -541,7 +565,7 @@ impl Tailer {
     }
 
     /// Opens the file again where its handle was closed; `false` where its name leads to another one now.
-    pub(super) fn ensure_open(&mut self, tail: &mut Tail) -> io::Result<bool> {
+    pub(super) fn ensure_open(&mut self, key: usize, tail: &mut Tail) -> io::Result<bool> {
         self.uses += 1;
         tail.used = self.uses;
         if tail.file.is_some() {
@@ -559,31 +583,8 @@ impl Tailer {
         tail.file = Some(file);
         self.open += 1;
         self.spare_handles();
+        self.handles.push_back((key, tail.used));
         Ok(true)
-    }
-
-    /// Closes handles where too many are open: of idle files first, those used longest ago first. Files without a name
-    /// keep theirs.
-    pub(super) fn spare_handles(&mut self) {
-        if self.open <= self.plan.max_open {
-            return;
-        }
-        let mut idle: Vec<(bool, u64, usize)> = self
-            .tails
-            .iter()
-            .enumerate()
-            .filter_map(|(key, t)| t.as_ref().map(|t| (key, t)))
-            .filter(|(_, t)| t.file.is_some() && t.place == Place::Present)
-            .map(|(key, t)| (t.queued, t.used, key))
-            .collect();
-        idle.sort_unstable();
-        for (_, _, key) in idle.into_iter().take(self.plan.max_open / 8 + 1) {
-            if let Some(tail) = &mut self.tails[key]
-                && tail.file.take().is_some()
-            {
-                self.open -= 1;
-            }
-        }
     }
 
     /// With `once`: files that should have been read and could not.

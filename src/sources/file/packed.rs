@@ -278,7 +278,7 @@ impl Tailer {
         if !hidden {
             self.by_path.insert(shared, key);
         }
-        self.spare_handles();
+        self.opened(key);
         Ok(self.tails[key].as_ref().map(|t| (key, t.generation)))
     }
 

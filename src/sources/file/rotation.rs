@@ -107,6 +107,11 @@ fn base_names(name: &str) -> impl Iterator<Item = String> + '_ {
     })
 }
 
+/// When something was made, removed or renamed in a folder; 0 where there is none.
+fn modified(dir: &Path) -> i64 {
+    look_at(dir, true).map_or(0, |look| look.modified)
+}
+
 fn names_in(dir: &Path) -> Vec<OsString> {
     std::fs::read_dir(dir).map(|e| e.flatten().map(|e| e.file_name()).collect()).unwrap_or_default()
 }
@@ -146,7 +151,17 @@ impl Tailer {
 
     /// The same for all paths that led to a file before and lead to none now.
     pub(super) fn adopt_all_missed(&mut self, now: Now) {
-        let paths: Vec<PathBuf> = self.lost.keys().filter(|p| !self.by_path.contains_key(&***p)).cloned().collect();
+        // One look at each folder, however many were lost in it.
+        let mut folders: HashMap<&Path, i64> = HashMap::new();
+        let mut paths: Vec<PathBuf> = Vec::new();
+        for (path, lost) in &self.lost {
+            let Some(dir) = path.parent() else { continue };
+            let folder = *folders.entry(dir).or_insert_with(|| modified(dir));
+            if lost.folder_modified != folder && !self.by_path.contains_key(path.as_path()) {
+                paths.push(path.clone());
+            }
+        }
+        drop(folders);
         for path in paths {
             self.adopt_missed(&path, now);
         }
@@ -154,7 +169,7 @@ impl Tailer {
 
     /// As above, where `path` leads to no file at this moment.
     pub(super) fn adopt_missed(&mut self, path: &Path, now: Now) {
-        let folder = path.parent().and_then(|dir| look_at(dir, true).ok()).map_or(0, |look| look.modified);
+        let folder = path.parent().map_or(0, modified);
         let Some(lost) = self.lost.get_mut(path) else { return };
         if std::mem::replace(&mut lost.folder_modified, folder) == folder {
             return;

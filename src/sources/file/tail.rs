@@ -99,6 +99,13 @@ pub(super) struct Tail {
     pub(super) zeros: bool,
 }
 
+impl Tail {
+    /// Whether all that it had at the last look was sent.
+    pub(super) fn is_whole(&self) -> bool {
+        self.packed.is_none() && !self.at.skipping && self.at.offset == self.looked.0
+    }
+}
+
 /// How a turn ended.
 #[derive(Debug)]
 pub(super) enum Turn {

@@ -2,19 +2,21 @@
 //!
 //! A [`Tailer`] has no thread and no clock of its own: [`turn`](Tailer::turn) does what is due and tells when to be
 //! called again, so tests drive it step by step. Nothing in a turn costs time in proportion to the files known, except
-//! the look through the folders every `glob_interval`.
+//! the look through the folders, which is the rarer the more there are.
 
 use super::checkpoint::{Store, Write};
 use super::discovery::{Found, Patterns};
+use super::files::SAID_AT_FIRST;
 use super::flight::Verdicts;
 use super::identity::Identity;
+use super::idle::RealDir;
 use super::joined::Open;
 use super::lines::Lines;
 use super::rotation::Lost;
 use super::tail::{Out, Place, Reader, SLAB_BYTES, Sent, Tail, Turn};
 use super::watch::{Wake, Watch};
 use crate::ack::Verdict;
-use crate::event::SlabPool;
+use crate::event::{Origin, SlabPool};
 use crate::framing::multiline::{Matcher, Multiline};
 use crate::telemetry::Counters;
 use hashbrown::{HashMap, HashSet};
@@ -84,6 +86,8 @@ pub(super) enum Saver {
 const KEEP_SLABS: usize = 8;
 /// Turns of reading before hints and verdicts are looked at again.
 const STRETCH_TURNS: usize = 4;
+/// Idle files that are looked at before it is the turn of busy ones again.
+const LOOKS_A_TURN: usize = 1000;
 /// Checkpoints are written that often at most.
 const SAVE_EVERY: u64 = SECOND;
 /// And in the first seconds: an agent that is killed again and again soon after its start still gets on, and does not fill a
@@ -93,6 +97,8 @@ const SAVE_EVERY_AT_FIRST: u64 = 100 * MILLISECOND;
 const AT_FIRST: u64 = 2 * SECOND;
 /// With working notices, folders are looked through that many times less often.
 const WATCHED_FACTOR: u64 = 10;
+/// And the rarer the more files there are: it costs a microsecond for each, which is a hundredth of this.
+const LOOK_PER_FILE: u64 = 100_000;
 /// How long the last file of a path that leads nowhere is remembered.
 const KEEP_LOST: u64 = 3600 * SECOND;
 /// Longest wait of a caller, whatever is due.
@@ -112,6 +118,10 @@ pub(super) struct Tailer {
     /// Files to be looked at later: when, which.
     pub(super) timers: BinaryHeap<Reverse<(u64, usize)>>,
     pub(super) open: usize,
+    /// Files with a handle, as their last use was when they were put here: those to be closed first come first.
+    pub(super) handles: VecDeque<(usize, u64)>,
+    /// Stands in for the origin of a file that was not read yet.
+    pub(super) nameless: Arc<Origin>,
     pub(super) uses: u64,
     /// What a symlink leads to, and the path it was found at.
     pub(super) linked: HashMap<PathBuf, Arc<Path>>,
@@ -195,6 +205,8 @@ impl Tailer {
             ready: VecDeque::new(),
             timers: BinaryHeap::new(),
             open: 0,
+            handles: VecDeque::new(),
+            nameless: Arc::default(),
             uses: 0,
             linked: HashMap::new(),
             unreadable: HashSet::new(),
@@ -304,8 +316,9 @@ impl Tailer {
         let Some(mut tail) = self.tails[key].take() else { return Turn::End };
         tail.queued = false;
         let before = (tail.at, tail.looked.0);
-        let turn = match self.ensure_open(&mut tail) {
+        let turn = match self.ensure_open(key, &mut tail) {
             Ok(true) => {
+                self.ensure_origin(&mut tail);
                 let open = if self.plan.once { Open::Finish } else { tail.open };
                 self.reader.read(key, &mut tail, open, now.wall, out)
             }
@@ -372,9 +385,11 @@ impl Tailer {
     }
 
     fn look_at_due(&mut self, now: Now) {
-        while let Some(&Reverse((at, key))) = self.timers.peek()
-            && at <= now.mono
-        {
+        for _ in 0..LOOKS_A_TURN {
+            let Some(&Reverse((at, key))) = self.timers.peek() else { return };
+            if at > now.mono {
+                return;
+            }
             self.timers.pop();
             let Some(tail) = self.tails[key].as_mut() else { continue };
             if tail.check_at == at {
@@ -445,7 +460,10 @@ impl Tailer {
         let mut found = std::mem::take(&mut self.found);
         self.plan.patterns.walk(self.plan.follow_symlinks, &mut found);
         self.watch_dirs(&found);
+        let files = found.entries.len();
         if !self.scanned {
+            let mut dir = RealDir::default();
+            found.entries.retain(|entry| !self.start_idle(entry, &mut dir, now));
             self.known_first(&mut found.entries);
         }
         for entry in &found.entries {
@@ -459,27 +477,39 @@ impl Tailer {
             }
             self.examine(&entry.path, now, true);
         }
-        let lost: Vec<Arc<Path>> = self.by_path.keys().filter(|p| !found.contains(p)).cloned().collect();
-        for path in lost {
-            self.examine(&path, now, true);
+        let still_there = found.entries.iter().filter(|e| self.by_path.contains_key(&*e.path)).count();
+        if self.scanned && still_there != self.by_path.len() {
+            let paths = found.paths();
+            let lost: Vec<Arc<Path>> = self.by_path.keys().filter(|p| !paths.contains(&***p)).cloned().collect();
+            for path in lost {
+                self.examine(&path, now, true);
+            }
         }
         self.lost.retain(|_, lost| now.mono - lost.at < KEEP_LOST);
         self.adopt_all_missed(now);
         if !self.unreadable.is_empty() {
-            self.unreadable.retain(|p| found.contains(p));
+            let paths = found.paths();
+            self.unreadable.retain(|p| paths.contains(p.as_path()));
         }
         let factor = if self.watch.is_some() && found.complete { WATCHED_FACTOR } else { 1 };
-        self.found = found;
+        let interval = self.plan.glob_interval * factor;
+        let interval = interval.max(files.max(self.lost.len()) as u64 * LOOK_PER_FILE);
+        self.store.look_every = (interval / SECOND) as i64;
         self.last_scan = now.mono;
-        self.next_scan = now.mono + self.plan.glob_interval * factor;
+        self.next_scan = now.mono + interval;
         if !self.scanned {
-            if self.found.entries.is_empty() {
+            if self.by_path.len() > SAID_AT_FIRST {
+                tracing::info!(source = %self.plan.id, files = self.by_path.len(), "all of them are found");
+            }
+            if files == 0 {
                 tracing::warn!(source = %self.plan.id, "no file matches `include`; the folders are watched for some that do");
             }
             self.adopt_missing(now);
             self.scanned = true;
             self.store.make_known();
         }
+        found.forget();
+        self.found = found;
     }
 
     /// Watches the folders found, and those that links lead into.
@@ -539,6 +569,7 @@ impl Tailer {
         }
         self.last_save = now.mono.max(1);
         self.first_save.get_or_insert(now.mono);
+        self.touch_all(now);
         let Some(write) = self.store.next_write(now.seconds()) else { return };
         match &self.saver {
             #[cfg(test)]
@@ -552,6 +583,15 @@ impl Tailer {
                     let write = e.into_inner();
                     self.saved(&write, Err(io::Error::other("its thread is gone")));
                 }
+            }
+        }
+    }
+
+    /// What is read is there: not to be forgotten, however long ago the last look through the folders was.
+    fn touch_all(&mut self, now: Now) {
+        if self.store.next_is_whole() {
+            for tail in self.tails.iter().flatten().filter(|t| t.place == Place::Present) {
+                self.store.touch(tail.generation, now.seconds());
             }
         }
     }
@@ -602,6 +642,10 @@ impl Tailer {
         {
             self.saved(&write, result);
         }
+        for tail in self.tails.iter().flatten() {
+            self.store.seen_whole(tail, now.wall);
+        }
+        self.touch_all(now);
         match self.store.next_write(now.seconds()) {
             None => Ok(()),
             Some(write) => {

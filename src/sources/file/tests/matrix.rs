@@ -577,3 +577,62 @@ fn a_fingerprint_of_the_inode_alone_allows_a_beginning_that_changes() {
     w.read();
     assert_eq!(w.lines(), ["count 1", "x", "y"]);
 }
+
+#[test]
+fn a_start_reads_only_what_changed_meanwhile() {
+    use std::os::unix::fs::FileExt;
+    let mut w = World::new("");
+    for name in ["same", "longer", "rewritten", "shorter", "deleted", "renamed"] {
+        w.append(&format!("{name}.log"), &format!("{name}\n"));
+    }
+    w.read();
+    w.pass(3);
+    w.stop();
+    w.lines();
+    w.append("longer.log", "more\n");
+    OpenOptions::new().write(true).open(w.path("rewritten.log")).unwrap().write_all_at(b"anew.....", 0).unwrap();
+    std::fs::write(w.path("shorter.log"), "s\n").unwrap();
+    w.remove("deleted.log");
+    w.rename("renamed.log", "other.log");
+    w.start();
+    w.settle();
+    let mut lines = w.lines();
+    lines.sort();
+    assert_eq!(lines, ["anew.....", "more", "s"]);
+    let tailer = w.tailer.as_ref().unwrap();
+    let read = |name: &str| {
+        let tail = tailer.tails[tailer.by_path[&*w.path(name)]].as_ref().unwrap();
+        assert!(tail.file.is_some(), "{name} could be deleted unread");
+        !Arc::ptr_eq(&tail.origin, &tailer.nameless)
+    };
+    assert_eq!(["same.log", "other.log", "longer.log", "rewritten.log"].map(read), [false, false, true, true]);
+    // What was not read at the start goes on as any other.
+    w.append("same.log", "1\n");
+    w.append("other.log", "2\n");
+    w.pass(12);
+    let mut lines = w.lines();
+    lines.sort();
+    assert_eq!(lines, ["1", "2"]);
+}
+
+#[test]
+fn a_checkpoint_file_of_the_version_before_is_read() {
+    let mut w = World::new("");
+    w.append("a.log", "1\n");
+    w.read();
+    w.stop();
+    w.lines();
+    let data = w.dir.path().join("data/src");
+    let mut changed = 0;
+    for name in ["files.0", "files.1", "recent.0", "recent.1"] {
+        if let Ok(bytes) = std::fs::read(data.join(name)) {
+            std::fs::write(data.join(name), crate::sources::file::checkpoint::as_version_1(&bytes)).unwrap();
+            changed += 1;
+        }
+    }
+    assert!(changed > 0);
+    w.append("a.log", "2\n");
+    w.start();
+    w.read();
+    assert_eq!(w.lines(), ["2"]);
+}

@@ -1,0 +1,117 @@
+//! Many files of which few have anything new: taking them in without reading them, and which of them keep their handles.
+
+use super::discovery::Entry;
+use super::files::LONGEST_WATCHED;
+use super::identity::{Look, look_at, look_into, open};
+use super::rotation::is_packed_name;
+use super::tail::{Place, Tail};
+use super::tailer::{Now, Tailer};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The folder asked for last, and what it really is.
+#[derive(Default)]
+pub(super) struct RealDir {
+    dir: PathBuf,
+    real: PathBuf,
+}
+
+impl RealDir {
+    /// Whether a file, which is no link itself, is one of `own` or lies below one.
+    fn is_below(&mut self, path: &Path, own: &[PathBuf]) -> bool {
+        let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else { return true };
+        if self.dir != dir {
+            let Ok(real) = dir.canonicalize() else { return true };
+            (self.dir, self.real) = (dir.to_owned(), real);
+        }
+        own.iter().any(|own| {
+            path.starts_with(own)
+                || self.real.starts_with(own)
+                || own.parent() == Some(&self.real) && own.ends_with(name)
+        })
+    }
+}
+
+impl Tailer {
+    /// At the first look through the folders: takes in a file that is as it was when all in it was settled. It is not read,
+    /// and opened only so that deleting it loses nothing, as far as there are handles. Whether it is such a file.
+    pub(super) fn start_idle(&mut self, entry: &Entry, dir: &mut RealDir, now: Now) -> bool {
+        let path = &*entry.path;
+        if entry.is_symlink || self.plan.identity_bytes.is_some() || is_packed_name(path) {
+            return false;
+        }
+        let Ok(look) = look_at(path, false) else { return false };
+        let Some((generation, known)) = self.store.find(look.identity) else { return false };
+        let unchanged = known.modified != 0 && (known.at.offset, known.modified) == (look.size, look.modified);
+        let by_now = self.by_identity.contains_key(&look.identity) || dir.is_below(path, &self.plan.own);
+        if !look.is_file || !unchanged || known.finished || known.at.skipping || by_now {
+            return false;
+        }
+        let (head, at) = (known.head, known.at);
+        let shared: Arc<Path> = if *known.path == *path { known.path.clone() } else { path.into() };
+        let mut tail = self.new_tail(look.identity, look, &shared, &shared, now);
+        (tail.generation, tail.head, tail.at) = (generation, head, at);
+        if self.open < self.plan.max_open {
+            let opened = open(path, self.plan.follow_symlinks);
+            let Ok(file) = opened else { return false };
+            let is_the_same = |l: Look| (l.identity, l.size, l.modified) == (look.identity, look.size, look.modified);
+            if !look_into(&file).is_ok_and(is_the_same) {
+                return false;
+            }
+            tail.file = Some(file);
+            self.open += 1;
+        }
+        self.store.moved(generation, &shared, now.seconds());
+        tail.paths.push(shared.clone());
+        let key = self.keep(&mut tail);
+        tail.wait = LONGEST_WATCHED;
+        self.wait_longer(key, &mut tail, now);
+        if tail.file.is_some() {
+            self.handles.push_back((key, tail.used));
+        }
+        self.tails[key] = Some(tail);
+        self.by_path.insert(shared, key);
+        true
+    }
+
+    /// A handle was opened.
+    pub(super) fn opened(&mut self, key: usize) {
+        let Some(tail) = &self.tails[key] else { return };
+        self.handles.push_back((key, tail.used));
+        self.spare_handles();
+    }
+
+    /// Closes handles where too many are open: of idle files first, those used longest ago first. Files without a name
+    /// keep theirs.
+    pub(super) fn spare_handles(&mut self) {
+        if self.handles.len() > 2 * self.open + 1024 {
+            // What was closed for another reason and opened again stands there twice.
+            let open =
+                |(key, t): (usize, &Option<Box<Tail>>)| t.as_ref().filter(|t| t.file.is_some()).map(|t| (key, t.used));
+            self.handles = self.tails.iter().enumerate().filter_map(open).collect();
+            self.handles.make_contiguous().sort_unstable_by_key(|(_, used)| *used);
+        }
+        if self.open <= self.plan.max_open {
+            return;
+        }
+        let enough = self.plan.max_open - self.plan.max_open / 8;
+        for also_queued in [false, true] {
+            for _ in 0..self.handles.len() {
+                if self.open <= enough {
+                    return;
+                }
+                let Some((key, used)) = self.handles.pop_front() else { return };
+                let Some(tail) = &mut self.tails[key] else { continue };
+                if tail.file.is_none() {
+                    continue;
+                }
+                if tail.place != Place::Present || tail.used != used || tail.queued && !also_queued {
+                    self.handles.push_back((key, tail.used));
+                } else {
+                    tail.file = None;
+                    self.open -= 1;
+                }
+            }
+        }
+    }
+}
