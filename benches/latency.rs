@@ -5,10 +5,10 @@
 //! over TCP and UDP; and what share of a core the agent takes for it. The agent is the real program with default settings.
 //!
 //! Lines carry numbers. A sender writes what is due every millisecond (less often where the rate is lower): a burst of 50
-//! lines at 50,000 a second. The clock of a line starts when it *was to be* sent, not when it was, so a stall that holds
-//! up the sender counts for every line behind it. A reader looks at the output every 0.1 ms; its delay, and the sender's own
-//! wake-up, are part of what is shown. Every line must arrive exactly once, else the run fails. The first second warms up: its lines
-//! must arrive, too, but their times do not count.
+//! lines at 50,000 a second. The clock of a line starts when it *was to be* sent where the sender was held up at that time,
+//! so that a stall counts for every line behind it (no coordinated omission); else when the sender, which slept, woke up for it.
+//! A reader looks at the output every 0.1 ms; that is part of what is shown. Every line must arrive exactly once, else the run
+//! fails. The first second warms up: its lines must arrive, too, but their times do not count.
 //!
 //! `cargo bench --bench latency` prints a Markdown table. Behind `--`:
 //!
@@ -29,7 +29,7 @@ use std::net::{TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -287,9 +287,14 @@ fn answered(answer: &[u8]) -> bool {
     body.len() >= length.unwrap_or(0)
 }
 
-/// Sends every line when it is due, or as soon after as it can. How late the sending of each burst began.
-fn send(scenario: &Scenario, pace: Pace, mut door: Door) -> Vec<Duration> {
-    let (mut sent, mut text, mut late) = (0, String::new(), Vec::new());
+/// When the clock of each burst started, in nanoseconds since the start of the run.
+type Starts = [AtomicU64];
+
+/// Sends every line when it is due, or as soon after as it can.
+fn send(scenario: &Scenario, pace: Pace, mut door: Door, starts: &Starts) {
+    let (mut sent, mut text) = (0, String::new());
+    // Since when it has had nothing to do but wait.
+    let mut free = Instant::now();
     while sent < pace.lines {
         let due = pace.due();
         if due == sent {
@@ -297,16 +302,19 @@ fn send(scenario: &Scenario, pace: Pace, mut door: Door) -> Vec<Duration> {
             thread::sleep(at.saturating_duration_since(Instant::now()));
             continue;
         }
-        text.clear();
         let now = Instant::now();
-        for n in (sent..due).step_by(pace.burst as usize) {
-            late.push(now.saturating_duration_since(pace.intended(n)));
+        for burst in sent / pace.burst..due / pace.burst {
+            let intended = pace.intended(burst * pace.burst);
+            let start = if intended >= free { now } else { intended };
+            let start = start.saturating_duration_since(pace.start).as_nanos() as u64;
+            starts[burst as usize].store(start, Ordering::Release);
         }
+        text.clear();
         (sent..due).for_each(|n| scenario.line(n, &mut text));
         door.send(&text);
         sent = due;
+        free = Instant::now();
     }
-    late
 }
 
 /// Reads the output as it grows.
@@ -349,8 +357,8 @@ struct Outcome {
     /// Share of a core.
     cpu: f64,
     lines: u64,
-    /// Longest delays: how long, how much of it until it was sent, and when in the run.
-    worst: Vec<(Duration, Duration, Duration)>,
+    /// Longest delays: how long, and when in the run.
+    worst: Vec<(Duration, Duration)>,
 }
 
 fn run(scenario: &Scenario, rate: u32, options: &Options) -> Outcome {
@@ -375,12 +383,14 @@ fn run(scenario: &Scenario, rate: u32, options: &Options) -> Outcome {
     let sent = Arc::new(AtomicBool::new(false));
     let mut warm = None;
     let counted = pace.start + WARM_UP;
-    let late = thread::scope(|scope| {
+    let bursts = pace.lines / pace.burst;
+    let starts: Vec<AtomicU64> = (0..bursts).map(|_| AtomicU64::new(0)).collect();
+    thread::scope(|scope| {
         let done = sent.clone();
-        let sender = scope.spawn(move || {
-            let late = send(scenario, pace, door);
+        let starts = &*starts;
+        scope.spawn(move || {
+            send(scenario, pace, door, starts);
             done.store(true, Ordering::Release);
-            late
         });
         let mut last = Instant::now();
         while tail.count < pace.lines {
@@ -388,16 +398,16 @@ fn run(scenario: &Scenario, rate: u32, options: &Options) -> Outcome {
             if warm.is_none() && now >= counted {
                 warm = Some((now, agent.ran()));
             }
-            let mut longest = (Duration::ZERO, 0);
+            let mut longest = (Duration::ZERO, Duration::ZERO);
             let came = tail.read(|n| {
-                let intended = pace.intended(n);
-                if intended >= counted {
-                    let took = Instant::now().saturating_duration_since(intended);
-                    longest = longest.max((took, n));
+                let started = Duration::from_nanos(starts[(n / pace.burst) as usize].load(Ordering::Acquire));
+                if started >= WARM_UP {
+                    let took = pace.start.elapsed().saturating_sub(started);
+                    longest = longest.max((took, started));
                     times.record(took.as_micros() as u64).unwrap();
                 }
             });
-            if options.worst > 0 && longest.1 > 0 {
+            if options.worst > 0 && !longest.0.is_zero() {
                 worst.push(longest);
             }
             if came {
@@ -407,7 +417,6 @@ fn run(scenario: &Scenario, rate: u32, options: &Options) -> Outcome {
                 thread::sleep(LOOK);
             }
         }
-        sender.join().unwrap()
     });
     let (since, ran) = warm.unwrap();
     let cpu = (agent.ran() - ran) as f64 / since.elapsed().as_nanos() as f64;
@@ -416,11 +425,6 @@ fn run(scenario: &Scenario, rate: u32, options: &Options) -> Outcome {
     assert!(tail.seen.iter().all(|&n| n == 1), "every line is to come once");
     worst.sort_unstable_by(|a, b| b.cmp(a));
     worst.truncate(options.worst);
-    let worst = worst.into_iter().map(|(took, n)| {
-        let sent = late[(n / pace.burst) as usize];
-        (took, sent, pace.intended(n) - pace.start)
-    });
-    let worst = worst.collect();
     Outcome { times, cpu, lines: pace.lines, worst }
 }
 
@@ -486,8 +490,8 @@ fn main() -> ExitCode {
                 ms(times.max()),
                 cpu * 100.0
             );
-            for (took, sent, when) in worst {
-                println!("    {took:.2?} at {when:.3?}, {sent:.2?} of it until it was sent");
+            for (took, when) in worst {
+                println!("    {took:.2?} at {when:.3?}");
             }
             if at(0.99) > f64::from(scenario.bar) {
                 missed = true;
