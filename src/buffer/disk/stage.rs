@@ -14,7 +14,7 @@ use crate::topology::{DiskStage, DiskStageContext};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 /// How long the writer waits for batches before it looks after its position.
@@ -127,7 +127,7 @@ fn run(options: &DiskOptions, storage: Arc<dyn Storage>, context: DiskStageConte
             Received::Closed => break,
         }
         if writer.due().is_some_and(|due| due.is_zero()) {
-            writer.commit();
+            writer.commit_due(Instant::now());
         }
         writer.housekeeping();
         if let Some(to) = &past {

@@ -70,6 +70,13 @@ pub(super) struct Part {
     pub(super) writing: bool,
 }
 
+impl Part {
+    /// Bytes of the record, with its header.
+    pub(super) fn size(&self) -> usize {
+        super::record::HEADER + self.len
+    }
+}
+
 /// A record that the sink has.
 pub(super) struct Handed {
     pub(super) events: u64,

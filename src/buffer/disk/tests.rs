@@ -3,6 +3,7 @@
 
 use super::reader::Polled;
 use super::stage::{Opened, open};
+use super::writer::GROUP_WAIT;
 use super::*;
 use crate::ack::{Ack, Settled as Listener, Verdict};
 use crate::event::{Batch, EventKind, Origin, Slab, Sym, Value};
@@ -324,6 +325,39 @@ fn the_writer_waits_for_a_sink_that_nearly_keeps_up_and_not_for_one_that_stands(
     writer.commit();
     assert_eq!(shared.lock().written_seq, 2 * n);
     assert!(writer.waits_no_more(), "it still waits for a sink that stands");
+}
+
+#[test]
+fn nothing_is_written_while_only_what_has_just_come_is_not_settled() {
+    let mut rig = Rig::open(&Sim::default(), &options(MIB));
+    let steps = rig.sim.steps();
+    for n in 0..50 {
+        rig.write(2 * n, 1, 50);
+        // One batch is always on its way to the sink when the group is due.
+        let due = Instant::now() + GROUP_WAIT;
+        rig.write(2 * n + 1, 1, 50);
+        let first = rig.read().unwrap();
+        rig.settle(first, Verdict::Delivered);
+        rig.buffer.writer.commit_due(due);
+        assert_eq!(rig.verdicts().get(&(2 * n)), Some(&Verdict::Delivered));
+        assert_eq!(rig.verdicts().get(&(2 * n + 1)), None);
+        let second = rig.read().unwrap();
+        rig.settle(second, Verdict::Delivered);
+    }
+    assert_eq!(rig.sim.steps(), steps);
+    rig.check();
+    // Settled in between, not at the beginning: what is old goes to the disk, with what came behind it.
+    for n in 100..103 {
+        rig.write(n, 1, 50);
+    }
+    let (_slow, quick) = (rig.read().unwrap(), rig.read().unwrap());
+    rig.settle(quick, Verdict::Delivered);
+    rig.buffer.writer.commit_due(Instant::now());
+    assert_eq!(rig.verdicts().get(&100), None);
+    rig.buffer.writer.commit_due(Instant::now() + GROUP_WAIT);
+    assert_eq!(rig.verdicts().get(&100), Some(&Verdict::Delivered));
+    let sim = rig.cut(1);
+    assert_eq!(Rig::open(&sim, &options(MIB)).drain(), [100, 102]);
 }
 
 #[test]

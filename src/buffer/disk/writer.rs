@@ -25,7 +25,8 @@ mod group;
 mod reclaim;
 mod room;
 
-/// A group is written when its oldest batch has waited this long: most are delivered before, and need not be written.
+/// A group is written when the oldest batch in it that the sink has not settled has waited this long: most are delivered
+/// before, and need not be written.
 pub(super) const GROUP_WAIT: Duration = Duration::from_millis(10);
 /// How often the position is saved while it changes.
 pub(super) const POSITION_EVERY: Duration = Duration::from_millis(100);
@@ -253,17 +254,22 @@ impl Writer {
     /// Takes out of the group what the sink has settled meanwhile, where that is a quarter of it or more: it need not be
     /// written. Whether it was.
     fn forget_settled(&mut self) -> bool {
-        let mut state = self.shared.lock();
-        let state = &mut *state;
-        let size = |part: &Part| record::HEADER + part.len;
-        let kept: usize = state.group.iter().filter(|p| !p.settled).map(size).sum();
+        let kept: usize = self.shared.lock().group.iter().filter(|p| !p.settled).map(Part::size).sum();
         if kept > self.sizes.group / 4 * 3 {
             return false;
         }
+        self.leave_unsettled();
+        true
+    }
+
+    /// Takes out of the group what the sink has settled.
+    fn leave_unsettled(&mut self) {
+        let mut state = self.shared.lock();
+        let state = &mut *state;
         state.group.retain(|p| !p.settled);
         let (mut end, mut reserved) = (0, 0);
         for part in &mut state.group {
-            let whole = part.at..part.at + size(part);
+            let whole = part.at..part.at + part.size();
             reserved += reserve(whole.len() as u64);
             part.at = end;
             end += whole.len();
@@ -273,7 +279,16 @@ impl Writer {
         self.reserved = reserved;
         self.group_since = state.group.first().map(|p| p.since);
         state.written_seq = state.group.first().map_or(state.next_seq, |p| p.seq);
-        true
+    }
+
+    /// Writes the group where something in it that the sink has not settled is old enough at `now`; else only what is
+    /// settled leaves it. As long as the sink keeps up nothing is written, and no line waits for a sync.
+    pub(super) fn commit_due(&mut self, now: Instant) {
+        let oldest = self.shared.lock().group.iter().find(|p| !p.settled).map(|p| p.since);
+        match oldest {
+            Some(since) if now < since + GROUP_WAIT => self.leave_unsettled(),
+            _ => self.commit(),
+        }
     }
 
     /// Adds the record that stands at `start` of the buffer to the group, as the policy allows; its number, where it

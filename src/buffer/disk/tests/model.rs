@@ -72,6 +72,7 @@ struct Run<'a> {
     options: DiskOptions,
     model: &'a mut Model,
     random: fastrand::Rng,
+    began: Instant,
     in_flight: Vec<Batch>,
     /// The last number handed out in this run.
     last: Option<u64>,
@@ -148,7 +149,9 @@ impl Run<'_> {
     fn act(&mut self) {
         match self.random.u32(0..100) {
             0..35 => self.write(),
-            35..50 => self.rig.commit(),
+            35..44 => self.rig.commit(),
+            // Before all of them came, as it were: what is not settled is never old enough.
+            44..50 => self.rig.buffer.writer.commit_due(self.began),
             50..70 => self.read(),
             70..88 => self.settle(),
             88..92 => drop(self.rig.buffer.writer.reclaim()),
@@ -188,6 +191,7 @@ fn seed(seed: u64) {
             options: options.clone(),
             model: &mut model,
             random: random.fork(),
+            began: Instant::now(),
             in_flight: Vec::new(),
             last: None,
             over: std::mem::take(&mut over),
