@@ -284,6 +284,9 @@ impl Writer {
     /// Writes the group where something in it that the sink has not settled is old enough at `now`; else only what is
     /// settled leaves it. As long as the sink keeps up nothing is written, and no line waits for a sync.
     pub(super) fn commit_due(&mut self, now: Instant) {
+        if self.group_since.is_none() {
+            return; // nothing waits, or it gave up
+        }
         let oldest = self.shared.lock().group.iter().find(|p| !p.settled).map(|p| p.since);
         match oldest {
             Some(since) if now < since + GROUP_WAIT => self.leave_unsettled(),
