@@ -218,7 +218,11 @@ impl<P: Protocol> Driver<P> {
             let room = !self.ended && self.batcher.bytes() + self.closed_bytes < self.max_held;
             tokio::select! {
                 Some(landed) = self.flights.next(), if !self.flights.is_empty() => self.landed(landed).await,
-                batch = self.input.recv(), if room => self.take(batch).await,
+                batch = self.input.recv(), if room => {
+                    self.take(batch).await;
+                    // Its input is mostly full where it is busy: others on this thread have their turn after each batch.
+                    tokio::task::yield_now().await;
+                }
                 () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => self.woken(),
                 () = self.input.may_leave(), if self.stopping.is_none() => self.stopping = Some(Instant::now()),
                 result = &mut health => {

@@ -227,6 +227,31 @@ impl Rig {
     }
 }
 
+#[test]
+fn a_busy_sink_leaves_the_runtime_to_others_after_each_batch() {
+    let mut rig = Rig::new(QUICK, |_, _| ok());
+    for n in 0..100 {
+        rig.put_numbers(n * 10..n * 10 + 10);
+    }
+    rig.sender = None;
+    let waiting = || rig.counters.snapshot().gauges["buffer_events"];
+    let driver = rig.driver.take().unwrap();
+    let mut most: f64 = 0.0;
+    runtime().block_on(async {
+        let busy = tokio::spawn(driver.run());
+        let mut before = waiting();
+        assert_eq!(before, 1000.0);
+        while before > 0.0 {
+            tokio::task::yield_now().await;
+            let now = waiting();
+            most = most.max(before - now);
+            before = now;
+        }
+        busy.await.unwrap().unwrap();
+    });
+    assert!(most <= 20.0, "{most} events were taken while others waited");
+}
+
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
