@@ -480,7 +480,7 @@ def soak(a, folder):
         lost[name] = {"missing": seen.missing(logs.written), "repeated": seen.repeated(), "never written": seen.strangers(logs.written)}
         print(f"{name}: " + ", ".join(f"{v} {k}" for k, v in lost[name].items()))
     print(f"drained: {last}; exit status {status}\n{agent.said(8)}")
-    limits = {"rss_kib": a.limit, "anon_kib": a.limit, "pss_kib": None, "handles": a.limit_handles, "threads": 1, "data_dir_kib": None}
+    limits = {"rss_kib": a.limit, "anon_kib": a.limit, "pss_kib": None, "handles": a.limit_handles, "threads": a.limit_handles, "data_dir_kib": None}
     good, slopes = judge(table, "hour", limits, "" if a.minutes >= 10 else ": in less than 10 minutes it is still settling")
     peak = max(r["peak_kib"] for r in table.rows)
     print(f"peak resident {peak / 1024:.1f} MiB")
@@ -555,8 +555,8 @@ def main():
     p.add_argument("--reload", type=float, default=0, help="seconds between two SIGHUPs (default: none is sent)")
     p.add_argument("--every", type=float, default=5, help="seconds between two samples (default: 5)")
     p.add_argument("--volume", metavar="SIZE", help="drain so much, as fast as it goes, instead: 20GB")
-    p.add_argument("--limit", type=float, default=1024, help="KiB an hour that memory may grow (default: 1024)")
-    p.add_argument("--limit-handles", type=float, default=4, help="handles an hour (default: 4)")
+    p.add_argument("--limit", type=float, default=2048, help="KiB an hour that memory may grow; the source remembers a file that is gone for a week, 20,000 at most, which at the default 32 rotations a minute comes to 1024 an hour (default: 2048)")
+    p.add_argument("--limit-handles", type=float, default=4, help="handles, and threads, an hour (default: 4)")
     p.add_argument("--limit-volume", type=float, default=64, help="KiB a GB with --volume (default: 64)")
     p.add_argument("--ceiling", type=float, default=40, help="MiB resident at most (default: 40)")
     p.add_argument("--seed", type=int, default=1, help="of the server's whims and the lines (default: 1)")

@@ -5,13 +5,13 @@ use super::settings::Compression;
 use bytes::Bytes;
 use reqwest::header::HeaderValue;
 use std::num::NonZero;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use tokio::sync::Semaphore;
 
 /// Bodies above this are compressed on a thread of their own: gzip takes some milliseconds for a mebibyte.
 const INLINE_BYTES: usize = 16 << 10;
 
-/// Most bodies of a sink that are compressed at a time, where there are so many cores. Each costs a packer.
+/// Most bodies that are compressed at a time, where there are so many cores. Each costs a packer.
 const MAX_AT_A_TIME: usize = 4;
 
 const GZIP_LEVEL: u32 = 2;
@@ -93,14 +93,21 @@ impl Packer {
     }
 }
 
-/// The packers of a sink: as many as bodies were compressed at a time, a few at most.
+/// Packers: as many as bodies were compressed at a time, a few at most.
 pub(super) struct Packers {
     turns: Semaphore,
     idle: Mutex<Vec<Packer>>,
 }
 
 impl Packers {
-    pub(super) fn new() -> Arc<Packers> {
+    /// Those of the process. Each reload makes new sinks; new packers with them would leave memory behind that cannot be used
+    /// again (see [`pack`](super::super::pack)).
+    pub(super) fn shared() -> Arc<Packers> {
+        static SHARED: LazyLock<Arc<Packers>> = LazyLock::new(Packers::new);
+        SHARED.clone()
+    }
+
+    fn new() -> Arc<Packers> {
         let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
         Arc::new(Packers { turns: Semaphore::new(cores.min(MAX_AT_A_TIME)), idle: Mutex::default() })
     }

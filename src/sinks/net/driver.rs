@@ -149,7 +149,7 @@ impl<P: Protocol> Driver<P> {
             rate: RateLimit::new(common.rate_limit),
             backoff: Backoff::new(&common.retry),
             encoding: Encoding::first(common.compression),
-            packers: Packers::new(),
+            packers: Packers::shared(),
             paused_until: None,
             misconfigured: 0,
             failing: false,
