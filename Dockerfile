@@ -14,10 +14,12 @@ COPY benches ./benches
 COPY src ./src
 COPY pipelines ./pipelines
 COPY examples ./examples
-# Static against glibc; an explicit target keeps build scripts and proc macros dynamic, as they must be.
-RUN RUSTFLAGS="-C target-feature=+crt-static" \
-    cargo build --release --locked --bin tidegate --target "$(rustc -vV | sed -n 's/^host: //p')" \
- && cp target/*/release/tidegate /tidegate \
+COPY tools ./tools
+# Static against glibc; guided by a profile, for which the program is built and run once before (tools/pgo.sh), with an
+# explicit target, which keeps build scripts and proc macros dynamic, as they must be.
+RUN rustup component add llvm-tools
+RUN RUSTFLAGS="-C target-feature=+crt-static" tools/pgo.sh \
+ && cp "target/$(rustc -vV | sed -n 's/^host: //p')/release/tidegate" /tidegate \
  && mkdir -p /layout/var/lib/tidegate /layout/work
 
 FROM gcr.io/distroless/static-debian12:nonroot
