@@ -5,7 +5,7 @@
 
 use crate::component::Health;
 use crate::ledger::Keeper;
-use crate::telemetry::Books;
+use crate::telemetry::{Books, Counters};
 use crate::time::clock;
 use axum::Router;
 use axum::extract::{Request, State};
@@ -14,6 +14,8 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use base64::Engine;
+use metrics::{Key, Label, Level, Metadata, Recorder};
+use metrics_exporter_prometheus::PrometheusRecorder;
 use std::collections::HashMap;
 use std::fmt::Write;
 use std::net::SocketAddr;
@@ -178,9 +180,7 @@ async fn audit(State(api): State<Arc<Api>>) -> Response {
 /// `tidegate_utilization` is the share of the time since `before` that a component's work took on one worker, for
 /// sources (decoding) and transforms.
 pub fn exposition(books: &Books, before: &mut Scraped) -> String {
-    use metrics::{Key, Label, Level, Metadata, Recorder};
     let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
-    let metadata = Metadata::new("tidegate", Level::INFO, None);
     for (name, help) in HELP {
         recorder.describe_counter((*name).into(), None, (*help).into());
         recorder.describe_gauge((*name).into(), None, (*help).into());
@@ -190,20 +190,16 @@ pub fn exposition(books: &Books, before: &mut Scraped) -> String {
     let seconds = now.saturating_sub(before.at) as f64 / 1e9;
     for component in &books.components {
         let totals = component.snapshot();
-        let labels = |extra: Option<(&'static str, String)>| -> Vec<Label> {
-            let mut all = vec![
-                Label::new("component_id", component.id.to_string()),
-                Label::new("component_type", component.type_name),
-                Label::new("component_kind", component.kind.name()),
-            ];
+        let labels = |extra: Option<(&'static str, String)>| {
+            let mut all = labels_of(component);
             all.extend(extra.map(|(k, v)| Label::new(k, v)));
             all
         };
         let count = |name: &str, extra: Option<(&'static str, String)>, n: u64| {
-            recorder.register_counter(&Key::from_parts(name.to_owned(), labels(extra)), &metadata).absolute(n);
+            set(&recorder, name, labels(extra), Value::Count(n));
         };
         let gauge = |name: String, extra: Option<(&'static str, String)>, x: f64| {
-            recorder.register_gauge(&Key::from_parts(name, labels(extra)), &metadata).set(x);
+            set(&recorder, &name, labels(extra), Value::Gauge(x));
         };
         count("tidegate_events_in_total", None, totals.events_in);
         count("tidegate_events_out_total", None, totals.events_out);
@@ -251,6 +247,30 @@ pub fn exposition(books: &Books, before: &mut Scraped) -> String {
         }
     }
     page
+}
+
+#[inline(never)]
+fn labels_of(component: &Counters) -> Vec<Label> {
+    vec![
+        Label::new("component_id", component.id.to_string()),
+        Label::new("component_type", component.type_name),
+        Label::new("component_kind", component.kind.name()),
+    ]
+}
+
+enum Value {
+    Count(u64),
+    Gauge(f64),
+}
+
+#[inline(never)]
+fn set(recorder: &PrometheusRecorder, name: &str, labels: Vec<Label>, value: Value) {
+    let key = Key::from_parts(name.to_owned(), labels);
+    let metadata = Metadata::new("tidegate", Level::INFO, None);
+    match value {
+        Value::Count(n) => recorder.register_counter(&key, &metadata).absolute(n),
+        Value::Gauge(x) => recorder.register_gauge(&key, &metadata).set(x),
+    }
 }
 
 /// Quantiles, sum and count of microseconds, in seconds. Ids have no character that must be escaped.
@@ -306,7 +326,7 @@ const HELP: &[(&str, &str)] = &[
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::telemetry::{ComponentKind, Counters};
+    use crate::telemetry::ComponentKind;
 
     fn api() -> Api {
         let counters = Counters::new("app", ComponentKind::Source, "file");

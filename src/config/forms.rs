@@ -13,6 +13,7 @@ pub fn key_name(field: &str) -> &str {
 }
 
 /// The documentation of one key.
+#[inline(never)]
 pub fn field_doc<T: Setting>(field: &str, about: &[&str], default: Option<&T>) -> FieldDoc {
     FieldDoc {
         name: key_name(field).to_owned(),
@@ -26,6 +27,7 @@ pub fn field_doc<T: Setting>(field: &str, about: &[&str], default: Option<&T>) -
 }
 
 /// Adds the schema of one key.
+#[inline(never)]
 pub fn field_schema<T: Setting>(
     g: &mut SchemaBuilder,
     out: &mut Properties,
@@ -130,6 +132,7 @@ pub fn chosen<'n>(
 }
 
 /// Reads the value of a chosen key; a bare word stands for a value with nothing set.
+#[inline(never)]
 pub fn read_chosen<T: Setting>(entry: Option<&super::node::Entry>, cx: &mut Reader<'_>, word: &str) -> Option<T> {
     match entry {
         Some(entry)

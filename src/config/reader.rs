@@ -108,12 +108,22 @@ impl<'a> Reader<'a> {
     }
 
     fn step<T>(&mut self, step: Step, opened: Span, read: impl FnOnce(&mut Self) -> T) -> T {
+        self.enter(step, opened);
+        let value = read(self);
+        self.leave();
+        value
+    }
+
+    #[inline(never)]
+    fn enter(&mut self, step: Step, opened: Span) {
         self.path.push(step);
         self.opened.push(opened);
-        let value = read(self);
+    }
+
+    #[inline(never)]
+    fn leave(&mut self) {
         self.opened.pop();
         self.path.pop();
-        value
     }
 
     /// Where the block being read begins: the key that opens it.

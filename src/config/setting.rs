@@ -108,6 +108,7 @@ pub struct FieldDoc {
 }
 
 /// Reads a block: its keys, then what is left over as unknown.
+#[inline(never)]
 pub fn read_block<T: Settings>(node: &Node, cx: &mut Reader<'_>) -> Option<T> {
     let mut keys = cx.keys(node, &T::describe())?;
     let value = T::read_keys(&mut keys, cx);
@@ -117,7 +118,8 @@ pub fn read_block<T: Settings>(node: &Node, cx: &mut Reader<'_>) -> Option<T> {
     if cx.unknown_keys(&keys, &known) { None } else { value }
 }
 
-/// Reads the key `name` of a block; `default` is its value where it is absent.
+/// Reads the key `name` of a block; `default` is its value where it is absent. Once for each type rather than each key.
+#[inline(never)]
 pub fn read_key<T: Setting>(
     keys: &mut Keys<'_>,
     cx: &mut Reader<'_>,
@@ -130,16 +132,21 @@ pub fn read_key<T: Setting>(
             if let Some(value) = default.map(|default| default()).or_else(T::absent) {
                 return Some(value);
             }
-            let message = format!("missing key `{name}`{}", cx.place());
-            let span = cx.opened_at(keys.span());
-            let diagnostic = cx.error(span, message).help(format!("`{name}` is {}", T::describe()));
-            diagnostic.missing = Some(name.to_owned());
+            missing_key(keys.span(), cx, name, &T::describe());
             None
         }
     }
 }
 
+fn missing_key(span: Span, cx: &mut Reader<'_>, name: &str, what: &str) {
+    let message = format!("missing key `{name}`{}", cx.place());
+    let span = cx.opened_at(span);
+    let diagnostic = cx.error(span, message).help(format!("`{name}` is {what}"));
+    diagnostic.missing = Some(name.to_owned());
+}
+
 /// Words of a doc comment: lines joined, paragraphs kept.
+#[inline(never)]
 pub fn doc_text(lines: &[&str]) -> String {
     let mut out = String::new();
     for line in lines {

@@ -30,7 +30,8 @@ config! {
         pub compressed: Compressed = Compressed::Auto,
         /// What tells a file from another of the same name.
         pub fingerprint: Fingerprint = Fingerprint::Auto,
-        /// How often folders are looked through for new files; where the system tells of changes, a tenth as often.
+        /// How often folders are looked through for new files; where the system tells of changes, a tenth as often. Not more
+        /// than 10,000 files a second.
         pub glob_interval: Duration = Duration::from_secs(1),
         /// How changes are noticed.
         pub watch: WatchMode = WatchMode::Auto,
