@@ -438,7 +438,7 @@ struct Options {
 }
 
 impl Options {
-    /// `None`: this is no run to be timed (`cargo test --benches`).
+    /// `None`: this is no run to be timed, but one of `cargo test --benches`.
     fn read() -> Option<Options> {
         let mut options = Options {
             tidegate: PathBuf::from(env!("CARGO_BIN_EXE_tidegate")),
@@ -448,7 +448,9 @@ impl Options {
             worst: 0,
             check: false,
         };
-        let mut arguments = std::env::args().skip(1);
+        let mut arguments = std::env::args().skip(1).peekable();
+        // `cargo bench` says `--bench`; `cargo test` says nothing.
+        arguments.peek()?;
         while let Some(argument) = arguments.next() {
             let mut value = || arguments.next().unwrap_or_else(|| panic!("{argument} needs a value"));
             match argument.as_str() {
