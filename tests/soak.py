@@ -467,7 +467,9 @@ def soak(a, folder):
     end = time.monotonic() + 120
     while time.monotonic() < end and agent.process.poll() is None:
         samples = metrics(agent.api)
-        if not over_http.missing(logs.written) and of(samples, "tidegate_events_out_total", "file") >= logs.written:
+        # A reload begins the counters anew; then the file is as far as what is held says.
+        done = of(samples, "tidegate_events_held", "file") == 0 if reloads else of(samples, "tidegate_events_out_total", "file") >= logs.written
+        if done and not over_http.missing(logs.written):
             break
         time.sleep(0.2)
     last = look(agent.process.pid, agent.data) if agent.process.poll() is None else {}
