@@ -4,11 +4,13 @@ use super::*;
 use crate::corpus;
 
 /// What grows, its unit, and how far.
-pub(crate) const KINDS: [(&str, &str, &[usize]); 14] = [
+pub(crate) const KINDS: [(&str, &str, &[usize]); 16] = [
     ("event size", "bytes", &[100, 1_000, 4_000, 16_000, 64_000]),
     ("fields", "fields", &[5, 20, 50, 100, 200]),
     ("nested members", "members", &[5, 20, 50, 100, 200]),
+    ("fields into metadata", "fields", &[5, 20, 50, 100, 200]),
     ("redaction patterns", "patterns", &[1, 5, 10, 25, 50]),
+    ("redaction patterns without a literal", "patterns", &[1, 5, 10, 25, 50]),
     ("redaction patterns that hit", "patterns", &[1, 5, 10, 25, 50]),
     ("redacted fields", "fields", &[1, 10, 50, 100, 200]),
     ("dropped fields", "fields", &[1, 10, 50, 100, 200]),
@@ -36,8 +38,13 @@ pub(crate) fn scaled(kind: &str, n: usize) -> Stage {
         "event size" => chain(sized(n)),
         "fields" => chain(wide(n)),
         "nested members" => chain(nested(n)),
+        "fields into metadata" => hits(wide(n), "type: normalize, schema: log".to_owned(), "\"f", n),
         "redaction patterns" => {
             let rule = |k| format!(r"{{name: p{k}, regex: '\bcode-{k}-\d+\b'}}");
+            all(app(), format!("type: redact, in: [message], patterns: [{}]", joined(", ", &rule)))
+        }
+        "redaction patterns without a literal" => {
+            let rule = |k| format!(r"{{name: p{k}, regex: '\b\d{{2}}[a-f]{{{}}}\d\b'}}", k % 10 + 1);
             all(app(), format!("type: redact, in: [message], patterns: [{}]", joined(", ", &rule)))
         }
         "redaction patterns that hit" => {

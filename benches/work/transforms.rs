@@ -27,6 +27,9 @@ pub(super) fn add(list: &mut Vec<Maker>) {
         assert_eq!(count(out.as_bytes(), b"\"timestamp\":\"2025-06-15T15:"), EVENTS, "all times are read");
         assert!(!out.contains("\"Information\"") && out.contains("\"level\":\"INFO\""));
     });
+    stage("normalize, the rest into metadata", "", "type: normalize, schema: log", |out, left| {
+        assert_eq!((left, count(out.as_bytes(), b"\"metadata\":{")), (EVENTS, EVENTS));
+    });
     stage("redact, three kinds in message", SHAPE, CLEAN, |out, left| {
         assert_eq!(left, EVENTS);
         assert!(!out.contains("sesame") && !out.contains("4111 1111") && out.contains("password=***"));

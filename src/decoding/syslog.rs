@@ -20,7 +20,7 @@ mod zones;
 
 use super::FrameDecoder;
 use super::span::Span;
-use crate::event::json::Kind;
+use crate::event::json::{self, Kind};
 use crate::event::{Batch, Sym, Value};
 use crate::time::{Civil, TimestampReader, Zone, parse_rfc3339};
 
@@ -229,12 +229,11 @@ impl Line<'_> {
         if self.byte(at) != Some(b' ') {
             return None;
         }
-        let rest = self.rest(at + 1);
-        let len = rest.iter().position(|c| !c.is_ascii_graphic()).unwrap_or(rest.len());
-        if len == 0 || rest.get(len).is_some_and(|c| *c != b' ') {
+        let end = json::find(self.text, at + 1, json::Class::NotGraphic);
+        if end == at + 1 || self.byte(end).is_some_and(|c| c != b' ') {
             return None;
         }
-        let word = Span::new(at + 1, at + 1 + len);
+        let word = Span::new(at + 1, end);
         Some((word.unless_dash(self.text), word.end))
     }
 
@@ -300,17 +299,6 @@ fn instant(zone: &Zone, civil: &Civil, has_year: bool, now: i64) -> Option<i64> 
         .find_map(|year| zone.to_ns(&Civil { year, ..*civil }).filter(|ns| *ns <= now.saturating_add(AHEAD)))
 }
 
-/// Bytes that stand in a JSON string as they are: printable ASCII without `"` and `\`.
-const CLEAN: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut c = 0x20;
-    while c < 0x7f {
-        table[c] = !matches!(c as u8, b'"' | b'\\');
-        c += 1;
-    }
-    table
-};
-
 impl FrameDecoder for SyslogDecoder {
     fn decode(&mut self, batch: &mut Batch, start: usize, end: usize, offset: u64) -> Result<(), &'static str> {
         let found = parse(&batch.text()[start..end]);
@@ -328,7 +316,7 @@ impl FrameDecoder for SyslogDecoder {
         let word = |batch: &mut Batch, key: Sym, span: Option<Span>| {
             let Some(span) = span else { return };
             let (from, to) = (start + span.start, start + span.end);
-            match batch.text()[from..to].iter().all(|c| CLEAN[usize::from(*c)]) {
+            match json::is_clean(&batch.text()[from..to]) {
                 true => batch.push_span_field(key, Kind::Clean, from, to),
                 false => batch.push_text_field(key, from, to),
             }

@@ -11,6 +11,7 @@
 //! turn. Dropping an event sets a flag in its row.
 
 use super::json::{self, Kind, Member};
+use super::sym::RUN;
 use super::{EventMut, EventRef, Form, Origin, Slab, Str, Sym, Value};
 use crate::ack::Ack;
 use std::sync::{Arc, Mutex};
@@ -495,8 +496,8 @@ impl Batch {
         self.write_json_with(row, out, |_, value, out| value.append_json(out));
     }
 
-    /// As [`write_json`](Batch::write_json), with `write` for the values that do not stand in `text` as members: it is
-    /// given the field's place in the row and its value.
+    /// As [`write_json`](Batch::write_json), with `write` for the values that do not stand in `text` as members, strings
+    /// that need no escapes aside: it is given the field's place in the row and its value.
     #[inline(always)]
     fn write_json_with(&self, row: &Row, out: &mut Vec<u8>, mut write: impl FnMut(usize, Value<'_>, &mut Vec<u8>)) {
         if row.flags & PRISTINE != 0 {
@@ -520,7 +521,7 @@ impl Batch {
                     continue;
                 }
                 if to != 0 {
-                    out.extend_from_slice(&text[from..to]);
+                    push_run(text, from, to, out);
                 }
                 if comma {
                     out.push(b',');
@@ -530,28 +531,49 @@ impl Batch {
                 continue;
             }
             if to != 0 {
-                out.extend_from_slice(&text[from..to]);
+                push_run(text, from, to, out);
                 to = 0;
             }
-            let member = if field.key & LOCAL_KEY == 0 { Sym(field.key).member() } else { b"" };
-            if member.is_empty() {
+            let (member, len) = if field.key & LOCAL_KEY == 0 { Sym(field.key).member() } else { (&b""[..], 0) };
+            if len == 0 {
                 out.extend_from_slice(if comma { b",\"" } else { b"\"" });
                 self.write_key(field.key, out);
                 out.extend_from_slice(b"\":");
             } else {
-                out.extend_from_slice(&member[usize::from(!comma)..]);
+                push_run(member, usize::from(!comma), len, out);
             }
             comma = true;
-            write(i, self.value(field), out);
+            if field.tag == Tag::Clean {
+                let (at, len) = (field.bits as u32 as usize, (field.bits >> 32) as usize);
+                out.push(b'"');
+                push_run(if field.flags & IN_SCRATCH == 0 { text } else { &self.scratch }, at, at + len, out);
+                out.push(b'"');
+            } else {
+                write(i, self.value(field), out);
+            }
         }
         if to != 0 {
-            out.extend_from_slice(&text[from..to]);
+            push_run(text, from, to, out);
         }
         out.push(b'}');
     }
 
     fn write_key(&self, key: u32, out: &mut Vec<u8>) {
         json::escape(self.key_text(key), out);
+    }
+}
+
+/// Appends `text[from..to]`. What is short is copied with the bytes behind it, where there are any, and these cut off again.
+#[inline(always)]
+fn push_run(text: &[u8], from: usize, to: usize, out: &mut Vec<u8>) {
+    if to - from <= RUN
+        && let Some(run) = text.get(from..from + RUN).and_then(|run| run.first_chunk::<RUN>())
+    {
+        let end = out.len() + (to - from);
+        out.extend_from_slice(run);
+        out.truncate(end);
+    } else {
+        out.extend_from_slice(&text[from..to]);
     }
 }
 
@@ -573,7 +595,7 @@ fn tag_of(kind: Kind) -> Tag {
 pub struct JsonRows {
     scanner: json::Scanner,
     /// Keys of the last event, in order.
-    shape: Vec<(Sym, &'static [u8])>,
+    shape: Vec<Known>,
     known: hashbrown::HashMap<&'static [u8], Sym>,
     key: Vec<u8>,
 }
@@ -598,7 +620,7 @@ impl JsonRows {
                 &text[m.key..m.key_end]
             };
             let key = match shape.get(n) {
-                Some((sym, name)) if same(name, plain) => sym.0,
+                Some(known) if !m.key_escaped && known.is(text, m.key, m.key_end) => known.sym.0,
                 _ => look_up(plain, n, shape, known, scratch, local_keys),
             };
             n += 1;
@@ -640,22 +662,37 @@ impl JsonRows {
     }
 }
 
-/// Byte comparison without a call for the short keys of events: two loads that overlap.
-#[inline(always)]
-fn same(a: &[u8], b: &[u8]) -> bool {
-    fn load<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
-        bytes.get(at..at + N).and_then(|b| b.try_into().ok()).unwrap_or([0; N])
+/// A key that the event before had.
+#[derive(Clone, Copy)]
+struct Known {
+    sym: Sym,
+    len: usize,
+    text: &'static [u8],
+    /// Its first 16 bytes, and the bits of them that are the key's.
+    head: u128,
+    mask: u128,
+}
+
+impl Known {
+    fn new(sym: Sym) -> Known {
+        let text = sym.text().as_bytes();
+        let mut head = [0; 16];
+        let short = text.len().min(16);
+        head[..short].copy_from_slice(&text[..short]);
+        let mask = u128::MAX.checked_shr(8 * (16 - short as u32)).unwrap_or(0);
+        Known { sym, len: text.len(), text, head: u128::from_le_bytes(head), mask }
     }
-    let n = a.len();
-    if n != b.len() {
-        return false;
-    }
-    match n {
-        0 => true,
-        1..4 => a[0] == b[0] && a[n / 2] == b[n / 2] && a[n - 1] == b[n - 1],
-        4..8 => load::<4>(a, 0) == load::<4>(b, 0) && load::<4>(a, n - 4) == load::<4>(b, n - 4),
-        8..=16 => load::<8>(a, 0) == load::<8>(b, 0) && load::<8>(a, n - 8) == load::<8>(b, n - 8),
-        _ => a == b,
+
+    /// Whether `text[from..to]` is the key: one load and no call, as keys are short and something stands behind them.
+    #[inline(always)]
+    fn is(&self, text: &[u8], from: usize, to: usize) -> bool {
+        if to - from != self.len {
+            return false;
+        }
+        match text.get(from..from + 16).and_then(|head| head.first_chunk()) {
+            Some(head) if self.len <= 16 => (u128::from_le_bytes(*head) ^ self.head) & self.mask == 0,
+            _ => text[from..to] == *self.text,
+        }
     }
 }
 
@@ -663,7 +700,7 @@ fn same(a: &[u8], b: &[u8]) -> bool {
 fn look_up(
     plain: &[u8],
     n: usize,
-    shape: &mut Vec<(Sym, &'static [u8])>,
+    shape: &mut Vec<Known>,
     known: &mut hashbrown::HashMap<&'static [u8], Sym>,
     scratch: &mut Vec<u8>,
     local_keys: &mut Vec<(u32, u32)>,
@@ -685,14 +722,16 @@ fn look_up(
         return LOCAL_KEY | (local_keys.len() as u32 - 1);
     };
     if n < shape.len() {
-        shape[n] = (sym, sym.text().as_bytes());
+        shape[n] = Known::new(sym);
     } else if n == shape.len() && n < 256 {
-        shape.push((sym, sym.text().as_bytes()));
+        shape.push(Known::new(sym));
     }
     sym.0
 }
 
 pub(crate) mod access;
 mod pack;
+mod places;
 
 pub use pack::{Packer, UnpackError, Unpacker};
+pub use places::Places;

@@ -9,7 +9,7 @@ mod sym;
 mod value;
 
 pub use batch::access::{EventMut, EventRef};
-pub use batch::{Batch, EventKind, JsonRows, MAX_FIELDS, Packer, UnpackError, Unpacker};
+pub use batch::{Batch, EventKind, JsonRows, MAX_FIELDS, Packer, Places, UnpackError, Unpacker};
 pub use origin::Origin;
 pub use path::{FieldPath, Meta, PathError, Segment};
 pub use slab::{Slab, SlabPool};

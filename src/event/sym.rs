@@ -68,6 +68,9 @@ well_known! {
     REQUEST_ID_SNAKE = "request_id",
 }
 
+/// Bytes that are copied at once where that many stand there, for fewer: a call costs more.
+pub(crate) const RUN: usize = 32;
+
 struct Table {
     index: HashMap<&'static str, Sym>,
     bytes: usize,
@@ -77,18 +80,22 @@ struct Table {
 #[derive(Clone, Copy)]
 struct Text {
     text: &'static str,
-    /// `,"name":`, of which `text` is a part; empty for a name that needs escapes.
-    member: &'static str,
+    /// `,"name":`, of which `text` is a part, and blanks behind it so that [`RUN`] bytes can be copied from its first or
+    /// second byte on; empty for a name that needs escapes.
+    member: &'static [u8],
+    /// Bytes of `member` without those blanks.
+    member_len: usize,
 }
 
 impl Text {
     /// Keeps a name for ever.
     fn keep(text: &str) -> Text {
         if !super::json::is_clean(text.as_bytes()) {
-            return Text { text: Box::leak(text.into()), member: "" };
+            return Text { text: Box::leak(text.into()), member: b"", member_len: 0 };
         }
-        let member: &'static str = Box::leak(format!(",\"{text}\":").into());
-        Text { text: &member[2..member.len() - 2], member }
+        let member: &'static str = Box::leak(format!(",\"{text}\":{:RUN$} ", "").into());
+        let member_len = text.len() + 4;
+        Text { text: &member[2..member_len - 2], member: member.as_bytes(), member_len }
     }
 }
 
@@ -155,12 +162,13 @@ impl Sym {
         WELL_KNOWN.get(n).copied().unwrap_or_default()
     }
 
-    /// The name as a JSON member begins with it behind another one: `,"name":`. Empty where it needs escapes.
+    /// The name as a JSON member begins with it behind another one, `,"name":`, with [`RUN`] and more bytes behind it; and
+    /// how many bytes that is without those. Empty where it needs escapes.
     #[inline]
-    pub(crate) fn member(self) -> &'static [u8] {
+    pub(crate) fn member(self) -> (&'static [u8], usize) {
         let n = self.0 as usize;
         let text = TEXTS.get(n / CHUNK).and_then(|chunk| chunk.get()?.get(n % CHUNK)?.get());
-        text.map_or(b"", |text| text.member.as_bytes())
+        text.map_or((b"", 0), |text| (text.member, text.member_len))
     }
 
     /// The number, dense from 0: an index into small tables made at start.
@@ -188,13 +196,18 @@ mod tests {
 
     #[test]
     fn names_are_kept_as_they_are_written() {
-        assert_eq!(Sym::from_config("message").member(), b",\"message\":");
+        let member = |name| {
+            let (bytes, len) = Sym::from_config(name).member();
+            assert!(bytes.len() > len + RUN);
+            &bytes[..len]
+        };
+        assert_eq!(member("message"), b",\"message\":");
         for odd in ["a\"b", "back\\slash", "line\nend"] {
             let sym = Sym::from_config(odd);
-            assert_eq!((sym.text(), sym.member()), (odd, &b""[..]));
+            assert_eq!((sym.text(), sym.member()), (odd, (&b""[..], 0)));
         }
-        assert_eq!(Sym::from_config("é").member(), ",\"é\":".as_bytes());
-        assert_eq!((Sym::from_config("").text(), Sym::from_config("").member()), ("", &b",\"\":"[..]));
+        assert_eq!(member("é"), ",\"é\":".as_bytes());
+        assert_eq!((Sym::from_config("").text(), member("")), ("", &b",\"\":"[..]));
     }
 
     #[test]

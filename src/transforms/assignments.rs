@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::component::{BuildError, Emitter};
 use crate::config::{Map, Node, Reader, SchemaBuilder, Setting};
-use crate::event::{Batch, FieldPath, Value, json};
+use crate::event::{Batch, FieldPath, Places, Value, json};
 use crate::template::Template;
 
 /// A constant, or a template.
@@ -101,6 +101,17 @@ pub(super) fn check_names(fields: &Map<FieldValue>, cx: &mut Reader<'_>) {
     }
 }
 
+/// Fields that are looked for one by one; of more, the places are noted first.
+const FEW: usize = 8;
+
+/// Work space of [`Assignments::apply`], kept between batches.
+#[derive(Default)]
+pub(super) struct Work {
+    /// What a template gave.
+    text: Vec<u8>,
+    places: Places,
+}
+
 /// Fields and what they are set to, in written order.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Assignments(Arc<[(FieldPath, Filling)]>);
@@ -127,22 +138,41 @@ impl Assignments {
         self.0.is_empty()
     }
 
-    /// Sets the fields of every event of a batch; what cannot be set, because something on the way to it is no object,
-    /// is counted as `kind`. An event that lacks what a template needs is rejected.
     /// Whether an event may lack what is to be assigned.
     pub(super) fn may_reject(&self) -> bool {
         self.0.iter().any(|(_, filling)| matches!(filling, Filling::Template(_)))
     }
 
-    pub(super) fn apply(&self, batch: &mut Batch, text: &mut Vec<u8>, kind: &'static str, out: &mut Emitter<'_>) {
+    /// Sets the fields of every event of a batch; what cannot be set, because something on the way to it is no object,
+    /// is counted as `kind`. An event that lacks what a template needs is rejected.
+    pub(super) fn apply(&self, batch: &mut Batch, work: &mut Work, kind: &'static str, out: &mut Emitter<'_>) {
+        let Work { text, places } = work;
         let mut occupied = 0;
+        let by_place = self.0.len() > FEW;
         for row in 0..batch.rows() {
             if !batch.is_live(row) {
                 continue;
             }
+            if by_place {
+                places.look(batch.event(row));
+            }
+            let mut set = |batch: &mut Batch, path: &FieldPath, value: Value<'_>| match path.first() {
+                Some(key) if by_place && path.rest().is_empty() => {
+                    places.set(&mut batch.event_mut(row), key, value);
+                    true
+                }
+                _ => {
+                    let before = batch.event(row).len();
+                    let done = batch.event_mut(row).set(path, value);
+                    if by_place && batch.event(row).len() != before {
+                        places.look(batch.event(row));
+                    }
+                    done
+                }
+            };
             for (path, filling) in &*self.0 {
                 let done = match filling {
-                    Filling::Constant(text) => batch.event_mut(row).set(path, json::value_of(text.as_bytes())),
+                    Filling::Constant(text) => set(batch, path, json::value_of(text.as_bytes())),
                     Filling::Template(template) => {
                         text.clear();
                         if let Err(missing) = template.render(batch.event(row), text) {
@@ -150,7 +180,7 @@ impl Assignments {
                             out.reject(batch, row, "template", &detail);
                             break;
                         }
-                        batch.event_mut(row).set(path, Value::from(&**text))
+                        set(batch, path, Value::from(&**text))
                     }
                 };
                 occupied += u64::from(!done);

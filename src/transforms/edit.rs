@@ -16,7 +16,7 @@
 //! is no number, a way through something that is no object) leaves the event as it was and is counted (`convert`,
 //! `edit_target`); only a template in `set` whose field is absent sends the event to `id.rejected`.
 
-use super::assignments::{Assignments, FieldValue, check_names, may_reject};
+use super::assignments::{Assignments, FieldValue, Work, check_names, may_reject};
 use crate::component::{BuildContext, BuildError, Emitter, Transform};
 use crate::config::{Map, Reader, Spanned, config, config_enum};
 use crate::event::{Batch, FieldPath, Value, json};
@@ -90,17 +90,26 @@ impl TransformPlan for EditConfig {
         let pairs = |map: &Map<FieldPath>| {
             map.0.iter().map(|(from, to)| Ok((path(&from.value)?, to.clone()))).collect::<Result<Vec<_>, BuildError>>()
         };
+        let (top, deep): (Vec<&FieldPath>, Vec<&FieldPath>) =
+            self.remove.iter().partition(|path| path.first().is_some() && path.rest().is_empty());
+        let mut remove_keys = Vec::new();
+        for key in top.iter().filter_map(|path| path.first()) {
+            remove_keys.resize(remove_keys.len().max(key.index() + 1), false);
+            remove_keys[key.index()] = true;
+        }
         let convert = self.convert.0.iter().map(|(name, to)| Ok((path(&name.value)?, *to)));
         Ok(Box::new(Edit {
             shared: Arc::new(Shared {
                 rename: pairs(&self.rename)?,
                 copy: pairs(&self.copy)?,
                 set: Assignments::of(&self.set)?,
-                remove: self.remove.clone(),
+                remove_keys,
+                remove: deep.into_iter().cloned().collect(),
                 convert: convert.collect::<Result<_, BuildError>>()?,
                 times: TimestampReader::new(Zone::from_jiff(cx.timezone.clone()), Vec::new()),
             }),
             text: Vec::new(),
+            work: Work::default(),
             scanner: json::Scanner::default(),
         }))
     }
@@ -117,6 +126,9 @@ struct Shared {
     rename: Vec<(FieldPath, FieldPath)>,
     copy: Vec<(FieldPath, FieldPath)>,
     set: Assignments,
+    /// By number of symbol: fields at the top that go.
+    remove_keys: Vec<bool>,
+    /// Other paths that go.
     remove: Vec<FieldPath>,
     convert: Vec<(FieldPath, Conversion)>,
     times: TimestampReader,
@@ -126,6 +138,7 @@ struct Shared {
 struct Edit {
     shared: Arc<Shared>,
     text: Vec<u8>,
+    work: Work,
     scanner: json::Scanner,
 }
 
@@ -150,12 +163,17 @@ impl Transform for Edit {
             }
         }
         if !shared.set.is_empty() {
-            shared.set.apply(batch, &mut self.text, "edit_target", out);
+            shared.set.apply(batch, &mut self.work, "edit_target", out);
         }
         let mut failed = 0;
         for row in 0..batch.rows() {
             if !batch.is_live(row) {
                 continue;
+            }
+            if !shared.remove_keys.is_empty() {
+                batch
+                    .event_mut(row)
+                    .remove_fields(|key| key.is_some_and(|key| shared.remove_keys.get(key.index()) == Some(&true)));
             }
             for path in &shared.remove {
                 batch.event_mut(row).remove(path);
@@ -169,7 +187,12 @@ impl Transform for Edit {
     }
 
     fn fork(&self) -> Box<dyn Transform> {
-        Box::new(Edit { shared: self.shared.clone(), text: Vec::new(), scanner: json::Scanner::default() })
+        Box::new(Edit {
+            shared: self.shared.clone(),
+            text: Vec::new(),
+            work: Work::default(),
+            scanner: json::Scanner::default(),
+        })
     }
 }
 

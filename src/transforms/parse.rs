@@ -14,7 +14,7 @@ use crate::ack::Ack;
 use crate::component::{BuildContext, BuildError, Emitter, Transform};
 use crate::config::{Reader, Spanned, config};
 use crate::decoding::{DecodeSetting, FrameDecoder, OnDecodeError};
-use crate::event::{Batch, FieldPath, SlabPool, Sym, Value};
+use crate::event::{Batch, FieldPath, Places, SlabPool, Sym, Value};
 use crate::plan::TransformPlan;
 
 config! {
@@ -59,12 +59,16 @@ impl TransformPlan for ParseConfig {
             texts: SlabPool::new(TEXT_BYTES, 1),
             spans: Vec::new(),
             json: Vec::new(),
+            places: Places::default(),
         }))
     }
 }
 
 /// Bytes of text of one batch that are kept for the next.
 const TEXT_BYTES: usize = 256 << 10;
+
+/// Fields that are looked for one by one; of more, the places are noted first.
+const FEW: usize = 8;
 
 /// The running transform.
 struct Parse {
@@ -76,6 +80,7 @@ struct Parse {
     /// Rows of the batch and where their texts are.
     spans: Vec<(usize, usize, usize)>,
     json: Vec<u8>,
+    places: Places,
 }
 
 impl Transform for Parse {
@@ -130,6 +135,7 @@ impl Transform for Parse {
             texts: SlabPool::new(TEXT_BYTES, 1),
             spans: Vec::new(),
             json: Vec::new(),
+            places: Places::default(),
         })
     }
 }
@@ -144,10 +150,17 @@ impl Parse {
             batch.event_mut(row).set(into, Value::Object(self.json.trim_ascii()));
             return;
         }
+        let by_place = fields.len() > FEW;
+        if by_place {
+            self.places.look(batch.event(row));
+        }
         for i in 0..fields.len() {
             let value = fields.value_at(i);
             if let Some(key) = fields.key_at(i) {
-                batch.event_mut(row).set_field(key, value);
+                match by_place {
+                    true => self.places.set(&mut batch.event_mut(row), key, value),
+                    false => batch.event_mut(row).set_field(key, value),
+                }
                 continue;
             }
             // A name that the table of names has no room for.

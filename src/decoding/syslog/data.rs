@@ -2,7 +2,7 @@
 //! Source: RFC 5424, section 6.3.
 
 use super::super::span::Span;
-use crate::event::json;
+use crate::event::json::{self, Class};
 
 /// One element: its id, and where its parameters begin.
 struct Element {
@@ -51,35 +51,9 @@ fn element(text: &[u8], at: usize) -> Option<Element> {
     Some(Element { id, params: id.end })
 }
 
-/// Bytes that an SD-NAME may have: printable, without `=`, `]`, `"` and blanks.
-const NAME: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut c = 0x21;
-    while c < 0x7f {
-        table[c] = !matches!(c as u8, b'=' | b']' | b'"');
-        c += 1;
-    }
-    table
-};
-
 #[inline]
 fn name(text: &[u8], at: usize) -> Option<Span> {
-    let rest = text.get(at..)?;
-    let len = rest.iter().position(|c| !NAME[usize::from(*c)]).unwrap_or(rest.len());
-    Span::new(at, at + len).non_empty()
-}
-
-/// Bytes of a value that are looked at one by one: most are that short, and a search costs more to begin.
-const SHORT: usize = 24;
-
-/// The next quote or backslash.
-#[inline]
-fn quote_or_backslash(rest: &[u8]) -> Option<usize> {
-    let (head, tail) = rest.split_at(rest.len().min(SHORT));
-    match head.iter().position(|c| matches!(c, b'"' | b'\\')) {
-        Some(at) => Some(at),
-        None => memchr::memchr2(b'"', b'\\', tail).map(|at| head.len() + at),
-    }
+    Span::new(at, json::find(text, at, Class::NotSdName)).non_empty()
 }
 
 /// ` name="value"` at `at`.
@@ -95,8 +69,8 @@ fn param(text: &[u8], at: usize) -> Option<Param> {
     let from = name.end + 2;
     let (mut at, mut escaped) = (from, false);
     loop {
-        at += quote_or_backslash(text.get(at..)?)?;
-        if text.get(at) == Some(&b'"') {
+        at = json::find(text, at, Class::QuoteOrBackslash);
+        if *text.get(at)? == b'"' {
             return Some(Param { name, value: Span::new(from, at), escaped, end: at + 1 });
         }
         escaped = true;

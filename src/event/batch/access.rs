@@ -62,7 +62,7 @@ impl<'a> EventRef<'a> {
     /// Place of the field `key` among the event's fields (the last of duplicates).
     #[inline]
     pub fn position(&self, key: Sym) -> Option<usize> {
-        self.batch.fields_of(self.row).iter().rposition(|f| f.key == key.0)
+        last_of(self.batch.fields_of(self.row), key.0)
     }
 
     /// The symbol of field `i`; `None` for a key that has none.
@@ -160,6 +160,12 @@ impl<'a> EventRef<'a> {
     pub fn line(&self) -> &'a [u8] {
         &self.batch.text[self.row.line as usize..(self.row.line + self.row.line_len) as usize]
     }
+}
+
+/// The last field with a key.
+#[inline]
+fn last_of(fields: &[Field], key: u32) -> Option<usize> {
+    fields.iter().rposition(|f| f.key == key)
 }
 
 impl EventMut<'_> {
@@ -305,27 +311,39 @@ impl EventMut<'_> {
 
     /// Sets the field `key`: every duplicate where it is there, else it is added at the end.
     pub fn set_field(&mut self, key: Sym, value: Value<'_>) {
-        if self.as_ref().position(key).is_none() {
+        let Some(mut i) = self.as_ref().position(key) else {
             self.push(key, value);
             return;
-        }
-        for i in 0..self.as_ref().len() {
-            if self.as_ref().key_at(i) == Some(key) {
-                self.set_at(i, value);
+        };
+        loop {
+            self.set_at(i, value);
+            match last_of(&self.batch.fields_of(&self.batch.rows[self.row])[..i], key.0) {
+                Some(before) => i = before,
+                None => return,
             }
         }
     }
 
     /// Removes the field `key` with all duplicates; whether it was there.
     pub fn remove_field(&mut self, key: Sym) -> bool {
-        let mut found = false;
-        for i in (0..self.as_ref().len()).rev() {
-            if self.as_ref().key_at(i) == Some(key) {
-                self.remove_at(i);
-                found = true;
+        self.remove_fields(|k| k == Some(key))
+    }
+
+    /// Removes every field whose key (`None`: one without symbol) is `gone`, in one pass; whether there was one.
+    pub fn remove_fields(&mut self, gone: impl Fn(Option<Sym>) -> bool) -> bool {
+        let row = self.batch.rows[self.row];
+        let fields = &mut self.batch.fields[row.first as usize..row.first as usize + usize::from(row.len)];
+        let is_gone = |field: &Field| gone((field.key & LOCAL_KEY == 0).then_some(Sym(field.key)));
+        let Some(first) = fields.iter().position(is_gone) else { return false };
+        let mut kept = first;
+        for i in first + 1..fields.len() {
+            if !is_gone(&fields[i]) {
+                fields[kept] = fields[i];
+                kept += 1;
             }
         }
-        found
+        self.touch().len = kept as u16;
+        true
     }
 
     /// Sets the value at `path`; objects that are missing on the way are made. Where the way leads through something

@@ -7,6 +7,7 @@ mod text;
 mod tokens;
 
 pub use scan::{Kind, MAX_DEPTH, Member, ScanError, Scanner, is_number};
+pub(crate) use simd::{Class, find};
 pub use split::{SplitError, Values};
 pub use text::{escape, is_clean, unescape, write_f64};
 pub use tokens::{

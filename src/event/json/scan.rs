@@ -167,43 +167,85 @@ impl Tape<'_> {
             self.blank(before, next)?;
             return self.finish(k + 1, next + 1);
         }
+        // Entry `k` is a quote, and at `before`.
+        let mut begins = next == before && self.byte(next) == b'"';
         loop {
-            self.blank(before, self.position(k)?)?;
-            let (key, key_end, key_escaped, from) = self.key(k)?;
-            k += 3;
-            let p = self.position(k)?;
-            let (value, value_end, kind);
-            match self.byte(p) {
-                b'"' => {
-                    self.blank(from, p)?;
-                    (value, value_end) = (p + 1, self.position(k + 1)?);
-                    kind = if self.escaped(value, value_end)? { Kind::Escaped } else { Kind::Clean };
-                    k += 2;
-                    before = value_end + 1;
-                }
-                open @ (b'{' | b'[') => {
-                    self.blank(from, p)?;
-                    k = self.nested(k)?;
-                    (value, value_end) = (p, self.position(k - 1)? + 1);
-                    kind = if open == b'{' { Kind::Object } else { Kind::Array };
-                    before = value_end;
-                }
-                _ => {
-                    (value, value_end, kind) = self.scalar(from, p)?;
-                    before = p;
-                }
+            let (found, end);
+            if let (true, Some(plain)) = (begins, self.plain_member(k, before)) {
+                (found, end) = (plain, plain.value_end + 1);
+                k += 5;
+            } else {
+                (found, k, end) = self.member(k, before)?;
             }
-            member(Member { key, key_end, key_escaped, value, value_end, kind });
+            member(found);
+            if self.text.get(end..end + 2) == Some(b",\"") {
+                // Both are entries: here, no string is open.
+                (k, before, begins) = (k + 1, end + 1, true);
+                continue;
+            }
             let p = self.position(k)?;
-            self.blank(before, p)?;
-            k += 1;
-            before = p + 1;
+            self.blank(end, p)?;
+            (k, before) = (k + 1, p + 1);
             match self.byte(p) {
-                b',' => {}
+                b',' => begins = false,
                 b'}' => return self.finish(k, before),
                 _ => return Err(ScanError::Invalid),
             }
         }
+    }
+
+    /// The member whose key is opened by entry `k`, where it is as most are: `"key":"value"`, without blanks and escapes.
+    #[inline(always)]
+    fn plain_member(&self, k: usize, open: usize) -> Option<Member> {
+        if self.backslash {
+            return None;
+        }
+        let &[_, close, _, _, to] = self.at.get(k..)?.first_chunk()?;
+        // Behind the quote that opens a string, the next entry is the one that closes it. Where these three bytes follow
+        // each other, so do their entries.
+        let close = close as usize;
+        if self.text.get(close..close + 3) != Some(b"\":\"") {
+            return None;
+        }
+        Some(Member {
+            key: open + 1,
+            key_end: close,
+            key_escaped: false,
+            value: close + 3,
+            value_end: to as usize,
+            kind: Kind::Clean,
+        })
+    }
+
+    /// The member whose first entry is `k`, the entry behind it, and where it ends.
+    #[inline(always)]
+    fn member(&self, mut k: usize, before: usize) -> Result<(Member, usize, usize), ScanError> {
+        self.blank(before, self.position(k)?)?;
+        let (key, key_end, key_escaped, from) = self.key(k)?;
+        k += 3;
+        let p = self.position(k)?;
+        let (value, value_end, kind, end);
+        match self.byte(p) {
+            b'"' => {
+                self.blank(from, p)?;
+                (value, value_end) = (p + 1, self.position(k + 1)?);
+                kind = if self.escaped(value, value_end)? { Kind::Escaped } else { Kind::Clean };
+                k += 2;
+                end = value_end + 1;
+            }
+            open @ (b'{' | b'[') => {
+                self.blank(from, p)?;
+                k = self.nested(k)?;
+                (value, value_end) = (p, self.position(k - 1)? + 1);
+                kind = if open == b'{' { Kind::Object } else { Kind::Array };
+                end = value_end;
+            }
+            _ => {
+                (value, value_end, kind) = self.scalar(from, p)?;
+                end = p;
+            }
+        }
+        Ok((Member { key, key_end, key_escaped, value, value_end, kind }, k, end))
     }
 
     fn finish(&self, k: usize, from: usize) -> Result<(), ScanError> {
@@ -319,6 +361,7 @@ impl Tape<'_> {
         }
         let text = &self.text[from..to];
         let kind = match text.first() {
+            Some(b'1'..=b'9') if text.iter().all(u8::is_ascii_digit) => Kind::Number,
             Some(b'-' | b'0'..=b'9') if is_number(text) => Kind::Number,
             Some(b't') if text == b"true" => Kind::True,
             Some(b'f') if text == b"false" => Kind::False,

@@ -1,7 +1,7 @@
-//! Where quotes, brackets, colons and commas stand, 64 bytes at a time.
+//! Where quotes, brackets, colons and commas stand, 64 bytes at a time; and the first byte of a class, 16 at a time.
 //!
-//! The only module with `unsafe`: the AVX2 loads and the call of a function whose CPU features were checked just
-//! before. A test compares both versions on random input.
+//! The only module with `unsafe`: the vector loads, each from an array of their size, and the call of a function whose CPU
+//! features were checked just before. Tests compare the versions on random input.
 
 /// What one pass over a line found besides the positions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,11 +16,19 @@ pub(super) struct Found {
     pub(super) broken: bool,
 }
 
+/// One bit for each byte of a block.
 #[derive(Clone, Copy)]
 struct Masks {
     quote: u64,
-    backslash: u64,
     structural: u64,
+    /// There is a backslash or a control character: most blocks have none, and no more is asked of them.
+    odd: bool,
+}
+
+/// One bit for each byte of a block that has such.
+#[derive(Clone, Copy)]
+struct Odd {
+    backslash: u64,
     control: u64,
 }
 
@@ -46,7 +54,7 @@ pub(super) fn index(text: &[u8], start: usize, end: usize, out: &mut Vec<u32>) -
 }
 
 fn portable(text: &[u8], start: usize, end: usize, out: &mut [u32]) -> Found {
-    run(text, start, end, out, portable_masks, portable_prefix_xor)
+    run(text, start, end, out, portable_masks, portable_odd, portable_prefix_xor)
 }
 
 #[inline(always)]
@@ -56,66 +64,102 @@ fn run(
     end: usize,
     out: &mut [u32],
     masks: impl Fn(&[u8; 64]) -> Masks,
+    odd: impl Fn(&[u8; 64]) -> Odd,
     prefix_xor: impl Fn(u64) -> u64,
 ) -> Found {
-    const EVEN: u64 = 0x5555_5555_5555_5555;
-    let (mut escaped_carry, mut inside_carry) = (0u64, 0u64);
-    let (mut bad, mut any_backslash) = (0u64, 0u64);
-    let (mut at, mut written) = (start, 0usize);
-    let mut tail = [b' '; 64];
-    while at < end {
-        let left = end - at;
-        let block: &[u8; 64] = match text.get(at..at + 64).and_then(|b| b.try_into().ok()) {
-            Some(block) => block,
-            None => {
-                tail[..left].copy_from_slice(&text[at..end]);
-                &tail
-            }
-        };
-        let valid = if left >= 64 { !0u64 } else { (1u64 << left) - 1 };
-        let m = masks(block);
-        let mut quote = m.quote & valid;
-        let backslash = m.backslash & valid;
-        any_backslash |= backslash;
-        if backslash | escaped_carry != 0 {
-            let starts = backslash & !escaped_carry;
-            let follows = (starts << 1) | escaped_carry;
-            let odd = starts & !EVEN & !follows;
-            let (sequence, overflow) = odd.overflowing_add(starts);
-            escaped_carry = u64::from(overflow);
-            quote &= !((EVEN ^ (sequence << 1)) & follows);
-        }
-        let inside = prefix_xor(quote) ^ inside_carry;
-        inside_carry = ((inside as i64) >> 63) as u64;
-        bad |= m.control & inside & valid;
-        let mut hits = (m.structural & valid & !inside) | quote;
-        let count = hits.count_ones() as usize;
-        let mut done = 0;
-        while done < count {
-            if let Some(w) = out.get_mut(written + done..written + done + 8) {
-                for slot in w {
-                    *slot = (at as u32).wrapping_add(hits.trailing_zeros());
-                    hits &= hits.wrapping_sub(1);
-                }
-            }
-            done += 8;
-        }
-        written += count;
+    let mut state = State { escaped: 0, inside: 0, bad: 0, backslash: 0, written: 0 };
+    let (blocks, rest) = text[start..end].as_chunks::<64>();
+    let mut at = start;
+    for block in blocks {
+        state.block(block, masks(block), at as u32, out, &odd, &prefix_xor);
         at += 64;
     }
-    Found { count: written, backslash: any_backslash != 0, control: bad != 0, broken: bad != 0 || inside_carry != 0 }
+    if !rest.is_empty() {
+        let mut tail = [b' '; 64];
+        tail[..rest.len()].copy_from_slice(rest);
+        // Blanks are of no class, so that what stands behind the end is nothing.
+        state.block(&tail, masks(&tail), at as u32, out, &odd, &prefix_xor);
+    }
+    let (control, open) = (state.bad != 0, state.inside != 0);
+    Found { count: state.written, backslash: state.backslash != 0, control, broken: control || open }
+}
+
+/// What is known behind a block.
+struct State {
+    /// The next byte is escaped: 1.
+    escaped: u64,
+    /// The next byte is in a string: all bits.
+    inside: u64,
+    /// Control characters in strings.
+    bad: u64,
+    /// Backslashes.
+    backslash: u64,
+    /// Positions written.
+    written: usize,
+}
+
+impl State {
+    #[inline(always)]
+    fn block(
+        &mut self,
+        block: &[u8; 64],
+        m: Masks,
+        at: u32,
+        out: &mut [u32],
+        odd: &impl Fn(&[u8; 64]) -> Odd,
+        prefix_xor: &impl Fn(u64) -> u64,
+    ) {
+        const EVEN: u64 = 0x5555_5555_5555_5555;
+        let (mut quote, mut structural, mut control) = (m.quote, m.structural, 0);
+        if m.odd || self.escaped != 0 {
+            let odd = odd(block);
+            self.backslash |= odd.backslash;
+            control = odd.control;
+            structural &= !control;
+            let starts = odd.backslash & !self.escaped;
+            let follows = (starts << 1) | self.escaped;
+            let uneven = starts & !EVEN & !follows;
+            let (sequence, overflow) = uneven.overflowing_add(starts);
+            self.escaped = u64::from(overflow);
+            quote &= !((EVEN ^ (sequence << 1)) & follows);
+        }
+        let inside = prefix_xor(quote) ^ self.inside;
+        self.inside = ((inside as i64) >> 63) as u64;
+        self.bad |= control & inside;
+        let mut hits = (structural & !inside) | quote;
+        // As many slots as a block may fill, so that none is asked for.
+        let Some(slots) = out.get_mut(self.written..).and_then(|w| w.first_chunk_mut::<64>()) else { return };
+        self.written += hits.count_ones() as usize;
+        for eight in slots.as_chunks_mut::<8>().0 {
+            if hits == 0 {
+                break;
+            }
+            for slot in eight {
+                *slot = at.wrapping_add(hits.trailing_zeros());
+                hits &= hits.wrapping_sub(1);
+            }
+        }
+    }
 }
 
 fn portable_masks(block: &[u8; 64]) -> Masks {
-    let mut m = Masks { quote: 0, backslash: 0, structural: 0, control: 0 };
+    let mut m = Masks { quote: 0, structural: 0, odd: false };
     for (i, &c) in block.iter().enumerate() {
         let bit = 1u64 << i;
         m.quote |= if c == b'"' { bit } else { 0 };
-        m.backslash |= if c == b'\\' { bit } else { 0 };
         m.structural |= if matches!(c, b'{' | b'}' | b'[' | b']' | b':' | b',') { bit } else { 0 };
-        m.control |= if c < 0x20 { bit } else { 0 };
+        m.odd |= c < 0x20 || c == b'\\';
     }
     m
+}
+
+fn portable_odd(block: &[u8; 64]) -> Odd {
+    let mut odd = Odd { backslash: 0, control: 0 };
+    for (i, &c) in block.iter().enumerate() {
+        odd.backslash |= u64::from(c == b'\\') << i;
+        odd.control |= u64::from(c < 0x20) << i;
+    }
+    odd
 }
 
 fn portable_prefix_xor(mut x: u64) -> u64 {
@@ -125,44 +169,178 @@ fn portable_prefix_xor(mut x: u64) -> u64 {
     x
 }
 
+/// A set of bytes to look for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Class {
+    /// What cannot stand inside a JSON string as it is: control characters, quotes, backslashes.
+    Unclean,
+    /// A quote or a backslash.
+    QuoteOrBackslash,
+    /// What no word of printable ASCII has: blanks, control characters, bytes of other characters.
+    NotGraphic,
+    /// That, and what no name in syslog's structured data has: `=`, `]`, `"`.
+    NotSdName,
+}
+
+impl Class {
+    /// Whether a byte is in it.
+    #[inline(always)]
+    fn has(self, c: u8) -> bool {
+        match self {
+            Class::Unclean => c < 0x20 || Class::QuoteOrBackslash.has(c),
+            Class::QuoteOrBackslash => c == b'"' || c == b'\\',
+            Class::NotGraphic => !c.is_ascii_graphic(),
+            Class::NotSdName => Class::NotGraphic.has(c) || matches!(c, b'=' | b']' | b'"'),
+        }
+    }
+}
+
+/// The first position from `at` on whose byte is in `class`; the text's length where there is none. `at` past the end:
+/// the text's length.
+#[inline(always)]
+pub(crate) fn find(text: &[u8], at: usize, class: Class) -> usize {
+    let mut at = at.min(text.len());
+    #[cfg(target_arch = "x86_64")]
+    {
+        let (blocks, _) = text[at..].as_chunks::<16>();
+        for block in blocks {
+            let hits = hits(block, class);
+            if hits != 0 {
+                return at + hits.trailing_zeros() as usize;
+            }
+            at += 16;
+        }
+    }
+    while at < text.len() && !class.has(text[at]) {
+        at += 1;
+    }
+    at
+}
+
+/// Whether no byte of `text` is in `class`.
+#[inline(always)]
+pub(crate) fn has_none(text: &[u8], class: Class) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(last) = text.last_chunk::<16>() {
+        let (blocks, _) = text.as_chunks::<16>();
+        // The last block overlaps the one before it.
+        return blocks.iter().all(|block| hits(block, class) == 0) && hits(last, class) == 0;
+    }
+    text.iter().all(|&c| !class.has(c))
+}
+
+/// One bit for each byte that is in `class`.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn hits(block: &[u8; 16], class: Class) -> u32 {
+    // SAFETY: SSE2 is part of every x86-64.
+    #[allow(unsafe_code)]
+    unsafe {
+        sse2::hits(block, class)
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod sse2 {
+    use super::Class;
+    use std::arch::x86_64::*;
+
+    #[inline]
+    #[target_feature(enable = "sse2")]
+    pub(super) fn hits(block: &[u8; 16], class: Class) -> u32 {
+        // SAFETY: the load stays inside the 16 bytes of `block`; it needs no alignment.
+        #[allow(unsafe_code)]
+        let v = unsafe { _mm_loadu_si128(block.as_ptr().cast()) };
+        let is = |c: u8| _mm_cmpeq_epi8(v, _mm_set1_epi8(c as i8));
+        let quote_or_backslash = || _mm_or_si128(is(b'"'), is(b'\\'));
+        // As signed numbers, bytes of other characters are below 0.
+        let not_graphic = || _mm_or_si128(_mm_cmpgt_epi8(_mm_set1_epi8(0x21), v), is(0x7f));
+        let mask = match class {
+            Class::Unclean => {
+                let control = _mm_cmpeq_epi8(_mm_min_epu8(v, _mm_set1_epi8(0x1f)), v);
+                _mm_or_si128(control, quote_or_backslash())
+            }
+            Class::QuoteOrBackslash => quote_or_backslash(),
+            Class::NotGraphic => not_graphic(),
+            Class::NotSdName => _mm_or_si128(_mm_or_si128(not_graphic(), is(b'=')), _mm_or_si128(is(b']'), is(b'"'))),
+        };
+        _mm_movemask_epi8(mask) as u32
+    }
+}
+
 #[cfg(target_arch = "x86_64")]
 mod avx2 {
-    use super::{Found, Masks, run};
+    use super::{Found, Masks, Odd, run};
     use std::arch::x86_64::*;
 
     #[target_feature(enable = "avx2,pclmulqdq,bmi1,popcnt")]
     pub(super) fn index(text: &[u8], start: usize, end: usize, out: &mut [u32]) -> Found {
-        run(text, start, end, out, |b| masks(b), |x| prefix_xor(x))
+        run(text, start, end, out, |b| masks(b), |b| odd(b), |x| prefix_xor(x))
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn halves(block: &[u8; 64]) -> (__m256i, __m256i) {
+        // SAFETY: both loads stay inside the 64 bytes of `block`; they need no alignment.
+        #[allow(unsafe_code)]
+        unsafe {
+            let p = block.as_ptr();
+            (_mm256_loadu_si256(p.cast()), _mm256_loadu_si256(p.add(32).cast()))
+        }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn bits(a: __m256i, b: __m256i) -> u64 {
+        u64::from(_mm256_movemask_epi8(a) as u32) | (u64::from(_mm256_movemask_epi8(b) as u32) << 32)
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn is(v: __m256i, c: u8) -> __m256i {
+        _mm256_cmpeq_epi8(v, _mm256_set1_epi8(c as i8))
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn is_control(v: __m256i) -> __m256i {
+        _mm256_cmpeq_epi8(_mm256_min_epu8(v, _mm256_set1_epi8(0x1f)), v)
+    }
+
+    /// Structural characters; and, of control characters, 0x0c and 0x1a. Looked up by a byte's low four bits is the only
+    /// structural character that it can be, with bit 0x20, in which `[` and `{`, `]` and `}` differ and which `:` and `,`
+    /// have. For bytes of 0x80 and more nothing is looked up.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn structural(v: __m256i) -> __m256i {
+        let of_low_bits = _mm256_setr_epi8(
+            1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x3a, 0x7b, 0x2c, 0x7d, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x3a, 0x7b, 0x2c,
+            0x7d, 0, 0,
+        );
+        _mm256_cmpeq_epi8(_mm256_shuffle_epi8(of_low_bits, v), _mm256_or_si256(v, _mm256_set1_epi8(0x20)))
     }
 
     #[inline]
     #[target_feature(enable = "avx2")]
     fn masks(block: &[u8; 64]) -> Masks {
-        // SAFETY: both loads stay inside the 64 bytes of `block`; they need no alignment.
-        #[allow(unsafe_code)]
-        let (a, b) = unsafe {
-            let p = block.as_ptr();
-            (_mm256_loadu_si256(p.cast()), _mm256_loadu_si256(p.add(32).cast()))
-        };
-        let both = |f: &dyn Fn(__m256i) -> __m256i| -> u64 {
-            u64::from(_mm256_movemask_epi8(f(a)) as u32) | (u64::from(_mm256_movemask_epi8(f(b)) as u32) << 32)
-        };
-        let (quote, backslash) = (_mm256_set1_epi8(b'"' as i8), _mm256_set1_epi8(b'\\' as i8));
-        let (open, close) = (_mm256_set1_epi8(b'{' as i8), _mm256_set1_epi8(b'}' as i8));
-        let (colon, comma) = (_mm256_set1_epi8(b':' as i8), _mm256_set1_epi8(b',' as i8));
-        let (x20, control) = (_mm256_set1_epi8(0x20), _mm256_set1_epi8(0x1f));
+        let (a, b) = halves(block);
+        let odd = _mm256_or_si256(
+            _mm256_or_si256(is(a, b'\\'), is(b, b'\\')),
+            // The smaller of the two bytes is below 0x20 where one of them is.
+            is_control(_mm256_min_epu8(a, b)),
+        );
         Masks {
-            quote: both(&|v| _mm256_cmpeq_epi8(v, quote)),
-            backslash: both(&|v| _mm256_cmpeq_epi8(v, backslash)),
-            structural: both(&|v| {
-                // `[` and `{`, `]` and `}` differ in bit 0x20 only.
-                let low = _mm256_or_si256(v, x20);
-                let brackets = _mm256_or_si256(_mm256_cmpeq_epi8(low, open), _mm256_cmpeq_epi8(low, close));
-                let rest = _mm256_or_si256(_mm256_cmpeq_epi8(v, colon), _mm256_cmpeq_epi8(v, comma));
-                _mm256_or_si256(brackets, rest)
-            }),
-            control: both(&|v| _mm256_cmpeq_epi8(_mm256_min_epu8(v, control), v)),
+            quote: bits(is(a, b'"'), is(b, b'"')),
+            structural: bits(structural(a), structural(b)),
+            odd: _mm256_testz_si256(odd, odd) == 0,
         }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn odd(block: &[u8; 64]) -> Odd {
+        let (a, b) = halves(block);
+        Odd { backslash: bits(is(a, b'\\'), is(b, b'\\')), control: bits(is_control(a), is_control(b)) }
     }
 
     #[inline]
@@ -177,6 +355,8 @@ mod avx2 {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    const CLASSES: [Class; 4] = [Class::Unclean, Class::QuoteOrBackslash, Class::NotGraphic, Class::NotSdName];
 
     fn naive(text: &[u8], start: usize, end: usize) -> (Vec<u32>, bool) {
         let (mut out, mut inside, mut escaped, mut bad) = (Vec::new(), false, false, false);
@@ -223,6 +403,36 @@ mod tests {
             let other = portable(&text, start, end, &mut b);
             prop_assert_eq!(found, other);
             prop_assert_eq!(&b[..other.count], &want[..]);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_first_of_a_class_is_found_as_one_by_one(
+            text in proptest::collection::vec(
+                prop_oneof![20 => 0x21u8..0x7f, 1 => Just(b'"'), 1 => Just(b'\\'), 1 => Just(b' '), 1 => any::<u8>()],
+                0..70,
+            ),
+            at in 0usize..80,
+        ) {
+            for class in CLASSES {
+                let from = at.min(text.len());
+                let want = text[from..].iter().position(|&c| class.has(c)).map_or(text.len(), |i| from + i);
+                prop_assert_eq!(find(&text, at, class), want);
+                prop_assert_eq!(has_none(&text[from..], class), want == text.len());
+            }
+        }
+    }
+
+    #[test]
+    fn every_byte_is_of_its_class_in_a_block_as_alone() {
+        for c in 0..=255u8 {
+            for class in CLASSES {
+                assert_eq!(find(&[c; 32], 0, class) == 0, class.has(c), "{c:#x} {class:?}");
+            }
+            let (mut a, mut b) = (Vec::new(), vec![0; 200]);
+            let text = [c; 100];
+            assert_eq!(index(&text, 0, 100, &mut a), portable(&text, 0, 100, &mut b), "{c:#x}");
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Escapes of JSON strings, and numbers as JSON text.
 
+use super::simd;
+
 /// Bytes that need an escape inside a JSON string: 0 for none, `u` for `\u00XX`, else the letter behind the backslash.
 const ESCAPE: [u8; 256] = {
     let mut table = [0u8; 256];
@@ -19,15 +21,26 @@ const ESCAPE: [u8; 256] = {
 };
 
 /// Whether plain text can stand inside a JSON string as it is.
+#[inline]
 pub fn is_clean(text: &[u8]) -> bool {
-    let mut chunks = text.chunks_exact(8);
-    for chunk in &mut chunks {
-        let word = u64::from_le_bytes(chunk.try_into().unwrap_or([0; 8]));
-        if needs_escape(word) {
-            return false;
-        }
+    match text.len() {
+        16.. => simd::has_none(text, simd::Class::Unclean),
+        n => !needs_escape(word(text, 0, n.min(8))) && (n <= 8 || !needs_escape(word(text, n - 8, n))),
     }
-    chunks.remainder().iter().all(|&c| ESCAPE[usize::from(c)] == 0)
+}
+
+/// The bytes of `text[from..to]`, eight at most, and letters behind them. Shape: `from` is 0 or `to - from` is 8.
+#[inline(always)]
+fn word(text: &[u8], from: usize, to: usize) -> u64 {
+    if let Some(bytes) = text.get(from..from + 8).and_then(|b| b.first_chunk()) {
+        return u64::from_le_bytes(*bytes);
+    }
+    let low = |n| u64::from_le_bytes([b'a'; 8]) << (n * 8);
+    let (Some(head), Some(tail)) = (text.first_chunk::<4>(), text.last_chunk::<4>()) else {
+        // Three at most.
+        return text.iter().enumerate().fold(low(to), |word, (i, &c)| word | u64::from(c) << (i * 8));
+    };
+    u64::from(u32::from_le_bytes(*head)) | u64::from(u32::from_le_bytes(*tail)) << 32
 }
 
 /// Whether one of eight bytes is a control character, a quote or a backslash. May not err towards `false`.
@@ -41,42 +54,30 @@ fn needs_escape(word: u64) -> bool {
 }
 
 /// Appends plain text as it stands inside a JSON string, without quotes.
+#[inline]
 pub fn escape(text: &[u8], out: &mut Vec<u8>) {
-    let mut from = 0;
-    let mut i = 0;
-    while i < text.len() {
-        if let Some(chunk) = text.get(i..i + 8) {
-            let word = u64::from_le_bytes(chunk.try_into().unwrap_or([0; 8]));
-            if !needs_escape(word) {
-                i += 8;
-                continue;
-            }
-        }
-        let end = (i + 8).min(text.len());
-        while i < end {
-            let code = ESCAPE[usize::from(text[i])];
-            if code != 0 {
-                out.extend_from_slice(&text[from..i]);
-                if code == b'u' {
-                    const HEX: &[u8; 16] = b"0123456789abcdef";
-                    let c = text[i];
-                    out.extend_from_slice(&[
-                        b'\\',
-                        b'u',
-                        b'0',
-                        b'0',
-                        HEX[usize::from(c >> 4)],
-                        HEX[usize::from(c & 15)],
-                    ]);
-                } else {
-                    out.extend_from_slice(&[b'\\', code]);
-                }
-                from = i + 1;
-            }
-            i += 1;
-        }
+    if is_clean(text) {
+        out.extend_from_slice(text);
+    } else {
+        escape_some(text, out);
     }
-    out.extend_from_slice(&text[from..]);
+}
+
+fn escape_some(text: &[u8], out: &mut Vec<u8>) {
+    let mut from = 0;
+    loop {
+        let at = simd::find(text, from, simd::Class::Unclean);
+        out.extend_from_slice(&text[from..at]);
+        let Some(&c) = text.get(at) else { return };
+        match ESCAPE[usize::from(c)] {
+            b'u' => {
+                const HEX: &[u8; 16] = b"0123456789abcdef";
+                out.extend_from_slice(&[b'\\', b'u', b'0', b'0', HEX[usize::from(c >> 4)], HEX[usize::from(c & 15)]]);
+            }
+            code => out.extend_from_slice(&[b'\\', code]),
+        }
+        from = at + 1;
+    }
 }
 
 /// Appends the plain text of what stands inside a JSON string; a lone surrogate becomes U+FFFD.

@@ -31,7 +31,7 @@ mod watched;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
-use super::assignments::{Assignments, FieldValue, check_names, may_reject};
+use super::assignments::{self, Assignments, FieldValue, check_names, may_reject};
 use crate::component::{BuildContext, BuildError, Emitter, Transform};
 use crate::condition::{Condition, Faults};
 use crate::config::{OneOrMany, Reader, Spanned, config};
@@ -211,6 +211,7 @@ struct Enrich {
 struct Work {
     text: Vec<u8>,
     json: Vec<u8>,
+    assign: assignments::Work,
 }
 
 enum AgentTable {
@@ -310,7 +311,7 @@ impl Step {
     fn apply(&mut self, batch: &mut Batch, work: &mut Work, out: &mut Emitter<'_>) {
         let mut occupied = 0;
         match self {
-            Step::Fields(fields) => fields.apply(batch, &mut work.text, "enrich_target", out),
+            Step::Fields(fields) => fields.apply(batch, &mut work.assign, "enrich_target", out),
             Step::Put(path, object) => {
                 for row in 0..batch.rows() {
                     if batch.is_live(row) {

@@ -5,6 +5,7 @@ use super::{Case, KeepRest, NormalizeOptions, Schema, UnknownLevel};
 use crate::component::{Emitter, Transform};
 use crate::event::{Batch, EventKind, EventRef, Form, Str, Sym, Value, json};
 use crate::time::{Rfc3339Writer, Stamp, TimestampReader, is_normalized};
+use xxhash_rust::xxh3::xxh3_64;
 
 /// A canonical field: its names, best first, and where an event has it.
 struct Part {
@@ -23,10 +24,13 @@ pub struct Normalize {
     parts: Vec<Part>,
     /// By symbol number: 0, or 1 + part << 8 + rank of the alias.
     class: Vec<u16>,
+    /// One bit for each part that has nested aliases.
+    nested: u16,
     reader: TimestampReader,
     writer: Rfc3339Writer,
     text: Vec<u8>,
     raw: Vec<u8>,
+    taken: Taken,
 }
 
 /// What one event's fields play: field number and rank per part.
@@ -36,8 +40,23 @@ struct Found {
     rank: [u16; MAX_PARTS],
     /// Fields that carry a canonical name but do not win: nulls and duplicates, to be removed.
     losers: bool,
-    /// Some part has an alias, not the canonical name.
-    renamed: bool,
+    /// One bit for each part that is there.
+    any: u16,
+    /// Of them: under its canonical name, not an alias.
+    named: u16,
+}
+
+const _: () = assert!(MAX_PARTS <= 16);
+
+/// Numbers of the bits that are set, in order.
+fn bits(mut set: u16) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let n = set.trailing_zeros() as usize;
+        (set != 0).then(|| {
+            set &= set - 1;
+            n
+        })
+    })
 }
 
 // Parts of the schema `log`, in the listed order.
@@ -156,12 +175,23 @@ impl Normalize {
             parts.push(Part { name: Sym::from_config(&name), nested });
         }
         let reader = TimestampReader::new(options.zone.clone(), options.formats.clone());
-        Normalize { options, parts, class, reader, writer: Rfc3339Writer::new(), text: Vec::new(), raw: Vec::new() }
+        let nested = (0..parts.len()).filter(|&n| !parts[n].nested.is_empty()).map(|n| 1 << n).sum();
+        Normalize {
+            options,
+            parts,
+            nested,
+            class,
+            reader,
+            writer: Rfc3339Writer::new(),
+            text: Vec::new(),
+            raw: Vec::new(),
+            taken: Taken::default(),
+        }
     }
 
     #[inline(always)]
     fn find(&self, event: EventRef<'_>) -> Found {
-        let mut found = Found { at: [NONE; MAX_PARTS], rank: [NONE; MAX_PARTS], losers: false, renamed: false };
+        let mut found = Found { at: [NONE; MAX_PARTS], rank: [NONE; MAX_PARTS], losers: false, any: 0, named: 0 };
         for (i, (key, null)) in event.key_indexes().enumerate() {
             let class = self.class.get(key).copied().unwrap_or(0);
             if class == 0 {
@@ -176,10 +206,9 @@ impl Normalize {
                 found.losers |= found.rank[part] == rank;
                 found.rank[part] = rank;
                 found.at[part] = i as u16;
+                found.any |= 1 << part;
+                found.named |= u16::from(rank == 0) << part;
             }
-        }
-        for part in 0..self.parts.len() {
-            found.renamed |= found.rank[part] != 0 && found.rank[part] != NONE;
         }
         found
     }
@@ -233,20 +262,14 @@ impl Normalize {
             found = self.find(batch.event(row));
         }
         let mut lifted = false;
-        for part in 0..self.parts.len() {
-            if found.at[part] == NONE && !self.parts[part].nested.is_empty() {
-                lifted |= self.lift_nested(batch, row, part).is_some();
-            }
+        for part in bits(self.nested & !found.any) {
+            lifted |= self.lift_nested(batch, row, part).is_some();
         }
         if lifted {
             found = self.find(batch.event(row));
         }
-        if found.renamed {
-            for part in 0..self.parts.len() {
-                if found.at[part] != NONE && found.rank[part] != 0 {
-                    batch.event_mut(row).rename_at(usize::from(found.at[part]), self.parts[part].name);
-                }
-            }
+        for part in bits(found.any & !found.named) {
+            batch.event_mut(row).rename_at(usize::from(found.at[part]), self.parts[part].name);
         }
         found
     }
@@ -388,6 +411,7 @@ impl Normalize {
         if rest == 0 && !matches!(existing, Some(Value::Object(_)) | None) {
             return;
         }
+        self.taken.names.clear();
         let out = &mut self.raw;
         out.clear();
         out.push(b'{');
@@ -397,10 +421,12 @@ impl Normalize {
                     if out.len() > 1 {
                         out.push(b',');
                     }
+                    self.taken.note(&raw[child.key.0..child.key.1], &mut self.text);
                     out.extend_from_slice(&raw[child.start..child.value.1]);
                 }
             }
             Some(value) => {
+                self.taken.note(b"metadata", &mut self.text);
                 out.extend_from_slice(b"\"metadata\":");
                 value.append_json(out);
             }
@@ -410,16 +436,11 @@ impl Normalize {
             if is_part(event.key_at(i)) || is_original(event.key_at(i)) {
                 continue;
             }
-            push_unclashed(event.key_text_at(i), event.value_at(i), out, &mut self.text);
+            push_unclashed(event.key_text_at(i), event.value_at(i), out, &mut self.text, &mut self.taken);
         }
         out.push(b'}');
         let mut event = batch.event_mut(row);
-        for i in (0..event.as_ref().len()).rev() {
-            let key = event.as_ref().key_at(i);
-            if !is_part(key) && !is_original(key) || key == Some(metadata) && out.len() == 2 {
-                event.remove_at(i);
-            }
-        }
+        event.remove_fields(|key| !is_part(key) && !is_original(key) || key == Some(metadata) && out.len() == 2);
         if out.len() > 2 {
             match event.as_ref().position(metadata) {
                 Some(i) => event.set_at(i, Value::Object(out)),
@@ -431,12 +452,9 @@ impl Normalize {
     }
 
     fn drop_rest(&self, batch: &mut Batch, row: usize) {
-        for i in (0..batch.event(row).len()).rev() {
-            let key = batch.event(row).key_at(i);
-            if !key.is_some_and(|k| self.parts.iter().any(|p| p.name == k)) && !is_original(key) {
-                batch.event_mut(row).remove_at(i);
-            }
-        }
+        batch
+            .event_mut(row)
+            .remove_fields(|key| !key.is_some_and(|k| self.parts.iter().any(|p| p.name == k)) && !is_original(key));
     }
 
     fn metric(&mut self, batch: &mut Batch, row: usize, unreadable: &mut u64) -> Result<(), &'static str> {
@@ -566,26 +584,10 @@ fn is_original(key: Option<Sym>) -> bool {
 }
 
 /// Appends a member to an open object; where its name is taken, `_1`, `_2`… is added to it.
-fn push_unclashed(name: &[u8], value: Value<'_>, out: &mut Vec<u8>, text: &mut Vec<u8>) {
+fn push_unclashed(name: &[u8], value: Value<'_>, out: &mut Vec<u8>, text: &mut Vec<u8>, taken: &mut Taken) {
     text.clear();
     text.extend_from_slice(name);
-    let mut n = 0u32;
-    loop {
-        // The object is still open: walk it as if it were closed.
-        let taken = {
-            out.push(b'}');
-            let taken = json::Children::new(out).any(|c| json::key_is(&out[c.key.0..c.key.1], text));
-            out.pop();
-            taken
-        };
-        if !taken {
-            break;
-        }
-        n += 1;
-        text.truncate(name.len());
-        text.push(b'_');
-        text.extend_from_slice(itoa::Buffer::new().format(n).as_bytes());
-    }
+    taken.admit(text);
     if out.len() > 1 {
         out.push(b',');
     }
@@ -593,6 +595,39 @@ fn push_unclashed(name: &[u8], value: Value<'_>, out: &mut Vec<u8>, text: &mut V
     json::escape(text, out);
     out.extend_from_slice(b"\":");
     value.append_json(out);
+}
+
+/// Names that an object has, by hash: of equal hashes of different names one gets a number it need not have.
+#[derive(Default)]
+struct Taken {
+    /// Behind each name, the number that was given last to another one of it.
+    names: hashbrown::HashMap<u64, u32>,
+}
+
+impl Taken {
+    /// Notes a name as it stands in JSON.
+    fn note(&mut self, key: &[u8], text: &mut Vec<u8>) {
+        text.clear();
+        json::unescape(key, text);
+        self.names.insert(xxh3_64(text), 0);
+    }
+
+    /// Notes a name; gives it the next number that is free where it is there already.
+    fn admit(&mut self, name: &mut Vec<u8>) {
+        let hash = xxh3_64(name);
+        let Some(mut n) = self.names.insert(hash, 0) else { return };
+        let len = name.len();
+        loop {
+            n += 1;
+            name.truncate(len);
+            name.push(b'_');
+            name.extend_from_slice(itoa::Buffer::new().format(n).as_bytes());
+            if self.names.try_insert(xxh3_64(name), 0).is_ok() {
+                break;
+            }
+        }
+        self.names.insert(hash, n);
+    }
 }
 
 fn clean(text: &[u8]) -> Value<'_> {
