@@ -11,20 +11,32 @@ use crate::sync::MutexGuard;
 use std::time::{Duration, Instant};
 
 /// A sink slower than this is not waited for: bytes a second.
-const RATE: u64 = 128_000_000;
+const RATE: u64 = 125_000_000;
 /// Most time that is saved up.
 const MOST: Duration = Duration::from_millis(8);
 
 /// Time that the writer may wait.
-#[derive(Default)]
 pub(super) struct Pace {
+    /// Nanoseconds that each byte brings.
+    nanos_a_byte: u64,
+    most: Duration,
     /// What is saved up: every batch brings the time that its bytes take at [`RATE`].
     credit: Duration,
     /// Where the reader stood when waiting was of no use.
     pub(super) stuck_at: Option<u64>,
 }
 
+impl Default for Pace {
+    fn default() -> Self {
+        Pace::new(1_000_000_000 / RATE, MOST)
+    }
+}
+
 impl Pace {
+    pub(super) fn new(nanos_a_byte: u64, most: Duration) -> Pace {
+        Pace { nanos_a_byte, most, credit: Duration::ZERO, stuck_at: None }
+    }
+
     /// Waits until the reader has made room for a batch of `bytes`, or it is not worth while.
     pub(super) fn wait<'a>(
         &mut self,
@@ -33,7 +45,7 @@ impl Pace {
         sizes: &Sizes,
         bytes: usize,
     ) -> MutexGuard<'a, State> {
-        self.credit = (self.credit + Duration::from_nanos(bytes as u64 * 1_000_000_000 / RATE)).min(MOST);
+        self.credit = (self.credit + Duration::from_nanos(bytes as u64 * self.nanos_a_byte)).min(self.most);
         let cursor = state.cursor;
         if bytes > sizes.keep || state.has_room(sizes, bytes) || self.stuck_at == Some(cursor) {
             return state;

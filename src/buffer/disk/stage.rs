@@ -1,5 +1,6 @@
 //! The threads of a disk buffer.
 
+use super::pace::Pace;
 use super::reader::{LOOK, Reader};
 use super::recover::{self, LOCK, OpenError};
 use super::state::Shared;
@@ -103,7 +104,7 @@ fn run(options: &DiskOptions, storage: Arc<dyn Storage>, context: DiskStageConte
         }
     };
     writer.send_refused_to(refuser);
-    writer.keep_pace();
+    writer.keep_pace(Pace::default());
     let past = options.overflow_of.map(|_| to.clone());
     let reading = {
         let (shutdown, abort) = (shutdown.clone(), abort.clone());

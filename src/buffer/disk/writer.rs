@@ -165,8 +165,8 @@ impl Writer {
     }
 
     /// Waits a little for a sink that nearly keeps up, where it would have to read from disk else.
-    pub(super) fn keep_pace(&mut self) {
-        self.pace = Some(Pace::default());
+    pub(super) fn keep_pace(&mut self, pace: Pace) {
+        self.pace = Some(pace);
     }
 
     /// Whether the sink was found standing and is not waited for.
