@@ -16,7 +16,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
@@ -28,10 +28,13 @@ pub(super) const SLAB: usize = 256 << 10;
 const WORTH_A_READ: usize = 16 << 10;
 /// Unfinished messages of all connections together, in bytes; a connection that would need more is closed.
 const UNFINISHED: usize = 16 << 20;
-/// Slabs read from one connection when the agent stops: what its sender was told is received.
-const LAST_READS: usize = 64;
-/// How long a connection that seems to have nothing more is looked at then: the runtime must ask the system once.
-const LAST_WAIT: Duration = Duration::from_millis(20);
+/// Bytes read from one connection when the agent stops, at most: what its sender was told is received is less.
+const LAST_BYTES: usize = 16 << 20;
+/// And for how long, at most: a sender of many small segments makes many small reads.
+const LAST_TIME: Duration = Duration::from_secs(2);
+/// How long a connection that seems to have nothing more is looked at then: the runtime must ask the system once, and a
+/// sender that waits for the acknowledgement of a small segment (Nagle's algorithm) is let wait for 40 ms.
+const LAST_WAIT: Duration = Duration::from_millis(60);
 /// Longest handshake of TLS.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// A silent peer is asked after this time whether it is still there.
@@ -257,11 +260,13 @@ impl<'a> Connection<'a> {
     async fn run(&mut self, mut stream: impl AsyncRead + Unpin) -> &'static str {
         let shared = &*self.connections.shared;
         let mut stop = pin!(shared.shutdown.cancelled());
-        let mut stopping = None;
+        let mut stopping: Option<(Instant, usize)> = None;
         loop {
             let came = match (stopping, shared.idle_timeout) {
                 // What has come already is read.
-                (Some(n), _) if n >= LAST_READS => Err("the agent stops"),
+                (Some((since, bytes)), _) if bytes >= LAST_BYTES || since.elapsed() >= LAST_TIME => {
+                    Err("the agent stops")
+                }
                 (Some(_), _) => tokio::select! {
                     biased;
                     read = read(&mut stream, &self.rest, shared) => Ok(read),
@@ -271,7 +276,7 @@ impl<'a> Connection<'a> {
                     biased;
                     read = read(&mut stream, &self.rest, shared) => Ok(read),
                     () = &mut stop => {
-                        stopping = Some(0);
+                        stopping = Some((Instant::now(), 0));
                         continue;
                     }
                     () = wait(idle) => Err("it was idle"),
@@ -281,7 +286,9 @@ impl<'a> Connection<'a> {
                 Ok(read) => read,
                 Err(why) => return self.end(why),
             };
-            stopping = stopping.map(|n| n + 1);
+            if let (Some((_, bytes)), Ok(read)) = (&mut stopping, &read) {
+                *bytes += read.bytes.len();
+            }
             match read {
                 Ok(Read { bytes, at_end: false }) => {
                     if let Err(why) = self.take(bytes, false) {
