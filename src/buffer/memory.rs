@@ -370,6 +370,22 @@ impl StageSender {
         self.0.queue.offer(&mut self.0.queue.lock(), batch, bytes)
     }
 
+    /// As [`try_send`](StageSender::try_send), waiting for room for at most `timeout`.
+    pub fn send_within(&self, mut batch: Batch, timeout: Duration) -> Option<Batch> {
+        let queue = &*self.0.queue;
+        let bytes = batch.pinned_bytes();
+        let since = Instant::now();
+        let mut state = queue.lock();
+        loop {
+            batch = queue.offer(&mut state, batch, bytes)?;
+            let left = timeout.saturating_sub(since.elapsed());
+            if left.is_zero() {
+                return Some(batch);
+            }
+            state = queue.room.wait_timeout(state, left).unwrap_or_else(|e| e.into_inner()).0;
+        }
+    }
+
     /// Bytes that wait for the sink in memory.
     pub fn bytes(&self) -> usize {
         self.0.queue.lock().bytes

@@ -182,6 +182,11 @@ fn interleavings_of_writer_reader_and_sink_settle_each_batch_once() {
 }
 
 #[test]
+fn interleavings_of_two_givers_keep_the_order() {
+    explore(crate::buffer::disk::interleavings::two_givers);
+}
+
+#[test]
 fn interleavings_of_overflow_keep_the_order() {
     explore(crate::buffer::disk::interleavings::overflow);
 }

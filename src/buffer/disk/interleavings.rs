@@ -96,9 +96,21 @@ fn check(sim: &Sim, options: &DiskOptions, counters: &Counters, heard: &Heard, o
 }
 
 pub(crate) fn model() {
+    run(false);
+}
+
+/// The writer gives the sink batches too.
+pub(crate) fn two_givers() {
+    run(true);
+}
+
+fn run(two_givers: bool) {
     let Parts { sim, options, counters, heard, queue, to, abort, shutdown, opened } = parts(None);
     let Opened { mut writer, reader, shared, _lock } = opened;
     let sink = sink(&queue, &counters);
+    if two_givers {
+        writer.hand_to(to.clone());
+    }
     let reading = thread::spawn(move || reader.run(&to, &shutdown, &abort));
     for n in 0..BATCHES {
         count_in(&counters);

@@ -8,14 +8,14 @@
 //! ```
 //!
 //! Two threads: the [writer](writer) takes batches, packs them into records and commits them in groups; the
-//! [reader](reader) gives them to the sink, from memory where they are still there, else from disk. What they share is
-//! in [state]; [recover] opens a folder.
+//! [reader](reader) gives them to the sink, from memory where they are still there, else from disk; a batch that is the
+//! next goes from the writer to the sink's queue at once. What they share is in [state]; [recover] opens a folder.
 //!
-//! While the sink keeps up, little touches the disk: what it settles before its group is due is taken out of the group,
-//! and the writer [waits](pace) a little for room in memory before it lets a batch go the long way.
+//! While the sink keeps up, nothing touches the disk: what it settles before its group is due is taken out of the group,
+//! and the writer [waits](pace) a little for room before it, and for its verdicts, before it lets a batch go the long way.
 //!
-//! In memory it takes a group (3 MiB of packed records and one more), the window (1 MiB of batches, or one of 2 MiB) and, with compression,
-//! a group again; before it stands a queue of [`QUEUE_BYTES`], behind it the sink's own.
+//! In memory it takes a group (4 MiB of packed records and one more), the window (1 MiB of batches, or one of 2 MiB) and,
+//! with compression, a group again; before it stands a queue of [`QUEUE_BYTES`], behind it the sink's own.
 #![doc = include_str!("../../../docs/disk-buffer-format.md")]
 
 #[cfg(all(test, feature = "interleavings"))]
@@ -70,7 +70,7 @@ pub const MIN_BYTES: u64 = 1 << 20;
 const MAX_SEGMENT: u64 = 64 << 20;
 /// Bytes of a group at most. What the sink settles in time makes room in it: about as much as is under way to a sink
 /// that keeps up should fit.
-const MAX_GROUP: usize = 3 << 20;
+const MAX_GROUP: usize = 4 << 20;
 /// Bytes of batches kept in memory for the reader at most, beside what its own queue holds.
 const MAX_WINDOW: usize = 1 << 20;
 /// Bytes of the only batch there, where it is larger.
@@ -102,6 +102,16 @@ impl Sizes {
             group: MAX_GROUP.min(eighth),
             window: MAX_WINDOW.min(eighth),
             keep: MAX_KEEP.min(eighth),
+        }
+    }
+}
+
+impl DiskOptions {
+    /// Most bytes that the sink has at once, where more would leave nothing to drop.
+    fn max_in_flight(&self) -> usize {
+        match self.when_full {
+            WhenDiskFull::DropOldest => usize::try_from(self.max_bytes.max(MIN_BYTES) / 4).unwrap_or(usize::MAX),
+            _ => usize::MAX,
         }
     }
 }

@@ -31,8 +31,8 @@ pub(super) struct Reader {
     folder: PathBuf,
     /// Older batches are dropped: nanoseconds.
     max_age: Option<i64>,
-    /// Most bytes that the sink has at once, where more would leave nothing to drop.
-    max_in_flight: Option<usize>,
+    /// Most bytes that the sink has at once.
+    max_in_flight: usize,
     unpacker: Unpacker,
     at: Option<Place>,
     retries: u32,
@@ -81,7 +81,7 @@ impl Reader {
         storage: Arc<dyn Storage>,
         folder: PathBuf,
         max_age: Option<Duration>,
-        max_in_flight: Option<usize>,
+        max_in_flight: usize,
     ) -> Self {
         let max_age = max_age.map(|age| i64::try_from(age.as_nanos()).unwrap_or(i64::MAX));
         Reader { shared, storage, folder, max_age, max_in_flight, unpacker: Unpacker::default(), at: None, retries: 0 }
@@ -141,7 +141,7 @@ impl Reader {
     }
 
     fn next(&self, state: &State) -> Next {
-        if self.max_in_flight.is_some_and(|max| state.in_flight_bytes > max) {
+        if state.in_flight_bytes > self.max_in_flight {
             return Next::Nothing;
         }
         let seq = state.settled.next_unsettled(state.cursor);
@@ -348,7 +348,7 @@ impl Place {
 }
 
 /// Notes that the sink is given record `seq`.
-fn hand(state: &mut State, seq: u64, events: u64, bytes: usize) {
+pub(super) fn hand(state: &mut State, seq: u64, events: u64, bytes: usize) {
     state.cursor = seq.saturating_add(1);
     state.giving = true;
     // What came into memory while it was read from disk.

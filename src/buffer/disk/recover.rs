@@ -359,6 +359,7 @@ pub(super) fn open(storage: &dyn Storage, folder: &Path) -> Result<Recovered, Op
         segments,
         spares,
         quarantine: listing.quarantine.iter().map(|(_, len)| cost(*len)).sum(),
+        settled_bytes: 0,
         held: next_event - settled.events(),
         cursor: settled.low(),
         settled: settled.clone(),

@@ -6,7 +6,7 @@ use super::recover::{self, LOCK, OpenError};
 use super::state::Shared;
 use super::writer::Writer;
 use super::{Complaint, DiskOptions, MIN_BYTES};
-use crate::buffer::{Received, StageSender, WhenDiskFull};
+use crate::buffer::{Received, StageSender};
 use crate::component::RunError;
 use crate::event::Batch;
 use crate::storage::{Disk, Storage};
@@ -68,12 +68,7 @@ pub(super) fn open(
         tracing::info!(component = &*counters.id, events = held, "the disk buffer has events from before");
     }
     let shared = Shared::new(state, counters, max_bytes, options.overflow_of);
-    // With `drop_oldest` something must be left to drop.
-    let max_in_flight = match options.when_full {
-        WhenDiskFull::DropOldest => Some(usize::try_from(max_bytes / 4).unwrap_or(usize::MAX)),
-        _ => None,
-    };
-    let reader = Reader::new(shared.clone(), storage.clone(), folder.clone(), options.max_age, max_in_flight);
+    let reader = Reader::new(shared.clone(), storage.clone(), folder.clone(), options.max_age, options.max_in_flight());
     let writer = Writer::new(options, storage, shared.clone(), rest, abort);
     Ok(Opened { writer, reader, shared, _lock: lock })
 }
@@ -105,6 +100,7 @@ fn run(options: &DiskOptions, storage: Arc<dyn Storage>, context: DiskStageConte
     };
     writer.send_refused_to(refuser);
     writer.keep_pace(Pace::default());
+    writer.hand_to(to.clone());
     let past = options.overflow_of.map(|_| to.clone());
     let reading = {
         let (shutdown, abort) = (shutdown.clone(), abort.clone());
@@ -114,16 +110,15 @@ fn run(options: &DiskOptions, storage: Arc<dyn Storage>, context: DiskStageConte
     let reading = reading.map_err(|e| RunError(format!("cannot start a thread: {e}")))?;
     loop {
         let due = writer.due();
-        let behind = due.is_some() && shared.lock().sink_is_behind();
-        let wait = if behind { due.map_or(IDLE, |due| due.min(SOON)) } else { due.unwrap_or(IDLE) };
+        let stands = due.is_some() && writer.sink_stands();
+        let wait = if stands { due.map_or(IDLE, |due| due.min(SOON)) } else { due.unwrap_or(IDLE) };
         match from.recv_timeout(wait) {
             Received::Batch(batch) => {
                 if let Some(batch) = pass(past.as_ref(), &shared, batch) {
                     writer.accept(batch);
                 }
             }
-            // There is no use in waiting for the sink to settle what it does not even have.
-            Received::Timeout if shared.lock().sink_is_behind() => writer.commit(),
+            Received::Timeout if writer.sink_stands() => writer.commit(),
             Received::Timeout => {}
             Received::Closed => break,
         }

@@ -107,6 +107,8 @@ pub(super) struct State {
     pub(super) in_flight_bytes: usize,
     /// Records whose verdict was `Failed`, with their events: delivered again at the next start.
     pub(super) failed: HashMap<u64, u64>,
+    /// Bytes of batches that the sink has settled so far.
+    pub(super) settled_bytes: usize,
     /// Events accepted, or found at the start, and not yet settled.
     pub(super) held: u64,
     /// `settled` has written records that the position file does not know of.
@@ -147,10 +149,16 @@ impl State {
         (self.window.is_empty() || self.window_bytes + bytes <= sizes.window) && bytes <= sizes.keep
     }
 
+    /// Bytes of the group that the sink has not settled.
+    pub(super) fn unsettled_bytes(&self) -> usize {
+        self.group.iter().filter(|p| !p.settled).map(Part::size).sum()
+    }
+
     /// Whether the reader waits for a record that is neither in memory nor written yet.
     pub(super) fn needs_group(&self) -> bool {
         let seq = self.settled.next_unsettled(self.cursor);
-        seq >= self.written_seq && self.window.front().is_none_or(|front| front.seq != seq)
+        let is_there = seq < self.next_seq && seq >= self.written_seq;
+        is_there && self.window.front().is_none_or(|front| front.seq != seq)
     }
 
     /// Bytes of all files in the folder.
@@ -258,6 +266,7 @@ impl Listener for Shared {
                 state.failed.insert(seq, handed.events);
             } else {
                 state.held = state.held.saturating_sub(handed.events);
+                state.settled_bytes = state.settled_bytes.wrapping_add(handed.bytes);
                 match state.group.binary_search_by_key(&seq, |p| p.seq) {
                     Ok(i) => {
                         let part = &mut state.group[i];

@@ -7,6 +7,7 @@ use super::stage::{Opened, open};
 use super::writer::GROUP_WAIT;
 use super::*;
 use crate::ack::{Ack, Settled as Listener, Verdict};
+use crate::buffer::{Queue, Received, StageSender};
 use crate::event::{Batch, EventKind, Origin, Slab, Sym, Value};
 use crate::storage::sim::{Crash, Sim};
 use crate::telemetry::{ComponentKind, Counters};
@@ -77,6 +78,8 @@ struct Rig {
     source: Arc<Source>,
     running: CancellationToken,
     abort: CancellationToken,
+    /// The sink's queue, with room for one batch, where the writer may put something.
+    queue: Option<Arc<Queue>>,
 }
 
 impl Rig {
@@ -93,7 +96,15 @@ impl Rig {
         let abort = CancellationToken::new();
         let buffer = open(options, Arc::new(sim.clone()), counters.clone(), abort.clone())?;
         let running = CancellationToken::new();
-        Ok(Rig { sim: sim.clone(), buffer, counters, source: Arc::default(), running, abort })
+        Ok(Rig { sim: sim.clone(), buffer, counters, source: Arc::default(), running, abort, queue: None })
+    }
+
+    /// Lets the writer give the sink batches itself.
+    fn with_queue(mut self) -> Rig {
+        let queue = Queue::for_stage(1, self.counters.clone());
+        self.buffer.writer.hand_to(StageSender::new(queue.sender()));
+        self.queue = Some(queue);
+        self
     }
 
     /// Gives the buffer a batch whose verdict is noted under its first number.
@@ -112,10 +123,16 @@ impl Rig {
 
     /// The next batch, where there is one.
     fn read(&mut self) -> Option<Batch> {
+        if let Some(batch) = self.queue.as_ref().and_then(|queue| queue.try_recv()) {
+            return Some(batch);
+        }
         // Each step settles or passes something: a bound shows an endless loop.
         for _ in 0..100_000 {
             match self.buffer.reader.poll(&self.running) {
-                Polled::Batch(batch) => return Some(batch),
+                Polled::Batch(batch) => {
+                    self.buffer.shared.lock().giving = false;
+                    return Some(batch);
+                }
                 Polled::Again => {}
                 Polled::Nothing | Polled::End => return None,
             }
@@ -327,6 +344,52 @@ fn the_writer_waits_for_a_sink_that_nearly_keeps_up_and_not_for_one_that_stands(
     writer.commit();
     assert_eq!(shared.lock().written_seq, 2 * n);
     assert!(writer.waits_no_more(), "it still waits for a sink that stands");
+}
+
+/// More than a group is under way, and nothing of it needs to be written: the writer waits for verdicts, as long as some
+/// come.
+#[test]
+fn the_writer_waits_for_the_verdicts_of_a_quick_sink_when_its_group_is_full() {
+    const ALL: u64 = 100;
+    let sim = Sim::default();
+    let Rig { buffer, counters, source, .. } = Rig::open_patient(&sim, &options(64 * MIB)).unwrap();
+    let Opened { mut writer, shared, .. } = buffer;
+    // All the time that a busy machine may take.
+    writer.keep_pace(Pace::new(1_000_000, Duration::from_secs(60)));
+    let queue = Queue::for_stage(1 << 20, counters.clone());
+    writer.hand_to(StageSender::new(queue.sender()));
+    counters.update(|t| (t.events_in, t.held) = (ALL, ALL));
+    let steps = sim.steps();
+    let sink = std::thread::spawn(move || {
+        let (mut order, mut taken) = (Vec::new(), std::collections::VecDeque::new());
+        loop {
+            // More than three quarters of a group are under way, unless nothing more comes.
+            match queue.recv_timeout(Duration::from_millis(20)) {
+                Received::Batch(mut batch) => {
+                    order.extend(numbers(&batch));
+                    taken.push_back(batch.ack.take());
+                    if taken.len() < 13 {
+                        continue;
+                    }
+                }
+                Received::Timeout => {}
+                Received::Closed => break,
+            }
+            taken.pop_front().into_iter().for_each(|ack| ack.settle(Verdict::Delivered));
+        }
+        taken.into_iter().for_each(|ack| ack.settle(Verdict::Delivered));
+        order
+    });
+    let batches: Vec<Batch> = (0..ALL).map(|n| batch(n, 1, 300_000, Ack::new(source.clone(), n))).collect();
+    batches.into_iter().for_each(|batch| writer.accept(batch));
+    // All have been given, none through the reader, which does not run here.
+    assert_eq!(shared.lock().cursor, ALL);
+    assert_eq!(sim.steps(), steps, "something was written");
+    writer.close();
+    drop(writer);
+    assert_eq!(sink.join().unwrap(), (0..ALL).collect::<Vec<_>>());
+    assert!(source.0.lock().unwrap().iter().all(|(_, verdict)| *verdict == Verdict::Delivered));
+    assert_eq!(shared.lock().held, 0);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use super::pace::Pace;
 use super::position::{Position, SLOT};
+use super::reader::hand;
 use super::record::{self, RecordHeader};
 use super::recover::{POSITION, REWRITE, Recovered, SPARE};
 use super::segment::{self, SegmentHeader, View};
@@ -9,7 +10,7 @@ use super::settled::Settled;
 use super::state::{FIXED, Part, Segment, Shared, Waiting, cost};
 use super::{Complaint, DiskOptions, Sizes};
 use crate::ack::{Ack, Verdict};
-use crate::buffer::{DiskCompression, Fsync, WhenDiskFull};
+use crate::buffer::{DiskCompression, Fsync, StageSender, WhenDiskFull};
 use crate::component::Refuser;
 use crate::event::{Batch, Packer};
 use crate::storage::{Open, Storage, StoredFile};
@@ -27,7 +28,7 @@ mod room;
 
 /// A group is written when the oldest batch in it that the sink has not settled has waited this long: most are delivered
 /// before, and need not be written.
-pub(super) const GROUP_WAIT: Duration = Duration::from_millis(10);
+pub(super) const GROUP_WAIT: Duration = Duration::from_millis(20);
 /// How often the position is saved while it changes.
 pub(super) const POSITION_EVERY: Duration = Duration::from_millis(100);
 /// How long a write that failed waits before it is tried again.
@@ -77,6 +78,10 @@ pub(super) struct Writer {
     gave_up: bool,
     /// Waits for a sink that is nearly keeping up; without it nothing waits (a model in one thread could not).
     pace: Option<Pace>,
+    /// The sink's queue, for batches that overtake nothing; without it the reader gives them all.
+    sink: Option<StageSender>,
+    /// Most bytes that the sink has at once.
+    max_in_flight: usize,
 }
 
 /// The segment that is written to.
@@ -156,6 +161,8 @@ impl Writer {
             todo: Vec::new(),
             gave_up: false,
             pace: None,
+            sink: None,
+            max_in_flight: options.max_in_flight(),
         }
     }
 
@@ -167,6 +174,11 @@ impl Writer {
     /// Waits a little for a sink that nearly keeps up, where it would have to read from disk else.
     pub(super) fn keep_pace(&mut self, pace: Pace) {
         self.pace = Some(pace);
+    }
+
+    /// Gives the sink itself what overtakes nothing, which spares the reader's thread a turn.
+    pub(super) fn hand_to(&mut self, sink: StageSender) {
+        self.sink = Some(sink);
     }
 
     /// Whether the sink was found standing and is not waited for.
@@ -245,21 +257,23 @@ impl Writer {
         self.commit_if_large();
     }
 
+    /// Writes a group that is full, unless the sink settles a quarter of it soon enough: that need not be written.
     fn commit_if_large(&mut self) {
-        if self.buf.len() >= self.sizes.group && !self.forget_settled() {
+        if self.buf.len() < self.sizes.group {
+            return;
+        }
+        let enough = self.sizes.group / 4 * 3;
+        let mut state = self.shared.lock();
+        if let Some(pace) = &mut self.pace {
+            state = pace.wait_for_verdicts(&self.shared, state, enough);
+        }
+        let many_settled = state.unsettled_bytes() <= enough;
+        drop(state);
+        if many_settled {
+            self.leave_unsettled();
+        } else {
             self.commit();
         }
-    }
-
-    /// Takes out of the group what the sink has settled meanwhile, where that is a quarter of it or more: it need not be
-    /// written. Whether it was.
-    fn forget_settled(&mut self) -> bool {
-        let kept: usize = self.shared.lock().group.iter().filter(|p| !p.settled).map(Part::size).sum();
-        if kept > self.sizes.group / 4 * 3 {
-            return false;
-        }
-        self.leave_unsettled();
-        true
     }
 
     /// Takes out of the group what the sink has settled.
@@ -327,9 +341,14 @@ impl Writer {
         Some(seq)
     }
 
-    /// Keeps a batch in memory for the reader, where there is room for it; else it is read from disk later.
+    /// Gives a batch to the sink, or keeps it in memory for the reader, where there is room for it; else it is read from
+    /// disk later.
     fn keep(&mut self, batch: Batch, seq: u64) {
         let bytes = batch.pinned_bytes();
+        if let Some(pace) = &mut self.pace {
+            pace.earn(bytes);
+        }
+        let Some(batch) = self.give(batch, seq, bytes) else { return };
         let mut state = self.shared.lock();
         if let Some(pace) = &mut self.pace {
             state = pace.wait(&self.shared, state, &self.sizes, bytes);
@@ -347,8 +366,39 @@ impl Writer {
         }
     }
 
+    /// Puts a batch into the sink's queue where it is the next and the reader has none in its hand; else, or where there is
+    /// no room for it soon enough, gives it back.
+    fn give(&mut self, mut batch: Batch, seq: u64, bytes: usize) -> Option<Batch> {
+        let Some(sink) = &self.sink else { return Some(batch) };
+        {
+            let mut state = self.shared.lock();
+            let is_next = !state.giving && state.window.is_empty() && state.settled.next_unsettled(state.cursor) == seq;
+            if !is_next || state.in_flight_bytes > self.max_in_flight {
+                return Some(batch);
+            }
+            // Before it is in the queue: its verdict may come at once. Until then the reader finds nothing to give.
+            hand(&mut state, seq, batch.len() as u64, bytes);
+        }
+        batch.ack = Ack::new(self.shared.clone(), seq);
+        let back = match &mut self.pace {
+            Some(pace) => pace.send(sink, batch),
+            None => sink.try_send(batch),
+        };
+        let mut state = self.shared.lock();
+        state.giving = false;
+        let mut batch = back?;
+        state.in_flight.remove(&seq);
+        state.in_flight_bytes -= bytes;
+        state.cursor = seq;
+        drop(state);
+        // Of no record that the sink has: nobody hears it.
+        drop(batch.ack.take());
+        Some(batch)
+    }
+
     /// Ends the writing: everything in the group is written, the position saved.
     pub(super) fn close(&mut self) {
+        self.sink = None;
         self.commit();
         if self.fsync != Fsync::Batch
             && let Err(error) = self.sync()

@@ -1,7 +1,7 @@
 //! The threads of a stage on a real filesystem.
 
 use super::*;
-use crate::buffer::{Queue, QueueSender, Received, StageSender};
+use crate::buffer::QueueSender;
 use crate::component::RunError;
 use crate::topology::DiskStageContext;
 use std::thread::JoinHandle;

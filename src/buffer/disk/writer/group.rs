@@ -9,6 +9,13 @@ impl Writer {
         Some(GROUP_WAIT.saturating_sub(since.elapsed()))
     }
 
+    /// Whether there is no use in waiting for the sink: it has enough before it already, and settles nothing.
+    pub(in crate::buffer::disk) fn sink_stands(&mut self) -> bool {
+        let state = self.shared.lock();
+        let settles = self.pace.as_mut().is_some_and(|pace| pace.has_settled_within(GROUP_WAIT, &state));
+        state.sink_is_behind() && !settles
+    }
+
     /// Writes the group, as far as the sink has not settled it already. Waits for a disk that is full or failing; gives
     /// up only when the time to drain is over, which leaves the group to its sources.
     pub(in crate::buffer::disk) fn commit(&mut self) {

@@ -13,6 +13,9 @@ impl Writer {
     /// may have moved: its place is returned too.
     pub(super) fn room(&mut self, size: u64, mut start: usize) -> (Room, usize) {
         let max = self.shared.max_bytes;
+        if self.gave_up {
+            return (Room::Aborted, start);
+        }
         if self.never_fits(size as usize - record::HEADER) {
             return (Room::Drop("too_large"), start);
         }
@@ -27,6 +30,9 @@ impl Writer {
                 self.commit();
                 self.buf = record;
                 start = 0;
+                if self.gave_up {
+                    return (Room::Aborted, start);
+                }
             }
             if self.fits(size) || self.make_room(size) {
                 break;
