@@ -449,7 +449,7 @@ def soak(a, folder):
     start = time.monotonic()
     logs = Logs(folder / "logs", a.rate, a.files, a.rotate, start + a.minutes * 60, a.seed)
     logs.start()
-    table, shown, reloads = Table("hours", a.samples), start, 0
+    table, shown, reloads, whims = Table("hours", a.samples), start, 0, random.Random(a.seed + 2)
     while logs.is_alive():
         now = time.monotonic()
         if agent.process.poll() is not None:
@@ -462,6 +462,11 @@ def soak(a, folder):
         if a.reload and now - start > a.reload * (reloads + 1):
             reloads += 1
             agent.process.send_signal(signal.SIGHUP)
+        if a.freeze:
+            time.sleep(whims.uniform(0, a.every))
+            agent.process.send_signal(signal.SIGSTOP)
+            time.sleep(whims.uniform(0, a.freeze))
+            agent.process.send_signal(signal.SIGCONT)
         logs.join(a.every)
     server.steady.set()
     end = time.monotonic() + 120
@@ -555,6 +560,7 @@ def main():
     p.add_argument("--files", type=int, default=8, help="files written to, a quarter of them rotated in each way (default: 8)")
     p.add_argument("--rotate", type=float, default=15, help="seconds between two rotations of a file (default: 15)")
     p.add_argument("--reload", type=float, default=0, help="seconds between two SIGHUPs (default: none is sent)")
+    p.add_argument("--freeze", type=float, default=0, help="after each sample stop the process for so many seconds at most, as a busy host does (default: 0)")
     p.add_argument("--every", type=float, default=5, help="seconds between two samples (default: 5)")
     p.add_argument("--volume", metavar="SIZE", help="drain so much, as fast as it goes, instead: 20GB")
     p.add_argument("--limit", type=float, default=2048, help="KiB an hour that memory may grow; the source remembers a file that is gone for a week, 20,000 at most, which at the default 32 rotations a minute comes to 1024 an hour (default: 2048)")

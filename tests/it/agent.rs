@@ -2,9 +2,10 @@
 
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -23,6 +24,20 @@ pub(crate) fn tidegate(dir: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
     command.args(args).current_dir(dir).env_remove("TIDEGATE_LOG");
     command
+}
+
+/// An address on loopback that nobody listens at, and that nobody gets who asks for any port: below the range that the
+/// system deals from, which other tests' connections use (a client's own port could even meet itself there).
+pub(crate) fn nobody() -> SocketAddr {
+    const PORTS: std::ops::Range<u32> = 12_000..30_000;
+    static TAKEN: AtomicU32 = AtomicU32::new(0);
+    let start = std::process::id().wrapping_mul(199);
+    loop {
+        let port = PORTS.start + start.wrapping_add(TAKEN.fetch_add(1, Ordering::Relaxed)) % PORTS.len() as u32;
+        if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, port as u16)) {
+            return listener.local_addr().unwrap();
+        }
+    }
 }
 
 /// Runs to the end: exit code, stdout, stderr.

@@ -1,13 +1,8 @@
 //! Disk buffers of the whole program: the commands that look into them, on a running agent and at rest.
 
-use crate::agent::{Agent, config, eventually, output, tidegate};
+use crate::agent::{Agent, config, eventually, nobody, output, tidegate};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-
-/// A port where nobody listens.
-fn dead_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
 
 /// A file into a sink that nobody answers.
 fn yaml(port: u16) -> String {
@@ -63,7 +58,7 @@ fn contents(dir: &Path) -> BTreeMap<String, Vec<u8>> {
 /// An agent that holds `events` events.
 fn holding(dir: &Path, events: usize) -> Agent {
     write_input(dir, events);
-    config(dir, &yaml(dead_port()));
+    config(dir, &yaml(nobody().port()));
     let agent = Agent::run(dir, &[]);
     let row = format!(" {events} ");
     eventually("the events are on disk", || folder(dir).exists() && ls(dir).contains(&row));

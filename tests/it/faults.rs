@@ -2,7 +2,7 @@
 //! memory with a dead sink. Each test has a short form, which runs with the others, and a long one: `TIDEGATE_LONG=1`, best
 //! with `--release --nocapture faults`.
 
-use crate::agent::{Agent, assert_balanced, config, eventually, ledger, lines, output, tidegate};
+use crate::agent::{Agent, assert_balanced, config, eventually, ledger, lines, nobody, output, tidegate};
 use crate::tally::{Fate, Tally, line};
 use rustix::process::Signal;
 use serde_json::Value;
@@ -15,11 +15,6 @@ use std::time::{Duration, Instant};
 
 fn long() -> bool {
     std::env::var_os("TIDEGATE_LONG").is_some()
-}
-
-/// An address nobody listens at.
-fn nobody() -> std::net::SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 /// The sink `o2` at `url`, quick to try again.

@@ -1,7 +1,7 @@
 //! Real clients against the http source: what `tests/clients/over_http.py` runs, Prometheus, and curl. What is not
 //! installed is skipped and said; `.ci/run` installs it.
 
-use crate::agent::{eventually, lines};
+use crate::agent::{eventually, lines, nobody};
 use crate::http::Receiver;
 use serde_json::Value as Json;
 use std::collections::HashMap;
@@ -101,8 +101,7 @@ struct Prometheus {
 impl Prometheus {
     fn start(receiver: &Receiver) -> Option<Prometheus> {
         let dir = receiver.dir.path();
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let address = format!("127.0.0.1:{port}");
+        let address = nobody().to_string();
         let yaml = format!(
             "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\nscrape_configs:\n  - job_name: self\n    static_configs: [{{targets: [\"{address}\"]}}]\nremote_write:\n  - url: http://{}/api/v1/write\n    basic_auth: {{username: app, password: s3cret}}\n    queue_config: {{batch_send_deadline: 300ms}}\n",
             receiver.address

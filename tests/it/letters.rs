@@ -1,6 +1,6 @@
 //! Dead letters: every reason for which a record fails for good leads to one file, and `replay` feeds them back in.
 
-use crate::agent::{Agent, assert_balanced, config, eventually, ledger, lines, output, tidegate};
+use crate::agent::{Agent, assert_balanced, config, eventually, ledger, lines, nobody, output, tidegate};
 use crate::openobserve_double::{Double, Fault, PASSWORD, Setup, USER, now_micros};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -314,7 +314,7 @@ sinks:
 #[test]
 fn audit_adds_runs_up_and_exits_1_when_the_books_do_not_balance() {
     let dir = tempfile::tempdir().unwrap();
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = nobody().port();
     config(
         dir.path(),
         &format!(
@@ -410,7 +410,7 @@ sinks: {{out: {{type: file, inputs: [keep], path: ./out.ndjson}}}}
 #[test]
 fn a_replay_that_is_stopped_says_what_was_not_delivered() {
     let dir = tempfile::tempdir().unwrap();
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let nobody = nobody();
     let sink = o2(&format!("http://{nobody}"), "s", "inputs: [in]").replace(", max_elapsed: 300ms", "");
     config(
         dir.path(),

@@ -1,7 +1,7 @@
 //! The OpenObserve sink of the whole program against a double of the server: what is stored, what is refused, what is tried
 //! again, and that no record and no secret goes astray.
 
-use crate::agent::{Agent, assert_balanced, config, eventually, ledger, lines, output, tidegate};
+use crate::agent::{Agent, assert_balanced, config, eventually, ledger, lines, nobody, output, tidegate};
 use crate::openobserve_double::{Double, Fault, PASSWORD, Setup, USER, now_micros};
 use serde_json::{Value, json};
 use std::fs::File;
@@ -682,10 +682,8 @@ fn mistakes_in_its_settings_are_told_with_their_place() {
 
 #[test]
 fn a_server_that_is_not_there_yet_is_waited_for() {
-    // A port that was free a moment ago: nobody listens until the double does.
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    drop(listener);
+    // Nobody listens until the double does.
+    let address = nobody();
     let dir = tempfile::tempdir().unwrap();
     config(dir.path(), &yaml(&format!("http://{address}"), QUICK));
     let mut command = tidegate(dir.path(), &["run", "--config", "tidegate.yaml"]);

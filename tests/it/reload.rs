@@ -1,6 +1,6 @@
 //! A configuration that changes while the program runs: SIGHUP, a watched file, one with mistakes, one that cannot start.
 
-use crate::agent::{Agent, assert_balanced, config, eventually, ledger, lines};
+use crate::agent::{Agent, assert_balanced, config, eventually, ledger, lines, nobody};
 use rustix::process::Signal;
 use std::io::Write;
 use std::path::Path;
@@ -63,8 +63,7 @@ fn numbers_or_none(dir: &Path, name: &str) -> String {
 fn the_api_keeps_its_address_and_one_that_is_taken_gives_way_to_the_old_one() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
-    let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = free().local_addr().unwrap().port();
+    let port = nobody().port();
     let with_api = |port: u16| format!("api: {{listen: \"127.0.0.1:{port}\"}}\n{}", yaml("a.log"));
     config(dir, &with_api(port));
     write(dir, 0, 10);
@@ -75,13 +74,13 @@ fn the_api_keeps_its_address_and_one_that_is_taken_gives_way_to_the_old_one() {
     let _open = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
     agent.signal(Signal::HUP);
     eventually("the new one runs", || agent.said().matches(" running ").count() == 2);
-    assert_eq!(ready(port), 200);
-    let taken = free();
+    eventually("it is ready", || ready(port) == 200);
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     config(dir, &with_api(taken.local_addr().unwrap().port()));
     agent.signal(Signal::HUP);
     eventually("the old one runs again", || agent.said().matches(" running ").count() == 3);
     assert!(agent.said().contains("the API cannot listen on"), "{}", agent.said());
-    assert_eq!(ready(port), 200);
+    eventually("the old one is ready", || ready(port) == 200);
     agent.stop();
 }
 

@@ -1,6 +1,6 @@
 //! Full disks and large backlogs, with the whole program.
 
-use crate::agent::{Agent, config, eventually, output, tidegate};
+use crate::agent::{Agent, config, eventually, nobody, output, tidegate};
 use crate::openobserve_double::{Double, Fault, PASSWORD, Setup, USER};
 use rustix::process::Signal;
 use std::io::Write;
@@ -174,7 +174,7 @@ sinks:
 "
         )
     };
-    let dead = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let dead = nobody().port();
     let nobody = format!(
         "type: openobserve\n    url: \"http://127.0.0.1:{dead}\"\n    stream: s\n    auth: {{basic: {{user: u, password: p}}}}\n    healthcheck: false"
     );
