@@ -7,6 +7,7 @@ mod doctor;
 mod exit;
 mod graph;
 mod logging;
+mod memory;
 mod reload;
 mod replay;
 mod run;

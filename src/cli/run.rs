@@ -1,7 +1,7 @@
 //! `tidegate run`.
 
 use super::reload::{Control, Texts};
-use super::{ConfigArgs, Exit, say, say_errors};
+use super::{ConfigArgs, Exit, memory, say, say_errors};
 use crate::api::{Api, ApiAuth};
 use crate::buffer::disk::tools;
 use crate::config::{AnyPlan, Config, Globals, ProcessEnvironment, Registry, load_texts};
@@ -91,6 +91,7 @@ pub(super) fn run(args: RunArgs) -> Exit {
             Some(next) => {
                 before = Some(texts);
                 current = next;
+                memory::give_back();
             }
         }
     };
