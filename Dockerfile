@@ -33,8 +33,6 @@ WORKDIR /work
 USER 65532:65532
 EXPOSE 8686 9598
 VOLUME ["/var/lib/tidegate"]
-# glibc keeps a heap for each of several threads; two of them are as fast (docs/performance.md) and leave fewer freed pieces.
-ENV MALLOC_ARENA_MAX=2
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["/usr/bin/tidegate"]
 CMD ["run"]

@@ -30,6 +30,7 @@ pub(super) struct RunArgs {
 
 /// Runs until told to stop, or until every source has ended.
 pub(super) fn run(args: RunArgs) -> Exit {
+    memory::few_heaps();
     let mut current = match args.config.load_with_texts() {
         Ok(loaded) => loaded,
         Err(exit) => return exit,

@@ -47,6 +47,8 @@ struct World {
     failing_syncs: u32,
     /// Writes that fail next, half done.
     failing_writes: u32,
+    /// Opens for writing that fail next.
+    failing_opens: u32,
     /// With this error of the system, where it is not 0.
     failing_with: i32,
 }
@@ -142,6 +144,11 @@ impl Sim {
     pub(crate) fn fail_writes_with(&self, n: u32, errno: rustix::io::Errno) {
         let mut world = self.lock();
         (world.failing_writes, world.failing_with) = (n, errno.raw_os_error());
+    }
+
+    /// Lets the next opens for writing fail.
+    pub(crate) fn fail_opens(&self, n: u32) {
+        self.lock().failing_opens = n;
     }
 
     /// Bytes of all files.
@@ -240,6 +247,10 @@ impl Storage for Sim {
         let mut world = self.lock();
         if world.stopped {
             return Err(stopped());
+        }
+        if how == Open::Write && world.failing_opens > 0 {
+            world.failing_opens -= 1;
+            return Err(io::Error::other("simulated"));
         }
         let inode = match (world.names.get(path), how) {
             (Some(&inode), _) => inode,

@@ -187,6 +187,11 @@ fn interleavings_of_two_givers_keep_the_order() {
 }
 
 #[test]
+fn interleavings_of_a_reader_and_what_is_dropped_under_it_count_each_batch_once() {
+    explore(crate::buffer::disk::interleavings::dropping);
+}
+
+#[test]
 fn interleavings_of_overflow_keep_the_order() {
     explore(crate::buffer::disk::interleavings::overflow);
 }

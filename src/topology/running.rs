@@ -256,12 +256,15 @@ pub fn start(blueprint: Blueprint) -> std::io::Result<Running> {
     Ok(running)
 }
 
-/// A sink that has ended, by a panic too, lets nobody wait for it.
+/// A sink that has ended, by a panic too, lets nobody wait for it: what it did not take has failed.
 struct CloseOnDrop(Arc<Queue>);
 
 impl Drop for CloseOnDrop {
     fn drop(&mut self) {
         self.0.close();
+        while let Some(batch) = self.0.try_recv() {
+            drop(batch);
+        }
     }
 }
 

@@ -249,3 +249,39 @@ async fn a_dead_sink_ends_with_the_shutdown_timeout_and_fails_what_it_holds() {
     assert!(ledger[1].held > 0);
     assert_eq!(settler.good.load(Ordering::SeqCst), 0);
 }
+
+/// What such a sink did not take is on disk: nobody waits for its verdicts.
+#[tokio::test]
+async fn a_sink_that_fails_behind_a_disk_buffer_does_not_hold_up_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let settler = Arc::new(Settler::default());
+    let mut failing = sink("out", &[("in", "")], |_| {});
+    let acknowledged = settler.clone();
+    failing.run = SinkRun::Thread(Box::new(move |input: Input| {
+        // It takes one and settles none: when more than that are acknowledged, by the disk, its queue has the next ones.
+        let _first = input.recv_timeout(Duration::from_secs(60));
+        while acknowledged.good.load(Ordering::SeqCst) < 40 {
+            std::thread::yield_now();
+        }
+        Err(RunError("it does not work".into()))
+    }));
+    failing.buffer.disk = Some(crate::buffer::disk::stage(crate::buffer::disk::DiskOptions {
+        folder: folder.path().join("out"),
+        max_bytes: 64 << 20,
+        when_full: crate::buffer::WhenDiskFull::Block,
+        fsync: crate::buffer::Fsync::Never,
+        fsync_interval: Duration::ZERO,
+        max_age: None,
+        compression: crate::buffer::DiskCompression::None,
+        overflow_of: None,
+    }));
+    let mut blueprint = blueprint(vec![lines_source("in", 50, 1_000, settler.clone())], vec![], vec![failing]);
+    blueprint.shutdown_timeout = Duration::from_secs(600);
+    let mut running = start(blueprint).unwrap();
+    let summary = tokio::time::timeout(Duration::from_secs(60), running.wait()).await.expect("it ends");
+    assert_eq!(summary.failed, [("out".to_owned(), "it does not work".to_owned())]);
+    assert!(!summary.timed_out);
+    assert_eq!(settler.good.load(Ordering::SeqCst) + settler.failed.load(Ordering::SeqCst), 50);
+    let ledger = running.books.ledger();
+    assert!(ledger.iter().all(|l| l.difference == 0), "{ledger:#?}");
+}

@@ -130,6 +130,45 @@ fn run(two_givers: bool) {
     check(&sim, &options, &counters, &heard, &order);
 }
 
+/// The writer drops what the reader is about to read, and gives the sink what comes then.
+pub(crate) fn dropping() {
+    let Parts { counters, heard, queue, to, abort, shutdown, opened, .. } = parts(None);
+    let Opened { mut writer, reader, shared, _lock } = opened;
+    let sink = sink(&queue, &counters);
+    for n in 0..BATCHES - 1 {
+        count_in(&counters);
+        writer.accept(batch(n, Ack::new(heard.clone(), n)));
+    }
+    writer.commit();
+    forget_memory(&shared);
+    writer.hand_to(to.clone());
+    let reading = thread::spawn(move || reader.run(&to, &shutdown, &abort));
+    writer.drop_oldest("buffer_full", None);
+    count_in(&counters);
+    writer.accept(batch(BATCHES - 1, Ack::new(heard.clone(), BATCHES - 1)));
+    writer.close();
+    reading.join().unwrap();
+    while !shared.lock().in_flight.is_empty() {
+        writer.wait_for_verdicts(Duration::ZERO);
+        writer.housekeeping();
+    }
+    let order = sink.join().unwrap();
+    let totals = counters.snapshot();
+    let dropped: u64 = totals.dropped.values().sum();
+    assert!(order.is_sorted_by(|a, b| a < b), "{order:?}");
+    assert_eq!(order.len() as u64 + dropped, BATCHES, "{order:?} and {dropped} dropped");
+    assert_eq!(order.last(), Some(&(BATCHES - 1)));
+    let state = shared.lock();
+    assert_eq!((totals.held, totals.balance(), state.held, state.in_flight_bytes), (0, 0, 0, 0));
+}
+
+/// As if there had been no room in memory: what is written is read from disk.
+fn forget_memory(shared: &super::state::Shared) {
+    let mut state = shared.lock();
+    state.window.clear();
+    state.window_bytes = 0;
+}
+
 pub(crate) fn overflow() {
     let Parts { sim, options, counters, heard, queue, to, abort, shutdown, opened } = parts(Some(1));
     let Opened { mut writer, reader, shared, _lock } = opened;

@@ -8,6 +8,7 @@
 
 use super::Sizes;
 use super::state::{Shared, State};
+use super::writer::GROUP_WAIT;
 use crate::buffer::StageSender;
 use crate::event::Batch;
 use crate::sync::MutexGuard;
@@ -27,8 +28,10 @@ pub(super) struct Pace {
     credit: Duration,
     /// Where the reader stood when waiting was of no use.
     pub(super) stuck_at: Option<u64>,
-    /// What the sink had settled when waiting for it to settle more was of no use.
-    deaf_at: Option<usize>,
+    /// Waiting for the sink to settle something of a group was of no use, and it has settled nothing of one since.
+    deaf: bool,
+    /// How old what is not settled may become.
+    patience: Duration,
     /// What it had settled when that was last looked at, and when it was seen to settle something.
     seen: usize,
     seen_at: Option<Instant>,
@@ -36,19 +39,25 @@ pub(super) struct Pace {
 
 impl Default for Pace {
     fn default() -> Self {
-        Pace::new(1_000_000_000 / RATE, MOST)
+        Pace::new(1_000_000_000 / RATE, MOST, GROUP_WAIT)
     }
 }
 
 impl Pace {
-    pub(super) fn new(nanos_a_byte: u64, most: Duration) -> Pace {
-        Pace { nanos_a_byte, most, credit: Duration::ZERO, stuck_at: None, deaf_at: None, seen: 0, seen_at: None }
+    pub(super) fn new(nanos_a_byte: u64, most: Duration, patience: Duration) -> Pace {
+        let (credit, seen) = (Duration::ZERO, 0);
+        Pace { nanos_a_byte, most, credit, stuck_at: None, deaf: false, patience, seen, seen_at: None }
     }
 
     /// What the sink has settled since brings time too: as long as it is quick it is worth waiting for.
     fn hear(&mut self, state: &State) {
+        self.earn(state.settled_bytes.wrapping_sub(self.seen));
+        self.notice(state);
+    }
+
+    /// Notes when the sink was seen to settle something.
+    fn notice(&mut self, state: &State) {
         if self.seen != state.settled_bytes {
-            self.earn(state.settled_bytes.wrapping_sub(self.seen));
             self.seen = state.settled_bytes;
             self.seen_at = Some(Instant::now());
         }
@@ -101,7 +110,8 @@ impl Pace {
         state
     }
 
-    /// Waits until the sink has settled all of the group but `enough` bytes, or it is not worth while.
+    /// Waits until the sink has settled all of the group but `enough` bytes, or it is not worth while: it settles
+    /// nothing of the group, however much of what came before it, or something has waited as long as it may.
     pub(super) fn wait_for_verdicts<'a>(
         &mut self,
         shared: &'a Shared,
@@ -109,22 +119,31 @@ impl Pace {
         enough: usize,
     ) -> MutexGuard<'a, State> {
         self.hear(&state);
-        let before = self.seen;
-        if self.deaf_at == Some(before) {
+        self.deaf &= state.group.iter().all(|p| !p.settled);
+        // What the sink has to be given from disk comes before anything of the group.
+        if self.deaf || state.reads_disk() {
             return state;
         }
-        while state.unsettled_bytes() > enough && !state.needs_group() {
-            if self.credit.is_zero() {
-                self.deaf_at = (self.seen == before).then_some(before);
+        let (mut unsettled, mut heard) = (state.unsettled_bytes(), false);
+        while unsettled > enough && !state.needs_group() {
+            let Some(oldest) = state.group.iter().find(|p| !p.settled) else { break };
+            let since = Instant::now();
+            let left = self.credit.min((oldest.since + self.patience).saturating_duration_since(since));
+            if left.is_zero() {
+                self.deaf = !heard;
                 break;
             }
-            let since = Instant::now();
-            state = match shared.room.wait_timeout(state, self.credit) {
+            state = match shared.room.wait_timeout(state, left) {
                 Ok((state, _)) => state,
                 Err(poisoned) => poisoned.into_inner().0,
             };
             self.credit = self.credit.saturating_sub(since.elapsed());
-            self.hear(&state);
+            // Of the group only: else a sink with much before it would be waited for until it has come to it.
+            let now = state.unsettled_bytes();
+            self.earn(unsettled - now);
+            heard |= now < unsettled;
+            unsettled = now;
+            self.notice(&state);
         }
         state
     }

@@ -126,6 +126,8 @@ impl Reader {
                 Polled::Batch(batch)
             }
             Next::Disk(seq) => {
+                // Before the lock is let go: the writer drops no segment that is being read.
+                state.reading = state.segment_of(seq).map(|s| s.epoch);
                 drop(state);
                 let polled = match self.step(seq) {
                     Ok(polled) => {
@@ -156,7 +158,7 @@ impl Reader {
     /// One step on disk towards record `seq`, which is not settled and, if it was ever written, is there.
     fn step(&mut self, seq: u64) -> io::Result<Polled> {
         let segment = {
-            let mut state = self.shared.lock();
+            let state = self.shared.lock();
             let i = state.segments.partition_point(|s| s.end_seq <= seq);
             // Events of all records before `seq`, where `seq` lies in no segment.
             let before = i
@@ -167,7 +169,6 @@ impl Reader {
             let (to, event) = match state.segments.get(i) {
                 Some(segment) if segment.first_seq <= seq => {
                     let segment = segment.clone();
-                    state.reading = Some(segment.epoch);
                     drop(state);
                     self.enter(&segment)?;
                     return self.walk(seq, &segment);
@@ -349,7 +350,7 @@ impl Place {
 
 /// Notes that the sink is given record `seq`.
 pub(super) fn hand(state: &mut State, seq: u64, events: u64, bytes: usize) {
-    state.cursor = seq.saturating_add(1);
+    state.cursor = state.cursor.max(seq.saturating_add(1));
     state.giving = true;
     // What came into memory while it was read from disk.
     while state.window.front().is_some_and(|w| w.seq <= seq) {

@@ -110,8 +110,10 @@ fn run(options: &DiskOptions, storage: Arc<dyn Storage>, context: DiskStageConte
     let reading = reading.map_err(|e| RunError(format!("cannot start a thread: {e}")))?;
     loop {
         let due = writer.due();
-        let stands = due.is_some() && writer.sink_stands();
-        let wait = if stands { due.map_or(IDLE, |due| due.min(SOON)) } else { due.unwrap_or(IDLE) };
+        let wait = match due {
+            Some(due) if writer.sink_is_behind() => due.min(SOON),
+            due => due.unwrap_or(IDLE),
+        };
         match from.recv_timeout(wait) {
             Received::Batch(batch) => {
                 if let Some(batch) = pass(past.as_ref(), &shared, batch) {

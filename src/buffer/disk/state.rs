@@ -144,6 +144,12 @@ impl State {
         FIXED + self.quarantine + segments + spares
     }
 
+    /// The segment in whose range record `seq` lies.
+    pub(super) fn segment_of(&self, seq: u64) -> Option<&Segment> {
+        let i = self.segments.partition_point(|s| s.end_seq <= seq);
+        self.segments.get(i).filter(|s| s.first_seq <= seq)
+    }
+
     /// Whether a batch of `bytes` may be kept in memory for the reader.
     pub(super) fn has_room(&self, sizes: &Sizes, bytes: usize) -> bool {
         (self.window.is_empty() || self.window_bytes + bytes <= sizes.window) && bytes <= sizes.keep
@@ -159,6 +165,12 @@ impl State {
         let seq = self.settled.next_unsettled(self.cursor);
         let is_there = seq < self.next_seq && seq >= self.written_seq;
         is_there && self.window.front().is_none_or(|front| front.seq != seq)
+    }
+
+    /// Whether the next record for the sink has to be read from disk.
+    pub(super) fn reads_disk(&self) -> bool {
+        let seq = self.settled.next_unsettled(self.cursor);
+        seq < self.written_seq && self.window.front().is_none_or(|front| front.seq != seq)
     }
 
     /// Bytes of all files in the folder.

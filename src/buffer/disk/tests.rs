@@ -309,7 +309,8 @@ fn the_writer_waits_for_a_sink_that_nearly_keeps_up_and_not_for_one_that_stands(
     let Rig { buffer, counters, source, running, .. } = Rig::open_patient(&sim, &options(64 * MIB)).unwrap();
     let (Opened { mut writer, mut reader, shared, .. }, n) = (buffer, 200u64);
     // All the time that a busy machine may take.
-    writer.keep_pace(Pace::new(1_000_000, Duration::from_secs(60)));
+    let minute = Duration::from_secs(60);
+    writer.keep_pace(Pace::new(1_000_000, minute, minute));
     counters.update(|t| (t.events_in, t.held) = (2 * n, 2 * n));
     // Made before, so that the writer is the faster one.
     let batches: Vec<Batch> = (0..2 * n).map(|i| batch(i, 1, 300_000, Ack::new(source.clone(), i))).collect();
@@ -355,7 +356,8 @@ fn the_writer_waits_for_the_verdicts_of_a_quick_sink_when_its_group_is_full() {
     let Rig { buffer, counters, source, .. } = Rig::open_patient(&sim, &options(64 * MIB)).unwrap();
     let Opened { mut writer, shared, .. } = buffer;
     // All the time that a busy machine may take.
-    writer.keep_pace(Pace::new(1_000_000, Duration::from_secs(60)));
+    let minute = Duration::from_secs(60);
+    writer.keep_pace(Pace::new(1_000_000, minute, minute));
     let queue = Queue::for_stage(1 << 20, counters.clone());
     writer.hand_to(StageSender::new(queue.sender()));
     counters.update(|t| (t.events_in, t.held) = (ALL, ALL));
@@ -390,6 +392,36 @@ fn the_writer_waits_for_the_verdicts_of_a_quick_sink_when_its_group_is_full() {
     assert_eq!(sink.join().unwrap(), (0..ALL).collect::<Vec<_>>());
     assert!(source.0.lock().unwrap().iter().all(|(_, verdict)| *verdict == Verdict::Delivered));
     assert_eq!(shared.lock().held, 0);
+}
+
+/// A sink with much under way settles what came long ago, and nothing of the group for some time: the group is written.
+#[test]
+fn a_sink_that_settles_only_what_came_before_the_group_is_not_waited_for() {
+    let Rig { buffer, counters, source, .. } = Rig::open_patient(&Sim::default(), &options(64 * MIB)).unwrap();
+    let Opened { mut writer, shared, .. } = buffer;
+    writer.keep_pace(Pace::default());
+    let queue = Queue::for_stage(64 << 20, counters.clone());
+    writer.hand_to(StageSender::new(queue.sender()));
+    counters.update(|t| (t.events_in, t.held) = (20, 20));
+    let end = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let (settled, ended) = (shared.clone(), end.clone());
+    let sink = std::thread::spawn(move || {
+        for _ in 0..10_000 {
+            if ended.load(std::sync::atomic::Ordering::SeqCst) {
+                return true;
+            }
+            settled.lock().settled_bytes += 1 << 20;
+            settled.room.notify_all();
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        false
+    });
+    for n in 0..20 {
+        writer.accept(batch(n, 1, 300_000, Ack::new(source.clone(), n)));
+    }
+    end.store(true, std::sync::atomic::Ordering::SeqCst);
+    assert!(sink.join().unwrap(), "the writer waited for as long as anything was settled");
+    assert!(source.0.lock().unwrap().len() >= 13, "a group is written and acknowledged");
 }
 
 #[test]
@@ -582,6 +614,35 @@ fn old_batches_are_dropped_and_counted() {
     assert_eq!(got.len() as u64 + rig.dropped("max_age"), 100);
     assert!(rig.dropped("max_age") > 0);
     rig.check();
+}
+
+/// A file that is used again under a new name and cannot be opened then takes its room until it is removed.
+#[test]
+fn a_segment_that_cannot_be_opened_is_charged_and_removed() {
+    let mut rig = Rig::open_patient(&Sim::default(), &options(32 * MIB)).unwrap();
+    let write = |rig: &mut Rig, from: u64| {
+        for n in from..from + 60 {
+            rig.write(n, 1, 300_000);
+            rig.commit();
+        }
+    };
+    write(&mut rig, 0);
+    assert_eq!(rig.drain().len(), 60);
+    rig.buffer.writer.reclaim().unwrap();
+    let spares = rig.buffer.shared.lock().spares.len();
+    assert!(spares > 0);
+    for n in 1..=3 {
+        rig.sim.fail_opens(1);
+        write(&mut rig, n * 100);
+        rig.check();
+        assert_eq!(rig.drain(), (n * 100..n * 100 + 60).collect::<Vec<_>>());
+        rig.check();
+    }
+    rig.buffer.writer.reclaim().unwrap();
+    rig.check();
+    let state = rig.buffer.shared.lock();
+    let left = state.segments.iter().filter(|s| s.sealed).count();
+    assert_eq!(left, 0, "{:?}", state.segments);
 }
 
 #[test]

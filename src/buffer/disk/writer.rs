@@ -243,10 +243,11 @@ impl Writer {
             self.accept_parts(batch, middle..rows.end, ack);
             return;
         }
-        if self.never_fits(len)
-            && let Some(refuser) = &self.refuser
-        {
+        if self.never_fits(len) && self.refuser.is_some() {
             self.buf.truncate(start);
+            // The dead letter may take its time; what came before waits for no part of it.
+            self.commit();
+            let Some(refuser) = &self.refuser else { return };
             let rows: Vec<usize> = rows.filter(|&row| batch.is_live(row)).collect();
             let detail =
                 format!("the event takes {len} bytes, which the disk buffer never has room for: raise `max_size`");

@@ -135,9 +135,10 @@ impl Run<'_> {
     }
 
     fn fault(&mut self) {
-        match self.random.u32(0..3) {
+        match self.random.u32(0..4) {
             0 => self.rig.sim.fail_syncs(1),
             1 => self.rig.sim.fail_writes(1),
+            2 => self.rig.sim.fail_opens(1),
             _ => {
                 self.rig.sim.set_room(Some(self.rig.sim.used() + 100));
                 let _full = self.rig.buffer.writer.try_commit();

@@ -9,11 +9,17 @@ impl Writer {
         Some(GROUP_WAIT.saturating_sub(since.elapsed()))
     }
 
-    /// Whether there is no use in waiting for the sink: it has enough before it already, and settles nothing.
+    /// Whether the sink has something before it that it was not given.
+    pub(in crate::buffer::disk) fn sink_is_behind(&self) -> bool {
+        self.shared.lock().sink_is_behind()
+    }
+
+    /// Whether there is no use in waiting for the sink: what it needs next can only be read from disk, or it has enough
+    /// before it already and settles nothing.
     pub(in crate::buffer::disk) fn sink_stands(&mut self) -> bool {
         let state = self.shared.lock();
         let settles = self.pace.as_mut().is_some_and(|pace| pace.has_settled_within(GROUP_WAIT, &state));
-        state.sink_is_behind() && !settles
+        state.needs_group() || state.sink_is_behind() && !settles
     }
 
     /// Writes the group, as far as the sink has not settled it already. Waits for a disk that is full or failing; gives
@@ -32,8 +38,13 @@ impl Writer {
                         self.give_up();
                         break;
                     }
+                    let since = Instant::now();
                     self.wait_for_verdicts(TRY_AGAIN);
-                    // What the sink has settled meanwhile may be all the room that is needed.
+                    // What the sink has settled meanwhile may be all the room that is needed; a disk that fails in other
+                    // ways is left alone for as long.
+                    while !is_full(&error) && since.elapsed() < TRY_AGAIN && !self.abort.is_cancelled() {
+                        self.wait_for_verdicts(TRY_AGAIN.saturating_sub(since.elapsed()));
+                    }
                     let _later = self.reclaim();
                 }
             }
@@ -58,8 +69,7 @@ impl Writer {
             if let Some(active) = &mut self.active {
                 active.at = active.end;
             }
-            let full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
-            if !full {
+            if !is_full(error) {
                 self.seal_torn();
             }
             let mut state = self.shared.lock();
@@ -184,6 +194,7 @@ impl Writer {
         let path = self.folder.join(segment::name(epoch));
         let need = segment::HEADER + size;
         let spare = self.shared.lock().spares.last().cloned();
+        let spare_len = spare.as_ref().map_or(0, |(_, len)| *len);
         if let Some((name, _)) = spare {
             self.storage.rename(&self.folder.join(name), &path)?;
             self.shared.lock().spares.pop();
@@ -192,8 +203,11 @@ impl Writer {
         }
         self.next_epoch += 1;
         self.names_changed = true;
-        let file = self.storage.open(&path, Open::Write)?;
-        let file_len = file.len()?;
+        let opened = self.storage.open(&path, Open::Write).and_then(|file| {
+            let len = file.len()?;
+            Ok((file, len))
+        });
+        let file_len = opened.as_ref().map_or(spare_len, |(_, len)| *len);
         let mut state = self.shared.lock();
         state.settled.cut(part.seq);
         state.segments.push_back(Segment {
@@ -205,9 +219,11 @@ impl Writer {
             file_len: file_len.max(segment::HEADER),
             data_end: segment::HEADER,
             newest: part.received_at,
-            sealed: false,
+            // One that could not be opened holds nothing, takes its room, and is removed with the next that is done.
+            sealed: opened.is_err(),
         });
         drop(state);
+        let (file, _) = opened?;
         let (end, capacity) = (segment::HEADER, self.sizes.segment.max(need));
         self.active = Some(Active { file: file.clone(), epoch, end, at: end, synced: 0, capacity });
         let header = SegmentHeader { epoch, first_seq: part.seq, first_event: event, created: part.received_at };
@@ -367,4 +383,9 @@ impl Writer {
             ack.settle(Verdict::Delivered);
         }
     }
+}
+
+/// Whether there was no room, which may come by itself; the segment is as good as before.
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

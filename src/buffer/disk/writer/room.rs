@@ -125,7 +125,7 @@ impl Writer {
 
     /// Drops the oldest segment that the reader has not begun; `older` takes only those whose newest batch is from
     /// before. Whether there was one.
-    pub(super) fn drop_oldest(&mut self, reason: &'static str, older: Option<i64>) -> bool {
+    pub(in crate::buffer::disk) fn drop_oldest(&mut self, reason: &'static str, older: Option<i64>) -> bool {
         let droppable = |state: &crate::buffer::disk::state::State| {
             state.segments.iter().position(|s| {
                 s.first_seq >= state.cursor
