@@ -211,6 +211,7 @@ fn seed(seed: u64) {
             over.clone_from(&run.over);
             run.rig.sim.fail_syncs(0);
             run.rig.sim.fail_writes(0);
+            run.rig.sim.fail_opens(0);
             run.rig.commit();
             let failed = !run.rig.buffer.shared.lock().failed.is_empty();
             run.model.end_of_run(&run.rig);

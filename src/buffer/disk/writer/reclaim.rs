@@ -104,19 +104,26 @@ impl Writer {
             if spares < MAX_SPARES && full_size && segment.file_len <= self.sizes.segment {
                 let spare = format!("{SPARE}{:020}.seg", segment.epoch);
                 self.storage.rename(&path, &self.folder.join(&spare))?;
+                self.names_changed = true;
                 self.shared.lock().spares.push((spare, segment.file_len));
             } else {
-                match self.storage.remove(&path) {
-                    Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-                    _ => {}
-                }
+                self.remove_for_good(&path)?;
             }
-            // Before the room is used, the name must be gone for good: a power cut would bring both back.
-            self.names_changed = true;
             self.shared.lock().segments.retain(|s| s.epoch != segment.epoch);
         }
         let state = self.shared.lock();
         self.shared.publish(&state);
+        Ok(())
+    }
+
+    /// Removes a file, which may be gone already, so that no power cut brings it back: its room may be used then.
+    pub(super) fn remove_for_good(&mut self, path: &std::path::Path) -> io::Result<()> {
+        match self.storage.remove(path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            _ => self.names_changed = true,
+        }
+        self.storage.sync_dir(&self.folder)?;
+        self.names_changed = false;
         Ok(())
     }
 }

@@ -84,8 +84,7 @@ impl Writer {
         }
         let spares = self.shared.lock().spares.clone();
         for (name, _) in spares {
-            if self.storage.remove(&self.folder.join(&name)).is_ok() {
-                self.names_changed = true;
+            if self.remove_for_good(&self.folder.join(&name)).is_ok() {
                 self.shared.lock().spares.retain(|(n, _)| *n != name);
             }
         }
