@@ -200,9 +200,9 @@ class Logs(threading.Thread):
 
     WAYS = ("create", "gzip", "copytruncate", "pod")
 
-    def __init__(self, folder, rate, files, every, until, seed):
+    def __init__(self, folder, rate, files, every, until, seed, stall=0):
         super().__init__(daemon=True)
-        self.folder, self.rate, self.every, self.until = folder, rate, every, until
+        self.folder, self.rate, self.every, self.until, self.stall = folder, rate, every, until, stall
         self.random = random.Random(seed)
         self.written = self.bytes = self.rotations = 0
         self.logs = []
@@ -236,6 +236,8 @@ class Logs(threading.Thread):
         if way == "copytruncate":
             self.shift(log, ".{}")
             shutil.copyfile(path, self.path(log, ".1"))
+            # A busy host: the copy is there, and the original not cut yet.
+            time.sleep(self.random.uniform(0, self.stall))
             log["file"].truncate(0)
             return
         log["file"].close()
@@ -447,7 +449,7 @@ def soak(a, folder):
     server.ready.wait()
     agent = Agent(a.tidegate, SOAK, folder, {"port": server.port})
     start = time.monotonic()
-    logs = Logs(folder / "logs", a.rate, a.files, a.rotate, start + a.minutes * 60, a.seed)
+    logs = Logs(folder / "logs", a.rate, a.files, a.rotate, start + a.minutes * 60, a.seed, a.stall)
     logs.start()
     table, shown, reloads, whims = Table("hours", a.samples), start, 0, random.Random(a.seed + 2)
     while logs.is_alive():
@@ -561,6 +563,7 @@ def main():
     p.add_argument("--rotate", type=float, default=15, help="seconds between two rotations of a file (default: 15)")
     p.add_argument("--reload", type=float, default=0, help="seconds between two SIGHUPs (default: none is sent)")
     p.add_argument("--freeze", type=float, default=0, help="after each sample stop the process for so many seconds at most, as a busy host does (default: 0)")
+    p.add_argument("--stall", type=float, default=0, help="seconds at most between the copy and the cut of a copytruncate (default: 0)")
     p.add_argument("--every", type=float, default=5, help="seconds between two samples (default: 5)")
     p.add_argument("--volume", metavar="SIZE", help="drain so much, as fast as it goes, instead: 20GB")
     p.add_argument("--limit", type=float, default=2048, help="KiB an hour that memory may grow; the source remembers a file that is gone for a week, 20,000 at most, which at the default 32 rotations a minute comes to 1024 an hour (default: 2048)")

@@ -125,6 +125,16 @@ impl Write {
     }
 }
 
+/// A copy whose beginning is on its way from its original.
+#[derive(Debug)]
+struct Copied {
+    generation: u64,
+    /// Where its own reading began.
+    from: Position,
+    /// How far that is settled.
+    reached: Option<Position>,
+}
+
 /// All that is known of files, and which of it is on disk.
 #[derive(Debug, Default)]
 pub(super) struct Store {
@@ -147,6 +157,8 @@ pub(super) struct Store {
     whole: bool,
     /// Entries written as `recent` since the last `files`.
     written_since: usize,
+    /// Copies of contents that were not settled as far as they had been read, by the generation that they are copies of.
+    copies: HashMap<u64, Copied>,
     /// Seconds between two looks through the folders.
     pub(super) look_every: i64,
 }
@@ -254,8 +266,39 @@ impl Store {
         }
     }
 
+    /// Enters a copy of generation `of`, which is read from `known.at` on. As long as the original is not settled up to
+    /// there, the copy stands where the original does: what is on its way is read from the copy after a crash.
+    pub(super) fn add_copy(&mut self, mut known: Known, of: u64) -> u64 {
+        let from = known.at;
+        let settled = self.files.get(&of).map_or(from, |k| k.at);
+        known.at = settled;
+        let generation = self.add(known);
+        if settled != from {
+            self.copies.insert(of, Copied { generation, from, reached: None });
+        }
+        generation
+    }
+
+    /// What is settled of an original is settled of its copy.
+    fn settle_copy(&mut self, mark: Settlement) {
+        let Some(copy) = self.copies.get(&mark.generation) else { return };
+        let all = mark.at.offset >= copy.from.offset;
+        let (generation, at) = (copy.generation, if all { copy.reached.unwrap_or(copy.from) } else { mark.at });
+        if all {
+            self.copies.remove(&mark.generation);
+        }
+        self.update(generation, |k| (k.at, k.modified) = (at, 0));
+    }
+
     /// Notes how far a generation of `tail` is settled, and its head as it is known by now.
     pub(super) fn settle(&mut self, mark: Settlement, tail: &Tail) {
+        if !self.copies.is_empty() {
+            if let Some(copy) = self.copies.values_mut().find(|copy| copy.generation == mark.generation) {
+                copy.reached = Some(mark.at);
+                return;
+            }
+            self.settle_copy(mark);
+        }
         let head = (mark.generation == tail.generation).then_some(tail.head);
         if self.files.get(&mark.generation).is_some_and(|k| k.at != mark.at || head.is_some_and(|h| h != k.head)) {
             self.update(mark.generation, |k| {

@@ -5,7 +5,7 @@ use super::flight::Flight;
 use super::identity::{HEAD_BYTES, Head, Identity, Look, MARK_BYTES, Position, look_at, look_into, open, read_at};
 use super::joined::Open;
 use super::packed::Kind;
-use super::rotation::{Adopted, Lost, Turnstile, is_numbered};
+use super::rotation::{Adopted, Lost, Original, Turnstile, is_numbered};
 use super::tail::{Out, Place, Tail};
 use super::tailer::{MILLISECOND, Now, SECOND, Tailer};
 use crate::event::Origin;
@@ -163,9 +163,9 @@ impl Tailer {
         let mut tail = self.new_tail(identity, look, &shared, &name, now);
         tail.after = after;
         (tail.generation, tail.head, tail.at) = match &adopted {
-            Some(Adopted { from: Some((head, at)), .. }) => {
-                let known = Known { head: *head, at: *at, ..Known::new(identity, &name, now.seconds()) };
-                (self.store.add(known), *head, *at)
+            Some(Adopted { from: Some(of), .. }) => {
+                let known = Known { head: of.head, at: of.at, ..Known::new(identity, &name, now.seconds()) };
+                (self.store.add_copy(known, of.generation), of.head, of.at)
             }
             _ => self.place(&mut tail, &file, &name, now)?,
         };
@@ -303,7 +303,8 @@ impl Tailer {
             }
             tracing::info!(source = %self.plan.id, file = %tail.path.display(),
                 "its contents were replaced while nobody looked; reading from the beginning");
-            tail.after = self.adopt_copy(name, known.head, known.at, now).or(tail.after);
+            let of = Original { generation, identity: known.identity, head: known.head, at: known.at };
+            tail.after = self.adopt_copy(name, of, now).or(tail.after);
         } else {
             if self.scanned || self.by_path.len() < SAID_AT_FIRST {
                 tracing::info!(source = %self.plan.id, file = %tail.path.display(), "found");
@@ -512,7 +513,8 @@ impl Tailer {
         tracing::info!(source = %self.plan.id, file = %tail.path.display(), how, "reading from its new beginning");
         self.counters.update(|t| t.error("truncated", 1));
         self.store.update(tail.generation, |k| k.head = tail.head);
-        match self.adopt_copy(&tail.path.clone(), tail.head, tail.at, now) {
+        let of = Original { generation: tail.generation, identity: tail.identity, head: tail.head, at: tail.at };
+        match self.adopt_copy(&tail.path.clone(), of, now) {
             // The copy has the unfinished line too.
             Some(copy) => {
                 tail.after = Some(copy);

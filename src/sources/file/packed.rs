@@ -310,12 +310,11 @@ impl Tailer {
         adopted: Option<&Adopted<'_>>,
         now: Now,
     ) -> io::Result<Start> {
-        if let Some(generation) = self.covered.get(&look.identity) {
-            if self.is_live(*generation) {
-                return Ok(Start::Not);
-            }
-            self.covered.remove(&look.identity);
+        let covered = self.covered.get(&look.identity).copied();
+        if covered.is_some_and(|generation| self.is_live(generation)) {
+            return Ok(Start::Not);
         }
+        self.covered.remove(&look.identity);
         let mut bytes = Vec::with_capacity(HEAD_BYTES);
         let read = stream(file, format).and_then(|s| s.take(HEAD_BYTES as u64).read_to_end(&mut bytes));
         if let Err(e) = read
@@ -327,6 +326,12 @@ impl Tailer {
             return Ok(Start::Not);
         }
         let head = Head::of(&bytes);
+        // It was found to be the beginning of what was read, whose writer went on behind it: it has nothing new.
+        if let Some(at) = covered.and_then(|generation| self.store.get(generation)).map(|known| known.at)
+            && skip(file, format, at.offset).is_ok_and(|skipped| skipped.len < at.offset)
+        {
+            return Ok(Start::Done(head, at));
+        }
         let mut candidates = self.candidates(path, look.identity, &bytes, adopted);
         // One that is still being read has what the compressed file has, or will have read it.
         candidates.sort_by_key(|(generation, _)| !self.is_live(*generation));

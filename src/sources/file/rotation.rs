@@ -13,7 +13,7 @@
 use super::checkpoint::Known;
 use super::discovery::Entry;
 use super::files::mark_holds;
-use super::identity::{HEAD_BYTES, Head, Look, Position, look_at, open, read_at};
+use super::identity::{HEAD_BYTES, Head, Identity, Look, Position, look_at, open, read_at};
 use super::tail::{Place, Tail};
 use super::tailer::{Now, SECOND, Tailer};
 use hashbrown::{HashMap, HashSet};
@@ -28,8 +28,18 @@ pub(super) type Turnstile = (usize, u64);
 pub(super) struct Adopted<'a> {
     /// The name under which its lines go on.
     pub(super) name: &'a Path,
-    /// Where to begin, where that is not known by its own identity.
-    pub(super) from: Option<(Head, Position)>,
+    /// What it is a copy of, where it is one.
+    pub(super) from: Option<Original>,
+}
+
+/// Contents that are gone from their file, and may stand in a copy.
+#[derive(Clone, Copy)]
+pub(super) struct Original {
+    pub(super) generation: u64,
+    pub(super) identity: Identity,
+    pub(super) head: Head,
+    /// Everything before it was read.
+    pub(super) at: Position,
 }
 
 /// A file that may be a copy in the making is left alone until it was quiet for that long.
@@ -37,6 +47,8 @@ const COPY_TIME: u64 = 5 * SECOND;
 /// A copy does not go on growing when it is longer than its original, and is made some day.
 const OUTGROWN_TIME: u64 = 60 * SECOND;
 const LONGEST_COPY: u64 = 600 * SECOND;
+/// A copy that was made longer ago is not taken for one of what has just been cut off: nanoseconds.
+const YOUNG: i64 = 600 * SECOND as i64;
 /// Most generations adopted between two looks.
 const MAX_BETWEEN: usize = 1000;
 
@@ -229,16 +241,20 @@ impl Tailer {
         head.len > 0 && read.is_ok_and(|len| head.fits(&bytes[..len]))
     }
 
-    /// Looks for a copy of contents that are gone from `path`, of which everything before `at` was read, and has its rest
-    /// read.
-    pub(super) fn adopt_copy(&mut self, path: &Path, head: Head, at: Position, now: Now) -> Option<Turnstile> {
+    /// Looks for a copy of contents that are gone from `path`, and has its rest read.
+    pub(super) fn adopt_copy(&mut self, path: &Path, of: Original, now: Now) -> Option<Turnstile> {
+        let Original { head, at, .. } = of;
         if head.len == 0 || self.plan.identity_bytes.is_some() || !self.plan.check_contents {
             return None;
         }
         for sibling in self.siblings(path) {
             let identity = sibling.look.identity;
             let known = self.store.find(identity).is_some() || self.by_identity.contains_key(&identity);
-            if known || is_packed_name(&sibling.path) || sibling.look.size < at.offset {
+            if known || is_packed_name(&sibling.path) {
+                continue;
+            }
+            if sibling.look.size < at.offset {
+                self.pass_over_copy(path, &sibling, of, now);
                 continue;
             }
             if !self.begins_with(&sibling.path, head)
@@ -249,7 +265,7 @@ impl Tailer {
             tracing::info!(source = %self.plan.id, file = %path.display(), copy = %sibling.path.display(),
                 "what was cut off goes on in its copy");
             self.suspects.remove(&sibling.path);
-            let adopted = Adopted { name: path, from: Some((head, at)) };
+            let adopted = Adopted { name: path, from: Some(of) };
             match self.start(&sibling.path, None, Some(adopted), now) {
                 Ok(started) => return started,
                 Err(error) => self.unreadable(&sibling.path, &error),
@@ -258,10 +274,25 @@ impl Tailer {
         None
     }
 
+    /// The writer went on between the copy and the cut, and all of it was read: the copy has nothing new. It is known by a
+    /// full head, and by its youth: what else might begin alike is older.
+    fn pass_over_copy(&mut self, path: &Path, sibling: &Sibling, of: Original, now: Now) {
+        let birth = sibling.look.identity.birth;
+        let young = birth != 0 && birth >= of.identity.birth && now.wall.saturating_sub(birth) < YOUNG;
+        if of.head.len as usize != HEAD_BYTES || !young || !self.begins_with(&sibling.path, of.head) {
+            return;
+        }
+        tracing::info!(source = %self.plan.id, file = %path.display(), copy = %sibling.path.display(),
+            "a copy of what was cut off, all of which was read");
+        self.suspects.remove(&sibling.path);
+        let (name, identity) = (Arc::from(&*sibling.path), sibling.look.identity);
+        self.store.add(Known { head: of.head, finished: true, ..Known::new(identity, &name, now.seconds()) });
+    }
+
     /// Whether a new file may be a copy, still in the making, of one that will be cut off. It is left alone for a while.
     pub(super) fn is_suspect(&mut self, path: &Path, look: Look, now: Now) -> bool {
         if self.plan.once
-            || !self.scanned
+            || self.first_start && !self.scanned
             || !self.plan.check_contents
             || self.plan.identity_bytes.is_some()
             || self.store.find(look.identity).is_some()
@@ -273,7 +304,9 @@ impl Tailer {
             self.suspects.remove(path);
             return false;
         };
-        let since = *self.suspects.entry(path.to_owned()).or_insert(now.mono);
+        let (of, since) = *self.suspects.entry(path.to_owned()).or_insert((look.identity, now.mono));
+        let since = if of == look.identity { since } else { now.mono };
+        self.suspects.insert(path.to_owned(), (look.identity, since));
         let quiet = now.wall.saturating_sub(look.modified) as u64;
         let watched = now.mono - since;
         let never_quiet = watched >= OUTGROWN_TIME && outgrown || watched >= LONGEST_COPY;

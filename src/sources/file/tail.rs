@@ -379,7 +379,9 @@ impl Reader {
             Some(matcher) => self.lines.take_joined(matcher, &text, 0, false, offset, Open::Finish).frames,
         };
         let Some(frames) = frames else { return };
-        let at = Position { offset: offset + end as u64, ..tail.at };
+        // Of what the mark covers only the line itself is at hand.
+        let mark = if end < MARK_BYTES { tail.at.mark } else { Position::mark_of(&text) };
+        let at = Position { offset: offset + end as u64, mark, ..tail.at };
         let number = tail.flight.push(Settlement { generation: tail.generation, at });
         self.outstanding += 1;
         let chunk = Chunk {

@@ -138,7 +138,7 @@ pub(super) struct Tailer {
     watched: HashMap<PathBuf, (u64, u64)>,
     pub(super) next_scan: u64,
     /// Files that may be copies of one we read, and when they were found.
-    pub(super) suspects: HashMap<PathBuf, u64>,
+    pub(super) suspects: HashMap<PathBuf, (Identity, u64)>,
     /// Paths that led to a file before, and may again.
     pub(super) lost: HashMap<PathBuf, Lost>,
     /// Compressed files that have nothing that a file being read has not: its generation.

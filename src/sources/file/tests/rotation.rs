@@ -1,5 +1,6 @@
 //! Generations under names that match no pattern, copies, and compressed ones.
 
+use super::super::identity::HEAD_BYTES;
 use super::*;
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -296,4 +297,112 @@ fn a_busy_neighbour_that_begins_alike_is_no_copy() {
         came.extend(w.lines());
     }
     assert_eq!((came.len(), came.last().map(String::as_str)), (71, Some("69")), "{came:?}");
+}
+
+/// The copy is there when the agent starts, the original is cut a moment later.
+#[test]
+fn a_copy_found_at_a_start_before_its_original_is_cut_is_not_read_twice() {
+    let mut w = World::reading("['a.log*']", "");
+    w.append("a.log", "1\n2\n");
+    w.read();
+    w.stop();
+    std::fs::copy(w.path("a.log"), w.path("a.log.1")).unwrap();
+    w.start();
+    w.pass(1);
+    std::fs::write(w.path("a.log"), "new\n").unwrap();
+    w.pass(60);
+    assert_eq!(w.lines(), ["1", "2", "new"]);
+    w.restart();
+    w.pass(60);
+    assert_eq!(w.lines(), [""; 0]);
+}
+
+/// The writer goes on between the copy and the cut, and the reader is quick: the copy is shorter than what was read.
+#[test]
+fn a_copy_that_is_shorter_than_what_was_read_is_not_read_again() {
+    for down in [false, true] {
+        let mut w = World::reading("['a.log*']", "");
+        let long = "x".repeat(HEAD_BYTES);
+        w.append("a.log", &format!("{long}\n2\n"));
+        w.read();
+        std::fs::copy(w.path("a.log"), w.path("a.log.1")).unwrap();
+        w.append("a.log", "3\n");
+        w.pass(1);
+        if down {
+            w.stop();
+        }
+        std::fs::write(w.path("a.log"), "new\n").unwrap();
+        if down {
+            w.start();
+        }
+        w.pass(60);
+        assert_eq!(w.lines(), [&*long, "2", "3", "new"], "down: {down}");
+        w.restart();
+        w.pass(60);
+        assert_eq!(w.lines(), [""; 0], "down: {down}");
+    }
+}
+
+/// What was on its way when a file was cut off stands in the copy: a kill loses none of it.
+#[test]
+fn what_was_not_settled_when_a_file_was_cut_off_is_read_from_its_copy_after_a_kill() {
+    for include in ["['a.log']", "['a.log*']"] {
+        for settled in [0, 1, 2] {
+            let mut w = World::reading(include, "");
+            w.append("a.log", "1\n");
+            w.read();
+            w.taken.settle = false;
+            w.append("a.log", "2\n");
+            w.read();
+            w.append("a.log", "3\n");
+            w.read();
+            assert_eq!(w.lines(), ["1", "2", "3"]);
+            std::fs::copy(w.path("a.log"), w.path("a.log.1")).unwrap();
+            w.append("a.log.1", "4\n");
+            std::fs::write(w.path("a.log"), "new\n").unwrap();
+            w.pass(10);
+            // What stands behind in the copy may be settled first.
+            assert_eq!(w.lines(), ["4", "new"]);
+            let later = w.taken.acks.split_off(2);
+            later.into_iter().for_each(|ack| ack.settle(Verdict::Delivered));
+            w.pass(10);
+            w.taken.acks.drain(..settled).for_each(|ack| ack.settle(Verdict::Delivered));
+            w.pass(10);
+            w.kill();
+            w.taken.settle = true;
+            w.start();
+            w.pass(60);
+            let mut lines = w.lines();
+            lines.sort();
+            // The new contents came behind what is not settled.
+            let again = [vec!["2", "3", "4", "new"], vec!["3", "4", "new"], vec![]];
+            assert_eq!(lines, again[settled], "{include}, {settled} settled");
+        }
+    }
+}
+
+/// The writer goes on in a file that was renamed and is being compressed: the compressed one is shorter than what was read.
+#[test]
+fn a_compressed_file_that_is_shorter_than_what_was_read_is_not_read_again() {
+    let mut w = World::reading("['a.log*']", "");
+    let long = "x".repeat(HEAD_BYTES);
+    w.append("a.log", &format!("{long}\n2\n"));
+    w.read();
+    w.rename("a.log", "a.log.1");
+    let text = std::fs::read(w.path("a.log.1")).unwrap();
+    w.append("a.log.1", "3\n");
+    w.append("a.log", "new\n");
+    w.read();
+    std::fs::write(w.path("a.log.2"), text).unwrap();
+    gz(&w, "a.log.2");
+    w.rename("a.log.2.gz", "a.log.1.gz");
+    w.read();
+    w.remove("a.log.1");
+    w.pass(60);
+    let mut lines = w.lines();
+    lines.sort();
+    assert_eq!(lines, ["2", "3", "new", &*long]);
+    w.restart();
+    w.pass(60);
+    assert_eq!(w.lines(), [""; 0]);
 }
