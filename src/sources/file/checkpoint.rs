@@ -31,7 +31,7 @@
 //! Cost: where N files are known and c of them change each second, a `recent` grows by c entries a second, and a new `files`
 //! is written when all since the last have taken as much as two of it: about 2·√(N·c) entries a second, not N.
 
-use super::flight::Settlement;
+use super::flight::{Flight, Settlement};
 use super::identity::{Head, Identity, Position};
 use super::tail::Tail;
 use crate::data_dir::replace_file_on;
@@ -266,38 +266,47 @@ impl Store {
         }
     }
 
-    /// Enters a copy of generation `of`, which is read from `known.at` on. As long as the original is not settled up to
-    /// there, the copy stands where the original does: what is on its way is read from the copy after a crash.
-    pub(super) fn add_copy(&mut self, mut known: Known, of: u64) -> u64 {
+    /// Enters a copy, which is read from `known.at` on. As long as generation `of`, its original, is not settled up to
+    /// there, the copy stands where that does: what is on its way is read from the copy after a crash.
+    pub(super) fn add_copy(&mut self, mut known: Known, of: Option<u64>) -> u64 {
         let from = known.at;
-        let settled = self.files.get(&of).map_or(from, |k| k.at);
-        known.at = settled;
+        let Some((of, original)) = of.and_then(|of| Some((of, self.files.get(&of)?))) else { return self.add(known) };
+        known.at = original.at;
         let generation = self.add(known);
-        if settled != from {
-            self.copies.insert(of, Copied { generation, from, reached: None });
-        }
+        self.copies.insert(of, Copied { generation, from, reached: None });
         generation
     }
 
-    /// What is settled of an original is settled of its copy.
-    fn settle_copy(&mut self, mark: Settlement) {
-        let Some(copy) = self.copies.get(&mark.generation) else { return };
-        let all = mark.at.offset >= copy.from.offset;
-        let (generation, at) = (copy.generation, if all { copy.reached.unwrap_or(copy.from) } else { mark.at });
-        if all {
-            self.copies.remove(&mark.generation);
+    /// Whether it is an original with a copy, or that copy, and not settled as far as the original was read.
+    pub(super) fn is_unsettled_copy(&self, generation: u64) -> bool {
+        self.copies.iter().any(|(of, copy)| *of == generation || copy.generation == generation)
+    }
+
+    /// What is settled of originals is settled of their copies; `flight` has what is not, of the file of this identity.
+    pub(super) fn settle_copies(&mut self, identity: Identity, flight: &Flight) {
+        if self.copies.is_empty() {
+            return;
         }
-        self.update(generation, |k| (k.at, k.modified) = (at, 0));
+        let of_file = |of: &u64| self.files.get(of).is_none_or(|k| k.identity == identity);
+        let originals: Vec<u64> = self.copies.keys().copied().filter(of_file).collect();
+        for of in originals {
+            let Some(copy) = self.copies.get(&of) else { continue };
+            let (generation, mut at) = (copy.generation, self.files.get(&of).map_or(copy.from, |k| k.at));
+            if !flight.is_unsettled(of) {
+                at = copy.reached.unwrap_or(copy.from);
+                self.copies.remove(&of);
+            }
+            if self.files.get(&generation).is_some_and(|k| k.at != at) {
+                self.update(generation, |k| (k.at, k.modified) = (at, 0));
+            }
+        }
     }
 
     /// Notes how far a generation of `tail` is settled, and its head as it is known by now.
     pub(super) fn settle(&mut self, mark: Settlement, tail: &Tail) {
-        if !self.copies.is_empty() {
-            if let Some(copy) = self.copies.values_mut().find(|copy| copy.generation == mark.generation) {
-                copy.reached = Some(mark.at);
-                return;
-            }
-            self.settle_copy(mark);
+        if let Some(copy) = self.copies.values_mut().find(|copy| copy.generation == mark.generation) {
+            copy.reached = Some(mark.at);
+            return;
         }
         let head = (mark.generation == tail.generation).then_some(tail.head);
         if self.files.get(&mark.generation).is_some_and(|k| k.at != mark.at || head.is_some_and(|h| h != k.head)) {

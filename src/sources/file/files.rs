@@ -165,7 +165,7 @@ impl Tailer {
         (tail.generation, tail.head, tail.at) = match &adopted {
             Some(Adopted { from: Some(of), .. }) => {
                 let known = Known { head: of.head, at: of.at, ..Known::new(identity, &name, now.seconds()) };
-                (self.store.add_copy(known, of.generation), of.head, of.at)
+                (self.store.add_copy(known, of.unsettled.then_some(of.generation)), of.head, of.at)
             }
             _ => self.place(&mut tail, &file, &name, now)?,
         };
@@ -303,7 +303,8 @@ impl Tailer {
             }
             tracing::info!(source = %self.plan.id, file = %tail.path.display(),
                 "its contents were replaced while nobody looked; reading from the beginning");
-            let of = Original { generation, identity: known.identity, head: known.head, at: known.at };
+            let (identity, head, at) = (known.identity, known.head, known.at);
+            let of = Original { generation, identity, head, at, unsettled: false };
             tail.after = self.adopt_copy(name, of, now).or(tail.after);
         } else {
             if self.scanned || self.by_path.len() < SAID_AT_FIRST {
@@ -513,7 +514,8 @@ impl Tailer {
         tracing::info!(source = %self.plan.id, file = %tail.path.display(), how, "reading from its new beginning");
         self.counters.update(|t| t.error("truncated", 1));
         self.store.update(tail.generation, |k| k.head = tail.head);
-        let of = Original { generation: tail.generation, identity: tail.identity, head: tail.head, at: tail.at };
+        let Tail { generation, identity, head, at, .. } = *tail;
+        let of = Original { generation, identity, head, at, unsettled: tail.flight.is_unsettled(generation) };
         match self.adopt_copy(&tail.path.clone(), of, now) {
             // The copy has the unfinished line too.
             Some(copy) => {

@@ -89,6 +89,11 @@ impl Flight {
         }
     }
 
+    /// Whether chunks of a generation are not settled.
+    pub(super) fn is_unsettled(&self, generation: u64) -> bool {
+        self.stuck || self.sent.iter().any(|sent| sent.mark.generation == generation)
+    }
+
     /// Verdicts not heard yet.
     pub(super) fn outstanding(&self) -> u32 {
         self.outstanding

@@ -7,7 +7,7 @@
 use super::checkpoint::Known;
 use super::identity::{HEAD_BYTES, Head, Identity, Look, MARK_BYTES, Position, look_into, read_at};
 use super::joined::Open;
-use super::rotation::{Adopted, Sibling, Turnstile, is_packed_name};
+use super::rotation::{Adopted, Sibling, Turnstile, is_packed_name, is_rotation_of};
 use super::tail::{Out, Place, Reader, TURN_BYTES, Tail, Turn};
 use super::tailer::{Now, SECOND, Tailer};
 use std::fs::File;
@@ -333,6 +333,11 @@ impl Tailer {
             return Ok(Start::Done(head, at));
         }
         let mut candidates = self.candidates(path, look.identity, &bytes, adopted);
+        if candidates.iter().any(|(generation, _)| self.store.is_unsettled_copy(*generation)) {
+            // How far it was read is told when that is settled.
+            self.next_scan = self.next_scan.min(now.mono + SECOND);
+            return Ok(Start::Not);
+        }
         // One that is still being read has what the compressed file has, or will have read it.
         candidates.sort_by_key(|(generation, _)| !self.is_live(*generation));
         for (generation, known) in candidates {
@@ -372,7 +377,8 @@ impl Tailer {
         // What is being read has more of its head than what is settled.
         let head = |g: u64, k: &Known| self.live(g).map_or(k.head, |t| t.head);
         let fits = |g: u64, k: &Known| k.identity != own && head(g, k).len > 0 && head(g, k).fits(bytes);
-        let named = |k: &Known| adopted.is_none_or(|a| *k.path == *a.name);
+        // A copy of it that was read goes by a name of its own where the patterns match that.
+        let named = |k: &Known| adopted.is_none_or(|a| *k.path == *a.name || is_rotation_of(a.name, &k.path));
         let mut list: Vec<(u64, Known)> =
             self.store.iter().filter(|(g, k)| fits(*g, k) && named(k)).map(|(g, k)| (g, k.clone())).collect();
         list.sort_by_key(|(_, k)| (k.path.parent() != path.parent(), std::cmp::Reverse(k.at.offset)));

@@ -40,6 +40,8 @@ pub(super) struct Original {
     pub(super) head: Head,
     /// Everything before it was read.
     pub(super) at: Position,
+    /// Not all of that is settled.
+    pub(super) unsettled: bool,
 }
 
 /// A file that may be a copy in the making is left alone until it was quiet for that long.
@@ -76,6 +78,12 @@ impl Lost {
 pub(super) struct Sibling {
     pub(super) path: PathBuf,
     pub(super) look: Look,
+}
+
+/// Whether `path` is what a rotation makes of `of`, beside it.
+pub(super) fn is_rotation_of(of: &Path, path: &Path) -> bool {
+    let name = |path: &Path| path.file_name().and_then(|n| n.to_str()).map(str::to_owned);
+    of.parent() == path.parent() && name(of).zip(name(path)).is_some_and(|(base, name)| is_rotated_name(&base, &name))
 }
 
 /// Whether `name` is what a rotation makes of `base`.

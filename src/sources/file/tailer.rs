@@ -420,6 +420,7 @@ impl Tailer {
             let Some(tail) = self.tails.get_mut(key).and_then(|t| t.as_mut()) else { continue };
             let mut flight = std::mem::take(&mut tail.flight);
             flight.settle(token as u32, verdict, |mark| self.store.settle(mark, tail));
+            self.store.settle_copies(tail.identity, &flight);
             tail.flight = flight;
             if tail.place == Place::Closed && tail.flight.outstanding() == 0 {
                 self.release(key);

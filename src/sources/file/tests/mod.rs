@@ -36,6 +36,8 @@ struct Line {
 struct Taken {
     lines: Vec<Line>,
     acks: Vec<Ack>,
+    /// Which lines came with the first, second, … of `acks`, where none of those was taken since they were all.
+    unsettled: Vec<std::ops::Range<usize>>,
     /// It has no room.
     full: bool,
     /// Chunks are settled as soon as they come.
@@ -47,6 +49,7 @@ impl Out for Taken {
         if self.full {
             return Sent::Full(chunk);
         }
+        let from = self.lines.len();
         let name = chunk.origin.file.as_deref().unwrap();
         let file = Path::new(name).file_name().unwrap().to_str().unwrap().to_owned();
         let mut add = |bytes: &[u8], offset: u64| {
@@ -72,6 +75,10 @@ impl Out for Taken {
         if self.settle {
             chunk.ack.settle(Verdict::Delivered);
         } else {
+            if self.acks.is_empty() {
+                self.unsettled.clear();
+            }
+            self.unsettled.push(from..self.lines.len());
             self.acks.push(chunk.ack);
         }
         Sent::Yes
@@ -186,6 +193,16 @@ impl World {
     fn kill(&mut self) {
         self.tailer = None;
         self.taken.acks.clear();
+    }
+
+    /// As [`kill`](World::kill); what was not settled has not come: it was in memory.
+    fn kill_before_delivery(&mut self) {
+        if !self.taken.acks.is_empty() {
+            for range in self.taken.unsettled.drain(..).rev() {
+                self.taken.lines.drain(range);
+            }
+        }
+        self.kill();
     }
 
     fn turn(&mut self) -> Next {

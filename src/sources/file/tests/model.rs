@@ -126,11 +126,7 @@ impl Model {
                 let seconds = self.random.u64(1..8);
                 self.w.pass(seconds);
             }
-            Action::Settle => {
-                while let Some(ack) = self.w.taken.acks.pop() {
-                    ack.settle(Verdict::Delivered);
-                }
-            }
+            Action::Settle => self.settle(),
             Action::Rename if there => {
                 if !self.seen.contains(&name) && !self.include_rotated {
                     if self.w.tailer.is_none() {
@@ -167,6 +163,7 @@ impl Model {
                 self.is_read();
             }
             Action::Delete if there => {
+                self.settle();
                 // What was not read when the name was lost is gone with the file, unless a handle was open.
                 self.is_read();
                 self.finish(&name);
@@ -174,9 +171,12 @@ impl Model {
                 // Nor can its unfinished line outlive a kill while there is no room for it.
                 self.w.taken.full &= !self.may_kill;
                 self.w.pass(8);
+                self.settle();
                 self.seen.remove(&name);
             }
             Action::Rewrite if there => {
+                self.is_read();
+                self.settle();
                 self.is_read();
                 self.finish(&name);
                 let text = self.line();
@@ -184,6 +184,8 @@ impl Model {
                 self.written.entry(name.clone()).or_default().push(text);
                 self.append(&name);
                 self.is_read();
+                // The unfinished line of the old contents is nowhere else.
+                self.settle();
             }
             Action::Compress => self.compress(&format!("{name}.1")),
             Action::Stop => {
@@ -196,7 +198,7 @@ impl Model {
             }
             Action::Kill => {
                 self.w.taken.full = false;
-                self.w.kill();
+                self.w.kill_before_delivery();
                 self.kills += 1;
                 if self.random.bool() {
                     self.act_while_down();
@@ -205,6 +207,13 @@ impl Model {
             }
             Action::Starve => self.w.taken.full = !self.w.taken.full,
             _ => {}
+        }
+    }
+
+    /// All that has come is delivered: what is not, and is gone with its file, is lost with a kill.
+    fn settle(&mut self) {
+        while let Some(ack) = self.w.taken.acks.pop() {
+            ack.settle(Verdict::Delivered);
         }
     }
 
