@@ -270,7 +270,8 @@ impl Store {
     /// there, the copy stands where that does: what is on its way is read from the copy after a crash.
     pub(super) fn add_copy(&mut self, mut known: Known, of: Option<u64>) -> u64 {
         let from = known.at;
-        let Some((of, original)) = of.and_then(|of| Some((of, self.files.get(&of)?))) else { return self.add(known) };
+        let original = of.and_then(|of| Some((of, self.files.get(&of)?)));
+        let Some((of, original)) = original.filter(|(_, k)| k.at.offset < from.offset) else { return self.add(known) };
         known.at = original.at;
         let generation = self.add(known);
         self.copies.insert(of, Copied { generation, from, reached: None });
@@ -292,7 +293,7 @@ impl Store {
         for of in originals {
             let Some(copy) = self.copies.get(&of) else { continue };
             let (generation, mut at) = (copy.generation, self.files.get(&of).map_or(copy.from, |k| k.at));
-            if !flight.is_unsettled(of) {
+            if !flight.is_unsettled(of) || at.offset >= copy.from.offset {
                 at = copy.reached.unwrap_or(copy.from);
                 self.copies.remove(&of);
             }

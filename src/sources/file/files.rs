@@ -73,8 +73,9 @@ impl Tailer {
             self.add_path(key, path, now);
             return;
         }
+        // A copy that is not read stands for what its original has on the way.
         if let Some((generation, known)) = self.store.find(look.identity)
-            && known.finished
+            && (known.finished || self.store.is_unsettled_copy(generation))
         {
             return self.store.touch(generation, now.seconds());
         }
@@ -635,6 +636,16 @@ pub(super) fn mark_holds(file: &OwnedFd, at: Position) -> io::Result<bool> {
     let bytes = &mut bytes[..at.mark_len()];
     let len = read_at(file, bytes, at.offset - bytes.len() as u64)?;
     Ok(len == bytes.len() && Position::mark_of(bytes) == at.mark)
+}
+
+/// The place behind `offset` bytes.
+pub(super) fn place_at(file: &OwnedFd, offset: u64) -> io::Result<Position> {
+    let mut at = Position { offset, ..Position::default() };
+    let mut bytes = [0; MARK_BYTES];
+    let bytes = &mut bytes[..at.mark_len()];
+    let len = read_at(file, bytes, offset - bytes.len() as u64)?;
+    at.mark = Position::mark_of(&bytes[..len]);
+    Ok(at)
 }
 
 /// Behind the last whole line, where its end is near enough; else the end.

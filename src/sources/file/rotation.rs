@@ -12,7 +12,7 @@
 
 use super::checkpoint::Known;
 use super::discovery::Entry;
-use super::files::mark_holds;
+use super::files::{mark_holds, place_at};
 use super::identity::{HEAD_BYTES, Head, Identity, Look, Position, look_at, open, read_at};
 use super::tail::{Place, Tail};
 use super::tailer::{Now, SECOND, Tailer};
@@ -282,19 +282,21 @@ impl Tailer {
         None
     }
 
-    /// The writer went on between the copy and the cut, and all of it was read: the copy has nothing new. It is known by a
-    /// full head, and by its youth: what else might begin alike is older.
+    /// The writer went on between the copy and the cut, and all of it was read: the copy has nothing new, and stands for
+    /// what is not settled. It is known by a full head, and by its youth: what else might begin alike is older.
     fn pass_over_copy(&mut self, path: &Path, sibling: &Sibling, of: Original, now: Now) {
         let birth = sibling.look.identity.birth;
         let young = birth != 0 && birth >= of.identity.birth && now.wall.saturating_sub(birth) < YOUNG;
         if of.head.len as usize != HEAD_BYTES || !young || !self.begins_with(&sibling.path, of.head) {
             return;
         }
+        let Ok(at) = open(&sibling.path, false).and_then(|file| place_at(&file, sibling.look.size)) else { return };
         tracing::info!(source = %self.plan.id, file = %path.display(), copy = %sibling.path.display(),
             "a copy of what was cut off, all of which was read");
         self.suspects.remove(&sibling.path);
-        let (name, identity) = (Arc::from(&*sibling.path), sibling.look.identity);
-        self.store.add(Known { head: of.head, finished: true, ..Known::new(identity, &name, now.seconds()) });
+        let name = Arc::from(&*sibling.path);
+        let known = Known { head: of.head, at, ..Known::new(sibling.look.identity, &name, now.seconds()) };
+        self.store.add_copy(known, of.unsettled.then_some(of.generation));
     }
 
     /// Whether a new file may be a copy, still in the making, of one that will be cut off. It is left alone for a while.

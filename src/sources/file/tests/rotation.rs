@@ -406,3 +406,34 @@ fn a_compressed_file_that_is_shorter_than_what_was_read_is_not_read_again() {
     w.pass(60);
     assert_eq!(w.lines(), [""; 0]);
 }
+
+/// As above, where the copy is shorter than what was read: it has nothing new, but what is not settled stands in it.
+#[test]
+fn what_was_not_settled_stands_in_a_copy_that_is_shorter_than_what_was_read() {
+    for settled in [0, 1, 2] {
+        let mut w = World::reading("['a.log*']", "");
+        w.append("a.log", &format!("{}\n", "x".repeat(HEAD_BYTES)));
+        w.read();
+        w.taken.settle = false;
+        w.append("a.log", "2\n");
+        w.read();
+        std::fs::copy(w.path("a.log"), w.path("a.log.1")).unwrap();
+        w.append("a.log", "3\n");
+        w.read();
+        std::fs::write(w.path("a.log"), "new\n").unwrap();
+        w.pass(10);
+        assert_eq!(w.lines()[1..], ["2", "3", "new"]);
+        w.taken.acks.drain(..settled).for_each(|ack| ack.settle(Verdict::Delivered));
+        w.pass(10);
+        assert_eq!(w.lines(), [""; 0]);
+        w.kill();
+        w.taken.settle = true;
+        w.start();
+        w.pass(60);
+        let mut lines = w.lines();
+        lines.sort();
+        // What was written between the copy and the cut is nowhere any more.
+        let again: &[&str] = if settled == 0 { &["2", "new"] } else { &["new"] };
+        assert_eq!(lines, again, "{settled} settled");
+    }
+}
