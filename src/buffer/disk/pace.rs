@@ -32,7 +32,7 @@ pub(super) struct Pace {
     deaf: bool,
     /// How old what is not settled may become.
     patience: Duration,
-    /// What it had settled when that was last looked at, and when it was seen to settle something.
+    /// What the sink had settled when that was last looked at, and when it was seen to settle something.
     seen: usize,
     seen_at: Option<Instant>,
 }

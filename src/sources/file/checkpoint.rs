@@ -288,7 +288,7 @@ impl Store {
         if self.copies.is_empty() {
             return;
         }
-        let of_file = |of: &u64| self.files.get(of).is_none_or(|k| k.identity == identity);
+        let of_file = |of: &u64| self.files.get(of).is_some_and(|k| k.identity == identity);
         let originals: Vec<u64> = self.copies.keys().copied().filter(of_file).collect();
         for of in originals {
             let Some(copy) = self.copies.get(&of) else { continue };

@@ -137,7 +137,7 @@ pub(super) struct Tailer {
     watch: Option<Watch>,
     watched: HashMap<PathBuf, (u64, u64)>,
     pub(super) next_scan: u64,
-    /// Files that may be copies of one we read, and when they were found.
+    /// Files that may be copies of one we read, by path: which file that was, and when it was found, monotonic nanoseconds.
     pub(super) suspects: HashMap<PathBuf, (Identity, u64)>,
     /// Paths that led to a file before, and may again.
     pub(super) lost: HashMap<PathBuf, Lost>,
