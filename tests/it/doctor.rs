@@ -62,6 +62,21 @@ fn logrotate_settings_that_lose_lines_are_found_with_their_fix() {
     logrotate(dir, &format!("{logs}/*.log {{\n rotate 4\n compress\n}}\n"));
     tailing(dir, "\"./logs/*.log\", \"./logs/*.gz\"");
     assert_eq!(doctor(dir, &[]).0, Some(0));
+    // Nor is what `rotated_to` covers, compressed or not, beside the file or in a folder of its own.
+    let olddir = format!("{logs}/*.log {{\n rotate 4\n compress\n olddir old\n}}\n");
+    for (rule, rotated_to, code) in [
+        (&olddir, "./logs/old/*", 0),
+        (&olddir, "./logs/old/*.gz", 1),
+        (&olddir, "./logs/other/*", 1),
+        (&format!("{logs}/*.log {{\n rotate 4\n compress\n}}\n"), "./logs/app.log*.gz", 0),
+    ] {
+        logrotate(dir, rule);
+        tailing(dir, &format!("\"./logs/*.log\"], rotated_to: [\"{rotated_to}\""));
+        let (found, said) = doctor(dir, &[]);
+        assert_eq!(found, Some(code), "{rotated_to}: {said}");
+        assert_eq!(said.contains(&format!("`rotated_to: [\"{logs}/old/*\"]`")), code == 1, "{said}");
+    }
+    tailing(dir, "\"./logs/*.log\"");
     // A file that is not there yet.
     std::fs::remove_file(dir.join("logs/app.log")).unwrap();
     logrotate(dir, &format!("{logs}/new.log {{\n rotate 4\n copytruncate\n}}\n"));

@@ -26,7 +26,8 @@ config! {
         pub ignore_older: Option<Duration>,
         /// Files are deleted that long after everything in them was delivered and nothing more was added.
         pub remove_after: Option<Duration>,
-        /// What becomes of files that match and are compressed (`.gz`, `.zst`).
+        /// What becomes of files that match and are compressed with gzip or zstd: known by their first bytes, not their names.
+        /// Files compressed with something else are left alone, with a warning.
         pub compressed: Compressed = Compressed::Auto,
         /// What tells a file from another of the same name.
         pub fingerprint: Fingerprint = Fingerprint::Auto,
@@ -37,6 +38,9 @@ config! {
         pub watch: WatchMode = WatchMode::Auto,
         /// Whether links to files and folders are followed.
         pub follow_symlinks: bool = true,
+        /// Where the rest of a rotated file is looked for besides its own folder and `include`: paths as in `include`, such as
+        /// `/var/log/old/*` for logrotate's `olddir`. What matches is read only as the rest of a file that was being read.
+        pub rotated_to: Vec<Spanned<String>> = Vec::new(),
         /// What all sources have.
         flatten pub common: SourceCommon,
     }
@@ -55,7 +59,8 @@ config_enum! {
 config_enum! {
     /// What becomes of compressed files.
     pub enum Compressed {
-        /// Of one that was read before it was compressed, what was not read yet; others are read once.
+        /// One of which it is proven that its bytes were read, by length and hash of what was decompressed, gives only the
+        /// rest; others are read once.
         Auto = "auto",
         /// They are left alone.
         Ignore = "ignore",
@@ -91,7 +96,7 @@ const MAX_FINGERPRINT_BYTES: u64 = 1 << 20;
 
 impl FileConfig {
     pub(super) fn note_mistakes(&self, cx: &mut Reader<'_>) {
-        for pattern in self.include.iter().chain(&self.exclude) {
+        for pattern in self.include.iter().chain(&self.exclude).chain(&self.rotated_to) {
             if let Err(why) = check_pattern(pattern) {
                 cx.error(pattern.span, format!("this pattern cannot be read: {why}"));
             }
@@ -103,6 +108,25 @@ impl FileConfig {
             && !(1..=MAX_FINGERPRINT_BYTES).contains(&n.bytes())
         {
             cx.error(n.span, "`fingerprint: {bytes: N}` must be from 1 to 1MiB");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::config::read_text;
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn patterns_that_cannot_be_read_are_mistakes_at_their_place() {
+        let yaml = "include: ['/a/*.log']\nexclude: ['b[']\nrotated_to: ['/a/old/*', '/c/{d', '']\n";
+        let (config, mut report) = read_text::<FileConfig>("test.yaml", yaml, &BTreeMap::new());
+        config.unwrap().note_mistakes(&mut Reader::new(&mut report.sources, &mut report.diagnostics));
+        let said = report.render();
+        for place in ["test.yaml:2:", "test.yaml:3:26", "test.yaml:3:35"] {
+            assert!(said.contains(place), "{place} in {said}");
         }
     }
 }

@@ -18,6 +18,7 @@ impl FileConfig {
     pub(super) fn look_around(&self, host: &Host) -> Vec<Finding> {
         let texts = |list: &[crate::config::Spanned<String>]| list.iter().map(|p| p.value.clone()).collect::<Vec<_>>();
         let Ok(patterns) = Patterns::new(&texts(&self.include), &texts(&self.exclude)) else { return Vec::new() };
+        let Ok(rotated_to) = Patterns::new(&texts(&self.rotated_to), &[]) else { return Vec::new() };
         let mut found = Found::default();
         patterns.walk(self.follow_symlinks, &mut found);
         let mut findings = Vec::new();
@@ -31,11 +32,17 @@ impl FileConfig {
         }
         findings.extend(permissions(&files, found.dirs.iter().map(|d| d.path.as_path())));
         findings.extend(limits(host, files.len() as u64, found.dirs.len() as u64));
-        findings.extend(self.rotations(host, &patterns, &files));
+        findings.extend(self.rotations(host, &patterns, &rotated_to, &files));
         findings
     }
 
-    fn rotations(&self, host: &Host, patterns: &Patterns, files: &BTreeSet<PathBuf>) -> Vec<Finding> {
+    fn rotations(
+        &self,
+        host: &Host,
+        patterns: &Patterns,
+        rotated_to: &Patterns,
+        files: &BTreeSet<PathBuf>,
+    ) -> Vec<Finding> {
         let mut findings: Vec<Finding> = Vec::new();
         for why in &host.rotations().unread {
             findings.push(Finding::note(
@@ -52,7 +59,7 @@ impl FileConfig {
                 continue;
             }
             let Some(rule) = host.rotations().rule(&path) else { continue };
-            for (kind, finding) in self.rotation(rule, &path, patterns) {
+            for (kind, finding) in self.rotation(rule, &path, patterns, rotated_to) {
                 if seen.insert((rule.place(), kind)) {
                     findings.push(finding);
                 }
@@ -62,7 +69,13 @@ impl FileConfig {
     }
 
     /// What a rule does to one file.
-    fn rotation(&self, rule: &Rule, path: &Path, patterns: &Patterns) -> Vec<(&'static str, Finding)> {
+    fn rotation(
+        &self,
+        rule: &Rule,
+        path: &Path,
+        patterns: &Patterns,
+        rotated_to: &Patterns,
+    ) -> Vec<(&'static str, Finding)> {
         let (place, shown, options) = (rule.place(), path.display(), &rule.options);
         let mut findings = Vec::new();
         if options.copytruncate {
@@ -78,43 +91,43 @@ impl FileConfig {
             findings.push(("rotate", Finding::loss(what, "set `rotate 2` or more")));
             return findings;
         }
+        let own_dir = path.parent().unwrap_or(Path::new("/"));
+        let dir = options.olddir.as_ref().map_or(own_dir.to_owned(), |olddir| own_dir.join(olddir));
+        // Whether the source looks where rotated files go, with and without dates in their names.
+        let is_looked_at = |extension: &str| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            [".1", "-20250101"].iter().any(|middle| {
+                let rotated = dir.join(format!("{name}{middle}{extension}"));
+                patterns.matches(&rotated) || rotated_to.matches(&rotated)
+            })
+        };
         if options.compress && !options.delaycompress {
             let extension = options.compress_extension.as_deref().unwrap_or(".gz");
             let readable = matches!(extension, ".gz" | ".zst") && self.compressed == Compressed::Auto;
-            let packed = |middle: &str| {
-                let mut name = path.as_os_str().to_owned();
-                name.push(format!("{middle}{extension}"));
-                PathBuf::from(name)
-            };
-            let matched = [".1", "-20250101"].iter().any(|middle| patterns.matches(&packed(middle)));
-            if !(readable && matched) {
+            if !(readable && is_looked_at(extension)) {
                 let what = format!(
                     "{place} compresses {shown} at once (`compress` without `delaycompress`): what the agent has not read by then, as when it is down, is lost"
                 );
                 let fix = match extension {
                     ".gz" | ".zst" => format!(
-                        "add `delaycompress`, or let the agent read the compressed files too: `include: [..., \"{shown}*{extension}\"]` (only what was not read yet is taken from them)"
+                        "add `delaycompress`, or let the agent read the rest from the compressed files: `rotated_to: [\"{}*{extension}\"]`",
+                        dir.join(path.file_name().unwrap_or_default()).display()
                     ),
                     _ => "add `delaycompress`, or compress with gzip".to_owned(),
                 };
                 findings.push(("compress", Finding::loss(what, fix)));
             }
         }
-        if let Some(dir) = &options.olddir {
-            let dir = path.parent().unwrap_or(Path::new("/")).join(dir);
-            let name = |middle: &str| format!("{}{middle}", path.file_name().unwrap_or_default().to_string_lossy());
-            let same = path.parent().is_some_and(|p| p == dir);
-            if !same && ![".1", "-20250101"].iter().any(|m| patterns.matches(&dir.join(name(m)))) {
-                let what = format!(
-                    "{place} moves rotated {shown} to {}, where this source does not look: what was not read by then, as when the agent is down, is lost",
-                    dir.display()
-                );
-                let fix = format!(
-                    "remove `olddir`, or add \"{}/*\" to `include` (lines that were read are not read again)",
-                    dir.display()
-                );
-                findings.push(("olddir", Finding::loss(what, fix)));
-            }
+        if dir != own_dir && !is_looked_at("") {
+            let what = format!(
+                "{place} moves rotated {shown} to {}, where this source does not look: what was not read by then, as when the agent is down, is lost",
+                dir.display()
+            );
+            let fix = format!(
+                "remove `olddir`, or let the source look there for the rest of rotated files: `rotated_to: [\"{}/*\"]`",
+                dir.display()
+            );
+            findings.push(("olddir", Finding::loss(what, fix)));
         }
         findings
     }

@@ -119,6 +119,8 @@ impl FileConfig {
         let texts = |list: &[Spanned<String>]| list.iter().map(|p| p.value.clone()).collect::<Vec<_>>();
         let patterns = Patterns::new(&texts(&self.include), &texts(&self.exclude))
             .map_err(|e| BuildError(format!("source `{}`: {e}", cx.id)))?;
+        let rotated_to = Patterns::new(&texts(&self.rotated_to), &[])
+            .map_err(|e| BuildError(format!("source `{}`: `rotated_to`: {e}", cx.id)))?;
         let own = own_paths(cx);
         for path in patterns.literals() {
             if let Some(own) = own.iter().find(|own| path.starts_with(own) || real(path).starts_with(own)) {
@@ -138,6 +140,7 @@ impl FileConfig {
             id: cx.id.clone(),
             host: cx.host.clone(),
             patterns,
+            rotated_to,
             from_end: self.start_at == StartAt::End && !cx.once,
             lines: Lines { max_bytes: self.max_line_bytes.as_usize(), long: self.long_lines },
             multiline: self.framing()?,

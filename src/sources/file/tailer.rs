@@ -50,6 +50,8 @@ pub(super) struct Plan {
     pub(super) id: Arc<str>,
     pub(super) host: Arc<str>,
     pub(super) patterns: Patterns,
+    /// Where the rest of a rotated file is looked for besides.
+    pub(super) rotated_to: Patterns,
     pub(super) from_end: bool,
     pub(super) lines: Lines,
     pub(super) multiline: Option<Arc<Multiline>>,
