@@ -43,7 +43,8 @@ fn glob(pattern: &str) -> Result<Glob, String> {
     GlobBuilder::new(pattern).literal_separator(true).backslash_escape(true).build().map_err(|e| e.kind().to_string())
 }
 
-fn is_literal(text: &str) -> bool {
+/// Whether a pattern, or a part of one, is a name as it stands.
+pub(super) fn is_literal(text: &str) -> bool {
     !text.contains(['*', '?', '[', '\\', '{'])
 }
 

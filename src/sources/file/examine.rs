@@ -2,7 +2,7 @@
 
 use super::FileConfig;
 use super::config::Compressed;
-use super::discovery::{Found, Patterns};
+use super::discovery::{Found, Patterns, is_literal};
 use super::rotation::is_packed_name;
 use crate::doctor::logrotate::Rule;
 use crate::doctor::{Finding, Host};
@@ -54,11 +54,18 @@ impl FileConfig {
         let named = host.rotations().rules.iter().flat_map(|r| &r.patterns).map(PathBuf::from);
         let named = named.filter(|p| patterns.matches(p));
         let mut seen: BTreeSet<(String, &'static str)> = BTreeSet::new();
+        let mut ruled = BTreeSet::new();
         for path in files.iter().cloned().chain(named) {
             if is_packed_name(&path) {
                 continue;
             }
             let Some(rule) = host.rotations().rule(&path) else { continue };
+            // A pattern stands for the files that will come, where there are none to look at.
+            if files.contains(&path) {
+                ruled.insert(rule.place());
+            } else if !is_literal(&path.to_string_lossy()) && ruled.contains(&rule.place()) {
+                continue;
+            }
             for (kind, finding) in self.rotation(rule, &path, patterns, rotated_to) {
                 if seen.insert((rule.place(), kind)) {
                     findings.push(finding);
