@@ -10,19 +10,21 @@
 //! | Field | Bytes | |
 //! |---|---|---|
 //! | magic | 4 | `TGFC` |
-//! | version | 2 | 2 |
+//! | version | 2 | 3 |
 //! | kind | 2 | 0 `files`, 1 `recent` |
 //! | sequence | 8 | grows by one with each file of either kind |
 //! | base | 8 | of `recent`: sequence of the `files` it adds to; of `files`: its own |
 //! | next generation | 8 | first number not given to a file yet |
 //! | entries | 8 | number of entries |
 //! | body length | 8 | bytes behind the checksum |
+//! | keys | 16 | of the running hash: two random numbers, the same in all files of the folder; since version 3 |
 //! | checksum | 4 | CRC-32C of all bytes before it and of the body |
 //! | body | | the entries |
 //!
 //! An entry: generation 8, device 8, inode 8, birth 8, head hash 8, head length 4, flags 1 (1 current, 2 skipping,
-//! 4 finished), 3 zero bytes, offset 8, mark 8, touched 8 (seconds since 1970), modified 8, path length 4, path. Version 1
-//! has no `modified`.
+//! 4 finished, 8 compressed, 16 left), 3 zero bytes, offset 8, mark 8, sum 16, touched 8 (seconds since 1970), changed 8,
+//! modified 8, size 8, path length 4, path. Version 1 and 2 have no `sum`, `modified` and `size`; version 2 has the time of modification in place of `changed`, and
+//! version 1 nothing. What they do not say is not known, and nothing is passed over because of it.
 //!
 //! Reading: of the valid `files` slots the one with the highest sequence is taken; then every valid `recent` whose base is
 //! not older, in the order of their sequence. A crash between a new `files` and its first `recent` leaves a `recent` with
@@ -32,7 +34,7 @@
 //! is written when all since the last have taken as much as two of it: about 2·√(N·c) entries a second, not N.
 
 use super::flight::{Flight, Settlement};
-use super::identity::{Head, Identity, Position};
+use super::identity::{Hasher, Head, Identity, Position, Sum};
 use super::tail::Tail;
 use crate::data_dir::replace_file_on;
 use crate::storage::{Disk, Open, Storage};
@@ -44,11 +46,25 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 const MAGIC: &[u8; 4] = b"TGFC";
-const VERSION: u16 = 2;
+const VERSION: u16 = 3;
 /// Oldest version that is read.
 const OLDEST_VERSION: u16 = 1;
-const HEADER_BYTES: usize = 52;
-const ENTRY_BYTES: usize = 84;
+const HEADER_BYTES: usize = 68;
+const ENTRY_BYTES: usize = 116;
+
+/// Bytes before the body, with the checksum.
+fn header_bytes(version: u16) -> usize {
+    if version >= 3 { HEADER_BYTES } else { HEADER_BYTES - 16 }
+}
+
+/// Bytes of an entry without its path.
+fn entry_bytes(version: u16) -> usize {
+    match version {
+        1 => ENTRY_BYTES - 40,
+        2 => ENTRY_BYTES - 32,
+        _ => ENTRY_BYTES,
+    }
+}
 
 /// Seconds after which a file that is not there any more is forgotten.
 const FORGET_AFTER: i64 = 7 * 24 * 3600;
@@ -72,19 +88,39 @@ pub(super) struct Known {
     pub(super) path: Arc<Path>,
     /// When it was last seen to be there: seconds since 1970.
     pub(super) touched: i64,
-    /// When it was modified last, where all that it had then is settled; else 0. Nanoseconds since 1970.
+    /// When it was changed last (which nobody can set), where all that it had then is settled; else 0. Nanoseconds since 1970.
+    pub(super) changed: i64,
+    /// When it had been modified last when what is settled was read; 0 where that is not known. Nanoseconds since 1970.
     pub(super) modified: i64,
+    /// Bytes it had when it was looked at last, as far as that is known: what is missed where it is gone.
+    pub(super) size: u64,
     /// It is the newest generation of its identity; others are gone, by deletion, truncation or reuse of the inode.
     pub(super) current: bool,
-    /// Nothing more will come of it: a compressed file that was read to its end.
+    /// Nothing more will come of it: a compressed file that was read to its end, or one that goes on in an archive or copy.
     pub(super) finished: bool,
+    /// It is compressed; its places count decompressed bytes.
+    pub(super) packed: bool,
+    /// It lost its name, and was read to its end since: nothing is missed where it is gone.
+    pub(super) left: bool,
 }
 
 impl Known {
     /// A file at its beginning.
     pub(super) fn new(identity: Identity, path: &Arc<Path>, touched: i64) -> Self {
         let (head, at) = (Head::default(), Position::default());
-        Known { identity, head, at, path: path.clone(), touched, modified: 0, current: true, finished: false }
+        let path = path.clone();
+        let (finished, packed, left) = (false, false, false);
+        let (changed, modified, size, current) = (0, 0, 0, true);
+        Known { identity, head, at, path, touched, changed, modified, size, current, finished, packed, left }
+    }
+
+    /// What was made or modified later was not there when it was looked at last: nanoseconds since 1970.
+    pub(super) fn since(&self) -> i64 {
+        if self.at.offset == 0 {
+            // Nothing of it was read: all that was written since it was made may be its.
+            return self.identity.birth.saturating_sub(1);
+        }
+        if self.modified != 0 { self.modified } else { self.touched.saturating_mul(1_000_000_000) }
     }
 }
 
@@ -161,6 +197,8 @@ pub(super) struct Store {
     copies: HashMap<u64, Copied>,
     /// Seconds between two looks through the folders.
     pub(super) look_every: i64,
+    /// The running hash of all places here.
+    pub(super) hasher: Hasher,
 }
 
 impl Store {
@@ -174,6 +212,7 @@ impl Store {
     fn open_on(storage: &dyn Storage, dir: &Path) -> io::Result<Self> {
         storage.create_dir(dir)?;
         let mut store = Store { dir: dir.to_owned(), next_generation: 1, ..Store::default() };
+        store.hasher = Hasher::random();
         let mut damaged = false;
         let mut read = |kind: Kind| -> io::Result<Vec<(usize, Image)>> {
             let mut images = Vec::new();
@@ -200,6 +239,11 @@ impl Store {
         let recents = read(Kind::Recent)?;
         if let Some((slot, base)) = bases.pop() {
             (store.slots[0], store.base) = (slot, base.sequence);
+            match base.keys {
+                Some(keys) => store.hasher = Hasher { keys },
+                // One of before: the keys are drawn now, and go to disk with the places.
+                None => store.whole = true,
+            }
             store.apply(base);
         }
         for (slot, recent) in recents {
@@ -208,10 +252,18 @@ impl Store {
             if recent.base >= store.base {
                 store.whole |= recent.base != store.base;
                 store.changed.extend(recent.entries.iter().map(|(generation, _)| *generation));
+                if let Some(keys) = recent.keys.filter(|keys| *keys != store.hasher.keys) {
+                    // Its `files` is lost: the keys of what is newer hold.
+                    store.hasher = Hasher { keys };
+                    store.whole = true;
+                    store.files.values_mut().for_each(|known| known.at.sum = Sum::default());
+                }
                 store.apply(recent);
             }
         }
         store.whole |= damaged;
+        let start = store.hasher.start();
+        store.files.values_mut().filter(|k| k.at.offset == 0).for_each(|k| k.at.sum = start.sum);
         store.by_identity = store.files.iter().filter(|(_, k)| k.current).map(|(g, k)| (k.identity, *g)).collect();
         Ok(store)
     }
@@ -244,10 +296,23 @@ impl Store {
         self.files.iter().map(|(g, k)| (*g, k))
     }
 
+    /// A number for a generation that may be entered later.
+    pub(super) fn reserve(&mut self) -> u64 {
+        self.next_generation += 1;
+        self.next_generation - 1
+    }
+
     /// Enters a new generation, which becomes the current one of its identity.
     pub(super) fn add(&mut self, known: Known) -> u64 {
-        let generation = self.next_generation;
-        self.next_generation += 1;
+        let generation = self.reserve();
+        self.add_as(generation, known)
+    }
+
+    /// As above, with a number that was reserved.
+    pub(super) fn add_as(&mut self, generation: u64, mut known: Known) -> u64 {
+        if known.at.offset == 0 {
+            known.at.sum = self.hasher.start().sum;
+        }
         if let Some(old) = self.by_identity.insert(known.identity, generation)
             && old != generation
         {
@@ -298,7 +363,7 @@ impl Store {
                 self.copies.remove(&of);
             }
             if self.files.get(&generation).is_some_and(|k| k.at != at) {
-                self.update(generation, |k| (k.at, k.modified) = (at, 0));
+                self.update(generation, |k| (k.at, k.changed) = (at, 0));
             }
         }
     }
@@ -313,8 +378,11 @@ impl Store {
         if self.files.get(&mark.generation).is_some_and(|k| k.at != mark.at || head.is_some_and(|h| h != k.head)) {
             self.update(mark.generation, |k| {
                 k.at = mark.at;
-                k.modified = 0;
+                k.changed = 0;
                 k.head = head.unwrap_or(k.head);
+                if head.is_some() {
+                    (k.size, k.modified) = (tail.end(), tail.looked.1);
+                }
             });
         }
     }
@@ -334,17 +402,40 @@ impl Store {
     /// Notes that a file was looked at and has no more than is settled. Only where it has been quiet for a while: two
     /// changes in quick succession may have one time.
     pub(super) fn seen_whole(&mut self, tail: &Tail, wall: i64) {
-        let modified = if tail.is_whole() { tail.looked.1 } else { 0 };
-        if wall.saturating_sub(modified) < QUIET {
+        let changed = if tail.is_whole() { tail.changed } else { 0 };
+        if wall.saturating_sub(changed) < QUIET {
             return;
         }
-        let settled = |k: &Known| k.at == tail.at && k.modified != modified;
-        if modified != 0 && tail.flight.outstanding() == 0 && self.files.get(&tail.generation).is_some_and(settled) {
+        let settled = |k: &Known| k.at == tail.at && k.changed != changed;
+        if changed != 0 && tail.flight.outstanding() == 0 && self.files.get(&tail.generation).is_some_and(settled) {
             self.update(tail.generation, |k| {
-                k.modified = modified;
+                k.changed = changed;
                 k.head = tail.head;
+                k.size = tail.end();
             });
         }
+    }
+
+    /// Notes how large a file is; written with the next change of it.
+    pub(super) fn note_size(&mut self, generation: u64, size: u64) {
+        if let Some(known) = self.files.get_mut(&generation) {
+            known.size = size;
+        }
+    }
+
+    /// Notes that a file was replaced on disk by one of the same contents (as when a layer of an overlay is copied up).
+    pub(super) fn replace_identity(&mut self, generation: u64, identity: Identity) {
+        let Some(known) = self.files.get(&generation) else { return };
+        if self.by_identity.get(&known.identity) == Some(&generation) {
+            self.by_identity.remove(&known.identity);
+        }
+        self.by_identity.insert(identity, generation);
+        self.update(generation, |k| (k.identity, k.changed) = (identity, 0));
+    }
+
+    /// Current generations by device and inode alone.
+    pub(super) fn by_node(&self) -> HashMap<(u64, u64), u64> {
+        self.by_identity.iter().map(|(identity, generation)| ((identity.device, identity.inode), *generation)).collect()
     }
 
     /// The number that the next new file gets.
@@ -404,10 +495,10 @@ impl Store {
         let sequence = self.sequence + 1;
         let base = if whole { sequence } else { self.base };
         let bytes = if whole {
-            encode(kind, sequence, base, self.next_generation, self.files.iter())
+            encode(kind, sequence, base, self.next_generation, self.hasher, self.files.iter())
         } else {
             let changed = self.changed.iter().filter_map(|g| self.files.get_key_value(g));
-            encode(kind, sequence, base, self.next_generation, changed)
+            encode(kind, sequence, base, self.next_generation, self.hasher, changed)
         };
         let slot = 1 - self.slots[kind as usize];
         let path = self.dir.join(format!("{}.{slot}", kind.name()));
@@ -562,6 +653,8 @@ struct Image {
     sequence: u64,
     base: u64,
     next_generation: u64,
+    /// Of the running hash; `None` in versions that have none.
+    keys: Option<[u64; 2]>,
     entries: Vec<(u64, Known)>,
 }
 
@@ -570,6 +663,7 @@ fn encode<'a>(
     sequence: u64,
     base: u64,
     next_generation: u64,
+    hasher: Hasher,
     entries: impl Iterator<Item = (&'a u64, &'a Known)>,
 ) -> Vec<u8> {
     let mut out = vec![0; HEADER_BYTES];
@@ -581,9 +675,11 @@ fn encode<'a>(
             out.extend_from_slice(&n.to_le_bytes());
         }
         out.extend_from_slice(&k.head.len.to_le_bytes());
-        let flags = u8::from(k.current) | u8::from(k.at.skipping) << 1 | u8::from(k.finished) << 2;
+        let flags = [k.current, k.at.skipping, k.finished, k.packed, k.left];
+        let flags = flags.iter().rev().fold(0, |flags, flag| flags << 1 | u8::from(*flag));
         out.extend_from_slice(&[flags, 0, 0, 0]);
-        for n in [k.at.offset, k.at.mark, k.touched as u64, k.modified as u64] {
+        let [a, b] = k.at.sum.0;
+        for n in [k.at.offset, k.at.mark, a, b, k.touched as u64, k.changed as u64, k.modified as u64, k.size] {
             out.extend_from_slice(&n.to_le_bytes());
         }
         out.extend_from_slice(&(path.len() as u32).to_le_bytes());
@@ -593,16 +689,17 @@ fn encode<'a>(
     out[..4].copy_from_slice(MAGIC);
     out[4..6].copy_from_slice(&VERSION.to_le_bytes());
     out[6..8].copy_from_slice(&(kind as u16).to_le_bytes());
-    for (i, n) in [sequence, base, next_generation, count, body].into_iter().enumerate() {
+    let [key_0, key_1] = hasher.keys;
+    for (i, n) in [sequence, base, next_generation, count, body, key_0, key_1].into_iter().enumerate() {
         out[8 + i * 8..16 + i * 8].copy_from_slice(&n.to_le_bytes());
     }
-    let checksum = checksum(&out);
+    let checksum = checksum(&out, HEADER_BYTES);
     out[HEADER_BYTES - 4..HEADER_BYTES].copy_from_slice(&checksum.to_le_bytes());
     out
 }
 
-fn checksum(file: &[u8]) -> u32 {
-    crc32c::crc32c_append(crc32c::crc32c(&file[..HEADER_BYTES - 4]), &file[HEADER_BYTES..])
+fn checksum(file: &[u8], header: usize) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(&file[..header - 4]), &file[header..])
 }
 
 /// Takes fixed-width numbers off the front.
@@ -625,7 +722,7 @@ impl<'a> Cut<'a> {
 }
 
 fn decode(file: &[u8], kind: Kind) -> Result<Image, &'static str> {
-    if file.len() < HEADER_BYTES {
+    if file.len() < header_bytes(OLDEST_VERSION) {
         return Err("it is shorter than its header");
     }
     if &file[..4] != MAGIC {
@@ -635,25 +732,30 @@ fn decode(file: &[u8], kind: Kind) -> Result<Image, &'static str> {
     if !(OLDEST_VERSION..=VERSION).contains(&version) {
         return Err("it is of another version");
     }
+    let header = header_bytes(version);
+    if file.len() < header {
+        return Err("it is shorter than its header");
+    }
     if file[6..8] != (kind as u16).to_le_bytes() {
         return Err("it is of another kind");
     }
-    let mut header = Cut(&file[8..HEADER_BYTES]);
-    let mut next = || header.u64().unwrap_or(0);
+    let mut cut = Cut(&file[8..header]);
+    let mut next = || cut.u64().unwrap_or(0);
     let (sequence, base, next_generation, count, body) = (next(), next(), next(), next(), next());
-    if body != (file.len() - HEADER_BYTES) as u64 {
+    let keys = (version >= 3).then(|| [next(), next()]);
+    if body != (file.len() - header) as u64 {
         return Err("its length is wrong");
     }
-    if file[HEADER_BYTES - 4..HEADER_BYTES] != checksum(file).to_le_bytes() {
+    if file[header - 4..header] != checksum(file, header).to_le_bytes() {
         return Err("its checksum is wrong");
     }
-    let room = (body as usize) / ENTRY_BYTES;
+    let room = (body as usize) / entry_bytes(version);
     let mut entries = Vec::with_capacity(room.min(usize::try_from(count).unwrap_or(0)));
-    let mut cut = Cut(&file[HEADER_BYTES..]);
+    let mut cut = Cut(&file[header..]);
     for _ in 0..count {
         entries.push(entry(&mut cut, version).ok_or("its entries end too soon")?);
     }
-    Ok(Image { sequence, base, next_generation, entries })
+    Ok(Image { sequence, base, next_generation, keys, entries })
 }
 
 fn entry(cut: &mut Cut<'_>, version: u16) -> Option<(u64, Known)> {
@@ -662,31 +764,43 @@ fn entry(cut: &mut Cut<'_>, version: u16) -> Option<(u64, Known)> {
     let hash = cut.u64()?;
     let head = Head { len: cut.u32()?, hash };
     let flags = *cut.bytes(4)?.first()?;
-    let at = Position { offset: cut.u64()?, mark: cut.u64()?, skipping: flags & 2 != 0 };
+    let (offset, mark) = (cut.u64()?, cut.u64()?);
+    let sum = if version >= 3 { Sum([cut.u64()?, cut.u64()?]) } else { Sum::default() };
+    let at = Position { offset, mark, sum, skipping: flags & 2 != 0 };
     let touched = cut.u64()? as i64;
-    let modified = if version >= 2 { cut.u64()? as i64 } else { 0 };
+    let changed = if version >= 2 { cut.u64()? as i64 } else { 0 };
+    let (changed, modified, size) = if version >= 3 { (changed, cut.u64()? as i64, cut.u64()?) } else { (0, changed, 0) };
     let len = cut.u32()? as usize;
-    let path = Path::new(OsStr::from_bytes(cut.bytes(len)?)).into();
+    let path: Arc<Path> = Path::new(OsStr::from_bytes(cut.bytes(len)?)).into();
     let (current, finished) = (flags & 1 != 0, flags & 4 != 0);
-    Some((generation, Known { identity, head, at, path, touched, modified, current, finished }))
+    // Versions of before do not tell; their names did.
+    let packed = flags & 8 != 0 || version < 3 && super::rotation::is_packed_name(&path);
+    let left = flags & 16 != 0;
+    let known =
+        Known { identity, head, at, path, touched, changed, modified, size, current, finished, packed, left };
+    Some((generation, known))
 }
 
 /// What an agent of before would have written in place of a file.
 #[cfg(test)]
-pub(super) fn as_version_1(file: &[u8]) -> Vec<u8> {
-    let mut out = file[..HEADER_BYTES].to_vec();
+pub(super) fn as_version(file: &[u8], version: u16) -> Vec<u8> {
+    let mut out = file[..HEADER_BYTES - 20].to_vec();
+    out.extend_from_slice(&[0; 4]);
     let mut rest = &file[HEADER_BYTES..];
     while rest.len() >= ENTRY_BYTES {
         let length = rest[ENTRY_BYTES - 4..ENTRY_BYTES].try_into().map_or(0, u32::from_le_bytes) as usize;
-        out.extend_from_slice(&rest[..ENTRY_BYTES - 12]);
+        // Up to the mark, without the sum; the times; the path.
+        out.extend_from_slice(&rest[..64]);
+        out.extend_from_slice(&rest[80..if version == 1 { 88 } else { 96 }]);
         out.extend_from_slice(&rest[ENTRY_BYTES - 4..ENTRY_BYTES + length]);
         rest = &rest[ENTRY_BYTES + length..];
     }
-    out[4..6].copy_from_slice(&OLDEST_VERSION.to_le_bytes());
-    let body = (out.len() - HEADER_BYTES) as u64;
-    out[HEADER_BYTES - 12..HEADER_BYTES - 4].copy_from_slice(&body.to_le_bytes());
-    let checksum = checksum(&out);
-    out[HEADER_BYTES - 4..HEADER_BYTES].copy_from_slice(&checksum.to_le_bytes());
+    out[4..6].copy_from_slice(&version.to_le_bytes());
+    let header = header_bytes(version);
+    let body = (out.len() - header) as u64;
+    out[header - 12..header - 4].copy_from_slice(&body.to_le_bytes());
+    let checksum = checksum(&out, header);
+    out[header - 4..header].copy_from_slice(&checksum.to_le_bytes());
     out
 }
 
@@ -702,12 +816,16 @@ mod tests {
         Known {
             identity: Identity { device: 1, inode, birth: -5 },
             head: Head::of(b"head"),
-            at: Position { offset, mark: 9, skipping: offset % 2 == 1 },
+            at: Position { offset, mark: 9, skipping: offset % 2 == 1, ..Position::default() },
             path: Path::new("/var/log/a.log").into(),
             touched: 1_000_000,
-            modified: 77 + offset as i64,
+            changed: 77 + offset as i64,
+            modified: 78,
+            size: offset + 3,
             current: true,
             finished: false,
+            packed: offset % 3 == 0,
+            left: offset % 5 == 0,
         }
     }
 
@@ -773,7 +891,7 @@ mod tests {
         let mut store = Store::open(dir.path()).unwrap();
         let a = store.add(known(1, 0));
         for step in 1..200u64 {
-            store.update(a, |k| k.at = Position { offset: step, mark: step, skipping: false });
+            store.update(a, |k| k.at = Position { offset: step, mark: step, ..Position::default() });
             if step % 7 == 0 {
                 store.whole = true;
             }

@@ -148,6 +148,11 @@ impl Patterns {
         Ok(())
     }
 
+    /// Whether there are none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.include.is_empty()
+    }
+
     /// Paths that are named as they are, without wildcards.
     pub(super) fn literals(&self) -> impl Iterator<Item = &Path> {
         self.include.iter().filter_map(|p| p.literal.as_deref())

@@ -43,7 +43,7 @@ impl Tailer {
             let held = self.reader.held.as_ref().filter(|chunk| std::sync::Arc::ptr_eq(&chunk.origin, &tail.origin));
             let from = held.map_or(tail.at.offset, |chunk| chunk.offset);
             let size = tail.file.as_ref().and_then(|file| rustix::fs::fstat(file).ok()).map_or(0, |stat| stat.st_size);
-            let left = (size as u64).saturating_sub(from);
+            let left = (size as u64).saturating_sub(tail.room).saturating_sub(from);
             if left > 0 {
                 tracing::error!(
                     source = %self.plan.id, file = %tail.path.display(), bytes = left,

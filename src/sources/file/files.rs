@@ -2,13 +2,17 @@
 
 use super::checkpoint::Known;
 use super::flight::Flight;
-use super::identity::{HEAD_BYTES, Head, Identity, Look, MARK_BYTES, Position, look_at, look_into, open, read_at};
+use super::identity::{HEAD_BYTES, Hasher, Head, Identity, Look, MARK_BYTES, Position, Running, look_at, look_into, open, read_at};
 use super::joined::Open;
 use super::packed::Kind;
-use super::rotation::{Adopted, Lost, Original, Turnstile, is_numbered};
+use super::proof;
+use super::rotation::{
+    Adopted, Copies, Lost, Missing, Original, Turnstile, begins_with_all_of, is_numbered, is_packed_name, is_rotation_of,
+};
 use super::tail::{Out, Place, Tail};
 use super::tailer::{MILLISECOND, Now, SECOND, Tailer};
 use crate::event::Origin;
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -35,6 +39,8 @@ const UNFINISHED_AFTER: u64 = 2 * SECOND;
 const DELETED_CLOSE_AFTER: u64 = 5 * SECOND;
 /// A renamed file is closed when nothing came for that long: writers go on for a while until they are told.
 const RENAMED_CLOSE_AFTER: u64 = 30 * SECOND;
+/// With `start_at: end`, what is passed over is hashed up to that length, to know copies of it.
+const PROVEN_START: u64 = 1 << 20;
 /// How far back from the end a line start is sought with `start_at: end`.
 const SEEK_BACK: u64 = 64 << 10;
 
@@ -55,7 +61,9 @@ impl Tailer {
             && let Some(tail) = &self.tails[key]
         {
             if tail.node == (look.identity.device, look.identity.inode)
-                && (self.plan.identity_bytes.is_some() || tail.identity.birth == look.identity.birth)
+                && (self.plan.identity_bytes.is_some()
+                    || tail.identity.birth == look.identity.birth
+                    || self.is_copied_up(key, path, now))
             {
                 self.looked(key, look, hinted, now);
                 return;
@@ -63,6 +71,41 @@ impl Tailer {
             self.lose(path, now);
         }
         self.found(path, look, now);
+    }
+
+    /// Whether a file with the device and inode of one that is read, but another time of birth, has all that was read: then
+    /// it is the same file, copied up to another layer of an overlay. It is read on there.
+    fn is_copied_up(&mut self, key: usize, path: &Path, now: Now) -> bool {
+        let Some(mut tail) = self.tails[key].take() else { return false };
+        let same = self.copied_up(&tail, path).unwrap_or(None);
+        if let Some((file, look)) = &same {
+            tracing::info!(source = %self.plan.id, file = %path.display(), "copied up to another layer; the same file");
+            self.by_identity.remove(&tail.identity);
+            tail.identity = look.identity;
+            self.by_identity.insert(tail.identity, key);
+            self.store.replace_identity(tail.generation, look.identity);
+            match file.try_clone() {
+                Ok(file) => self.open += usize::from(tail.file.replace(file).is_none()),
+                Err(_) => self.open -= usize::from(tail.file.take().is_some()),
+            }
+            tail.grown = now.mono;
+            self.queue(key, &mut tail);
+        }
+        self.tails[key] = Some(tail);
+        same.is_some()
+    }
+
+    fn copied_up(&self, tail: &Tail, path: &Path) -> io::Result<Option<(OwnedFd, Look)>> {
+        let file = open(path, self.plan.follow_symlinks)?;
+        let look = look_into(&file)?;
+        if !is_on_overlay(&file) {
+            return Ok(None);
+        }
+        let node = (look.identity.device, look.identity.inode) == tail.node && tail.packed.is_none();
+        // Where nothing was read, nothing is read twice.
+        let same = !self.plan.check_contents
+            || tail.at.is_proof() && look.size >= tail.at.offset && proof::holds(self.store.hasher, &file, tail.at)?;
+        Ok((node && same).then_some((file, look)))
     }
 
     /// A file at a path that led to no file we read, or to another.
@@ -73,11 +116,19 @@ impl Tailer {
             self.add_path(key, path, now);
             return;
         }
-        // A copy that is not read stands for what its original has on the way.
+        if let Some(pending) = self.pending.get_mut(&look.identity) {
+            if pending.path != path {
+                pending.path = path.to_owned();
+            }
+            return self.look_at_pending(look.identity, now);
+        }
         if let Some((generation, known)) = self.store.find(look.identity)
-            && (known.finished || self.store.is_unsettled_copy(generation))
+            && known.packed
+            && known.finished
+            && (known.changed == 0 || known.changed == look.changed || self.plan.once)
         {
-            return self.store.touch(generation, now.seconds());
+            self.store.touch(generation, now.seconds());
+            return self.remove_packed(path, look, now);
         }
         if self.is_own(path) {
             if self.unreadable.insert(path.to_owned()) {
@@ -91,9 +142,6 @@ impl Tailer {
             if let Some((generation, _)) = self.store.find(look.identity) {
                 self.store.touch(generation, now.seconds());
             }
-            return;
-        }
-        if self.is_suspect(path, look, now) {
             return;
         }
         // Several generations may have passed between two looks.
@@ -135,11 +183,30 @@ impl Tailer {
         adopted: Option<Adopted<'_>>,
         now: Now,
     ) -> io::Result<Option<Turnstile>> {
-        let file = open(path, self.plan.follow_symlinks)?;
+        let mut file = open(path, self.plan.follow_symlinks)?;
         let look = look_into(&file)?;
         if !look.is_file {
             return Ok(None);
         }
+        if adopted.is_none() && !self.by_identity.contains_key(&look.identity) {
+            file = match self.waits(path, file, look, now) {
+                Ok(()) => return Ok(None),
+                Err(file) => file,
+            };
+        }
+        self.start_file(path, file, look, after, adopted, now)
+    }
+
+    /// As above, of an open file.
+    pub(super) fn start_file(
+        &mut self,
+        path: &Path,
+        file: OwnedFd,
+        look: Look,
+        after: Option<Turnstile>,
+        adopted: Option<Adopted<'_>>,
+        now: Now,
+    ) -> io::Result<Option<Turnstile>> {
         let Some(identity) = self.identify(&file, look)? else { return Ok(None) };
         if let Some(&key) = self.by_identity.get(&identity) {
             if adopted.is_none() {
@@ -152,21 +219,26 @@ impl Tailer {
             }
             return Ok(None);
         }
-        match self.packed_format(path, &file, look, now)? {
-            Kind::Plain => {}
-            Kind::Packed(format) if self.plan.compressed => {
-                return self.start_packed(path, file, look, after, adopted, format, now);
+        // What was read as text goes on as text.
+        if self.store.find(identity).is_none_or(|(_, k)| k.packed || k.at.offset == 0) {
+            match self.packed_format(path, &file, look, now)? {
+                Kind::Plain => {}
+                Kind::Packed(format) => return self.start_packed(path, file, look, after, adopted, format, now),
+                Kind::Ignored | Kind::Unknown => return Ok(None),
             }
-            Kind::Packed(_) | Kind::Unknown => return Ok(None),
         }
         let shared: Arc<Path> = path.into();
         let name: Arc<Path> = adopted.as_ref().map_or_else(|| shared.clone(), |a| a.name.into());
         let mut tail = self.new_tail(identity, look, &shared, &name, now);
         tail.after = after;
         (tail.generation, tail.head, tail.at) = match &adopted {
-            Some(Adopted { from: Some(of), .. }) => {
-                let known = Known { head: of.head, at: of.at, ..Known::new(identity, &name, now.seconds()) };
-                (self.store.add_copy(known, of.unsettled.then_some(of.generation)), of.head, of.at)
+            Some(Adopted { from: Some((of, at)), .. }) => {
+                let mut bytes = [0; HEAD_BYTES];
+                let len = read_at(&file, &mut bytes, 0)?;
+                let head = Head::of(&bytes[..len.min(usize::try_from(at.offset).unwrap_or(usize::MAX))]);
+                let known = Known { head, at: *at, ..Known::new(identity, &name, now.seconds()) };
+                let of = of.as_ref().filter(|of| of.unsettled).map(|of| of.generation);
+                (self.store.add_copy(known, of), head, *at)
             }
             _ => self.place(&mut tail, &file, &name, now)?,
         };
@@ -177,7 +249,11 @@ impl Tailer {
         } else {
             tail.paths.push(shared.clone());
         }
+        let proves = tail.proof.is_some();
         let key = self.insert(tail);
+        if proves {
+            self.proofs.push_back(key);
+        }
         if adopted.is_none() {
             self.note_link(path, &shared);
             self.by_path.insert(shared, key);
@@ -206,9 +282,15 @@ impl Tailer {
             origin: self.nameless.clone(),
             file: None,
             packed: None,
-            at: Position::default(),
+            at: self.store.hasher.start(),
+            past: VecDeque::new(),
             flight: Flight::default(),
             looked: (look.size, look.modified),
+            changed: look.changed,
+            seen: now.wall,
+            before: (look.size, look.modified),
+            room: 0,
+            proof: None,
             stash: Box::default(),
             place: Place::Present,
             queued: false,
@@ -262,7 +344,7 @@ impl Tailer {
     }
 
     /// Notices come for the place where a file really lies.
-    fn note_link(&mut self, path: &Path, shared: &Arc<Path>) {
+    pub(super) fn note_link(&mut self, path: &Path, shared: &Arc<Path>) {
         if !self.polls()
             && path.is_symlink()
             && let Ok(real) = path.canonicalize()
@@ -288,25 +370,44 @@ impl Tailer {
         name: &Arc<Path>,
         now: Now,
     ) -> io::Result<(u64, Head, Position)> {
-        let mut bytes = [0; HEAD_BYTES];
-        let len = read_at(file, &mut bytes, 0)?;
-        let bytes = &bytes[..len];
-        let mut at = Position::default();
+        let mut at = self.store.hasher.start();
+        let mut head = Head::default();
+        if self.store.find(tail.identity).is_none()
+            && let Some(generation) = self.known_by_node(tail, file)?
+        {
+            tracing::info!(source = %self.plan.id, file = %tail.path.display(), "copied up to another layer; the same file");
+            self.store.replace_identity(generation, tail.identity);
+        }
         if let Some((generation, known)) = self.store.find(tail.identity) {
             let known = known.clone();
-            if known.at.offset <= tail.looked.0
-                && (!self.plan.check_contents || known.head.fits(bytes) && mark_holds(file, known.at)?)
-            {
-                let head = if len > known.head.len as usize { Head::of(bytes) } else { known.head };
+            (tail.generation, tail.head, tail.at) = (generation, known.head, known.at);
+            // Copies have names that are made of the one it had.
+            let had = if is_rotation_of(&known.path, name) { known.path.clone() } else { name.clone() };
+            let (at, since) = (known.at, known.since());
+            let of = Original { generation, at, past: Vec::new(), unsettled: false, since, unfinished: Box::default() };
+            let as_known = self.is_as_known(tail, file, &known)?;
+            let mut copies = Copies::default();
+            if !as_known || self.may_have_been_cut(tail, &had, &known) {
+                copies = self.adopt_copy(&had, &of, now);
+                tail.after = copies.last.or(tail.after);
+            }
+            if as_known && !copies.found {
                 self.store.moved(generation, name, now.seconds());
                 tracing::debug!(file = %tail.path.display(), offset = known.at.offset, "reading goes on");
-                return Ok((generation, head, known.at));
+                return Ok((generation, known.head, known.at));
             }
+            tail.proof = None;
             tracing::info!(source = %self.plan.id, file = %tail.path.display(),
                 "its contents were replaced while nobody looked; reading from the beginning");
-            let (identity, head, at) = (known.identity, known.head, known.at);
-            let of = Original { generation, identity, head, at, unsettled: false };
-            tail.after = self.adopt_copy(name, of, now).or(tail.after);
+            if !copies.found && !known.finished {
+                self.missing.push(Missing {
+                    generation,
+                    path: name.clone(),
+                    unread: known.size.saturating_sub(known.at.offset),
+                    offset: known.at.offset,
+                    replaced: true,
+                });
+            }
         } else {
             if self.scanned || self.by_path.len() < SAID_AT_FIRST {
                 tracing::info!(source = %self.plan.id, file = %tail.path.display(), "found");
@@ -314,12 +415,60 @@ impl Tailer {
                 tracing::debug!(source = %self.plan.id, file = %tail.path.display(), "found");
             }
             if self.plan.from_end && self.first_start && !self.scanned {
-                at = last_line_start(file, tail.looked.0)?;
+                at = last_line_start(file, tail.looked.0, self.store.hasher)?;
+                let mut bytes = vec![0; HEAD_BYTES.min(usize::try_from(at.offset).unwrap_or(HEAD_BYTES))];
+                let len = read_at(file, &mut bytes, 0)?;
+                head = Head::of(&bytes[..len]);
             }
         }
-        let head = Head::of(bytes);
         let known = Known { head, at, ..Known::new(tail.identity, name, now.seconds()) };
         Ok((self.store.add(known), head, at))
+    }
+
+    /// At the first look: whether files were made beside one since it was looked at last that hold what it does not: it may
+    /// have been cut off, though it begins with all that was read.
+    fn may_have_been_cut(&self, tail: &Tail, had: &Path, known: &Known) -> bool {
+        // One that was renamed is not cut off any more, and generations since are read after it.
+        if self.scanned || *known.path != *tail.path || known.changed != 0 && known.changed == tail.changed || self.plan.identity_bytes.is_some() {
+            return false;
+        }
+        let since = known.since();
+        self.siblings(had).iter().any(|s| {
+            let made = if s.look.identity.birth != 0 { s.look.identity.birth } else { s.look.modified };
+            made > since
+                && !self.is_known(s.look.identity)
+                && !is_packed_name(&s.path)
+                && !begins_with_all_of(&tail.path, s)
+        })
+    }
+
+    /// Whether a file is the one that is known, as far as can be told at once; the rest is proven beside other work.
+    fn is_as_known(&mut self, tail: &mut Tail, file: &OwnedFd, known: &Known) -> io::Result<bool> {
+        if known.at.offset > tail.looked.0 {
+            return Ok(false);
+        }
+        if !self.plan.check_contents {
+            return Ok(true);
+        }
+        if known.changed != 0 && (known.changed, known.size) == (tail.changed, tail.looked.0) {
+            return Ok(true);
+        }
+        let mut bytes = [0; HEAD_BYTES];
+        let len = read_at(file, &mut bytes, 0)?;
+        Ok(known.head.fits(&bytes[..len]) && mark_holds(file, known.at)? && self.begin_proof(tail, file)?)
+    }
+
+    /// At the first look: the generation of a file whose device and inode are known with another time of birth, and which has
+    /// all that was read.
+    fn known_by_node(&mut self, tail: &Tail, file: &OwnedFd) -> io::Result<Option<u64>> {
+        if self.scanned || self.plan.identity_bytes.is_some() || !is_on_overlay(file) {
+            return Ok(None);
+        }
+        let nodes = self.nodes.get_or_insert_with(|| self.store.by_node());
+        let Some(&generation) = nodes.get(&tail.node) else { return Ok(None) };
+        let Some(at) = self.store.get(generation).filter(|k| k.current && !k.packed).map(|k| k.at) else { return Ok(None) };
+        let same = at.is_proof() && at.offset <= tail.looked.0 && proof::holds(self.store.hasher, file, at)?;
+        Ok(same.then_some(generation))
     }
 
     /// A further name of a file we read, or read until its verdicts are in.
@@ -418,6 +567,10 @@ impl Tailer {
 
     /// A look that found nothing new.
     fn idle(&mut self, key: usize, tail: &mut Tail, look: Look, now: Now) {
+        if tail.waits() || tail.is_deciding() {
+            // What it waits for may have come.
+            return self.queue(key, tail);
+        }
         self.store.seen_whole(tail, now.wall);
         if let Place::Gone { since, .. } = tail.place {
             let quiet = now.mono - since.max(tail.grown);
@@ -431,10 +584,10 @@ impl Tailer {
             }
             return;
         }
-        if tail.at.offset < look.size && tail.expired_at != look.size && self.is_rotated(tail) {
+        if tail.at.offset < look.size - tail.room.min(look.size) && tail.expired_at != tail.end() && self.is_rotated(tail) {
             if now.mono - tail.grown >= UNFINISHED_AFTER {
                 tail.open = Open::Finish;
-                tail.expired_at = look.size;
+                tail.expired_at = tail.end();
                 return self.queue(key, tail);
             }
             self.schedule(key, tail, tail.grown + UNFINISHED_AFTER);
@@ -443,7 +596,7 @@ impl Tailer {
             let quiet = now.mono - tail.grown;
             if quiet >= timeout {
                 tail.open = Open::Close;
-                tail.expired_at = look.size;
+                tail.expired_at = tail.end();
                 self.queue(key, tail);
                 return;
             }
@@ -466,7 +619,7 @@ impl Tailer {
     /// How long an event of several lines may stay open, where there may be one.
     fn may_expire(&self, tail: &Tail) -> Option<u64> {
         let multiline = self.plan.multiline.as_ref()?;
-        let unsent = tail.at.offset < tail.looked.0 && tail.expired_at != tail.looked.0;
+        let unsent = tail.at.offset < tail.end() && tail.expired_at != tail.end();
         (unsent && tail.place == Place::Present).then_some(multiline.limits().timeout_nanos.max(MILLISECOND))
     }
 
@@ -485,14 +638,17 @@ impl Tailer {
     /// A turn of reading came to the end of the file.
     pub(super) fn ended(&mut self, key: usize, tail: &mut Tail, grew: bool, now: Now) {
         if let Some(packed) = &tail.packed {
-            if packed.ended {
+            if tail.is_deciding() {
+                self.decide_packed(key, tail, now);
+            } else if packed.ended {
                 tail.place = Place::Closed;
             } else {
-                self.wait_longer(key, tail, now);
+                self.short_packed(key, tail, now);
             }
             return;
         }
-        if tail.close_after && tail.at.offset >= tail.looked.0 {
+        if tail.close_after && tail.at.offset >= tail.end() {
+            self.keep_looking(tail);
             tail.place = Place::Closed;
             return;
         }
@@ -515,19 +671,31 @@ impl Tailer {
         tracing::info!(source = %self.plan.id, file = %tail.path.display(), how, "reading from its new beginning");
         self.counters.update(|t| t.error("truncated", 1));
         self.store.update(tail.generation, |k| k.head = tail.head);
-        let Tail { generation, identity, head, at, .. } = *tail;
-        let of = Original { generation, identity, head, at, unsettled: tail.flight.is_unsettled(generation) };
-        match self.adopt_copy(&tail.path.clone(), of, now) {
+        let Tail { generation, at, before: (size, since), .. } = *tail;
+        let at = tail.proof.take().map_or(at, |proof| proof.goal());
+        let unsettled = tail.flight.is_unsettled(generation);
+        let past = std::mem::take(&mut tail.past).into();
+        let of = Original { generation, at, past, unsettled, since, unfinished: tail.stash.clone() };
+        let had = if is_rotation_of(&tail.name, &tail.path) { tail.name.clone() } else { tail.path.clone() };
+        let copies = self.adopt_copy(&had, &of, now);
+        tail.after = copies.last.or(tail.after.take());
+        if copies.found && copies.has_all {
             // The copy has the unfinished line too.
-            Some(copy) => {
-                tail.after = Some(copy);
-                tail.stash = Box::default();
+            tail.stash = Box::default();
+        } else {
+            let unfinished = tail.stash.len() as u64;
+            self.reader.send_stash(key, tail, now.wall, out);
+            let unread = size.saturating_sub(at.offset + unfinished);
+            if unread > 0 && tail.packed.is_none() && !copies.found {
+                let path = tail.path.clone();
+                self.missing.push(Missing { generation, path, unread, offset: at.offset, replaced: true });
             }
-            None => self.reader.send_stash(key, tail, now.wall, out),
         }
         tail.generation = self.store.add(Known::new(tail.identity, &tail.path, now.seconds()));
         tail.head = Head::default();
-        tail.at = Position::default();
+        tail.at = self.store.hasher.start();
+        tail.before = (tail.looked.0, tail.looked.1);
+        tail.room = 0;
         tail.zeros = true;
         self.queue(key, tail);
     }
@@ -559,12 +727,22 @@ impl Tailer {
         if !same {
             return;
         }
-        match std::fs::remove_file(&tail.path) {
-            Ok(()) => tracing::info!(source = %self.plan.id, file = %tail.path.display(), "delivered and removed"),
+        if !self.remove_file(&tail.path) {
+            tail.grown = u64::MAX / 2;
+        }
+    }
+
+    /// Removes a file all of which was delivered; whether that could be done.
+    pub(super) fn remove_file(&mut self, path: &Path) -> bool {
+        match std::fs::remove_file(path) {
+            Ok(()) => {
+                tracing::info!(source = %self.plan.id, file = %path.display(), "delivered and removed");
+                true
+            }
             Err(error) => {
                 self.counters.update(|t| t.error("remove", 1));
-                tracing::warn!(source = %self.plan.id, file = %tail.path.display(), %error, "cannot remove a delivered file");
-                tail.grown = u64::MAX / 2;
+                tracing::warn!(source = %self.plan.id, file = %path.display(), %error, "cannot remove a delivered file");
+                false
             }
         }
     }
@@ -597,7 +775,7 @@ impl Tailer {
         if !self.plan.once {
             return 0;
         }
-        self.unreadable.len() + self.tails.iter().flatten().filter(|t| t.failing).count()
+        self.unreadable.len() + self.reader.damaged + self.tails.iter().flatten().filter(|t| t.failing).count()
     }
 
     /// Ends the reading of a file; it is forgotten here once all verdicts are in.
@@ -622,12 +800,24 @@ impl Tailer {
             for path in &tail.paths {
                 self.by_path.remove(path);
             }
-            if tail.packed.is_some_and(|p| p.ended) {
-                self.store.update(tail.generation, |k| k.finished = true);
+            // What failed is read again at the next start.
+            let settled = self.store.get(tail.generation).is_some_and(|k| k.at == tail.at);
+            if settled && tail.packed.as_ref().is_some_and(|p| p.ended) {
+                let changed = tail.changed;
+                self.packed_known += 1;
+                self.store.update(tail.generation, |k| (k.finished, k.changed) = (true, changed));
+            } else if settled && tail.packed.is_none() && tail.paths.is_empty() && tail.unread() == 0 {
+                self.store.update(tail.generation, |k| k.left = true);
             }
             self.free.push(key);
         }
     }
+}
+
+/// Whether a file lies on an overlay, where its time of birth changes when it is first written to.
+fn is_on_overlay(file: &OwnedFd) -> bool {
+    const OVERLAYFS_SUPER_MAGIC: i64 = 0x794c_7630;
+    rustix::fs::fstatfs(file).is_ok_and(|s| s.f_type as i64 == OVERLAYFS_SUPER_MAGIC)
 }
 
 /// Whether the bytes before a position are those that were there.
@@ -638,23 +828,20 @@ pub(super) fn mark_holds(file: &OwnedFd, at: Position) -> io::Result<bool> {
     Ok(len == bytes.len() && Position::mark_of(bytes) == at.mark)
 }
 
-/// The place behind `offset` bytes.
-pub(super) fn place_at(file: &OwnedFd, offset: u64) -> io::Result<Position> {
-    let mut at = Position { offset, ..Position::default() };
-    let mut bytes = [0; MARK_BYTES];
-    let bytes = &mut bytes[..at.mark_len()];
-    let len = read_at(file, bytes, offset - bytes.len() as u64)?;
-    at.mark = Position::mark_of(&bytes[..len]);
-    Ok(at)
-}
-
 /// Behind the last whole line, where its end is near enough; else the end.
-fn last_line_start(file: &OwnedFd, size: u64) -> io::Result<Position> {
+fn last_line_start(file: &OwnedFd, size: u64, hasher: Hasher) -> io::Result<Position> {
     let from = size.saturating_sub(SEEK_BACK + MARK_BYTES as u64);
     let mut bytes = vec![0; (size - from) as usize];
     let len = read_at(file, &mut bytes, from)?;
     bytes.truncate(len);
     let end = memchr::memrchr(b'\n', &bytes).map_or(if from == 0 { 0 } else { len }, |i| i + 1);
     bytes.truncate(end);
-    Ok(Position { offset: from + end as u64, mark: Position::mark_of(&bytes), skipping: false })
+    let offset = from + end as u64;
+    if offset <= PROVEN_START {
+        let mut running = Running::new(hasher);
+        running.read(file, offset, u64::MAX)?;
+        return Ok(running.at);
+    }
+    // What is passed over by wish is not read, and so nothing is proven by it.
+    Ok(Position { offset, mark: Position::mark_of(&bytes), ..Position::default() })
 }

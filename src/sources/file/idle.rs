@@ -3,7 +3,6 @@
 use super::discovery::Entry;
 use super::files::LONGEST_WATCHED;
 use super::identity::{Look, look_at, look_into, open};
-use super::rotation::is_packed_name;
 use super::tail::{Place, Tail};
 use super::tailer::{Now, Tailer};
 use std::path::{Path, PathBuf};
@@ -37,14 +36,14 @@ impl Tailer {
     /// and opened only so that deleting it loses nothing, as far as there are handles. Whether it is such a file.
     pub(super) fn start_idle(&mut self, entry: &Entry, dir: &mut RealDir, now: Now) -> bool {
         let path = &*entry.path;
-        if entry.is_symlink || self.plan.identity_bytes.is_some() || is_packed_name(path) {
+        if entry.is_symlink || self.plan.identity_bytes.is_some() {
             return false;
         }
         let Ok(look) = look_at(path, false) else { return false };
         let Some((generation, known)) = self.store.find(look.identity) else { return false };
-        let unchanged = known.modified != 0 && (known.at.offset, known.modified) == (look.size, look.modified);
+        let unchanged = known.changed != 0 && (known.at.offset, known.changed) == (look.size, look.changed);
         let by_now = self.by_identity.contains_key(&look.identity) || dir.is_below(path, &self.plan.own);
-        if !look.is_file || !unchanged || known.finished || known.at.skipping || by_now {
+        if !look.is_file || !unchanged || known.finished || known.packed || known.at.skipping || by_now {
             return false;
         }
         let (head, at) = (known.head, known.at);
@@ -54,7 +53,7 @@ impl Tailer {
         if self.open < self.plan.max_open {
             let opened = open(path, self.plan.follow_symlinks);
             let Ok(file) = opened else { return false };
-            let is_the_same = |l: Look| (l.identity, l.size, l.modified) == (look.identity, look.size, look.modified);
+            let is_the_same = |l: Look| (l.identity, l.size, l.changed) == (look.identity, look.size, look.changed);
             if !look_into(&file).is_ok_and(is_the_same) {
                 return false;
             }
@@ -93,6 +92,11 @@ impl Tailer {
         }
         if self.open <= self.plan.max_open {
             return;
+        }
+        if !std::mem::replace(&mut self.handles_told, true) {
+            tracing::warn!(source = %self.plan.id, open = self.open, limit = self.plan.max_open,
+                "more files than there are handles for: those that were quiet for longest are closed and looked at by their \
+                 size. What is deleted before it is read is lost; raise the limit of open files (LimitNOFILE, ulimit -n)");
         }
         let enough = self.plan.max_open - self.plan.max_open / 8;
         for also_queued in [false, true] {

@@ -1,20 +1,43 @@
 //! Compressed files: decompressed as a stream, with places that count decompressed bytes.
 //!
-//! A `.gz` or `.zst` is most often what became of a file that was read before. It is known by the hash of its decompressed
-//! head and by what stands before our place in it; then only what follows that place is given. While the plain file is
-//! still being read itself, the compressed one is left alone: it has nothing that the plain one has not.
+//! An archive is known by its first bytes, whatever its name. Most often it is what became of a file that was read before.
+//! So where it begins as something does that was read, all of it is decompressed first and compared:
+//!
+//! - it is as long as what was read, and has the same running hash: nothing in it is new;
+//! - it begins with all that was read of a file that is gone: its rest is read;
+//! - it holds what a file holds that is still being read (it is made of it just now): it waits for that;
+//! - else it is read from its beginning. Two files that exist at the same time are two files: an archive that goes on behind
+//!   what a file holds that is there, and was read to its end, is none of that.
+//!
+//! One that ends too soon may be growing. When it has not for 10 s (at once with `--once`), what is there is read, and it is
+//! said to be cut.
 
 use super::checkpoint::Known;
-use super::identity::{HEAD_BYTES, Head, Identity, Look, MARK_BYTES, Position, look_into, read_at};
+use super::formats::{SNIFF_BYTES, Sniff, sniff};
+use super::identity::{HEAD_BYTES, Head, Identity, Look, MARK_BYTES, Position, Running, look_at, look_into, read_at};
 use super::joined::Open;
 use super::rotation::{Adopted, Sibling, Turnstile, is_packed_name, is_rotation_of};
 use super::tail::{Out, Place, Reader, TURN_BYTES, Tail, Turn};
 use super::tailer::{Now, SECOND, Tailer};
+use hashbrown::HashMap;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
+
+/// An archive that ends too soon is taken for cut when it has not grown for that long.
+const CUT_AFTER: u64 = 10 * SECOND;
+/// How long an archive waits between two looks at what it depends on.
+const WAIT: u64 = SECOND;
+/// And for how long in all, before it is read as a file of its own.
+const LONGEST_WAIT: u64 = 60 * SECOND;
+/// Bytes that are compared with a file that is being read, from the beginning on.
+const COMPARED_BYTES: u64 = 256 << 10;
+/// Most generations that one archive is compared with.
+const MOST_CANDIDATES: usize = 64;
+/// Files that cannot be decompressed here, told one by one.
+const TELL_FOREIGN: usize = 10;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Format {
@@ -26,19 +49,10 @@ pub(super) enum Format {
 pub(super) enum Kind {
     Plain,
     Packed(Format),
+    /// Not to be read: of another format, or compressed where such files are not wanted.
+    Ignored,
     /// Too short to tell, and may be growing.
     Unknown,
-}
-
-impl Format {
-    /// What a file with these first bytes is.
-    fn of(head: &[u8]) -> Option<Self> {
-        match head {
-            [0x1f, 0x8b, ..] => Some(Format::Gzip),
-            [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Some(Format::Zstd),
-            _ => None,
-        }
-    }
 }
 
 /// How a compressed file is being read.
@@ -50,6 +64,34 @@ pub(super) struct Packed {
     carry: Vec<u8>,
     /// Everything was read.
     pub(super) ended: bool,
+    /// Where to begin is not known yet.
+    deciding: Option<Box<Deciding>>,
+    /// It ended too soon when it had this size; since when it has not grown, monotonic nanoseconds, 0 where that is to be
+    /// noted.
+    short: Option<(u64, u64)>,
+    /// It ends too soon, and has been looked at for long enough: what is there is read.
+    cut: bool,
+    /// It could not be decompressed to its end, said once.
+    told: bool,
+}
+
+/// Comparing an archive with what was read.
+struct Deciding {
+    running: Running,
+    /// Places that were read, in order of their offsets.
+    goals: Vec<(u64, Position)>,
+    /// Those of them that are proven.
+    proven: Vec<(u64, Position)>,
+    /// Generations that are being read: whether all that was compared is the same.
+    live: Vec<u64>,
+    /// A copy begins like this of which it is not known yet how far it is settled.
+    unsettled: bool,
+    /// It was decompressed to its end, or to where it is damaged.
+    done: bool,
+    /// It matches no pattern, and is only looked at for what became of other files: since when one is new.
+    hidden: Option<i64>,
+    /// Since when it waits for files that are being read; 0 where it does not.
+    waits: u64,
 }
 
 impl std::fmt::Debug for Packed {
@@ -59,8 +101,21 @@ impl std::fmt::Debug for Packed {
 }
 
 impl Packed {
-    fn new(format: Format) -> Self {
-        Packed { format, stream: None, carry: Vec::new(), ended: false }
+    fn new(format: Format, deciding: Option<Box<Deciding>>) -> Self {
+        Packed { format, stream: None, carry: Vec::new(), ended: false, deciding, short: None, cut: false, told: false }
+    }
+}
+
+impl Tail {
+    /// It is an archive that waits for other files, or to grow.
+    pub(super) fn waits(&self) -> bool {
+        let waits = |packed: &Packed| packed.short.is_some() || packed.deciding.as_ref().is_some_and(|d| d.waits > 0);
+        self.packed.as_deref().is_some_and(waits)
+    }
+
+    /// Where to begin in it is not known yet.
+    pub(super) fn is_deciding(&self) -> bool {
+        self.packed.as_ref().is_some_and(|packed| packed.deciding.is_some())
     }
 }
 
@@ -86,22 +141,6 @@ impl Read for FromStart {
         self.at += n as u64;
         Ok(n)
     }
-}
-
-/// Where to begin in a compressed file.
-enum Start {
-    /// Nowhere, for now or for good.
-    Not,
-    /// All in it was read before it was compressed.
-    Done(Head, Position),
-    At(Head, Position),
-}
-
-/// The length that the end of a gzip file tells, modulo 2³²; of the last member, where there are several.
-fn gzip_length(file: &OwnedFd, size: u64) -> io::Result<u32> {
-    let mut bytes = [0; 4];
-    let len = read_at(file, &mut bytes, size.saturating_sub(4))?;
-    Ok(if len == 4 { u32::from_le_bytes(bytes) } else { 0 })
 }
 
 /// A stream that was read up to a place, and the bytes before it that a mark covers.
@@ -132,6 +171,16 @@ fn skip(file: &OwnedFd, format: Format, offset: u64) -> io::Result<Skipped> {
     Ok(Skipped { stream, before, len })
 }
 
+/// How comparing a piece ended.
+enum Compared {
+    More,
+    End,
+    /// The file ends before its stream does.
+    Short,
+    /// It cannot be decompressed from here on.
+    Damaged(io::Error),
+}
+
 impl Reader {
     /// As [`read`](Reader::read), for a compressed file.
     pub(super) fn read_packed(
@@ -145,17 +194,35 @@ impl Reader {
         if packed.ended {
             return Turn::End;
         }
+        let Some(file) = &tail.file else { return Turn::End };
+        match look_into(file) {
+            Ok(look) => {
+                let size = tail.looked.0;
+                (tail.looked, tail.changed, tail.seen) = ((look.size, look.modified), look.changed, wall);
+                if let Some((short, _)) = packed.short {
+                    if look.size == short && (!packed.cut || packed.told) {
+                        return Turn::End;
+                    }
+                    // All of it is decompressed again: not with each piece that is added.
+                    if look.size != size && look.size < short * 2 {
+                        return Turn::End;
+                    }
+                    if look.size != short {
+                        (packed.short, packed.cut, packed.told) = (None, false, false);
+                    }
+                }
+            }
+            Err(e) => return Turn::Failed(e),
+        }
+        if packed.deciding.is_some() {
+            return compare(tail, packed);
+        }
         let mut stream = match packed.stream.take() {
             Some(stream) => stream,
             None => {
-                let Some(file) = &tail.file else { return Turn::End };
-                match look_into(file) {
-                    Ok(look) => tail.looked = (look.size, look.modified),
-                    Err(e) => return Turn::Failed(e),
-                }
                 let skipped = match skip(file, packed.format, tail.at.offset) {
                     Ok(skipped) => skipped,
-                    Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Turn::End,
+                    Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return self.cut(tail, packed),
                     Err(e) => return self.corrupt(tail, packed, &e),
                 };
                 if skipped.len < tail.at.offset || Position::mark_of(&skipped.before) != tail.at.mark {
@@ -205,9 +272,9 @@ impl Reader {
                 Ok(_) if budget == 0 => break Turn::More,
                 Ok(_) => {}
                 Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
-                    // It is still being written; what is there is read again from its beginning when it has grown.
+                    // It may be growing; what is there is read again from its beginning when it has grown.
                     drop(self.pool.freeze(buf));
-                    return Turn::End;
+                    return self.cut(tail, packed);
                 }
                 Err(e) => {
                     drop(self.pool.freeze(buf));
@@ -222,17 +289,101 @@ impl Reader {
         turn
     }
 
+    /// The file ends before its stream does.
+    fn cut(&mut self, tail: &Tail, packed: &mut Packed) -> Turn {
+        if !packed.cut {
+            packed.short = Some((tail.looked.0, 0));
+        } else if !packed.told {
+            packed.told = true;
+            self.damaged += 1;
+            self.counters.update(|t| t.error("corrupt", 1));
+            tracing::error!(file = %tail.path.display(), compressed_bytes = tail.looked.0, offset = tail.at.offset,
+                "a compressed file is cut off: it ends before its stream does. What is there was read, what follows is \
+                 missing; it is read on if the file grows");
+        }
+        Turn::End
+    }
+
     fn corrupt(&mut self, tail: &Tail, packed: &mut Packed, error: &io::Error) -> Turn {
         packed.ended = true;
+        packed.told = true;
+        self.damaged += 1;
         self.counters.update(|t| t.error("corrupt", 1));
         tracing::error!(file = %tail.path.display(), %error, offset = tail.at.offset,
-            "a compressed file is damaged; what follows in it is lost");
+            "a compressed file is damaged: what follows this place in what it holds is lost");
         Turn::End
     }
 }
 
+/// Compares a piece of an archive with what was read.
+fn compare(tail: &mut Tail, packed: &mut Packed) -> Turn {
+    let (Some(deciding), Some(file)) = (&mut packed.deciding, &tail.file) else { return Turn::End };
+    if deciding.done {
+        return Turn::End;
+    }
+    if packed.stream.is_none() {
+        deciding.begin();
+        match stream(file, packed.format) {
+            Ok(stream) => packed.stream = Some(stream),
+            Err(e) => return Turn::Failed(e),
+        }
+    }
+    let Some(stream) = &mut packed.stream else { return Turn::End };
+    match deciding.piece(stream) {
+        Compared::More => return Turn::More,
+        Compared::End => deciding.done = true,
+        Compared::Short if packed.cut => deciding.done = true,
+        Compared::Short => packed.short = Some((tail.looked.0, 0)),
+        Compared::Damaged(error) => {
+            tracing::debug!(file = %tail.path.display(), %error, "damaged behind what could be compared");
+            deciding.done = true;
+        }
+    }
+    packed.stream = None;
+    Turn::End
+}
+
+impl Deciding {
+    fn begin(&mut self) {
+        self.running = Running::new(self.running.hasher());
+        self.proven.clear();
+    }
+
+    fn piece(&mut self, stream: &mut Box<dyn Read + Send>) -> Compared {
+        let mut buf = vec![0; 64 << 10];
+        let mut left = TURN_BYTES as usize;
+        while left > 0 {
+            let n = match stream.read(&mut buf) {
+                Ok(0) => return Compared::End,
+                Ok(n) => n,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Compared::Short,
+                Err(e) => return Compared::Damaged(e),
+            };
+            left = left.saturating_sub(n);
+            let mut bytes = &buf[..n];
+            // Places that were read lie within: the hash is compared at each.
+            let from = self.running.at.offset;
+            let first = self.goals.partition_point(|(_, goal)| goal.offset <= from);
+            for (generation, goal) in &self.goals[first..] {
+                if goal.offset > from + n as u64 {
+                    break;
+                }
+                let (piece, rest) = bytes.split_at((goal.offset - self.running.at.offset) as usize);
+                self.running.push(piece);
+                bytes = rest;
+                if self.running.at.proves(goal) {
+                    self.proven.push((*generation, *goal));
+                }
+            }
+            self.running.push(bytes);
+        }
+        Compared::More
+    }
+}
+
 impl Tailer {
-    /// Starts to read a compressed file.
+    /// Starts to read a compressed file, or to find out where to begin in it.
     #[allow(clippy::too_many_arguments, reason = "what is known of a file being opened")]
     pub(super) fn start_packed(
         &mut self,
@@ -248,183 +399,346 @@ impl Tailer {
         let shared: Arc<Path> = path.into();
         let name: Arc<Path> = adopted.as_ref().map_or_else(|| shared.clone(), |a| a.name.into());
         let mut tail = self.new_tail(identity, look, &shared, &name, now);
-        if let Some((generation, known)) = self.store.find(identity) {
+        let hidden = adopted.as_ref().map(|a| a.since);
+        let mut deciding = None;
+        if let Some((generation, known)) = self.store.find(identity).filter(|(_, known)| known.packed) {
             (tail.generation, tail.head, tail.at) = (generation, known.head, known.at);
+            self.store.update(generation, |k| k.finished = false);
         } else {
-            let (head, at) = match self.place_packed(path, &file, look, format, adopted.as_ref(), now)? {
-                Start::Not => return Ok(None),
-                Start::Done(head, at) => {
-                    let known = Known::new(identity, &name, now.seconds());
-                    self.store.add(Known { head, at, finished: true, ..known });
-                    return Ok(None);
-                }
-                Start::At(head, at) => (head, at),
-            };
-            (tail.head, tail.at) = (head, at);
-            tail.generation = self.store.add(Known { head, at, ..Known::new(identity, &name, now.seconds()) });
-            tracing::info!(source = %self.plan.id, file = %path.display(), offset = at.offset, "found, compressed");
+            tail.generation = self.store.reserve();
+            deciding = Some(Box::new(Deciding {
+                running: Running::new(self.store.hasher),
+                goals: Vec::new(),
+                proven: Vec::new(),
+                live: Vec::new(),
+                unsettled: false,
+                done: false,
+                hidden,
+                waits: 0,
+            }));
         }
         tail.after = after;
-        tail.packed = Some(Box::new(Packed::new(format)));
+        tail.packed = Some(Box::new(Packed::new(format, deciding)));
         tail.file = Some(file);
         self.open += 1;
-        let hidden = adopted.is_some();
-        if hidden {
+        if hidden.is_some() {
             tail.place = Place::Gone { since: now.mono, read: false };
         } else {
             tail.paths.push(shared.clone());
         }
+        if tail.is_deciding() {
+            self.prepare(&mut tail);
+        }
         let key = self.insert(tail);
-        if !hidden {
+        if hidden.is_none() {
+            self.note_link(path, &shared);
             self.by_path.insert(shared, key);
         }
         self.opened(key);
         Ok(self.tails[key].as_ref().map(|t| (key, t.generation)))
     }
 
-    /// What a file is, by its name and first bytes.
+    /// What a file is, by its first bytes.
     pub(super) fn packed_format(&mut self, path: &Path, file: &OwnedFd, look: Look, now: Now) -> io::Result<Kind> {
-        if !is_packed_name(path) || self.plan.identity_bytes.is_some() {
-            return Ok(Kind::Plain);
-        }
-        let mut magic = [0; 4];
-        let len = read_at(file, &mut magic, 0)?;
-        if let Some(format) = Format::of(&magic[..len]) {
-            return Ok(Kind::Packed(format));
-        }
-        let young = now.wall.saturating_sub(look.modified) < 5 * SECOND as i64;
-        if len < magic.len() && (young || len == 0) {
-            self.next_scan = self.next_scan.min(now.mono + SECOND);
-            return Ok(Kind::Unknown);
-        }
-        Ok(Kind::Plain)
-    }
-
-    /// Where to begin in a compressed file not known yet; `None` where it is to be left alone for now.
-    fn place_packed(
-        &mut self,
-        path: &Path,
-        file: &OwnedFd,
-        look: Look,
-        format: Format,
-        adopted: Option<&Adopted<'_>>,
-        now: Now,
-    ) -> io::Result<Start> {
-        let covered = self.covered.get(&look.identity).copied();
-        if covered.is_some_and(|generation| self.is_live(generation)) {
-            return Ok(Start::Not);
-        }
-        self.covered.remove(&look.identity);
-        let mut bytes = Vec::with_capacity(HEAD_BYTES);
-        let read = stream(file, format).and_then(|s| s.take(HEAD_BYTES as u64).read_to_end(&mut bytes));
-        if let Err(e) = read
-            && e.kind() == io::ErrorKind::UnexpectedEof
-            && bytes.len() < HEAD_BYTES
-        {
-            // Hardly begun.
-            self.next_scan = self.next_scan.min(now.mono + SECOND);
-            return Ok(Start::Not);
-        }
-        let head = Head::of(&bytes);
-        // It was found to be the beginning of what was read, whose writer went on behind it: it has nothing new.
-        if let Some(at) = covered.and_then(|generation| self.store.get(generation)).map(|known| known.at)
-            && skip(file, format, at.offset).is_ok_and(|skipped| skipped.len < at.offset)
-        {
-            return Ok(Start::Done(head, at));
-        }
-        let mut candidates = self.candidates(path, look.identity, &bytes, adopted);
-        if candidates.iter().any(|(generation, _)| self.store.is_unsettled_copy(*generation)) {
-            // How far it was read is told when that is settled.
-            self.next_scan = self.next_scan.min(now.mono + SECOND);
-            return Ok(Start::Not);
-        }
-        // One that is still being read has what the compressed file has, or will have read it.
-        candidates.sort_by_key(|(generation, _)| !self.is_live(*generation));
-        for (generation, known) in candidates {
-            let live = self.is_live(generation);
-            let at = self.live_position(generation).unwrap_or(known.at);
-            if !live && format == Format::Gzip && gzip_length(file, look.size)? == at.offset as u32 {
-                // It begins as that one did and is as long as what was read of it.
-                return Ok(Start::Done(head, at));
+        let mut head = [0; SNIFF_BYTES];
+        let len = read_at(file, &mut head, 0)?;
+        let format = match sniff(&head[..len]) {
+            Sniff::Plain => return Ok(Kind::Plain),
+            Sniff::Gzip => Format::Gzip,
+            Sniff::Zstd => Format::Zstd,
+            Sniff::Foreign(name) => {
+                self.tell_foreign(path, name);
+                return Ok(Kind::Ignored);
             }
-            let skipped = match skip(file, format, at.offset) {
-                Ok(skipped) => skipped,
-                Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
+            Sniff::Short => {
+                let young = now.wall.saturating_sub(look.modified) < 5 * SECOND as i64;
+                if !self.plan.once && young && (len > 0 || is_packed_name(path)) {
                     self.next_scan = self.next_scan.min(now.mono + SECOND);
-                    return Ok(Start::Not);
+                    return Ok(Kind::Unknown);
                 }
-                Err(_) => continue,
-            };
-            let same = if skipped.len == at.offset {
-                Position::mark_of(&skipped.before) == at.mark
-            } else {
-                live && self.live_bytes_before(generation, skipped.len) == Some(skipped.before)
-            };
-            if same && live {
-                self.covered.insert(look.identity, generation);
-                return Ok(Start::Not);
+                return Ok(Kind::Plain);
             }
-            if same {
-                return Ok(Start::At(head, at));
+        };
+        if !self.plan.compressed {
+            self.tell_foreign(path, if format == Format::Gzip { "gzip" } else { "zstd" });
+            return Ok(Kind::Ignored);
+        }
+        Ok(Kind::Packed(format))
+    }
+
+    /// A file that is left alone, as it is compressed.
+    fn tell_foreign(&mut self, path: &Path, format: &'static str) {
+        if !self.foreign.insert(path.to_owned()) {
+            return;
+        }
+        let wanted = self.plan.compressed;
+        if !wanted {
+            tracing::info!(source = %self.plan.id, file = %path.display(), format, "compressed, and left alone: `compressed: ignore`");
+            return;
+        }
+        self.counters.update(|t| t.error("unknown_compression", 1));
+        match self.foreign.len() {
+            n if n <= TELL_FOREIGN => tracing::warn!(
+                source = %self.plan.id, file = %path.display(), format,
+                "compressed in a format that is not read here, and left alone. Exclude it, or use gzip or zstd"
+            ),
+            n if n == TELL_FOREIGN + 1 => tracing::warn!(source = %self.plan.id, file = %path.display(), format,
+                "more files are compressed in formats that are not read here; they are counted as `unknown_compression`"),
+            _ => {}
+        }
+    }
+
+    /// Finds what an archive is to be compared with.
+    fn prepare(&self, tail: &mut Tail) {
+        let Tail { identity, path, name, file, packed: Some(packed), .. } = tail else { return };
+        let (Some(file), Some(deciding)) = (file, &mut packed.deciding) else { return };
+        (deciding.goals, deciding.live) = (Vec::new(), Vec::new());
+        (deciding.done, deciding.unsettled) = (false, false);
+        deciding.proven.clear();
+        let mut bytes = Vec::with_capacity(HEAD_BYTES);
+        // What cannot be read here is told when it is read.
+        let read = stream(file, packed.format).and_then(|s| s.take(HEAD_BYTES as u64).read_to_end(&mut bytes));
+        if bytes.is_empty() {
+            deciding.done = read.is_ok();
+            return;
+        }
+        tail.head = Head::of(&bytes);
+        // Most heads are of the same length.
+        let mut of_length: HashMap<u32, u64> = HashMap::new();
+        let mut fits = |head: Head| {
+            let hash = || bytes.get(..head.len as usize).map_or(!head.hash, |b| Head::of(b).hash);
+            head.len > 0 && *of_length.entry(head.len).or_insert_with(hash) == head.hash
+        };
+        for (generation, known) in self.store.iter() {
+            if known.identity == *identity || known.head.len > 0 && !fits(known.head) {
+                continue;
+            }
+            let live = self.live(generation);
+            if !fits(live.map_or(known.head, |t| t.head)) {
+                continue;
+            }
+            deciding.unsettled |= self.store.is_unsettled_copy(generation);
+            if live.is_some() && self.differs_from_live(generation, file, packed.format) {
+                continue;
+            }
+            if live.is_some_and(|t| t.packed.is_none()) {
+                deciding.live.push(generation);
+            }
+            let at = live.map_or(known.at, |t| t.at);
+            if at.is_proof() {
+                deciding.goals.push((generation, at));
             }
         }
-        // What had a name that matches is read once; what lies beside it only where it goes on with what we know.
-        Ok(if adopted.is_none() { Start::At(head, Position::default()) } else { Start::Not })
+        // Those that are likeliest, where there are too many: of the same name, and the longest.
+        let related = |generation: &u64| {
+            self.store.get(*generation).is_some_and(|k| k.path == *name || is_rotation_of(&k.path, path) || k.path.parent() == path.parent())
+        };
+        deciding.goals.sort_by_key(|(generation, at)| (!related(generation), std::cmp::Reverse(at.offset)));
+        deciding.goals.truncate(MOST_CANDIDATES);
+        deciding.goals.sort_by_key(|(_, at)| at.offset);
+        // Nothing that was read begins like this: no need to look further.
+        deciding.done = deciding.goals.is_empty() && deciding.live.is_empty() && !deciding.unsettled;
     }
 
-    /// Generations that begin as these bytes do, likeliest first.
-    fn candidates(&self, path: &Path, own: Identity, bytes: &[u8], adopted: Option<&Adopted<'_>>) -> Vec<(u64, Known)> {
-        // What is being read has more of its head than what is settled.
-        let head = |g: u64, k: &Known| self.live(g).map_or(k.head, |t| t.head);
-        let fits = |g: u64, k: &Known| k.identity != own && head(g, k).len > 0 && head(g, k).fits(bytes);
-        // A copy of it that was read goes by a name of its own where the patterns match that.
-        let named = |k: &Known| adopted.is_none_or(|a| *k.path == *a.name || is_rotation_of(a.name, &k.path));
-        let mut list: Vec<(u64, Known)> =
-            self.store.iter().filter(|(g, k)| fits(*g, k) && named(k)).map(|(g, k)| (g, k.clone())).collect();
-        list.sort_by_key(|(_, k)| (k.path.parent() != path.parent(), std::cmp::Reverse(k.at.offset)));
-        list.truncate(8);
-        list
+    /// Whether the beginning of an archive is another one than that of a file that is being read.
+    fn differs_from_live(&self, generation: u64, archive: &OwnedFd, format: Format) -> bool {
+        let Some(tail) = self.live(generation).filter(|t| t.packed.is_none()) else { return false };
+        let opened;
+        let file = match &tail.file {
+            Some(file) => file,
+            None => match super::identity::open(&tail.path, self.plan.follow_symlinks) {
+                // The name may lead to another file by now.
+                Ok(file) if look_into(&file).is_ok_and(|l| l.identity == tail.identity) => {
+                    opened = file;
+                    &opened
+                }
+                _ => return false,
+            },
+        };
+        let mut ours = Vec::new();
+        if stream(archive, format).and_then(|s| s.take(COMPARED_BYTES).read_to_end(&mut ours)).is_err() && ours.is_empty() {
+            return false;
+        }
+        let mut theirs = vec![0; ours.len()];
+        let len = read_at(file, &mut theirs, 0).unwrap_or(0);
+        ours[..len] != theirs[..len]
     }
 
-    /// Whether the generation is being read now, from a file of its own.
-    fn is_live(&self, generation: u64) -> bool {
-        self.live(generation).is_some_and(|t| t.place != Place::Closed || t.flight.outstanding() > 0)
+    /// A turn of comparing came to its end: where to begin in the archive, where that can be told.
+    pub(super) fn decide_packed(&mut self, key: usize, tail: &mut Tail, now: Now) {
+        let Some(packed) = &mut tail.packed else { return };
+        let Some(deciding) = &mut packed.deciding else { return };
+        if !deciding.done {
+            return self.short_packed(key, tail, now);
+        }
+        let whole = deciding.running.at;
+        let (len, unsettled) = (whole.offset, deciding.unsettled);
+        let (goals, proven, live, hidden) =
+            (deciding.goals.clone(), deciding.proven.clone(), deciding.live.clone(), deciding.hidden);
+        let settled = |generation: u64| self.store.get(generation).map_or(0, |k| k.at.offset);
+        let full = proven.iter().any(|(generation, goal)| whole.proves(goal) && settled(*generation) >= goal.offset);
+        // A file that is there is another one, unless it has all of this.
+        let covers: Vec<bool> = live.iter().filter_map(|generation| self.covers(*generation, len, tail)).collect();
+        let covered = covers.contains(&true);
+        // What is known to have all of it and is not settled is waited for, however long that takes.
+        let awaited = unsettled
+            || covers.contains(&false)
+            || proven.iter().any(|(generation, goal)| {
+                whole.proves(goal) || self.live(*generation).is_some_and(|t| t.place == Place::Closed)
+            });
+        tracing::trace!(file = %tail.path.display(), len, ?goals, ?proven, ?live, full, covered, awaited, "comparing");
+        if !full
+            && !covered
+            && (unsettled || self.may_be_told_later(&goals, &proven, &live, len) || self.waits_for_archive(tail))
+        {
+            let Some(deciding) = tail.packed.as_mut().and_then(|p| p.deciding.as_mut()) else { return };
+            if deciding.waits == 0 {
+                deciding.waits = now.mono;
+            }
+            // With `--once` all is at its end already, but for the verdicts.
+            let late = now.mono - deciding.waits >= LONGEST_WAIT && !awaited;
+            let late = late || self.plan.once && self.reader.outstanding == 0;
+            if !late {
+                self.prepare(tail);
+                return self.schedule(key, tail, now.mono + WAIT / 4);
+            }
+        }
+        let gone = |generation: &u64| {
+            self.live(*generation).is_none()
+                && self.store.get(*generation).is_some_and(|k| !k.finished || k.packed)
+                && !self.is_there(*generation)
+        };
+        let rest = proven.iter().filter(|(generation, _)| gone(generation)).max_by_key(|(_, at)| at.offset).copied();
+        let modified = tail.looked.1;
+        let (at, finished) = match rest {
+            _ if full || covered => (whole, true),
+            Some((generation, at)) => {
+                self.store.update(generation, |k| k.finished = true);
+                (at, false)
+            }
+            // One that matches no pattern is read where it was written into since the last look.
+            None if hidden.is_some_and(|since| since == 0 || modified <= since) => {
+                tail.place = Place::Closed;
+                packed_done(tail);
+                return;
+            }
+            None => (self.store.hasher.start(), false),
+        };
+        packed_done(tail);
+        let known = Known::new(tail.identity, &tail.path, now.seconds());
+        let (head, changed) = (tail.head, if finished { tail.changed } else { 0 });
+        self.store.add_as(tail.generation, Known { head, at, finished, changed, packed: true, ..known });
+        self.packed_known += 1;
+        tail.at = at;
+        if finished {
+            tracing::debug!(source = %self.plan.id, file = %tail.path.display(), bytes = len, "compressed, all of it was read before");
+            tail.place = Place::Closed;
+        } else {
+            tracing::info!(source = %self.plan.id, file = %tail.path.display(), offset = at.offset, "found, compressed");
+            self.queue(key, tail);
+        }
     }
 
+    /// Whether files that are being read may turn out to have all that an archive of `len` decompressed bytes has, or to be
+    /// gone, once they have come to rest.
+    fn may_be_told_later(&self, goals: &[(u64, Position)], proven: &[(u64, Position)], live: &[u64], len: u64) -> bool {
+        let is_proven = |generation: u64| proven.iter().any(|(g, _)| *g == generation);
+        let moves = |(generation, goal): &(u64, Position)| {
+            if !is_proven(*generation) && goal.offset <= len {
+                return false;
+            }
+            let settled = self.store.get(*generation).map(|k| k.at.offset);
+            match self.live(*generation) {
+                Some(t) => {
+                    let rest = t.place != Place::Closed && t.unread() > 0 || t.flight.outstanding() > 0;
+                    rest || t.at.offset != goal.offset || settled != Some(goal.offset)
+                }
+                None => self.store.is_unsettled_copy(*generation) || settled.is_some_and(|s| s != goal.offset),
+            }
+        };
+        // One that has more than was read of it when it was compared may have all of this.
+        let growing = |generation: &u64| {
+            let goal = goals.iter().find(|(g, _)| g == generation).map_or(0, |(_, at)| at.offset);
+            self.live(*generation).is_some_and(|t| t.place != Place::Closed && t.end() >= len && goal < len)
+        };
+        goals.iter().any(moves) || live.iter().any(growing)
+    }
+
+    /// An archive ended too soon: it may be growing.
+    pub(super) fn short_packed(&mut self, key: usize, tail: &mut Tail, now: Now) {
+        let (once, size) = (self.plan.once, tail.looked.0);
+        let Some(packed) = &mut tail.packed else { return };
+        let short = packed.short.get_or_insert((size, now.mono));
+        if short.1 == 0 {
+            short.1 = now.mono;
+        }
+        if packed.cut {
+            return self.wait_longer(key, tail, now);
+        }
+        if once || short.0 == size && now.mono - short.1 >= CUT_AFTER {
+            packed.cut = true;
+            return self.queue(key, tail);
+        }
+        self.schedule(key, tail, now.mono + WAIT / 2);
+    }
+
+    /// Whether a file that is being read has all that an archive of `len` decompressed bytes has, and that is settled; `None`
+    /// where it has not, or not as far as it was read.
+    fn covers(&self, generation: u64, len: u64, archive: &Tail) -> Option<bool> {
+        let tail = self.live(generation).filter(|t| t.at.offset >= len)?;
+        let settled = self.store.get(generation)?.at.offset >= len;
+        let (file, packed, ours) = (tail.file.as_ref()?, archive.packed.as_ref()?, archive.file.as_ref()?);
+        same_contents(file, ours, packed.format, len).is_ok_and(|same| same).then_some(settled)
+    }
+
+    /// Whether a file of this generation is there, though it is not being read.
+    fn is_there(&self, generation: u64) -> bool {
+        self.store.get(generation).is_some_and(|k| k.current && look_at(&k.path, true).is_ok_and(|l| l.identity == k.identity))
+            || self.renamed.iter().any(|r| r.is(generation))
+    }
+
+    /// Whether another archive that begins alike is being read, or was found earlier and will be.
+    fn waits_for_archive(&self, archive: &Tail) -> bool {
+        self.tails.iter().flatten().any(|t| {
+            let Some(packed) = &t.packed else { return false };
+            t.generation < archive.generation
+                && t.head == archive.head
+                && t.place != Place::Closed
+                && packed.short.is_none()
+                && (!packed.ended || t.flight.outstanding() > 0)
+        })
+    }
+
+    /// The file of a generation that is being read, or whose verdicts are awaited.
     fn live(&self, generation: u64) -> Option<&Tail> {
         let identity = self.store.get(generation)?.identity;
         let tail = self.tails[*self.by_identity.get(&identity)?].as_ref()?;
-        (tail.generation == generation).then_some(&**tail)
-    }
-
-    fn live_position(&self, generation: u64) -> Option<Position> {
-        self.live(generation).map(|t| t.at)
-    }
-
-    fn live_bytes_before(&self, generation: u64, offset: u64) -> Option<Vec<u8>> {
-        let file = self.live(generation)?.file.as_ref()?;
-        let mut bytes = vec![0; MARK_BYTES.min(usize::try_from(offset).ok()?)];
-        let from = offset - bytes.len() as u64;
-        let len = read_at(file, &mut bytes, from).ok()?;
-        (len == bytes.len()).then_some(bytes)
+        (tail.generation == generation && (tail.place != Place::Closed || tail.flight.outstanding() > 0))
+            .then_some(&**tail)
     }
 
     /// Looks for what became of generations of `path` among compressed files beside it; whom the next has to wait for.
+    /// `since`: those written into later are read even where they hold nothing that was read.
     pub(super) fn adopt_packed(
         &mut self,
         path: &Path,
         siblings: &[Sibling],
+        since: i64,
         mut last: Option<Turnstile>,
         now: Now,
     ) -> Option<Turnstile> {
+        if !self.plan.compressed || self.plan.identity_bytes.is_some() {
+            return last;
+        }
         let mut packed: Vec<&Sibling> = siblings.iter().filter(|s| is_packed_name(&s.path)).collect();
         packed.sort_by_key(|s| s.look.modified);
         for sibling in packed {
-            let identity = sibling.look.identity;
-            if self.store.find(identity).is_some() || self.by_identity.contains_key(&identity) {
+            let identity: Identity = sibling.look.identity;
+            let matches = self.plan.patterns.matches(&sibling.path);
+            if matches || self.store.find(identity).is_some() || self.by_identity.contains_key(&identity) {
                 continue;
             }
-            let adopted = Adopted { name: path, from: None };
+            let adopted = Adopted { name: path, from: None, since };
             match self.start(&sibling.path, last, Some(adopted), now) {
                 Ok(started) => last = started.or(last),
                 Err(error) => self.unreadable(&sibling.path, &error),
@@ -432,4 +746,65 @@ impl Tailer {
         }
         last
     }
+
+    /// An archive of which all was delivered: removes it where `remove_after` says so.
+    pub(super) fn remove_packed(&mut self, path: &Path, look: Look, now: Now) {
+        let Some(after) = self.plan.remove_after else { return };
+        let since = *self.packed_since.entry(look.identity).or_insert(now.mono);
+        let wait = (after.as_nanos() as u64)
+            .saturating_sub(now.mono - since)
+            .max((after.as_nanos() as i64).saturating_sub(now.wall.saturating_sub(look.modified)).max(0) as u64);
+        if wait > 0 {
+            self.next_scan = self.next_scan.min(now.mono + wait);
+            return;
+        }
+        self.packed_since.remove(&look.identity);
+        // A link is not removed, nor what it leads to.
+        if look_at(path, false).is_ok_and(|l| l.is_file && l.identity == look.identity && l.changed == look.changed) {
+            self.remove_file(path);
+        }
+    }
+}
+
+/// Where to begin is known, or it is not read at all.
+fn packed_done(tail: &mut Tail) {
+    if let Some(packed) = &mut tail.packed {
+        packed.deciding = None;
+        packed.stream = None;
+        packed.carry = Vec::new();
+    }
+}
+
+/// Whether what an archive holds begins with these bytes; `false` where there is no such archive.
+pub(super) fn archive_begins_with(path: &Path, identity: Identity, bytes: &[u8]) -> bool {
+    let begins = || -> io::Result<bool> {
+        let file = super::identity::open(path, true)?;
+        let mut head = [0; SNIFF_BYTES];
+        let len = read_at(&file, &mut head, 0)?;
+        let format = match sniff(&head[..len]) {
+            Sniff::Gzip => Format::Gzip,
+            Sniff::Zstd => Format::Zstd,
+            _ => return Ok(false),
+        };
+        let mut ours = vec![0; bytes.len()];
+        let same = look_into(&file)?.identity == identity;
+        stream(&file, format)?.read_exact(&mut ours)?;
+        Ok(same && ours == bytes)
+    };
+    begins().unwrap_or(false)
+}
+
+/// Whether the first `len` bytes of a file are those of an archive.
+fn same_contents(file: &OwnedFd, archive: &OwnedFd, format: Format, len: u64) -> io::Result<bool> {
+    let mut stream = stream(archive, format)?;
+    let (mut ours, mut theirs) = (vec![0; 64 << 10], vec![0; 64 << 10]);
+    let mut at = 0;
+    while at < len {
+        let n = stream.read(&mut ours)?;
+        if n == 0 || read_at(file, &mut theirs[..n], at)? < n || ours[..n] != theirs[..n] {
+            return Ok(false);
+        }
+        at += n as u64;
+    }
+    Ok(true)
 }

@@ -1,23 +1,30 @@
 //! What becomes of files under names that match no pattern: rotated generations and copies beside the file.
 //!
 //! Beside `app.log`, the names `app.log.1`, `app.log-20250101`, `app-20250101.log` and their like are its rotated
-//! generations. They are looked at when `app.log` is found to be another file than before, or to begin anew:
+//! generations, and so are files of these names, or of its own, that match `rotated_to`. They are looked at when `app.log` is
+//! found to be another file than before, or to begin anew:
 //!
 //! - the generation read last, known by its inode: its rest is read (also when all this happened while the agent was
-//!   down);
-//! - generations in between, which lived shorter than it took to look: those made after the last one known and before
-//!   the present one are read whole;
-//! - a copy of what was cut off (copytruncate), known by its beginning and by what stands before our place: its rest is read,
-//!   which the original has no more.
+//!   down), whatever its name is now, as long as it is in its folder or in one of `rotated_to`;
+//! - a copy of what was cut off (copytruncate), proven by the running hash over all that was read: its rest is read. One that
+//!   is shorter than what was read (the writer went on between the copy and the cut) is proven as far as a place that was
+//!   passed on the way; it must have all that was read before it was made, else it is no copy of this;
+//! - generations in between, which lived shorter than it took to look: those made after the last look and before
+//!   the present file are read whole, however they begin;
+//! - archives of them (see [`packed`](super::packed)).
+//!
+//! What was read of a file and whose rest is found nowhere is told as an error, with the bytes that are known to be missing.
 
 use super::checkpoint::Known;
-use super::discovery::Entry;
-use super::files::{mark_holds, place_at};
-use super::identity::{HEAD_BYTES, Head, Identity, Look, Position, look_at, open, read_at};
-use super::tail::{Place, Tail};
-use super::tailer::{Now, SECOND, Tailer};
+use super::discovery::{Entry, Found};
+use super::identity::{HEAD_BYTES, Identity, Look, Position, look_at, look_into, open, read_at};
+use super::pending::Pending;
+use super::proof::{self, AT_ONCE};
+use super::tail::{Past, Place, Tail};
+use super::tailer::{Now, Tailer};
 use hashbrown::{HashMap, HashSet};
 use std::ffi::OsString;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -28,39 +35,64 @@ pub(super) type Turnstile = (usize, u64);
 pub(super) struct Adopted<'a> {
     /// The name under which its lines go on.
     pub(super) name: &'a Path,
-    /// What it is a copy of, where it is one.
-    pub(super) from: Option<Original>,
+    /// Where it is proven that all before it was read, and of what that is a copy, if of a file.
+    pub(super) from: Option<(Option<Original>, Position)>,
+    /// An archive that was written into before is none of a generation since: nanoseconds since 1970.
+    pub(super) since: i64,
 }
 
 /// Contents that are gone from their file, and may stand in a copy.
-#[derive(Clone, Copy)]
+#[derive(Clone, Debug)]
 pub(super) struct Original {
     pub(super) generation: u64,
-    pub(super) identity: Identity,
-    pub(super) head: Head,
     /// Everything before it was read.
     pub(super) at: Position,
-    /// Not all of that is settled.
+    /// Places that were passed on the way.
+    pub(super) past: Vec<Past>,
+    /// Not all of what was read is settled.
     pub(super) unsettled: bool,
+    /// When it was modified last, as far as that is known.
+    pub(super) since: i64,
+    /// What was read behind `at` of an unfinished line, where that is kept.
+    pub(super) unfinished: Box<[u8]>,
 }
 
-/// A file that may be a copy in the making is left alone until it was quiet for that long.
-const COPY_TIME: u64 = 5 * SECOND;
-/// A copy does not go on growing when it is longer than its original, and is made some day.
-const OUTGROWN_TIME: u64 = 60 * SECOND;
-const LONGEST_COPY: u64 = 600 * SECOND;
-/// A copy that was made longer ago is not taken for one of what has just been cut off: nanoseconds.
-const YOUNG: i64 = 600 * SECOND as i64;
+/// A generation of which the rest is being looked for.
+#[derive(Debug)]
+pub(super) struct Missing {
+    pub(super) generation: u64,
+    pub(super) path: Arc<Path>,
+    /// Bytes known to be there and not read.
+    pub(super) unread: u64,
+    pub(super) offset: u64,
+    /// Its name leads to another file now, or to other contents.
+    pub(super) replaced: bool,
+}
+
+/// What was found in place of contents that are gone.
+#[derive(Default)]
+pub(super) struct Copies {
+    /// Whom the new contents have to wait for.
+    pub(super) last: Option<Turnstile>,
+    /// There is a copy of them.
+    pub(super) found: bool,
+    /// Which has the unfinished line as well.
+    pub(super) has_all: bool,
+}
+
 /// Most generations adopted between two looks.
 const MAX_BETWEEN: usize = 1000;
+/// Generations without a trace that are told one by one.
+const TELL_MISSING: usize = 10;
 
 /// The last file that a path led to, where it leads to none any more.
 #[derive(Debug)]
 pub(super) struct Lost {
     /// When it was made and last modified.
     since: (i64, i64),
-    head: Head,
     turnstile: Option<Turnstile>,
+    /// The generation it was.
+    generation: u64,
     /// When the path was lost: monotonic nanoseconds.
     pub(super) at: u64,
     /// When its folder was changed, as of the last look for generations in between.
@@ -70,11 +102,13 @@ pub(super) struct Lost {
 impl Lost {
     pub(super) fn new(key: usize, tail: &Tail, now: Now) -> Self {
         let since = (tail.identity.birth, tail.looked.1);
-        Lost { since, head: tail.head, turnstile: Some((key, tail.generation)), at: now.mono, folder_modified: 0 }
+        let (turnstile, generation) = (Some((key, tail.generation)), tail.generation);
+        Lost { since, turnstile, generation, at: now.mono, folder_modified: 0 }
     }
 }
 
 /// A file beside another.
+#[derive(Clone, Debug)]
 pub(super) struct Sibling {
     pub(super) path: PathBuf,
     pub(super) look: Look,
@@ -118,7 +152,7 @@ pub(super) fn is_packed_name(path: &Path) -> bool {
 }
 
 /// Names of which `name` may be a rotated generation.
-fn base_names(name: &str) -> impl Iterator<Item = String> + '_ {
+pub(super) fn base_names(name: &str) -> impl Iterator<Item = String> + '_ {
     let extension = name.rfind('.').map(|dot| &name[dot..]);
     name.char_indices().skip(1).filter(|(_, c)| matches!(c, '.' | '-' | '_')).flat_map(move |(i, _)| {
         let cut = name[..i].to_owned();
@@ -132,33 +166,68 @@ fn modified(dir: &Path) -> i64 {
     look_at(dir, true).map_or(0, |look| look.modified)
 }
 
-fn names_in(dir: &Path) -> Vec<OsString> {
-    std::fs::read_dir(dir).map(|e| e.flatten().map(|e| e.file_name()).collect()).unwrap_or_default()
+/// The names in a folder, with their inodes.
+fn names_in(dir: &Path) -> Vec<(OsString, u64)> {
+    let name = |e: std::fs::DirEntry| (e.file_name(), std::os::unix::fs::DirEntryExt::ino(&e));
+    std::fs::read_dir(dir).map(|e| e.flatten().map(name).collect()).unwrap_or_default()
 }
 
 impl Tailer {
-    /// Regular files beside `path` whose names are what a rotation makes of its name.
+    /// Regular files beside `path`, or where `rotated_to` says, whose names are what a rotation makes of its name.
     pub(super) fn siblings(&self, path: &Path) -> Vec<Sibling> {
-        path.parent().map_or_else(Vec::new, |dir| self.siblings_among(path, &names_in(dir)))
+        let names = path.parent().map(names_in).unwrap_or_default();
+        self.siblings_among(path, &names, &self.rotated_elsewhere())
     }
 
-    /// As above, with the names in its folder.
-    fn siblings_among(&self, path: &Path, names: &[OsString]) -> Vec<Sibling> {
+    /// As above, with the names in its folder and the files elsewhere.
+    fn siblings_among(&self, path: &Path, names: &[(OsString, u64)], elsewhere: &[Sibling]) -> Vec<Sibling> {
         let Some(base) = path.file_name().and_then(|n| n.to_str()) else { return Vec::new() };
-        let mut siblings = Vec::new();
-        for name in names {
-            if !name.to_str().is_some_and(|name| is_rotated_name(base, name)) {
-                continue;
-            }
-            let path = path.with_file_name(name);
-            if let Ok(look) = look_at(&path, false)
-                && look.is_file
-                && !self.is_own(&path)
-            {
-                siblings.push(Sibling { path, look });
+        let beside = names.iter().filter(|(name, _)| name.to_str().is_some_and(|name| is_rotated_name(base, name)));
+        let mut siblings: Vec<Sibling> =
+            beside.filter_map(|(name, _)| self.sibling(path.with_file_name(name))).collect();
+        for other in elsewhere {
+            let name = other.path.file_name().and_then(|n| n.to_str());
+            if other.path.parent() != path.parent() && name.is_some_and(|n| n == base || is_rotated_name(base, n)) {
+                siblings.push(other.clone());
             }
         }
         siblings
+    }
+
+    fn sibling(&self, path: PathBuf) -> Option<Sibling> {
+        let look = look_at(&path, false).ok()?;
+        (look.is_file && !self.is_own(&path)).then_some(Sibling { path, look })
+    }
+
+    /// Files that match `rotated_to`.
+    fn rotated_elsewhere(&self) -> Vec<Sibling> {
+        if self.plan.rotated_to.is_empty() {
+            return Vec::new();
+        }
+        let mut found = Found::default();
+        self.plan.rotated_to.walk(self.plan.follow_symlinks, &mut found);
+        found.entries.into_iter().filter_map(|e| self.sibling(e.path)).collect()
+    }
+
+    /// A file of this identity in the folder of `path`, whatever its name, or where `rotated_to` says.
+    pub(super) fn find_by_identity(&self, path: &Path, identity: Identity) -> Option<Sibling> {
+        let names = path.parent().map(names_in).unwrap_or_default();
+        self.find_among(path, identity, &names, &self.rotated_elsewhere())
+    }
+
+    /// As above, with the names in its folder and the files elsewhere.
+    fn find_among(
+        &self,
+        path: &Path,
+        identity: Identity,
+        names: &[(OsString, u64)],
+        elsewhere: &[Sibling],
+    ) -> Option<Sibling> {
+        let beside = names.iter().filter(|(_, inode)| *inode == identity.inode);
+        let mut beside = beside.filter_map(|(name, _)| self.sibling(path.with_file_name(name)));
+        beside
+            .find(|s| s.look.identity == identity)
+            .or_else(|| elsewhere.iter().find(|s| s.look.identity == identity).cloned())
     }
 
     /// Reads generations that had the name `path` between the file it led to before and the one that it leads to now;
@@ -166,7 +235,7 @@ impl Tailer {
     pub(super) fn adopt_between(&mut self, path: &Path, new: Look, now: Now) -> Option<Turnstile> {
         let lost = self.lost.remove(path)?;
         let last = lost.turnstile;
-        self.between(path, lost.since, new.identity.birth, lost.head, last, now).or(last)
+        self.between(path, lost.since, new.identity.birth, lost.generation, last, now).or(last)
     }
 
     /// The same for all paths that led to a file before and lead to none now.
@@ -194,21 +263,23 @@ impl Tailer {
         if std::mem::replace(&mut lost.folder_modified, folder) == folder {
             return;
         }
-        let (since, head, last) = (lost.since, lost.head, lost.turnstile);
-        let Some(last) = self.between(path, since, 0, head, last, now).filter(|l| Some(*l) != last) else { return };
+        let (since, generation, last) = (lost.since, lost.generation, lost.turnstile);
+        let Some(last) = self.between(path, since, 0, generation, last, now).filter(|l| Some(*l) != last) else {
+            return;
+        };
         if let Some(tail) = &self.tails[last.0] {
             self.lost.insert(path.into(), Lost::new(last.0, tail, now));
         }
     }
 
-    /// Reads generations that had the name `path`. `since`: birth and last modification of the last one known, `until`:
-    /// birth of the present one, 0 where there is none.
-    fn between(
+    /// Reads generations that had the name `path`. `since`: birth and last modification of the last one known, which was
+    /// `generation`; `until`: birth of the present one, 0 where there is none.
+    pub(super) fn between(
         &mut self,
         path: &Path,
         since: (i64, i64),
         until: i64,
-        head: Head,
+        generation: u64,
         mut last: Option<Turnstile>,
         now: Now,
     ) -> Option<Turnstile> {
@@ -217,149 +288,169 @@ impl Tailer {
             return last;
         }
         for sibling in self.siblings(path) {
-            let identity = sibling.look.identity;
-            let known = self.store.find(identity).is_some() || self.by_identity.contains_key(&identity);
-            if known || is_packed_name(&sibling.path) || self.plan.patterns.matches(&sibling.path) {
+            if self.is_known(sibling.look.identity)
+                || is_packed_name(&sibling.path)
+                || self.plan.patterns.matches(&sibling.path)
+            {
                 continue;
             }
+            let identity = sibling.look.identity;
             let (at, fits) = if identity.birth != 0 && since.0 != 0 {
-                (identity.birth, identity.birth > since.0 && (until == 0 || identity.birth <= until))
+                // What was made after the present one may be a copy of what that one held before it was cut off.
+                let later = until != 0 && identity.birth > until;
+                (identity.birth, identity.birth > since.0 && !(later && begins_with_all_of(path, &sibling)))
             } else {
                 (sibling.look.modified, sibling.look.modified >= since.1)
             };
-            if fits && !self.begins_with(&sibling.path, head) {
+            if fits && !self.was_read(&sibling, generation) {
                 found.push((at, sibling));
             }
         }
         found.sort_by_key(|(at, _)| *at);
         for (_, sibling) in found.into_iter().take(MAX_BETWEEN) {
-            let adopted = Adopted { name: path, from: None };
-            match self.start(&sibling.path, last, Some(adopted), now) {
-                Ok(started) => last = started.or(last),
-                Err(error) => self.unreadable(&sibling.path, &error),
-            }
+            last = self.adopt_whole(path, &sibling, last, now);
         }
         last
     }
 
-    /// Whether a file has this beginning: then it is a copy and no generation of its own.
-    fn begins_with(&self, path: &Path, head: Head) -> bool {
-        let mut bytes = [0; HEAD_BYTES];
-        let read = open(path, false).and_then(|file| read_at(&file, &mut bytes, 0));
-        head.len > 0 && read.is_ok_and(|len| head.fits(&bytes[..len]))
+    /// Whether a file is known by its identity, or waits.
+    pub(super) fn is_known(&self, identity: Identity) -> bool {
+        self.store.find(identity).is_some()
+            || self.by_identity.contains_key(&identity)
+            || self.pending.contains_key(&identity)
     }
 
-    /// Looks for a copy of contents that are gone from `path`, and has its rest read.
-    pub(super) fn adopt_copy(&mut self, path: &Path, of: Original, now: Now) -> Option<Turnstile> {
-        let Original { head, at, .. } = of;
-        if head.len == 0 || self.plan.identity_bytes.is_some() || !self.plan.check_contents {
-            return None;
-        }
-        for sibling in self.siblings(path) {
-            let identity = sibling.look.identity;
-            let known = self.store.find(identity).is_some() || self.by_identity.contains_key(&identity);
-            if known || is_packed_name(&sibling.path) {
-                continue;
-            }
-            if sibling.look.size < at.offset {
-                self.pass_over_copy(path, &sibling, of, now);
-                continue;
-            }
-            if !self.begins_with(&sibling.path, head)
-                || !open(&sibling.path, false).and_then(|file| mark_holds(&file, at)).unwrap_or(false)
-            {
-                continue;
-            }
-            tracing::info!(source = %self.plan.id, file = %path.display(), copy = %sibling.path.display(),
-                "what was cut off goes on in its copy");
-            self.suspects.remove(&sibling.path);
-            let adopted = Adopted { name: path, from: Some(of) };
-            match self.start(&sibling.path, None, Some(adopted), now) {
-                Ok(started) => return started,
-                Err(error) => self.unreadable(&sibling.path, &error),
+    /// Reads a file under the name `path` that had that name.
+    fn adopt_whole(
+        &mut self,
+        path: &Path,
+        sibling: &Sibling,
+        last: Option<Turnstile>,
+        now: Now,
+    ) -> Option<Turnstile> {
+        let adopted = Adopted { name: path, from: None, since: 0 };
+        match self.start(&sibling.path, last, Some(adopted), now) {
+            Ok(started) => started.or(last),
+            Err(error) => {
+                self.unreadable(&sibling.path, &error);
+                last
             }
         }
-        None
     }
 
-    /// The writer went on between the copy and the cut, and all of it was read: the copy has nothing new, and stands for
-    /// what is not settled. It is known by a full head, and by its youth: what else might begin alike is older.
-    fn pass_over_copy(&mut self, path: &Path, sibling: &Sibling, of: Original, now: Now) {
-        let birth = sibling.look.identity.birth;
-        let young = birth != 0 && birth >= of.identity.birth && now.wall.saturating_sub(birth) < YOUNG;
-        if of.head.len as usize != HEAD_BYTES || !young || !self.begins_with(&sibling.path, of.head) {
-            return;
-        }
-        let Ok(at) = open(&sibling.path, false).and_then(|file| place_at(&file, sibling.look.size)) else { return };
-        tracing::info!(source = %self.plan.id, file = %path.display(), copy = %sibling.path.display(),
-            "a copy of what was cut off, all of which was read");
-        self.suspects.remove(&sibling.path);
-        let name = Arc::from(&*sibling.path);
-        let known = Known { head: of.head, at, ..Known::new(sibling.look.identity, &name, now.seconds()) };
-        self.store.add_copy(known, of.unsettled.then_some(of.generation));
+    /// Whether it is proven that all of a file was read, as what this generation is.
+    fn was_read(&self, sibling: &Sibling, generation: u64) -> bool {
+        let live = self.tails.iter().flatten().find(|t| t.generation == generation).map(|t| t.at);
+        let Some(at) = live.or_else(|| self.store.get(generation).map(|k| k.at)) else { return false };
+        at.is_proof()
+            && sibling.look.size == at.offset
+            && at.offset <= AT_ONCE
+            && open(&sibling.path, false).and_then(|file| proof::holds(self.store.hasher, &file, at)).unwrap_or(false)
     }
 
-    /// Whether a new file may be a copy, still in the making, of one that will be cut off. It is left alone for a while.
-    pub(super) fn is_suspect(&mut self, path: &Path, look: Look, now: Now) -> bool {
-        if self.plan.once
-            || self.first_start && !self.scanned
-            || !self.plan.check_contents
-            || self.plan.identity_bytes.is_some()
-            || self.store.find(look.identity).is_some()
-        {
-            self.suspects.remove(path);
-            return false;
+    /// Looks for a copy of contents that are gone from `path`, and has its rest read, and for generations made since; whom
+    /// the new contents have to wait for, and whether there is a copy.
+    pub(super) fn adopt_copy(&mut self, path: &Path, of: &Original, now: Now) -> Copies {
+        let waiting: Vec<Identity> =
+            self.pending.iter().filter(|(_, p)| p.may_copy(of.generation)).map(|(identity, _)| *identity).collect();
+        let mut candidates: Vec<(i64, Candidate)> = Vec::new();
+        for identity in waiting {
+            if let Some(pending) = self.pending.remove(&identity) {
+                self.open -= 1;
+                candidates.push((identity.birth, Candidate::Waiting(pending)));
+            }
         }
-        let Some(outgrown) = self.begins_like_a_live_one(path, look) else {
-            self.suspects.remove(path);
-            return false;
-        };
-        let (of, since) = *self.suspects.entry(path.to_owned()).or_insert((look.identity, now.mono));
-        let since = if of == look.identity { since } else { now.mono };
-        self.suspects.insert(path.to_owned(), (look.identity, since));
-        let quiet = now.wall.saturating_sub(look.modified) as u64;
-        let watched = now.mono - since;
-        let never_quiet = watched >= OUTGROWN_TIME && outgrown || watched >= LONGEST_COPY;
-        if watched >= COPY_TIME && quiet >= COPY_TIME || never_quiet {
-            self.suspects.remove(path);
-            return false;
+        let siblings = self.siblings(path);
+        if self.plan.identity_bytes.is_none() && self.plan.check_contents {
+            for sibling in &siblings {
+                if !self.is_known(sibling.look.identity)
+                    && !is_packed_name(&sibling.path)
+                    && !candidates.iter().any(|(_, c)| c.look().identity == sibling.look.identity)
+                    && let Ok(file) = open(&sibling.path, false)
+                {
+                    candidates.push((sibling.look.identity.birth, Candidate::Found(sibling.clone(), file)));
+                }
+            }
         }
-        self.next_scan = self.next_scan.min(now.mono + SECOND);
-        true
+        // The oldest is the copy of what is gone; later ones are copies of what came after it.
+        candidates.sort_by_key(|(birth, _)| *birth);
+        let (mut last, mut copied, mut has_all) = (None, false, false);
+        for (birth, candidate) in candidates {
+            let goal = if copied { None } else { self.copied(of, &candidate, birth) };
+            match (goal, candidate) {
+                (Some((goal, proven)), candidate) => {
+                    copied = true;
+                    has_all = has_rest(candidate.file().0, of);
+                    self.store.update(of.generation, |k| k.finished = true);
+                    let (copy, file, look) = candidate.parts();
+                    tracing::info!(source = %self.plan.id, file = %path.display(), copy = %copy.display(),
+                        offset = goal.offset, "what was cut off goes on in its copy");
+                    if proven {
+                        let adopted = Adopted { name: path, from: Some((Some(of.clone()), goal)), since: 0 };
+                        match self.start_file(&copy, file, look, None, Some(adopted), now) {
+                            Ok(started) => last = started.or(last),
+                            Err(error) => self.unreadable(&copy, &error),
+                        }
+                    } else {
+                        self.prove_copy(&copy, file, look, (of.clone(), goal), path, now);
+                    }
+                }
+                (None, Candidate::Waiting(pending)) => self.take_up(pending, None, now),
+                (None, Candidate::Found(sibling, _)) => {
+                    // One that matches is found as any other file.
+                    let since = if birth != 0 { birth > of.since } else { sibling.look.modified >= of.since };
+                    if since && !self.plan.patterns.matches(&sibling.path) {
+                        last = self.adopt_whole(path, &sibling, last, now);
+                    }
+                }
+            }
+        }
+        if !copied && self.plan.identity_bytes.is_none() {
+            last = self.adopt_packed(path, &siblings, of.since, last, now);
+        }
+        Copies { last, found: copied, has_all }
     }
 
-    /// Whether it is longer than the file that is read and begins alike, if there is one.
-    fn begins_like_a_live_one(&self, path: &Path, look: Look) -> Option<bool> {
-        let name = path.file_name().and_then(|n| n.to_str())?;
-        base_names(name).find_map(|base| {
-            let tail = self.tails[*self.by_path.get(&*path.with_file_name(base))?].as_ref()?;
-            // A copy is younger than its original, which still has its name.
-            let (birth, of) = (look.identity.birth, tail.identity.birth);
-            let there = look_at(&tail.path, self.plan.follow_symlinks);
-            let there = there.ok().filter(|l| l.identity == tail.identity)?;
-            if birth != 0 && birth < of {
+    /// Up to where a file holds what was read of the original, and whether that is proven already.
+    fn copied(&self, of: &Original, candidate: &Candidate, birth: i64) -> Option<(Position, bool)> {
+        let (file, look) = candidate.file();
+        let look = look_into(file).unwrap_or(look);
+        if of.at.offset == 0 {
+            // Nothing is passed over: the unfinished line need not be given in a piece.
+            return (has_rest(file, of) && !of.unfinished.is_empty()).then_some((of.at, true));
+        }
+        let goal = if look.size >= of.at.offset {
+            of.at
+        } else {
+            // All that was read before it was made must be in it.
+            let least = of.past.iter().filter(|p| p.modified < birth).map(|p| p.at.offset).max();
+            if birth == 0 || least.is_none_or(|least| look.size < least) {
                 return None;
             }
-            // Too short to tell is likely enough, for the moment.
-            let alike =
-                tail.head.len > 0 && (look.size < u64::from(tail.head.len) || self.begins_with(path, tail.head));
-            alike.then_some(look.size > there.size)
-        })
+            of.past.iter().map(|p| p.at).filter(|at| at.offset <= look.size).max_by_key(|at| at.offset)?
+        };
+        if !goal.is_proof() {
+            return None;
+        }
+        if goal.offset > AT_ONCE {
+            // Likely enough to wait for the proof: it begins and ends alike.
+            let mut bytes = [0; HEAD_BYTES];
+            read_at(file, &mut bytes, 0).ok()?;
+            return super::files::mark_holds(file, goal).is_ok_and(|holds| holds).then_some((goal, false));
+        }
+        proof::holds(self.store.hasher, file, goal).is_ok_and(|holds| holds).then_some((goal, true))
     }
 
     /// At the first look through the folders, files known from before come first: what became of them is known when the
     /// others are looked at.
     pub(super) fn known_first(&self, entries: &mut [Entry]) {
         let current = self.store.iter().filter(|(_, k)| k.current);
-        let known: HashSet<(&Path, u64)> = current.map(|(_, k)| (&*k.path, k.identity.inode)).collect();
-        // A name that a rotation gives may have been given to another file since, with the number of one that is gone.
-        let is_the_same = |e: &Entry| {
-            let name = e.path.file_name().and_then(|n| n.to_str());
-            name.is_none_or(|n| base_names(n).next().is_none())
-                || look_at(&e.path, false).is_ok_and(|look| self.store.find(look.identity).is_some())
-        };
-        if !known.is_empty() {
-            entries.sort_by_cached_key(|e| !(known.contains(&(&*e.path, e.inode)) && is_the_same(e)));
+        let inodes: HashSet<u64> = current.map(|(_, k)| k.identity.inode).collect();
+        // An inode may have been given to another file since.
+        let is_known =
+            |e: &Entry| inodes.contains(&e.inode) && look_at(&e.path, false).is_ok_and(|l| self.store.find(l.identity).is_some());
+        if !inodes.is_empty() {
+            entries.sort_by_cached_key(|e| !is_known(e));
         }
     }
 
@@ -373,46 +464,55 @@ impl Tailer {
             }
         }
         missing.retain(|path, _| self.plan.patterns.matches(path));
-        let mut names: HashMap<PathBuf, Vec<OsString>> = HashMap::new();
+        let mut names: HashMap<PathBuf, Vec<(OsString, u64)>> = HashMap::new();
+        let elsewhere = if missing.is_empty() { Vec::new() } else { self.rotated_elsewhere() };
         for (path, mut generations) in missing {
             // Several that were found at one start have their numbers in the order of finding.
             generations.sort_by_key(|(generation, known)| (known.identity.birth, *generation));
             let present = self.by_path.get(&path).copied();
-            let newest = generations.last().map(|(_, k)| k.clone());
-            let (mut last, mut lost): (Option<Turnstile>, bool) = (None, false);
-            let there = look_at(&path, self.plan.follow_symlinks).map(|l| l.identity);
-            if newest.as_ref().is_some_and(|k| there.is_ok_and(|identity| identity == k.identity)) {
+            let newest = generations.last().cloned();
+            let mut last: Option<Turnstile> = None;
+            let mut lost: Vec<(u64, Known)> = Vec::new();
+            let there = look_at(&path, self.plan.follow_symlinks).map(|l| l.identity).ok();
+            if newest.as_ref().is_some_and(|(_, k)| there == Some(k.identity)) {
                 // It has its name, and is not read for another reason.
                 continue;
             }
             let dir = path.parent().unwrap_or(&path);
             let names = names.entry(dir.to_owned()).or_insert_with(|| names_in(dir));
-            let siblings = self.siblings_among(&path, names);
-            for (_, known) in generations {
-                let found = siblings.iter().find(|s| s.look.identity == known.identity);
-                match found {
-                    Some(sibling) if sibling.look.size > known.at.offset => {
-                        let adopted = Adopted { name: &path, from: None };
-                        match self.start(&sibling.path, last, Some(adopted), now) {
-                            Ok(started) => last = started.or(last),
-                            Err(error) => self.unreadable(&sibling.path, &error),
-                        }
+            let siblings = self.siblings_among(&path, names, &elsewhere);
+            for (generation, known) in generations {
+                match self.find_among(&path, known.identity, names, &elsewhere) {
+                    Some(sibling) if known.packed || sibling.look.size == known.at.offset && known.at.is_proof() => {
+                        self.watch_renamed(generation, &known, &path, &sibling.path);
                     }
-                    Some(_) => {}
-                    None => lost = true,
+                    Some(sibling) => last = self.adopt_whole(&path, &sibling, last, now),
+                    None if known.left || known.packed => {}
+                    None => lost.push((generation, known)),
                 }
             }
-            if lost {
-                last = self.adopt_packed(&path, &siblings, last, now);
+            let since = lost.iter().map(|(_, k)| k.since()).min();
+            if let Some(since) = since {
+                last = self.adopt_packed(&path, &siblings, since, last, now);
+            }
+            for (generation, known) in lost {
+                self.missing.push(Missing {
+                    generation,
+                    path: path.clone(),
+                    unread: known.size.saturating_sub(known.at.offset),
+                    offset: known.at.offset,
+                    replaced: there.is_some(),
+                });
             }
             let until = present.and_then(|key| self.tails[key].as_ref()).map_or(0, |t| t.identity.birth);
-            if let Some(newest) = newest
+            if let Some((generation, newest)) = newest
                 && present.and_then(|key| self.tails[key].as_ref()).is_none_or(|t| t.generation >= self.first_new)
             {
-                let since = (newest.identity.birth, newest.touched.saturating_mul(SECOND as i64));
-                last = self.between(&path, since, until, newest.head, last, now);
+                let since = (newest.identity.birth, newest.since());
+                last = self.between(&path, since, until, generation, last, now);
                 if present.is_none() {
-                    let lost = Lost { since, head: newest.head, turnstile: last, at: now.mono, folder_modified: 0 };
+                    let (turnstile, at) = (last, now.mono);
+                    let lost = Lost { since, turnstile, generation, at, folder_modified: 0 };
                     self.lost.insert(path.to_path_buf(), lost);
                     self.adopt_missed(&path, now);
                 }
@@ -425,14 +525,50 @@ impl Tailer {
         }
     }
 
+    /// Tells of generations whose rest was looked for and found nowhere, as soon as nothing is open that may have it.
+    pub(super) fn tell_missing(&mut self) {
+        if self.missing.is_empty() || self.is_proving() || self.tails.iter().flatten().any(|t| t.is_deciding()) {
+            return;
+        }
+        let missing = std::mem::take(&mut self.missing);
+        let claimed = |m: &Missing| self.store.get(m.generation).is_none_or(|k| k.finished);
+        let missing: Vec<Missing> = missing.into_iter().filter(|m| !claimed(m)).collect();
+        let (mut errors, mut bytes) = (0, 0);
+        for m in &missing {
+            self.store.update(m.generation, |k| k.finished = true);
+            if m.unread == 0 && !m.replaced {
+                // Deleted, and all that it was known to have was read.
+                tracing::info!(source = %self.plan.id, file = %m.path.display(), offset = m.offset,
+                    "gone while nobody looked; all that it was known to have was read");
+                continue;
+            }
+            errors += 1;
+            bytes += m.unread;
+            if errors <= TELL_MISSING {
+                tracing::error!(
+                    source = %self.plan.id, file = %m.path.display(), read_to = m.offset, bytes_not_read = m.unread,
+                    "the file known under this name is gone and its rest is not found: what was written to it after the \
+                     last look is lost. If it is moved to another folder, name that in `rotated_to`"
+                );
+            }
+        }
+        if errors > TELL_MISSING {
+            tracing::error!(source = %self.plan.id, files = errors, bytes_not_read = bytes,
+                "files are gone whose rest is not found");
+        }
+        if errors > 0 {
+            self.counters.update(|t| t.error("rest_not_found", errors as u64));
+        }
+    }
+
     /// A file whose name and handle are both gone: it may lie beside its old name.
     pub(super) fn gone_without_handle(&mut self, key: usize, now: Now) {
         let Some(tail) = &self.tails[key] else { return };
-        if tail.place == Place::Closed || tail.packed.is_some() {
+        if tail.place == Place::Closed {
             return self.close(key);
         }
         let (identity, name) = (tail.identity, tail.path.clone());
-        let found = self.siblings(&name).into_iter().find(|s| s.look.identity == identity);
+        let found = self.find_by_identity(&name, identity);
         let file = found.and_then(|s| open(&s.path, false).ok().map(|file| (file, s.path)));
         match file {
             Some((file, path)) => {
@@ -444,7 +580,73 @@ impl Tailer {
                 self.queue(key, &mut tail);
                 self.tails[key] = Some(tail);
             }
-            None => self.close(key),
+            None => {
+                let unread = tail.unread();
+                if unread > 0 && tail.packed.is_none() {
+                    tracing::error!(
+                        source = %self.plan.id, file = %name.display(), read_to = tail.at.offset, bytes_not_read = unread,
+                        "gone before it was read to its end, while its handle was closed: the rest is lost"
+                    );
+                    self.counters.update(|t| t.error("rest_not_found", 1));
+                }
+                self.close(key);
+            }
+        }
+    }
+}
+
+/// Whether the file at `path` begins with all that another one holds.
+pub(super) fn begins_with_all_of(path: &Path, other: &Sibling) -> bool {
+    let same = || -> std::io::Result<bool> {
+        let (ours, theirs) = (open(path, true)?, open(&other.path, false)?);
+        let mut bytes = [vec![0; 128 << 10], vec![0; 128 << 10]];
+        let mut at = 0;
+        while at < other.look.size {
+            let lens = [read_at(&ours, &mut bytes[0], at)?, read_at(&theirs, &mut bytes[1], at)?];
+            if lens[1] == 0 {
+                break;
+            }
+            if lens[0] < lens[1] || bytes[0][..lens[1]] != bytes[1][..lens[1]] {
+                return Ok(false);
+            }
+            at += lens[1] as u64;
+        }
+        Ok(true)
+    };
+    other.look.size <= AT_ONCE && same().unwrap_or(false)
+}
+
+/// Whether a file has the unfinished line that stood behind what was read.
+pub(super) fn has_rest(file: &OwnedFd, of: &Original) -> bool {
+    let mut rest = vec![0; of.unfinished.len()];
+    read_at(file, &mut rest, of.at.offset).is_ok_and(|len| rest[..len] == *of.unfinished)
+}
+
+/// What may be a copy.
+enum Candidate {
+    Waiting(Pending),
+    Found(Sibling, OwnedFd),
+}
+
+impl Candidate {
+    fn look(&self) -> Look {
+        match self {
+            Candidate::Waiting(pending) => pending.look,
+            Candidate::Found(sibling, _) => sibling.look,
+        }
+    }
+
+    fn file(&self) -> (&OwnedFd, Look) {
+        match self {
+            Candidate::Waiting(pending) => (&pending.file, pending.look),
+            Candidate::Found(sibling, file) => (file, sibling.look),
+        }
+    }
+
+    fn parts(self) -> (PathBuf, OwnedFd, Look) {
+        match self {
+            Candidate::Waiting(pending) => (pending.path, pending.file, pending.look),
+            Candidate::Found(sibling, file) => (sibling.path, file, sibling.look),
         }
     }
 }

@@ -1,10 +1,11 @@
 //! One file that is being read: who it is, where we are in it, and one turn of reading.
 
 use super::flight::{Flight, Settlement, Verdicts};
-use super::identity::{HEAD_BYTES, Head, Identity, MARK_BYTES, Position, look_into, read_at};
+use super::identity::{HEAD_BYTES, Hasher, Head, Identity, MARK_BYTES, Position, Sum, look_into, read_at};
 use super::joined::Open;
 use super::lines::{Lines, LongLines, Taken};
 use super::packed::Packed;
+use super::proof::Proof;
 use super::rotation::Turnstile;
 use crate::ack::Ack;
 use crate::component::{Chunk, Frames};
@@ -12,7 +13,9 @@ use crate::event::{Origin, Slab, SlabPool};
 use crate::framing::multiline::Matcher;
 use crate::telemetry::Counters;
 use rustix::buffer::spare_capacity;
+use rustix::fs::SeekFrom;
 use rustix::io::Errno;
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -26,6 +29,10 @@ pub(super) const TURN_BYTES: u64 = 1 << 20;
 const SMALL_BYTES: usize = SLAB_BYTES / 4;
 /// Unfinished last lines up to this are kept in case the file is cut off before they are finished.
 const STASH_BYTES: usize = 16 << 10;
+/// Zeros at the start of a line, that many and more, are no part of it.
+const LEADING_ZEROS: usize = 64;
+/// So many zeros within a line are a hole: what is before it is a line of its own.
+const HOLE_BYTES: u64 = 4096;
 
 /// Whether a name leads to the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,9 +73,21 @@ pub(super) struct Tail {
     pub(super) packed: Option<Box<Packed>>,
     /// Everything before it was sent.
     pub(super) at: Position,
+    /// Places that were passed in this run, oldest first: what a copy that is shorter than what was read is known by.
+    pub(super) past: VecDeque<Past>,
     pub(super) flight: Flight,
     /// As of the last look: size, and time of modification.
     pub(super) looked: (u64, i64),
+    /// As of the last look: when the system noted a change.
+    pub(super) changed: i64,
+    /// When that was: nanoseconds since 1970.
+    pub(super) seen: i64,
+    /// As of before the present turn of reading: where it ended, and when it had been modified last.
+    pub(super) before: (u64, i64),
+    /// Zeros at its end: room that was laid out for lines to come.
+    pub(super) room: u64,
+    /// What lies before our place is being compared with what was read of it.
+    pub(super) proof: Option<Box<Proof>>,
     /// Bytes from `at` on that are no whole line yet, where they are few.
     pub(super) stash: Box<[u8]>,
     pub(super) place: Place,
@@ -99,10 +118,48 @@ pub(super) struct Tail {
     pub(super) zeros: bool,
 }
 
+/// A place that was passed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Past {
+    pub(super) at: Position,
+    /// When the file had been modified last by then.
+    pub(super) modified: i64,
+}
+
+/// Most places that are remembered of one file.
+const MOST_PAST: usize = 32;
+
 impl Tail {
+    /// Notes the present place as one that was passed. Older ones get fewer.
+    fn note_past(&mut self) {
+        if self.past.len() >= MOST_PAST {
+            let mut n = 0;
+            self.past.retain(|_| {
+                n += 1;
+                n > MOST_PAST / 2 || n % 2 == 0
+            });
+        }
+        self.past.push_back(Past { at: self.at, modified: self.looked.1 });
+    }
+
     /// Whether all that it had at the last look was sent.
     pub(super) fn is_whole(&self) -> bool {
-        self.packed.is_none() && !self.at.skipping && self.at.offset == self.looked.0
+        self.packed.is_none() && self.proof.is_none() && !self.at.skipping && self.at.offset == self.looked.0
+    }
+
+    /// Behind the last byte that counts, as of the last look: room for lines to come is not in the file yet.
+    pub(super) fn end(&self) -> u64 {
+        if self.packed.is_some() { self.at.offset } else { self.looked.0.saturating_sub(self.room) }
+    }
+
+    /// Bytes that it is known to have and that were not sent.
+    pub(super) fn unread(&self) -> u64 {
+        self.end().saturating_sub(self.at.offset)
+    }
+
+    /// The contents before our place are other ones than those that were read.
+    fn is_disproved(&self) -> bool {
+        self.proof.as_ref().is_some_and(|proof| proof.failed)
     }
 }
 
@@ -143,6 +200,7 @@ pub(super) struct Reader {
     pub(super) matcher: Option<Matcher>,
     /// Most bytes of an event of several lines; 0 where lines are not joined.
     pub(super) max_event_bytes: usize,
+    pub(super) hasher: Hasher,
     pub(super) verdicts: Arc<Verdicts>,
     pub(super) counters: Arc<Counters>,
     /// Contents tell files apart, besides the inode.
@@ -151,26 +209,32 @@ pub(super) struct Reader {
     pub(super) held: Option<Chunk>,
     /// Chunks without a verdict.
     pub(super) outstanding: u64,
+    /// Archives that could not be read to their end.
+    pub(super) damaged: usize,
     /// What was reached without a chunk and is settled with that.
     pub(super) passed: Vec<Settlement>,
 }
 
 impl Reader {
-    /// Whether the file behind `tail` still begins as it did, and more of its head is known now.
-    fn head_holds(&self, tail: &mut Tail, file: &OwnedFd) -> io::Result<bool> {
-        if !self.check_contents {
+    /// Whether the file behind `tail` still begins as it did.
+    fn head_holds(&self, tail: &Tail, file: &OwnedFd) -> io::Result<bool> {
+        if !self.check_contents || tail.head.len == 0 {
             return Ok(true);
         }
         let mut bytes = [0; HEAD_BYTES];
-        let len = read_at(file, &mut bytes, 0)?;
-        let bytes = &bytes[..len];
-        if !tail.head.fits(bytes) {
-            return Ok(false);
+        let len = read_at(file, &mut bytes[..tail.head.len as usize], 0)?;
+        Ok(tail.head.fits(&bytes[..len]))
+    }
+
+    /// The head is that of all that was sent, up to [`HEAD_BYTES`].
+    fn lengthen_head(tail: &mut Tail, file: &OwnedFd) -> io::Result<()> {
+        let wanted = tail.at.offset.min(HEAD_BYTES as u64) as usize;
+        if (tail.head.len as usize) < wanted {
+            let mut bytes = [0; HEAD_BYTES];
+            let len = read_at(file, &mut bytes[..wanted], 0)?;
+            tail.head = Head::of(&bytes[..len]);
         }
-        if len > tail.head.len as usize {
-            tail.head = Head::of(bytes);
-        }
-        Ok(true)
+        Ok(())
     }
 
     /// Reads on in `tail` (slot `key`, open), up to its end or for [`TURN_BYTES`]. `open`: what becomes of an
@@ -180,6 +244,9 @@ impl Reader {
             let turn = self.read_packed(key, tail, &mut packed, wall, out);
             tail.packed = Some(packed);
             return turn;
+        }
+        if tail.is_disproved() {
+            return Turn::Replaced;
         }
         let Some(file) = tail.file.take() else { return Turn::End };
         let mut buf = self.pool.take();
@@ -207,7 +274,8 @@ impl Reader {
                     // It goes on after all.
                     open = Open::Keep;
                 }
-                tail.looked = looked;
+                tail.before = (tail.end(), tail.looked.1);
+                (tail.looked, tail.changed, tail.seen, tail.room) = (looked, look.changed, wall, 0);
             }
             Err(e) => return Turn::Failed(e),
         }
@@ -245,27 +313,67 @@ impl Reader {
                 if tail.at.offset == 0 && buf.starts_with(b"\xef\xbb\xbf") {
                     start = 3;
                 }
+                if self.check_contents && !tail.stash.is_empty() && !buf[start..].starts_with(&tail.stash) {
+                    // The unfinished line was another one.
+                    return Turn::Replaced;
+                }
                 searched = start;
                 first = false;
             }
-            let zeros = if tail.zeros { buf[start..].iter().take_while(|b| **b == 0).count() } else { 0 };
-            start += zeros;
+            let zeros = match buf.get(start) {
+                Some(0) => leading_zeros(&buf[start..]),
+                _ => 0,
+            };
+            let leading = if zeros >= LEADING_ZEROS || tail.zeros { zeros } else { 0 };
+            let mut at_end = n == 0;
+            let mut hole = None;
+            if buf.last() == Some(&0) {
+                let text = buf.iter().rposition(|b| *b != 0).map_or(0, |i| i + 1).max(start);
+                match zeros_end(file, base + buf.len() as u64) {
+                    Ok(None) => {
+                        tail.room = tail.looked.0.saturating_sub(base + text as u64);
+                        buf.truncate(text);
+                        at_end = true;
+                    }
+                    Ok(Some(next)) if next - (base + text as u64) >= HOLE_BYTES || text == start && leading > 0 => {
+                        hole = Some(next);
+                        buf.truncate(text);
+                    }
+                    Ok(Some(_)) => {}
+                    Err(e) => return Turn::Failed(e),
+                }
+            }
+            start = (start + leading).min(buf.len());
             searched = searched.max(start);
-            let at_end = n == 0;
+            let open_now = if hole.is_some() {
+                Open::Finish
+            } else if at_end {
+                open
+            } else {
+                Open::Keep
+            };
             let taken = match &mut self.matcher {
                 None => self.lines.take(buf, start, searched, tail.at.skipping, base),
-                Some(matcher) => {
-                    let open = if at_end { open } else { Open::Keep };
-                    self.lines.take_joined(matcher, buf, start, tail.at.skipping, base, open)
-                }
+                Some(matcher) => self.lines.take_joined(matcher, buf, start, tail.at.skipping, base, open_now),
             };
-            if taken.end > start || zeros > 0 {
+            let skipped = base + start as u64 > tail.at.offset && leading > 0;
+            if taken.end > start || skipped {
                 tail.zeros &= taken.frames.is_none();
-                budget = budget.saturating_sub((taken.end - start + zeros) as u64);
-                let turn = self.send(key, tail, buf, &mut base, &mut start, taken, wall, out);
-                if let Some(turn) = turn {
+                budget = budget.saturating_sub(base + taken.end as u64 - tail.at.offset);
+                if let Some(turn) = self.send(key, tail, buf, &mut base, &mut start, taken, wall, out) {
                     return turn;
                 }
+                if let Err(e) = Self::lengthen_head(tail, file) {
+                    return Turn::Failed(e);
+                }
+            }
+            if let Some(next) = hole {
+                if buf.len() > start
+                    && let Some(turn) = self.send_rest(key, tail, buf, &mut base, &mut start, wall, out)
+                {
+                    return turn;
+                }
+                self.pass_zeros(tail, buf, &mut base, &mut start, next);
             }
             searched = buf.len();
             if at_end {
@@ -285,6 +393,23 @@ impl Reader {
         let rest = &buf[start..];
         tail.stash = if rest.len() <= STASH_BYTES { rest.into() } else { Box::default() };
         Turn::End
+    }
+
+    /// Goes on behind a hole that ends at `next`: all in `buf` was sent.
+    fn pass_zeros(&mut self, tail: &mut Tail, buf: &mut Vec<u8>, base: &mut u64, start: &mut usize, next: u64) {
+        let from = (tail.at.offset - *base) as usize;
+        let at = self.hasher.zeros(tail.at, &buf[..from], next - tail.at.offset);
+        tail.at = at;
+        self.passed.extend(tail.flight.pass(Settlement { generation: tail.generation, at }));
+        // What the mark covers: zeros, behind what was there before where the hole is short.
+        let known = at.mark_len();
+        let zeros = ((next - *base) as usize - from).min(known);
+        let keep = known - zeros;
+        let mut before = buf[from - keep..from].to_vec();
+        before.resize(known, 0);
+        buf.clear();
+        buf.extend_from_slice(&before);
+        (*base, *start) = (next - known as u64, known);
     }
 
     /// Sends an unfinished last line.
@@ -320,9 +445,14 @@ impl Reader {
     ) -> Option<Turn> {
         let end = taken.end;
         let before = &buf[end.saturating_sub(MARK_BYTES)..end];
-        let then = Position { offset: *base + end as u64, mark: Position::mark_of(before), skipping: taken.skipping };
+        let known = (tail.at.offset - *base) as usize;
+        let then = Position { skipping: taken.skipping, ..self.hasher.extend(tail.at, buf, known, end) };
+        if *base == 0 && (tail.head.len as usize) < HEAD_BYTES && tail.packed.is_none() {
+            tail.head = Head::of(&buf[..end]);
+        }
         self.count_long(taken.long, taken.splits);
         tail.at = then;
+        tail.note_past();
         tail.stash = Box::default();
         let Some(frames) = taken.frames else {
             let mark = Settlement { generation: tail.generation, at: then };
@@ -381,7 +511,8 @@ impl Reader {
         let Some(frames) = frames else { return };
         // Of what the mark covers only the line itself is at hand.
         let mark = if end < MARK_BYTES { tail.at.mark } else { Position::mark_of(&text) };
-        let at = Position { offset: offset + end as u64, mark, ..tail.at };
+        // The contents are gone: nothing will be compared with this place.
+        let at = Position { offset: offset + end as u64, mark, sum: Sum::default(), ..tail.at };
         let number = tail.flight.push(Settlement { generation: tail.generation, at });
         self.outstanding += 1;
         let chunk = Chunk {
@@ -411,6 +542,36 @@ impl Reader {
                 t.drop_events("long_line", long);
             }
         });
+    }
+}
+
+fn leading_zeros(bytes: &[u8]) -> usize {
+    let blocks = bytes.chunks_exact(64).take_while(|block| block.iter().fold(0, |all, b| all | b) == 0).count() * 64;
+    blocks + bytes[blocks..].iter().take_while(|b| **b == 0).count()
+}
+
+/// Where zeros end that go on at `from`; `None` where nothing else follows. Holes are not read.
+fn zeros_end(file: &OwnedFd, from: u64) -> io::Result<Option<u64>> {
+    let mut at = from;
+    let mut block = Vec::new();
+    loop {
+        match rustix::fs::seek(file, SeekFrom::Data(at)) {
+            Ok(data) => at = data.max(at),
+            Err(Errno::NXIO) => return Ok(None),
+            // A file system that does not tell of holes.
+            Err(_) => {}
+        }
+        // Most often the zeros end soon.
+        block.resize(if block.is_empty() { 4096 } else { SLAB_BYTES }, 0);
+        let len = read_at(file, &mut block, at)?;
+        let zeros = leading_zeros(&block[..len]);
+        if zeros < len {
+            return Ok(Some(at + zeros as u64));
+        }
+        if len < block.len() {
+            return Ok(None);
+        }
+        at += len as u64;
     }
 }
 

@@ -12,7 +12,9 @@ use super::identity::Identity;
 use super::idle::RealDir;
 use super::joined::Open;
 use super::lines::Lines;
-use super::rotation::Lost;
+use super::pending::Pending;
+use super::renamed::Renamed;
+use super::rotation::{Lost, Missing};
 use super::tail::{Out, Place, Reader, SLAB_BYTES, Sent, Tail, Turn};
 use super::watch::{Wake, Watch};
 use crate::ack::Verdict;
@@ -139,12 +141,28 @@ pub(super) struct Tailer {
     watch: Option<Watch>,
     watched: HashMap<PathBuf, (u64, u64)>,
     pub(super) next_scan: u64,
-    /// Files that may be copies of one we read, by path: which file that was, and when it was found, monotonic nanoseconds.
-    pub(super) suspects: HashMap<PathBuf, (Identity, u64)>,
+    /// New files of which it is not known yet where to begin in them.
+    pub(super) pending: HashMap<Identity, Pending>,
+    /// When they are looked at next.
+    pub(super) next_pending: u64,
+    /// Files whose bytes before our place are being compared with what was read.
+    pub(super) proofs: VecDeque<usize>,
+    /// Files that lost their name, were read to their end, and are still there.
+    pub(super) renamed: VecDeque<Renamed>,
+    /// Generations whose rest is looked for.
+    pub(super) missing: Vec<Missing>,
+    /// At the first look: generations by device and inode alone, once they are asked for.
+    pub(super) nodes: Option<HashMap<(u64, u64), u64>>,
+    /// Archives that were read to their end, about: whether it is worth looking for one.
+    pub(super) packed_known: usize,
+    /// Since when archives, all of which was delivered, are there: monotonic nanoseconds.
+    pub(super) packed_since: HashMap<Identity, u64>,
+    /// Files in formats of compression that are not read here.
+    pub(super) foreign: HashSet<PathBuf>,
+    /// It was said that there are too few handles.
+    pub(super) handles_told: bool,
     /// Paths that led to a file before, and may again.
     pub(super) lost: HashMap<PathBuf, Lost>,
-    /// Compressed files that have nothing that a file being read has not: its generation.
-    pub(super) covered: HashMap<Identity, u64>,
     /// Generations from here on were found in this run.
     pub(super) first_new: u64,
     last_scan: u64,
@@ -190,11 +208,14 @@ impl Tailer {
             verdicts: Verdicts::new(wake.clone()),
             counters: counters.clone(),
             check_contents: plan.check_contents,
+            hasher: store.hasher,
             held: None,
             outstanding: 0,
+            damaged: 0,
             passed: Vec::new(),
         };
         let first_new = store.next_generation();
+        let packed_known = store.iter().filter(|(_, k)| k.packed && k.finished).count();
         Ok(Tailer {
             first_start: store.is_new(),
             plan,
@@ -220,9 +241,17 @@ impl Tailer {
             watch,
             watched: HashMap::new(),
             next_scan: 0,
-            suspects: HashMap::new(),
+            pending: HashMap::new(),
+            next_pending: 0,
+            proofs: VecDeque::new(),
+            renamed: VecDeque::new(),
+            missing: Vec::new(),
+            nodes: None,
+            packed_known,
+            packed_since: HashMap::new(),
+            foreign: HashSet::new(),
+            handles_told: false,
             lost: HashMap::new(),
-            covered: HashMap::new(),
             first_new,
             last_scan: 0,
             saver,
@@ -243,6 +272,8 @@ impl Tailer {
             self.scan(now);
         }
         self.look_at_due(now);
+        self.look_at_all_pending(now);
+        let proving = self.prove() || self.is_proving();
         match self.read_ready(now, out) {
             Turn::Closed => return Next::Closed,
             Turn::Blocked | Turn::More => {
@@ -252,14 +283,23 @@ impl Tailer {
             }
             _ => {}
         }
+        if self.plan.once || self.scanned {
+            self.tell_missing();
+        }
         self.save(now);
         self.publish();
-        if self.plan.once {
+        if proving {
+            return Next::Now;
+        }
+        if self.plan.once && self.pending.is_empty() && !self.tails.iter().flatten().any(|t| t.is_deciding()) {
             return Next::Done;
         }
         let mut until = self.next_scan.min(now.mono + LONGEST_WAIT);
         if let Some(Reverse((at, _))) = self.timers.peek() {
             until = until.min(*at);
+        }
+        if !self.pending.is_empty() {
+            until = until.min(self.next_pending);
         }
         if self.store.is_dirty() || self.reader.outstanding > 0 {
             until = until.min(now.mono + self.save_every(now));
@@ -306,7 +346,10 @@ impl Tailer {
     fn must_wait(&mut self, key: usize) -> bool {
         let Some((old, generation)) = self.tails[key].as_ref().and_then(|t| t.after) else { return false };
         let waiting = self.tails[old].as_ref().is_some_and(|old| {
-            old.generation == generation && !old.failing && matches!(old.place, Place::Gone { read: false, .. })
+            old.generation == generation
+                && !old.failing
+                && !old.waits()
+                && matches!(old.place, Place::Gone { read: false, .. })
         });
         if !waiting && let Some(tail) = &mut self.tails[key] {
             tail.after = None;
@@ -353,7 +396,10 @@ impl Tailer {
         }
         match &turn {
             Turn::End => {
-                if let Place::Gone { read, .. } = &mut tail.place {
+                let archive = tail.packed.as_ref().is_some_and(|packed| !packed.ended);
+                if let Place::Gone { read, .. } = &mut tail.place
+                    && !archive
+                {
                     *read = true;
                 }
                 self.ended(key, &mut tail, grew, now);
@@ -406,7 +452,7 @@ impl Tailer {
         let lag = if tail.place == Place::Closed || tail.packed.is_some() {
             0
         } else {
-            tail.looked.0.saturating_sub(tail.at.offset)
+            tail.unread()
         };
         self.lag = self.lag - tail.lag + lag;
         tail.lag = lag;
@@ -488,6 +534,7 @@ impl Tailer {
                 self.examine(&path, now, true);
             }
         }
+        self.look_at_renamed(now);
         self.lost.retain(|_, lost| now.mono - lost.at < KEEP_LOST);
         self.adopt_all_missed(now);
         if !self.unreadable.is_empty() {
@@ -509,6 +556,7 @@ impl Tailer {
             }
             self.adopt_missing(now);
             self.scanned = true;
+            self.nodes = None;
             self.store.make_known();
         }
         found.forget();
@@ -646,6 +694,7 @@ impl Tailer {
             self.saved(&write, result);
         }
         for tail in self.tails.iter().flatten() {
+            self.store.note_size(tail.generation, tail.end());
             self.store.seen_whole(tail, now.wall);
         }
         self.touch_all(now);

@@ -198,7 +198,7 @@ fn forged_files_are_read_or_refused_and_nothing_else() {
             let body = (bad.len() - HEADER_BYTES) as u64;
             bad[40..48].copy_from_slice(&body.to_le_bytes());
         }
-        let sum = checksum(&bad);
+        let sum = checksum(&bad, HEADER_BYTES);
         bad[HEADER_BYTES - 4..HEADER_BYTES].copy_from_slice(&sum.to_le_bytes());
         sim.put(path, bad);
         let mut store = Store::open_on(&sim, Path::new(DIR)).unwrap();

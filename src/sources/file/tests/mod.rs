@@ -6,6 +6,7 @@
 mod matrix;
 mod model;
 mod multiline;
+mod proof;
 mod rotation;
 mod running;
 

@@ -26,6 +26,12 @@ enum Action {
     Stop,
     Kill,
     Starve,
+    RenameTwice,
+    CopyTruncateTwice,
+    DeleteRotated,
+    Archive,
+    Folder,
+    Cp,
 }
 
 struct Model {
@@ -40,10 +46,19 @@ struct Model {
     seen: HashSet<String>,
     /// Lines that were never finished: they come when nothing more is to be expected, after others.
     late: HashSet<String>,
+    /// What each new generation of a file begins with: any length, so that they are alike for as long.
+    banner: Vec<String>,
+    /// Lines that stand in several files at the same time, and how often at the most.
+    several: HashMap<String, i64>,
+    /// Lines in files that are found under a name of their own.
+    elsewhere: HashSet<String>,
     number: u64,
     /// The run has kills in it.
     may_kill: bool,
     kills: u64,
+    /// Files were cut off while nobody looked: their copies are younger than what they hold, and a further start before all
+    /// of it is read tells their order no more.
+    cut_while_down: bool,
     log: Vec<String>,
 }
 
@@ -54,6 +69,8 @@ impl Model {
         let include = if include_rotated { "['*.log*']" } else { "['*.log']" };
         let mut w = World::reading(include, if random.bool() { "max_line_bytes: 256" } else { "" });
         w.taken.settle = random.bool();
+        let lines = [0, 0, 1, 3, 40][random.usize(..5)];
+        let banner = (0..lines).map(|n| format!("# banner {n} {}", "=".repeat(random.usize(..40)))).collect();
         Model {
             w,
             random,
@@ -62,9 +79,13 @@ impl Model {
             open: HashMap::new(),
             seen: HashSet::new(),
             late: HashSet::new(),
+            banner,
+            several: HashMap::new(),
+            elsewhere: HashSet::new(),
             number: 0,
             may_kill: false,
             kills: 0,
+            cut_while_down: false,
             log: Vec::new(),
         }
     }
@@ -79,7 +100,18 @@ impl Model {
         format!("line {} {padding}", self.number)
     }
 
+    /// The writer begins each file with the same lines.
+    fn begin(&mut self, name: &str) {
+        if std::fs::metadata(self.w.path(name)).map_or(0, |m| m.len()) == 0 {
+            let banner: String = self.banner.iter().map(|line| format!("{line}\n")).collect();
+            if !banner.is_empty() {
+                self.w.append(name, &banner);
+            }
+        }
+    }
+
     fn append(&mut self, name: &str) {
+        self.begin(name);
         for _ in 0..self.random.usize(1..5) {
             let rest = self.line();
             let begun = self.open.remove(name).unwrap_or_default();
@@ -116,6 +148,7 @@ impl Model {
         match action {
             Action::Append => self.append(&name),
             Action::AppendPart => {
+                self.begin(&name);
                 let part = self.line();
                 self.w.append(&name, &part);
                 self.open.entry(name).or_default().push_str(&part);
@@ -127,22 +160,68 @@ impl Model {
                 self.w.pass(seconds);
             }
             Action::Settle => self.settle(),
-            Action::Rename if there => {
-                if !self.seen.contains(&name) && !self.include_rotated {
-                    if self.w.tailer.is_none() {
-                        return;
-                    }
-                    self.is_read();
-                }
-                self.finish(&name);
-                self.rotate(&name, 0);
-                let to = format!("{name}.1");
-                self.w.rename(&name, &to);
-                self.wait_for_a_tick();
-                if self.random.bool() {
-                    self.append(&name);
+            Action::RenameTwice if there => {
+                self.rename(&name);
+                if self.w.path(&name).exists() {
+                    self.rename(&name);
                 }
             }
+            Action::CopyTruncateTwice if there => {
+                if self.w.tailer.is_some() {
+                    self.append(&name);
+                    self.is_read();
+                } else if !self.seen.contains(&name) && !self.include_rotated {
+                    return;
+                }
+                self.cut_while_down |= self.w.tailer.is_none();
+                for _ in 0..2 {
+                    // A finished line, so that what is in the copy is all that was written.
+                    self.append(&name);
+                    self.rotate(&name, 0);
+                    std::fs::copy(self.w.path(&name), self.w.path(&format!("{name}.1"))).unwrap();
+                    std::fs::write(self.w.path(&name), "").unwrap();
+                    self.wait_for_a_tick();
+                    self.append(&name);
+                }
+                if self.w.tailer.is_some() {
+                    self.is_read();
+                }
+            }
+            Action::DeleteRotated => {
+                for n in 1..4 {
+                    let old = format!("{name}.{n}");
+                    if self.w.path(&old).exists() {
+                        if self.w.tailer.is_none() {
+                            return;
+                        }
+                        // Deleting what was not found yet destroys it.
+                        self.is_read();
+                        self.w.pass(8);
+                        self.is_read();
+                        self.settle();
+                        self.is_read();
+                        self.w.taken.full &= !self.may_kill;
+                        self.w.remove(&old);
+                        self.settle();
+                        return;
+                    }
+                }
+            }
+            Action::Archive if self.include_rotated => self.archive(&name),
+            // What matches and is no file.
+            Action::Folder => {
+                let _ = std::fs::create_dir(self.w.path(&format!("folder-{}.log", self.number % 3)));
+            }
+            // Somebody keeps a copy: it is a file of its own, or what was read already.
+            Action::Cp if there && self.include_rotated => {
+                self.append(&name);
+                self.number += 1;
+                let copy = format!("copy-{}.log", self.number);
+                let text = std::fs::read_to_string(self.w.path(&name)).unwrap();
+                std::fs::write(self.w.path(&copy), &text).unwrap();
+                text.lines().for_each(|line| *self.several.entry(line.to_owned()).or_default() += 1);
+            }
+            Action::Rename if there => self.rename(&name),
             Action::CopyTruncate if there => {
                 if !self.include_rotated || self.random.bool() {
                     // The reader knows a copy by what it has seen of the original.
@@ -210,6 +289,51 @@ impl Model {
         }
     }
 
+    fn rename(&mut self, name: &str) {
+        if !self.seen.contains(name) && !self.include_rotated {
+            if self.w.tailer.is_none() {
+                return;
+            }
+            self.is_read();
+        }
+        self.finish(name);
+        self.rotate(name, 0);
+        let to = format!("{name}.1");
+        self.w.rename(name, &to);
+        self.wait_for_a_tick();
+        if self.random.bool() {
+            self.append(name);
+        }
+    }
+
+    /// An archive comes under a name of its own: it begins as a file does that is there, has all of it or a part, and mostly
+    /// lines of its own.
+    fn archive(&mut self, name: &str) {
+        let text = std::fs::read_to_string(self.w.path(name)).unwrap_or_default();
+        let lines: Vec<&str> = text.split_inclusive('\n').filter(|l| l.ends_with('\n')).collect();
+        let keep = self.random.usize(..=lines.len());
+        let mut text: String = if self.random.bool() { lines[..keep].concat() } else { String::new() };
+        if text.is_empty() {
+            text.extend(self.banner.iter().map(|line| format!("{line}\n")));
+        }
+        text.lines().for_each(|line| *self.several.entry(line.to_owned()).or_default() += 1);
+        for _ in 0..self.random.usize(..3) {
+            let line = self.line();
+            text.push_str(&format!("{line}\n"));
+            self.elsewhere.insert(line);
+        }
+        self.number += 1;
+        let to = self.w.path(&format!("part-{}.log.gz", self.number));
+        // Written beside and moved, or written in place.
+        let there = if self.random.bool() { self.w.dir.path().join("making") } else { to.clone() };
+        let mut gz = GzEncoder::new(std::fs::File::create(&there).unwrap(), Compression::fast());
+        gz.write_all(text.as_bytes()).unwrap();
+        gz.finish().unwrap();
+        if there != to {
+            std::fs::rename(there, to).unwrap();
+        }
+    }
+
     /// All that has come is delivered: what is not, and is gone with its file, is lost with a kill.
     fn settle(&mut self) {
         while let Some(ack) = self.w.taken.acks.pop() {
@@ -219,7 +343,14 @@ impl Model {
 
     fn act_while_down(&mut self) {
         for _ in 0..self.random.usize(1..4) {
-            let action = [Action::Append, Action::AppendPart, Action::Rename][self.random.usize(..3)];
+            let action = [
+                Action::Append,
+                Action::AppendPart,
+                Action::Rename,
+                Action::RenameTwice,
+                Action::CopyTruncateTwice,
+                Action::Archive,
+            ][self.random.usize(..6)];
             self.act(action);
         }
     }
@@ -275,33 +406,51 @@ impl Model {
             self.append(&name);
         }
         self.w.pass(90);
+        self.settle();
+        self.w.taken.settle = true;
+        self.w.pass(90);
+        let mut elsewhere = std::mem::take(&mut self.elsewhere);
+        let mut places: HashMap<String, Vec<String>> = HashMap::new();
         let mut came: HashMap<String, Vec<String>> = HashMap::new();
         for line in std::mem::take(&mut self.w.taken.lines) {
             // Generations go by the name of the file they were, where the glob does not take them under their own.
             let name = line.file.split(".log").next().unwrap().to_owned() + ".log";
+            elsewhere.remove(&line.text);
+            places.entry(line.text.clone()).or_default().push(format!("{}:{}", line.file, line.offset));
+            if name.starts_with("part-") || name.starts_with("copy-") {
+                continue;
+            }
             came.entry(name).or_default().push(line.text);
         }
-        let mut wrong = Vec::new();
+        let mut wrong: Vec<String> = elsewhere.into_iter().map(|line| format!("in no archive: {line:?}")).collect();
+        let banner: HashSet<&str> = self.banner.iter().map(|l| &**l).collect();
         for (name, written) in &self.written {
             let came = came.remove(name).unwrap_or_default();
             let mut count: HashMap<&str, i64> = HashMap::new();
-            for line in &came {
+            for line in came.iter().filter(|l| !banner.contains(&***l)) {
                 *count.entry(line).or_default() += 1;
             }
             for line in written {
                 let n = count.remove(line.as_str()).unwrap_or(0);
-                if n < 1 || n > 1 && self.kills == 0 {
-                    wrong.push(format!("{name}: {n} times {line:?}"));
+                // With a copy beside it, its rest may come from there.
+                let most = 1 + self.several.get(line).copied().unwrap_or(0);
+                // What was cut off while nobody looked is known where it is proven, else it comes again.
+                let certain = self.kills == 0 && !(self.cut_while_down && self.include_rotated);
+                if n < 1 || n > most && certain {
+                    wrong.push(format!("{name}: {n} times {line:?}, {:?}", places.get(line)));
                 }
             }
             if self.kills == 0 {
                 wrong.extend(count.into_iter().map(|(line, n)| format!("{name}: {n} times {line:?}, never written")));
             }
             let in_order = |lines: &[String]| -> Vec<String> {
-                lines.iter().filter(|l| !self.late.contains(*l)).cloned().collect()
+                let counts = |l: &&String| !self.late.contains(*l) && !banner.contains(&***l);
+                lines.iter().filter(counts).cloned().collect()
             };
-            if self.kills == 0 && !self.include_rotated && wrong.is_empty() && in_order(&came) != in_order(written) {
-                wrong.push(format!("{name}: out of order"));
+            let ordered = self.kills == 0 && !self.cut_while_down && !self.include_rotated;
+            if ordered && wrong.is_empty() && in_order(&came) != in_order(written) {
+                let first = in_order(&came).into_iter().zip(in_order(written)).find(|(came, written)| came != written);
+                wrong.push(format!("{name}: out of order: {first:?} (what came, what was written); {came:?}"));
             }
         }
         assert!(
@@ -326,12 +475,18 @@ fn run(seed: u64) {
             40..55 => Action::Read,
             55..62 => Action::Wait,
             62..68 => Action::Settle,
-            68..76 => Action::Rename,
-            76..80 => Action::CopyTruncate,
-            80..83 => Action::Delete,
-            83..86 => Action::Rewrite,
-            86..90 => Action::Compress,
-            90..95 => Action::Stop,
+            68..73 => Action::Rename,
+            73..75 => Action::RenameTwice,
+            75..78 => Action::CopyTruncate,
+            78..80 => Action::CopyTruncateTwice,
+            80..82 => Action::Delete,
+            82..83 => Action::DeleteRotated,
+            83..85 => Action::Rewrite,
+            85..88 => Action::Compress,
+            88..90 => Action::Archive,
+            90..91 => Action::Folder,
+            91..92 => Action::Cp,
+            92..95 => Action::Stop,
             95..97 if kill => Action::Kill,
             _ => Action::Starve,
         };

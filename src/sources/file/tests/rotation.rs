@@ -336,7 +336,13 @@ fn a_copy_that_is_shorter_than_what_was_read_is_not_read_again() {
             w.start();
         }
         w.pass(60);
-        assert_eq!(w.lines(), [&*long, "2", "3", "new"], "down: {down}");
+        // What was hashed on the way is known only as long as the agent runs: repeats are allowed, gaps are not.
+        let again = if down { vec![&*long, "2"] } else { vec![] };
+        let mut lines = w.lines();
+        lines[3..].sort();
+        let mut right = [vec![&*long, "2", "3"], again, vec!["new"]].concat();
+        right[3..].sort();
+        assert_eq!(lines, right, "down: {down}");
         w.restart();
         w.pass(60);
         assert_eq!(w.lines(), [""; 0], "down: {down}");

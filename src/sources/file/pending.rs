@@ -1,0 +1,336 @@
+//! New files of which it is not known yet where to begin in them.
+//!
+//! A file that appears beside `app.log` under a name that a rotation gives, and that begins as `app.log` does, may be a copy
+//! that `copytruncate` is making: when it is done, `app.log` is emptied, and the copy has what was not read of it. Read at
+//! once, all of it would come twice. So it is opened at once, its handle is kept, and the decision where to begin waits:
+//!
+//! - as soon as it differs from the original in one byte, or is longer, it is a file of its own and read;
+//! - when the original is emptied and the copy is proven to hold what was read of it, its rest is read
+//!   (see [`rotation`](super::rotation));
+//! - when it has not grown for 5 s, or has had all of the original for 5 s, it is a file of its own: two files that exist at
+//!   the same time are two files.
+//!
+//! The same holds for a file that comes out of an archive which was read (`gunzip`): it is what was read, when it is as long
+//! and has the same running hash; else a file of its own.
+//!
+//! What is deleted while it waits is read to its end: the handle is there.
+
+use super::checkpoint::Known;
+use super::identity::{HEAD_BYTES, Identity, Look, MARK_BYTES, Position, Running, look_at, look_into, read_at};
+use super::packed::archive_begins_with;
+use super::proof;
+use super::rotation::{Adopted, Original, base_names};
+use super::tail::{Place, Tail};
+use super::tailer::{MILLISECOND, Now, SECOND, Tailer};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+/// A file that may be a copy in the making is left alone until it was quiet for that long.
+const COPY_TIME: u64 = 5 * SECOND;
+/// And never for longer than that.
+const LONGEST_COPY: u64 = 600 * SECOND;
+/// How often a file that waits is looked at.
+const LOOK_EVERY: u64 = 100 * MILLISECOND;
+/// Bytes that are hashed before it is the turn of other work.
+const PIECE: u64 = 4 << 20;
+
+/// One of them.
+#[derive(Debug)]
+pub(super) struct Pending {
+    pub(super) file: OwnedFd,
+    pub(super) path: PathBuf,
+    pub(super) look: Look,
+    /// The file that is being read and of which it may be a copy: its slot and generation.
+    copy: Option<(usize, u64)>,
+    /// The archive that was read and out of which it may have come: its generation.
+    unpacked: Option<u64>,
+    /// It is a copy of what is gone, if that is proven.
+    proves: Option<Box<Proves>>,
+    /// When it was found, and when it last grew: monotonic nanoseconds.
+    found: u64,
+    grown: u64,
+    /// Since when it has all of what it may be a copy of.
+    caught_up: Option<u64>,
+}
+
+/// What a file is compared with to be known as a copy of what is gone.
+#[derive(Debug)]
+struct Proves {
+    of: Original,
+    /// Where it goes on.
+    goal: Position,
+    running: Running,
+    /// The name its lines go by.
+    name: PathBuf,
+}
+
+/// What was decided.
+enum Decision {
+    Wait,
+    /// It is a file of its own.
+    Own,
+    /// All before this place was read.
+    ReadTo(Position),
+}
+
+impl Pending {
+    /// Whether it may be a copy of this generation.
+    pub(super) fn may_copy(&self, of: u64) -> bool {
+        self.copy.is_some_and(|(_, generation)| generation == of)
+    }
+}
+
+impl Tailer {
+    /// Whether a new file has to wait; it is taken in for that.
+    pub(super) fn waits(&mut self, path: &Path, file: OwnedFd, look: Look, now: Now) -> Result<(), OwnedFd> {
+        let known = self.store.find(look.identity).is_some();
+        if known || !self.plan.check_contents || self.plan.identity_bytes.is_some() {
+            return Err(file);
+        }
+        let mut bytes = [0; HEAD_BYTES];
+        let Ok(len) = read_at(&file, &mut bytes, 0) else { return Err(file) };
+        let bytes = &bytes[..len];
+        // At a start, and where the source reads once, files are as they are.
+        let settled = self.plan.once || self.first_start && !self.scanned;
+        let unpacked = self.archive_of(path, bytes, look);
+        let original = if settled { None } else { self.original_of(path, look, bytes) };
+        let copy = original.and_then(|key| Some((key, self.tails[key].as_ref()?.generation)));
+        if copy.is_none() && unpacked.is_none() {
+            return Err(file);
+        }
+        tracing::debug!(source = %self.plan.id, file = %path.display(), ?copy, ?unpacked, "waits: it may be a copy");
+        let (path, found, grown) = (path.to_owned(), now.mono, now.mono);
+        let pending = Pending { file, path, look, copy, unpacked, proves: None, found, grown, caught_up: None };
+        self.pending.insert(look.identity, pending);
+        self.open += 1;
+        self.look_at_pending(look.identity, now);
+        Ok(())
+    }
+
+    /// Looks at those whose time it is.
+    pub(super) fn look_at_all_pending(&mut self, now: Now) {
+        if now.mono < self.next_pending || self.pending.is_empty() {
+            return;
+        }
+        let all: Vec<Identity> = self.pending.keys().copied().collect();
+        for identity in all {
+            self.look_at_pending(identity, now);
+        }
+        self.next_pending = now.mono + LOOK_EVERY;
+    }
+
+    /// Whether one waits that gets on by being looked at again at once.
+    pub(super) fn is_proving(&self) -> bool {
+        self.pending.values().any(|p| p.proves.is_some())
+    }
+
+    /// Looks at one of them, and takes it out where it is decided.
+    pub(super) fn look_at_pending(&mut self, identity: Identity, now: Now) {
+        let Some(mut pending) = self.pending.remove(&identity) else { return };
+        let decision = match self.decide(&mut pending, now) {
+            Ok(decision) => decision,
+            Err(error) => {
+                tracing::debug!(file = %pending.path.display(), %error, "cannot tell whether it is a copy");
+                Decision::Own
+            }
+        };
+        let at = match decision {
+            Decision::Wait => {
+                self.pending.insert(identity, pending);
+                return;
+            }
+            Decision::Own => None,
+            Decision::ReadTo(at) => Some(at),
+        };
+        self.open -= 1;
+        self.take_up(pending, at, now);
+    }
+
+    /// Starts to read one that waited, from `at` or from its beginning.
+    pub(super) fn take_up(&mut self, pending: Pending, at: Option<Position>, now: Now) {
+        let Pending { file, path, look, proves, .. } = pending;
+        let (of, name) = proves.map_or((None, None), |proves| (Some(proves.of), Some(proves.name)));
+        let look = look_into(&file).unwrap_or(look);
+        // Whether its name still leads to it is seen by the next look through the folders.
+        let present = look_at(&path, self.plan.follow_symlinks).is_ok_and(|l| l.identity == look.identity);
+        let name = name.unwrap_or_else(|| path.clone());
+        let from = at.map(|at| (of, at));
+        let adopted = (from.is_some() || !present || name != path).then_some(Adopted { name: &name, from, since: 0 });
+        match self.start_file(&path, file, look, None, adopted, now) {
+            Ok(started) if present && self.plan.patterns.matches(&path) => {
+                if started.is_some() {
+                    self.examine(&path, now, true);
+                }
+            }
+            Ok(_) => {}
+            Err(error) => self.unreadable(&path, &error),
+        }
+    }
+
+    /// Has the copy of what is gone proven beside other work; its rest, or all of it, is read then.
+    pub(super) fn prove_copy(
+        &mut self,
+        path: &Path,
+        file: OwnedFd,
+        look: Look,
+        (of, goal): (Original, Position),
+        name: &Path,
+        now: Now,
+    ) {
+        let proves = Proves { of, goal, running: Running::new(self.store.hasher), name: name.to_owned() };
+        let (path, found, grown) = (path.to_owned(), now.mono, now.mono);
+        let (copy, unpacked, proves, caught_up) = (None, None, Some(Box::new(proves)), None);
+        self.open += 1;
+        let pending = Pending { file, path, look, copy, unpacked, proves, found, grown, caught_up };
+        self.pending.insert(look.identity, pending);
+    }
+
+    fn decide(&mut self, pending: &mut Pending, now: Now) -> io::Result<Decision> {
+        let look = look_into(&pending.file)?;
+        if (look.size, look.modified) != (pending.look.size, pending.look.modified) {
+            (pending.grown, pending.caught_up) = (now.mono, None);
+        }
+        pending.look = look;
+        if let Some(proves) = &mut pending.proves {
+            if !proves.running.read(&pending.file, proves.goal.offset, PIECE)? {
+                return Ok(Decision::Wait);
+            }
+            let same = proves.running.at.proves(&proves.goal);
+            return Ok(if same { Decision::ReadTo(proves.goal) } else { Decision::Own });
+        }
+        if look.links == 0 {
+            return Ok(Decision::Own);
+        }
+        let quiet = now.mono - pending.grown >= COPY_TIME || self.plan.once;
+        let late = now.mono - pending.found >= LONGEST_COPY;
+        let mut wait = false;
+        if let Some(at) = pending.unpacked.and_then(|generation| self.store.get(generation)).map(|k| k.at) {
+            if look.size == at.offset && proof::holds(self.store.hasher, &pending.file, at)? {
+                return Ok(Decision::ReadTo(at));
+            }
+            wait = look.size <= at.offset && self.scanned;
+        }
+        if !wait {
+            pending.unpacked = None;
+        }
+        if let Some(copy) = pending.copy {
+            if self.may_be_copy(pending, copy, now)? {
+                wait = true;
+            } else {
+                pending.copy = None;
+            }
+        }
+        Ok(if wait && !quiet && !late { Decision::Wait } else { Decision::Own })
+    }
+
+    /// Whether a file may still be the copy that is being made of one that is read.
+    fn may_be_copy(&mut self, pending: &mut Pending, (key, generation): (usize, u64), now: Now) -> io::Result<bool> {
+        let size = pending.look.size;
+        let Some(tail) = self.tails[key].as_ref().filter(|t| t.generation == generation) else { return Ok(false) };
+        let Some(original) = self.look_at_original(tail)? else { return Ok(false) };
+        if !is_intact(tail, &original)? {
+            // It was emptied: reading it tells, and decides about its copies.
+            if let Some(mut tail) = self.tails[key].take() {
+                self.queue(key, &mut tail);
+                self.tails[key] = Some(tail);
+            }
+            return Ok(true);
+        }
+        if size > original.0.size || !same_ends(&pending.file, &original.1, size)? {
+            return Ok(false);
+        }
+        if size == original.0.size {
+            pending.caught_up.get_or_insert(now.mono);
+        }
+        Ok(pending.caught_up.is_none_or(|since| now.mono - since < COPY_TIME))
+    }
+
+    /// A look at the file that a new one may be a copy of, and a handle; `None` where it has no such name any more.
+    fn look_at_original(&self, tail: &Tail) -> io::Result<Option<(Look, OwnedFd)>> {
+        if tail.place != Place::Present {
+            return Ok(None);
+        }
+        let file = match &tail.file {
+            Some(file) => file.try_clone()?,
+            None => super::identity::open(&tail.path, self.plan.follow_symlinks)?,
+        };
+        let look = look_into(&file)?;
+        Ok((look.identity == tail.identity).then_some((look, file)))
+    }
+
+    /// The file that is read and of which this may be a copy: the name is one that a rotation gives it, and it begins alike.
+    fn original_of(&self, path: &Path, look: Look, bytes: &[u8]) -> Option<usize> {
+        let name = path.file_name().and_then(|n| n.to_str())?;
+        let elsewhere = self.plan.rotated_to.matches(path);
+        let is_it = |key: usize| -> bool {
+            let Some(tail) = self.tails[key].as_ref().filter(|t| t.place == Place::Present && t.packed.is_none()) else {
+                return false;
+            };
+            // A copy is younger than its original.
+            let (birth, of) = (look.identity.birth, tail.identity.birth);
+            if birth != 0 && birth < of {
+                return false;
+            }
+            let Ok(Some((there, file))) = self.look_at_original(tail) else { return false };
+            let mut head = [0; HEAD_BYTES];
+            let Ok(len) = read_at(&file, &mut head, 0) else { return false };
+            if !is_intact(tail, &(there, file)).unwrap_or(true) {
+                // It was emptied, which is not noticed yet.
+                let unfinished = usize::try_from(tail.at.offset).ok().and_then(|at| bytes.get(at..));
+                return tail.head.len > 0 && tail.head.fits(bytes)
+                    || !tail.stash.is_empty() && unfinished.is_some_and(|rest| rest.starts_with(&tail.stash));
+            }
+            look.size <= there.size && head[..len].starts_with(bytes)
+        };
+        let beside = base_names(name).filter_map(|base| self.by_path.get(&*path.with_file_name(base)).copied());
+        let found = beside.into_iter().find(|key| is_it(*key));
+        if found.is_some() || !elsewhere {
+            return found;
+        }
+        let named = |of: &Path| of.file_name().and_then(|n| n.to_str()).is_some_and(|of| of == name || super::rotation::is_rotated_name(of, name));
+        self.by_path.iter().filter(|(of, _)| named(of)).map(|(_, key)| *key).find(|key| is_it(*key))
+    }
+
+    /// The archive that was read to its end and of which this file may have come out: its generation.
+    fn archive_of(&self, path: &Path, bytes: &[u8], look: Look) -> Option<u64> {
+        if self.packed_known == 0 {
+            return None;
+        }
+        let stem = path.file_name()?;
+        // As long as the archive is there it can be asked; where it is gone, nothing more is coming out of it.
+        let is_it = |k: &Known| {
+            k.packed
+                && k.finished
+                && k.at.is_proof()
+                && k.path.file_stem() == Some(stem)
+                && if look.size == k.at.offset {
+                    k.head.fits(bytes)
+                } else {
+                    look.size < k.at.offset && archive_begins_with(&k.path, k.identity, bytes)
+                }
+        };
+        self.store.iter().find(|(_, k)| is_it(k)).map(|(generation, _)| generation)
+    }
+}
+
+/// Whether what was read of a file is still in it, as far as can be told at once.
+fn is_intact(tail: &Tail, (look, file): &(Look, OwnedFd)) -> io::Result<bool> {
+    if look.size < tail.at.offset {
+        return Ok(false);
+    }
+    let mut bytes = [0; HEAD_BYTES];
+    let len = read_at(file, &mut bytes, 0)?;
+    let mut unfinished = vec![0; tail.stash.len()];
+    let rest = read_at(file, &mut unfinished, tail.at.offset)?;
+    Ok(tail.head.fits(&bytes[..len]) && super::files::mark_holds(file, tail.at)? && unfinished[..rest] == *tail.stash)
+}
+
+/// Whether the last bytes before `size` are the same in both.
+fn same_ends(a: &OwnedFd, b: &OwnedFd, size: u64) -> io::Result<bool> {
+    let from = size.saturating_sub(MARK_BYTES as u64 * 64);
+    let mut bytes = [[0; MARK_BYTES * 64]; 2];
+    let most = (size - from) as usize;
+    let lens = [read_at(a, &mut bytes[0][..most], from)?, read_at(b, &mut bytes[1][..most], from)?];
+    Ok(bytes[0][..lens[0]] == bytes[1][..lens[1]])
+}
