@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::lines::{Lines, LongLines, bare_end, push};
 use super::multiline::{Aggregator, Matcher, Multiline};
 
 /// Frames as [`Frames::Spans`](crate::component::Frames::Spans) has them: start, end, place in the stream.
@@ -17,12 +18,28 @@ pub struct Framer {
     state: Aggregator,
     /// Bytes at the head of the next buffer that belong to the open event, line ends included.
     judged: usize,
+    /// Longer lines are split; the last piece of one is judged as a line.
+    lines: Lines,
+    /// Cuts since the last [`take_long`](Self::take_long).
+    long: u64,
 }
 
 impl Framer {
     /// A framer at the start of a stream.
     pub fn new(rule: Arc<Multiline>) -> Self {
-        Framer { matcher: Matcher::new(rule), state: Aggregator::default(), judged: 0 }
+        let lines = Lines { max_bytes: usize::MAX, long: LongLines::Split };
+        Framer { matcher: Matcher::new(rule), state: Aggregator::default(), judged: 0, lines, long: 0 }
+    }
+
+    /// The same, that splits lines longer than `max_line_bytes`, which are 1 at least and do not count a line's end.
+    pub fn with_max_line(mut self, max_line_bytes: usize) -> Self {
+        self.lines.max_bytes = max_line_bytes.max(1);
+        self
+    }
+
+    /// Where lines were split since the last call: how often.
+    pub fn take_long(&mut self) -> u64 {
+        std::mem::take(&mut self.long)
     }
 
     /// Appends the frames of `buf` that are complete; returns where the bytes begin that must come first in the next
@@ -31,10 +48,21 @@ impl Framer {
     /// Units: `offset` is the place of `buf[0]` in the stream; `now_nanos` as in [`Aggregator::push`].
     pub fn frame(&mut self, buf: &[u8], offset: u64, now_nanos: u64, out: &mut Spans) -> usize {
         let (mut first, mut at) = (0, self.judged.min(buf.len()));
-        while let Some(newline) = memchr::memchr(b'\n', &buf[at..]) {
-            let end = at + newline;
-            first = self.line(buf, first, at, end, offset, now_nanos, out);
-            at = end + 1;
+        loop {
+            let newline = memchr::memchr(b'\n', &buf[at..]);
+            let end = newline.map_or(buf.len(), |newline| at + newline);
+            if self.lines.is_long(buf, at, end) {
+                if self.state.flush() {
+                    push(buf, first, at.saturating_sub(1), offset, out);
+                }
+                at = self.lines.cut(buf, at, bare_end(buf, at, end), offset, out, &mut self.long);
+                first = at;
+            } else if newline.is_some() {
+                first = self.line(buf, first, at, end, offset, now_nanos, out);
+                at = end + 1;
+            } else {
+                break;
+            }
         }
         self.judged = at - first;
         first
@@ -85,9 +113,7 @@ impl Framer {
         now_nanos: u64,
         out: &mut Spans,
     ) -> usize {
-        let line = &buf[at..end];
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        let action = self.state.push(&mut self.matcher, line, now_nanos);
+        let action = self.state.push(&mut self.matcher, &buf[at..bare_end(buf, at, end)], now_nanos);
         let mut first = first;
         if action.flushes_before() {
             push(buf, first, at.saturating_sub(1), offset, out);
@@ -103,12 +129,6 @@ impl Framer {
     }
 }
 
-/// Adds the frame `buf[from..to]`, without a carriage return at its end.
-fn push(buf: &[u8], from: usize, to: usize, offset: u64, out: &mut Spans) {
-    let to = if to > from && buf[to - 1] == b'\r' { to - 1 } else { to };
-    out.push((from as u32, to as u32, offset + from as u64));
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -118,7 +138,12 @@ mod tests {
 
     /// The frames of a stream that arrives in pieces, with their places.
     fn frames(rule: Multiline, pieces: &[&[u8]]) -> Vec<(u64, String)> {
-        let mut framer = Framer::new(Arc::new(rule));
+        limited(rule, usize::MAX, pieces).0
+    }
+
+    /// The same with a longest line, and how often a line was split.
+    fn limited(rule: Multiline, max_line: usize, pieces: &[&[u8]]) -> (Vec<(u64, String)>, u64) {
+        let mut framer = Framer::new(Arc::new(rule)).with_max_line(max_line);
         let (mut rest, mut offset, mut out) = (Vec::new(), 0, Vec::new());
         let take = |buf: &[u8], spans: &Spans, out: &mut Vec<(u64, String)>| {
             for (from, to, at) in spans {
@@ -137,7 +162,7 @@ mod tests {
         let mut spans = Vec::new();
         framer.finish(&rest, offset, 0, &mut spans);
         take(&rest, &spans, &mut out);
-        out
+        (out, framer.take_long())
     }
 
     #[test]
@@ -162,6 +187,19 @@ mod tests {
         assert_eq!(out, [(0, 5, 5)]);
     }
 
+    #[test]
+    fn a_line_of_exactly_the_most_bytes_is_not_split_whatever_its_end() {
+        for (text, cuts) in [("abc\n", 0), ("abc\r\n", 0), ("abc", 0), ("abc\r", 0), ("abcd\r\n", 1), ("abcdefg\n", 2)]
+        {
+            for piece in 1..=text.len() {
+                let pieces: Vec<&[u8]> = text.as_bytes().chunks(piece).collect();
+                let (frames, counted) = limited(Multiline::preset(Preset::Indent, Limits::default()), 3, &pieces);
+                assert_eq!(counted, cuts, "{text:?} in pieces of {piece}: {frames:?}");
+                assert_eq!(frames.len() as u64, cuts + 1, "{text:?} in pieces of {piece}: {frames:?}");
+            }
+        }
+    }
+
     proptest! {
         /// However the stream is cut, the frames are the same.
         #[test]
@@ -169,6 +207,7 @@ mod tests {
             text in "([ a-c;]{0,4}\r?\n){0,12}[ a-c]{0,3}",
             cuts in prop::collection::vec(0usize..80, 0..8),
             which in 0usize..5,
+            max in 1usize..8,
         ) {
             let rule = || match which {
                 0 => Multiline::preset(Preset::Indent, Limits { max_bytes: 9, ..Limits::default() }),
@@ -184,13 +223,19 @@ mod tests {
             let pieces: Vec<&[u8]> = cuts.windows(2).map(|pair| &text[pair[0]..pair[1]]).collect();
             let whole = frames(rule(), &[text]);
             prop_assert_eq!(frames(rule(), &pieces), whole.clone());
+            let split = limited(rule(), max, &[text]);
+            prop_assert_eq!(limited(rule(), max, &pieces), split.clone());
+            let bare = |line: &[u8]| line.strip_suffix(b"\r").unwrap_or(line).len();
+            prop_assert_eq!(split.1 > 0, text.split(|c| *c == b'\n').any(|line| bare(line) > max));
             // Frames and the line ends between them are the whole stream.
-            let mut at = 0;
-            for (place, frame) in &whole {
-                prop_assert!(text[at..*place as usize].iter().all(|c| matches!(c, b'\r' | b'\n')));
-                at = *place as usize + frame.len();
+            for frames in [&whole, &split.0] {
+                let mut at = 0;
+                for (place, frame) in frames {
+                    prop_assert!(text[at..*place as usize].iter().all(|c| matches!(c, b'\r' | b'\n')));
+                    at = *place as usize + frame.len();
+                }
+                prop_assert!(text[at..].iter().all(|c| matches!(c, b'\r' | b'\n')));
             }
-            prop_assert!(text[at..].iter().all(|c| matches!(c, b'\r' | b'\n')));
         }
     }
 }

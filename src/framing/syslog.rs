@@ -142,19 +142,19 @@ impl SyslogFramer {
                 Head::Text => {
                     let nul = self.nul && first == b'<';
                     match end_of_text(&bytes[at..], searched, nul) {
-                        End::At(len) if len <= self.max => {
+                        End::At(len) if !self.is_long(&bytes[at..at + len]) => {
                             let end = at + len;
                             let text = bytes[at..end].strip_suffix(b"\r").unwrap_or(&bytes[at..end]);
                             push(spans, at, at + text.len());
                             self.nul = bytes.get(end) == Some(&0);
                             at = end + 1;
                         }
-                        End::Nowhere if bytes.len() - at <= self.max => {
+                        End::Nowhere if !self.is_long(&bytes[at..]) => {
                             // Line ends that were none are few; only lines remember how far they were searched.
                             self.searched = if nul { 0 } else { bytes.len() - at };
                             return at;
                         }
-                        End::Perhaps(len) if len <= self.max => return at,
+                        End::Perhaps(len) if !self.is_long(&bytes[at..at + len]) => return at,
                         _ => {
                             let end = self.cut_at(bytes, at);
                             push(spans, at, end);
@@ -221,6 +221,11 @@ impl SyslogFramer {
             },
             Some(_) => Head::Text,
         }
+    }
+
+    /// Whether a text without its LF or NUL, or not at its end yet, is too long. A CR at its end belongs to its line end.
+    fn is_long(&self, text: &[u8]) -> bool {
+        text.strip_suffix(b"\r").unwrap_or(text).len() > self.max
     }
 
     /// Where a message that begins at `from` and is too long is cut: not inside a character.

@@ -132,9 +132,24 @@ fn what_the_end_breaks_off_is_kept_where_it_says_something() {
     }
 }
 
+#[test]
+fn a_message_of_exactly_the_most_bytes_is_not_cut_whatever_its_end() {
+    for end in ["\n", "\r\n", "\0", "\r\0", "\r", ""] {
+        for (message, want) in [("<1>4567890", 0), ("<1>45678901", 1)] {
+            let stream = format!("{message}{end}");
+            let every: Vec<usize> = (0..stream.len()).collect();
+            for cuts in [&[][..], &every] {
+                let (frames, _, cut) = frames_of(stream.as_bytes(), cuts, 10);
+                assert_eq!(frames, [b"<1>4567890"], "{stream:?}");
+                assert_eq!(cut, want, "{stream:?}");
+            }
+        }
+    }
+}
+
 fn piece() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
-        4 => "<[0-9]{1,3}>[a-zé ]{0,12}\n".prop_map(String::into_bytes),
+        4 => "<[0-9]{1,3}>[a-zé ]{0,12}\r?\n".prop_map(String::into_bytes),
         2 => "<[0-9]{1,3}>[a-z\n ]{0,12}\0".prop_map(String::into_bytes),
         3 => "<1>[a-z\n]{0,9}".prop_map(|m| format!("{} {m}", m.len()).into_bytes()),
         1 => "[0-9]{0,11} ?<?[a-z]{0,6}\n?".prop_map(String::into_bytes),

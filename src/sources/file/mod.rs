@@ -45,7 +45,6 @@ mod formats;
 mod identity;
 mod idle;
 mod joined;
-mod lines;
 mod packed;
 mod pending;
 mod proof;
@@ -58,18 +57,18 @@ mod watch;
 #[cfg(test)]
 mod tests;
 
+pub use crate::framing::LongLines;
 pub use checkpoint::{FilePlace, forget_places, places};
 pub use config::{Compressed, FileConfig, Fingerprint, StartAt, WatchMode};
-pub use lines::LongLines;
 
 use self::discovery::Patterns;
-use self::lines::Lines;
 use self::tail::{Out, Sent};
 use self::tailer::{Next, Now, Plan, Saver, Tailer};
 use self::watch::Wake;
 use crate::component::{BuildContext, BuildError, Chunk, NotSent, Output, RunError, SourceContext, SourceRun};
 use crate::config::{Reader, Span, Spanned};
 use crate::doctor::{Finding, Host};
+use crate::framing::lines::{self, Lines};
 use crate::framing::{Multiline, framing};
 use crate::plan::SourcePlan;
 use crate::sources::common::SourceCommon;

@@ -5,6 +5,8 @@ use super::origin::PeerOrigins;
 use crate::ack::Ack;
 use crate::component::{Chunk, Closed, Frames};
 use crate::event::{Origin, Slab};
+use crate::framing::LongLines;
+use crate::framing::lines::Lines;
 use crate::time::clock;
 use std::collections::HashMap;
 use std::io;
@@ -26,6 +28,8 @@ const ASK_NS: u64 = 1_000_000_000;
 const DRAIN_NS: u64 = 2_000_000_000;
 /// Longest datagram there is.
 const LONGEST: usize = 65_535;
+/// Bytes read beyond the longest message: line ends that transports put behind one do not make it too long.
+const ENDS: usize = 4;
 
 /// A socket of datagrams that blocks, and looks up every [`LOOK`].
 pub(super) enum DatagramSocket {
@@ -60,6 +64,8 @@ struct Group {
 /// What has come since the last hand-over, by sender.
 #[derive(Default)]
 struct Groups {
+    /// Longest message.
+    max: usize,
     groups: Vec<Group>,
     places: HashMap<Option<IpAddr>, usize>,
     last: usize,
@@ -69,11 +75,14 @@ struct Groups {
 
 impl Groups {
     fn push(&mut self, peer: Option<IpAddr>, datagram: &[u8], cut: bool) {
-        self.cut += u64::from(cut);
         // What transports put behind a message is not the message's.
-        let end = datagram.iter().rposition(|c| !matches!(c, b'\n' | b'\r' | 0)).map_or(0, |last| last + 1);
+        let mut end = datagram.iter().rposition(|c| !matches!(c, b'\n' | b'\r' | 0)).map_or(0, |last| last + 1);
+        self.cut += u64::from(cut || end > self.max);
         if end == 0 {
             return;
+        }
+        if end > self.max {
+            end = Lines { max_bytes: self.max, long: LongLines::Truncate }.boundary(datagram, 0);
         }
         if self.groups.get(self.last).is_none_or(|group| group.peer != peer) {
             self.last = *self.places.entry(peer).or_insert(self.groups.len());
@@ -112,10 +121,9 @@ impl Groups {
 /// Reads until the agent stops, and then what the kernel still holds.
 pub(super) fn run(socket: &DatagramSocket, shared: &Shared, mut origins: PeerOrigins) -> io::Result<()> {
     socket.prepare()?;
-    // One byte more than a message may have tells that it was longer.
-    let mut receiver = Receiver::new(shared.max_message.min(LONGEST));
+    let mut receiver = Receiver::new((shared.max_message.saturating_add(ENDS)).min(LONGEST));
     let mut drops = matches!(socket, DatagramSocket::Udp(_)).then(|| Drops::of(socket.fd())).flatten();
-    let mut groups = Groups::default();
+    let mut groups = Groups { max: shared.max_message, ..Groups::default() };
     let mut asked = clock::monotonic_ns();
     let mut stopping = None;
     loop {
@@ -275,12 +283,28 @@ mod tests {
 
     #[test]
     fn messages_are_grouped_by_sender_in_order() {
-        let mut groups = Groups::default();
+        let mut groups = Groups { max: 9, ..Groups::default() };
         let peer = |n| Some(IpAddr::from([10, 0, 0, n]));
         for (n, text) in [(1, "a\n"), (2, "b"), (1, "c\0"), (2, "\n"), (2, "d")] {
             groups.push(peer(n), text.as_bytes(), false);
         }
         let got: Vec<_> = groups.groups.iter().map(|g| (g.peer, &g.text[..], g.spans.len())).collect();
         assert_eq!(got, [(peer(1), &b"ac"[..], 2), (peer(2), b"bd", 2)]);
+    }
+
+    #[test]
+    fn a_message_of_exactly_the_most_bytes_is_not_cut_whatever_its_end() {
+        for (datagram, truncated, text, cut) in [
+            ("<1>456789", false, "<1>456789", 0),
+            ("<1>456789\r\n\0", false, "<1>456789", 0),
+            ("<1>4567890", false, "<1>456789", 1),
+            ("<1>45678é\n", false, "<1>45678", 1),
+            ("<1>4567890123", true, "<1>456789", 1),
+        ] {
+            let mut groups = Groups { max: 9, ..Groups::default() };
+            groups.push(None, datagram.as_bytes(), truncated);
+            let got = groups.groups.iter().map(|g| String::from_utf8_lossy(&g.text).into_owned()).collect::<Vec<_>>();
+            assert_eq!((got, groups.cut), (vec![text.to_owned()], cut), "{datagram:?}");
+        }
     }
 }

@@ -1,4 +1,7 @@
 //! Finding lines in a read buffer: one look for the last line end where all is well, line by line where one is too long.
+//!
+//! A line end is `\n`, with or without a `\r` before it, and no part of the line: one of exactly `max_bytes` is not too long.
+//! So a `\r` at the end of what has come so far does not make a line longer yet.
 
 use crate::component::Frames;
 use crate::config::config_enum;
@@ -17,25 +20,25 @@ config_enum! {
 
 /// The rule for lines.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Lines {
+pub(crate) struct Lines {
     /// Without the line end.
-    pub(super) max_bytes: usize,
-    pub(super) long: LongLines,
+    pub(crate) max_bytes: usize,
+    pub(crate) long: LongLines,
 }
 
 /// What [`Lines::take`] took from the front of a buffer.
 #[derive(Debug, Default)]
-pub(super) struct Taken {
+pub(crate) struct Taken {
     /// Behind the last byte that is dealt with: the start of a line, or of the rest of one that is being skipped.
-    pub(super) end: usize,
+    pub(crate) end: usize,
     /// `None` where nothing of it is to be sent.
-    pub(super) frames: Option<Frames>,
+    pub(crate) frames: Option<Frames>,
     /// `end` lies within a line that was too long.
-    pub(super) skipping: bool,
+    pub(crate) skipping: bool,
     /// Lines that were cut or skipped; with `split`, cuts.
-    pub(super) long: u64,
+    pub(crate) long: u64,
     /// Events of several lines that were split because they were too large.
-    pub(super) splits: u64,
+    pub(crate) splits: u64,
 }
 
 impl std::fmt::Debug for Frames {
@@ -53,10 +56,10 @@ impl Lines {
     ///
     /// `searched`: no line end lies in `buf[start..searched]`. `skipping`: `start` lies within a line that was too long.
     /// `offset`: place in the file of `buf[0]`.
-    pub(super) fn take(&self, buf: &[u8], start: usize, searched: usize, skipping: bool, offset: u64) -> Taken {
+    pub(crate) fn take(&self, buf: &[u8], start: usize, searched: usize, skipping: bool, offset: u64) -> Taken {
         let from = searched.max(start);
         let end = memchr::memrchr(b'\n', &buf[from..]).map_or(start, |i| from + i + 1);
-        if !skipping && buf.len() - end <= self.max_bytes && !self.has_long_line(&buf[start..end]) {
+        if !skipping && !self.is_long(buf, end, buf.len()) && !self.has_long_line(&buf[start..end]) {
             let frames = (end > start).then_some(Frames::Lines { start, end });
             return Taken { end, frames, ..Taken::default() };
         }
@@ -64,8 +67,13 @@ impl Lines {
     }
 
     /// Lines that are too long become several events.
-    pub(super) fn splits(&self) -> bool {
+    pub(crate) fn splits(&self) -> bool {
         self.long == LongLines::Split
+    }
+
+    /// Whether the line `buf[from..to]`, without its `\n` or not at its end yet, is too long.
+    pub(crate) fn is_long(&self, buf: &[u8], from: usize, to: usize) -> bool {
+        bare_end(buf, from, to) - from > self.max_bytes
     }
 
     /// Whether one of these whole lines is too long. Looks at about one line in each `max_bytes`.
@@ -73,8 +81,10 @@ impl Lines {
         let mut at = 0;
         while lines.len() - at > self.max_bytes + 1 {
             // The last line end that a line beginning at `at` may have.
-            match memchr::memrchr(b'\n', &lines[at..=at + self.max_bytes]) {
+            let most = at + self.max_bytes;
+            match memchr::memrchr(b'\n', &lines[at..=most]) {
                 Some(i) => at += i + 1,
+                None if lines[most..].starts_with(b"\r\n") => at = most + 2,
                 None => return true,
             }
         }
@@ -85,32 +95,32 @@ impl Lines {
         let mut spans = Vec::new();
         let mut taken = Taken { end: start, skipping, ..Taken::default() };
         while let Some(i) = memchr::memchr(b'\n', &buf[taken.end..]) {
-            let (from, to) = (taken.end, taken.end + i);
-            if taken.skipping {
-                taken.skipping = false;
-            } else if i > self.max_bytes {
-                let rest = self.cut(buf, from, to, offset, &mut spans, &mut taken.long);
-                if self.long == LongLines::Split {
-                    push(buf, rest, to, offset, &mut spans);
-                }
-            } else {
-                push(buf, from, to, offset, &mut spans);
+            let (mut from, to) = (taken.end, taken.end + i);
+            let bare = bare_end(buf, from, to);
+            let is_long = self.is_long(buf, from, to);
+            if is_long && !taken.skipping {
+                from = self.cut(buf, from, bare, offset, &mut spans, &mut taken.long);
             }
+            if !taken.skipping && (!is_long || self.splits()) {
+                spans.push((from as u32, bare as u32, offset + from as u64));
+            }
+            taken.skipping = false;
             taken.end = to + 1;
         }
         if taken.skipping {
             taken.end = buf.len();
-        } else if buf.len() - taken.end > self.max_bytes {
-            let rest = self.cut(buf, taken.end, buf.len(), offset, &mut spans, &mut taken.long);
-            taken.skipping = self.long != LongLines::Split;
+        } else if self.is_long(buf, taken.end, buf.len()) {
+            let bare = bare_end(buf, taken.end, buf.len());
+            let rest = self.cut(buf, taken.end, bare, offset, &mut spans, &mut taken.long);
+            taken.skipping = !self.splits();
             taken.end = if taken.skipping { buf.len() } else { rest };
         }
         taken.frames = (!spans.is_empty()).then_some(Frames::Spans(spans));
         taken
     }
 
-    /// Deals with a line `buf[from..to]` that is too long; where its rest begins.
-    pub(super) fn cut(
+    /// Deals with a line `buf[from..to]`, without its end, that is too long; where its rest begins.
+    pub(crate) fn cut(
         &self,
         buf: &[u8],
         mut from: usize,
@@ -139,7 +149,7 @@ impl Lines {
     }
 
     /// Where a piece that begins at `from` ends: never within a character.
-    fn boundary(&self, buf: &[u8], from: usize) -> usize {
+    pub(crate) fn boundary(&self, buf: &[u8], from: usize) -> usize {
         let end = from + self.max_bytes;
         let mut cut = end;
         while end - cut < 3 && cut > from + 1 && buf.get(cut).is_some_and(|b| b & 0xc0 == 0x80) {
@@ -151,22 +161,28 @@ impl Lines {
 }
 
 /// Adds a line without its line end.
-pub(super) fn push(buf: &[u8], from: usize, to: usize, offset: u64, spans: &mut Vec<(u32, u32, u64)>) {
-    let bare = if to > from && buf[to - 1] == b'\r' { to - 1 } else { to };
-    spans.push((from as u32, bare as u32, offset + from as u64));
+pub(crate) fn push(buf: &[u8], from: usize, to: usize, offset: u64, spans: &mut Vec<(u32, u32, u64)>) {
+    spans.push((from as u32, bare_end(buf, from, to) as u32, offset + from as u64));
+}
+
+/// Where a line `buf[from..to]` ends without the `\r` that belongs to its end.
+pub(crate) fn bare_end(buf: &[u8], from: usize, to: usize) -> usize {
+    if to > from && buf[to - 1] == b'\r' { to - 1 } else { to }
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use proptest::prelude::*;
 
-    /// Feeds `text` in pieces as a reader does, and gives the lines with their places.
-    fn read(text: &[u8], piece: usize, max_bytes: usize, long: LongLines) -> (Vec<(String, u64)>, u64) {
+    /// Feeds a text in pieces as a reader does, and gives the lines with their places, and how many were cut. What is left
+    /// at the end is a line.
+    fn read(text: &[&[u8]], piece: usize, max_bytes: usize, long: LongLines) -> (Vec<(String, u64)>, u64) {
         let rule = Lines { max_bytes, long };
         let (mut buf, mut base, mut searched, mut skipping) = (Vec::new(), 0u64, 0, false);
         let (mut lines, mut cuts) = (Vec::new(), 0);
-        for part in text.chunks(piece) {
+        for part in text.iter().flat_map(|part| part.chunks(piece)) {
             buf.extend_from_slice(part);
             let taken = rule.take(&buf, 0, searched, skipping, base);
             cuts += taken.long;
@@ -189,26 +205,34 @@ mod tests {
             base += taken.end as u64;
             (searched, skipping) = (buf.len(), taken.skipping);
         }
+        if !buf.is_empty() && !skipping {
+            let bare = bare_end(&buf, 0, buf.len());
+            lines.push((String::from_utf8(buf[..bare].to_vec()).unwrap(), base));
+        }
         (lines, cuts)
     }
 
-    /// What the rule says, line by line over the whole text.
-    fn model(text: &str, max: usize, long: LongLines) -> Vec<(String, u64)> {
-        let mut out = Vec::new();
-        let mut at = 0;
+    /// What the rule says, line by line over the whole text; how often a line is cut.
+    fn model(text: &str, max: usize, long: LongLines) -> (Vec<(String, u64)>, u64) {
+        let (mut out, mut cuts, mut at) = (Vec::new(), 0, 0);
         for line in text.split_inclusive('\n') {
-            let Some(body) = line.strip_suffix('\n') else { break };
+            let body = line.strip_suffix('\n').unwrap_or(line);
+            let body = body.strip_suffix('\r').unwrap_or(body);
             if body.len() <= max {
-                out.push((body.strip_suffix('\r').unwrap_or(body).to_owned(), at));
+                out.push((body.to_owned(), at));
             } else {
                 match long {
-                    LongLines::Skip => {}
-                    LongLines::Truncate => out.push((body[..max].to_owned(), at)),
+                    LongLines::Skip => cuts += 1,
+                    LongLines::Truncate => {
+                        out.push((body[..max].to_owned(), at));
+                        cuts += 1;
+                    }
                     LongLines::Split => {
                         let mut from = 0;
                         while body.len() - from > max {
                             out.push((body[from..from + max].to_owned(), at + from as u64));
                             from += max;
+                            cuts += 1;
                         }
                         out.push((body[from..].to_owned(), at + from as u64));
                     }
@@ -216,27 +240,75 @@ mod tests {
             }
             at += line.len() as u64;
         }
-        out
+        (out, cuts)
     }
+
+    const RULES: [LongLines; 3] = [LongLines::Truncate, LongLines::Skip, LongLines::Split];
 
     #[test]
     fn any_division_of_the_input_gives_the_same_lines() {
         let text = "a\n\nbb\r\nccc\ndddddddddddddddddddddd\neeee\nfffff\nggggggggggg\n\nhhhhhhhhhhhhhhhh\ni\n";
-        for long in [LongLines::Truncate, LongLines::Skip, LongLines::Split] {
+        for long in RULES {
             for max in [3, 4, 5, 7, 21, 22, 100] {
                 let expected = model(text, max, long);
                 for piece in 1..=text.len() {
-                    let (lines, cuts) = read(text.as_bytes(), piece, max, long);
-                    assert_eq!(lines, expected, "{long:?}, max {max}, pieces of {piece}");
-                    assert_eq!(cuts == 0, max >= 22, "{long:?}, max {max}, pieces of {piece}");
+                    let got = read(&[text.as_bytes()], piece, max, long);
+                    assert_eq!(got, expected, "{long:?}, max {max}, pieces of {piece}");
+                    assert_eq!(got.1 == 0, max >= 22, "{long:?}, max {max}, pieces of {piece}");
                 }
             }
         }
     }
 
     #[test]
+    fn a_line_of_exactly_the_most_bytes_is_not_long_whatever_its_end() {
+        for long in RULES {
+            for (text, cuts) in [
+                ("abc\n", 0),
+                ("abc\r\n", 0),
+                ("abc", 0),
+                ("abc\r", 0),
+                ("abcd\n", 1),
+                ("abcd\r\n", 1),
+                ("abc\r\r\n", 1),
+            ] {
+                for piece in 1..=text.len() {
+                    let (lines, counted) = read(&[text.as_bytes()], piece, 3, long);
+                    assert_eq!(counted, cuts, "{text:?}, {long:?}, pieces of {piece}: {lines:?}");
+                    assert_eq!((lines, counted), model(text, 3, long), "{text:?}, {long:?}, pieces of {piece}");
+                }
+            }
+        }
+    }
+
+    proptest! {
+        /// Lines about as long as the longest, any line end, any division.
+        #[test]
+        fn line_ends_and_divisions_do_not_change_what_is_long(
+            max in 1usize..12,
+            lines in prop::collection::vec((-2isize..=2, 1usize..4, "\n|\r\n|\r\r\n|\r"), 0..8),
+            last in 0usize..14,
+            cuts in prop::collection::vec(0usize..200, 0..6),
+            which in 0usize..3,
+        ) {
+            let mut text = String::new();
+            for (more, times, end) in lines {
+                text.extend(std::iter::repeat_n('x', (max * times).saturating_add_signed(more)));
+                text.push_str(&end);
+            }
+            text.extend(std::iter::repeat_n('y', last));
+            let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(text.len())).collect();
+            cuts.extend([0, text.len()]);
+            cuts.sort_unstable();
+            let pieces: Vec<&[u8]> = cuts.windows(2).map(|pair| &text.as_bytes()[pair[0]..pair[1]]).collect();
+            let got = read(&pieces, usize::MAX, max, RULES[which]);
+            prop_assert_eq!(got, model(&text, max, RULES[which]), "{:?}", text);
+        }
+    }
+
+    #[test]
     fn a_cut_never_falls_into_a_character() {
-        let (lines, _) = read("xxé€éé\n".as_bytes(), 100, 4, LongLines::Split);
+        let (lines, _) = read(&["xxé€éé\n".as_bytes()], 100, 4, LongLines::Split);
         let lines: Vec<&str> = lines.iter().map(|(l, _)| l.as_str()).collect();
         assert_eq!(lines, ["xxé", "€", "éé"]);
     }
