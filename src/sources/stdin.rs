@@ -13,7 +13,8 @@ use crate::ack::Ack;
 use crate::component::{BuildContext, BuildError, Chunk, Frames, RunError, SourceContext, SourceRun};
 use crate::config::{Size, config};
 use crate::event::{Origin, SlabPool};
-use crate::framing::{Framer, Multiline, MultilineSetting, Spans, framing};
+use crate::framing::lines::Lines;
+use crate::framing::{Framer, LongLines, Multiline, MultilineSetting, Spans, framing};
 use crate::plan::SourcePlan;
 use crate::sources::common::SourceCommon;
 use crate::time::clock;
@@ -24,7 +25,7 @@ use std::time::Duration;
 config! {
     /// Lines from standard input; its end ends the run.
     pub struct StdinConfig {
-        /// Longest line; a longer one is split, counted.
+        /// Longest line, without its end; a longer one is split, counted.
         pub max_line_bytes: Size = Size::mib(1),
         /// Which lines make one event: `java`, `python`, `go`, `indent`, or a rule.
         pub multiline: Option<MultilineSetting>,
@@ -45,7 +46,7 @@ impl SourcePlan for StdinConfig {
     fn build(self: Box<Self>, cx: &BuildContext) -> Result<SourceRun, BuildError> {
         let origin = Arc::new(Origin { source: cx.id.clone(), host: Some(cx.host.clone()), ..Origin::default() });
         let max_line = self.max_line_bytes.as_usize().max(1);
-        let framer = self.framing()?.map(Framer::new);
+        let framer = self.framing()?.map(|rule| Framer::new(rule).with_max_line(max_line));
         Ok(SourceRun::Thread(Box::new(move |cx| run(std::io::stdin(), &cx, &origin, max_line, framer))))
     }
 }
@@ -92,13 +93,9 @@ fn run(
         .map_err(|e| RunError(format!("cannot start a thread: {e}")))?;
     let mut rest: Vec<u8> = Vec::new();
     let mut result = Ok(());
-    let send = |bytes: Vec<u8>, spans: Option<Spans>| {
-        let frames = match spans {
-            Some(spans) if spans.is_empty() => return true,
-            Some(spans) => Frames::Spans(spans),
-            None if bytes.is_empty() => return true,
-            None => Frames::Lines { start: 0, end: bytes.len() },
-        };
+    let split = Lines { max_bytes: max_line, long: LongLines::Split };
+    let send = |bytes: Vec<u8>, frames: Option<Frames>| {
+        let Some(frames) = frames else { return true };
         let chunk = Chunk {
             frames,
             text: pool.freeze(bytes),
@@ -115,7 +112,8 @@ fn run(
             let mut spans = Spans::new();
             let left = framer.flush(&rest, 0, &mut spans);
             let unfinished = rest.split_off(left);
-            if !send(std::mem::replace(&mut rest, unfinished), Some(spans)) {
+            let frames = (!spans.is_empty()).then_some(Frames::Spans(spans));
+            if !send(std::mem::replace(&mut rest, unfinished), frames) {
                 break;
             }
         }
@@ -133,39 +131,37 @@ fn run(
         }
         // Whole lines go, what is behind the last line end waits for the rest of its line.
         let mut lines = std::mem::take(&mut rest);
+        let searched = lines.len();
         lines.extend_from_slice(&buf);
-        let mut spans = None;
-        let whole = match (&mut framer, memchr::memrchr(b'\n', &lines)) {
-            (Some(framer), _) => {
-                let spans = spans.insert(Spans::new());
-                let mut whole = framer.frame(&lines, 0, now, spans);
-                if lines.len() - whole - framer.judged() >= max_line {
-                    cx.counters.update(|t| t.error("long_lines", 1));
-                    let mut behind = Spans::new();
-                    framer.finish(&lines[whole..], 0, now, &mut behind);
-                    spans.extend(behind.iter().map(|(from, to, at)| (from + whole as u32, to + whole as u32, *at)));
-                    whole = lines.len();
-                }
-                whole
+        let (whole, frames, long) = match &mut framer {
+            Some(framer) => {
+                let mut spans = Spans::new();
+                let whole = framer.frame(&lines, 0, now, &mut spans);
+                (whole, (!spans.is_empty()).then_some(Frames::Spans(spans)), framer.take_long())
             }
-            (None, Some(last)) => last + 1,
-            (None, None) if lines.len() >= max_line => {
-                cx.counters.update(|t| t.error("long_lines", 1));
-                lines.len()
+            None => {
+                let taken = split.take(&lines, 0, searched, false, 0);
+                (taken.end, taken.frames, taken.long)
             }
-            (None, None) => 0,
         };
+        if long > 0 {
+            cx.counters.update(|t| t.error("long_lines", long));
+        }
         rest.extend_from_slice(&lines[whole..]);
         lines.truncate(whole);
-        if !send(lines, spans) {
+        if !send(lines, frames) {
             break;
         }
     }
-    let mut spans = None;
-    if let Some(framer) = &mut framer {
-        framer.finish(&rest, 0, clock::monotonic_ns(), spans.insert(Spans::new()));
-    }
-    send(rest, spans);
+    let frames = match &mut framer {
+        Some(framer) => {
+            let mut spans = Spans::new();
+            framer.finish(&rest, 0, clock::monotonic_ns(), &mut spans);
+            (!spans.is_empty()).then_some(Frames::Spans(spans))
+        }
+        None => Some(Frames::Lines { start: 0, end: rest.len() }).filter(|_| !rest.is_empty()),
+    };
+    send(rest, frames);
     // The end of the input is the end of the run: the other sources stop, and what was read is delivered, however long
     // that takes; a signal limits it.
     cx.shutdown.cancel();

@@ -38,6 +38,24 @@ fn stack_traces_are_one_event_and_an_open_one_goes_after_its_timeout() {
 }
 
 #[test]
+fn standard_input_splits_lines_longer_than_the_most_without_their_ends() {
+    for multiline in ["", ", multiline: indent"] {
+        let dir = tempfile::tempdir().unwrap();
+        let yaml = format!(
+            "sources: {{in: {{type: stdin, max_line_bytes: 10{multiline}}}}}\nsinks: {{out: {{type: file, inputs: [in], path: out.log, encoding: text}}}}\n"
+        );
+        config(dir.path(), &yaml);
+        let mut command = tidegate(dir.path(), &["run", "--config", "tidegate.yaml"]);
+        let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let text = "0123456789\n0123456789\r\nabcdefghijABCDEFGHIJx\r\n0123456789\r";
+        child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+        assert!(child.wait().unwrap().success());
+        let want = ["0123456789", "0123456789", "abcdefghij", "ABCDEFGHIJ", "x", "0123456789"];
+        assert_eq!(lines(&dir.path().join("out.log")), want, "{multiline}");
+    }
+}
+
+#[test]
 fn split_container_messages_are_joined() {
     let dir = tempfile::tempdir().unwrap();
     config(
