@@ -35,6 +35,11 @@ pub trait SourcePlan: Send {
     fn examine(&self, _host: &Host) -> Vec<Finding> {
         Vec::new()
     }
+    /// What it would not read as things are now, for `validate --environment`; part of what [`examine`](Self::examine) says.
+    /// Changes nothing.
+    fn unread_now(&self) -> Vec<Finding> {
+        Vec::new()
+    }
     /// Makes the source. May touch the outside world; fails with the path or address and the next step.
     fn build(self: Box<Self>, cx: &BuildContext) -> Result<SourceRun, BuildError>;
 }

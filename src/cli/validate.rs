@@ -10,7 +10,8 @@ use clap::Args;
 pub(super) struct ValidateArgs {
     #[command(flatten)]
     config: ConfigArgs,
-    /// Also build every component and ask every server: tries folders, files, addresses, hosts and credentials.
+    /// Also build every component and ask every server: tries folders, files, addresses, hosts and credentials; warns of
+    /// patterns of files that meet none.
     #[arg(long)]
     environment: bool,
     /// Warnings are mistakes too.
@@ -38,6 +39,9 @@ pub(super) fn run(args: &ValidateArgs) -> Exit {
     if args.environment && !probe(&config.components) {
         return Exit::Failed;
     }
+    if args.environment && warn(&config.components) && args.deny_warnings {
+        return Exit::Failed;
+    }
     if args.environment
         && let Err(errors) = topology::assemble(config, false)
     {
@@ -50,6 +54,19 @@ pub(super) fn run(args: &ValidateArgs) -> Exit {
         Ok(()) => Exit::Done,
         Err(_) => Exit::Failed,
     }
+}
+
+/// Says what sources would not read as things are now; whether there is something.
+fn warn(components: &[Component]) -> bool {
+    let mut warned = false;
+    for component in components {
+        let AnyPlan::Source(plan) = &component.plan else { continue };
+        for finding in plan.unread_now() {
+            say(&format!("warning: `{}`: {}\n", component.id.value, finding.what));
+            warned = true;
+        }
+    }
+    warned
 }
 
 /// Asks every sink's server; says what failed.

@@ -58,6 +58,7 @@ pub(crate) use tests::registry as tests_registry;
 
 pub use cases::{TestCase, TestExpect, TestInput, TestKind};
 pub use collections::{Map, OneOrMany, Spanned};
+pub(crate) use diagnostic::nearest;
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use document::{
     AnyPlan, ApiConfig, Component, Config, Edge, Globals, Loaded, Registry, json_schema, load, load_texts,

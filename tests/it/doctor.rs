@@ -37,7 +37,7 @@ fn logrotate_settings_that_lose_lines_are_found_with_their_fix() {
     let logs = dir.join("logs").display().to_string();
     for (rule, finding, fix) in [
         ("rotate 4\n copytruncate", "rotates", "replace `copytruncate` by `create`"),
-        ("rotate 4\n compress", "`compress` without `delaycompress`", "add `delaycompress`"),
+        ("rotate 4\n compress\n compressext .xz", "`compress` without `delaycompress`", "or compress with gzip"),
         ("copytruncate\n nocopytruncate\n rotate 0", "`rotate 0`", "set `rotate 2`"),
         ("rotate 4\n olddir /srv/old", "moves rotated", "remove `olddir`"),
     ] {
@@ -50,25 +50,34 @@ fn logrotate_settings_that_lose_lines_are_found_with_their_fix() {
         assert!(said.contains("1 finding that will lose data"), "{said}");
     }
     // What loses nothing is not complained of.
-    for rule in ["rotate 4\n compress\n delaycompress\n create", "rotate 4\n olddir .", "daily\n rotate -1"] {
+    for rule in [
+        "rotate 4\n compress",
+        "rotate 4\n compress\n delaycompress\n create",
+        "rotate 4\n olddir .",
+        "daily\n rotate -1",
+    ] {
         logrotate(dir, &format!("{logs}/*.log {{\n {rule}\n}}\n"));
         let (code, said) = doctor(dir, &[]);
         assert_eq!(code, Some(0), "{rule}: {said}");
         assert!(said.contains("nothing found that loses data"), "{said}");
     }
-    // Files that are not tailed are nobody's business; compressed ones that are read too are no loss.
+    // Files that are not tailed are nobody's business.
     logrotate(dir, "/var/log/other.log {\n rotate 0\n copytruncate\n}\n");
     assert_eq!(doctor(dir, &[]).0, Some(0));
     logrotate(dir, &format!("{logs}/*.log {{\n rotate 4\n compress\n}}\n"));
-    tailing(dir, "\"./logs/*.log\", \"./logs/*.gz\"");
-    assert_eq!(doctor(dir, &[]).0, Some(0));
-    // Nor is what `rotated_to` covers, compressed or not, beside the file or in a folder of its own.
+    tailing(dir, "\"./logs/*.log\"], compressed: ignore, exclude: [\"x\"");
+    let (code, said) = doctor(dir, &[]);
+    assert!(code == Some(1) && said.contains("`compressed: auto`"), "{said}");
+    // A folder for rotated files is fine where `rotated_to` covers what is in it, compressed or not.
     let olddir = format!("{logs}/*.log {{\n rotate 4\n compress\n olddir old\n}}\n");
     for (rule, rotated_to, code) in [
         (&olddir, "./logs/old/*", 0),
-        (&olddir, "./logs/old/*.gz", 1),
+        (&olddir, "./logs/old/*.gz", 0),
+        (&olddir, "./logs/old/*.log", 1),
+        (&olddir.replace("compress\n", "compress\n delaycompress\n"), "./logs/old/*.gz", 1),
+        (&olddir.replace("compress\n", ""), "./logs/old/*.gz", 1),
+        (&olddir.replace("compress\n", ""), "./logs/old/*.log*", 0),
         (&olddir, "./logs/other/*", 1),
-        (&format!("{logs}/*.log {{\n rotate 4\n compress\n}}\n"), "./logs/app.log*.gz", 0),
     ] {
         logrotate(dir, rule);
         tailing(dir, &format!("\"./logs/*.log\"], rotated_to: [\"{rotated_to}\""));
@@ -110,7 +119,7 @@ sinks:
         "warning: `o2`: the server will store the stream `App-Logs` under the name `app_logs`",
         "warning: `app`: 1 folders are to be watched, but the system allows 0 watches",
         "fix: sysctl -w fs.inotify.max_user_watches=",
-        "note: `app`: no file matches ./logs/*.log",
+        "note: `app`: no file matches `./logs/*.log`: no name fits",
     ] {
         assert!(said.contains(part), "{part} in:\n{said}");
     }

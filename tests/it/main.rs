@@ -19,6 +19,7 @@ mod latency;
 mod letters;
 mod main_job;
 mod many_files;
+mod missed;
 mod openobserve;
 mod openobserve_double;
 mod pipelines;

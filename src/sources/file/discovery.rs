@@ -1,12 +1,14 @@
 //! Which paths match `include` and not `exclude`: patterns taken apart by folder, and the walk over them.
 //!
 //! A walk reads folders only as deep as a pattern reaches, and asks nothing of a file but what its folder's entry
-//! tells (name, inode, kind).
+//! tells (name, inode, kind). It notes what each pattern met that is no file, and which folders let nobody in: what
+//! [`missed`](super::missed) tells the user.
 
 use globset::{Glob, GlobBuilder, GlobMatcher};
-use hashbrown::HashSet;
+use hashbrown::{HashMap, HashSet};
 use std::fs::FileType;
-use std::os::unix::fs::{DirEntryExt, MetadataExt};
+use std::io;
+use std::os::unix::fs::{DirEntryExt, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 /// One part of a pattern, between slashes.
@@ -25,12 +27,16 @@ struct Pattern {
     parts: Vec<Part>,
     /// The path itself, where the pattern has no wildcard.
     literal: Option<PathBuf>,
+    /// Which one of those that the user wrote it is, or is an alternative of.
+    of: usize,
 }
 
 /// `include` and `exclude`.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Patterns {
     include: Vec<Pattern>,
+    /// `include` as the user wrote it.
+    written: Vec<String>,
     exclude: Vec<GlobMatcher>,
     /// Patterns of `exclude` without a slash: they hold for the name alone.
     exclude_names: Vec<GlobMatcher>,
@@ -38,6 +44,8 @@ pub(super) struct Patterns {
 
 /// Deepest folder below a `**`.
 const MAX_DEPTH: usize = 64;
+/// Folders that let nobody in and are kept by name.
+const MAX_CLOSED: usize = 1000;
 
 fn glob(pattern: &str) -> Result<Glob, String> {
     GlobBuilder::new(pattern).literal_separator(true).backslash_escape(true).build().map_err(|e| e.kind().to_string())
@@ -133,8 +141,9 @@ impl Patterns {
                 });
             }
             let literal = parts.iter().all(|p| matches!(p, Part::Literal(_))).then(|| PathBuf::from(&one));
-            self.include.push(Pattern { parts, literal });
+            self.include.push(Pattern { parts, literal, of: self.written.len() });
         }
+        self.written.push(pattern.to_owned());
         Ok(())
     }
 
@@ -151,6 +160,11 @@ impl Patterns {
     /// Whether there are none.
     pub(super) fn is_empty(&self) -> bool {
         self.include.is_empty()
+    }
+
+    /// `include` as the user wrote it.
+    pub(super) fn written(&self) -> &[String] {
+        &self.written
     }
 
     /// Paths that are named as they are, without wildcards.
@@ -183,9 +197,13 @@ impl Patterns {
     pub(super) fn walk(&self, follow_symlinks: bool, found: &mut Found) {
         found.clear();
         found.seen = self.may_repeat().then(HashSet::new);
+        found.met.resize_with(self.written.len(), Met::default);
         for pattern in &self.include {
-            let mut walk = Walk { patterns: self, follow_symlinks, found, above: Vec::new() };
+            let met = std::mem::take(&mut found.met[pattern.of]);
+            let mut walk = Walk { patterns: self, follow_symlinks, found, above: Vec::new(), met };
             walk.go(PathBuf::from("/"), &pattern.parts, 0);
+            let met = walk.met;
+            found.met[pattern.of] = met;
         }
     }
 }
@@ -231,6 +249,55 @@ pub(super) struct Dir {
     pub(super) inode: u64,
 }
 
+/// What stands where a file is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NotAFile {
+    Folder,
+    Fifo,
+    Socket,
+    Device,
+    /// A link that leads nowhere.
+    DeadLink,
+    /// A link, and links are not followed.
+    Link,
+}
+
+impl NotAFile {
+    fn of(kind: FileType) -> Option<Self> {
+        Some(match kind {
+            _ if kind.is_file() => return None,
+            _ if kind.is_dir() => NotAFile::Folder,
+            _ if kind.is_fifo() => NotAFile::Fifo,
+            _ if kind.is_socket() => NotAFile::Socket,
+            _ if kind.is_symlink() => NotAFile::Link,
+            _ => NotAFile::Device,
+        })
+    }
+}
+
+/// What one pattern of `include` met: why it gave no file, if it did not. Of each kind the first is kept.
+#[derive(Debug, Default)]
+pub(super) struct Met {
+    /// It gave a file, or what may be one.
+    pub(super) files: bool,
+    /// What has the name, but is no file.
+    pub(super) instead: Option<(PathBuf, NotAFile)>,
+    /// What `exclude` takes out.
+    pub(super) excluded: Option<PathBuf>,
+    /// A path without wildcards, the pattern's own or that of a folder, that leads nowhere.
+    pub(super) missing: Option<PathBuf>,
+    /// A folder on its way is [closed](Found::closed).
+    pub(super) closed: bool,
+}
+
+/// Why nobody can look for files in a folder.
+#[derive(Debug)]
+pub(super) struct Closed {
+    pub(super) error: io::Error,
+    /// Names that match are seen in it, that many, but it may not be entered.
+    pub(super) files: usize,
+}
+
 /// What a walk came to.
 #[derive(Debug, Default)]
 pub(super) struct Found {
@@ -238,9 +305,15 @@ pub(super) struct Found {
     pub(super) dirs: Vec<Dir>,
     /// All folders that patterns name were there.
     pub(super) complete: bool,
+    /// What each pattern met, in the order in which the user wrote them.
+    pub(super) met: Vec<Met>,
+    /// Folders that cannot be looked into.
+    pub(super) closed: HashMap<PathBuf, Closed>,
+    /// How many more there are.
+    pub(super) closed_more: usize,
     /// Paths found, where the patterns may lead to one twice.
-    seen: Option<HashSet<PathBuf>>,
-    seen_dirs: HashSet<PathBuf>,
+    pub(super) seen: Option<HashSet<PathBuf>>,
+    pub(super) seen_dirs: HashSet<PathBuf>,
 }
 
 impl Found {
@@ -259,6 +332,9 @@ impl Found {
         self.complete = true;
         self.entries.clear();
         self.dirs.clear();
+        self.met.clear();
+        self.closed.clear();
+        self.closed_more = 0;
         self.seen = None;
         self.seen_dirs.clear();
     }
@@ -270,6 +346,8 @@ struct Walk<'a> {
     found: &'a mut Found,
     /// Folders above, to see circles that links make.
     above: Vec<(u64, u64)>,
+    /// What the pattern met so far.
+    met: Met,
 }
 
 impl Walk<'_> {
@@ -284,12 +362,16 @@ impl Walk<'_> {
             parts = rest;
         }
         let Some((part, rest)) = parts.split_first() else { return };
-        let Ok(meta) = std::fs::metadata(&dir) else {
-            self.found.complete = false;
-            return;
+        let meta = match std::fs::metadata(&dir) {
+            Ok(meta) => meta,
+            Err(error) => return self.no_way(dir, error),
         };
         let here = (meta.dev(), meta.ino());
-        if !meta.is_dir() || self.above.contains(&here) || depth > MAX_DEPTH {
+        if !meta.is_dir() {
+            self.met.missing.get_or_insert(dir);
+            return;
+        }
+        if self.above.contains(&here) || depth > MAX_DEPTH {
             return;
         }
         self.above.push(here);
@@ -305,13 +387,73 @@ impl Walk<'_> {
     }
 
     fn literal(&mut self, dir: PathBuf, name: &str) {
-        match std::fs::metadata(&dir) {
-            Ok(meta) => {
-                self.dir(&dir, (meta.dev(), meta.ino()));
-                self.add(Entry { path: dir.join(name), inode: 0, device: 0, is_symlink: true });
-            }
-            Err(_) => self.found.complete = false,
+        let meta = match std::fs::metadata(&dir) {
+            Ok(meta) => meta,
+            Err(error) => return self.no_way(dir, error),
+        };
+        self.dir(&dir, (meta.dev(), meta.ino()));
+        let path = dir.join(name);
+        if self.is_excluded(&path) {
+            return;
         }
+        let kind = std::fs::symlink_metadata(&path).map(|meta| meta.file_type());
+        match kind {
+            Ok(kind) => self.met_file(&path, kind),
+            Err(error) if is_missing(&error) => _ = self.met.missing.get_or_insert_with(|| path.clone()),
+            // What opens files says why this one cannot be.
+            Err(_) => self.met.files = true,
+        }
+        self.add(Entry { path, inode: 0, device: 0, is_symlink: true });
+    }
+
+    /// A folder that nothing is known of.
+    fn no_way(&mut self, dir: PathBuf, error: io::Error) {
+        self.found.complete = false;
+        if is_missing(&error) {
+            self.met.missing.get_or_insert(dir);
+        } else {
+            self.close(closed_on_the_way(dir, &error), error, 0);
+        }
+    }
+
+    /// Notes a folder that cannot be looked into.
+    fn close(&mut self, dir: PathBuf, error: io::Error, files: usize) {
+        self.met.closed = true;
+        let closed = &mut self.found.closed;
+        if let Some(known) = closed.get_mut(&dir) {
+            known.files = known.files.max(files);
+        } else if closed.len() < MAX_CLOSED {
+            closed.insert(dir, Closed { error, files });
+        } else {
+            self.found.closed_more += 1;
+        }
+    }
+
+    /// Notes what an entry that has the name is, while no file is known.
+    fn met_file(&mut self, path: &Path, kind: FileType) {
+        if self.met.files {
+            return;
+        }
+        let instead = if kind.is_symlink() && self.follow_symlinks {
+            match std::fs::metadata(path) {
+                Ok(meta) => NotAFile::of(meta.file_type()),
+                Err(error) => is_missing(&error).then_some(NotAFile::DeadLink),
+            }
+        } else {
+            NotAFile::of(kind)
+        };
+        match instead {
+            None => self.met.files = true,
+            Some(kind) => _ = self.met.instead.get_or_insert_with(|| (path.to_owned(), kind)),
+        }
+    }
+
+    fn is_excluded(&mut self, path: &Path) -> bool {
+        let excluded = self.patterns.excludes(path);
+        if excluded && !self.met.files {
+            self.met.excluded.get_or_insert_with(|| path.to_owned());
+        }
+        excluded
     }
 
     fn dir(&mut self, path: &Path, (device, inode): (u64, u64)) {
@@ -322,16 +464,31 @@ impl Walk<'_> {
 
     fn add(&mut self, entry: Entry) {
         let first = |seen: &mut HashSet<PathBuf>| seen.insert(entry.path.clone());
-        if !self.patterns.excludes(&entry.path) && self.found.seen.as_mut().is_none_or(first) {
+        if self.found.seen.as_mut().is_none_or(first) {
             self.found.entries.push(entry);
         }
     }
 
     fn entries(&mut self, dir: &Path, device: u64, part: &Part, parts: &[Part], depth: usize) {
-        let Ok(entries) = std::fs::read_dir(dir) else { return };
+        let entries = match std::fs::read_dir(dir) {
+            Ok(entries) => entries,
+            Err(error) if is_missing(&error) => return,
+            Err(error) => return self.close(dir.to_owned(), error, 0),
+        };
         let any_depth = matches!(part, Part::AnyDepth);
         let last = parts.len() == 1;
-        for entry in entries.flatten() {
+        // Why none of its files can be looked at, once one was tried; how many that concerns.
+        let mut entered: Option<Result<(), io::Error>> = None;
+        let mut shut_in = 0;
+        for entry in entries {
+            let entry = match entry {
+                Ok(entry) => entry,
+                // The rest of it is not seen.
+                Err(error) => {
+                    self.close(dir.to_owned(), error, 0);
+                    break;
+                }
+            };
             let name = entry.file_name();
             let Ok(kind) = entry.file_type() else { continue };
             let fits = match part {
@@ -343,17 +500,52 @@ impl Walk<'_> {
             }
             let path = entry.path();
             if last && !kind.is_dir() && !(any_depth && self.leads_to_dir(&path, kind)) {
+                if self.is_excluded(&path) {
+                    continue;
+                }
+                if entered.get_or_insert_with(|| enter(&path)).is_err() {
+                    shut_in += 1;
+                    continue;
+                }
+                self.met_file(&path, kind);
                 self.add(Entry { path, inode: entry.ino(), device, is_symlink: kind.is_symlink() });
             } else if (!last || any_depth) && (kind.is_dir() || self.leads_to_dir(&path, kind)) {
                 // Below `**` the pattern goes on as a whole.
                 self.go(path, if any_depth { parts } else { &parts[1..] }, depth + 1);
+            } else if last && !self.is_excluded(&path) {
+                self.met_file(&path, kind);
             }
+        }
+        if let Some(Err(error)) = entered {
+            self.close(dir.to_owned(), error, shut_in);
         }
     }
 
     fn leads_to_dir(&self, path: &Path, kind: FileType) -> bool {
         kind.is_symlink() && self.follow_symlinks && std::fs::metadata(path).is_ok_and(|m| m.is_dir())
     }
+}
+
+/// Whether there is nothing, rather than something that cannot be seen.
+fn is_missing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+/// Whether the folder of a file that is there lets one look at it.
+fn enter(path: &Path) -> io::Result<()> {
+    match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Which folder keeps one from `dir`: that is itself, or one above that may not be entered.
+fn closed_on_the_way(dir: PathBuf, error: &io::Error) -> PathBuf {
+    if error.kind() != io::ErrorKind::PermissionDenied || std::fs::symlink_metadata(&dir).is_ok() {
+        return dir;
+    }
+    let above = dir.ancestors().skip(1).find(|above| std::fs::symlink_metadata(above).is_ok());
+    above.map(Path::to_owned).unwrap_or(dir)
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! What on this host will lose lines of the files that a source is to read.
 
 use super::FileConfig;
-use super::config::Compressed;
+use super::config::{Compressed, Fingerprint};
 use super::discovery::{Found, Patterns, is_literal};
+use super::missed::{ClosedFolder, Why};
 use super::rotation::is_packed_name;
 use crate::doctor::logrotate::Rule;
 use crate::doctor::{Finding, Host};
@@ -21,19 +22,28 @@ impl FileConfig {
         let Ok(rotated_to) = Patterns::new(&texts(&self.rotated_to), &[]) else { return Vec::new() };
         let mut found = Found::default();
         patterns.walk(self.follow_symlinks, &mut found);
-        let mut findings = Vec::new();
-        let files: BTreeSet<PathBuf> = found.entries.iter().map(|e| e.path.clone()).collect();
-        if files.is_empty() {
-            let include = self.include.iter().map(|p| p.value.as_str()).collect::<Vec<_>>().join(", ");
-            findings.push(Finding::note(
-                format!("no file matches {include}"),
-                "check the paths, and that this user may enter the folders",
-            ));
-        }
-        findings.extend(permissions(&files, found.dirs.iter().map(|d| d.path.as_path())));
+        let files = files_of(&found);
+        let mut findings = unreached(&patterns, &found, &files);
+        findings.extend(self.closed_elsewhere(&rotated_to));
         findings.extend(limits(host, files.len() as u64, found.dirs.len() as u64));
         findings.extend(self.rotations(host, &patterns, &rotated_to, &files));
         findings
+    }
+
+    /// What is not read as things are now.
+    pub(super) fn unread_now(&self) -> Vec<Finding> {
+        let texts = |list: &[crate::config::Spanned<String>]| list.iter().map(|p| p.value.clone()).collect::<Vec<_>>();
+        let Ok(patterns) = Patterns::new(&texts(&self.include), &texts(&self.exclude)) else { return Vec::new() };
+        let mut found = Found::default();
+        patterns.walk(self.follow_symlinks, &mut found);
+        unreached(&patterns, &found, &files_of(&found))
+    }
+
+    /// Folders of `rotated_to` that cannot be looked into.
+    fn closed_elsewhere(&self, rotated_to: &Patterns) -> Vec<Finding> {
+        let mut found = Found::default();
+        rotated_to.walk(self.follow_symlinks, &mut found);
+        closed_folders(&found)
     }
 
     fn rotations(
@@ -108,24 +118,27 @@ impl FileConfig {
                 patterns.matches(&rotated) || rotated_to.matches(&rotated)
             })
         };
-        if options.compress && !options.delaycompress {
-            let extension = options.compress_extension.as_deref().unwrap_or(".gz");
-            let readable = matches!(extension, ".gz" | ".zst") && self.compressed == Compressed::Auto;
-            if !(readable && is_looked_at(extension)) {
-                let what = format!(
-                    "{place} compresses {shown} at once (`compress` without `delaycompress`): what the agent has not read by then, as when it is down, is lost"
-                );
-                let fix = match extension {
-                    ".gz" | ".zst" => format!(
-                        "add `delaycompress`, or let the agent read the rest from the compressed files: `rotated_to: [\"{}*{extension}\"]`",
-                        dir.join(path.file_name().unwrap_or_default()).display()
-                    ),
-                    _ => "add `delaycompress`, or compress with gzip".to_owned(),
-                };
-                findings.push(("compress", Finding::loss(what, fix)));
-            }
+        let extension = options.compress_extension.as_deref().unwrap_or(".gz");
+        // Compressed files are found beside the one they were made of, whether `include` names them or not.
+        let readable = matches!(extension, ".gz" | ".zst")
+            && self.compressed == Compressed::Auto
+            && !matches!(self.fingerprint, Fingerprint::Bytes(_));
+        if options.compress && !options.delaycompress && !readable {
+            let what = format!(
+                "{place} compresses {shown} at once (`compress` without `delaycompress`), in a way that this source does not read: what the agent has not read by then, as when it is down, is lost"
+            );
+            let fix = match extension {
+                ".gz" | ".zst" if self.compressed == Compressed::Auto => {
+                    "add `delaycompress`, or use another `fingerprint`"
+                }
+                ".gz" | ".zst" => "add `delaycompress`, or set `compressed: auto`",
+                _ => "add `delaycompress`, or compress with gzip",
+            };
+            findings.push(("compress", Finding::loss(what, fix)));
         }
-        if dir != own_dir && !is_looked_at("") {
+        let plain_missed = (!options.compress || options.delaycompress) && !is_looked_at("");
+        let packed_missed = options.compress && readable && !is_looked_at(extension);
+        if dir != own_dir && (plain_missed || packed_missed) {
             let what = format!(
                 "{place} moves rotated {shown} to {}, where this source does not look: what was not read by then, as when the agent is down, is lost",
                 dir.display()
@@ -140,7 +153,51 @@ impl FileConfig {
     }
 }
 
-fn permissions<'a>(files: &BTreeSet<PathBuf>, dirs: impl Iterator<Item = &'a Path>) -> Vec<Finding> {
+/// Regular files, and what may become some.
+fn files_of(found: &Found) -> BTreeSet<PathBuf> {
+    let is_file = |path: &Path| match path.metadata() {
+        Ok(meta) => meta.is_file(),
+        Err(error) => error.kind() != std::io::ErrorKind::NotFound,
+    };
+    found.entries.iter().map(|e| &e.path).filter(|path| is_file(path)).cloned().collect()
+}
+
+/// What no file is read of, pattern by pattern and folder by folder, and the files that may not be read.
+fn unreached(patterns: &Patterns, found: &Found, files: &BTreeSet<PathBuf>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (pattern, met) in patterns.written().iter().zip(&found.met) {
+        let Some(why) = Why::of(met) else { continue };
+        let what = format!("no file matches `{pattern}`: {}", why.explain(pattern, false));
+        findings.push(match why {
+            Why::Nothing => Finding::note(what, "nothing, where files are to come; else check the pattern"),
+            Why::Missing(_) => Finding::warning(what, "check the path; nothing, where it is to come"),
+            Why::Excluded(_) => Finding::warning(what, "check `exclude`"),
+            Why::Instead(..) => Finding::warning(what, "check the pattern: it has to name regular files"),
+        });
+    }
+    findings.extend(closed_folders(found));
+    findings.extend(permissions(files));
+    findings
+}
+
+fn closed_folders(found: &Found) -> Vec<Finding> {
+    // Folders in which no file matches yet are not tried by looking for files.
+    let entered = |dir: &Path| access(dir, Access::EXEC_OK).is_ok();
+    let mut closed: Vec<(&Path, String)> =
+        found.closed.iter().map(|(dir, why)| (dir.as_path(), ClosedFolder(dir, why).to_string())).collect();
+    let shut = found.dirs.iter().map(|dir| dir.path.as_path());
+    let shut = shut.filter(|dir| !found.closed.contains_key(*dir) && !entered(dir));
+    closed.extend(shut.map(|dir| (dir, format!("{}: it may not be entered", dir.display()))));
+    closed.sort();
+    let Some((first, _)) = closed.first() else { return Vec::new() };
+    let fix = format!("setfacl -m u:USER:rx {}", first.display());
+    let shown: Vec<&str> = closed.iter().take(SHOWN).map(|(_, why)| why.as_str()).collect();
+    let more = closed.len().saturating_sub(SHOWN) + found.closed_more;
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    vec![Finding::loss(format!("this user cannot look into {}{more}", shown.join(", ")), fix)]
+}
+
+fn permissions(files: &BTreeSet<PathBuf>) -> Vec<Finding> {
     let mut findings = Vec::new();
     let names = |paths: &[&Path]| {
         let shown: Vec<String> = paths.iter().take(SHOWN).map(|p| p.display().to_string()).collect();
@@ -155,11 +212,6 @@ fn permissions<'a>(files: &BTreeSet<PathBuf>, dirs: impl Iterator<Item = &'a Pat
             first.display()
         );
         findings.push(Finding::loss(format!("this user cannot read {}", names(&unreadable)), fix));
-    }
-    let closed: Vec<&Path> = dirs.filter(|p| access(*p, Access::READ_OK | Access::EXEC_OK).is_err()).collect();
-    if let Some(first) = closed.first() {
-        let fix = format!("setfacl -m u:USER:rx {}", first.display());
-        findings.push(Finding::loss(format!("this user cannot look into {}", names(&closed)), fix));
     }
     findings
 }

@@ -55,7 +55,13 @@ impl Tailer {
                 self.adopt_missed(path, now);
                 return;
             }
-            Err(error) => return self.unreadable(path, &error),
+            Err(error) => {
+                // Its folder lets nobody look: what is open is read on.
+                return match self.by_path.get(path) {
+                    Some(&key) if self.tails[key].as_ref().is_some_and(|t| t.file.is_some()) => self.check(key, now),
+                    _ => self.unreadable(path, &error),
+                };
+            }
         };
         if let Some(&key) = self.by_path.get(path)
             && let Some(tail) = &self.tails[key]
@@ -770,12 +776,13 @@ impl Tailer {
         Ok(true)
     }
 
-    /// With `once`: files that should have been read and could not.
+    /// With `once`: files that should have been read and could not, and folders that may have some.
     pub(super) fn unread(&self) -> usize {
         if !self.plan.once {
             return 0;
         }
-        self.unreadable.len() + self.reader.damaged + self.tails.iter().flatten().filter(|t| t.failing).count()
+        let failing = self.tails.iter().flatten().filter(|t| t.failing).count();
+        self.missed.unread + self.unreadable.len() + self.reader.damaged + failing
     }
 
     /// Ends the reading of a file; it is forgotten here once all verdicts are in.

@@ -45,6 +45,7 @@ mod formats;
 mod identity;
 mod idle;
 mod joined;
+mod missed;
 mod packed;
 mod pending;
 mod proof;
@@ -99,6 +100,10 @@ impl SourcePlan for FileConfig {
 
     fn examine(&self, host: &Host) -> Vec<Finding> {
         self.look_around(host)
+    }
+
+    fn unread_now(&self) -> Vec<Finding> {
+        FileConfig::unread_now(self)
     }
 
     fn framing(&self) -> Result<Option<Arc<Multiline>>, BuildError> {
@@ -284,6 +289,7 @@ fn run(mut tailer: Tailer, cx: SourceContext, wake: &Arc<Wake>) -> Result<(), Ru
     tailer.save_all(now()).map_err(|e| RunError(format!("cannot write the checkpoint: {e}")))?;
     match tailer.unread() {
         0 => Ok(()),
-        n => Err(RunError(format!("{n} files could not be read"))),
+        1 => Err(RunError("1 file or folder could not be read".into())),
+        n => Err(RunError(format!("{n} files and folders could not be read"))),
     }
 }

@@ -12,11 +12,12 @@ use super::identity::Identity;
 use super::idle::RealDir;
 use super::joined::Open;
 use super::lines::Lines;
+use super::missed::Missed;
 use super::pending::Pending;
 use super::renamed::Renamed;
 use super::rotation::{Lost, Missing};
 use super::tail::{Out, Place, Reader, SLAB_BYTES, Sent, Tail, Turn};
-use super::watch::{Wake, Watch};
+use super::watch::{Wake, Watch, concerns_folder};
 use crate::ack::Verdict;
 use crate::event::{Origin, SlabPool};
 use crate::framing::multiline::{Matcher, Multiline};
@@ -131,6 +132,8 @@ pub(super) struct Tailer {
     pub(super) linked: HashMap<PathBuf, Arc<Path>>,
     /// Paths that could not be opened, said once.
     pub(super) unreadable: HashSet<PathBuf>,
+    /// What `include` does not reach.
+    pub(super) missed: Missed,
     pub(super) counters: Arc<Counters>,
     /// There was no checkpoint at all.
     pub(super) first_start: bool,
@@ -233,6 +236,7 @@ impl Tailer {
             uses: 0,
             linked: HashMap::new(),
             unreadable: HashSet::new(),
+            missed: Missed::default(),
             counters,
             scanned: false,
             lag: 0,
@@ -508,7 +512,8 @@ impl Tailer {
     pub(super) fn scan(&mut self, now: Now) {
         let mut found = std::mem::take(&mut self.found);
         self.plan.patterns.walk(self.plan.follow_symlinks, &mut found);
-        self.watch_dirs(&found);
+        self.tell_missed(&mut found);
+        self.watch_dirs(&mut found);
         let files = found.entries.len();
         if !self.scanned {
             let mut dir = RealDir::default();
@@ -551,9 +556,6 @@ impl Tailer {
             if self.by_path.len() > SAID_AT_FIRST {
                 tracing::info!(source = %self.plan.id, files = self.by_path.len(), "all of them are found");
             }
-            if files == 0 {
-                tracing::warn!(source = %self.plan.id, "no file matches `include`; the folders are watched for some that do");
-            }
             self.adopt_missing(now);
             self.scanned = true;
             self.nodes = None;
@@ -564,7 +566,7 @@ impl Tailer {
     }
 
     /// Watches the folders found, and those that links lead into.
-    fn watch_dirs(&mut self, found: &Found) {
+    fn watch_dirs(&mut self, found: &mut Found) {
         let Some(watch) = &mut self.watch else { return };
         self.linked.retain(|_, link| self.by_path.contains_key(link));
         let mut wanted: HashMap<PathBuf, (u64, u64)> = HashMap::with_capacity(found.dirs.len());
@@ -591,6 +593,8 @@ impl Tailer {
                 Ok(()) => {
                     self.watched.insert(dir, node);
                 }
+                // It is looked through as if there were no notices.
+                Err(error) if concerns_folder(&error) => found.complete = false,
                 Err(error) => {
                     tracing::warn!(source = %self.plan.id, dir = %dir.display(), %error, "no notices of changes; polling \
                         instead. Raising fs.inotify.max_user_watches or max_user_instances helps");

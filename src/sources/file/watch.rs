@@ -5,6 +5,7 @@
 use hashbrown::HashSet;
 use notify::event::{EventKind, ModifyKind};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
@@ -79,6 +80,8 @@ impl Watch {
     }
 
     /// Hears of what happens to the entries of `dir` from now on.
+    ///
+    /// Errors: the system has no watches left, or [the folder itself](concerns_folder) is not to be watched.
     pub(super) fn add(&mut self, dir: &Path) -> notify::Result<()> {
         self.watcher.watch(dir, RecursiveMode::NonRecursive)
     }
@@ -91,6 +94,18 @@ impl Watch {
     /// Takes what was heard.
     pub(super) fn take(&self) -> Hints {
         std::mem::take(&mut *self.hints.lock().unwrap_or_else(|e| e.into_inner()))
+    }
+}
+
+/// Whether an error of [`Watch::add`] is one of that folder, which is gone or may not be read, and not of all of them.
+pub(super) fn concerns_folder(error: &notify::Error) -> bool {
+    match &error.kind {
+        notify::ErrorKind::PathNotFound => true,
+        notify::ErrorKind::Io(error) => matches!(
+            error.kind(),
+            io::ErrorKind::PermissionDenied | io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+        ),
+        _ => false,
     }
 }
 

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod matrix;
+mod missed;
 mod model;
 mod multiline;
 mod proof;
