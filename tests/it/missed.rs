@@ -146,6 +146,9 @@ fn a_folder_that_is_closed_later_is_warned_of_and_what_is_read_in_it_goes_on() {
     std::fs::create_dir_all(dir.join("in/app")).unwrap();
     let log = dir.join("in/app/a.log");
     std::fs::write(&log, "1\n").unwrap();
+    // One that is closed from the start does not take the others their notices.
+    std::fs::create_dir(dir.join("in/shut")).unwrap();
+    mode(&dir.join("in/shut"), 0o000);
     reading(dir, "in/*/*.log");
     let agent = Agent::start(as_nobody(dir, &["run", "--config", "tidegate.yaml"]));
     let out = dir.join("out.log");
@@ -164,5 +167,6 @@ fn a_folder_that_is_closed_later_is_warned_of_and_what_is_read_in_it_goes_on() {
         eventually("it is told of", || agent.said().matches("can be looked for again").count() == round + 1);
     }
     let said = agent.stop();
-    assert_eq!(warnings(&said).len(), 3, "{said}");
+    assert_eq!(warnings(&said).len(), 4, "{said}");
+    assert!(said.contains("in/shut: Permission denied") && !said.contains("polling"), "{said}");
 }
