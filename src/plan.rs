@@ -20,7 +20,7 @@ pub trait SourcePlan: Send {
         self.common().decode.build(cx)
     }
     /// How lines are joined to frames, where they are.
-    fn framing(&self) -> Result<Option<std::sync::Arc<crate::framing::Multiline>>, BuildError> {
+    fn framing(&self) -> Result<Option<crate::framing::Framing>, BuildError> {
         Ok(None)
     }
     /// Addresses it listens on, as written.

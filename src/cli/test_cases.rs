@@ -107,7 +107,8 @@ fn entering(inline: &mut Inline, input: &TestInput, now: i64, enter: &mut Vec<(S
     let mut texts: Vec<String> = input.line.iter().cloned().collect();
     if inline.joins_lines(at) {
         let text: String = texts.drain(..).chain(lines.cloned()).map(|line| format!("{line}\n")).collect();
-        texts.extend(inline.frames(at, text.as_bytes()).into_iter().map(|frame| text[frame].to_owned()));
+        let frames = inline.frames(at, text.as_bytes()).into_iter();
+        texts.extend(frames.map(|(_, frame)| String::from_utf8_lossy(&frame).into_owned()));
     } else {
         texts.extend(lines.cloned());
     }

@@ -102,12 +102,8 @@ fn whole(inline: &mut Inline, source: &str, name: &str, mut input: Box<dyn BufRe
         say(&format!("error: {name}: {error}\n"));
         return false;
     }
-    let text = String::from_utf8_lossy(&text);
-    let (mut number, mut counted) = (1, 0);
-    for frame in inline.frames(source, text.as_bytes()) {
-        number += text.as_bytes()[counted..frame.start].iter().filter(|c| **c == b'\n').count();
-        counted = frame.start;
-        let event = &text[frame];
+    for (number, frame) in inline.frames(source, &text) {
+        let event = &*String::from_utf8_lossy(&frame);
         let shown = one_line(inline, source, event, origin.clone());
         if print(&format!("{name}:{number} {}\n{shown}", plain(event))).is_err() {
             return true;

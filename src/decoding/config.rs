@@ -10,7 +10,7 @@ use super::syslog::SyslogDecoder;
 use super::{FrameDecoder, JsonDecoder, TextDecoder};
 use crate::component::{BuildContext, BuildError};
 use crate::config::{Node, Reader, SchemaBuilder, Setting, config, config_choice, read_string};
-use crate::framing::multiline::Preset;
+use crate::framing::container::Format;
 use crate::time::{TimestampReader, Zone};
 
 config_choice! {
@@ -96,7 +96,7 @@ impl DecodeSetting {
             DecodeSetting::Logfmt => Box::new(LogfmtDecoder::default()),
             DecodeSetting::Syslog => Box::new(SyslogDecoder::new(TimestampReader::new(zone.clone(), Vec::new()))),
             DecodeSetting::Access => Box::new(AccessDecoder::default()),
-            DecodeSetting::Cri => Box::new(CriDecoder::default()),
+            DecodeSetting::Cri => Box::new(CriDecoder),
             DecodeSetting::Docker => Box::new(DockerDecoder::default()),
             DecodeSetting::Auto => Box::new(AutoDecoder::default()),
             DecodeSetting::Regex(regex) => {
@@ -105,12 +105,11 @@ impl DecodeSetting {
         })
     }
 
-    /// How the lines of a file must be framed for this decoder, where nothing else is asked for: the parts of a split
-    /// container message stay in one frame.
-    pub fn framing(&self) -> Option<Preset> {
+    /// How the container runtime writes whose lines it decodes, where it does: sources join parts of messages then.
+    pub fn container(&self) -> Option<Format> {
         match self {
-            DecodeSetting::Cri => Some(Preset::Cri),
-            DecodeSetting::Docker => Some(Preset::Docker),
+            DecodeSetting::Cri => Some(Format::Cri),
+            DecodeSetting::Docker => Some(Format::Docker),
             _ => None,
         }
     }

@@ -5,13 +5,13 @@
 //! ```
 //!
 //! → `timestamp, stream, message`, the message without its line feed; other members (`attrs`) are kept under their names.
-//! A line whose `log` has no line feed at its end is a part of a longer message; frames and joining are as in
-//! [`cri`](super::cri).
+//! A line whose `log` has no line feed at its end is a part of a longer message; [`container`](crate::framing::container)
+//! joins them, and here a joined message is one line.
 
 use super::FrameDecoder;
 use super::keys::KeyCache;
 use super::span::Span;
-use crate::event::{Batch, Str, Sym, Value, json};
+use crate::event::{Batch, Sym, json};
 use crate::time::parse_rfc3339;
 
 /// One line, as places in it.
@@ -57,14 +57,22 @@ pub fn parse(
         return Err(REFUSED);
     }
     let partial = !(escaped && ends_with_line_feed(log.of(line)));
-    let message = if partial { log } else { Span::new(log.start, log.end - 2) };
+    let message = if partial { log } else { Span::new(log.start, log.end - LINE_FEED.len()) };
     let escaped = escaped && memchr::memchr(b'\\', message.of(line)).is_some();
     Ok(DockerLine { timestamp, stream, message, escaped, partial })
 }
 
+/// The line feed at the end of a whole message, as it stands in JSON.
+pub(crate) const LINE_FEED: &[u8] = b"\\n";
+
+/// JSON string content without the line feed at its end, where it has one.
+pub(crate) fn without_line_feed(text: &[u8]) -> &[u8] {
+    if ends_with_line_feed(text) { &text[..text.len() - LINE_FEED.len()] } else { text }
+}
+
 /// Whether JSON string content ends in `\n`, the escape and not a backslash before an n.
 fn ends_with_line_feed(text: &[u8]) -> bool {
-    let Some(before) = text.strip_suffix(b"\\n") else { return false };
+    let Some(before) = text.strip_suffix(LINE_FEED) else { return false };
     before.iter().rev().take_while(|c| **c == b'\\').count() % 2 == 0
 }
 
@@ -85,28 +93,17 @@ pub(crate) fn part(line: &[u8]) -> Option<(u8, bool)> {
     Some((stream?, more?))
 }
 
-/// Decodes json-file lines and joins split ones.
+/// Decodes json-file lines.
 #[derive(Default)]
 pub struct DockerDecoder {
     scanner: json::Scanner,
     others: Vec<json::Member>,
     keys: KeyCache,
-    open: [Open; 2],
-}
-
-/// A message that lacks its last part: where its first line is, and its text so far.
-#[derive(Default)]
-struct Open {
-    first: Option<(Span, Span)>,
-    message: Vec<u8>,
 }
 
 impl FrameDecoder for DockerDecoder {
     fn decode(&mut self, batch: &mut Batch, start: usize, end: usize, offset: u64) -> Result<(), &'static str> {
-        if memchr::memchr(b'\n', &batch.text()[start..end]).is_some() {
-            return self.joined(batch, start, end, offset);
-        }
-        let DockerDecoder { scanner, others, keys, .. } = self;
+        let DockerDecoder { scanner, others, keys } = self;
         others.clear();
         let line = parse(scanner, &batch.text()[start..end], |member| others.push(member))?;
         let row = batch.push_line(start, end, offset);
@@ -129,48 +126,11 @@ impl FrameDecoder for DockerDecoder {
     }
 }
 
-impl DockerDecoder {
-    #[cold]
-    fn joined(&mut self, batch: &mut Batch, start: usize, end: usize, offset: u64) -> Result<(), &'static str> {
-        let text = batch.text().clone();
-        for line in super::lines_of(&text[start..end]) {
-            parse(&mut self.scanner, line.of(&text[start..end]), |_| ())?;
-        }
-        for line in super::lines_of(&text[start..end]) {
-            let at = Span::new(start + line.start, start + line.end);
-            let found = parse(&mut self.scanner, at.of(&text), |_| ())?;
-            let absolute = |span: Span| Span::new(at.start + span.start, at.start + span.end);
-            let open = &mut self.open[usize::from(found.stream.of(at.of(&text)) == b"stderr")];
-            let first = *open.first.get_or_insert((absolute(found.timestamp), absolute(found.stream)));
-            json::unescape(absolute(found.message).of(&text), &mut open.message);
-            if !found.partial {
-                emit(batch, open, first, start, end, offset);
-            }
-        }
-        for open in &mut self.open {
-            if let Some(first) = open.first {
-                emit(batch, open, first, start, end, offset);
-            }
-        }
-        Ok(())
-    }
-}
-
-fn emit(batch: &mut Batch, open: &mut Open, (timestamp, stream): (Span, Span), start: usize, end: usize, offset: u64) {
-    let row = batch.push_line(start, end, offset);
-    batch.push_text_field(Sym::TIMESTAMP, timestamp.start, timestamp.end);
-    batch.push_text_field(Sym::STREAM, stream.start, stream.end);
-    batch.event_mut(row).push(Sym::MESSAGE, Value::Str(Str::plain(&open.message)));
-    open.first = None;
-    open.message.clear();
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::print_stderr)]
-    use super::super::testing::{decode_frames, decode_line, raw_of};
+    use super::super::testing::{decode_line, raw_of};
     use super::*;
-    use crate::framing::multiline::Preset;
 
     #[test]
     fn container_lines_of_other_agents_are_read() {
@@ -204,18 +164,6 @@ mod tests {
         }
         eprintln!("docker: {passed} of {total} lines");
         assert!(passed >= 18, "{passed} of {total}");
-    }
-
-    #[test]
-    fn parts_are_joined_per_stream() {
-        let Some(text) = crate::test_data::shared("containers/reassembly.jsonl") else { return };
-        let case: serde_json::Value = serde_json::from_str(text.lines().nth(1).unwrap()).unwrap();
-        let lines: Vec<String> = serde_json::from_value(case["lines"].clone()).unwrap();
-        let want: Vec<String> = serde_json::from_value(case["expected_messages"].clone()).unwrap();
-        let got = decode_frames(Box::new(DockerDecoder::default()), Preset::Docker, &lines);
-        let got: Vec<&str> = got.iter().map(|event| event["message"].as_str().unwrap()).collect();
-        eprintln!("docker reassembly: {} of {} messages", got.len(), want.len());
-        assert_eq!(got, want.iter().map(|message| message.trim_end_matches('\n')).collect::<Vec<_>>());
     }
 
     #[test]

@@ -152,8 +152,10 @@ impl Decoder {
                 return batch;
             }
             Frames::Lines { start, end } => (*start, *end),
+            // Joined lines stand behind all others, so that places need not grow.
             Frames::Spans(spans) => {
-                (spans.first().map_or(0, |s| s.0 as usize), spans.last().map_or(0, |s| s.1 as usize))
+                let (from, to) = spans.iter().fold((u32::MAX, 0), |(from, to), s| (from.min(s.0), to.max(s.1)));
+                (from.min(to) as usize, to as usize)
             }
         };
         if simdutf8::basic::from_utf8(&text[start..end]).is_err() {
@@ -252,16 +254,6 @@ impl Decoder {
         self.frames.finish(&mut batch);
         batch
     }
-}
-
-/// The lines of a frame that has several, without their ends.
-fn lines_of(frame: &[u8]) -> impl Iterator<Item = span::Span> + '_ {
-    let mut from = 0;
-    frame.split(|c| *c == b'\n').map(move |line| {
-        let start = from;
-        from += line.len() + 1;
-        span::Span::new(start, start + line.strip_suffix(b"\r").unwrap_or(line).len())
-    })
 }
 
 /// The chunk's frames with every invalid sequence replaced by U+FFFD, in bytes of their own.

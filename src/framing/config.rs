@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Framing;
+use super::container::{self, TooLong};
 use super::multiline::{Limits, Mode, Multiline, Preset, RuleError};
 use crate::component::BuildError;
 use crate::config::{Node, Reader, SchemaBuilder, Setting, Size, config, config_enum, config_union, read_string};
@@ -133,16 +135,35 @@ impl MultilineSetting {
     }
 }
 
-/// The framing a source needs: what `multiline` asks for, else what its decoder does; `None` where each line is a frame.
+/// What of container messages is set beside `multiline`.
+#[derive(Clone, Copy, Debug)]
+pub struct PartLimits {
+    /// `partial_timeout`.
+    pub timeout: Duration,
+    /// Longest line.
+    pub max_bytes: usize,
+    /// What becomes of longer ones.
+    pub too_long: TooLong,
+}
+
+/// The framing a source needs: what `multiline` and its decoder ask for; `None` where each line is a frame.
 pub fn framing(
     multiline: Option<&MultilineSetting>,
     decode: &DecodeSetting,
-) -> Result<Option<Arc<Multiline>>, BuildError> {
-    match (multiline, decode.framing()) {
-        (Some(setting), _) => setting.build().map(|rule| Some(Arc::new(rule))).map_err(|e| BuildError(e.to_string())),
-        (None, Some(preset)) => Ok(Some(Arc::new(Multiline::preset(preset, Limits::default())))),
-        (None, None) => Ok(None),
-    }
+    parts: PartLimits,
+) -> Result<Option<Framing>, BuildError> {
+    let build = |setting: &MultilineSetting| setting.build().map(Arc::new).map_err(|e| BuildError(e.to_string()));
+    let multiline = multiline.map(build).transpose()?;
+    Ok(match decode.container() {
+        None => multiline.map(Framing::Lines),
+        Some(format) => Some(Framing::Containers(Arc::new(container::Rule {
+            format,
+            multiline,
+            partial_timeout_nanos: u64::try_from(parts.timeout.as_nanos()).unwrap_or(u64::MAX),
+            max_bytes: parts.max_bytes,
+            too_long: parts.too_long,
+        }))),
+    })
 }
 
 #[cfg(test)]

@@ -39,6 +39,8 @@ pub(crate) struct Taken {
     pub(crate) long: u64,
     /// Events of several lines that were split because they were too large.
     pub(crate) splits: u64,
+    /// Joined lines, which stand nowhere in the buffer.
+    pub(crate) text: Vec<u8>,
 }
 
 impl std::fmt::Debug for Frames {

@@ -1,12 +1,25 @@
 //! Framing: where one event's bytes begin and end.
 
 mod config;
+pub mod container;
 mod framer;
 pub(crate) mod lines;
 pub mod multiline;
 pub mod syslog;
 
-pub use config::{ModeSetting, MultilineSetting, PresetSetting, RuleSetting, framing};
+pub use config::{ModeSetting, MultilineSetting, PartLimits, PresetSetting, RuleSetting, framing};
+pub use container::ContainerFramer;
 pub use framer::{Framer, Spans};
 pub use lines::LongLines;
 pub use multiline::Multiline;
+
+use std::sync::Arc;
+
+/// How lines are joined to frames.
+#[derive(Clone, Debug)]
+pub enum Framing {
+    /// By a rule for lines.
+    Lines(Arc<Multiline>),
+    /// As the parts of container messages, and by a rule for these.
+    Containers(Arc<container::Rule>),
+}

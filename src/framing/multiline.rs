@@ -16,11 +16,6 @@
 //! did not fit opens the next event of the same group: nothing is cut away, and [`Aggregator::splits`] counts it. An
 //! open event is closed when no line came for `timeout`, and at the end of the input. Time is handed in, never read.
 //!
-//! Container runtimes split long messages into parts, and the parts of stdout and stderr may interleave. The presets
-//! [`Preset::Cri`] and [`Preset::Docker`] (which `decode: cri` and `decode: docker` imply) keep all lines together from the
-//! first part to where no stream has one open. The parts are joined when the frame is decoded, so they are
-//! acknowledged together: a crash between two parts loses neither.
-//!
 //! The presets err on the side of not joining: a line that no rule claims is an event of its own. In `java` and
 //! `indent` a continuation belongs to whatever line came before it (a log line with its stack trace below), in
 //! `python` and `go` a trace starts at its `Traceback` or `panic` line.
@@ -58,11 +53,6 @@ pub enum Preset {
     Go,
     /// A line that begins with white space belongs to the line above.
     Indent,
-    /// For `decode: cri`: lines from the first part of a split message (`P`) to its last (`F`), for both streams at
-    /// once, stay in one frame; the decoder joins them by stream.
-    Cri,
-    /// For `decode: docker`: the same for json-file lines, whose parts are those without a line feed at their end.
-    Docker,
 }
 
 /// Limits every rule has.
@@ -210,8 +200,6 @@ enum Place {
     Named,
     /// Java: a line that named an exception, which a wrapped cause may follow. Python: between two chained exceptions.
     Nested,
-    /// Containers: the streams that have a part open, a bit each.
-    Parts(u8),
 }
 
 /// What a rule says about one line, before the limits.
@@ -344,8 +332,6 @@ impl Aggregator {
                     Verdict::Opens(Place::Plain)
                 }
             }
-            (Kind::Preset(Preset::Cri), _) => parts(place, crate::decoding::cri::part(line)),
-            (Kind::Preset(Preset::Docker), _) => parts(place, crate::decoding::docker::part(line)),
             // A rule always comes with its caches; without them nothing is joined and nothing lost.
             (Kind::Rule { .. }, None) => Verdict::Alone,
         }
@@ -363,25 +349,6 @@ fn starts_blank(line: &[u8]) -> bool {
 fn trim_start(line: &[u8]) -> &[u8] {
     let blanks = line.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
     line.get(blanks..).unwrap_or_default()
-}
-
-/// `part` is the stream's bit and whether more is to come; `None` for a line that is no container's.
-fn parts(place: Option<Place>, part: Option<(u8, bool)>) -> Verdict {
-    let open = match place {
-        Some(Place::Parts(open)) => open,
-        _ => 0,
-    };
-    let now = match part {
-        Some((stream, true)) => open | stream,
-        Some((stream, false)) => open & !stream,
-        None => open,
-    };
-    match (place.is_some(), now) {
-        (true, 0) => Verdict::Last,
-        (true, now) => Verdict::Continue(Place::Parts(now)),
-        (false, 0) => Verdict::Alone,
-        (false, now) => Verdict::Opens(Place::Parts(now)),
-    }
 }
 
 fn java(place: Option<Place>, line: &[u8]) -> Verdict {

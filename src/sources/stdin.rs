@@ -4,7 +4,8 @@
 //! sources: {in: {type: stdin, decode: json}}
 //! ```
 //!
-//! `multiline` joins lines as it does for files; `decode: cri` and `decode: docker` join split messages.
+//! `multiline` joins lines as it does for files; `decode: cri` and `decode: docker` join split messages, whose texts are
+//! what `multiline` joins then.
 //!
 //! Guarantee: what was read is delivered before the program ends; a pipe cannot be read again after a crash. Waits
 //! while the workers have enough, and so does whoever writes into the pipe.
@@ -13,8 +14,9 @@ use crate::ack::Ack;
 use crate::component::{BuildContext, BuildError, Chunk, Frames, RunError, SourceContext, SourceRun};
 use crate::config::{Size, config};
 use crate::event::{Origin, SlabPool};
+use crate::framing::container::{Frames as Joined, TooLong};
 use crate::framing::lines::Lines;
-use crate::framing::{Framer, LongLines, Multiline, MultilineSetting, Spans, framing};
+use crate::framing::{ContainerFramer, Framer, Framing, LongLines, MultilineSetting, PartLimits, Spans, framing};
 use crate::plan::SourcePlan;
 use crate::sources::common::SourceCommon;
 use crate::time::clock;
@@ -29,6 +31,8 @@ config! {
         pub max_line_bytes: Size = Size::mib(1),
         /// Which lines make one event: `java`, `python`, `go`, `indent`, or a rule.
         pub multiline: Option<MultilineSetting>,
+        /// With `decode: cri` and `decode: docker`: how long a message waits for its next part.
+        pub partial_timeout: Duration = Duration::from_secs(10),
         /// What all sources have.
         flatten pub common: SourceCommon,
     }
@@ -39,15 +43,24 @@ impl SourcePlan for StdinConfig {
         &self.common
     }
 
-    fn framing(&self) -> Result<Option<Arc<Multiline>>, BuildError> {
-        framing(self.multiline.as_ref(), &self.common.decode)
+    fn framing(&self) -> Result<Option<Framing>, BuildError> {
+        let parts = PartLimits {
+            timeout: self.partial_timeout,
+            max_bytes: self.max_line_bytes.as_usize().max(1),
+            too_long: TooLong::Split,
+        };
+        framing(self.multiline.as_ref(), &self.common.decode, parts)
     }
 
     fn build(self: Box<Self>, cx: &BuildContext) -> Result<SourceRun, BuildError> {
         let origin = Arc::new(Origin { source: cx.id.clone(), host: Some(cx.host.clone()), ..Origin::default() });
         let max_line = self.max_line_bytes.as_usize().max(1);
-        let framer = self.framing()?.map(|rule| Framer::new(rule).with_max_line(max_line));
-        Ok(SourceRun::Thread(Box::new(move |cx| run(std::io::stdin(), &cx, &origin, max_line, framer))))
+        let cutter = match self.framing()? {
+            None => Cutter::Lines,
+            Some(Framing::Lines(rule)) => Cutter::Joined(Framer::new(rule).with_max_line(max_line)),
+            Some(Framing::Containers(rule)) => Cutter::Containers(Box::new(ContainerFramer::new(rule))),
+        };
+        Ok(SourceRun::Thread(Box::new(move |cx| run(std::io::stdin(), &cx, &origin, max_line, cutter))))
     }
 }
 
@@ -56,6 +69,102 @@ const SLAB: usize = 256 << 10;
 /// How often a reader that waits looks whether the agent stops.
 const LOOK: Duration = Duration::from_millis(50);
 
+/// How the stream is cut into frames.
+enum Cutter {
+    Lines,
+    Joined(Framer),
+    Containers(Box<ContainerFramer>),
+}
+
+/// What goes out of the front of a buffer.
+#[derive(Default)]
+struct Cut {
+    /// Bytes of the buffer that go.
+    whole: usize,
+    /// The frames in them; `None`: they are lines.
+    spans: Option<Spans>,
+    /// Texts of frames that stand behind them.
+    joined: Vec<u8>,
+    /// Lines and messages that were too long.
+    long: u64,
+}
+
+impl Cut {
+    fn of(mut joined: Joined, whole: usize, long: u64) -> Self {
+        Joined::resolve(&mut joined.spans, 0, whole);
+        Cut { whole, spans: Some(joined.spans), joined: joined.joined, long: long + joined.long }
+    }
+}
+
+impl Cutter {
+    /// Takes what is whole; what is behind the last line end waits for the rest of its line, up to `max_line` bytes. No line
+    /// end lies in the first `searched` bytes.
+    fn cut(&mut self, lines: &[u8], searched: usize, now: u64, max_line: usize) -> Cut {
+        match self {
+            Cutter::Lines => {
+                let split = Lines { max_bytes: max_line, long: LongLines::Split };
+                let taken = split.take(lines, 0, searched, false, 0);
+                let spans = match taken.frames {
+                    Some(Frames::Spans(spans)) => Some(spans),
+                    _ => None,
+                };
+                Cut { whole: taken.end, spans, long: taken.long, ..Cut::default() }
+            }
+            Cutter::Joined(framer) => {
+                let mut spans = Spans::new();
+                let whole = framer.frame(lines, 0, now, &mut spans);
+                Cut { whole, spans: Some(spans), long: framer.take_long(), ..Cut::default() }
+            }
+            Cutter::Containers(framer) => {
+                let mut joined = Joined::default();
+                let whole = framer.frame(lines, now, &mut joined);
+                if lines.len() - whole < max_line {
+                    return Cut::of(joined, whole, 0);
+                }
+                framer.line(lines, whole, now, &mut joined);
+                Cut::of(joined, lines.len(), 1)
+            }
+        }
+    }
+
+    /// Takes what has waited for long enough; `rest` is what was left.
+    fn expire(&mut self, rest: &[u8], now: u64) -> Option<Cut> {
+        match self {
+            Cutter::Lines => None,
+            Cutter::Joined(framer) => framer.is_expired(now).then(|| {
+                let mut spans = Spans::new();
+                let whole = framer.flush(rest, 0, &mut spans);
+                Cut { whole, spans: Some(spans), ..Cut::default() }
+            }),
+            Cutter::Containers(framer) => {
+                let mut joined = Joined::default();
+                framer.expire(now, &mut joined);
+                (!joined.spans.is_empty()).then(|| Cut::of(joined, 0, 0))
+            }
+        }
+    }
+
+    /// Takes all that is left at the end.
+    fn finish(&mut self, rest: &[u8], now: u64) -> Cut {
+        match self {
+            Cutter::Lines => Cut { whole: rest.len(), ..Cut::default() },
+            Cutter::Joined(framer) => {
+                let mut spans = Spans::new();
+                framer.finish(rest, 0, now, &mut spans);
+                Cut { whole: rest.len(), spans: Some(spans), ..Cut::default() }
+            }
+            Cutter::Containers(framer) => {
+                let mut joined = Joined::default();
+                if !rest.is_empty() {
+                    framer.line(rest, 0, now, &mut joined);
+                }
+                framer.finish(&mut joined);
+                Cut::of(joined, rest.len(), 0)
+            }
+        }
+    }
+}
+
 /// Reads `input` to its end. A read that blocks cannot be called back, so it has a thread of its own, which is left
 /// behind when the agent stops first.
 fn run(
@@ -63,7 +172,7 @@ fn run(
     cx: &SourceContext,
     origin: &Arc<Origin>,
     max_line: usize,
-    mut framer: Option<Framer>,
+    mut cutter: Cutter,
 ) -> Result<(), RunError> {
     let (to, reads) = crossbeam_channel::bounded::<std::io::Result<Vec<u8>>>(1);
     let pool = SlabPool::new(SLAB, 8);
@@ -93,9 +202,25 @@ fn run(
         .map_err(|e| RunError(format!("cannot start a thread: {e}")))?;
     let mut rest: Vec<u8> = Vec::new();
     let mut result = Ok(());
-    let split = Lines { max_bytes: max_line, long: LongLines::Split };
-    let send = |bytes: Vec<u8>, frames: Option<Frames>| {
-        let Some(frames) = frames else { return true };
+    // The end of the input is the end of the run: the other sources stop, and what was read is delivered, however long
+    // that takes; a signal limits it.
+    let end = |result| {
+        cx.shutdown.cancel();
+        result
+    };
+    // Sends what was cut off the front of `bytes`; what is left.
+    let send = |mut bytes: Vec<u8>, cut: Cut| {
+        if cut.long > 0 {
+            cx.counters.update(|t| t.error("long_lines", cut.long));
+        }
+        let left = bytes.split_off(cut.whole);
+        bytes.extend_from_slice(&cut.joined);
+        let frames = match cut.spans {
+            Some(spans) if spans.is_empty() => return Some(left),
+            Some(spans) => Frames::Spans(spans),
+            None if bytes.is_empty() => return Some(left),
+            None => Frames::Lines { start: 0, end: bytes.len() },
+        };
         let chunk = Chunk {
             frames,
             text: pool.freeze(bytes),
@@ -104,18 +229,13 @@ fn run(
             received_at: clock::now_ns(),
             ack: Ack::none(),
         };
-        cx.output.send(chunk).is_ok()
+        cx.output.send(chunk).is_ok().then_some(left)
     };
     while !cx.shutdown.is_cancelled() {
         let now = clock::monotonic_ns();
-        if let Some(framer) = framer.as_mut().filter(|framer| framer.is_expired(now)) {
-            let mut spans = Spans::new();
-            let left = framer.flush(&rest, 0, &mut spans);
-            let unfinished = rest.split_off(left);
-            let frames = (!spans.is_empty()).then_some(Frames::Spans(spans));
-            if !send(std::mem::replace(&mut rest, unfinished), frames) {
-                break;
-            }
+        if let Some(cut) = cutter.expire(&rest, now) {
+            let Some(left) = send(rest, cut) else { return end(Ok(())) };
+            rest = left;
         }
         let buf = match reads.recv_timeout(LOOK) {
             Ok(Ok(buf)) => buf,
@@ -129,41 +249,14 @@ fn run(
         if buf.is_empty() {
             break;
         }
-        // Whole lines go, what is behind the last line end waits for the rest of its line.
         let mut lines = std::mem::take(&mut rest);
         let searched = lines.len();
         lines.extend_from_slice(&buf);
-        let (whole, frames, long) = match &mut framer {
-            Some(framer) => {
-                let mut spans = Spans::new();
-                let whole = framer.frame(&lines, 0, now, &mut spans);
-                (whole, (!spans.is_empty()).then_some(Frames::Spans(spans)), framer.take_long())
-            }
-            None => {
-                let taken = split.take(&lines, 0, searched, false, 0);
-                (taken.end, taken.frames, taken.long)
-            }
-        };
-        if long > 0 {
-            cx.counters.update(|t| t.error("long_lines", long));
-        }
-        rest.extend_from_slice(&lines[whole..]);
-        lines.truncate(whole);
-        if !send(lines, frames) {
-            break;
-        }
+        let cut = cutter.cut(&lines, searched, now, max_line);
+        let Some(left) = send(lines, cut) else { return end(Ok(())) };
+        rest = left;
     }
-    let frames = match &mut framer {
-        Some(framer) => {
-            let mut spans = Spans::new();
-            framer.finish(&rest, 0, clock::monotonic_ns(), &mut spans);
-            (!spans.is_empty()).then_some(Frames::Spans(spans))
-        }
-        None => Some(Frames::Lines { start: 0, end: rest.len() }).filter(|_| !rest.is_empty()),
-    };
-    send(rest, frames);
-    // The end of the input is the end of the run: the other sources stop, and what was read is delivered, however long
-    // that takes; a signal limits it.
-    cx.shutdown.cancel();
-    result
+    let cut = cutter.finish(&rest, clock::monotonic_ns());
+    send(rest, cut);
+    end(result)
 }

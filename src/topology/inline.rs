@@ -8,7 +8,7 @@ use crate::condition::{Condition, Faults};
 use crate::config::{AnyPlan, Config, Edge, Kind};
 use crate::decoding::{DecodeStats, Decoder};
 use crate::event::{Batch, FieldPath, Origin, Slab, Sym};
-use crate::framing::{Framer, Multiline, Spans};
+use crate::framing::{Framer, Framing, Spans, container};
 use crate::sources::common::Attach;
 use crate::telemetry::{ComponentKind, Counters};
 use std::collections::HashMap;
@@ -40,19 +40,9 @@ pub struct StageOutput {
 }
 
 enum Part {
-    Source {
-        decoder: Decoder,
-        multiline: Option<Arc<Multiline>>,
-        attach: Vec<(FieldPath, Sym)>,
-        when: Option<Condition>,
-    },
-    Transform {
-        transform: Box<dyn Transform>,
-        outputs: Vec<String>,
-    },
-    Sink {
-        when: Option<Condition>,
-    },
+    Source { decoder: Decoder, framing: Option<Framing>, attach: Vec<(FieldPath, Sym)>, when: Option<Condition> },
+    Transform { transform: Box<dyn Transform>, outputs: Vec<String> },
+    Sink { when: Option<Condition> },
 }
 
 struct Node {
@@ -103,7 +93,7 @@ impl Inline {
                     plan.decoder(&cx).and_then(|frames| {
                         Ok(Part::Source {
                             decoder: Decoder::new(frames, common.on_decode_error),
-                            multiline: plan.framing()?,
+                            framing: plan.framing()?,
                             attach: Attach::pairs(&common.attach),
                             when: common.when,
                         })
@@ -138,32 +128,43 @@ impl Inline {
         self.nodes.iter().find(|n| n.id == id).map(|n| n.kind)
     }
 
-    /// The frames of a text as the source `id` cuts it up: lines, or what it joins of them. Each is where it stands in the
-    /// text, without its line end.
-    pub fn frames(&self, id: &str, text: &[u8]) -> Vec<std::ops::Range<usize>> {
-        let node = self.nodes.iter().find(|n| n.id == id);
-        if let Some(Node { part: Part::Source { multiline: Some(rule), .. }, .. }) = node {
-            let (mut framer, mut spans) = (Framer::new(rule.clone()), Spans::new());
-            let done = framer.frame(text, 0, 0, &mut spans);
-            let mut rest = Spans::new();
-            framer.finish(&text[done..], 0, 0, &mut rest);
-            let behind = rest.iter().map(|(from, to, _)| *from as usize + done..*to as usize + done);
-            return spans.iter().map(|(from, to, _)| *from as usize..*to as usize).chain(behind).collect();
+    /// The frames of a text as the source `id` cuts it up: lines, or what it joins of them, without line ends; each with the
+    /// number of its first line, from 1.
+    pub fn frames(&self, id: &str, text: &[u8]) -> Vec<(u64, Vec<u8>)> {
+        let part = self.nodes.iter().find(|n| n.id == id).map(|n| &n.part);
+        match part {
+            Some(Part::Source { framing: Some(Framing::Containers(rule)), .. }) => {
+                container::frames_of(rule.clone(), text)
+            }
+            Some(Part::Source { framing: Some(Framing::Lines(rule)), .. }) => {
+                let (mut framer, mut spans) = (Framer::new(rule.clone()), Spans::new());
+                let done = framer.frame(text, 0, 0, &mut spans);
+                let mut rest = Spans::new();
+                framer.finish(&text[done..], 0, 0, &mut rest);
+                let behind = rest.iter().map(|(from, to, _)| *from as usize + done..*to as usize + done);
+                let (mut number, mut counted) = (1, 0);
+                let spans = spans.iter().map(|(from, to, _)| *from as usize..*to as usize).chain(behind);
+                let numbered = |frame: std::ops::Range<usize>| {
+                    number += memchr::memchr_iter(b'\n', &text[counted..frame.start]).count() as u64;
+                    counted = frame.start;
+                    (number, text[frame].to_vec())
+                };
+                spans.map(numbered).collect()
+            }
+            _ => {
+                let bare = |line: &[u8]| {
+                    let bare = line.strip_suffix(b"\n").unwrap_or(line);
+                    bare.strip_suffix(b"\r").unwrap_or(bare).to_vec()
+                };
+                let lines = text.split_inclusive(|c| *c == b'\n');
+                lines.zip(1..).map(|(line, number)| (number, bare(line))).collect()
+            }
         }
-        let mut at = 0;
-        let line = |line: &[u8]| {
-            let bare = line.strip_suffix(b"\n").unwrap_or(line);
-            let bare = bare.strip_suffix(b"\r").unwrap_or(bare);
-            let frame = at..at + bare.len();
-            at += line.len();
-            frame
-        };
-        text.split_inclusive(|c| *c == b'\n').map(line).collect()
     }
 
     /// Whether the source `id` joins lines.
     pub fn joins_lines(&self, id: &str) -> bool {
-        self.nodes.iter().any(|n| n.id == id && matches!(n.part, Part::Source { multiline: Some(_), .. }))
+        self.nodes.iter().any(|n| n.id == id && matches!(n.part, Part::Source { framing: Some(_), .. }))
     }
 
     /// A frame as the source `id` decodes it, with what it rejects as `id.rejected`.

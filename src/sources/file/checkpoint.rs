@@ -22,9 +22,11 @@
 //! | body | | the entries |
 //!
 //! An entry: generation 8, device 8, inode 8, birth 8, head hash 8, head length 4, flags 1 (1 current, 2 skipping,
-//! 4 finished, 8 compressed, 16 left), 3 zero bytes, offset 8, mark 8, sum 16, touched 8 (seconds since 1970), changed 8,
-//! modified 8, size 8, path length 4, path. Version 1 and 2 have no `sum`, `modified` and `size`; version 2 has the time of modification in place of `changed`, and
-//! version 1 nothing. What they do not say is not known, and nothing is passed over because of it.
+//! 4 finished, 8 compressed, 16 left, 32 ahead), 1 stream flags (1 and 2 skipping in stdout and stderr), 2 zero bytes, offset
+//! 8, mark 8, sum 16, touched 8 (seconds since 1970), changed 8, modified 8, size 8, path length 4, path; with flag 32, how far
+//! stdout, stderr and other lines were given, 8 each. Version 1 and 2 have no `sum`, `modified` and `size` and no flags from 8
+//! on; version 2 has the time of modification in place of `changed`, and version 1 nothing. What they do not say is not known,
+//! and nothing is passed over because of it.
 //!
 //! Reading: of the valid `files` slots the one with the highest sequence is taken; then every valid `recent` whose base is
 //! not older, in the order of their sequence. A crash between a new `files` and its first `recent` leaves a `recent` with
@@ -35,6 +37,7 @@
 
 use super::flight::{Flight, Settlement};
 use super::identity::{Hasher, Head, Identity, Position, Sum};
+use super::parts::Ahead;
 use super::tail::Tail;
 use crate::data_dir::replace_file_on;
 use crate::storage::{Disk, Open, Storage};
@@ -262,8 +265,6 @@ impl Store {
             }
         }
         store.whole |= damaged;
-        let start = store.hasher.start();
-        store.files.values_mut().filter(|k| k.at.offset == 0).for_each(|k| k.at.sum = start.sum);
         store.by_identity = store.files.iter().filter(|(_, k)| k.current).map(|(g, k)| (k.identity, *g)).collect();
         Ok(store)
     }
@@ -309,10 +310,7 @@ impl Store {
     }
 
     /// As above, with a number that was reserved.
-    pub(super) fn add_as(&mut self, generation: u64, mut known: Known) -> u64 {
-        if known.at.offset == 0 {
-            known.at.sum = self.hasher.start().sum;
-        }
+    pub(super) fn add_as(&mut self, generation: u64, known: Known) -> u64 {
         if let Some(old) = self.by_identity.insert(known.identity, generation)
             && old != generation
         {
@@ -675,15 +673,19 @@ fn encode<'a>(
             out.extend_from_slice(&n.to_le_bytes());
         }
         out.extend_from_slice(&k.head.len.to_le_bytes());
-        let flags = [k.current, k.at.skipping, k.finished, k.packed, k.left];
+        let ahead = k.at.ahead.flags();
+        let flags = [k.current, k.at.skipping, k.finished, k.packed, k.left, ahead & 1 != 0];
         let flags = flags.iter().rev().fold(0, |flags, flag| flags << 1 | u8::from(*flag));
-        out.extend_from_slice(&[flags, 0, 0, 0]);
+        out.extend_from_slice(&[flags, ahead >> 1, 0, 0]);
         let [a, b] = k.at.sum.0;
         for n in [k.at.offset, k.at.mark, a, b, k.touched as u64, k.changed as u64, k.modified as u64, k.size] {
             out.extend_from_slice(&n.to_le_bytes());
         }
         out.extend_from_slice(&(path.len() as u32).to_le_bytes());
         out.extend_from_slice(path);
+        for n in k.at.ahead.given.into_iter().filter(|_| k.at.ahead.is_ahead()) {
+            out.extend_from_slice(&n.to_le_bytes());
+        }
     }
     let body = (out.len() - HEADER_BYTES) as u64;
     out[..4].copy_from_slice(MAGIC);
@@ -763,10 +765,10 @@ fn entry(cut: &mut Cut<'_>, version: u16) -> Option<(u64, Known)> {
     let identity = Identity { device: cut.u64()?, inode: cut.u64()?, birth: cut.u64()? as i64 };
     let hash = cut.u64()?;
     let head = Head { len: cut.u32()?, hash };
-    let flags = *cut.bytes(4)?.first()?;
+    let ([flags, streams], _) = cut.bytes(4)?.split_first_chunk().map(|(a, b)| (*a, b))?;
     let (offset, mark) = (cut.u64()?, cut.u64()?);
     let sum = if version >= 3 { Sum([cut.u64()?, cut.u64()?]) } else { Sum::default() };
-    let at = Position { offset, mark, sum, skipping: flags & 2 != 0 };
+    let mut at = Position { offset, mark, sum, skipping: flags & 2 != 0, ..Position::default() };
     let touched = cut.u64()? as i64;
     let changed = if version >= 2 { cut.u64()? as i64 } else { 0 };
     let (changed, modified, size) = if version >= 3 { (changed, cut.u64()? as i64, cut.u64()?) } else { (0, changed, 0) };
@@ -776,6 +778,7 @@ fn entry(cut: &mut Cut<'_>, version: u16) -> Option<(u64, Known)> {
     // Versions of before do not tell; their names did.
     let packed = flags & 8 != 0 || version < 3 && super::rotation::is_packed_name(&path);
     let left = flags & 16 != 0;
+    at.ahead = Ahead::read(flags >> 5 & 1 | streams << 1, || cut.u64())?;
     let known =
         Known { identity, head, at, path, touched, changed, modified, size, current, finished, packed, left };
     Some((generation, known))
@@ -816,7 +819,17 @@ mod tests {
         Known {
             identity: Identity { device: 1, inode, birth: -5 },
             head: Head::of(b"head"),
-            at: Position { offset, mark: 9, skipping: offset % 2 == 1, ..Position::default() },
+            at: Position {
+                offset,
+                mark: 9,
+                skipping: offset % 2 == 1,
+                sum: Sum([offset, 7]),
+                ahead: match offset % 3 {
+                    0 => Ahead::default(),
+                    1 => Ahead { given: [offset, offset + 5, offset + 9], skipping: [false, true] },
+                    _ => Ahead { given: [0; 3], skipping: [true, false] },
+                },
+            },
             path: Path::new("/var/log/a.log").into(),
             touched: 1_000_000,
             changed: 77 + offset as i64,

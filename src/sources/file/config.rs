@@ -16,9 +16,13 @@ config! {
         pub exclude: Vec<Spanned<String>> = Vec::new(),
         /// Where to begin with files that are there at the first start. Files that appear later are read from the beginning.
         pub start_at: StartAt = StartAt::Beginning,
-        /// Which lines make one event. `decode: cri` and `decode: docker` join split messages by themselves.
+        /// Which lines make one event. `decode: cri` and `decode: docker` join split messages by themselves; what is joined then is
+        /// their texts, each stream by itself.
         pub multiline: Option<MultilineSetting>,
-        /// Longest line, without its end.
+        /// With `decode: cri` and `decode: docker`: how long a message waits for its next part, also for one in the file that takes
+        /// the name of a rotated one.
+        pub partial_timeout: Duration = Duration::from_secs(10),
+        /// Longest line, without its end; of a container message that was split, the line that its parts make.
         pub max_line_bytes: Spanned<Size> = Spanned::new(Size::mib(1), Span::default()),
         /// What becomes of longer lines.
         pub long_lines: LongLines = LongLines::Truncate,

@@ -12,12 +12,13 @@ impl Tailer {
     /// Reads deleted files to their end, their last line without newline included; `late` says when to give up.
     pub(super) fn farewell(&mut self, now: impl Fn() -> Now, out: &mut dyn Out, late: impl Fn() -> bool) {
         self.ready.clear();
+        self.give_orphans(&now, out, &late);
         let mut doomed = Vec::new();
         for (key, tail) in self.tails.iter_mut().enumerate() {
             let Some(tail) = tail else { continue };
             tail.queued = false;
             if is_deleted(tail) {
-                tail.open = Open::Finish;
+                tail.open = Open::Flush;
                 tail.after = None;
                 doomed.push(key);
             }
@@ -41,7 +42,7 @@ impl Tailer {
         for key in doomed {
             let Some(tail) = &self.tails[key] else { continue };
             let held = self.reader.held.as_ref().filter(|chunk| std::sync::Arc::ptr_eq(&chunk.origin, &tail.origin));
-            let from = held.map_or(tail.at.offset, |chunk| chunk.offset);
+            let from = held.map_or(tail.reading().offset, |chunk| chunk.offset);
             let size = tail.file.as_ref().and_then(|file| rustix::fs::fstat(file).ok()).map_or(0, |stat| stat.st_size);
             let left = (size as u64).saturating_sub(tail.room).saturating_sub(from);
             if left > 0 {
@@ -56,7 +57,7 @@ impl Tailer {
 }
 
 /// Whether the file has no name any more.
-fn is_deleted(tail: &Tail) -> bool {
+pub(super) fn is_deleted(tail: &Tail) -> bool {
     tail.place != Place::Closed
         && tail.file.as_ref().is_some_and(|file| rustix::fs::fstat(file).is_ok_and(|stat| stat.st_nlink == 0))
 }

@@ -312,6 +312,7 @@ impl Tailer {
             grown: now.mono,
             lag: 0,
             zeros: false,
+            parts: None,
         })
     }
 
@@ -333,6 +334,7 @@ impl Tailer {
     /// Takes a file in, to be read as soon as it is its turn.
     pub(super) fn insert(&mut self, mut tail: Box<Tail>) -> usize {
         let key = self.keep(&mut tail);
+        self.expect_parts(key, &mut tail);
         self.queue(key, &mut tail);
         self.tails[key] = Some(tail);
         key
@@ -390,7 +392,7 @@ impl Tailer {
             // Copies have names that are made of the one it had.
             let had = if is_rotation_of(&known.path, name) { known.path.clone() } else { name.clone() };
             let (at, since) = (known.at, known.since());
-            let of = Original { generation, at, past: Vec::new(), unsettled: false, since, unfinished: Box::default() };
+            let of = Original { generation, at, past: Vec::new(), unsettled: false, since, unfinished: Box::default(), reading: at.offset };
             let as_known = self.is_as_known(tail, file, &known)?;
             let mut copies = Copies::default();
             if !as_known || self.may_have_been_cut(tail, &had, &known) {
@@ -503,6 +505,7 @@ impl Tailer {
         let Some(key) = self.by_path.remove(path) else { return };
         let Some(mut tail) = self.tails[key].take() else { return };
         tail.paths.retain(|p| **p != *path);
+        self.note_rotated(path, (key, tail.generation));
         if let Some(other) = tail.paths.first() {
             tail.path = other.clone();
         } else {
@@ -582,8 +585,10 @@ impl Tailer {
             let quiet = now.mono - since.max(tail.grown);
             let close = quiet >= if look.links == 0 { DELETED_CLOSE_AFTER } else { RENAMED_CLOSE_AFTER };
             if close || quiet >= UNFINISHED_AFTER && !tail.stash.is_empty() {
-                tail.open = Open::Finish;
+                tail.open = if close { Open::Flush } else { Open::Finish };
                 tail.close_after = close;
+                self.queue(key, tail);
+            } else if self.parts_are_due(tail, now) {
                 self.queue(key, tail);
             } else {
                 self.schedule(key, tail, now.mono + GONE_WAIT);
@@ -597,6 +602,9 @@ impl Tailer {
                 return self.queue(key, tail);
             }
             self.schedule(key, tail, tail.grown + UNFINISHED_AFTER);
+        }
+        if self.parts_are_due(tail, now) {
+            return self.queue(key, tail);
         }
         if let Some(timeout) = self.may_expire(tail) {
             let quiet = now.mono - tail.grown;
@@ -646,14 +654,19 @@ impl Tailer {
         if let Some(packed) = &tail.packed {
             if tail.is_deciding() {
                 self.decide_packed(key, tail, now);
-            } else if packed.ended {
+            } else if packed.ended && !tail.has_open_parts() {
                 tail.place = Place::Closed;
+            } else if packed.ended {
+                self.wait_longer(key, tail, now);
             } else {
                 self.short_packed(key, tail, now);
             }
+            if tail.has_open_parts() {
+                self.schedule_parts(key, tail);
+            }
             return;
         }
-        if tail.close_after && tail.at.offset >= tail.end() {
+        if tail.close_after && tail.reading().offset >= tail.end() {
             self.keep_looking(tail);
             tail.place = Place::Closed;
             return;
@@ -668,6 +681,7 @@ impl Tailer {
             wait = wait.min(timeout);
         }
         self.schedule(key, tail, now.mono + wait);
+        self.schedule_parts(key, tail);
     }
 
     /// The contents that were read so far are gone: what of them was read and not sent is sent, then it begins anew.
@@ -681,20 +695,28 @@ impl Tailer {
         let at = tail.proof.take().map_or(at, |proof| proof.goal());
         let unsettled = tail.flight.is_unsettled(generation);
         let past = std::mem::take(&mut tail.past).into();
-        let of = Original { generation, at, past, unsettled, since, unfinished: tail.stash.clone() };
+        let (unfinished, reading) = (tail.stash.clone(), tail.reading().offset);
+        let of = Original { generation, at, past, unsettled, since, unfinished, reading };
         let had = if is_rotation_of(&tail.name, &tail.path) { tail.name.clone() } else { tail.path.clone() };
         let copies = self.adopt_copy(&had, &of, now);
         tail.after = copies.last.or(tail.after.take());
         if copies.found && copies.has_all {
             // The copy has the unfinished line too.
             tail.stash = Box::default();
+            self.forget_parts(key, tail, now, out);
         } else {
             let unfinished = tail.stash.len() as u64;
+            let read = tail.reading().offset + unfinished;
             self.reader.send_stash(key, tail, now.wall, out);
-            let unread = size.saturating_sub(at.offset + unfinished);
+            let unread = size.saturating_sub(read);
             if unread > 0 && tail.packed.is_none() && !copies.found {
                 let path = tail.path.clone();
                 self.missing.push(Missing { generation, path, unread, offset: at.offset, replaced: true });
+            }
+            if copies.found {
+                self.forget_parts(key, tail, now, out);
+            } else {
+                tail.parts.iter_mut().for_each(|parts| parts.begin_anew());
             }
         }
         tail.generation = self.store.add(Known::new(tail.identity, &tail.path, now.seconds()));
@@ -788,12 +810,16 @@ impl Tailer {
     /// Ends the reading of a file; it is forgotten here once all verdicts are in.
     pub(super) fn close(&mut self, key: usize) {
         let Some(mut tail) = self.tails[key].take() else { return };
+        if tail.has_open_parts() {
+            // What is open of it is given first.
+            self.queue(key, &mut tail);
+        }
         if tail.file.take().is_some() {
             self.open -= 1;
         }
         tail.place = Place::Closed;
         self.measure(&mut tail);
-        let settled = tail.flight.outstanding() == 0;
+        let settled = tail.flight.outstanding() == 0 && !tail.has_open_parts();
         self.tails[key] = Some(tail);
         if settled {
             self.release(key);

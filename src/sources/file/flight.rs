@@ -98,6 +98,26 @@ impl Flight {
     pub(super) fn outstanding(&self) -> u32 {
         self.outstanding
     }
+
+    /// Number of the chunk sent last.
+    pub(super) fn newest(&self) -> u32 {
+        self.next.wrapping_sub(1)
+    }
+
+    /// Whether a chunk and all before it are settled.
+    pub(super) fn is_settled(&self, number: u32) -> bool {
+        self.first.wrapping_sub(number) as i32 > 0
+    }
+
+    /// Something of the file is on its way as a part of another file's chunk.
+    pub(super) fn hold(&mut self) {
+        self.outstanding += 1;
+    }
+
+    /// The end of [`hold`](Flight::hold).
+    pub(super) fn let_go(&mut self) {
+        self.outstanding = self.outstanding.saturating_sub(1);
+    }
 }
 
 /// Collects verdicts from whatever thread they come from, for the reader to take.

@@ -7,6 +7,7 @@
 //! which covers the last 64. Equal offset, lanes and mark mean equal bytes. The keys are random numbers of the `data_dir`,
 //! so that nobody can write a file that is taken for another. 0.46 instructions a byte (callgrind).
 
+use super::parts::Ahead;
 use rustix::fs::{AtFlags, CWD, OFlags, Statx, StatxFlags, openat, statx};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -52,8 +53,8 @@ impl Head {
 /// Bytes that the running hash takes at once.
 const STRIPE_BYTES: usize = 32;
 
-/// The running hash over the whole stripes before a position; zeros where it is not known (positions that an agent of
-/// before has saved).
+/// The running hash over the whole stripes before a position; zeros at the beginning, and where it is not known (positions
+/// that an agent of before has saved).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub(super) struct Sum(pub(super) [u64; 2]);
 
@@ -68,6 +69,8 @@ pub(super) struct Position {
     pub(super) sum: Sum,
     /// It lies within a line that was too long: what comes up to the next line end is not read.
     pub(super) skipping: bool,
+    /// What of container lines behind it was given.
+    pub(super) ahead: Ahead,
 }
 
 impl Position {
@@ -118,8 +121,13 @@ impl Hasher {
 
     /// The place before the first byte.
     pub(super) fn start(&self) -> Position {
+        Position::default()
+    }
+
+    /// The hash of nothing.
+    fn of_nothing(&self) -> Sum {
         let [a, b] = self.keys;
-        Position { sum: Sum([a.rotate_left(32) ^ 0x2d35_8dcc_aa6c_78a5, b.rotate_left(32) ^ 0x8bb8_4b93_962e_acc9]), ..Position::default() }
+        Sum([a.rotate_left(32) ^ 0x2d35_8dcc_aa6c_78a5, b.rotate_left(32) ^ 0x8bb8_4b93_962e_acc9])
     }
 
     fn stripe(&self, lanes: &mut [u64; 2], stripe: &[u8; STRIPE_BYTES]) {
@@ -129,7 +137,7 @@ impl Hasher {
 
     /// The place `end` of `bytes`, where `at` is the place `from`. What the mark of `at` covers must stand before `from`.
     pub(super) fn extend(&self, at: Position, bytes: &[u8], from: usize, end: usize) -> Position {
-        let mut sum = at.sum;
+        let mut sum = if at.offset == 0 { self.of_nothing() } else { at.sum };
         if sum != Sum::default() {
             let open = (at.offset % STRIPE_BYTES as u64) as usize;
             // Four stripes at a time: fewer jumps.
@@ -145,7 +153,8 @@ impl Hasher {
         }
         let offset = at.offset + (end - from) as u64;
         let covered = (MARK_BYTES as u64).min(offset) as usize;
-        Position { offset, mark: Position::mark_of(&bytes[end - covered..end]), sum, skipping: at.skipping }
+        let mark = Position::mark_of(&bytes[end - covered..end]);
+        Position { offset, mark, sum, skipping: at.skipping, ..Position::default() }
     }
 
     /// The place `count` zero bytes behind `at`; `before` are the bytes that the mark of `at` covers.

@@ -16,6 +16,15 @@ pub(super) enum Open {
     Close,
     /// Nothing more will come: an unfinished line ends too.
     Finish,
+    /// The same, and nothing goes on elsewhere: container messages that lack a part end as well.
+    Flush,
+}
+
+impl Open {
+    /// An unfinished line at the end is a line.
+    pub(super) fn ends_line(self) -> bool {
+        matches!(self, Open::Finish | Open::Flush)
+    }
 }
 
 impl Lines {
@@ -43,7 +52,7 @@ impl Lines {
         let (mut first, mut at) = (taken.end, taken.end);
         loop {
             let newline = memchr::memchr(b'\n', &buf[at..]);
-            if newline.is_none() && open != Open::Finish && !self.is_long(buf, at, buf.len()) {
+            if newline.is_none() && !open.ends_line() && !self.is_long(buf, at, buf.len()) {
                 break;
             }
             let end = newline.map_or(buf.len(), |i| at + i);

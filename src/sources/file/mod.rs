@@ -34,6 +34,7 @@
 //! about 1 KB per file. Handles: three quarters of the process's limit, which is raised as far as allowed; idle
 //! files' handles are closed first and opened again when there is something to read.
 
+mod chain;
 mod checkpoint;
 mod config;
 mod discovery;
@@ -47,6 +48,7 @@ mod idle;
 mod joined;
 mod missed;
 mod packed;
+mod parts;
 mod pending;
 mod proof;
 mod renamed;
@@ -69,8 +71,9 @@ use self::watch::Wake;
 use crate::component::{BuildContext, BuildError, Chunk, NotSent, Output, RunError, SourceContext, SourceRun};
 use crate::config::{Reader, Span, Spanned};
 use crate::doctor::{Finding, Host};
+use crate::framing::container::TooLong;
 use crate::framing::lines::{self, Lines};
-use crate::framing::{Multiline, framing};
+use crate::framing::{Framing, PartLimits, framing};
 use crate::plan::SourcePlan;
 use crate::sources::common::SourceCommon;
 use crate::time::clock;
@@ -106,8 +109,15 @@ impl SourcePlan for FileConfig {
         FileConfig::unread_now(self)
     }
 
-    fn framing(&self) -> Result<Option<Arc<Multiline>>, BuildError> {
-        framing(self.multiline.as_ref(), &self.common.decode)
+    fn framing(&self) -> Result<Option<Framing>, BuildError> {
+        let too_long = match self.long_lines {
+            LongLines::Truncate => TooLong::Truncate,
+            LongLines::Skip => TooLong::Skip,
+            LongLines::Split => TooLong::Split,
+        };
+        let max_bytes = self.max_line_bytes.as_usize();
+        let parts = PartLimits { timeout: self.partial_timeout, max_bytes, too_long };
+        framing(self.multiline.as_ref(), &self.common.decode, parts)
     }
 
     fn build(self: Box<Self>, cx: &BuildContext) -> Result<SourceRun, BuildError> {
@@ -140,6 +150,11 @@ impl FileConfig {
                 )));
             }
         }
+        let (multiline, containers) = match self.framing()? {
+            None => (None, None),
+            Some(Framing::Lines(rule)) => (Some(rule), None),
+            Some(Framing::Containers(rule)) => (None, Some(rule)),
+        };
         let identity_bytes = match &self.fingerprint {
             Fingerprint::Bytes(n) => Some(n.as_usize()),
             _ => None,
@@ -151,7 +166,8 @@ impl FileConfig {
             rotated_to,
             from_end: self.start_at == StartAt::End && !cx.once,
             lines: Lines { max_bytes: self.max_line_bytes.as_usize(), long: self.long_lines },
-            multiline: self.framing()?,
+            multiline,
+            containers,
             ignore_older: self.ignore_older,
             remove_after: self.remove_after,
             compressed: self.compressed == Compressed::Auto,

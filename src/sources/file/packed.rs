@@ -92,6 +92,8 @@ struct Deciding {
     hidden: Option<i64>,
     /// Since when it waits for files that are being read; 0 where it does not.
     waits: u64,
+    /// One of them is another archive.
+    for_archive: bool,
 }
 
 impl std::fmt::Debug for Packed {
@@ -220,12 +222,13 @@ impl Reader {
         let mut stream = match packed.stream.take() {
             Some(stream) => stream,
             None => {
-                let skipped = match skip(file, packed.format, tail.at.offset) {
+                let from = tail.reading();
+                let skipped = match skip(file, packed.format, from.offset) {
                     Ok(skipped) => skipped,
                     Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return self.cut(tail, packed),
                     Err(e) => return self.corrupt(tail, packed, &e),
                 };
-                if skipped.len < tail.at.offset || Position::mark_of(&skipped.before) != tail.at.mark {
+                if skipped.len < from.offset || Position::mark_of(&skipped.before) != from.mark {
                     return Turn::Replaced;
                 }
                 packed.carry = skipped.before;
@@ -234,8 +237,9 @@ impl Reader {
         };
         let mut buf = self.pool.take();
         buf.append(&mut packed.carry);
-        let mut start = tail.at.mark_len();
-        let mut base = tail.at.offset - start as u64;
+        let from = tail.reading();
+        let mut start = from.mark_len();
+        let mut base = from.offset - start as u64;
         let mut searched = start;
         let mut budget = TURN_BYTES;
         let turn = loop {
@@ -248,9 +252,12 @@ impl Reader {
                 start = 3;
                 searched = 3;
             }
-            let taken = match &mut self.matcher {
-                None => self.lines.take(&buf, start, searched, tail.at.skipping, base),
-                Some(matcher) => self.lines.take_joined(matcher, &buf, start, tail.at.skipping, base, open),
+            let taken = match (&mut self.matcher, &mut self.judge, &mut tail.parts) {
+                (_, Some(judge), Some(parts)) => {
+                    self.lines.take_parts(parts, judge, &buf, start, searched, base, self.mono, at_end)
+                }
+                (Some(matcher), ..) => self.lines.take_joined(matcher, &buf, start, tail.at.skipping, base, open),
+                (None, ..) => self.lines.take(&buf, start, searched, tail.at.skipping, base),
             };
             budget = budget.saturating_sub((buf.len() - before) as u64);
             if taken.end > start
@@ -283,7 +290,7 @@ impl Reader {
             }
         };
         // What was not sent stands behind the bytes of the mark, where the next turn wants it.
-        packed.carry = buf[start - tail.at.mark_len().min(start)..].to_vec();
+        packed.carry = buf[start - tail.reading().mark_len().min(start)..].to_vec();
         packed.stream = Some(stream);
         drop(self.pool.freeze(buf));
         turn
@@ -415,6 +422,7 @@ impl Tailer {
                 done: false,
                 hidden,
                 waits: 0,
+                for_archive: false,
             }));
         }
         tail.after = after;
@@ -571,6 +579,13 @@ impl Tailer {
         if !deciding.done {
             return self.short_packed(key, tail, now);
         }
+        let for_archive = self.waits_for_archive(tail);
+        let Some(deciding) = tail.packed.as_mut().and_then(|p| p.deciding.as_mut()) else { return };
+        if std::mem::replace(&mut deciding.for_archive, for_archive) && !for_archive {
+            // It was read meanwhile.
+            self.prepare(tail);
+            return self.queue(key, tail);
+        }
         let whole = deciding.running.at;
         let (len, unsettled) = (whole.offset, deciding.unsettled);
         let (goals, proven, live, hidden) =
@@ -589,7 +604,7 @@ impl Tailer {
         tracing::trace!(file = %tail.path.display(), len, ?goals, ?proven, ?live, full, covered, awaited, "comparing");
         if !full
             && !covered
-            && (unsettled || self.may_be_told_later(&goals, &proven, &live, len) || self.waits_for_archive(tail))
+            && (unsettled || for_archive || self.may_be_told_later(&goals, &proven, &live, len))
         {
             let Some(deciding) = tail.packed.as_mut().and_then(|p| p.deciding.as_mut()) else { return };
             if deciding.waits == 0 {
@@ -630,6 +645,7 @@ impl Tailer {
         self.store.add_as(tail.generation, Known { head, at, finished, changed, packed: true, ..known });
         self.packed_known += 1;
         tail.at = at;
+        tail.parts.iter_mut().for_each(|parts| parts.go_on_at(at));
         if finished {
             tracing::debug!(source = %self.plan.id, file = %tail.path.display(), bytes = len, "compressed, all of it was read before");
             tail.place = Place::Closed;

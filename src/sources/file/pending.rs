@@ -277,7 +277,7 @@ impl Tailer {
             let Ok(len) = read_at(&file, &mut head, 0) else { return false };
             if !is_intact(tail, &(there, file)).unwrap_or(true) {
                 // It was emptied, which is not noticed yet.
-                let unfinished = usize::try_from(tail.at.offset).ok().and_then(|at| bytes.get(at..));
+                let unfinished = usize::try_from(tail.reading().offset).ok().and_then(|at| bytes.get(at..));
                 return tail.head.len > 0 && tail.head.fits(bytes)
                     || !tail.stash.is_empty() && unfinished.is_some_and(|rest| rest.starts_with(&tail.stash));
             }
@@ -322,7 +322,7 @@ fn is_intact(tail: &Tail, (look, file): &(Look, OwnedFd)) -> io::Result<bool> {
     let mut bytes = [0; HEAD_BYTES];
     let len = read_at(file, &mut bytes, 0)?;
     let mut unfinished = vec![0; tail.stash.len()];
-    let rest = read_at(file, &mut unfinished, tail.at.offset)?;
+    let rest = read_at(file, &mut unfinished, tail.reading().offset)?;
     Ok(tail.head.fits(&bytes[..len]) && super::files::mark_holds(file, tail.at)? && unfinished[..rest] == *tail.stash)
 }
 

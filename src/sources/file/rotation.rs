@@ -53,8 +53,9 @@ pub(super) struct Original {
     pub(super) unsettled: bool,
     /// When it was modified last, as far as that is known.
     pub(super) since: i64,
-    /// What was read behind `at` of an unfinished line, where that is kept.
+    /// What was read of an unfinished line, where that is kept, and where it stood.
     pub(super) unfinished: Box<[u8]>,
+    pub(super) reading: u64,
 }
 
 /// A generation of which the rest is being looked for.
@@ -619,7 +620,7 @@ pub(super) fn begins_with_all_of(path: &Path, other: &Sibling) -> bool {
 /// Whether a file has the unfinished line that stood behind what was read.
 pub(super) fn has_rest(file: &OwnedFd, of: &Original) -> bool {
     let mut rest = vec![0; of.unfinished.len()];
-    read_at(file, &mut rest, of.at.offset).is_ok_and(|len| rest[..len] == *of.unfinished)
+    read_at(file, &mut rest, of.reading).is_ok_and(|len| rest[..len] == *of.unfinished)
 }
 
 /// What may be a copy.

@@ -5,11 +5,13 @@ use super::identity::{HEAD_BYTES, Hasher, Head, Identity, MARK_BYTES, Position, 
 use super::joined::Open;
 use super::lines::{Lines, LongLines, Taken};
 use super::packed::Packed;
+use super::parts::{Ahead, Give, Parts};
 use super::proof::Proof;
 use super::rotation::Turnstile;
 use crate::ack::Ack;
 use crate::component::{Chunk, Frames};
 use crate::event::{Origin, Slab, SlabPool};
+use crate::framing::container::{Frames as Joined, Judge};
 use crate::framing::multiline::Matcher;
 use crate::telemetry::Counters;
 use rustix::buffer::spare_capacity;
@@ -116,6 +118,8 @@ pub(super) struct Tail {
     pub(super) lag: u64,
     /// Copytruncate leaves zeros before what a writer without O_APPEND goes on with.
     pub(super) zeros: bool,
+    /// Container lines that wait for others; `None` where none do.
+    pub(super) parts: Option<Box<Parts>>,
 }
 
 /// A place that was passed.
@@ -132,6 +136,10 @@ const MOST_PAST: usize = 32;
 impl Tail {
     /// Notes the present place as one that was passed. Older ones get fewer.
     fn note_past(&mut self) {
+        // Where something waits for its next part, it is not at one place.
+        if self.at.ahead != Ahead::default() || self.at.offset != self.reading().offset {
+            return;
+        }
         if self.past.len() >= MOST_PAST {
             let mut n = 0;
             self.past.retain(|_| {
@@ -154,7 +162,7 @@ impl Tail {
 
     /// Bytes that it is known to have and that were not sent.
     pub(super) fn unread(&self) -> u64 {
-        self.end().saturating_sub(self.at.offset)
+        self.end().saturating_sub(self.reading().offset)
     }
 
     /// The contents before our place are other ones than those that were read.
@@ -198,6 +206,10 @@ pub(super) struct Reader {
     pub(super) lines: Lines,
     /// Joins lines.
     pub(super) matcher: Option<Matcher>,
+    /// Joins container lines.
+    pub(super) judge: Option<Judge>,
+    /// The time of this turn: monotonic nanoseconds.
+    pub(super) mono: u64,
     /// Most bytes of an event of several lines; 0 where lines are not joined.
     pub(super) max_event_bytes: usize,
     pub(super) hasher: Hasher,
@@ -240,20 +252,29 @@ impl Reader {
     /// Reads on in `tail` (slot `key`, open), up to its end or for [`TURN_BYTES`]. `open`: what becomes of an
     /// unfinished line or event at the end.
     pub(super) fn read(&mut self, key: usize, tail: &mut Tail, open: Open, wall: i64, out: &mut dyn Out) -> Turn {
-        if let Some(mut packed) = tail.packed.take() {
-            let turn = self.read_packed(key, tail, &mut packed, wall, out);
-            tail.packed = Some(packed);
-            return turn;
-        }
         if tail.is_disproved() {
             return Turn::Replaced;
         }
-        let Some(file) = tail.file.take() else { return Turn::End };
-        let mut buf = self.pool.take();
-        let turn = self.read_file(key, tail, &file, &mut buf, open, wall, out);
-        drop(self.pool.freeze(buf));
-        tail.file = Some(file);
-        turn
+        if self.judge.is_some() && tail.parts.is_none() {
+            tail.parts = Some(Box::new(Parts::at(tail.at)));
+        }
+        let turn = if let Some(mut packed) = tail.packed.take() {
+            let turn = self.read_packed(key, tail, &mut packed, wall, out);
+            tail.packed = Some(packed);
+            turn
+        } else {
+            let Some(file) = tail.file.take() else { return Turn::End };
+            let mut buf = self.pool.take();
+            let turn = self.read_file(key, tail, &file, &mut buf, open, wall, out);
+            drop(self.pool.freeze(buf));
+            tail.file = Some(file);
+            turn
+        };
+        if !matches!(turn, Turn::End) {
+            return turn;
+        }
+        let what = if open == Open::Flush { Give::All } else { Give::Due(self.mono) };
+        self.send_parts(key, tail, what, wall, out).unwrap_or(turn)
     }
 
     #[allow(clippy::too_many_arguments, reason = "the state of one reading loop")]
@@ -280,8 +301,9 @@ impl Reader {
             Err(e) => return Turn::Failed(e),
         }
         // The bytes before our place come along, to see that they are the ones we know.
-        let known = tail.at.mark_len();
-        let mut base = tail.at.offset - known as u64;
+        let from = tail.reading();
+        let known = from.mark_len();
+        let mut base = from.offset - known as u64;
         let mut start = known;
         let mut searched = start;
         let mut budget = TURN_BYTES;
@@ -307,10 +329,10 @@ impl Reader {
                 }
             }
             if first {
-                if buf.len() < known || self.check_contents && Position::mark_of(&buf[..known]) != tail.at.mark {
+                if buf.len() < known || self.check_contents && Position::mark_of(&buf[..known]) != from.mark {
                     return Turn::Replaced;
                 }
-                if tail.at.offset == 0 && buf.starts_with(b"\xef\xbb\xbf") {
+                if from.offset == 0 && buf.starts_with(b"\xef\xbb\xbf") {
                     start = 3;
                 }
                 if self.check_contents && !tail.stash.is_empty() && !buf[start..].starts_with(&tail.stash) {
@@ -352,14 +374,19 @@ impl Reader {
             } else {
                 Open::Keep
             };
-            let taken = match &mut self.matcher {
-                None => self.lines.take(buf, start, searched, tail.at.skipping, base),
-                Some(matcher) => self.lines.take_joined(matcher, buf, start, tail.at.skipping, base, open_now),
+            let taken = match (&mut self.matcher, &mut self.judge, &mut tail.parts) {
+                (_, Some(judge), Some(parts)) => {
+                    self.lines.take_parts(parts, judge, buf, start, searched, base, self.mono, open_now.ends_line())
+                }
+                (Some(matcher), ..) => {
+                    self.lines.take_joined(matcher, buf, start, tail.at.skipping, base, open_now)
+                }
+                (None, ..) => self.lines.take(buf, start, searched, tail.at.skipping, base),
             };
-            let skipped = base + start as u64 > tail.at.offset && leading > 0;
+            let skipped = base + start as u64 > tail.reading().offset && leading > 0;
             if taken.end > start || skipped {
                 tail.zeros &= taken.frames.is_none();
-                budget = budget.saturating_sub(base + taken.end as u64 - tail.at.offset);
+                budget = budget.saturating_sub((base + taken.end as u64).saturating_sub(tail.reading().offset));
                 if let Some(turn) = self.send(key, tail, buf, &mut base, &mut start, taken, wall, out) {
                     return turn;
                 }
@@ -384,7 +411,7 @@ impl Reader {
                 return Turn::More;
             }
         }
-        if open == Open::Finish
+        if open.ends_line()
             && buf.len() > start
             && let Some(turn) = self.send_rest(key, tail, buf, &mut base, &mut start, wall, out)
         {
@@ -397,10 +424,17 @@ impl Reader {
 
     /// Goes on behind a hole that ends at `next`: all in `buf` was sent.
     fn pass_zeros(&mut self, tail: &mut Tail, buf: &mut Vec<u8>, base: &mut u64, start: &mut usize, next: u64) {
-        let from = (tail.at.offset - *base) as usize;
-        let at = self.hasher.zeros(tail.at, &buf[..from], next - tail.at.offset);
-        tail.at = at;
-        self.passed.extend(tail.flight.pass(Settlement { generation: tail.generation, at }));
+        let reading = tail.reading();
+        let from = (reading.offset - *base) as usize;
+        let at = self.hasher.zeros(reading, &buf[..from], next - reading.offset);
+        tail.at = match &mut tail.parts {
+            None => at,
+            Some(parts) => {
+                parts.pass(at);
+                parts.position()
+            }
+        };
+        self.passed.extend(tail.flight.pass(Settlement { generation: tail.generation, at: tail.at }));
         // What the mark covers: zeros, behind what was there before where the hole is short.
         let known = at.mark_len();
         let zeros = ((next - *base) as usize - from).min(known);
@@ -439,14 +473,26 @@ impl Reader {
         buf: &mut Vec<u8>,
         base: &mut u64,
         start: &mut usize,
-        taken: Taken,
+        mut taken: Taken,
         wall: i64,
         out: &mut dyn Out,
     ) -> Option<Turn> {
         let end = taken.end;
         let before = &buf[end.saturating_sub(MARK_BYTES)..end];
-        let known = (tail.at.offset - *base) as usize;
-        let then = Position { skipping: taken.skipping, ..self.hasher.extend(tail.at, buf, known, end) };
+        let (from, hasher) = (tail.reading(), self.hasher);
+        let known = (from.offset - *base) as usize;
+        let place = |at: usize| Position {
+            skipping: taken.skipping && at == end,
+            ahead: Ahead::default(),
+            ..hasher.extend(from, buf, known, at)
+        };
+        let then = match &mut tail.parts {
+            None => place(end),
+            Some(parts) => {
+                parts.advance(end, *base, place);
+                parts.position()
+            }
+        };
         if *base == 0 && (tail.head.len as usize) < HEAD_BYTES && tail.packed.is_none() {
             tail.head = Head::of(&buf[..end]);
         }
@@ -457,6 +503,9 @@ impl Reader {
         let Some(frames) = taken.frames else {
             let mark = Settlement { generation: tail.generation, at: then };
             self.passed.extend(tail.flight.pass(mark));
+            if let Some(parts) = &mut tail.parts {
+                parts.note_given(tail.flight.newest());
+            }
             let keep = before.len();
             buf.drain(..end - keep);
             *base += (end - keep) as u64;
@@ -464,24 +513,47 @@ impl Reader {
             return None;
         };
         let from = match &frames {
-            Frames::Spans(spans) => spans.first().map_or(*start, |s| s.0 as usize),
+            Frames::Spans(spans) if taken.text.is_empty() => spans.first().map_or(*start, |s| s.0 as usize),
+            Frames::Spans(spans) => Joined::first(spans).unwrap_or(end),
             _ => *start,
         };
-        let keep = before.len();
-        let (text, frames, offset) = if end - from <= SMALL_BYTES {
-            let text = Slab::from_vec(buf[from..end].to_vec());
+        let (keep, joined) = (before.len(), !taken.text.is_empty());
+        let (text, frames, offset) = if end - from + taken.text.len() <= SMALL_BYTES {
+            let mut text = Vec::with_capacity(end - from + taken.text.len());
+            text.extend_from_slice(&buf[from..end]);
+            text.append(&mut taken.text);
             let offset = *base + from as u64;
             buf.drain(..end - keep);
-            (text, moved(frames, from), offset)
+            (Slab::from_vec(text), moved(frames, from, end), offset)
         } else {
             let mut next = self.pool.take();
             next.extend_from_slice(&buf[end - keep..]);
-            let full = std::mem::replace(buf, next);
-            (self.pool.freeze(full), frames, *base)
+            let mut full = std::mem::replace(buf, next);
+            if joined {
+                full.truncate(end);
+                full.append(&mut taken.text);
+            }
+            (self.pool.freeze(full), if joined { moved(frames, 0, end) } else { frames }, *base)
         };
         *base += (end - keep) as u64;
         *start = keep;
-        let number = tail.flight.push(Settlement { generation: tail.generation, at: then });
+        self.send_chunk(key, tail, then, (text, frames, offset), wall, out)
+    }
+
+    /// Sends a chunk with which everything before `at` was sent; a turn where it cannot go on.
+    fn send_chunk(
+        &mut self,
+        key: usize,
+        tail: &mut Tail,
+        at: Position,
+        (text, frames, offset): (Slab, Frames, u64),
+        wall: i64,
+        out: &mut dyn Out,
+    ) -> Option<Turn> {
+        let number = tail.flight.push(Settlement { generation: tail.generation, at });
+        if let Some(parts) = &mut tail.parts {
+            parts.note_given(number);
+        }
         self.outstanding += 1;
         let token = (key as u64) << 32 | u64::from(number);
         let ack = Ack::new(self.verdicts.clone(), token);
@@ -497,26 +569,56 @@ impl Reader {
         }
     }
 
+    /// Sends container lines that are open; a turn where it cannot go on.
+    pub(super) fn send_parts(
+        &mut self,
+        key: usize,
+        tail: &mut Tail,
+        what: Give,
+        wall: i64,
+        out: &mut dyn Out,
+    ) -> Option<Turn> {
+        let (Some(judge), Some(parts)) = (&mut self.judge, &mut tail.parts) else { return None };
+        let mut joined = parts.give(judge, what);
+        let offset = joined.spans.first()?.2;
+        Joined::resolve(&mut joined.spans, 0, 0);
+        let at = parts.position();
+        tail.at = at;
+        self.count_long(joined.long, joined.splits);
+        let chunk = (Slab::from_vec(joined.joined), Frames::Spans(joined.spans), offset);
+        self.send_chunk(key, tail, at, chunk, wall, out)
+    }
+
     /// Sends the unfinished line that was read before the contents went away.
     pub(super) fn send_stash(&mut self, key: usize, tail: &mut Tail, wall: i64, out: &mut dyn Out) {
         let text = std::mem::take(&mut tail.stash);
         if text.is_empty() || tail.at.skipping {
             return;
         }
-        let (end, offset) = (text.len(), tail.at.offset);
-        let frames = match &mut self.matcher {
-            None => Some(Frames::Lines { start: 0, end }),
-            Some(matcher) => self.lines.take_joined(matcher, &text, 0, false, offset, Open::Finish).frames,
+        let from = tail.reading();
+        let (end, offset) = (text.len(), from.offset);
+        // Of what the mark covers only the line itself is at hand.
+        let mark = if end < MARK_BYTES { from.mark } else { Position::mark_of(&text) };
+        // The contents are gone: nothing will be compared with this place.
+        let mut at = Position { offset: offset + end as u64, mark, sum: Sum::default(), ..from };
+        let mut text = text.into_vec();
+        let frames = match (&mut self.matcher, &mut self.judge, &mut tail.parts) {
+            (_, Some(judge), Some(parts)) => {
+                let mut taken = self.lines.take_parts(parts, judge, &text, 0, 0, offset, self.mono, true);
+                parts.advance(end, offset, |i| Position { offset: offset + i as u64, ..at });
+                at = parts.position();
+                self.count_long(taken.long, taken.splits);
+                text.append(&mut taken.text);
+                taken.frames.map(|frames| moved(frames, 0, end))
+            }
+            (Some(matcher), ..) => self.lines.take_joined(matcher, &text, 0, false, offset, Open::Finish).frames,
+            (None, ..) => Some(Frames::Lines { start: 0, end }),
         };
         let Some(frames) = frames else { return };
-        // Of what the mark covers only the line itself is at hand.
-        let mark = if end < MARK_BYTES { tail.at.mark } else { Position::mark_of(&text) };
-        // The contents are gone: nothing will be compared with this place.
-        let at = Position { offset: offset + end as u64, mark, sum: Sum::default(), ..tail.at };
         let number = tail.flight.push(Settlement { generation: tail.generation, at });
         self.outstanding += 1;
         let chunk = Chunk {
-            text: Slab::from_vec(text.into_vec()),
+            text: Slab::from_vec(text),
             frames,
             origin: tail.origin.clone(),
             offset,
@@ -575,14 +677,12 @@ fn zeros_end(file: &OwnedFd, from: u64) -> io::Result<Option<u64>> {
     }
 }
 
-/// Frames of a text whose first `by` bytes are gone.
-fn moved(frames: Frames, by: usize) -> Frames {
+/// Frames of a text whose first `by` bytes are gone, and which ends at `end` where joined lines follow.
+fn moved(frames: Frames, by: usize, end: usize) -> Frames {
     match frames {
         Frames::Lines { start, end } => Frames::Lines { start: start - by, end: end - by },
         Frames::Spans(mut spans) => {
-            for span in &mut spans {
-                (span.0, span.1) = (span.0 - by as u32, span.1 - by as u32);
-            }
+            Joined::resolve(&mut spans, by, end);
             Frames::Spans(spans)
         }
         decoded => decoded,

@@ -4,6 +4,7 @@
 //! called again, so tests drive it step by step. Nothing in a turn costs time in proportion to the files known, except
 //! the look through the folders, which is the rarer the more there are.
 
+use super::chain::Families;
 use super::checkpoint::{Store, Write};
 use super::discovery::{Found, Patterns};
 use super::files::SAID_AT_FIRST;
@@ -20,6 +21,7 @@ use super::tail::{Out, Place, Reader, SLAB_BYTES, Sent, Tail, Turn};
 use super::watch::{Wake, Watch, concerns_folder};
 use crate::ack::Verdict;
 use crate::event::{Origin, SlabPool};
+use crate::framing::container;
 use crate::framing::multiline::{Matcher, Multiline};
 use crate::telemetry::Counters;
 use hashbrown::{HashMap, HashSet};
@@ -58,6 +60,8 @@ pub(super) struct Plan {
     pub(super) from_end: bool,
     pub(super) lines: Lines,
     pub(super) multiline: Option<Arc<Multiline>>,
+    /// How container lines are joined, where the files have such.
+    pub(super) containers: Option<Arc<container::Rule>>,
     pub(super) ignore_older: Option<Duration>,
     pub(super) remove_after: Option<Duration>,
     /// Compressed files are read.
@@ -166,6 +170,10 @@ pub(super) struct Tailer {
     pub(super) handles_told: bool,
     /// Paths that led to a file before, and may again.
     pub(super) lost: HashMap<PathBuf, Lost>,
+    /// Files that were rotated away, by the name they had.
+    pub(super) families: Families,
+    /// Bytes of container lines that wait for others.
+    pub(super) held_parts: usize,
     /// Generations from here on were found in this run.
     pub(super) first_new: u64,
     last_scan: u64,
@@ -207,6 +215,8 @@ impl Tailer {
             pool: SlabPool::new(SLAB_BYTES, KEEP_SLABS),
             lines: plan.lines,
             matcher: plan.multiline.clone().map(Matcher::new),
+            judge: plan.containers.clone().map(container::Judge::new),
+            mono: 0,
             max_event_bytes: plan.multiline.as_ref().map_or(0, |m| m.limits().max_bytes),
             verdicts: Verdicts::new(wake.clone()),
             counters: counters.clone(),
@@ -256,6 +266,8 @@ impl Tailer {
             foreign: HashSet::new(),
             handles_told: false,
             lost: HashMap::new(),
+            families: Families::default(),
+            held_parts: 0,
             first_new,
             last_scan: 0,
             saver,
@@ -296,7 +308,7 @@ impl Tailer {
             return Next::Now;
         }
         if self.plan.once && self.pending.is_empty() && !self.tails.iter().flatten().any(|t| t.is_deciding()) {
-            return Next::Done;
+            return self.give_rest(now, out);
         }
         let mut until = self.next_scan.min(now.mono + LONGEST_WAIT);
         if let Some(Reverse((at, _))) = self.timers.peek() {
@@ -326,7 +338,7 @@ impl Tailer {
         let mut passed_over = 0;
         for _ in 0..STRETCH_TURNS {
             let Some(key) = self.ready.pop_front() else { return Turn::End };
-            if self.must_wait(key) {
+            if self.waits_for_parts(key) || self.must_wait(key) {
                 self.ready.push_back(key);
                 passed_over += 1;
                 if passed_over >= self.ready.len() {
@@ -347,7 +359,7 @@ impl Tailer {
     }
 
     /// Whether the file that had the name before is to be read first.
-    fn must_wait(&mut self, key: usize) -> bool {
+    pub(super) fn must_wait(&mut self, key: usize) -> bool {
         let Some((old, generation)) = self.tails[key].as_ref().and_then(|t| t.after) else { return false };
         let waiting = self.tails[old].as_ref().is_some_and(|old| {
             old.generation == generation
@@ -364,7 +376,11 @@ impl Tailer {
     fn read_one(&mut self, key: usize, now: Now, out: &mut dyn Out) -> Turn {
         let Some(mut tail) = self.tails[key].take() else { return Turn::End };
         tail.queued = false;
-        let before = (tail.at, tail.looked.0);
+        self.reader.mono = now.mono;
+        if tail.place == Place::Closed {
+            return self.give_closed(key, tail, now, out);
+        }
+        let before = (tail.reading(), tail.looked.0);
         let turn = match self.ensure_open(key, &mut tail) {
             Ok(true) => {
                 self.ensure_origin(&mut tail);
@@ -386,7 +402,7 @@ impl Tailer {
             }
             Err(error) => Turn::Failed(error),
         };
-        let grew = (tail.at, tail.looked.0) != before;
+        let grew = (tail.reading(), tail.looked.0) != before;
         if grew {
             tail.grown = now.mono;
         }
@@ -414,7 +430,9 @@ impl Tailer {
             Turn::Closed => {}
         }
         let close = tail.place == Place::Closed;
+        let turn = self.spare_parts(key, &mut tail, now, out).unwrap_or(turn);
         self.tails[key] = Some(tail);
+        self.settle_given(key);
         if close {
             self.close(key);
         }
@@ -474,9 +492,8 @@ impl Tailer {
             flight.settle(token as u32, verdict, |mark| self.store.settle(mark, tail));
             self.store.settle_copies(tail.identity, &flight);
             tail.flight = flight;
-            if tail.place == Place::Closed && tail.flight.outstanding() == 0 {
-                self.release(key);
-            }
+            self.settle_given(key);
+            self.release_settled(key);
         }
         self.verdicts = verdicts;
     }

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod containers;
 mod matrix;
 mod missed;
 mod model;

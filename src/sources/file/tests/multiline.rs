@@ -63,15 +63,3 @@ fn what_a_truncation_takes_from_an_open_event_is_given_as_one() {
     w.read();
     assert_eq!(w.lines(), ["a1\nb\nhalf"]);
 }
-
-#[test]
-fn container_messages_in_parts_stay_in_one_frame() {
-    let mut w = World::new("decode: cri");
-    let (p, f) = ("2025-01-01T00:00:00Z stdout P part one,", "2025-01-01T00:00:01Z stdout F part two");
-    w.append("a.log", &format!("{p}\n"));
-    w.settle();
-    w.restart();
-    w.append("a.log", &format!("{f}\n{f}\n"));
-    w.settle();
-    assert_eq!(w.lines(), [format!("{p}\n{f}"), f.to_owned()]);
-}

@@ -1,0 +1,347 @@
+//! Container lines of one file: what is open in it, and the places that follow from that.
+//!
+//! Parts of one message, and lines of one trace, need not lie together: the other stream writes in between, and a rotation may
+//! come. So a place in such a file is three: everything of stdout before one, of stderr before another, and everything else
+//! before a third was given. [`Position`] has the least of them as its offset, where reading begins again after a
+//! restart, and the others in [`Ahead`]: what lies before them is passed over then.
+//!
+//! What a file that was rotated away has open at its end goes on in the file that took its name ([`chain`](super::chain)).
+//! Then the place of the old file stays where the open event begins, and that of the new file at its beginning, until the
+//! event is settled: first in the new file, then in the old one, and both are saved together. A crash in between finds
+//! both as they were.
+
+use super::identity::Position;
+use super::lines::{Lines, Taken};
+use super::rotation::Turnstile;
+use super::tail::Tail;
+use crate::component::Frames;
+use crate::framing::container::{Frames as Joined, Joiner, Judge};
+use std::collections::VecDeque;
+
+/// How far a file was read beyond its position, by kinds of lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub(super) struct Ahead {
+    /// Before it all lines of stdout, of stderr, and all others were given; all 0 where the position says everything.
+    pub(super) given: [u64; 3],
+    /// The rest of a message that was too long is passed over in stdout, in stderr.
+    pub(super) skipping: [bool; 2],
+}
+
+impl Ahead {
+    /// Whether some kind of line was given further than another.
+    pub(super) fn is_ahead(&self) -> bool {
+        self.given != [0; 3]
+    }
+
+    /// What is not in the numbers: 1 there are such, 2 and 4 skipping.
+    pub(super) fn flags(&self) -> u8 {
+        u8::from(self.is_ahead()) | u8::from(self.skipping[0]) << 1 | u8::from(self.skipping[1]) << 2
+    }
+
+    /// From flags and numbers; `None` where there are too few.
+    pub(super) fn read(flags: u8, mut next: impl FnMut() -> Option<u64>) -> Option<Self> {
+        let given = if flags & 1 == 0 { [0; 3] } else { [next()?, next()?, next()?] };
+        Some(Ahead { given, skipping: [flags & 2 != 0, flags & 4 != 0] })
+    }
+}
+
+/// A file, or contents that are gone, whose open event goes on elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ancestor {
+    /// This slot and generation.
+    File(Turnstile),
+    /// Contents of the same file; nobody can read them again.
+    Gone,
+}
+
+/// See [the module](self).
+#[derive(Debug, Default)]
+pub(super) struct Parts {
+    /// Everything before it was given, or is open.
+    pub(super) read: Position,
+    joiner: Joiner,
+    /// Where the lines stand that begin what is open.
+    starts: Vec<Position>,
+    /// Where what was handed on begins, by stream.
+    handed: [Option<Position>; 2],
+    /// Where what is open came from, by stream; the oldest first.
+    ancestors: [Vec<Ancestor>; 2],
+    /// What was inherited and has been given, with the number of the chunk that has it and the stream.
+    given: VecDeque<(u32, usize, Vec<Ancestor>)>,
+    /// The file before may hand something on.
+    pub(super) link: Link,
+    /// Bytes that what is open takes, when it was last measured.
+    measured: usize,
+}
+
+/// What a new file waits for.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) enum Link {
+    /// Nothing any more. The last state.
+    #[default]
+    Done,
+    /// Nobody asked yet. Next: `Waits` or `Done`.
+    Open,
+    /// Files of the same name, each up to this many bytes. Next: `Done`.
+    Waits(Vec<(Turnstile, u64)>),
+}
+
+impl Parts {
+    /// Goes on at a position.
+    pub(super) fn at(position: Position) -> Self {
+        let Ahead { given, skipping } = position.ahead;
+        let joiner =
+            if position.ahead == Ahead::default() { Joiner::default() } else { Joiner::resumed(given, skipping) };
+        Parts { read: Position { ahead: Ahead::default(), ..position }, joiner, ..Parts::default() }
+    }
+
+    /// Whether the position alone says all.
+    pub(super) fn is_new(&self) -> bool {
+        self.joiner.is_new() && self.handed == [None; 2] && self.given.is_empty() && self.link == Link::Done
+    }
+
+    /// The position that can be saved once all that was given is settled.
+    pub(super) fn position(&self) -> Position {
+        let mut ahead = Ahead::default();
+        let mut least = self.read;
+        for n in 0..2 {
+            let handed = self.handed[n].into_iter();
+            let inherited = self.joiner.has_earlier(n).then(Position::default);
+            let own = self.joiner.places(n).filter_map(|place| self.start(place));
+            let start = handed.chain(inherited).chain(own).min_by_key(|start| start.offset);
+            ahead.given[n] = start.map_or(self.read.offset.max(self.joiner.passed(n)), |start| start.offset);
+            ahead.skipping[n] = start.is_none() && self.joiner.is_skipping(n);
+            if let Some(start) = start.filter(|start| start.offset < least.offset) {
+                least = start;
+            }
+        }
+        ahead.given[2] = self.read.offset.max(self.joiner.passed(2));
+        if ahead.given.iter().all(|given| *given == least.offset) {
+            ahead.given = [0; 3];
+        }
+        Position { ahead, ..least }
+    }
+
+    fn start(&self, place: u64) -> Option<Position> {
+        self.starts.iter().find(|start| start.offset == place).copied()
+    }
+
+    /// Everything before `buf[end]` was taken. `place` tells the position of a place in `buf`, whose first byte stands at
+    /// `base`.
+    pub(super) fn advance(&mut self, end: usize, base: u64, place: impl Fn(usize) -> Position) {
+        self.read = place(end);
+        let open = (0..2).flat_map(|n| self.joiner.places(n));
+        let start = |at: u64| self.start(at).unwrap_or_else(|| place((at - base) as usize));
+        self.starts = open.map(start).collect();
+    }
+
+    /// Reading begins at a position, of which nothing was known before.
+    pub(super) fn go_on_at(&mut self, position: Position) {
+        let link = std::mem::take(&mut self.link);
+        *self = Parts { link, ..Parts::at(position) };
+    }
+
+    /// Nothing but zeros lies before this place and behind what was read.
+    pub(super) fn pass(&mut self, to: Position) {
+        self.read = to;
+    }
+
+    /// What was inherited and is open no more goes with the chunk `number`.
+    pub(super) fn note_given(&mut self, number: u32) {
+        for n in 0..2 {
+            if !self.ancestors[n].is_empty() && !self.joiner.has_earlier(n) {
+                self.given.push_back((number, n, std::mem::take(&mut self.ancestors[n])));
+            }
+        }
+    }
+
+    /// Whether something was inherited that a settled chunk had, and from whom it came, by stream.
+    pub(super) fn next_settled(&mut self, settled: impl Fn(u32) -> bool) -> Option<(usize, Vec<Ancestor>)> {
+        let (_, n, ancestors) = self.given.pop_front_if(|(number, ..)| settled(*number))?;
+        Some((n, ancestors))
+    }
+
+    /// What was handed on from this stream is settled.
+    pub(super) fn handed_is_settled(&mut self, n: usize) {
+        self.handed[n] = None;
+    }
+
+    /// Takes over what the file before, `who`, has open in a stream of which nothing was given here. Tells how much.
+    pub(super) fn inherit(&mut self, from: &mut Parts, who: Turnstile) -> usize {
+        let mut count = 0;
+        for n in 0..2 {
+            let untouched = self.read.offset == 0 && self.joiner.passed(n) == 0;
+            let start = match from.joiner.has_earlier(n) {
+                true => Some(Position::default()),
+                false => from.joiner.places(n).filter_map(|place| from.start(place)).min_by_key(|start| start.offset),
+            };
+            if let Some(start) = start.filter(|_| untouched && from.handed[n].is_none()) {
+                self.joiner.inherit(n, &mut from.joiner);
+                self.ancestors[n] = std::mem::take(&mut from.ancestors[n]);
+                self.ancestors[n].push(Ancestor::File(who));
+                from.handed[n] = Some(start);
+                count += 1;
+            }
+        }
+        count
+    }
+
+    /// The contents are gone: what is open goes on in those that have taken their place.
+    pub(super) fn begin_anew(&mut self) {
+        self.read = Position::default();
+        self.starts.clear();
+        self.joiner.begin_anew();
+        for n in 0..2 {
+            if self.joiner.is_open(n) {
+                self.ancestors[n].push(Ancestor::Gone);
+            }
+        }
+    }
+
+    /// Whether something is open.
+    pub(super) fn is_open(&self) -> bool {
+        (0..2).any(|n| self.joiner.is_open(n))
+    }
+
+    /// Where what stream `n` has open came from.
+    pub(super) fn ancestors(&self, n: usize) -> &[Ancestor] {
+        &self.ancestors[n]
+    }
+
+    /// When something that is open has waited for long enough: monotonic nanoseconds.
+    pub(super) fn due(&self, judge: &Judge) -> Option<u64> {
+        self.joiner.due(judge.rule())
+    }
+
+    /// Bytes that what is open takes, and what they were when this was asked last.
+    pub(super) fn measure(&mut self) -> (usize, usize) {
+        let held = self.joiner.held_bytes();
+        (held, std::mem::replace(&mut self.measured, held))
+    }
+
+    /// Bytes that what is open takes, when it was last measured.
+    pub(super) fn measured(&self) -> usize {
+        self.measured
+    }
+
+    /// Lets go of what is open, which stands in a copy too; what was given and handed on stays known.
+    pub(super) fn forget_open(&mut self) {
+        (self.read, self.joiner, self.link) = (Position::default(), Joiner::default(), Link::Open);
+        self.starts.clear();
+    }
+
+    /// Gives what is open: all of it, of one stream, or what has waited for long enough by `now`.
+    pub(super) fn give(&mut self, judge: &mut Judge, what: Give) -> Joined {
+        let mut joined = Joined::default();
+        match what {
+            Give::All => self.joiner.finish(judge, &mut joined),
+            Give::Stream(n) => self.joiner.finish_stream(judge, n, &mut joined),
+            Give::Due(now) => self.joiner.expire(judge, now, &mut joined),
+        }
+        joined
+    }
+}
+
+impl Tail {
+    /// Where reading goes on: everything before it was sent, or is open.
+    pub(super) fn reading(&self) -> Position {
+        self.parts.as_ref().map_or(self.at, |parts| parts.read)
+    }
+
+    /// Whether parts or lines that are read wait for others.
+    pub(super) fn has_open_parts(&self) -> bool {
+        self.parts.as_ref().is_some_and(|parts| parts.is_open())
+    }
+}
+
+/// What of the open messages and events is given.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Give {
+    All,
+    Stream(usize),
+    /// What has waited for long enough at this time: monotonic nanoseconds.
+    Due(u64),
+}
+
+impl Lines {
+    /// As [`take`](Lines::take), with the lines of a container joined. `last`: nothing more will come, so that an
+    /// unfinished line ends too.
+    #[allow(clippy::too_many_arguments, reason = "the state of one reading loop")]
+    pub(super) fn take_parts(
+        &self,
+        parts: &mut Parts,
+        judge: &mut Judge,
+        buf: &[u8],
+        start: usize,
+        searched: usize,
+        base: u64,
+        now: u64,
+        last: bool,
+    ) -> Taken {
+        let mut taken = Taken { end: start, skipping: parts.read.skipping, ..Taken::default() };
+        let mut out = Joined::default();
+        let joiner = &mut parts.joiner;
+        for newline in memchr::memchr_iter(b'\n', &buf[searched.max(start)..]).map(|i| searched.max(start) + i) {
+            let at = taken.end;
+            if taken.skipping {
+                taken.skipping = false;
+            } else if newline - at > self.max_bytes {
+                let rest = self.cut_part(joiner, judge, buf, at, newline, base, now, &mut out);
+                if self.splits() {
+                    joiner.line(judge, buf, rest, newline, base + rest as u64, now, &mut out);
+                }
+            } else {
+                joiner.line(judge, buf, at, newline, base + at as u64, now, &mut out);
+            }
+            taken.end = newline + 1;
+        }
+        if taken.skipping {
+            taken.end = buf.len();
+        } else if buf.len() - taken.end > self.max_bytes {
+            let rest = self.cut_part(joiner, judge, buf, taken.end, buf.len(), base, now, &mut out);
+            taken.skipping = !self.splits();
+            taken.end = if taken.skipping { buf.len() } else { rest };
+        }
+        if last && taken.end < buf.len() {
+            joiner.line(judge, buf, taken.end, buf.len(), base + taken.end as u64, now, &mut out);
+            taken.end = buf.len();
+        }
+        joiner.keep(judge, buf);
+        taken.joined(out);
+        taken
+    }
+
+    /// Deals with a line `buf[from..to]` that is too long; where its rest begins.
+    #[allow(clippy::too_many_arguments, reason = "the state of one reading loop")]
+    fn cut_part(
+        &self,
+        joiner: &mut Joiner,
+        judge: &mut Judge,
+        buf: &[u8],
+        from: usize,
+        to: usize,
+        base: u64,
+        now: u64,
+        out: &mut Joined,
+    ) -> usize {
+        let mut pieces = Vec::new();
+        let rest = self.cut(buf, from, to, base, &mut pieces, &mut out.long);
+        if pieces.is_empty() {
+            joiner.drop_line(judge, &buf[from..to], base + from as u64);
+        }
+        for (from, to, place) in pieces {
+            joiner.line(judge, buf, from as usize, to as usize, place, now, out);
+        }
+        rest
+    }
+}
+
+impl Taken {
+    /// Takes in what was framed.
+    pub(super) fn joined(&mut self, out: Joined) {
+        self.long += out.long;
+        self.splits += out.splits;
+        self.frames = (!out.spans.is_empty()).then_some(Frames::Spans(out.spans));
+        self.text = out.joined;
+    }
+}
