@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::ack::Ack;
 use crate::component::Emitter;
 use crate::event::{Batch, EventKind, EventRef, FieldPath, JsonRows, Origin, Slab, Sym, Value};
+use crate::time::write_rfc3339_utc;
 use xxhash_rust::xxh3::xxh3_128;
 
 /// Most kinds of event remembered; the oldest ends early.
@@ -120,22 +121,12 @@ impl Folder {
         }
     }
 
-    /// The hash of the fields' values; absent ones count.
+    /// The hash of the event's kind and the fields' values; absent ones count.
     fn key(&mut self, event: EventRef<'_>) -> u128 {
         self.identity.clear();
+        self.identity.push(event.kind() as u8);
         for field in &self.fields {
-            match event.get(field) {
-                None => self.identity.push(0),
-                Some(value) => {
-                    // The length keeps `a`, `b c` apart from `a b`, `c`.
-                    self.identity.push(1);
-                    let at = self.identity.len();
-                    self.identity.extend_from_slice(&[0; 8]);
-                    value.append_text(&mut self.identity);
-                    let len = (self.identity.len() - at - 8) as u64;
-                    self.identity[at..at + 8].copy_from_slice(&len.to_le_bytes());
-                }
-            }
+            push_identity(event.get(field), &mut self.identity);
         }
         xxh3_128(&self.identity)
     }
@@ -144,6 +135,75 @@ impl Folder {
     pub(super) fn kinds(&self) -> usize {
         self.kinds.len()
     }
+}
+
+/// Appends a value so that two of them are the same bytes where they are equal, and no two of them run together: its type,
+/// the length of its text, its text. Numbers are equal by value, whatever their spelling, as in conditions; the rest as it is
+/// written.
+fn push_identity(value: Option<Value<'_>>, out: &mut Vec<u8>) {
+    let tag = match value {
+        None => b'-',
+        Some(Value::Null) => b'n',
+        Some(Value::Bool(_)) => b'b',
+        Some(Value::I64(_) | Value::F64(_) | Value::Number(_)) => b'#',
+        Some(Value::Str(_) | Value::Timestamp(_)) => b's',
+        Some(Value::Object(_)) => b'o',
+        Some(Value::Array(_)) => b'a',
+    };
+    out.push(tag);
+    let at = out.len();
+    out.extend_from_slice(&[0; 8]);
+    match value {
+        None => {}
+        Some(Value::Number(spelling)) => push_decimal(spelling, out),
+        Some(Value::I64(n)) => push_decimal(itoa::Buffer::new().format(n).as_bytes(), out),
+        Some(Value::F64(x)) if !x.is_finite() => out.extend_from_slice(&x.to_bits().to_le_bytes()),
+        Some(Value::F64(x)) => push_decimal(ryu::Buffer::new().format_finite(x).as_bytes(), out),
+        Some(Value::Timestamp(ns)) => write_rfc3339_utc(ns, if ns % 1_000_000 == 0 { 3 } else { 9 }, out),
+        Some(value) => value.append_text(out),
+    }
+    let len = (out.len() - at - 8) as u64;
+    out[at..at + 8].copy_from_slice(&len.to_le_bytes());
+}
+
+/// Appends a JSON number in one spelling: sign, digits without zeros at either end, exponent. Exact, however long it is.
+fn push_decimal(spelling: &[u8], out: &mut Vec<u8>) {
+    let start = out.len();
+    let (mantissa, exponent) = match spelling.iter().position(|b| matches!(b, b'e' | b'E')) {
+        Some(at) => (&spelling[..at], std::str::from_utf8(&spelling[at + 1..]).ok().and_then(|e| e.parse().ok())),
+        None => (spelling, Some(0i64)),
+    };
+    // An exponent past 64 bits is a number of its own.
+    let Some(mut exponent) = exponent.filter(|e| e.unsigned_abs() < 1 << 62) else {
+        return out.extend_from_slice(spelling);
+    };
+    if mantissa.first() == Some(&b'-') {
+        out.push(b'-');
+    }
+    let (digits, mut fraction) = (out.len(), false);
+    for &byte in mantissa {
+        match byte {
+            b'.' => fraction = true,
+            b'0'..=b'9' => {
+                exponent -= i64::from(fraction);
+                if byte != b'0' || out.len() > digits {
+                    out.push(byte);
+                }
+            }
+            _ => {}
+        }
+    }
+    while out.len() > digits && out.last() == Some(&b'0') {
+        out.pop();
+        exponent += 1;
+    }
+    if out.len() == digits {
+        out.truncate(start);
+        out.push(b'0');
+        return;
+    }
+    out.push(b'e');
+    out.extend_from_slice(itoa::Buffer::new().format(exponent).as_bytes());
 }
 
 /// A batch of summaries that share their origin. They acknowledge nothing: what they stand for is settled.

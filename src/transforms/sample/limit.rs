@@ -1,15 +1,18 @@
 //! `limit`: token buckets, one for all events or one by value.
+//!
+//! Buckets of values are in two generations, as many as [`KEPT_VALUES`] in each: what comes is in the young one, and when
+//! that is full, it becomes the old one and what has not come since the last time is forgotten. So the values that came
+//! last have their buckets for certain, whoever makes up further ones, and an event costs the same however many there
+//! are. A value that was forgotten begins with a full bucket, and what was turned away there is missing in the next
+//! `sample_rate` (it is counted as dropped all the same).
 
 use super::share::with_text;
-use crate::event::{EventRef, FieldPath};
+use crate::event::{EventRef, FieldPath, Value};
 use crate::time::NS_PER_SEC;
 use xxhash_rust::xxh3::xxh3_128;
 
-/// Most buckets. Further values share one, until some bucket has been full for a while and is forgotten.
-pub(super) const MAX_BUCKETS: usize = 10_000;
-
-/// How often buckets that are full again are looked for.
-const SWEEP_NS: i64 = NS_PER_SEC;
+/// The values that came last and have their buckets for certain; there are twice as many buckets at most, of 48 bytes.
+pub(super) const KEPT_VALUES: usize = 10_000;
 
 /// Token buckets for all workers.
 pub(super) struct Limiter {
@@ -19,8 +22,8 @@ pub(super) struct Limiter {
     bytes: bool,
     by: Option<FieldPath>,
     one: Bucket,
-    many: hashbrown::HashMap<u128, Bucket>,
-    swept: i64,
+    young: hashbrown::HashMap<u128, Bucket>,
+    old: hashbrown::HashMap<u128, Bucket>,
 }
 
 #[derive(Clone, Copy)]
@@ -46,7 +49,8 @@ impl Bucket {
 impl Limiter {
     pub(super) fn new(per_second: f64, burst: f64, bytes: bool, by: Option<FieldPath>) -> Limiter {
         let one = Bucket { tokens: burst, at: i64::MIN, skipped: 0 };
-        Limiter { per_second, burst, bytes, by, one, many: hashbrown::HashMap::new(), swept: i64::MIN }
+        let (young, old) = Default::default();
+        Limiter { per_second, burst, bytes, by, one, young, old }
     }
 
     /// Takes an event's tokens at `now`: the share of its bucket's events that it stands for, or `None` where it is
@@ -68,33 +72,24 @@ impl Limiter {
         let Some(by) = &self.by else {
             return &mut self.one;
         };
-        let key = event.get(by).map_or(0, |value| with_text(value, text, xxh3_128));
-        if self.many.len() >= MAX_BUCKETS && !self.many.contains_key(&key) {
-            self.sweep(now);
-            if self.many.len() >= MAX_BUCKETS {
-                return &mut self.one;
-            }
+        // Null is as good as absent. Values of one text are one, of whatever type: the same user in two spellings.
+        let key = match event.get(by) {
+            None | Some(Value::Null) => 0,
+            Some(value) => with_text(value, text, xxh3_128),
+        };
+        let mut known = None;
+        if self.young.len() >= KEPT_VALUES && !self.young.contains_key(&key) {
+            known = self.old.remove(&key);
+            self.old.clear();
+            std::mem::swap(&mut self.young, &mut self.old);
         }
-        let fresh = Bucket { tokens: self.burst, at: now, skipped: 0 };
-        self.many.entry(key).or_insert(fresh)
-    }
-
-    /// Forgets buckets that are full: a new one would be the same.
-    fn sweep(&mut self, now: i64) {
-        if now.saturating_sub(self.swept) < SWEEP_NS {
-            return;
-        }
-        self.swept = now;
-        let (per_second, burst) = (self.per_second, self.burst);
-        self.many.retain(|_, bucket| {
-            bucket.refill(now, per_second, burst);
-            bucket.tokens < burst
-        });
+        let (old, fresh) = (&mut self.old, Bucket { tokens: self.burst, at: now, skipped: 0 });
+        self.young.entry(key).or_insert_with(|| known.or_else(|| old.remove(&key)).unwrap_or(fresh))
     }
 
     #[cfg(test)]
     pub(super) fn buckets(&self) -> usize {
-        self.many.len()
+        self.young.len() + self.old.len()
     }
 }
 

@@ -23,7 +23,7 @@
 //!
 //! Dropped: `reason="sampled"`, `"rate_limited"`, `"folded"`. A value that is absent or of another type makes a
 //! condition false and is counted. Limits and windows are one for all workers; their state is bounded
-//! ([`limit::MAX_BUCKETS`], [`dedupe::MAX_KINDS`], [`dedupe::MAX_BYTES`]). A crash loses the counts of open windows.
+//! ([`limit::KEPT_VALUES`], [`dedupe::MAX_KINDS`], [`dedupe::MAX_BYTES`]). A crash loses the counts of open windows.
 
 mod dedupe;
 mod limit;
@@ -90,7 +90,8 @@ config! {
         pub bytes_per_second: Option<Spanned<Size>>,
         /// How much may pass at once after a pause, in events or bytes; what a second allows, where left out.
         pub burst: Option<Spanned<Size>>,
-        /// A field whose values have a bucket each.
+        /// A field whose values have a bucket each, by their text (`7` and `"7"` share one; absent and null too). The 10,000 values
+        /// that came last keep theirs; one that did not come for longer begins with a full one.
         pub by: Option<FieldPath>,
     }
 }
@@ -98,7 +99,8 @@ config! {
 config! {
     /// When two events are the same, and for how long.
     pub struct DedupeConfig {
-        /// Fields that must be equal.
+        /// Fields that must be equal, in type too: `"123"` is not 123, `"true"` not true, null not absent. Numbers are compared by
+        /// value (1 is 1.0), objects and arrays as they are written. Events of different kinds are never the same.
         pub fields: Spanned<Vec<FieldPath>>,
         /// For how long repeats are folded, from the first on.
         pub window: Spanned<Duration> = Spanned::new(Duration::from_secs(10), Span::default()),

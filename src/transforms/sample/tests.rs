@@ -3,6 +3,7 @@
 use super::super::harness::{NOW, Ran, batch_at, build, lines, plan, run, run_at, tick};
 use super::*;
 use crate::component::Delta;
+use crate::event::EventKind;
 use crate::time::NS_PER_SEC;
 use proptest::prelude::*;
 
@@ -142,17 +143,160 @@ fn limits_count_bytes_and_go_by_value() {
     assert_eq!(ran.out, [r#"{"h":"a"}"#, r#"{"h":"b"}"#, "{}"]);
 }
 
+/// One event with the value `value` of the field `i`, and whether it passes.
+fn takes(limiter: &mut Limiter, value: usize, now: i64) -> bool {
+    let line = format!("{{\"i\":\"v{value}\"}}");
+    let batch = batch_at(&[&line], now);
+    limiter.take(batch.event(0), now, &mut Vec::new()).is_some()
+}
+
 #[test]
-fn buckets_are_bounded() {
+fn values_beyond_those_kept_pass_as_the_first_did_and_their_buckets_are_bounded() {
     let mut limiter = Limiter::new(1.0, 1.0, false, Some(FieldPath::parse("i").unwrap()));
-    let input = numbered(limit::MAX_BUCKETS + 500, "");
-    let batch = batch_at(&input.iter().map(String::as_str).collect::<Vec<_>>(), NOW);
-    let mut text = Vec::new();
-    let passed = batch.iter().filter(|e| limiter.take(*e, NOW, &mut text).is_some()).count();
-    assert_eq!((limiter.buckets(), passed), (limit::MAX_BUCKETS, limit::MAX_BUCKETS + 1), "the rest share one");
-    let later = NOW + 10 * NS_PER_SEC;
-    assert!(batch.iter().last().and_then(|e| limiter.take(e, later, &mut text)).is_some());
-    assert_eq!(limiter.buckets(), 1, "full buckets are forgotten when room is needed");
+    let values = 5 * limit::KEPT_VALUES;
+    assert!(
+        (0..values).all(|value| takes(&mut limiter, value, NOW)),
+        "one event of each value is within the limit of each"
+    );
+    assert!(limiter.buckets() <= 2 * limit::KEPT_VALUES, "{}", limiter.buckets());
+    let recent = values - limit::KEPT_VALUES..values;
+    assert!(!recent.clone().any(|value| takes(&mut limiter, value, NOW)), "those that came last have had theirs");
+    assert!(takes(&mut limiter, 0, NOW), "the oldest is forgotten");
+    assert!(recent.clone().all(|value| takes(&mut limiter, value, NOW + NS_PER_SEC)));
+}
+
+#[test]
+fn a_value_that_keeps_coming_is_limited_however_many_others_come() {
+    let mut limiter = Limiter::new(1.0, 1.0, false, Some(FieldPath::parse("i").unwrap()));
+    assert!(takes(&mut limiter, 0, NOW));
+    for value in 1..4 * limit::KEPT_VALUES {
+        assert!(takes(&mut limiter, value, NOW));
+        // Now and then is enough, as long as no more values come between than are kept.
+        if value % (limit::KEPT_VALUES - 1) == 0 {
+            assert!(!takes(&mut limiter, 0, NOW), "after {value} others");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 4, ..ProptestConfig::default() })]
+
+    /// Beside one bucket for each value ever seen: the same for those that come often, and what is new passes.
+    #[test]
+    fn nobody_is_limited_by_what_others_send(seed in any::<u64>()) {
+        let mut limiter = Limiter::new(2.0, 3.0, false, Some(FieldPath::parse("i").unwrap()));
+        let mut all: std::collections::HashMap<usize, Limiter> = std::collections::HashMap::new();
+        let (mut random, mut now) = (fastrand::Rng::with_seed(seed), NOW);
+        for _ in 0..3 * limit::KEPT_VALUES {
+            let few = random.bool();
+            let value = if few { random.usize(..8) } else { random.usize(..10 * limit::KEPT_VALUES) };
+            now += random.i64(0..NS_PER_SEC / 1000);
+            let is_new = !all.contains_key(&value);
+            let alone = all.entry(value).or_insert_with(|| Limiter::new(2.0, 3.0, false, None));
+            let (want, got) = (takes(alone, value, now), takes(&mut limiter, value, now));
+            prop_assert!(!is_new || got, "value {}", value);
+            // The few come so often that they are never forgotten.
+            prop_assert!(!few || got == want, "value {}", value);
+        }
+    }
+}
+
+#[test]
+fn null_shares_the_bucket_of_absent_and_not_that_of_the_text() {
+    let mut by = sample("limit: {events_per_second: 1, by: h}");
+    let ran = run(&mut *by, &["{}", r#"{"h":null}"#, r#"{"h":"null"}"#, r#"{"h":7}"#, r#"{"h":"7"}"#]);
+    assert_eq!(ran.out, ["{}", r#"{"h":"null"}"#, r#"{"h":7}"#]);
+}
+
+/// Which of the lines pass, one after the other, through a fresh `dedupe` over `a` and `b`.
+fn first_of_their_kind(lines: &[&str]) -> Vec<bool> {
+    let mut folding = sample("dedupe: {fields: [a, b], window: 1m}");
+    lines.iter().map(|line| run(&mut *folding, &[line]).out.len() == 1).collect()
+}
+
+#[test]
+fn dedupe_tells_types_apart_and_takes_numbers_by_value() {
+    let different = [
+        r#"{"a":"123"}"#,
+        r#"{"a":123}"#,
+        r#"{"a":true}"#,
+        r#"{"a":"true"}"#,
+        r#"{"a":false}"#,
+        r#"{"a":null}"#,
+        r#"{"a":"null"}"#,
+        "{}",
+        r#"{"a":""}"#,
+        r#"{"a":0}"#,
+        r#"{"a":[]}"#,
+        r#"{"a":"[]"}"#,
+        r#"{"a":{}}"#,
+        r#"{"a":"{}"}"#,
+        r#"{"a":[1]}"#,
+        r#"{"a":["1"]}"#,
+        r#"{"b":123}"#,
+        r#"{"a":"x","b":"yz"}"#,
+        r#"{"a":"xy","b":"z"}"#,
+        r#"{"a":"xyz"}"#,
+        r#"{"a":"xyz","b":""}"#,
+        r#"{"a":null,"b":null}"#,
+        r#"{"a":1}"#,
+        r#"{"a":-1}"#,
+        r#"{"a":10}"#,
+        r#"{"a":0.1}"#,
+        r#"{"a":1e400}"#,
+        r#"{"a":1e401}"#,
+        r#"{"a":12345678901234567890123}"#,
+        r#"{"a":12345678901234567890124}"#,
+    ];
+    assert_eq!(first_of_their_kind(&different), vec![true; different.len()]);
+    let same = [
+        &["1", "1.0", "1e0", "10e-1", "0.1E+1", "100e-2"][..],
+        &["0", "-0", "0.0", "0e9"],
+        &["1200", "1.2e3", "12e+2", "1200.000"],
+        &["-1.50", "-15e-1"],
+        &[r#""A""#, r#""A""#],
+        &["123e99999999999999999999", "123e99999999999999999999"],
+    ];
+    for group in same {
+        let lines: Vec<String> = group.iter().map(|value| format!("{{\"a\":{value}}}")).collect();
+        let passed = first_of_their_kind(&lines.iter().map(String::as_str).collect::<Vec<_>>());
+        assert_eq!(passed.iter().filter(|p| **p).count(), 1, "{group:?}");
+    }
+}
+
+#[test]
+fn dedupe_sees_what_components_have_made_of_a_value() {
+    let mut folder = Folder::new(vec![FieldPath::parse("a").unwrap()], Duration::from_secs(60));
+    let (mut delta, mut json) = (Delta::default(), Vec::new());
+    let mut out = Emitter::new("t", true, &mut delta, &mut json);
+    let mut folds = |value: Option<Value<'_>>, kind: EventKind| {
+        let mut batch = batch_at(&["{}"], NOW);
+        batch.event_mut(0).set_kind(kind);
+        if let Some(value) = value {
+            batch.event_mut(0).set_field(Sym::from_config("a"), value);
+        }
+        folder.folds(batch.event(0), NOW, &mut out)
+    };
+    let log = EventKind::Log;
+    assert!(
+        !folds(Some(Value::Number(b"7.0")), log)
+            && folds(Some(Value::I64(7)), log)
+            && folds(Some(Value::F64(7.0)), log)
+    );
+    assert!(!folds(Some(Value::F64(0.1)), log) && folds(Some(Value::Number(b"0.10")), log));
+    assert!(
+        !folds(Some(Value::F64(f64::NAN)), log)
+            && !folds(Some(Value::F64(f64::INFINITY)), log)
+            && !folds(Some(Value::Null), log)
+    );
+    assert!(
+        !folds(Some(Value::Timestamp(1_000_000)), log) && folds(Some(Value::from("1970-01-01T00:00:00.001Z")), log)
+    );
+    assert!(!folds(Some(Value::Timestamp(1_000_001)), log), "finer than what is written");
+    assert!(
+        !folds(Some(Value::I64(7)), EventKind::Metric) && !folds(Some(Value::I64(7)), EventKind::Trace),
+        "of another kind"
+    );
 }
 
 #[test]
