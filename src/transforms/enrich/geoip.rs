@@ -1,6 +1,6 @@
 //! Addresses to places, or to networks, from a database in MaxMind's format.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
 use maxminddb::Reader;
@@ -128,15 +128,58 @@ pub(super) enum Answer {
     Damaged,
 }
 
+/// Addresses that are looked up in a database before it replaces another.
+const PROBES: u32 = 4096;
+
 impl Database {
-    /// Reads a database.
+    /// Reads a database, to be used instead of `old`.
     ///
-    /// Errors: why the file cannot be used.
-    pub(super) fn open(path: &Path) -> Result<Database, String> {
+    /// Errors: why the file cannot be used: it is no database, holds nothing, is of another kind than `old`, or is damaged
+    /// where it was looked at.
+    pub(super) fn open(path: &Path, old: Option<&Database>) -> Result<Database, String> {
         let reader = Reader::open_readfile(path).map_err(|error| error.to_string())?;
         let name = reader.metadata().database_type.to_ascii_lowercase();
         let network = name.contains("asn") || name.contains("isp");
-        Ok(Database { reader, kind: if network { Kind::Network } else { Kind::Place } })
+        if reader.metadata().node_count == 0 {
+            return Err("it has no networks".into());
+        }
+        let new = Database { reader, kind: if network { Kind::Network } else { Kind::Place } };
+        if let Some(old) = old {
+            new.replaces(old)?;
+        }
+        Ok(new)
+    }
+
+    /// Looks at addresses all over the range: a file that is written in its place has its end, by which it is known as a
+    /// database, before its middle.
+    ///
+    /// Errors: why it must not take the place of `old`.
+    fn replaces(&self, old: &Database) -> Result<(), String> {
+        if self.kind != old.kind {
+            let word = |kind| if kind == Kind::Place { "places" } else { "networks" };
+            return Err(format!("it is a database of {}, the one in use is of {}", word(self.kind), word(old.kind)));
+        }
+        let (mut found, mut before, mut out) = (0, 0, Vec::new());
+        for n in 0..PROBES {
+            let address = Ipv4Addr::from(n * (u32::MAX / PROBES) + n % 251);
+            let text = address.to_string();
+            let mut knows = |database: &Database| {
+                out.clear();
+                database.describe(text.as_bytes(), &mut out)
+            };
+            match knows(self) {
+                _ if self.reader.lookup(IpAddr::V4(address)).is_err() => {
+                    return Err(format!("{address} cannot be looked up"));
+                }
+                Answer::Damaged => return Err(format!("what it has of {address} cannot be read")),
+                answer => found += u32::from(answer == Answer::Found),
+            }
+            before += u32::from(knows(old) == Answer::Found);
+        }
+        if found == 0 && before >= PROBES / 64 {
+            return Err(format!("of {PROBES} addresses, it knows none; the one in use knows {before}"));
+        }
+        Ok(())
     }
 
     /// Appends what is known of the address in `text` as a JSON object.
@@ -260,7 +303,7 @@ mod tests {
         for case in cases.lines() {
             let case: Json = serde_json::from_str(case).unwrap();
             let path = crate::test_data::shared_path(&format!("geo/{}", case["db"].as_str().unwrap()));
-            let database = Database::open(&path).unwrap();
+            let database = Database::open(&path, None).unwrap();
             let mut out = Vec::new();
             let answer = database.describe(case["ip"].as_str().unwrap().as_bytes(), &mut out);
             let ok = if case["found"] == true {
@@ -304,8 +347,8 @@ mod tests {
     fn a_file_that_is_no_database_says_why() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.mmdb");
-        assert!(Database::open(&path).is_err());
+        assert!(Database::open(&path, None).is_err());
         std::fs::write(&path, b"not a database").unwrap();
-        assert!(Database::open(&path).err().unwrap().contains("metadata"));
+        assert!(Database::open(&path, None).err().unwrap().contains("metadata"));
     }
 }

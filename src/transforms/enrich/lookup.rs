@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use hashbrown::HashMap;
 use serde_json::{Map, Value};
 
+use super::watched::last_line_ends;
 use crate::condition::Condition;
 use crate::config::{Node, Reader, SchemaBuilder, Setting, config, config_choice, config_enum, config_union};
 use crate::event::FieldPath;
@@ -48,8 +49,10 @@ config! {
         pub file: PathBuf,
         /// Its format; known by the name's end where left out.
         pub format: Option<TableFormat>,
-        /// The column or member that holds the key; the first where left out.
+        /// The column or member that holds the key; the first (of the first record) where left out.
         pub key: Option<String>,
+        /// Whether it may have no records. Else such a file is an error at the start, and later does not replace the table in use.
+        pub allow_empty: bool = false,
     }
 }
 
@@ -133,6 +136,7 @@ pub(super) struct Form {
     pub(super) path: PathBuf,
     format: Option<TableFormat>,
     key: Option<String>,
+    allow_empty: bool,
     /// Members to take and their names; `None` for all.
     fields: Option<Vec<(String, String)>>,
 }
@@ -144,17 +148,24 @@ impl Form {
             FieldsSetting::Renamed(map) => map.0.iter().map(|(name, to)| (name.value.clone(), to.clone())).collect(),
         });
         match table {
-            TableSetting::Path(path) => Form { path: path.clone(), format: None, key: None, fields },
-            TableSetting::File(file) => {
-                Form { path: file.file.clone(), format: file.format, key: file.key.clone(), fields }
+            TableSetting::Path(path) => {
+                Form { path: path.clone(), format: None, key: None, allow_empty: false, fields }
             }
+            TableSetting::File(file) => Form {
+                path: file.file.clone(),
+                format: file.format,
+                key: file.key.clone(),
+                allow_empty: file.allow_empty,
+                fields,
+            },
         }
     }
 
-    /// Reads the table.
+    /// Reads the table, to be used instead of `old`.
     ///
-    /// Errors: why the file cannot be used.
-    pub(super) fn load(&self, path: &Path) -> Result<Table, String> {
+    /// Errors: why the file cannot be used: it cannot be read to its end, has no records, lacks the column or member of
+    /// the key or one of `fields`, or has another key than `old`.
+    pub(super) fn load(&self, path: &Path, old: Option<&Table>) -> Result<Table, String> {
         let size = std::fs::metadata(path).map_err(|error| error.to_string())?.len();
         if size > MAX_FILE_BYTES {
             return Err(format!("the file has {size} bytes, the limit is {MAX_FILE_BYTES}"));
@@ -170,8 +181,12 @@ impl Form {
             (None, _) => return Err("the name does not say the format: write `table: {file, format}`".into()),
         };
         let mut table = Table::default();
+        if !matches!(format, TableFormat::Json) {
+            table.ends = last_line_ends(text, old.map(|old| old.ends))?;
+        }
+        let mut missing: Vec<&str> = self.fields.iter().flatten().map(|(from, _)| &**from).collect();
         match format {
-            TableFormat::Csv => self.csv(text, &mut table)?,
+            TableFormat::Csv => self.csv(text, &mut table, &mut missing)?,
             TableFormat::Json => match serde_json::from_str(text).map_err(|error| error.to_string())? {
                 Value::Object(map) => {
                     for (key, value) in map {
@@ -179,12 +194,13 @@ impl Form {
                             Value::Object(record) => record,
                             value => Map::from_iter([("value".to_owned(), value)]),
                         };
-                        self.add(&mut table, &key, record);
+                        self.add(&mut table, &key, record, &mut missing);
                     }
                 }
                 Value::Array(list) => {
                     for (n, record) in list.into_iter().enumerate() {
-                        self.record(&mut table, record).map_err(|why| format!("record {}: {why}", n + 1))?;
+                        self.record(&mut table, record, &mut missing)
+                            .map_err(|why| format!("record {}: {why}", n + 1))?;
                     }
                 }
                 _ => return Err("neither an object nor an array".into()),
@@ -192,48 +208,84 @@ impl Form {
             TableFormat::Ndjson => {
                 for (n, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
                     let record = serde_json::from_str(line).map_err(|error| format!("line {}: {error}", n + 1))?;
-                    self.record(&mut table, record).map_err(|why| format!("line {}: {why}", n + 1))?;
+                    self.record(&mut table, record, &mut missing).map_err(|why| format!("line {}: {why}", n + 1))?;
                 }
             }
+        }
+        let empty = table.records.is_empty();
+        if empty && !self.allow_empty {
+            return Err("it has no records; `table: {file, allow_empty: true}` takes it all the same".into());
+        }
+        if let Some(name) = missing.first().filter(|_| !empty) {
+            return Err(format!("`fields` names `{name}`, which no record has"));
+        }
+        // Where nothing says which column is the key, another first one makes every event miss.
+        if let Some(old) = old.filter(|old| old.key.is_some() && table.key.is_some() && old.key != table.key) {
+            let key = |table: &Table| table.key.clone().unwrap_or_default();
+            return Err(format!(
+                "its first column or member is `{}`, and the table in use has `{}` as its key; say which with `table: {{file, key}}`",
+                key(&table),
+                key(old)
+            ));
         }
         Ok(table)
     }
 
-    fn csv(&self, text: &str, table: &mut Table) -> Result<(), String> {
+    fn csv(&self, text: &str, table: &mut Table, missing: &mut Vec<&str>) -> Result<(), String> {
         let mut reader = csv::ReaderBuilder::new().from_reader(text.as_bytes());
         let names = reader.headers().map_err(|error| error.to_string())?.clone();
+        if names.is_empty() {
+            return Err("it is empty: not even the line of columns is there".into());
+        }
         let key = match &self.key {
             None => 0,
             Some(key) => {
                 names.iter().position(|name| name == key).ok_or_else(|| format!("there is no column `{key}`"))?
             }
         };
+        table.key = names.get(key).map(str::to_owned);
+        missing.retain(|field| !names.iter().any(|name| name == *field));
+        if let Some(name) = missing.first() {
+            return Err(format!("there is no column `{name}`, which `fields` names"));
+        }
         for row in reader.records() {
             let row = row.map_err(|error| error.to_string())?;
-            let members = names.iter().zip(&row).enumerate().filter(|(n, _)| *n != key);
+            let keeps_key = names.get(key).is_some_and(|name| self.takes(name));
+            let members = names.iter().zip(&row).enumerate().filter(|(n, _)| *n != key || keeps_key);
             let record = members.map(|(_, (name, value))| (name.to_owned(), value.into())).collect();
-            self.add(table, row.get(key).unwrap_or_default(), record);
+            self.add(table, row.get(key).unwrap_or_default(), record, missing);
         }
         Ok(())
     }
 
-    fn record(&self, table: &mut Table, record: Value) -> Result<(), String> {
+    fn record(&self, table: &mut Table, record: Value, missing: &mut Vec<&str>) -> Result<(), String> {
         let Value::Object(mut record) = record else { return Err("not an object".into()) };
-        let key = match &self.key {
-            Some(key) => key.clone(),
-            None => record.keys().next().cloned().ok_or("it has no members")?,
+        let key = match (&self.key, &table.key) {
+            (Some(key), _) | (None, Some(key)) => key.clone(),
+            (None, None) => record.keys().next().cloned().ok_or("it has no members")?,
         };
-        let value = record.shift_remove(&key).ok_or_else(|| format!("there is no member `{key}`"))?;
+        table.key.get_or_insert_with(|| key.clone());
+        let value = if self.takes(&key) { record.get(&key).cloned() } else { record.shift_remove(&key) };
+        let value = value.ok_or_else(|| format!("there is no member `{key}`"))?;
         let text = match value {
             Value::String(text) => text,
+            // No event has this key: null is as good as absent, and the text `null` is something else.
+            Value::Null => return Ok(()),
             Value::Object(_) | Value::Array(_) => return Err(format!("`{key}` is no text or number")),
             other => other.to_string(),
         };
-        self.add(table, &text, record);
+        self.add(table, &text, record, missing);
         Ok(())
     }
 
-    fn add(&self, table: &mut Table, key: &str, record: Map<String, Value>) {
+    /// Whether `fields` names it: then the key is taken like any other.
+    fn takes(&self, name: &str) -> bool {
+        self.fields.iter().flatten().any(|(from, _)| from == name)
+    }
+
+    /// Adds a record; the names of `fields` that it has are no longer `missing`.
+    fn add(&self, table: &mut Table, key: &str, record: Map<String, Value>, missing: &mut Vec<&str>) {
+        missing.retain(|name| !record.contains_key(*name));
         let record = match &self.fields {
             None => record,
             Some(fields) => {
@@ -250,6 +302,10 @@ impl Form {
 #[derive(Debug, Default)]
 pub(super) struct Table {
     records: HashMap<Box<[u8]>, Box<[u8]>>,
+    /// The column or member that holds the keys; `None` for an object from keys to records.
+    key: Option<String>,
+    /// Its last line has an end.
+    ends: bool,
 }
 
 impl Table {
@@ -270,7 +326,8 @@ mod tests {
         let path = dir.path().join(name);
         std::fs::write(&path, text).unwrap();
         let fields = fields.map(|list| list.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect());
-        Form { path: path.clone(), format: None, key: key.map(str::to_owned), fields }.load(&path)
+        let form = Form { path: path.clone(), format: None, key: key.map(str::to_owned), allow_empty: false, fields };
+        form.load(&path, None)
     }
 
     fn get(table: &Table, key: &str) -> String {
@@ -281,13 +338,18 @@ mod tests {
     fn tables_are_read_in_each_format() {
         let csv = load("t.csv", "\u{feff}id,name,tier\nu1,\"A, \"\"B\"\"\",1\nu2,C,2\n", None, None).unwrap();
         assert_eq!(get(&csv, "u1"), r#"{"name":"A, \"B\"","tier":"1"}"#);
-        let csv = load("t.csv", "name,id\nA,7\n", Some("id"), Some(&[("name", "customer"), ("none", "x")])).unwrap();
-        assert_eq!(get(&csv, "7"), r#"{"customer":"A"}"#);
+        let csv = load("t.csv", "name,id\nA,7\n", Some("id"), Some(&[("name", "customer"), ("id", "x")])).unwrap();
+        assert_eq!(get(&csv, "7"), r#"{"customer":"A","x":"7"}"#);
         let json = load("t.json", r#"{"u1": {"n": 1.10, "o": {"p": []}}, "u2": "x"}"#, None, None).unwrap();
         assert_eq!(get(&json, "u1"), r#"{"n":1.10,"o":{"p":[]}}"#);
         assert_eq!(get(&json, "u2"), r#"{"value":"x"}"#);
-        let json = load("t.json", r#"[{"id": 7, "n": null}, {"id": 8}]"#, None, None).unwrap();
+        let text = r#"[{"id": 7, "n": null}, {"id": 8}, {"m": 1, "id": 9}, {"id": null}]"#;
+        let json = load("t.json", text, None, None).unwrap();
         assert_eq!((get(&json, "7"), get(&json, "8")), (r#"{"n":null}"#.into(), "{}".into()));
+        assert_eq!(get(&json, "9"), r#"{"m":1}"#, "the key is the first record's first member");
+        assert!(json.get(b"null").is_none(), "no text is null");
+        let json = load("t.json", text, None, Some(&[("id", "id"), ("n", "n")])).unwrap();
+        assert_eq!((get(&json, "7"), get(&json, "8")), (r#"{"id":7,"n":null}"#.into(), r#"{"id":8}"#.into()));
         let lines = load("t.ndjson", "{\"a\":1,\"id\":\"x\"}\n\n{\"a\":2,\"id\":\"y\"}", Some("id"), None).unwrap();
         assert_eq!(get(&lines, "y"), r#"{"a":2}"#);
         assert!(lines.get(b"z").is_none());

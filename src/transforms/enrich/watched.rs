@@ -2,8 +2,8 @@
 //!
 //! A thread of its own looks at the file every few seconds; when size, time or inode have changed and then stayed the
 //! same for one more look (so that a file still being written is left alone), it reads the file and swaps the value.
-//! A file that cannot be read, or is no such file, leaves the old value in use and is said once in the log. Workers
-//! notice a new value by one atomic load a batch.
+//! A file that is gone, cannot be read, is no such file, or is less than what is in use (empty, without a part that it had,
+//! cut off) leaves the old value in use and is said once in the log. Workers notice a new value by one atomic load a batch.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -14,8 +14,8 @@ use std::time::Duration;
 /// How often a file is looked at; a change is seen within two looks.
 pub(super) const INTERVAL: Duration = Duration::from_secs(2);
 
-/// Reads a value from the file; why it cannot, otherwise.
-type Load<T> = dyn Fn(&Path) -> Result<T, String> + Send + Sync;
+/// Reads a value from the file; why it cannot, or why it may not take the place of the one in use, otherwise.
+type Load<T> = dyn Fn(&Path, Option<&T>) -> Result<T, String> + Send + Sync;
 
 struct Shared<T> {
     path: PathBuf,
@@ -48,10 +48,10 @@ impl<T: Send + Sync + 'static> Watched<T> {
     pub(super) fn open(
         path: &Path,
         interval: Duration,
-        load: impl Fn(&Path) -> Result<T, String> + Send + Sync + 'static,
+        load: impl Fn(&Path, Option<&T>) -> Result<T, String> + Send + Sync + 'static,
     ) -> Result<Self, String> {
         let seen = signature(path);
-        let value = Arc::new(load(path).map_err(|why| format!("{}: {why}", path.display()))?);
+        let value = Arc::new(load(path, None).map_err(|why| format!("{}: {why}", path.display()))?);
         let shared = Arc::new(Shared {
             path: path.to_owned(),
             value: Mutex::new(value.clone()),
@@ -106,12 +106,19 @@ fn watch<T>(watching: &Weak<Shared<T>>, loaded: Option<Signature>, interval: Dur
         std::thread::sleep(interval);
         let Some(shared) = watching.upgrade() else { return };
         let now = signature(&shared.path);
-        if now == loaded || now.is_none() || now != seen {
+        if now == loaded || now != seen {
             seen = now;
             continue;
         }
+        let old = shared.value.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let read = (shared.load)(&shared.path, Some(&old));
+        // Written to while it was read: what was read may be a mixture.
+        seen = signature(&shared.path);
+        if seen != now {
+            continue;
+        }
         loaded = now;
-        match (shared.load)(&shared.path) {
+        match read {
             Ok(value) => {
                 *shared.value.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(value);
                 shared.version.fetch_add(1, Ordering::Release);
@@ -119,9 +126,25 @@ fn watch<T>(watching: &Weak<Shared<T>>, loaded: Option<Signature>, interval: Dur
             }
             Err(why) => {
                 shared.refused.fetch_add(1, Ordering::Relaxed);
-                tracing::warn!(path = %shared.path.display(), why, "changed file cannot be used, the old one stays in use");
+                tracing::error!(
+                    path = %shared.path.display(), error = %why,
+                    "the file changed and cannot be used; what was read before stays in use, until the agent starts again"
+                );
             }
         }
+    }
+}
+
+/// Whether the last line of a text has its end, as every line has that was written to its end by a program.
+///
+/// Errors: that of the text `before` had, and this one's has not.
+pub(super) fn last_line_ends(text: &str, before: Option<bool>) -> Result<bool, String> {
+    match text.ends_with('\n') {
+        false if before == Some(true) => Err(
+            "its last line has no end, as that of the file before had: it was cut off, or is not written to its end"
+                .into(),
+        ),
+        ends => Ok(ends),
     }
 }
 
@@ -147,8 +170,10 @@ mod tests {
             std::fs::write(dir.path().join("new"), text).unwrap();
             std::fs::rename(dir.path().join("new"), &path).unwrap();
         };
-        let load = |path: &Path| -> Result<i32, String> {
-            std::fs::read_to_string(path).map_err(|e| e.to_string())?.trim().parse().map_err(|_| "no number".to_owned())
+        let load = |path: &Path, old: Option<&i32>| -> Result<i32, String> {
+            let text = std::fs::read_to_string(path).map_err(|e| e.to_string())?;
+            let n = text.trim().parse().map_err(|_| "no number".to_owned())?;
+            if old.is_some_and(|old| n < *old) { Err("less".to_owned()) } else { Ok(n) }
         };
         assert!(Watched::open(&path, INTERVAL, load).err().unwrap().contains("n: "));
         write("1");
@@ -164,5 +189,13 @@ mod tests {
         assert_eq!(*watched.value(), 3);
         until(|| other.refresh());
         assert_eq!((*other.value(), other.refused()), (3, 0));
+        write("2");
+        until(|| watched.refused() == 1);
+        std::fs::remove_file(&path).unwrap();
+        until(|| watched.refused() == 1);
+        assert!(!watched.refresh());
+        write("4");
+        until(|| watched.refresh());
+        assert_eq!((*watched.value(), watched.refused()), (4, 0));
     }
 }

@@ -1,6 +1,7 @@
 //! A table of patterns in uap-core's form, and how its answers are put together.
 //! Source: ua-parser/uap-core, docs/specification.md.
 
+use super::super::watched::last_line_ends;
 use super::patterns::{self, Found, PatternSet, Source};
 use super::{Device, Product, builtin};
 use crate::config::{Diagnostics, Node, SourceMap, yaml};
@@ -43,6 +44,8 @@ pub(in super::super) struct Table {
     browsers: Section<4>,
     systems: Section<4>,
     devices: Section<3>,
+    /// The last line of the text had its end.
+    ends: bool,
 }
 
 impl<const N: usize> Section<N> {
@@ -115,7 +118,35 @@ impl Table {
             browsers: Section::new("browsers", product(builtin::BROWSERS))?,
             systems: Section::new("systems", product(builtin::SYSTEMS))?,
             devices: Section::new("devices", builtin::DEVICES.iter().map(device).collect())?,
+            ends: true,
         })
+    }
+
+    /// Reads a table's file, to be used instead of `old`.
+    ///
+    /// Errors: why it cannot be used, or must not take the place of `old`: it has no patterns, or none in a list where `old`
+    /// has some, or is cut off.
+    pub(in super::super) fn load(path: &std::path::Path, old: Option<&Table>) -> Result<Table, String> {
+        let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
+        let ends = last_line_ends(&text, old.map(|old| old.ends))?;
+        let table = Table { ends, ..Table::parse(&text).map_err(|error| error.to_string())? };
+        let counts = |table: &Table| {
+            [
+                ("user_agent_parsers", table.browsers.parts.len()),
+                ("os_parsers", table.systems.parts.len()),
+                ("device_parsers", table.devices.parts.len()),
+            ]
+        };
+        let new = counts(&table);
+        if new.iter().all(|(_, n)| *n == 0) {
+            return Err("it has no patterns".into());
+        }
+        for ((list, n), (_, before)) in new.into_iter().zip(old.map_or(new, counts)) {
+            if n == 0 && before > 0 {
+                return Err(format!("`{list}` is empty, the file before had {before} patterns there"));
+            }
+        }
+        Ok(table)
     }
 
     /// Reads a table in uap-core's format (`regexes.yaml`).
@@ -151,6 +182,7 @@ impl Table {
             browsers: Section::new("user_agent_parsers", browsers)?,
             systems: Section::new("os_parsers", systems)?,
             devices: Section::new("device_parsers", devices)?,
+            ends: text.ends_with('\n'),
         })
     }
 
