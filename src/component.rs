@@ -3,7 +3,8 @@
 
 use crate::ack::{Ack, Verdict};
 use crate::buffer::{Queue, QueueSender, Received};
-use crate::event::{Batch, EventKind, FieldPath, Origin, Slab, Sym, Value};
+use crate::event::{Batch, FieldPath, Origin, Slab, Sym, Value};
+use crate::letter::push_envelope;
 use crate::telemetry::{Counters, Totals};
 use crate::time::clock;
 use std::path::PathBuf;
@@ -279,6 +280,8 @@ pub struct Emitter<'a> {
     pub(crate) outputs: Vec<(usize, Batch)>,
     pub(crate) delta: &'a mut Delta,
     pub(crate) json: &'a mut Vec<u8>,
+    /// When it rejected first: the time of all letters of one call.
+    pub(crate) rejected_at: Option<i64>,
 }
 
 /// Sums of one call of a transform, published by the worker.
@@ -304,7 +307,16 @@ fn add(list: &mut Vec<(&'static str, u64)>, reason: &'static str, n: u64) {
 
 impl<'a> Emitter<'a> {
     pub(crate) fn new(component: &'a str, rejected_read: bool, delta: &'a mut Delta, json: &'a mut Vec<u8>) -> Self {
-        Emitter { component, rejected_read, rejects: None, originals: None, outputs: Vec::new(), delta, json }
+        Emitter {
+            component,
+            rejected_read,
+            rejects: None,
+            originals: None,
+            outputs: Vec::new(),
+            delta,
+            json,
+            rejected_at: None,
+        }
     }
 
     /// Counts events that the transform has dropped from the batch.
@@ -356,51 +368,10 @@ impl<'a> Emitter<'a> {
         add(&mut self.delta.rejected, reason, 1);
         let rejects = self.rejects.get_or_insert_with(|| batch.sibling());
         let from = self.originals.as_ref().unwrap_or(batch);
-        push_envelope(rejects, from, row, self.component, reason, detail, self.json);
+        // The batch's own time may be long past: it may have waited, or be a replayed letter.
+        let now = *self.rejected_at.get_or_insert_with(clock::now_ns);
+        push_envelope(rejects, from, row, self.component, reason, detail, now, self.json);
         batch.drop_row(row);
-    }
-}
-
-/// Appends to `to` the event in `from[row]` inside an envelope: `{"tidegate": {component, reason, detail, time,
-/// source}, "event": {…}}`, with a `kind` where it is no log. `json` is work space.
-pub fn push_envelope(
-    to: &mut Batch,
-    from: &Batch,
-    row: usize,
-    component: &str,
-    reason: &str,
-    detail: &str,
-    json: &mut Vec<u8>,
-) {
-    json.clear();
-    let event = from.event(row);
-    for (name, value) in [("component", component), ("reason", reason), ("detail", detail)] {
-        json.extend_from_slice(if json.is_empty() { b"{" } else { b"," });
-        json.push(b'"');
-        json.extend_from_slice(name.as_bytes());
-        json.extend_from_slice(b"\":");
-        Value::from(value).append_json(json);
-    }
-    json.extend_from_slice(b",\"time\":");
-    Value::Timestamp(from.received_at).append_json(json);
-    json.extend_from_slice(b",\"source\":");
-    Value::from(&*from.origin.source).append_json(json);
-    if event.kind() != EventKind::Log {
-        // What it is cannot be told from its fields; `replay` needs it.
-        json.extend_from_slice(b",\"kind\":\"");
-        json.extend_from_slice(event.kind().name().as_bytes());
-        json.push(b'"');
-    }
-    json.push(b'}');
-    let new = to.push_event(EventKind::Log);
-    let mut envelope = to.event_mut(new);
-    envelope.push(Sym::from_config("tidegate"), Value::Object(json));
-    json.clear();
-    event.write_json(json);
-    envelope.push(Sym::from_config("event"), Value::Object(json));
-    envelope.set_offset(event.offset());
-    if let Some(time) = event.time() {
-        envelope.set_time(time);
     }
 }
 
@@ -464,9 +435,9 @@ impl Refuser {
 /// Events of a sink in envelopes, with a share in their batch's verdict.
 fn envelopes(counters: &Counters, batch: &Batch, rows: &[usize], reason: &'static str, detail: &str) -> Batch {
     let mut letters = batch.sibling();
-    let mut json = Vec::new();
+    let (now, mut json) = (clock::now_ns(), Vec::new());
     for &row in rows {
-        push_envelope(&mut letters, batch, row, &counters.id, reason, detail, &mut json);
+        push_envelope(&mut letters, batch, row, &counters.id, reason, detail, now, &mut json);
     }
     letters
 }

@@ -15,6 +15,7 @@ pub mod event;
 pub mod framing;
 mod http_server;
 pub mod ledger;
+pub mod letter;
 pub mod plan;
 pub mod proxy_protocol;
 pub mod sinks;

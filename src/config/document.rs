@@ -11,7 +11,7 @@ use super::diagnostic::{Diagnostic, Severity};
 use super::graph::{Graph, GraphNode, Kind};
 use super::interpolate::{Environment, interpolate};
 use super::node::{Entry, Node, NodeKind, Style};
-use super::reader::{Keys, Reader};
+use super::reader::{Asked, Keys, Reader};
 use super::schema::{Properties, SchemaBuilder};
 use super::setting::{FieldDoc, Setting, Settings};
 use super::{Report, Secret, Size, Span, Spanned, config, yaml};
@@ -148,6 +148,8 @@ pub struct Component {
     pub inputs: Vec<Edge>,
     /// Its settings.
     pub plan: AnyPlan,
+    /// The metadata that they ask for.
+    pub asks: Vec<Asked>,
 }
 
 /// A configuration without mistakes.
@@ -266,6 +268,7 @@ fn load_from(
     let mut cx = Reader::new(&mut report.sources, &mut report.diagnostics);
     let root = merge(roots, &mut cx);
     let mut document = read(&root, &mut cx, registry);
+    let asked = cx.take_asked();
     if whole {
         document.graph.check(&mut cx, document.globals.as_ref());
         document.check_tests(&mut cx);
@@ -286,6 +289,7 @@ fn load_from(
                     type_name: node.type_name?,
                     inputs: graph.inputs(index),
                     plan: slots.get_mut(index)?.take()?,
+                    asks: asked.iter().filter(|asked| asked.component == node.id.value).cloned().collect(),
                 })
             })
             .collect();

@@ -61,7 +61,10 @@ text_setting!(
     Condition,
     "a condition such as `level == \"ERROR\"`",
     |text, node, cx| match Condition::parse(text) {
-        Ok(condition) => Some(condition),
+        Ok(condition) => {
+            cx.asks(condition.paths());
+            Some(condition)
+        }
         Err(e) => {
             let message = format!("bad condition for {}: {e}", cx.subject());
             let diagnostic = cx.error_in(node, e.at, message);
@@ -74,7 +77,10 @@ text_setting!(
 
 fn template(parsed: Result<Template, TemplateError>, node: &Node, cx: &mut Reader<'_>) -> Option<Template> {
     match parsed {
-        Ok(template) => Some(template),
+        Ok(template) => {
+            cx.asks(template.paths());
+            Some(template)
+        }
         Err(e) => {
             let message = format!("bad template for {}: {e}", cx.subject());
             let diagnostic = cx.error_in(node, e.at, message);

@@ -74,7 +74,7 @@ pub use interpolate::{Environment, ProcessEnvironment};
 pub(crate) use macros::{config, config_choice, config_doc, config_enum, config_field, config_tagged, config_union};
 pub use node::{Entry, Node, NodeKind, Style};
 pub use quantity::{Size, duration_text, parse_duration};
-pub use reader::{Keys, Reader};
+pub use reader::{Asked, Keys, Reader};
 pub use scalars::read_string;
 pub use schema::{Properties, SchemaBuilder};
 pub use secret::{Secret, mask_known};

@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::diagnostic::{Diagnostic, Diagnostics, Severity};
 use super::node::{Entry, Node, NodeKind};
 use super::source_map::{SourceMap, Span};
+use crate::event::{FieldPath, Meta};
 
 /// One step from the top of the document to the value being read.
 #[derive(Debug, Clone)]
@@ -25,12 +26,24 @@ pub struct Reader<'a> {
     path: Vec<Step>,
     /// Where the innermost block was opened: its key, or the block itself.
     opened: Vec<Span>,
+    asked: Vec<Asked>,
+}
+
+/// A setting of a component that asks for metadata: a template, a condition, a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// Id of the component.
+    pub component: String,
+    /// The setting's keys: `stream`, `lookup[0].key`.
+    pub setting: String,
+    /// What it asks for.
+    pub meta: Meta,
 }
 
 impl<'a> Reader<'a> {
     /// A reader that puts what it finds into `out`.
     pub fn new(sources: &'a mut SourceMap, out: &'a mut Diagnostics) -> Self {
-        Self { sources, out, path: Vec::new(), opened: Vec::new() }
+        Self { sources, out, path: Vec::new(), opened: Vec::new(), asked: Vec::new() }
     }
 
     /// Notes a mistake at `span`.
@@ -63,6 +76,23 @@ impl<'a> Reader<'a> {
             return self.out.discard();
         }
         self.error(span, message)
+    }
+
+    /// Notes the metadata that the setting being read asks for.
+    pub fn asks<'p>(&mut self, paths: impl IntoIterator<Item = &'p FieldPath>) {
+        let Some(n) = self.path.iter().rposition(|step| matches!(step, Step::Component { .. })) else { return };
+        let Step::Component { id, .. } = &self.path[n] else { return };
+        for meta in paths.into_iter().filter_map(FieldPath::meta) {
+            let asked = Asked { component: id.clone(), setting: join(&self.path[n + 1..]), meta: meta.clone() };
+            if !self.asked.contains(&asked) {
+                self.asked.push(asked);
+            }
+        }
+    }
+
+    /// What was noted by [`asks`](Reader::asks).
+    pub fn take_asked(&mut self) -> Vec<Asked> {
+        std::mem::take(&mut self.asked)
     }
 
     /// What is being read, in words: "`multiline.start` in source `app`".

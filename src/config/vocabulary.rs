@@ -14,7 +14,10 @@ impl Setting for FieldPath {
     fn read(node: &Node, cx: &mut Reader<'_>) -> Option<Self> {
         let text = read_string(node, cx, &Self::describe())?;
         match FieldPath::parse(text) {
-            Ok(path) => Some(path),
+            Ok(path) => {
+                cx.asks([&path]);
+                Some(path)
+            }
             Err(error) => {
                 let message = format!("{}: {error}", cx.subject());
                 let at = error.at.min(text.len());

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 /// Where a batch comes from: its source and, as far as they apply, file, host and peer.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origin {
     /// Id of the source.
     pub source: Arc<str>,

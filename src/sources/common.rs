@@ -36,7 +36,10 @@ impl Setting for Attach {
         let text = read_string(node, cx, &Self::describe())?;
         let name = text.strip_prefix('@').unwrap_or(text);
         match Meta::from_name(name) {
-            Some(meta) => Some(Attach(meta)),
+            Some(meta) => {
+                cx.asks([&FieldPath::of_meta(meta.clone())]);
+                Some(Attach(meta))
+            }
             None => {
                 cx.error(node.span, format!("unknown metadata `{name}`")).suggest(name, Meta::NAMES.iter().copied());
                 None

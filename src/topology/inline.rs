@@ -3,12 +3,13 @@
 use super::AssembleError;
 use super::build::host_name;
 use crate::ack::Ack;
-use crate::component::{BuildContext, Chunk, Delta, Emitter, Frames, Transform, attach, push_envelope};
+use crate::component::{BuildContext, Chunk, Delta, Emitter, Frames, Transform, attach};
 use crate::condition::{Condition, Faults};
 use crate::config::{AnyPlan, Config, Edge, Kind};
 use crate::decoding::{DecodeStats, Decoder};
 use crate::event::{Batch, FieldPath, Origin, Slab, Sym};
 use crate::framing::{Framer, Framing, Spans, container};
+use crate::letter::push_envelope;
 use crate::sources::common::Attach;
 use crate::telemetry::{ComponentKind, Counters};
 use std::collections::HashMap;
@@ -179,7 +180,7 @@ impl Inline {
         let mut rejected = None;
         for &(row, reason) in &stats.rejects {
             let to = rejected.get_or_insert_with(|| batch.sibling());
-            push_envelope(to, &batch, row, id, "decode", reason, &mut Vec::new());
+            push_envelope(to, &batch, row, id, "decode", reason, now, &mut Vec::new());
             batch.drop_row(row);
         }
         attach(&mut batch, attached);
@@ -244,6 +245,7 @@ impl Inline {
                     }
                     for batch in work {
                         let mut emitter = Emitter::new(&node.id, true, &mut delta, &mut json);
+                        emitter.rejected_at = Some(now);
                         match batch {
                             Some(mut batch) => {
                                 transform.apply(&mut batch, &mut emitter);

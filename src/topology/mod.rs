@@ -15,7 +15,7 @@ mod worker;
 pub(crate) use build::check_memory;
 pub use build::{AssembleError, assemble};
 pub use inline::{Inline, Stage, StageOutput};
-pub use replay::{LETTERS, REFUSED, assemble_replay};
+pub use replay::{LETTERS, REFUSED, assemble_replay, metadata_asked};
 pub use running::{Running, Summary, single_worker, start};
 pub use worker::{SinkLane, SourceLane, Target, TransformLane, Worker, apply_alone};
 

@@ -9,8 +9,9 @@ use super::build::assemble;
 use super::{AssembleError, Blueprint, BufferPart, SinkPart, SourcePart};
 use crate::buffer::FullPolicy;
 use crate::component::{SinkRun, SourceRun};
-use crate::config::{AnyPlan, Config, Kind};
+use crate::config::{AnyPlan, Asked, Config, Kind};
 use crate::decoding::{Decoder, OnDecodeError, TextDecoder};
+use crate::sources::common::Attach;
 use crate::telemetry::{ComponentKind, Counters};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -20,20 +21,14 @@ pub const LETTERS: &str = "replay.letters";
 /// Id of the sink of what was refused again.
 pub const REFUSED: &str = "replay.refused";
 
-/// Builds what lies behind the component `to`. A source's letters go to whoever reads it. `alone`: no agent uses the
-/// `data_dir`, so that sinks that keep state in it may be part of this.
+fn wrong(component: Option<&str>, message: String) -> Vec<AssembleError> {
+    vec![AssembleError { component: component.map(str::to_owned), message, is_config: false }]
+}
+
+/// Ids of the components that events which are put into `to` may come to; a source is none of them.
 ///
-/// Errors: there is no such component; it leads nowhere; something cannot be built.
-pub fn assemble_replay(
-    mut config: Config,
-    to: &str,
-    alone: bool,
-    letters: SourceRun,
-    refused: SinkRun,
-) -> Result<Blueprint, Vec<AssembleError>> {
-    let wrong = |component: Option<&str>, message: String| {
-        vec![AssembleError { component: component.map(str::to_owned), message, is_config: false }]
-    };
+/// Errors: there is no such component; it leads nowhere.
+fn reached(config: &Config, to: &str) -> Result<BTreeSet<String>, Vec<AssembleError>> {
     let Some(target) = config.components.iter().find(|c| c.id.value == to) else {
         let ids: Vec<&str> = config.components.iter().map(|c| c.id.value.as_str()).collect();
         return Err(wrong(None, format!("there is no component `{to}`; there are {}", ids.join(", "))));
@@ -51,6 +46,38 @@ pub fn assemble_replay(
             reached.insert(component.id.value.clone());
         }
     }
+    if reached.is_empty() {
+        return Err(wrong(Some(to), "nobody reads it, so there is nowhere to replay to".into()));
+    }
+    Ok(reached)
+}
+
+/// What the settings behind the component `to` ask of an event's metadata. A source's own do not count: its events have
+/// passed them.
+///
+/// Errors: there is no such component; it leads nowhere.
+pub fn metadata_asked(config: &Config, to: &str) -> Result<Vec<Asked>, Vec<AssembleError>> {
+    let reached = reached(config, to)?;
+    let components = config.components.iter().filter(|c| reached.contains(&c.id.value));
+    Ok(components.flat_map(|c| c.asks.iter().cloned()).collect())
+}
+
+/// Builds what lies behind the component `to`. A source's letters go to whoever reads it, with what it attaches. `alone`: no
+/// agent uses the `data_dir`, so that sinks that keep state in it may be part of this.
+///
+/// Errors: there is no such component; it leads nowhere; something cannot be built.
+pub fn assemble_replay(
+    mut config: Config,
+    to: &str,
+    alone: bool,
+    letters: SourceRun,
+    refused: SinkRun,
+) -> Result<Blueprint, Vec<AssembleError>> {
+    let reached = reached(&config, to)?;
+    let attach = config.components.iter().find_map(|c| match &c.plan {
+        AnyPlan::Source(plan) if c.id.value == to => Some(Attach::pairs(&plan.common().attach)),
+        _ => None,
+    });
     let mut entered = Vec::new();
     let mut rejecting = Vec::new();
     config.components.retain(|c| reached.contains(&c.id.value));
@@ -71,9 +98,6 @@ pub fn assemble_replay(
             _ => {}
         }
     }
-    if entered.is_empty() {
-        return Err(wrong(Some(to), "nobody reads it, so there is nowhere to replay to".into()));
-    }
     let mut blueprint = assemble(config, true)?;
     let letters_id: Arc<str> = LETTERS.into();
     for part in &mut blueprint.transforms {
@@ -93,7 +117,7 @@ pub fn assemble_replay(
         run: letters,
         decoder: Decoder::new(Box::new(TextDecoder), OnDecodeError::Keep),
         when: None,
-        attach: Vec::new(),
+        attach: attach.unwrap_or_default(),
     });
     blueprint.sinks.push(SinkPart {
         counters: Counters::new(REFUSED, ComponentKind::Sink, "replay"),

@@ -9,6 +9,7 @@ use crate::component::{Chunk, Delta, Emitter, Transform, attach};
 use crate::condition::{Condition, Faults};
 use crate::decoding::{DecodeStats, Decoder};
 use crate::event::{Batch, FieldPath, Sym};
+use crate::letter::push_envelope;
 use crate::telemetry::{Counters, Totals};
 use crate::time::clock;
 use std::sync::Arc;
@@ -130,14 +131,15 @@ impl Worker {
         let mut batch = lane.decoder.decode(chunk, stats);
         let busy = began.elapsed().as_secs_f64();
         let decoded = batch.len() as u64 + stats.dropped;
-        let mut rejects = None;
+        let (mut rejects, mut rejected_at) = (None, None);
         let mut unread = 0;
         for &(row, reason) in &stats.rejects {
             if lane.rejected.is_empty() {
                 unread += 1;
             } else {
                 let to = rejects.get_or_insert_with(|| batch.sibling());
-                crate::component::push_envelope(to, &batch, row, &lane.counters.id, "decode", reason, &mut self.json);
+                let now = *rejected_at.get_or_insert_with(clock::now_ns);
+                push_envelope(to, &batch, row, &lane.counters.id, "decode", reason, now, &mut self.json);
             }
             batch.drop_row(row);
         }

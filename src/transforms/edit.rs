@@ -73,6 +73,9 @@ impl TransformPlan for EditConfig {
         check_names(&self.set, cx);
         for (name, to) in self.rename.0.iter().chain(&self.copy.0) {
             check_path(name, cx);
+            if let Ok(from) = FieldPath::parse(&name.value) {
+                cx.asks([&from]);
+            }
             if to.meta().is_some() {
                 cx.error(name.span, format!("`{to}` is metadata, which cannot be set"));
             }

@@ -253,6 +253,7 @@ impl Batcher {
             return Err(why);
         }
         (record.end, record.offset) = (open.body.len() as u32, event.offset());
+        record.noted = event.time().unwrap_or(i64::MIN);
         let mut added = open.body.len() - before;
         let kept = open.originals.len() - marks.0;
         if open.body.len() + framing.close.len() > self.bounds.max_bytes && !open.records.is_empty() {

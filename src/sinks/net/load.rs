@@ -4,7 +4,7 @@
 //! encoded. Where a record is refused, its event is read back from the bytes.
 
 use crate::ack::Ack;
-use crate::event::{Batch, EventKind, JsonRows, Origin, Slab};
+use crate::event::{Batch, EventKind, JsonRows, Origin, Slab, Sym};
 use bytes::Bytes;
 use reqwest::Url;
 use reqwest::header::{HeaderName, HeaderValue};
@@ -61,6 +61,8 @@ pub struct Record {
     pub original: u32,
     /// The time that was sent, in microseconds since 1970 UTC.
     pub time: i64,
+    /// The event's time as components had read it, in nanoseconds since 1970 UTC; `i64::MIN` for none.
+    pub noted: i64,
     /// Place in the file.
     pub offset: u64,
     /// What the sink knows the record by in answers; grows from record to record.
@@ -222,12 +224,15 @@ impl Load {
         for (&n, (start, end)) in rows.iter().zip(lines) {
             let record = self.records[n];
             if reader.push(&mut batch, start, end, record.offset).is_err() {
-                // What we wrote ourselves reads back; an event without fields keeps the count right all the same.
-                batch.push_event(self.target.kind);
+                // What we wrote ourselves reads back, unless a transform has nested it past what is read: then as text.
+                batch.push_line(start, end, record.offset);
+                batch.push_text_field(Sym::MESSAGE, start, end);
             }
             let row = batch.rows() - 1;
             let mut event = batch.event_mut(row);
-            event.set_time(record.time.saturating_mul(1000));
+            if record.noted != i64::MIN {
+                event.set_time(record.noted);
+            }
             event.set_kind(self.target.kind);
         }
         batch

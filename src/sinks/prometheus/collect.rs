@@ -223,6 +223,11 @@ impl Collector {
                 Value::Null => {}
                 value => value.append_text(&mut self.raw),
             }
+            if self.raw.len() == plain {
+                // An empty label is as good as none: with it, one series would be two.
+                self.raw.truncate(start);
+                continue;
+            }
             self.labels.clear();
             names::push_label_value(&self.raw[plain..], &mut self.labels);
             self.raw.truncate(plain);
