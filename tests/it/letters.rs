@@ -30,6 +30,18 @@ fn letters(dir: &Path) -> Vec<Value> {
     lines(&dir.join("rejects.ndjson")).iter().map(|l| serde_json::from_str(l).unwrap()).collect()
 }
 
+/// An instant in nanoseconds since 1970 UTC as text.
+fn time_text(ns: i64, digits: u8) -> String {
+    let mut text = Vec::new();
+    tidegate::time::write_rfc3339_utc(ns, digits, &mut text);
+    String::from_utf8(text).unwrap()
+}
+
+/// Now, as letters say it.
+fn time_now() -> String {
+    time_text(now_micros() * 1000, 3)
+}
+
 /// Server, credentials, quick waits.
 fn o2(url: &str, stream: &str, more: &str) -> String {
     format!(
@@ -96,13 +108,26 @@ sinks:
         json!({"way": "fine", "timestamp": now}),
     ];
     write(&dir.path().join("in.ndjson"), &events);
+    let began = time_now();
     once(dir.path());
+    let input = std::fs::read(dir.path().join("in.ndjson")).unwrap();
     let mut found: BTreeMap<(String, String), Value> = BTreeMap::new();
     for letter in letters(dir.path()) {
         let head = &letter["tidegate"];
         let text = |key: &str| head[key].as_str().unwrap_or_else(|| panic!("{key} of {letter}")).to_owned();
         assert_eq!(text("source"), "in");
-        assert!(text("time").ends_with('Z') && !text("detail").is_empty(), "{letter}");
+        assert!(!text("detail").is_empty(), "{letter}");
+        assert!(began <= text("time") && text("time") <= time_now(), "the time of the refusal: {began}, {letter}");
+        let metadata = &head["metadata"];
+        assert_eq!((&metadata["source"], &metadata["kind"].is_string()), (&json!("in"), &true), "{letter}");
+        assert!(metadata["file"].as_str().unwrap().ends_with("/in.ndjson"), "{letter}");
+        let at = metadata["offset"].as_u64().unwrap() as usize;
+        let line = String::from_utf8_lossy(&input[at..]).lines().next().unwrap().to_owned();
+        let way = line.split_once("\"way\":\"").unwrap().1.split('"').next().unwrap().to_owned();
+        assert!(
+            letter["event"].to_string().replace('\\', "").contains(&format!("\"way\":\"{way}\"")) || way == "encode",
+            "{letter} is not at {at}: {line}"
+        );
         assert!(!letter.to_string().contains(PASSWORD), "{letter}");
         let previous = found.insert((text("component"), text("reason")), letter);
         assert!(previous.is_none(), "{previous:?}");
@@ -250,7 +275,7 @@ sinks: {out: {type: file, inputs: [keep], path: ./out.ndjson}}
     for part in [
         "rejects.ndjson:2: not a dead letter: it is not a JSON object",
         "rejects.ndjson:4: not a dead letter: it has no `tidegate.component`",
-        "rejects.ndjson:5: not a dead letter: `event` is no object",
+        "rejects.ndjson:5: not a dead letter: `event` is not an object",
     ] {
         assert!(errors.contains(part), "{part} in {errors}");
     }
@@ -307,6 +332,288 @@ sinks:
     let (code, said, errors) = replay(dir.path(), &["--to", "in"]);
     assert_eq!(code, Some(0), "{said}{errors}");
     assert_eq!(lines(&dir.path().join("archive.ndjson")), [r#"{"n":0}"#, r#"{"n":1}"#]);
+}
+
+// ---- metadata ---------------------------------------------------------------------------------------------------
+
+/// All that a server has, and all that is in the files of a folder: by stream or path, in a fixed order.
+fn everything(server: &Double, folder: &Path) -> BTreeMap<String, Vec<String>> {
+    let mut all: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut put = |name: String, records: Vec<String>| all.entry(name).or_default().extend(records);
+    let text = |records: Vec<serde_json::Map<String, Value>>| {
+        records.into_iter().map(|record| Value::Object(record).to_string()).collect::<Vec<_>>()
+    };
+    for stream in server.streams() {
+        put(format!("log {stream}"), text(server.stored(&stream)));
+    }
+    for name in METRICS {
+        put(format!("metric {name}"), text(server.metrics(name)));
+    }
+    for stream in server.trace_streams() {
+        put(format!("trace {stream}"), text(server.spans(&stream)));
+    }
+    let mut folders = vec![folder.to_owned()];
+    while let Some(next) = folders.pop() {
+        for entry in std::fs::read_dir(&next).into_iter().flatten() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                put(path.strip_prefix(folder).unwrap().display().to_string(), lines(&path));
+            }
+        }
+    }
+    all.values_mut().for_each(|records| records.sort());
+    all.retain(|_, records| !records.is_empty());
+    all
+}
+
+const METRICS: [&str; 2] = ["hits", "temperature"];
+
+/// Logs, metrics and spans of random streams, senders and times, over HTTP and out of files, each refused by a server and by
+/// a file sink: replayed, and what is refused once more replayed again, they lie where they would have lain.
+#[test]
+fn what_was_refused_is_replayed_to_where_it_would_have_gone() {
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    let (server, wanted) = (Double::start(Setup::default()), Double::start(Setup::default()));
+    let refuse = |server: &Double| server.script(|_, _| Some(Fault::Answer(400, Vec::new(), "not now".into())));
+    refuse(&server);
+    let dir = tempfile::tempdir().unwrap();
+    let yaml = |path: &str| {
+        let stream = "{{ @http.stream | default(\\\"none\\\") }}-{{ @user | default(\\\"nobody\\\") }}-{{ @source }}-{{ @file | default(\\\"\\\") }}-%M";
+        let to = "{{ @kind }}/{{ @http.stream | default(\"none\") }}/{{ @http.org | default(\"none\") }}/{{ @file | default(\"none\") }}-{{ @offset | default(\"\") }}/{{ @peer | default(\"none\") }}/{{ @received_at }}/%Y-%m-%d-%H%M%S";
+        format!(
+            "data_dir: ./data
+sources:
+  door: {{type: http, listen: \"127.0.0.1:0\", auth: {{basic: {{user: ann, password: \"door-secret\"}}}}}}
+  tail: {{type: file, include: [\"./in/*.ndjson\"], decode: json}}
+sinks:
+  o2: {o2}
+  o2_wanted: {o2_wanted}
+  files: {{type: file, inputs: [door, tail], path: './{path}{to}', dead_letter: rejects}}
+  files_wanted: {{type: file, inputs: [door, tail], path: './wanted/{to}'}}
+  rejects: {{type: file, path: ./rejects.ndjson}}
+",
+            o2 = o2(&server.url(), stream, "inputs: [door, tail], buffer: {type: disk, max_size: 4MiB}"),
+            o2_wanted = o2(&wanted.url(), stream, "inputs: [door, tail]"),
+        )
+        .replace(", max_elapsed: 300ms", "")
+    };
+    config(dir.path(), &yaml("out/{{ nowhere }}/"));
+    let agent = Agent::run(dir.path(), &["--log-format", "json"]);
+    let mut address = String::new();
+    eventually("it listens", || {
+        let said = agent.said();
+        let mut said = said.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let Some(line) = said.find(|line| line["message"] == "listening") else { return false };
+        address = line["address"].as_str().unwrap().split_once("://").unwrap().1.to_owned();
+        true
+    });
+    let post = |path: &str, stream: &str, body: &Value| {
+        let auth = format!("Basic {}", base64("ann:door-secret"));
+        let headers = [("content-type", "application/json"), ("authorization", &*auth), ("stream-name", stream)];
+        let mut connection = std::net::TcpStream::connect(&address).unwrap();
+        let answer = crate::http::request(&mut connection, "POST", path, &headers, body.to_string().as_bytes());
+        assert_eq!(answer.status, 200, "{}", answer.body);
+    };
+    std::fs::create_dir(dir.path().join("in")).unwrap();
+    let now = now_micros() as u64 * 1000;
+    let mut events = 0;
+    for n in 0..30 {
+        let stream = ["shop", "Web-1", "x"][random.usize(..3)];
+        let time = now - random.u64(..3_600_000_000_000);
+        let count = 1 + random.usize(..4);
+        events += count;
+        let kind = random.u8(..4);
+        let records: Vec<Value> = (0..count)
+            .map(|m| match kind {
+                1 => json!({"name": METRICS[random.usize(..2)], "gauge": {"dataPoints": [
+                    {"timeUnixNano": time.to_string(), "asDouble": random.f64(), "attributes": [{"key": "n", "value": {"intValue": n * 10 + m}}]}]}}),
+                2 => json!({"traceId": format!("{:032x}", random.u128(1..)), "spanId": format!("{:016x}", random.u64(1..)), "name": "GET /",
+                    "kind": 2, "startTimeUnixNano": time.to_string(), "endTimeUnixNano": (time + 1_500_001).to_string()}),
+                _ => match random.u8(..3) {
+                    0 => json!({"n": n * 10 + m, "price": 1.5}),
+                    1 => json!({"n": n * 10 + m, "timestamp": time / 1000}),
+                    _ => json!({"n": n * 10 + m, "timestamp": time_text(time as i64, 9)}),
+                },
+            })
+            .collect();
+        match kind {
+            0 => post(&format!("/api/org{}/{stream}/_json", random.u8(..2)), stream, &json!(records)),
+            1 => post(
+                "/api/default/v1/metrics",
+                stream,
+                &json!({"resourceMetrics": [{"scopeMetrics": [{"metrics": records}]}]}),
+            ),
+            2 => post(
+                "/api/default/v1/traces",
+                stream,
+                &json!({"resourceSpans": [{"scopeSpans": [{"spans": records}]}]}),
+            ),
+            _ => write(&dir.path().join(format!("in/{stream}-{n}.ndjson")), &records),
+        }
+    }
+    let refused = || letters(dir.path()).len();
+    eventually("all are refused twice", || refused() == 2 * events);
+    eventually("all are where they belong", || {
+        everything(&wanted, &dir.path().join("wanted")).values().map(Vec::len).sum::<usize>() == 2 * events
+    });
+    agent.stop();
+    let letters_text = std::fs::read_to_string(dir.path().join("rejects.ndjson")).unwrap();
+    assert!(!letters_text.contains("Basic ") && !letters_text.contains("door-secret"), "a secret in a letter");
+    let want = everything(&wanted, &dir.path().join("wanted"));
+    assert!(everything(&server, &dir.path().join("out")).is_empty());
+
+    config(dir.path(), &yaml("out/"));
+    let (code, said, errors) = replay(dir.path(), &["--from", "o2", "--to", "o2"]);
+    assert_eq!(code, Some(1), "{said}{errors}");
+    assert!(said.contains(&format!("{events} refused again, 0 not delivered")), "{said}{errors}");
+    server.script(|_, _| None);
+    let args = ["replay", "rejects.ndjson.refused", "--to", "o2", "--config", "tidegate.yaml"];
+    let (code, said, errors) = output(tidegate(dir.path(), &args));
+    assert_eq!(code, Some(0), "{said}{errors}");
+    let (code, said, errors) = replay(dir.path(), &["--from", "files", "--to", "files"]);
+    assert_eq!(code, Some(0), "{said}{errors}");
+    assert_eq!(everything(&server, &dir.path().join("out")), want);
+}
+
+fn base64(text: &str) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD.encode(text)
+}
+
+/// Letters of earlier versions say nothing of `@http.stream`, and a guess would put them into the wrong stream.
+#[test]
+fn a_letter_without_metadata_is_left_where_something_asks_for_it() {
+    let server = Double::start(Setup::default());
+    let dir = tempfile::tempdir().unwrap();
+    config(
+        dir.path(),
+        &format!(
+            "data_dir: ./data
+sources: {{in: {{type: stdin, decode: json}}}}
+transforms:
+  shape: {{type: edit, inputs: [in], copy: {{\"@file\": from}}}}
+  errors: {{type: filter, inputs: [shape], when: '!has(@host)'}}
+  fine: {{type: filter, inputs: [in], when: '@source == \"app\" && @kind == \"log\"'}}
+sinks:
+  o2: {}
+  plain: {}
+  rejects: {{type: file, path: ./letters.ndjson}}
+",
+            o2(&server.url(), "{{ @http.stream | default(\\\"none\\\") }}", "inputs: [errors]"),
+            o2(&server.url(), "plain", "inputs: [fine]"),
+        ),
+    );
+    let old =
+        |n: u32| json!({"tidegate": {"component": "o2", "reason": "refused", "source": "app"}, "event": {"n": n}});
+    let new = |n: u32, metadata: Value| json!({"tidegate": {"component": "o2", "reason": "refused", "metadata": metadata}, "event": {"n": n}});
+    let door = json!({"source": "app", "received_at": time_now(), "kind": "log", "http.stream": "shop"});
+    let tail = json!({"source": "app", "received_at": time_now(), "kind": "log", "file": "/a"});
+    write(&dir.path().join("rejects.ndjson"), &[new(1, door), old(2), new(3, tail), old(4)]);
+    let stored = |stream: &str| server.stored(stream).iter().map(|r| r["n"].as_u64().unwrap()).collect::<Vec<_>>();
+    let before = std::fs::read(dir.path().join("rejects.ndjson")).unwrap();
+
+    let (code, said, errors) = replay(dir.path(), &["--to", "o2", "--dry-run"]);
+    assert_eq!(code, Some(1), "{said}{errors}");
+    assert!(said.contains("2 letters, 2 letters left as they are"), "{said}");
+    let (code, said, errors) = replay(dir.path(), &["--to", "o2"]);
+    assert_eq!(code, Some(1), "{said}{errors}");
+    for part in [
+        "rejects.ndjson:2: not replayed: the letter has no metadata",
+        "rejects.ndjson:4: not replayed",
+        "`o2` asks for `@http.stream` by `stream`",
+        "--metadata http.stream=",
+    ] {
+        assert!(errors.contains(part), "{part} in {errors}");
+    }
+    assert!(said.contains("2 went into `o2`: 0 refused again, 0 not delivered"), "{said}");
+    assert_eq!((stored("shop"), stored("none")), (vec![1], vec![3]), "known, and known to have none");
+    assert_eq!(std::fs::read(dir.path().join("rejects.ndjson")).unwrap(), before, "never changed");
+
+    // Everything that lies behind the target may ask.
+    write(&dir.path().join("rejects.ndjson"), &[old(5)]);
+    let (code, said, errors) = replay(dir.path(), &["--to", "in"]);
+    assert_eq!(code, Some(1), "{said}{errors}");
+    for part in ["`shape` asks for `@file`\n", "`errors` asks for `@host` by `when`\n", "`o2` asks for `@http.stream`"]
+    {
+        assert!(errors.contains(part), "{part} in {errors}");
+    }
+    assert!(!errors.contains("`fine`"), "that it says itself: {errors}");
+    assert!(!errors.contains("component "), "nothing was started: {errors}");
+    let (code, said, errors) = replay(dir.path(), &["--to", "fine"]);
+    assert_eq!((code, stored("plain")), (Some(0), vec![5]), "{said}{errors}");
+
+    // Someone knows.
+    let (code, said, errors) = replay(dir.path(), &["--to", "o2", "--metadata", "http.stream=web"]);
+    assert_eq!((code, stored("web")), (Some(0), vec![5]), "{said}{errors}");
+    let (code, said, errors) = replay(dir.path(), &["--to", "o2", "--metadata", "@http.stream="]);
+    assert_eq!((code, stored("none")), (Some(0), vec![3, 5]), "{said}{errors}");
+    for (given, want) in
+        [("stream=web", "there is no metadata `stream`"), ("kind=log", "itself"), ("file", "NAME=VALUE")]
+    {
+        let (code, _, errors) = replay(dir.path(), &["--to", "o2", "--metadata", given]);
+        assert!(code == Some(2) && errors.contains(want), "{errors}");
+    }
+}
+
+/// A file that cannot be read ends it before a server has heard of it, and before a folder is made.
+#[test]
+fn replay_looks_through_its_files_before_anything_starts() {
+    let server = Double::start(Setup::default());
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let sink = o2(&server.url(), "s", "inputs: [in]").replace("healthcheck: false", "healthcheck: true");
+    config(
+        dir.path(),
+        &format!(
+            "data_dir: ./data\nsources: {{in: {{type: stdin, decode: json}}}}\nsinks: {{o2: {sink}, rejects: {{type: file, path: ./r.ndjson}}}}\n"
+        ),
+    );
+    let letter = |n: u32| json!({"tidegate": {"component": "o2", "reason": "refused"}, "event": {"n": n}});
+    write(&at("good.ndjson"), &[letter(1)]);
+    let many = (0..5000).map(|n| format!("{}\n", letter(n))).collect::<String>();
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    packed.write_all(many.as_bytes()).unwrap();
+    let packed = packed.finish().unwrap();
+    std::fs::write(at("cut.gz"), &packed[..packed.len() / 2]).unwrap();
+    std::fs::hard_link(at("good.ndjson"), at("again.ndjson")).unwrap();
+    std::fs::create_dir(at("folder")).unwrap();
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        at("fifo"),
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::from_raw_mode(0o600),
+        0,
+    )
+    .unwrap();
+    for (files, want) in [
+        (&["gone.ndjson"][..], "error: gone.ndjson: No such file or directory"),
+        (&["good.ndjson", "gone.ndjson"], "error: gone.ndjson: No such file"),
+        (&["good.ndjson", "cut.gz"], "error: cut.gz:"),
+        (&["folder"], "error: folder: not a regular file"),
+        (&["fifo"], "error: fifo: not a regular file"),
+        (&["good.ndjson", "again.ndjson"], "error: again.ndjson: the same file as good.ndjson"),
+        (&["good.ndjson", "--refused", "nowhere/x.ndjson"], "error: nowhere: no file can be made there"),
+        (&["good.ndjson", "--refused", "folder"], "error: folder is a folder"),
+        (&["good.ndjson", "--refused", "./again.ndjson"], "is read and would be written"),
+    ] {
+        let args: Vec<&str> =
+            ["replay", "--config", "tidegate.yaml", "--to", "o2"].iter().chain(files).copied().collect();
+        let (code, said, errors) = output(tidegate(dir.path(), &args));
+        assert_eq!((code, &*said), (Some(1), ""), "{errors}");
+        assert!(errors.starts_with(want) || want.starts_with("is read") && errors.contains(want), "{want}: {errors}");
+        assert_eq!(errors.lines().count(), 1, "{errors}");
+    }
+    assert!(server.seen().is_empty() && !at("data").exists(), "nothing was started");
+    // Packed without a word in the name, as a file sink with `compression` has it.
+    std::fs::write(at("packed.ndjson"), &packed).unwrap();
+    let args = ["replay", "packed.ndjson", "--config", "tidegate.yaml", "--to", "o2", "--reason", "refused"];
+    let (code, said, errors) = output(tidegate(dir.path(), &args));
+    assert_eq!(code, Some(0), "{said}{errors}");
+    assert_eq!(numbers(&server).len(), 5000);
 }
 
 // ---- audit -----------------------------------------------------------------------------------------------------
