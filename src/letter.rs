@@ -11,6 +11,7 @@
 //! with more than three digits, a float that is not finite. Letters of earlier versions have neither.
 
 use crate::ack::Ack;
+use crate::event::json::ScanError;
 use crate::event::{Batch, EventKind, EventMut, EventRef, FieldPath, JsonRows, Meta, Origin, Slab, Sym, Value};
 use crate::time::{TimestampReader, clock, parse_rfc3339, write_rfc3339_utc};
 use std::sync::Arc;
@@ -193,10 +194,10 @@ impl Metadata {
     /// Reads what a letter has under `metadata`. What this version does not know is passed over: nothing can ask for it.
     ///
     /// Errors: which of it is odd.
-    pub fn read(json: &[u8]) -> Result<Metadata, String> {
-        let members: Members = serde_json::from_slice(json).map_err(|error| format!("`metadata`: {error}"))?;
+    pub fn read(json: &serde_json::Value) -> Result<Metadata, String> {
+        let members = json.as_object().ok_or("`metadata` is not an object")?;
         let mut metadata = Metadata::default();
-        for (name, value) in &members {
+        for (name, value) in members {
             let odd = || format!("`metadata.{name}` is odd: {value}");
             if name == "time" {
                 metadata.time = Some(instant(value).ok_or_else(odd)?);
@@ -256,8 +257,8 @@ impl Letter {
     /// Appends the event, which stands in `batch`'s text at `start..end`.
     ///
     /// Errors: it is not the event of the letter.
-    pub fn push(&self, rows: &mut JsonRows, batch: &mut Batch, start: usize, end: usize) -> Result<(), ()> {
-        rows.push(batch, start, end, self.metadata.offset).map_err(drop)?;
+    pub fn push(&self, rows: &mut JsonRows, batch: &mut Batch, start: usize, end: usize) -> Result<(), ScanError> {
+        rows.push(batch, start, end, self.metadata.offset)?;
         let row = batch.rows() - 1;
         let mut event = batch.event_mut(row);
         event.set_kind(self.metadata.kind);
@@ -314,7 +315,7 @@ impl LetterReader {
         let text = |name: &str| head.get(name).and_then(|value| value.as_str()).map(str::to_owned);
         let component = text("component").ok_or("it has no `tidegate.component`")?;
         let (metadata, is_whole) = match head.get("metadata") {
-            Some(metadata) => (Metadata::read(metadata.to_string().as_bytes())?, true),
+            Some(metadata) => (Metadata::read(metadata)?, true),
             None => (self.of_old(text("source"), text("time"), text("kind"))?, false),
         };
         let typed = head.get("typed").and_then(|typed| typed.as_object()).cloned().unwrap_or_default();
@@ -521,6 +522,18 @@ mod tests {
                 r#""kind":"metric","http.stream":"shop"}},"event":{"m":1}}"#
             )
         );
+    }
+
+    /// A batch may have waited in a buffer, or be a replayed letter itself.
+    #[test]
+    fn what_a_transform_rejects_has_the_time_of_that_too() {
+        let mut batch = event(Origin::default(), "{}");
+        let (mut delta, mut json) = Default::default();
+        let mut out = crate::component::Emitter::new("t", true, &mut delta, &mut json);
+        let before = clock::now_ns();
+        out.reject(&mut batch, 0, "template", "");
+        let time = out.rejects.unwrap().event(0).time().unwrap();
+        assert!(before <= time && time <= clock::now_ns(), "{time}");
     }
 
     #[test]

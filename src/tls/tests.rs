@@ -157,9 +157,16 @@ async fn a_changed_certificate_is_used_and_a_broken_one_leaves_the_old_in_use() 
         assert!(began.elapsed() < Duration::from_secs(30));
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    std::fs::write(&cert, "garbage").unwrap();
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    assert_eq!(shown().await, "CN=logs.example.com");
+    let whole = std::fs::read(fixture("server.pem")).unwrap();
+    let other = std::fs::read(fixture("cert.pem")).unwrap();
+    // Not one certificate, cut in the first, cut in the second of a chain, nothing.
+    let cut = [&whole[..], &other[..other.len() / 2]].concat();
+    for broken in [b"garbage", &whole[..whole.len() / 2], &cut, b""] {
+        std::fs::write(&cert, broken).unwrap();
+        assert!(load(&settings).is_err());
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert_eq!(shown().await, "CN=logs.example.com");
+    }
     std::fs::remove_file(&cert).unwrap();
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert_eq!(shown().await, "CN=logs.example.com");

@@ -484,6 +484,31 @@ fn base64(text: &str) -> String {
     base64::engine::general_purpose::STANDARD.encode(text)
 }
 
+/// What a source rejects has not been given what it attaches; what is replayed into it has.
+#[test]
+fn what_is_replayed_into_a_source_gets_what_it_attaches() {
+    let dir = tempfile::tempdir().unwrap();
+    config(
+        dir.path(),
+        "data_dir: ./data
+sources: {in: {type: file, include: [./in.ndjson], decode: json, on_decode_error: reject, attach: [file, offset]}}
+sinks:
+  out: {type: file, inputs: [in], path: \"./out/{{ file }}.ndjson\"}
+  rejects: {type: file, inputs: [in.rejected], path: ./rejects.ndjson}
+",
+    );
+    write(&dir.path().join("in.ndjson"), &[json!({"n": 1}), json!("{\"n\": 2")]);
+    once(dir.path());
+    let (code, said, errors) = replay(dir.path(), &["--to", "in"]);
+    assert_eq!(code, Some(0), "{said}{errors}");
+    let folder = std::fs::read_dir(dir.path().join("out")).unwrap();
+    let out: Vec<_> = folder.map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(out.len(), 1, "one path: {out:?}");
+    let events: Vec<Value> = lines(&out[0]).iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((&events[0]["offset"], &events[1]["offset"]), (&json!(0), &json!(8)));
+    assert_eq!(events[0]["file"], events[1]["file"]);
+}
+
 /// Letters of earlier versions say nothing of `@http.stream`, and a guess would put them into the wrong stream.
 #[test]
 fn a_letter_without_metadata_is_left_where_something_asks_for_it() {

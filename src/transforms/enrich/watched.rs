@@ -128,7 +128,7 @@ fn watch<T>(watching: &Weak<Shared<T>>, loaded: Option<Signature>, interval: Dur
                 shared.refused.fetch_add(1, Ordering::Relaxed);
                 tracing::error!(
                     path = %shared.path.display(), error = %why,
-                    "the file changed and cannot be used; what was read before stays in use, until the agent starts again"
+                    "the file changed and cannot be used; what was read before stays in use, but a start with this file would fail"
                 );
             }
         }
