@@ -24,6 +24,11 @@ pub enum Verdict {
 pub trait Settled: Send + Sync {
     /// The batch that was given `token` has ended with `verdict`. Called exactly once per batch.
     fn settled(&self, token: u64, verdict: Verdict);
+
+    /// Whether somebody waits for the verdict and has nothing else to do: a client for its answer.
+    fn waits(&self) -> bool {
+        false
+    }
 }
 
 /// A share in the verdict on one batch.
@@ -64,6 +69,11 @@ impl Ack {
     /// Ends this share with `verdict`.
     pub fn settle(mut self, verdict: Verdict) {
         self.verdict = verdict;
+    }
+
+    /// Whether somebody waits for the verdict, so that it should not be long in coming.
+    pub fn is_waited_for(&self) -> bool {
+        self.shared.as_ref().is_some_and(|shared| shared.source.waits())
     }
 
     /// Takes the share out, leaving one that nobody listens to.

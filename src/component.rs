@@ -394,7 +394,27 @@ pub struct Input {
     pub(crate) abort: CancellationToken,
     /// The agent stops, where what the sink is given lies in a disk buffer until it is settled.
     pub(crate) may_leave: Option<CancellationToken>,
+    pub(crate) successors: Successors,
     pub(crate) health: Arc<Health>,
+}
+
+/// The sinks that go on under their ids when this graph has ended, because the configuration is read again.
+#[derive(Clone, Debug, Default)]
+pub struct Successors {
+    sinks: Arc<std::sync::Mutex<Vec<(String, &'static str)>>>,
+}
+
+impl Successors {
+    /// Sets them, by id and type; none where the agent stops.
+    pub fn set(&self, sinks: Vec<(String, &'static str)>) {
+        *self.sinks.lock().unwrap_or_else(|e| e.into_inner()) = sinks;
+    }
+
+    /// Whether there is a sink with this id and type in the next graph too.
+    pub fn has(&self, id: &str, type_name: &str) -> bool {
+        let sinks = self.sinks.lock().unwrap_or_else(|e| e.into_inner());
+        sinks.iter().any(|(sink, its_type)| sink == id && *its_type == type_name)
+    }
 }
 
 /// Another sink's queue, for events that a sink cannot deliver.

@@ -145,6 +145,19 @@ impl Counters {
         self.update(|t| t.clone())
     }
 
+    /// Takes over what `other` has counted of requests (errors, bytes, how long they took), which begins at zero again.
+    pub fn absorb(&self, other: &Counters) {
+        let (errors, bytes) = other.update(|t| (std::mem::take(&mut t.errors), std::mem::take(&mut t.bytes_out)));
+        self.update(|t| {
+            t.bytes_out += bytes;
+            errors.into_iter().for_each(|(kind, n)| t.error(kind, n));
+        });
+        let mut theirs = other.latency.lock().unwrap_or_else(|e| e.into_inner());
+        // Both have the same bounds.
+        let _added = self.latency.lock().unwrap_or_else(|e| e.into_inner()).add(&*theirs);
+        theirs.reset();
+    }
+
     /// Notes how long one request or write took.
     pub fn record_latency(&self, took: std::time::Duration) {
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);

@@ -7,7 +7,8 @@
 //! not be written) the old one is started again.
 
 use super::ConfigArgs;
-use crate::config::Config;
+use crate::component::Successors;
+use crate::config::{Config, Kind};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -58,7 +59,12 @@ impl Control {
     }
 
     /// Watches one run of a graph; never ends by itself.
-    pub(super) async fn attend(&mut self, shutdown: CancellationToken, deadline: CancellationToken) {
+    pub(super) async fn attend(
+        &mut self,
+        shutdown: CancellationToken,
+        deadline: CancellationToken,
+        successors: Successors,
+    ) {
         let mut stopping: Option<tokio::time::Instant> = None;
         let mut settled: Option<Vec<Stamp>> = None;
         loop {
@@ -81,6 +87,7 @@ impl Control {
                 true if self.once => tracing::info!("the configuration is not read again with --once"),
                 true if may_reload => {
                     if self.read() {
+                        successors.set(self.next.iter().flat_map(|(config, _)| sinks(config)).collect());
                         shutdown.cancel();
                     }
                 }
@@ -97,10 +104,16 @@ impl Control {
                     );
                     stopping = Some(tokio::time::Instant::now());
                     self.next = None;
+                    successors.set(Vec::new());
                     shutdown.cancel();
                 }
             }
         }
+    }
+
+    /// Whether the run ends by itself once everything is delivered.
+    pub(super) fn is_once(&self) -> bool {
+        self.once
     }
 
     /// Reads the files again; whether the graph is to be built anew.
@@ -118,6 +131,12 @@ impl Control {
             }
         }
     }
+}
+
+/// Id and type of each sink.
+fn sinks(config: &Config) -> impl Iterator<Item = (String, &'static str)> {
+    let sinks = config.components.iter().filter(|c| c.kind == Kind::Sink);
+    sinks.map(|c| (c.id.value.clone(), c.type_name))
 }
 
 /// Stamps of the files, and of the files in folders.

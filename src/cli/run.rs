@@ -7,7 +7,7 @@ use crate::buffer::disk::tools;
 use crate::config::{AnyPlan, Config, Globals, ProcessEnvironment, Registry, load_texts};
 use crate::data_dir::{Lock, lock_data_dir};
 use crate::ledger::Keeper;
-use crate::telemetry::{Books, LedgerLine};
+use crate::telemetry::{Books, ComponentKind, LedgerLine, Totals};
 use crate::topology::{self, Running, Summary};
 use clap::Args;
 use std::fmt::Write;
@@ -176,9 +176,10 @@ async fn drive(
     });
     tracing::info!(version = env!("CARGO_PKG_VERSION"), components = running.books.components.len(), "running");
     let (shutdown, deadline) = (running.shutdown().clone(), running.deadline().clone());
+    let successors = running.successors().clone();
     let summary = tokio::select! {
         summary = running.wait() => summary,
-        () = control.attend(shutdown, deadline) => Summary::default(),
+        () = control.attend(shutdown, deadline, successors) => Summary::default(),
     };
     stop_api.cancel();
     if let Some(mut api) = api {
@@ -188,7 +189,7 @@ async fn drive(
         }
     }
     let books = running.books.clone();
-    let exit = judge(&summary, &books);
+    let exit = judge(&summary, &books, control.is_once());
     if let Some(ledger) = ledger {
         ledger.end(summary.failed.is_empty() && !summary.timed_out);
     }
@@ -241,28 +242,44 @@ fn keep_ledger(data_dir: &std::path::Path, books: &Books) -> Option<Kept> {
     }
 }
 
-/// Whether the run was a success.
-fn judge(summary: &Summary, books: &Books) -> Exit {
+/// Whether the run was a success, and says what was left and what was lost. `once`: it was to deliver everything.
+fn judge(summary: &Summary, books: &Books, once: bool) -> Exit {
     for (component, error) in &summary.failed {
         tracing::error!(%component, %error, "failed");
     }
-    if summary.timed_out {
-        for counters in &books.components {
-            let totals = counters.snapshot();
-            if totals.held == 0 {
-                continue;
-            }
-            // What a disk buffer has is safe; the rest is in memory and ends with it.
-            let on_disk = totals.on_disk().min(totals.held);
+    if summary.stuck > 0 {
+        tracing::error!(
+            parts = summary.stuck,
+            "parts of the agent do not end and are left behind; what they hold is not delivered"
+        );
+    }
+    let mut good = summary.failed.is_empty() && summary.stuck == 0;
+    for counters in &books.components {
+        let totals = counters.snapshot();
+        // What a disk buffer has is safe and goes out after the next start; the rest is in memory and ends with it.
+        let on_disk = totals.on_disk().min(totals.held);
+        let in_memory = totals.held - on_disk;
+        good &= in_memory == 0;
+        if in_memory > 0 || summary.timed_out && on_disk > 0 {
             tracing::warn!(
-                component = %counters.id, events = totals.held, on_disk, in_memory = totals.held - on_disk,
+                component = %counters.id, events = totals.held, on_disk, in_memory,
                 "left undelivered at shutdown: what is on disk goes out after the next start; of what was in memory, sources read again what they can"
             );
         }
+        let lost = lost(counters.kind, &totals);
+        if once && lost > 0 {
+            good = false;
+            tracing::error!(component = %counters.id, events = lost, "could not be delivered, and there is no `dead_letter` to keep it");
+        }
     }
-    // What is on disk goes out after the next start: nothing has failed.
-    let lost = summary.timed_out && books.components.iter().map(|c| c.snapshot()).any(|t| t.held > t.on_disk());
-    if summary.failed.is_empty() && !lost { Exit::Done } else { Exit::Failed }
+    if good { Exit::Done } else { Exit::Failed }
+}
+
+/// Events that a sink gave up, where nobody has asked for that.
+fn lost(kind: ComponentKind, totals: &Totals) -> u64 {
+    let asked_for = |reason: &str| matches!(reason, "filtered" | "buffer_full" | "max_age" | "stale");
+    let given_up = totals.dropped.iter().filter(|(reason, _)| !asked_for(reason));
+    if kind == ComponentKind::Sink { given_up.map(|(_, events)| events).sum() } else { 0 }
 }
 
 fn api_of(running: &Running, config: &crate::config::ApiConfig, ledger: Option<&Kept>) -> Api {

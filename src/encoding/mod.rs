@@ -13,6 +13,7 @@
 mod csv;
 mod logfmt;
 pub mod otlp;
+pub mod remote_write;
 #[cfg(test)]
 mod tests;
 
@@ -64,6 +65,15 @@ impl From<EncodingConfig> for Encoding {
             EncodingConfig::Csv(csv) => Encoding::Csv(csv.fields),
         }
     }
+}
+
+/// A finite number, or text that is one.
+pub(crate) fn finite_number(value: Value<'_>) -> Option<f64> {
+    let number = match value {
+        Value::Str(text) => std::str::from_utf8(text.bytes).ok()?.trim().parse().ok()?,
+        other => other.as_f64()?,
+    };
+    number.is_finite().then_some(number)
 }
 
 /// Turns events into lines. Keeps its own work space: one per thread.

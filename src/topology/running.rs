@@ -5,7 +5,9 @@ use super::build::default_share;
 use super::worker::{SinkLane, SourceLane, Target, TransformLane, Worker};
 use super::{Blueprint, DiskStageContext, SOURCE_ROOM_BYTES};
 use crate::buffer::{Queue, QueueSender, Room, StageSender};
-use crate::component::{DeadLetter, Health, Input, Output, Refuser, RunError, SinkRun, SourceContext, SourceRun};
+use crate::component::{
+    DeadLetter, Health, Input, Output, Refuser, RunError, SinkRun, SourceContext, SourceRun, Successors,
+};
 use crate::telemetry::Books;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -37,6 +39,7 @@ pub struct Running {
     pub health: Vec<(Arc<str>, Arc<Health>)>,
     shutdown: CancellationToken,
     deadline: CancellationToken,
+    successors: Successors,
     queues: Vec<Arc<Queue>>,
     rooms: Vec<Arc<Room>>,
     ended: mpsc::Receiver<Ended>,
@@ -49,8 +52,11 @@ pub struct Running {
 pub struct Summary {
     /// Components that failed, with the reason.
     pub failed: Vec<(String, String)>,
-    /// Draining took longer than allowed; what is held is left behind (and will be read again, or is in a buffer).
+    /// Draining took longer than allowed, or was ended by a second signal; what is held is left behind (and will be read
+    /// again, or is in a buffer).
     pub timed_out: bool,
+    /// Parts that did not end even then: nobody knows what they hold.
+    pub stuck: usize,
 }
 
 /// Who reads what, and one queue per sink: what is needed to make workers.
@@ -166,6 +172,7 @@ pub fn start(blueprint: Blueprint) -> std::io::Result<Running> {
         health: Vec::new(),
         shutdown: CancellationToken::new(),
         deadline: CancellationToken::new(),
+        successors: Successors::default(),
         queues: queues.clone(),
         rooms: rooms.clone(),
         ended,
@@ -203,7 +210,9 @@ pub fn start(blueprint: Blueprint) -> std::io::Result<Running> {
         let health = Arc::new(Health::default());
         running.health.push((id.clone(), health.clone()));
         let abort = running.deadline.clone();
-        let input = Input { queue: queue.clone(), counters: sink.counters, dead_letter, abort, may_leave, health };
+        let successors = running.successors.clone();
+        let input =
+            Input { queue: queue.clone(), counters: sink.counters, dead_letter, abort, may_leave, successors, health };
         running.open[Part::Sink as usize] += 1;
         match sink.run {
             SinkRun::Thread(run) => spawn(&tell, Part::Sink, id, move || {
@@ -314,6 +323,11 @@ impl Running {
         &self.deadline
     }
 
+    /// Which sinks go on in the next graph: to be set before this one is stopped for it.
+    pub fn successors(&self) -> &Successors {
+        &self.successors
+    }
+
     /// Waits until everything has ended: by itself (all sources came to their end), or because of a shutdown, after
     /// which it drains for the shutdown time-out at most.
     pub async fn wait(&mut self) -> Summary {
@@ -345,6 +359,9 @@ impl Running {
                 () = tokio::time::sleep(Duration::from_secs(3)), if forced => break,
             }
         }
+        // All parts may have ended, each on its own, before their being told to was seen here.
+        summary.timed_out |= self.deadline.is_cancelled();
+        summary.stuck = self.open.iter().sum();
         summary
     }
 

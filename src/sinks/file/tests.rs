@@ -68,6 +68,7 @@ fn start(dir: &Path, options: FileSinkOptions) -> Rig {
         dead_letter: Some(DeadLetter { to: letter_queue.sender() }),
         abort: abort.clone(),
         may_leave: None,
+        successors: Default::default(),
         health: health.clone(),
     };
     let letters = Arc::new(Mutex::new(Vec::new()));

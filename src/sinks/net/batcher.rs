@@ -75,6 +75,8 @@ struct Open {
     original_ends: Vec<u32>,
     /// The batch that the last part is of.
     batch: u64,
+    /// Records still to come that stand in the bytes of one that is there.
+    riders: u32,
 }
 
 /// What stays the same while a batch is added.
@@ -256,7 +258,9 @@ impl Batcher {
         record.noted = event.time().unwrap_or(i64::MIN);
         let mut added = open.body.len() - before;
         let kept = open.originals.len() - marks.0;
-        if open.body.len() + framing.close.len() > self.bounds.max_bytes && !open.records.is_empty() {
+        let rides = open.riders > 0;
+        let too_large = open.body.len() + framing.close.len() > self.bounds.max_bytes;
+        if too_large && !open.records.is_empty() && !rides {
             self.not_early_before = None;
             // The event begins the next load: its bytes move there.
             let mut next = self.open(n);
@@ -278,6 +282,7 @@ impl Batcher {
             self.due.push_back((pass.now + self.bounds.timeout, n, self.partitions[n].generation));
         }
         self.bytes += added + size_of::<Record>() + kept;
+        open.riders = if rides { open.riders - 1 } else { record.riders };
         open.records.push(record);
         match open.parts.last_mut() {
             Some(part) if open.batch == self.batch => part.records += 1,
@@ -289,7 +294,7 @@ impl Batcher {
             }
         }
         let full = open.body.len() + framing.close.len() >= self.bounds.max_bytes;
-        if full || open.records.len() >= self.bounds.max_events.get() {
+        if open.riders == 0 && (full || open.records.len() >= self.bounds.max_events.get()) {
             self.not_early_before = None;
             let next = self.open(n);
             self.close(n, std::mem::replace(open, next), pass.closed);
@@ -304,7 +309,7 @@ impl Batcher {
         records.clear();
         parts.clear();
         body.extend_from_slice(self.partitions[n].target.framing.open);
-        Open { body, records, parts, originals: Vec::new(), original_ends: Vec::new(), batch: 0 }
+        Open { body, records, parts, originals: Vec::new(), original_ends: Vec::new(), batch: 0, riders: 0 }
     }
 
     /// Makes a load of a body of partition `n`.

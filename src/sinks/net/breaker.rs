@@ -62,6 +62,13 @@ impl Breaker {
         }
     }
 
+    /// A probe may go at once, where it would go after a while: there is no time left to leave the server alone.
+    pub(super) fn probe(&mut self, now: Instant) {
+        if let State::Open(until) = &mut self.state {
+            *until = now.min(*until);
+        }
+    }
+
     /// The server answered: it works, whatever it thinks of the request. `true` where the circuit was not closed.
     pub(super) fn worked(&mut self) -> bool {
         self.failures = 0;

@@ -24,6 +24,8 @@ pub(super) enum Encoding {
     Zstd,
     /// gzip, level 2.
     Gzip,
+    /// A block of snappy, where the interface wants that and nothing else.
+    Snappy,
     /// As it is.
     Identity,
 }
@@ -43,7 +45,7 @@ impl Encoding {
         match self {
             Encoding::Zstd => Some(Encoding::Gzip),
             Encoding::Gzip => Some(Encoding::Identity),
-            Encoding::Identity => None,
+            Encoding::Snappy | Encoding::Identity => None,
         }
     }
 
@@ -52,6 +54,7 @@ impl Encoding {
         match self {
             Encoding::Zstd => Some(HeaderValue::from_static("zstd")),
             Encoding::Gzip => Some(HeaderValue::from_static("gzip")),
+            Encoding::Snappy => Some(HeaderValue::from_static("snappy")),
             Encoding::Identity => None,
         }
     }
@@ -61,6 +64,7 @@ impl Encoding {
         match self {
             Encoding::Zstd => "zstd",
             Encoding::Gzip => "gzip",
+            Encoding::Snappy => "snappy",
             Encoding::Identity => "none",
         }
     }
@@ -81,6 +85,7 @@ impl Packer {
         match encoding {
             Encoding::Identity => return Ok(body.clone()),
             Encoding::Gzip => self.gzip.get_or_insert_with(|| Gzip::new(GZIP_LEVEL)).pack(body, &mut self.packed)?,
+            Encoding::Snappy => return Ok(Bytes::from(snap::raw::Encoder::new().compress_vec(body)?)),
             Encoding::Zstd => {
                 let zstd = match self.zstd.take() {
                     Some(zstd) => zstd,
@@ -151,6 +156,7 @@ mod tests {
     fn plain(encoding: Encoding, packed: &[u8]) -> Vec<u8> {
         match encoding {
             Encoding::Identity => packed.to_vec(),
+            Encoding::Snappy => snap::raw::Decoder::new().decompress_vec(packed).unwrap(),
             Encoding::Zstd => zstd::bulk::decompress(packed, 8 << 20).unwrap(),
             Encoding::Gzip => {
                 let mut plain = Vec::new();
@@ -164,7 +170,9 @@ mod tests {
     async fn what_is_encoded_reads_back_whatever_went_before() {
         let packers = Packers::new();
         let (large, small) = (Bytes::from("{\"a\":1}\n".repeat(50_000)), Bytes::from("{\"b\":2}\n".repeat(20)));
-        for encoding in [Encoding::Zstd, Encoding::Gzip, Encoding::Identity, Encoding::Gzip, Encoding::Zstd] {
+        for encoding in
+            [Encoding::Zstd, Encoding::Gzip, Encoding::Snappy, Encoding::Identity, Encoding::Gzip, Encoding::Zstd]
+        {
             for body in [&large, &small, &large, &Bytes::new()] {
                 let (said, packed) = packers.encoded(encoding, body).await;
                 assert_eq!(said, encoding);

@@ -44,6 +44,10 @@ const ADAPTIVE_BYTES: usize = 8 << 20;
 /// How long a stopping sink with a disk buffer waits for a server that has not failed.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
+/// How long after the end of the input the last state of a [superseding](Protocol::supersedes) protocol is tried. Its records
+/// are of that moment, and nobody waits for them for ever.
+const LAST_STATE: Duration = Duration::from_secs(10);
+
 /// The settings, checked.
 #[derive(Debug, Clone)]
 pub struct Plan {
@@ -119,6 +123,8 @@ pub struct Driver<P: Protocol> {
     packers: Arc<Packers>,
     /// Nothing is sent before.
     paused_until: Option<Instant>,
+    /// Of that: what the server asked for.
+    asked_until: Option<Instant>,
     /// Answers in a row that blame the configuration.
     misconfigured: u32,
     /// `/ready` has been told that it fails.
@@ -130,6 +136,16 @@ pub struct Driver<P: Protocol> {
     ended: bool,
     /// The agent stops and a disk buffer keeps what is not delivered: since when.
     stopping: Option<Instant>,
+    /// The input has ended, and what is left is a state: no attempt begins after this.
+    last_attempt: Option<Instant>,
+}
+
+/// What was tried of loads that others take the place of.
+#[derive(Default)]
+struct Tried {
+    failed: u32,
+    first_attempt: Option<Instant>,
+    words: String,
 }
 
 impl<P: Protocol> Driver<P> {
@@ -151,6 +167,7 @@ impl<P: Protocol> Driver<P> {
             encoding: Encoding::first(common.compression),
             packers: Packers::shared(),
             paused_until: None,
+            asked_until: None,
             misconfigured: 0,
             failing: false,
             faults: Notice::default(),
@@ -158,6 +175,7 @@ impl<P: Protocol> Driver<P> {
             refusals: Notice::default(),
             ended: false,
             stopping: None,
+            last_attempt: None,
             protocol,
             plan,
             input,
@@ -192,6 +210,20 @@ impl<P: Protocol> Driver<P> {
 
     /// Whether what is left is to stay in the disk buffer: the agent stops, and the server does not take it just now.
     fn is_leaving(&self) -> bool {
+        self.leaves_last_state() || self.leaves_to_disk()
+    }
+
+    /// Whether the time for the last state is over, or will be before it can be tried again.
+    fn leaves_last_state(&self) -> bool {
+        let Some(until) = self.last_attempt.filter(|_| self.flights.is_empty() && !self.ready.is_empty()) else {
+            return false;
+        };
+        let now = Instant::now();
+        let blocked = [self.paused_until, self.breaker.opens_at(), self.rate.waits_until(now)];
+        blocked.into_iter().flatten().fold(now, Instant::max) > until
+    }
+
+    fn leaves_to_disk(&self) -> bool {
         let Some(since) = self.stopping else { return false };
         let tried = |load: &Load| load.failed > 0;
         self.misconfigured > 0
@@ -215,7 +247,8 @@ impl<P: Protocol> Driver<P> {
             let wake = self.next_wake();
             let last_answers = self.stopping.map(|since| since + LAST_ANSWERS);
             let wake = [wake, last_answers].into_iter().flatten().min();
-            let room = !self.ended && self.batcher.bytes() + self.closed_bytes < self.max_held;
+            let room = self.protocol.supersedes() || self.batcher.bytes() + self.closed_bytes < self.max_held;
+            let room = room && !self.ended;
             tokio::select! {
                 Some(landed) = self.flights.next(), if !self.flights.is_empty() => self.landed(landed).await,
                 batch = self.input.recv(), if room => {
@@ -239,19 +272,52 @@ impl<P: Protocol> Driver<P> {
         let Some(mut batch) = batch else {
             self.ended = true;
             self.close(|batcher, closed| batcher.close_all(closed));
+            if self.protocol.supersedes() {
+                // There is time for some attempts, and the first is now, unless the server wants to be left alone.
+                let now = Instant::now();
+                self.last_attempt = Some(now + LAST_STATE);
+                self.paused_until = self.asked_until;
+                self.breaker.probe(now);
+            }
             return;
         };
+        let tried = if self.protocol.supersedes() { self.supersede() } else { Tried::default() };
         let mut unsent = Vec::new();
         let (now_ns, now) = (clock::now_ns(), Instant::now());
         let before = self.ready.len();
         let Driver { batcher, protocol, ready, .. } = self;
         batcher.add(&batch, protocol, now_ns, now, ready, &mut unsent);
         self.closed_bytes += self.ready.iter().skip(before).map(Load::bytes).sum::<usize>();
+        if self.protocol.supersedes() {
+            self.close(|batcher, closed| batcher.close_all(closed));
+            for load in self.ready.iter_mut().skip(before) {
+                (load.failed, load.first_attempt) = (tried.failed, tried.first_attempt);
+                load.words.clone_from(&tried.words);
+            }
+        }
         let verdict = if unsent.is_empty() { Verdict::Delivered } else { Verdict::Rejected };
         self.refuse_rows(&batch, unsent).await;
         // The loads have shares of their own; a verdict of theirs that is worse counts.
         batch.ack.take().settle(verdict);
         batch.recycle();
+    }
+
+    /// Gives up what waits to be sent, since newer records take its place; what was tried of it counts for those.
+    fn supersede(&mut self) -> Tried {
+        let mut tried = Tried::default();
+        for mut load in self.ready.drain(..).chain(self.waiting.drain(..).map(|(_, load)| load)) {
+            self.closed_bytes = self.closed_bytes.saturating_sub(load.bytes());
+            tried.failed = tried.failed.max(load.failed);
+            tried.first_attempt = [tried.first_attempt, load.first_attempt].into_iter().flatten().min();
+            if !load.words.is_empty() {
+                tried.words = std::mem::take(&mut load.words);
+            }
+            for part in std::mem::take(&mut load.parts) {
+                self.input.dropped(part.ack, "superseded", part.records.into());
+            }
+            self.batcher.recycle(load);
+        }
+        tried
     }
 
     async fn refuse_rows(&mut self, batch: &Batch, unsent: Vec<Unsent>) {
@@ -338,7 +404,8 @@ impl<P: Protocol> Driver<P> {
         self.rate.sent(now);
         self.limit.sent(self.flights.len() + 1);
         let request = Request { url: load.target.url.clone(), headers: self.headers(&load), body: None };
-        let (exchange, encoding, packers) = (self.exchange.clone(), self.encoding, self.packers.clone());
+        let encoding = if load.target.snappy { Encoding::Snappy } else { self.encoding };
+        let (exchange, packers) = (self.exchange.clone(), self.packers.clone());
         let patience = self.plan.common.timeout;
         let max_answer = self.protocol.max_answer(load.len());
         self.flights.push(Box::pin(async move {
@@ -455,6 +522,7 @@ impl<P: Protocol> Driver<P> {
         if let Some(after) = after {
             // What the server asks for holds for all requests.
             let until = now + after.min(MAX_RETRY_AFTER);
+            self.asked_until = self.asked_until.max(Some(until));
             self.paused_until = self.paused_until.max(Some(until));
         }
         if self.limit.keeps_order() {
@@ -480,12 +548,18 @@ impl<P: Protocol> Driver<P> {
             );
         }
         load.words = detail;
+        if let Some(after) = after {
+            self.asked_until = self.asked_until.max(Some(now + after.min(MAX_RETRY_AFTER)));
+        }
         let wait = self.backoff.wait(self.misconfigured).max(after.unwrap_or_default().min(MAX_RETRY_AFTER));
         self.paused_until = self.paused_until.max(Some(now + wait));
         self.ready.push_front(load);
     }
 
     async fn uncompressible(&mut self, load: Load, encoding: Encoding, detail: String) {
+        if load.target.snappy {
+            return self.misconfigured(load, detail, None).await;
+        }
         if encoding != self.encoding {
             // Another request has found out before.
             self.ready.push_front(load);
@@ -536,7 +610,7 @@ impl<P: Protocol> Driver<P> {
     }
 
     async fn halve(&mut self, load: Load, reason: &'static str, detail: String) {
-        if load.len() < 2 {
+        if !load.is_divisible() {
             return self.refuse_all(load, reason, detail).await;
         }
         self.input.count(|t| t.error("halved", 1));
@@ -596,7 +670,7 @@ impl<P: Protocol> Driver<P> {
             let to = if self.input.has_dead_letter() { "sent to the dead letter" } else { "dropped" };
             tracing::error!(
                 component = %self.input.counters().id, reason, error = %detail, events, held_back,
-                "events were refused for good and are {to}"
+                "{} were refused for good and are {to}", self.protocol.records_are()
             );
         }
     }

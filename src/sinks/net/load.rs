@@ -46,6 +46,8 @@ pub struct Target {
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// How records stand in a body.
     pub framing: Framing,
+    /// Bodies are a block of snappy, whatever the sink's `compression` says: part of the interface.
+    pub snappy: bool,
 }
 
 /// One record of a body.
@@ -67,6 +69,9 @@ pub struct Record {
     pub offset: u64,
     /// What the sink knows the record by in answers; grows from record to record.
     pub tag: u64,
+    /// So many records behind this one stand in its bytes and have none of their own: they are sent, taken and refused
+    /// together.
+    pub riders: u32,
 }
 
 /// Consecutive records of one batch.
@@ -149,9 +154,38 @@ impl Load {
         }
     }
 
-    /// Two loads of one half of the records each. The load must hold two or more.
+    /// Where the load may be cut in two halves, about: not between records that go together.
+    fn middle(&self) -> Option<usize> {
+        let half = (self.records.len() / 2).max(1);
+        let (mut at, mut before) = (0, None);
+        while let Some(record) = self.records.get(at) {
+            if at >= half {
+                break;
+            }
+            before = Some(at).filter(|at| *at > 0);
+            at += 1 + record.riders as usize;
+        }
+        if at < self.records.len() { Some(at) } else { before }
+    }
+
+    /// Whether it has halves.
+    pub fn is_divisible(&self) -> bool {
+        self.middle().is_some()
+    }
+
+    /// The first record of each group of records that go together.
+    pub fn groups(&self) -> impl Iterator<Item = usize> {
+        let mut at = 0;
+        std::iter::from_fn(move || {
+            let first = at;
+            at += 1 + self.records.get(first)?.riders as usize;
+            Some(first)
+        })
+    }
+
+    /// Two loads of about one half of the records each. The load must be [divisible](Load::is_divisible).
     pub fn halves(mut self) -> (Load, Load) {
-        let middle = self.records.len() / 2;
+        let middle = self.middle().unwrap_or(self.records.len() / 2);
         let mut first_parts = Vec::new();
         let mut left = middle as u32;
         let mut rest = std::mem::take(&mut self.parts).into_iter();

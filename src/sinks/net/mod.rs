@@ -36,7 +36,7 @@ pub use protocol::{Judgement, Original, Protocol, Refusal, Unsendable};
 pub use settings::{
     AdaptiveWord, BatchConfig, BreakerConfig, Compression, Concurrency, NetworkSinkCommon, RetryConfig, TlsConfig,
 };
-pub use status::{judge_lost, judge_status};
+pub use status::{is_overload, judge_lost, judge_remote_write, judge_status, overloaded};
 
 #[cfg(test)]
 mod tests;

@@ -94,6 +94,16 @@ pub trait Protocol: Send + 'static {
         original: &mut Original<'_>,
     ) -> Result<(), Unsendable>;
 
+    /// Whether each batch is the whole state of its time: then it takes the place of those before it that are not delivered.
+    fn supersedes(&self) -> bool {
+        false
+    }
+
+    /// What a record is called in messages, in the plural.
+    fn records_are(&self) -> &'static str {
+        "events"
+    }
+
     /// `Authorization`, where there is one.
     fn authorization(&mut self, now: i64) -> Option<HeaderValue>;
 

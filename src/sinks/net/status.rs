@@ -54,6 +54,29 @@ pub fn judge_status(answer: &Answer, mask: &Mask) -> Option<Judgement> {
     })
 }
 
+/// Texts of an OpenObserve that has too much, wherever they stand.
+const OVERLOAD: [&str; 3] = ["MemoryTableOverflowError", "MemoryCircuitBreakerError", "DiskCircuitBreakerError"];
+
+/// Whether these words of a server say that it has too much.
+pub fn is_overload(words: &str) -> bool {
+    OVERLOAD.iter().any(|text| words.contains(text))
+}
+
+/// A server that has too much, by its own words.
+pub fn overloaded(detail: String) -> Judgement {
+    Judgement::Retry { kind: "overloaded", detail, broken: true, pressure: true, tries: None }
+}
+
+/// Judges an answer to Prometheus remote write; `None` for one that has taken everything. Some servers say with a 400 that
+/// they have too much.
+pub fn judge_remote_write(answer: &Answer, mask: &Mask) -> Option<Judgement> {
+    let words = mask.words(&answer.body);
+    if answer.status == 400 && is_overload(&words) {
+        return Some(overloaded(format!("HTTP 400: {words}")));
+    }
+    judge_status(answer, mask)
+}
+
 /// Judges a request that brought no answer.
 pub fn judge_lost(lost: &Lost) -> Judgement {
     Judgement::Retry {

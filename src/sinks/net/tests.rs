@@ -35,7 +35,7 @@ impl Protocol for Lines {
         let name = String::from_utf8_lossy(partition).into_owned();
         let url = Url::parse(&format!("http://server/{name}")).unwrap();
         let (content_type, headers) = ("application/json", Vec::new());
-        Target { name, kind: EventKind::Log, url, content_type, headers, framing: Framing::LINES }
+        Target { name, kind: EventKind::Log, url, content_type, headers, framing: Framing::LINES, snappy: false }
     }
 
     fn encode(
@@ -158,6 +158,7 @@ impl Rig {
             dead_letter: dead_letter.then(|| DeadLetter { to: letters.sender() }),
             abort: abort.clone(),
             may_leave: None,
+            successors: Default::default(),
             health: health.clone(),
         };
         let driver = Driver::new(Lines, Plan::new(&common), input, Arc::new(server.clone()), Mask::default());

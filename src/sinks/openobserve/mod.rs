@@ -304,7 +304,7 @@ impl Protocol for OpenObserve {
         if let (OTLP, Ok(stream)) = (format, HeaderValue::from_str(&name)) {
             headers.push((STREAM_NAME, stream));
         }
-        Target { name, kind, url, content_type, headers, framing }
+        Target { name, kind, url, content_type, headers, framing, snappy: false }
     }
 
     fn encode(

@@ -1,8 +1,11 @@
 //! The `prometheus` sink: series counted from events, on a page that Prometheus scrapes.
 //!
 //! Log events (and traces) feed the metrics under `metrics:`; metric events are shown as they are. A page shows whole
-//! batches only. An event is delivered as soon as it is counted: what is counted lives in memory and begins at zero
-//! again with the process, as counters of any process do.
+//! batches only. What is counted lives in memory and begins at zero again with the process, as counters of any process do.
+//!
+//! An event is delivered, with a page alone, as soon as it is counted: whoever comes sees it, and nobody can know whether
+//! somebody does. Where series are pushed (`remote_write`), page or not, it is delivered when the server has taken a push
+//! with its counts ([`push`]); until then it is held, and a run that ends so has failed.
 //!
 //! | `type` | `value` | an event |
 //! |---|---|---|
@@ -41,7 +44,7 @@ use crate::template::Template;
 use crate::time::clock;
 use collect::{Collector, MetricOptions};
 use names::Kind;
-use push::Push;
+use push::{Held, Push, Waiting};
 pub use push::{PushAuth, PushBasic, RemoteWriteConfig};
 use registry::{FamilyOptions, Registry};
 use std::collections::HashMap;
@@ -240,7 +243,7 @@ impl SinkPlan for PrometheusConfig {
         self.listen.iter().map(|l| Spanned::new(l.value.to_string(), l.span)).collect()
     }
 
-    fn build(self: Box<Self>, _cx: &BuildContext) -> Result<SinkRun, BuildError> {
+    fn build(self: Box<Self>, cx: &BuildContext) -> Result<SinkRun, BuildError> {
         let listener = match &self.listen {
             None => None,
             Some(listen) => {
@@ -251,7 +254,7 @@ impl SinkPlan for PrometheusConfig {
                 Some(listener)
             }
         };
-        let push = self.remote_write.map(Push::new).transpose()?;
+        let push = self.remote_write.map(|push| Push::new(push, &cx.data_dir, &cx.id)).transpose()?;
         let options = Options {
             path: self.path.value,
             metrics: self.metrics.into_iter().map(MetricConfig::options).collect(),
@@ -278,6 +281,9 @@ fn run_on(
     options: Options,
 ) -> Result<SinkRun, BuildError> {
     let mut registry = Registry::new(options.max_series, options.expire_after.map(window_ns));
+    if push.is_some() {
+        registry.keep_until_sent();
+    }
     let defaults = FamilyOptions {
         name: String::new(),
         kind: Kind::Gauge,
@@ -304,18 +310,23 @@ async fn run(
         tracing::info!(component = %input.counters().id, %address, path, "metrics are served");
     }
     let registry = Arc::new(Mutex::new(registry));
-    let stop = CancellationToken::new();
+    let input = Arc::new(input);
+    let (stop, counted_all) = (CancellationToken::new(), CancellationToken::new());
     let (tell, counted) = tokio::sync::oneshot::channel();
-    let (shared, health, counters) = (registry.clone(), input.health().clone(), input.counters().clone());
-    let abort = input.abort().clone();
-    let name: String = counters.id.chars().take(15).collect();
-    let thread = std::thread::Builder::new().name(name).spawn(move || {
-        count(collector, &shared, &input);
-        let _nobody_waits = tell.send(());
+    let waiting = push.as_ref().map(|_| Arc::<Waiting>::default());
+    let name: String = input.counters().id.chars().take(15).collect();
+    let thread = std::thread::Builder::new().name(name).spawn({
+        let (registry, waiting, input) = (registry.clone(), waiting.clone(), input.clone());
+        move || {
+            count(collector, &registry, waiting.as_deref(), &input);
+            let _nobody_waits = tell.send(());
+        }
     });
     thread.map_err(|e| RunError(format!("cannot start a thread: {e}")))?;
-    health.working();
-    let pushed = push.map(|push| tokio::spawn(push.run(registry.clone(), health, counters, stop.clone())));
+    input.health().working();
+    let pushed = push
+        .zip(waiting)
+        .map(|(push, waiting)| tokio::spawn(push.run(registry.clone(), waiting, input, counted_all.clone())));
     let served = async {
         match listener {
             Some(listener) => serve::serve(listener, &path, registry, stop.clone()).await,
@@ -326,7 +337,7 @@ async fn run(
         }
     };
     tokio::pin!(served);
-    let result = tokio::select! {
+    let mut result = tokio::select! {
         ended = counted => {
             stop.cancel();
             // Requests that are being answered get their answer; idle connections are not waited for.
@@ -338,12 +349,11 @@ async fn run(
             Err(RunError(format!("cannot serve metrics: {why}")))
         }
     };
-    if let Some(mut pushed) = pushed {
-        // The last push has as long as draining may take.
-        tokio::select! {
-            _ended = &mut pushed => {}
-            () = abort.cancelled() => pushed.abort(),
-        }
+    counted_all.cancel();
+    if let Some(pushed) = pushed
+        && pushed.await.is_err()
+    {
+        result = result.and(Err(RunError("remote write panicked; this is a bug".into())));
     }
     result
 }
@@ -353,8 +363,8 @@ const SAY: Duration = Duration::from_secs(60);
 /// How often series grow old where nobody scrapes.
 const AGE: Duration = Duration::from_secs(10);
 
-/// Counts batches until no more come.
-fn count(mut collector: Collector, registry: &Mutex<Registry>, input: &Input) {
+/// Counts batches until no more come. Without anyone who waits for them to be sent they are delivered then.
+fn count(mut collector: Collector, registry: &Mutex<Registry>, waiting: Option<&Waiting>, input: &Input) {
     let mut said: Option<Instant> = None;
     let mut aged = clock::monotonic();
     loop {
@@ -380,8 +390,12 @@ fn count(mut collector: Collector, registry: &Mutex<Registry>, input: &Input) {
                 if outcome.dropped > 0 {
                     input.dropped(crate::ack::Ack::none(), "max_series", outcome.dropped);
                 }
-                let left = events - refused - outcome.dropped;
-                input.delivered(batch.ack.take(), left, 0, batch.received_at);
+                let (ack, left) = (batch.ack.take(), events - refused - outcome.dropped);
+                let received_at = batch.received_at;
+                match waiting {
+                    Some(waiting) => waiting.add(Held { ack, events: left, received_at, refusals: 0 }),
+                    None => input.delivered(ack, left, 0, received_at),
+                }
                 batch.recycle();
             }
             Received::Timeout => {}

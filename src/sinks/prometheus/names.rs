@@ -1,5 +1,7 @@
 //! Names that an exposition may have, and which of them a metric takes for itself.
 
+pub(super) use crate::encoding::remote_write::push_name;
+
 /// What a metric is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Kind {
@@ -68,19 +70,6 @@ fn is_name(name: &str, also: impl Fn(u8) -> bool) -> bool {
     let bytes = name.as_bytes();
     bytes.first().is_some_and(|c| !c.is_ascii_digit())
         && bytes.iter().all(|&c| c.is_ascii_alphanumeric() || c == b'_' || also(c))
-}
-
-/// Appends a name that came with an event, with `_` for what may not stand in it.
-pub(super) fn push_name(name: &[u8], colons: bool, out: &mut Vec<u8>) {
-    let start = out.len();
-    if name.first().is_none_or(u8::is_ascii_digit) {
-        out.push(b'_');
-    }
-    out.extend(name.iter().map(|&c| if c.is_ascii_alphanumeric() || (colons && c == b':') { c } else { b'_' }));
-    // `__` in front is kept for the server's own labels.
-    if !colons && out[start..].starts_with(b"__") {
-        out.splice(start..start, *b"label");
-    }
 }
 
 /// Appends a label's value as it stands between quotes.

@@ -4,7 +4,7 @@
 //! rather than renamed. Counts are whole numbers: what `sample_rate` weighed is rounded.
 
 use super::names::Kind;
-use super::registry::{Data, Family, Registry};
+use super::registry::{Data, Family, Registry, Series};
 
 /// A way to write the page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,15 +50,18 @@ impl Format {
 
 /// Appends the whole page.
 pub(super) fn write(registry: &Registry, format: Format, out: &mut Vec<u8>) {
-    for family in registry.families.iter().filter(|f| !f.series.is_empty()) {
-        write_family(family, format, out);
+    for family in &registry.families {
+        let mut series = family.series.iter().filter(|s| !registry.is_over(s)).peekable();
+        if series.peek().is_some() {
+            write_family(family, series, format, out);
+        }
     }
     if format == Format::OpenMetrics {
         out.extend_from_slice(b"# EOF\n");
     }
 }
 
-fn write_family(family: &Family, format: Format, out: &mut Vec<u8>) {
+fn write_family<'f>(family: &'f Family, shown: impl Iterator<Item = &'f Series>, format: Format, out: &mut Vec<u8>) {
     let o = &family.options;
     let mut name = o.name.as_str();
     let mut kind = o.kind;
@@ -91,7 +94,7 @@ fn write_family(family: &Family, format: Format, out: &mut Vec<u8>) {
         out.extend_from_slice(o.unit.as_bytes());
         out.push(b'\n');
     }
-    for series in &family.series {
+    for series in shown {
         let mut sample = |suffix: &str, extra: Option<(&str, f64)>, value: f64| {
             out.extend_from_slice(o.name.as_bytes());
             out.extend_from_slice(suffix.as_bytes());

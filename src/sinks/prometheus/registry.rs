@@ -1,4 +1,8 @@
 //! The series: what is counted, by metric and labels. Finding one that is there allocates nothing.
+//!
+//! A series that is over (it has not changed for `expire_after`, or its end was said) is not shown any more and forgotten. Where the series are sent
+//! somewhere, it is forgotten when the receiver has its last value and the mark that ends it; until then it counts for
+//! `max_series`, and one that changes again goes on from where it was.
 
 use super::names::Kind;
 use super::sketch::Sketch;
@@ -54,6 +58,23 @@ pub(super) struct Series {
     pub(super) data: Data,
     /// When it was changed last, on the monotonic clock.
     changed: u64,
+    /// Its end was said, and it has not changed since.
+    ended: bool,
+    /// The number of the first snapshot that has its last change.
+    version: u64,
+    /// The first snapshot that ends it, where that is not before its last change; 0 for none.
+    ended_by: u64,
+}
+
+/// How far the series have been sent.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sent {
+    /// The last snapshot that the receiver has; 0 for none.
+    delivered: u64,
+    /// Series that were forgotten though the receiver does not know that they have ended.
+    pub(super) given_up: u64,
+    /// When they were looked for last, on the monotonic clock.
+    looked: Option<u64>,
 }
 
 /// What a series holds.
@@ -96,6 +117,12 @@ impl Summary {
     }
 }
 
+impl Series {
+    fn is_over(&self, now: u64, expire_after: Option<u64>) -> bool {
+        self.ended || expire_after.is_some_and(|after| now.saturating_sub(self.changed) > after)
+    }
+}
+
 impl Data {
     fn new(options: &FamilyOptions, now: u64) -> Data {
         match options.kind {
@@ -123,7 +150,18 @@ pub(super) struct Registry {
     series: usize,
     max_series: usize,
     expire_after_ns: Option<u64>,
+    /// When it was looked at last.
+    now: u64,
+    /// The end of a series was said since.
+    some_ended: bool,
+    /// The number of the next snapshot.
+    version: u64,
+    /// Where the series are sent somewhere.
+    pub(super) sent: Option<Sent>,
 }
+
+/// How often series are looked for that make place for others.
+const LOOK_NS: u64 = 1_000_000_000;
 
 /// Another metric has that name, or one that goes with it; the metric's own name.
 #[derive(Debug)]
@@ -138,7 +176,16 @@ impl Registry {
             series: 0,
             max_series,
             expire_after_ns,
+            now: 0,
+            some_ended: false,
+            version: 1,
+            sent: None,
         }
+    }
+
+    /// Keeps series that have expired until the receiver knows it.
+    pub(super) fn keep_until_sent(&mut self) {
+        self.sent = Some(Sent { delivered: 0, given_up: 0, looked: None });
     }
 
     /// Series that there are.
@@ -174,6 +221,14 @@ impl Registry {
 
     /// Changes the series of `family` with these labels (as they stand in the exposition); `now` is the monotonic clock.
     pub(super) fn change(&mut self, family: FamilyId, labels: &[u8], change: Change, now: u64) -> Result<(), Refused> {
+        match self.try_change(family, labels, change, now) {
+            Err(Refused::Full) if self.make_place(now) => self.try_change(family, labels, change, now),
+            result => result,
+        }
+    }
+
+    fn try_change(&mut self, family: FamilyId, labels: &[u8], change: Change, now: u64) -> Result<(), Refused> {
+        let version = self.version;
         let f = &mut self.families[family];
         let at = match f.series.get(f.last) {
             Some(series) if *series.labels == *labels => f.last,
@@ -187,7 +242,15 @@ impl Registry {
                         self.series += 1;
                         let n = f.series.len();
                         let data = Data::new(&f.options, now);
-                        f.series.push(Series { labels: labels.into(), hash, data, changed: now });
+                        f.series.push(Series {
+                            labels: labels.into(),
+                            hash,
+                            data,
+                            changed: now,
+                            ended: false,
+                            version,
+                            ended_by: 0,
+                        });
                         let series = &f.series;
                         f.index.insert_unique(hash, n as u32, |&n| series[n as usize].hash);
                         n
@@ -197,7 +260,7 @@ impl Registry {
         };
         f.last = at;
         let series = &mut f.series[at];
-        series.changed = now;
+        (series.changed, series.ended, series.version) = (now, false, version);
         match (&mut series.data, change) {
             (Data::Number(n), Change::Add(x)) => *n += x,
             (Data::Number(n), Change::Set(x)) => *n = x,
@@ -218,21 +281,94 @@ impl Registry {
         Ok(())
     }
 
-    /// Removes series that have not changed for `expire_after`, and lets summaries grow old.
+    /// Lets summaries grow old, and removes series that have not changed for `expire_after`, but for those whose receiver
+    /// does not know it yet.
     pub(super) fn age(&mut self, now: u64) {
+        self.now = now;
         for family in &mut self.families {
             for series in &mut family.series {
                 if let Data::Summary(summary) = &mut series.data {
                     summary.turn(now, family.options.window_ns);
                 }
             }
-            let Some(after) = self.expire_after_ns else { continue };
+        }
+        let after = self.expire_after_ns;
+        if self.sent.is_none() && (after.is_some() || std::mem::take(&mut self.some_ended)) {
+            self.remove(|s| s.is_over(now, after));
+        }
+    }
+
+    /// Says that a series is over; `false` where there is none with these labels.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for events that say so"))]
+    pub(super) fn end(&mut self, family: FamilyId, labels: &[u8]) -> bool {
+        let f = &mut self.families[family];
+        let hash = xxhash_rust::xxh3::xxh3_64(labels);
+        let (index, series) = (&f.index, &mut f.series);
+        let Some(&n) = index.find(hash, |&n| *series[n as usize].labels == *labels) else { return false };
+        series[n as usize].ended = true;
+        self.some_ended = true;
+        true
+    }
+
+    /// Whether a series is over, as of the last [look](Registry::age).
+    pub(super) fn is_over(&self, series: &Series) -> bool {
+        series.is_over(self.now, self.expire_after_ns)
+    }
+
+    /// Whether the receiver does not know the last change of a series.
+    pub(super) fn is_unsent(&self, series: &Series) -> bool {
+        self.sent.is_some_and(|sent| series.version > sent.delivered)
+    }
+
+    /// Begins a snapshot and gives its number: what changes from now on is in the next. Series that are over are ended by
+    /// it, unless one before does.
+    pub(super) fn begin_snapshot(&mut self) -> u64 {
+        let number = self.version;
+        self.version += 1;
+        let (now, after) = (self.now, self.expire_after_ns);
+        for series in self.families.iter_mut().flat_map(|f| &mut f.series) {
+            if series.is_over(now, after) && series.ended_by < series.version {
+                series.ended_by = number;
+            }
+        }
+        number
+    }
+
+    /// The receiver has this snapshot, and with it all that those before it had.
+    pub(super) fn delivered(&mut self, number: u64) {
+        let Some(sent) = &mut self.sent else { return };
+        sent.delivered = sent.delivered.max(number);
+        self.remove(|s| s.ended_by >= s.version && s.ended_by <= number && s.ended_by > 0);
+    }
+
+    /// Forgets series that only wait for their end to be known; whether there were any.
+    #[cold]
+    fn make_place(&mut self, now: u64) -> bool {
+        let after = self.expire_after_ns;
+        let Some(sent) = &mut self.sent else { return false };
+        if sent.looked.is_some_and(|at| now.saturating_sub(at) < LOOK_NS) {
+            return false;
+        }
+        sent.looked = Some(now);
+        let delivered = sent.delivered;
+        let removed = self.remove(|s| s.is_over(now, after) && s.version <= delivered);
+        if let Some(sent) = &mut self.sent {
+            sent.given_up += removed as u64;
+        }
+        removed > 0
+    }
+
+    /// Removes series; how many.
+    fn remove(&mut self, gone: impl Fn(&Series) -> bool) -> usize {
+        let mut all = 0;
+        for family in &mut self.families {
             let before = family.series.len();
-            family.series.retain(|s| now.saturating_sub(s.changed) <= after);
-            if family.series.len() == before {
+            family.series.retain(|s| !gone(s));
+            let removed = before - family.series.len();
+            if removed == 0 {
                 continue;
             }
-            self.series -= before - family.series.len();
+            all += removed;
             family.index.clear();
             family.last = 0;
             let series = &family.series;
@@ -240,5 +376,7 @@ impl Registry {
                 family.index.insert_unique(s.hash, n as u32, |&n| series[n as usize].hash);
             }
         }
+        self.series -= all;
+        all
     }
 }

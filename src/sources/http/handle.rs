@@ -307,6 +307,10 @@ impl Settled for Waiter {
             let _gone = to.send(verdict);
         }
     }
+
+    fn waits(&self) -> bool {
+        true
+    }
 }
 
 impl Delivery {

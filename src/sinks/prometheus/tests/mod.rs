@@ -1,7 +1,9 @@
 #![allow(clippy::unwrap_used, clippy::float_cmp, clippy::print_stderr)]
 mod checker;
+mod pushing;
 
 use super::page::Format;
+use super::push::{Heirless, Snapshot, Which};
 use super::*;
 use crate::ack::{Ack, Settled, Verdict};
 use crate::buffer::{FullPolicy, Queue, QueueSender};
@@ -432,6 +434,7 @@ async fn the_page_is_served_while_events_come_and_everything_is_settled() {
         dead_letter: None,
         abort: CancellationToken::new(),
         may_leave: None,
+        successors: Default::default(),
         health: Arc::new(Health::default()),
     };
     let task = tokio::spawn(run(input));
@@ -476,8 +479,8 @@ async fn the_page_is_served_while_events_come_and_everything_is_settled() {
     assert!(std::net::TcpStream::connect(address).is_err(), "the port is free again");
 }
 
-/// Label pairs and value of each series of a write request.
-type Pushed = (Vec<(String, String)>, f64, i64);
+/// Label pairs of each series of a write request, and its samples: bits of the value and time.
+type Pushed = (Vec<(String, String)>, Vec<(u64, i64)>);
 
 /// Reads a `WriteRequest`, by hand and strictly.
 fn read_write_request(mut body: &[u8]) -> Vec<Pushed> {
@@ -511,15 +514,19 @@ fn read_write_request(mut body: &[u8]) -> Vec<Pushed> {
             let mut text = |field| String::from_utf8(part(field, &mut label).to_vec()).unwrap();
             labels.push((text(1), text(2)));
         }
-        let mut sample = part(2, &mut series);
-        assert_eq!((sample[0], series.len()), (1 << 3 | 1, 0));
-        let value = f64::from_le_bytes(sample[1..9].try_into().unwrap());
-        assert_eq!(sample[9], 2 << 3);
-        sample = &sample[10..];
-        let time = varint(&mut sample) as i64;
-        assert!(sample.is_empty());
+        let mut samples = Vec::new();
+        while !series.is_empty() {
+            let mut sample = part(2, &mut series);
+            assert_eq!(sample[0], 1 << 3 | 1);
+            let bits = u64::from_le_bytes(sample[1..9].try_into().unwrap());
+            assert_eq!(sample[9], 2 << 3);
+            sample = &sample[10..];
+            samples.push((bits, varint(&mut sample) as i64));
+            assert!(sample.is_empty());
+        }
         assert!(labels.is_sorted(), "{labels:?}");
-        all.push((labels, value, time));
+        assert!(samples.is_sorted_by(|a, b| a.1 < b.1), "{samples:?}");
+        all.push((labels, samples));
     }
     all
 }
@@ -535,91 +542,32 @@ fn a_write_request_holds_what_the_page_shows() {
     bench.logs("{\"a\":\"q\\\"u\\\\o\\nte,x=\\\"\",\"x\":2}\n{\"a\":\"b\",\"z\":\"1\",\"x\":-3}\n");
     let text = bench.text();
     let page = checker::check(&text, false).unwrap();
-    let requests = push::requests(&bench.registry.lock().unwrap(), 1_750_000_000_123);
-    let pushed: Vec<Pushed> = requests.iter().flat_map(|r| read_write_request(r)).collect();
-    assert_eq!(pushed.len(), page.len());
-    for ((labels, value, time), (name, shown, same)) in pushed.iter().zip(&page) {
+    let snapshot = {
+        let mut registry = bench.registry.lock().unwrap();
+        Snapshot::take(&mut registry, Which::All, 1_750_000_000_123, &mut Heirless::default(), false)
+    };
+    let pushed = read_write_request(snapshot.request());
+    assert_eq!((pushed.len(), snapshot.len()), (page.len(), page.len()));
+    for ((labels, samples), (name, shown, same)) in pushed.iter().zip(&page) {
         let mut want: Vec<(String, String)> =
             shown.iter().filter(|(_, v)| !v.is_empty()).map(|(k, v)| (k.clone(), v.clone())).collect();
         want.push(("__name__".into(), name.clone()));
         want.sort();
-        assert_eq!((labels, value, *time), (&want, same, 1_750_000_000_123));
+        assert_eq!((labels, samples), (&want, &vec![(same.to_bits(), 1_750_000_000_123)]));
     }
     assert_eq!(pushed[0].0[1], ("a".to_owned(), "q\"u\\o\nte,x=\"".to_owned()));
-}
-
-/// A server that takes one request at a time and answers with the statuses in turn, the last for ever.
-async fn remote_write_server(
-    statuses: &'static [u16],
-) -> (String, Arc<Mutex<Vec<(HashMap<String, String>, Vec<u8>)>>>) {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/api/v1/write", listener.local_addr().unwrap());
-    let taken = Arc::new(Mutex::new(Vec::new()));
-    let seen = taken.clone();
-    let answer = move |headers: axum::http::HeaderMap, body: axum::body::Bytes| async move {
-        let mut seen = seen.lock().unwrap();
-        let headers = headers.iter().map(|(k, v)| (k.to_string(), v.to_str().unwrap().to_owned())).collect();
-        seen.push((headers, snap::raw::Decoder::new().decompress_vec(&body).unwrap()));
-        let status = statuses[(seen.len() - 1).min(statuses.len() - 1)];
-        (axum::http::StatusCode::from_u16(status).unwrap(), "words of the server, hunter22")
-    };
-    let router = axum::Router::new().route("/api/v1/write", axum::routing::post(answer));
-    tokio::spawn(async move { axum::serve(listener, router).await });
-    (url, taken)
-}
-
-#[tokio::test]
-async fn series_are_pushed_at_the_interval_tried_again_and_once_more_at_the_end() {
-    let (url, taken) = remote_write_server(&[503, 204]).await;
-    let config = config(&format!(
-        "remote_write: {{url: \"{url}\", interval: 3s, auth: {{basic: {{user: u, password: hunter22}}}}, headers: {{X-Scope-OrgID: t1}}}}\nmetrics:\n- {{name: n_total, type: counter}}\n"
-    ));
-    let options = Options {
-        path: config.path.value,
-        metrics: config.metrics.into_iter().map(MetricConfig::options).collect(),
-        expire_after: None,
-        max_series: 1000,
-    };
-    let push = Push::new(config.remote_write.unwrap()).unwrap();
-    let SinkRun::Task(run) = run_on(None, Some(push), options).unwrap() else { panic!("a task") };
-    let counters = Counters::new("stats", ComponentKind::Sink, "prometheus");
-    let queue = Queue::new(8 << 20, FullPolicy::Block, counters.clone());
-    let sender = queue.sender();
-    let input = Input {
-        queue,
-        counters: counters.clone(),
-        dead_letter: None,
-        abort: CancellationToken::new(),
-        may_leave: None,
-        health: Arc::new(Health::default()),
-    };
-    let task = tokio::spawn(run(input));
-    feed(&sender, &Arc::default(), "{}\n{}\n", EventKind::Log);
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while taken.lock().unwrap().len() < 2 {
-        assert!(Instant::now() < deadline);
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    feed(&sender, &Arc::default(), "{}\n", EventKind::Log);
-    drop(sender);
-    task.await.unwrap().unwrap();
-    let taken = taken.lock().unwrap();
-    let values: Vec<f64> = taken.iter().map(|(_, body)| read_write_request(body)[0].1).collect();
-    assert_eq!(values, [2.0, 2.0, 3.0]);
-    let headers = &taken[0].0;
-    assert_eq!(headers["content-encoding"], "snappy");
-    assert_eq!(headers["content-type"], "application/x-protobuf");
-    assert_eq!(headers["x-prometheus-remote-write-version"], "0.1.0");
-    assert_eq!(headers["x-scope-orgid"], "t1");
-    assert_eq!(headers["authorization"], "Basic dTpodW50ZXIyMg==");
-    assert!(counters.snapshot().bytes_out > 0);
 }
 
 #[test]
 fn a_sink_that_nobody_sees_is_a_mistake() {
     assert!(mistakes("metrics: []\n").contains("neither `listen` nor `remote_write` is set"));
-    let all = mistakes("remote_write: {url: \"ftp://x\", interval: 0s, auth: {}}\n");
-    for want in ["must begin with `http://`", "must be more than 0", "needs one of `basic` and `bearer`"] {
+    let all = mistakes("remote_write: {url: \"ftp://x\", interval: 0s, auth: {}, retry: {jitter: 2}}\n");
+    for want in [
+        "must begin with `http://`",
+        "must be more than 0",
+        "needs one of `basic` and `bearer`",
+        "`retry.jitter` must be from 0 to 1",
+    ] {
         assert!(all.contains(want), "{want} in\n{all}");
     }
 }

@@ -1,0 +1,506 @@
+//! `remote_write`: the state of all series, sent to a server at an interval.
+//!
+//! Protocol: Prometheus remote write 1.0 (protobuf `WriteRequest`, snappy block format), by the delivery of all sinks over
+//! the network (see [`net`](crate::sinks::net)): waits that grow, `Retry-After`, circuit breaker. Only one thing is its own:
+//! a snapshot has the values of its moment, so a newer one takes the place of one that did not get through. What was tried of
+//! that counts for the newer one. Samples given up like this are counted (errors of kind `superseded`).
+//!
+//! **Delivered** is an event when the receiver has taken a snapshot with its counts; until then it is held, and its source
+//! keeps its place. A snapshot is taken at every `interval`, and where a client waits for the verdict on an event (`http` with
+//! `acknowledge: delivered`) [`EARLY`] after it came, with the series that have changed. What the receiver refuses for good is
+//! not sent again; the events go with the next snapshot, which has their counts too, and are dropped as `refused` where that
+//! happens [`REFUSALS`] times in a row. Nothing of all that goes to a dead letter: what is sent are not the events.
+//!
+//! **The end** of a series is said to the receiver (stale marker), with each snapshot until it has one of them: where a series
+//! is over, and, unless `stale_at_stop` is off, for all of them where the agent stops. When the configuration is read again the
+//! series go on (see [`handover`]).
+//!
+//! When the input ends a last snapshot is tried for ten seconds; what then is not delivered is left undelivered, and the run
+//! has failed.
+
+mod handover;
+mod snapshot;
+mod waiting;
+
+use super::registry::Registry;
+use crate::ack::{Ack, Verdict};
+use crate::buffer::{FullPolicy, Queue, QueueSender};
+use crate::component::{BuildError, Input};
+use crate::config::{Map, Reader, Secret, Settings, Spanned, config};
+use crate::encoding::remote_write;
+use crate::event::{EventKind, EventRef, Origin, Sym, Value};
+use crate::sinks::net::{
+    Answer, BatchConfig, BreakerConfig, Concurrency, Driver, Exchange, Framing, HttpExchange, Judgement, Load, Mask,
+    NetworkSinkCommon, Original, Plan, Protocol, Record, RetryConfig, Target, TlsConfig, Unsendable,
+    judge_remote_write,
+};
+use crate::telemetry::{ComponentKind, Counters};
+use crate::time::clock;
+use base64::Engine;
+use handover::Whose;
+use reqwest::Url;
+use reqwest::header::{HeaderName, HeaderValue};
+pub(super) use snapshot::{Heirless, Snapshot, Which};
+use std::collections::{BTreeMap, VecDeque};
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+use waiting::Verdicts;
+pub(super) use waiting::{Held, Waiting};
+
+config! {
+    /// Sends the series to a server that takes Prometheus remote write.
+    pub struct RemoteWriteConfig {
+        /// Where to: `http://prometheus:9090/api/v1/write`.
+        pub url: Spanned<String>,
+        /// How often.
+        pub interval: Duration = Duration::from_secs(15),
+        /// How long one attempt may take.
+        pub timeout: Duration = Duration::from_secs(30),
+        /// Waits between attempts. They go on growing from one state to the next; where `max_elapsed` is set, events whose
+        /// counts did not get through for so long are dropped and counted.
+        pub retry: RetryConfig = RetryConfig::defaults(),
+        /// When to leave a server alone that does not work.
+        pub circuit_breaker: BreakerConfig = BreakerConfig::defaults(),
+        /// Whether series end at the server when the agent stops (stale markers), so that their last values are not shown
+        /// for five more minutes.
+        pub stale_at_stop: bool = true,
+        /// Credentials.
+        pub auth: Option<PushAuth> = None,
+        /// Headers sent with every request.
+        pub headers: Map<Secret> = Map::default(),
+        /// Proxy, such as `http://proxy:3128`; else what `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` say. `none`: no proxy.
+        pub proxy: Option<Secret> = None,
+        /// Certificates and names of https.
+        pub tls: TlsConfig = TlsConfig::defaults(),
+    }
+}
+
+config! {
+    /// Credentials, of one kind.
+    pub struct PushAuth {
+        /// User and password.
+        pub basic: Option<PushBasic> = None,
+        /// A bearer token.
+        pub bearer: Option<Secret> = None,
+    }
+}
+
+config! {
+    /// User and password.
+    pub struct PushBasic {
+        /// The user.
+        pub user: String,
+        /// The password.
+        pub password: Secret,
+    }
+}
+
+impl RemoteWriteConfig {
+    pub(super) fn check(&self, cx: &mut Reader<'_>) {
+        let span = self.url.span;
+        match Url::parse(&self.url.value) {
+            Ok(url) if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() => {
+                cx.error(span, "`url` must begin with `http://` or `https://`");
+            }
+            Ok(url) if !url.username().is_empty() || url.password().is_some() => {
+                cx.error(span, "`url` holds credentials, which would be shown")
+                    .help("write them under `auth: {basic: {user: …, password: …}}`");
+            }
+            Ok(_) => {}
+            Err(_) => {
+                cx.error(span, "`url` is no address such as `http://prometheus:9090/api/v1/write`");
+            }
+        }
+        if self.interval.is_zero() {
+            cx.error(span, "`interval` of `remote_write` must be more than 0");
+        }
+        self.common().check(cx);
+        if self.auth.as_ref().is_some_and(|a| a.basic.is_some() == a.bearer.is_some()) {
+            cx.error(span, "`auth` of `remote_write` needs one of `basic` and `bearer`");
+        }
+    }
+
+    /// As settings of a sink over the network.
+    fn common(&self) -> NetworkSinkCommon {
+        let batch = BatchConfig { max_events: SERIES_PER_REQUEST, timeout: Duration::ZERO, ..BatchConfig::defaults() };
+        NetworkSinkCommon {
+            batch,
+            retry: self.retry.clone(),
+            // One request after the other: samples of a series must come in order.
+            concurrency: Concurrency::Fixed(NonZeroUsize::MIN),
+            timeout: self.timeout,
+            circuit_breaker: self.circuit_breaker.clone(),
+            headers: self.headers.clone(),
+            proxy: self.proxy.clone(),
+            tls: self.tls.clone(),
+            ..NetworkSinkCommon::defaults()
+        }
+    }
+}
+
+/// Series of one request.
+const SERIES_PER_REQUEST: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1_999);
+/// How long a client waits for the verdict on an event before a snapshot is taken for it.
+const EARLY: Duration = Duration::from_secs(1);
+/// Snapshots in a row that may be refused before the events in them are dropped.
+const REFUSALS: u32 = 3;
+/// Intervals after which series that somebody before has sent end where they have not come again.
+const HEIR_INTERVALS: u32 = 2;
+
+/// Sends the registry's state.
+pub(super) struct Push {
+    exchange: Arc<dyn Exchange>,
+    protocol: Series,
+    plan: Plan,
+    interval: Duration,
+    stale_at_stop: bool,
+    whose: Whose,
+}
+
+impl Push {
+    /// `id` is the sink's, `data_dir` the agent's.
+    pub(super) fn new(config: RemoteWriteConfig, data_dir: &Path, id: &str) -> Result<Push, BuildError> {
+        let url = Url::parse(&config.url.value).map_err(|e| BuildError(format!("`{}`: {e}", config.url.value)))?;
+        let auth = config.auth.as_ref();
+        let basic = auth.and_then(|a| a.basic.as_ref());
+        let bearer = auth.and_then(|a| a.bearer.as_ref());
+        let mut secrets: Vec<&str> = config.headers.iter().map(|(_, v)| v.reveal()).collect();
+        secrets.extend(basic.map(|b| b.password.reveal()));
+        secrets.extend(bearer.map(|b| b.reveal()));
+        let mask = Mask::new(secrets);
+        let credentials = basic
+            .map(|b| {
+                let pair = format!("{}:{}", b.user, b.password.reveal());
+                format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair))
+            })
+            .or_else(|| bearer.map(|b| format!("Bearer {}", b.reveal())));
+        let authorization = credentials.map(|text| HeaderValue::from_str(&text)).transpose();
+        let mut authorization =
+            authorization.map_err(|_| BuildError("the credentials hold characters that a header cannot".into()))?;
+        if let Some(value) = &mut authorization {
+            value.set_sensitive(true);
+        }
+        let common = config.common();
+        let exchange = Arc::new(HttpExchange::build(&common, &url, mask.clone())?);
+        let whose = Whose { data_dir: data_dir.to_owned(), id: id.to_owned(), url: url.to_string() };
+        let protocol = Series { url, authorization, mask };
+        let plan = Plan::new(&common);
+        Ok(Push { exchange, protocol, plan, interval: config.interval, stale_at_stop: config.stale_at_stop, whose })
+    }
+
+    /// Pushes until `ended`, then once more; settles what [`Waiting`] is given.
+    pub(super) async fn run(
+        self,
+        registry: Arc<Mutex<Registry>>,
+        waiting: Arc<Waiting>,
+        input: Arc<Input>,
+        ended: CancellationToken,
+    ) {
+        let Push { exchange, protocol, plan, interval, stale_at_stop, whose } = self;
+        // Samples are counted apart from the sink's events.
+        let samples = Counters::new(&whose.id, ComponentKind::Sink, "prometheus");
+        let queue = Queue::new(usize::MAX, FullPolicy::Block, samples.clone());
+        let sender = queue.sender();
+        let mask = protocol.mask.clone();
+        let inner = Input {
+            queue,
+            counters: samples.clone(),
+            dead_letter: None,
+            abort: input.abort().clone(),
+            may_leave: None,
+            successors: input.successors.clone(),
+            health: input.health().clone(),
+        };
+        let driver = tokio::spawn(Driver::new(protocol, plan, inner, exchange, mask).run());
+        let names = handover::take_up(&whose);
+        let now = Instant::now();
+        let pusher = Pusher {
+            registry,
+            waiting,
+            input,
+            samples,
+            sender: Some(sender),
+            verdicts: Verdicts::new(),
+            origin: Origin::of_source(&whose.id),
+            interval,
+            next: now + interval,
+            heirless: Heirless { names, ended_by: 0 },
+            heirs_until: now + interval * HEIR_INTERVALS,
+            last_ms: 0,
+            covers: VecDeque::new(),
+            gone: BTreeMap::new(),
+            superseded: 0,
+        };
+        pusher.run(driver, ended, stale_at_stop, &whose).await;
+    }
+}
+
+/// Events whose counts are in a snapshot.
+struct Cover {
+    number: u64,
+    held: Vec<Held>,
+}
+
+/// What runs.
+struct Pusher {
+    registry: Arc<Mutex<Registry>>,
+    waiting: Arc<Waiting>,
+    input: Arc<Input>,
+    /// Counts of what is sent, apart from the events.
+    samples: Arc<Counters>,
+    /// `None` when no more comes.
+    sender: Option<QueueSender>,
+    verdicts: Arc<Verdicts>,
+    origin: Arc<Origin>,
+    interval: Duration,
+    /// When the next snapshot of all series is due.
+    next: Instant,
+    heirless: Heirless,
+    /// When those that have no heir end.
+    heirs_until: Instant,
+    /// The time of the snapshot before.
+    last_ms: i64,
+    /// Snapshots without a verdict, ascending by number.
+    covers: VecDeque<Cover>,
+    /// What had been given up of the samples, by reason, when that was looked at last.
+    gone: BTreeMap<&'static str, u64>,
+    /// Samples given up for newer ones since a snapshot was delivered.
+    superseded: u64,
+}
+
+impl Pusher {
+    async fn run(
+        mut self,
+        driver: tokio::task::JoinHandle<Result<(), crate::component::RunError>>,
+        ended: CancellationToken,
+        stale_at_stop: bool,
+        whose: &Whose,
+    ) {
+        let abort = self.input.abort().clone();
+        loop {
+            let early = self.early();
+            tokio::select! {
+                biased;
+                () = abort.cancelled() => break,
+                () = ended.cancelled() => {
+                    let goes_on = self.input.successors.has(&whose.id, "prometheus");
+                    self.push(if stale_at_stop && !goes_on { Which::Last } else { Which::All });
+                    break;
+                }
+                () = self.verdicts.came() => self.hear(None),
+                () = self.waiting.asked.notified() => {}
+                () = sleep_until(self.next) => {
+                    self.push(Which::All);
+                    self.next = (self.next + self.interval).max(Instant::now());
+                }
+                () = sleep_until(early.unwrap_or(self.next)), if early.is_some() => self.push(Which::Unsent),
+            }
+        }
+        let last = self.covers.back().map(|cover| cover.number);
+        // It ends once all is settled, or the time for that is over.
+        self.sender = None;
+        if let Ok(Err(error)) = driver.await {
+            tracing::error!(component = %self.input.counters().id, %error, "remote write has failed");
+        }
+        self.hear(last);
+        self.leave(stale_at_stop, whose);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Registry> {
+        self.registry.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// When a snapshot is taken because somebody waits: not while another is on its way.
+    fn early(&self) -> Option<Instant> {
+        self.covers.is_empty().then(|| self.waiting.asked_at())?.map(|at| at + EARLY).filter(|at| *at < self.next)
+    }
+
+    /// Takes a snapshot and has it sent.
+    fn push(&mut self, which: Which) {
+        // Of what was counted from here on the snapshot may have some; the next one certainly has.
+        let mut held = self.waiting.take();
+        // The mark behind a value is a millisecond later, and the next value must be later than that.
+        self.last_ms = (clock::now_ns() / 1_000_000).max(self.last_ms + 2);
+        let end_heirless = Instant::now() >= self.heirs_until || which == Which::Last;
+        let (snapshot, given_up) = {
+            let mut registry = self.registry.lock().unwrap_or_else(|e| e.into_inner());
+            registry.age(clock::monotonic_ns());
+            let given_up = registry.sent.as_mut().map_or(0, |sent| std::mem::take(&mut sent.given_up));
+            (Snapshot::take(&mut registry, which, self.last_ms, &mut self.heirless, end_heirless), given_up)
+        };
+        let number = snapshot.number;
+        if given_up > 0 {
+            tracing::warn!(
+                component = %self.input.counters().id, series = given_up,
+                "more series than `max_series`: series were forgotten before the server knew that they have ended"
+            );
+            self.input.count(|t| t.error("stale_marker", given_up));
+        }
+        if snapshot.len() == 0 {
+            // There is nothing that could be sent. Where some are on their way, those have their counts.
+            match self.covers.back_mut() {
+                Some(cover) => cover.held.append(&mut held),
+                None => {
+                    self.covers.push_back(Cover { number, held });
+                    self.delivered(number);
+                }
+            }
+            return;
+        }
+        self.covers.push_back(Cover { number, held });
+        let ack = Ack::new(self.verdicts.clone(), number);
+        if let Some(sender) = &self.sender {
+            sender.send(snapshot.into_batch(ack, self.origin.clone(), clock::now_ns()));
+        }
+    }
+
+    /// Acts on verdicts. `last`: the number of the last snapshot, where none will follow it.
+    fn hear(&mut self, last: Option<u64>) {
+        self.input.counters().absorb(&self.samples);
+        let now = self.samples.snapshot().dropped;
+        let more = |reason: &str| now.get(reason).copied().unwrap_or(0) - self.gone.get(reason).copied().unwrap_or(0);
+        let superseded = more("superseded");
+        let exhausted = more("retries_exhausted") > 0;
+        let refused =
+            now.keys().any(|reason| !matches!(*reason, "superseded" | "retries_exhausted") && more(reason) > 0);
+        self.gone = now;
+        self.superseded += superseded;
+        self.input.count(|t| t.error("superseded", superseded));
+        for (number, verdict) in self.verdicts.take() {
+            match verdict {
+                Verdict::Delivered => self.delivered(number),
+                Verdict::Rejected => self.rejected(number, refused, exhausted, last == Some(number)),
+                // Nobody is there any more who would send it.
+                Verdict::Failed => {}
+            }
+        }
+    }
+
+    /// The receiver has a snapshot, and with it the counts of all before.
+    fn delivered(&mut self, number: u64) {
+        self.lock().delivered(number);
+        if (1..=number).contains(&self.heirless.ended_by) {
+            self.heirless = Heirless::default();
+        }
+        while let Some(cover) = self.covers.pop_front_if(|cover| cover.number <= number) {
+            for Held { ack, events, received_at, .. } in cover.held {
+                self.input.delivered(ack, events, 0, received_at);
+            }
+        }
+        let samples = std::mem::take(&mut self.superseded);
+        if samples > 0 {
+            tracing::info!(
+                component = %self.input.counters().id, samples,
+                "the newest state of the series is delivered; samples of states in between were given up for it"
+            );
+        }
+    }
+
+    /// A snapshot was refused or given up, all of it or a part. The next has its counts too, where one comes.
+    fn rejected(&mut self, number: u64, refused: bool, exhausted: bool, last: bool) {
+        let Some(at) = self.covers.iter().position(|cover| cover.number == number) else { return };
+        let Some(cover) = self.covers.remove(at) else { return };
+        let mut again = Vec::new();
+        for mut held in cover.held {
+            held.refusals += u32::from(refused);
+            if exhausted {
+                self.input.dropped(held.ack, "retries_exhausted", held.events);
+            } else if refused && (last || held.refusals >= REFUSALS) {
+                self.input.dropped(held.ack, "refused", held.events);
+            } else {
+                again.push(held);
+            }
+        }
+        match self.covers.get_mut(at) {
+            Some(next) => _ = next.held.splice(0..0, again),
+            None => self.waiting.put_back(again),
+        }
+    }
+
+    /// Ends: what is not delivered stays held, its verdict `Failed`.
+    fn leave(self, stale_at_stop: bool, whose: &Whose) {
+        let Pusher { registry, input, covers, mut heirless, .. } = self;
+        let mut registry = registry.lock().unwrap_or_else(|e| e.into_inner());
+        registry.age(clock::monotonic_ns());
+        if input.successors.has(&whose.id, "prometheus") {
+            heirless.names.extend(snapshot::names(&registry));
+            handover::leave(whose, heirless.names);
+        } else if stale_at_stop && !covers.is_empty() && registry.len() > 0 {
+            let series = registry.len() as u64;
+            input.count(|t| t.error("stale_marker", series));
+            tracing::warn!(
+                component = %input.counters().id, series,
+                "the server does not know that the series have ended: it goes on showing their last values for a while"
+            );
+        }
+    }
+}
+
+/// Series as they are, to one server.
+struct Series {
+    url: Url,
+    authorization: Option<HeaderValue>,
+    mask: Mask,
+}
+
+impl Protocol for Series {
+    fn partition(&mut self, _event: EventRef<'_>, _now: i64, _name: &mut Vec<u8>) -> Result<(), Unsendable> {
+        Ok(())
+    }
+
+    fn target(&self, _partition: &[u8]) -> Target {
+        Target {
+            name: String::new(),
+            kind: EventKind::Metric,
+            url: self.url.clone(),
+            content_type: remote_write::CONTENT_TYPE,
+            headers: remote_write::HEADERS
+                .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+                .to_vec(),
+            framing: Framing::FIELDS,
+            snappy: true,
+        }
+    }
+
+    fn encode(
+        &mut self,
+        event: EventRef<'_>,
+        _target: &Target,
+        _now: i64,
+        body: &mut Vec<u8>,
+        _record: &mut Record,
+        _original: &mut Original<'_>,
+    ) -> Result<(), Unsendable> {
+        if let Some(Value::Str(series)) = event.field(Sym::MESSAGE) {
+            body.extend_from_slice(series.bytes);
+        }
+        Ok(())
+    }
+
+    fn supersedes(&self) -> bool {
+        true
+    }
+
+    fn records_are(&self) -> &'static str {
+        "samples"
+    }
+
+    fn authorization(&mut self, _now: i64) -> Option<HeaderValue> {
+        self.authorization.clone()
+    }
+
+    fn judge(&self, answer: &Answer, _load: &Load, _now: i64) -> Judgement {
+        match judge_remote_write(answer, &self.mask) {
+            None => Judgement::Delivered,
+            // Which sample it is is not looked for: the next snapshot has all of them again.
+            Some(Judgement::Halve { reason, detail }) if answer.status != 413 => {
+                Judgement::RefusedAll { reason, detail }
+            }
+            Some(judgement) => judgement,
+        }
+    }
+}

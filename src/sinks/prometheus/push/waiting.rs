@@ -1,0 +1,94 @@
+//! Events that are counted and whose counts the receiver does not have yet.
+
+use crate::ack::{Ack, Settled, Verdict};
+use std::sync::{Arc, Mutex, MutexGuard};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+/// Events of one batch.
+pub(in super::super) struct Held {
+    pub(in super::super) ack: Ack,
+    pub(in super::super) events: u64,
+    pub(in super::super) received_at: i64,
+    /// Snapshots with their counts that the receiver has refused.
+    pub(in super::super) refusals: u32,
+}
+
+/// Events that the next snapshot will have. They are added once they are counted, so that no snapshot has them without
+/// their counts.
+#[derive(Default)]
+pub(in super::super) struct Waiting {
+    state: Mutex<State>,
+    /// Somebody waits for the verdict on some.
+    pub(super) asked: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    held: Vec<Held>,
+    asked_at: Option<Instant>,
+}
+
+impl Waiting {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// Adds events that have been counted.
+    pub(in super::super) fn add(&self, held: Held) {
+        let asks = held.ack.is_waited_for();
+        let mut state = self.lock();
+        state.held.push(held);
+        if asks && state.asked_at.is_none() {
+            state.asked_at = Some(Instant::now());
+            drop(state);
+            self.asked.notify_one();
+        }
+    }
+
+    /// Since when somebody waits.
+    pub(super) fn asked_at(&self) -> Option<Instant> {
+        self.lock().asked_at
+    }
+
+    /// Takes them all.
+    pub(super) fn take(&self) -> Vec<Held> {
+        let mut state = self.lock();
+        state.asked_at = None;
+        std::mem::take(&mut state.held)
+    }
+
+    /// Puts some back whose snapshot came to nothing.
+    pub(super) fn put_back(&self, held: Vec<Held>) {
+        self.lock().held.splice(0..0, held);
+    }
+}
+
+/// What became of snapshots, by their number.
+#[derive(Default)]
+pub(super) struct Verdicts {
+    heard: Mutex<Vec<(u64, Verdict)>>,
+    some: Notify,
+}
+
+impl Settled for Verdicts {
+    fn settled(&self, number: u64, verdict: Verdict) {
+        self.heard.lock().unwrap_or_else(|e| e.into_inner()).push((number, verdict));
+        self.some.notify_one();
+    }
+}
+
+impl Verdicts {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// Resolves when there are some.
+    pub(super) async fn came(&self) {
+        self.some.notified().await;
+    }
+
+    pub(super) fn take(&self) -> Vec<(u64, Verdict)> {
+        std::mem::take(&mut self.heard.lock().unwrap_or_else(|e| e.into_inner()))
+    }
+}
