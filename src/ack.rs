@@ -71,6 +71,11 @@ impl Ack {
         self.verdict = verdict;
     }
 
+    /// Whether nobody hears the verdict.
+    pub fn is_unheard(&self) -> bool {
+        self.shared.is_none()
+    }
+
     /// Whether somebody waits for the verdict, so that it should not be long in coming.
     pub fn is_waited_for(&self) -> bool {
         self.shared.as_ref().is_some_and(|shared| shared.source.waits())

@@ -6,6 +6,10 @@
 //! Names are taken in both spellings (`traceId`, `trace_id`). A field that OTLP has no place for becomes an attribute of
 //! the record, so nothing is lost; `null` is left out. `service` is the resource's `service.name` where that has none.
 
+mod metrics;
+
+pub use metrics::MetricEncoder;
+
 use crate::decoding::protobuf::{push_bytes, push_fixed32, push_fixed64, push_message, push_number};
 use crate::event::{EventRef, Str, Sym, Value, json};
 use crate::time::TimestampReader;

@@ -11,8 +11,8 @@ use hashbrown::HashMap;
 /// The value that marks the end of a series.
 pub const STALE: u64 = 0x7ff0_0000_0000_0002;
 
-/// What every request says of itself.
-pub const HEADERS: [(&str, &str); 1] = [("x-prometheus-remote-write-version", "0.1.0")];
+/// The header in which a request says what it is.
+pub const VERSION: (&str, &str) = ("x-prometheus-remote-write-version", "0.1.0");
 
 /// The content type of requests.
 pub const CONTENT_TYPE: &str = "application/x-protobuf";

@@ -10,6 +10,7 @@ mod contract;
 #[path = "../../benches/corpus/mod.rs"]
 mod corpus;
 mod doctor;
+mod endings;
 mod faults;
 mod framing;
 mod hanging;
@@ -25,6 +26,7 @@ mod openobserve_double;
 mod pipelines;
 mod program;
 mod reload;
+mod remote_write;
 mod signals;
 mod storage;
 mod syslog;

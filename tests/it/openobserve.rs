@@ -565,12 +565,183 @@ fn the_health_check_says_what_is_wrong_and_nothing_waits_for_it() {
     drop(agent);
 }
 
-#[test]
-fn metrics_go_to_their_own_interface() {
-    let double = Double::start(Setup::default());
-    let yaml = yaml(&double.url(), QUICK)
+/// A sink of what `normalize` takes for metrics.
+fn of_metrics(double: &Double, settings: &str) -> String {
+    yaml(&double.url(), &format!("{QUICK}\n    {settings}"))
         .replace("inputs: [in]", "inputs: [shape]")
-        .replace("sinks:\n", "transforms:\n  shape: {type: normalize, inputs: [in], schema: metric}\nsinks:\n");
+        .replace("sinks:\n", "transforms:\n  shape: {type: normalize, inputs: [in], schema: metric}\nsinks:\n")
+}
+
+/// What a histogram, a summary and some numbers are in events.
+fn measurements() -> Vec<Value> {
+    let now = now_micros() / 1000;
+    let parts = [
+        ("reqs", "counter", json!({"service": "a"}), 7.0),
+        ("q", "gauge", json!({}), -2.0),
+        ("lat_bucket", "histogram", json!({"le": "0.5"}), 1.0),
+        ("lat_bucket", "histogram", json!({"le": "+Inf"}), 3.0),
+        ("lat_sum", "histogram", json!({}), 4.5),
+        ("lat_count", "histogram", json!({}), 3.0),
+        ("size", "summary", json!({"quantile": "0.5"}), 2.0),
+        ("size_sum", "summary", json!({}), 9.0),
+        ("size_count", "summary", json!({}), 4.0),
+        // A part whose whole is not there.
+        ("lone_count", "histogram", json!({}), 8.0),
+    ];
+    let event = |(name, kind, labels, value): &(&str, &str, Value, f64)| json!({"name": name, "type": kind, "labels": labels, "value": value, "timestamp": now});
+    parts.iter().map(event).collect()
+}
+
+/// Each interface stores each metric under its name, with its type, labels, value and time.
+#[test]
+fn metrics_arrive_by_each_interface() {
+    for api in ["otlp", "remote_write", "json"] {
+        let double = Double::start(Setup::default());
+        let events = measurements();
+        let run = run_yaml(&of_metrics(&double, &format!("metrics_api: {api}")), &events);
+        assert_eq!(run.sink(), [10, 0, 10, 0, 0, 0], "{api}: {}", run.said);
+        for event in &events {
+            let (name, kind) = (event["name"].as_str().unwrap(), event["type"].as_str().unwrap());
+            let stored = double.metrics(name);
+            let is_it = |r: &&serde_json::Map<String, Value>| {
+                r["value"].as_f64() == event["value"].as_f64()
+                    && r["_timestamp"].as_i64() == event["timestamp"].as_i64().map(|t| t * 1000)
+                    && event["labels"]
+                        .as_object()
+                        .unwrap()
+                        .iter()
+                        .all(|(k, v)| r[k] == *v || (k == "le" && v == "+Inf" && r[k] == "inf"))
+            };
+            assert_eq!(stored.iter().filter(is_it).count(), 1, "{api}: {event} in {stored:?}");
+            let kinds = double.metric_streams();
+            assert!(kinds.contains(&(name.to_owned(), kind.to_owned())), "{api}: {name} {kind} in {kinds:?}");
+        }
+        let posts = double.posts();
+        let path = match api {
+            "otlp" => "/api/default/v1/metrics",
+            "remote_write" => "/api/default/prometheus/api/v1/write",
+            _ => "/api/default/ingest/metrics/_json",
+        };
+        assert!(posts.iter().all(|p| p.path == path), "{posts:?}");
+        assert!(double.streams().is_empty(), "and no logs");
+    }
+}
+
+/// A server of version 0.8 says nothing of the histograms and summaries that it does not take in JSON; by OTLP it takes all.
+#[test]
+fn metrics_that_a_server_drops_are_refused_by_name_and_the_others_delivered() {
+    let setup = || Setup { old: true, ..Setup::default() };
+    let mut events = measurements();
+    let now = now_micros() / 1000;
+    for name in ["unwanted", "short", "short"] {
+        events.push(json!({"name": name, "type": "gauge", "value": 1, "timestamp": now}));
+    }
+    let double = Double::start(setup());
+    let json_run = run_yaml(&of_metrics(&double, "metrics_api: json"), &events);
+    assert_eq!(json_run.sink(), [13, 0, 2, 0, 11, 0], "{}", json_run.said);
+    let stored: Vec<String> = double.metric_streams().into_iter().map(|s| s.0).collect();
+    assert_eq!(stored, ["q", "reqs", "short"]);
+    let mut letters = json_run.letters();
+    letters.sort_by_key(|l| l.2["name"].to_string());
+    for (reason, detail, event) in &letters {
+        let name = event["name"].as_str().unwrap();
+        assert!(detail.contains(&format!("`{name}`")), "{detail}");
+        match name {
+            "short" => {
+                assert_eq!(
+                    (reason.as_str(), detail.as_str()),
+                    ("uncertain", "`short`: sent 2, successful 1, failed 0")
+                );
+            }
+            "unwanted" => {
+                assert_eq!(reason, "refused");
+                assert!(detail.ends_with("sent 1, successful 0, failed 1: the metric is not wanted"), "{detail}");
+            }
+            _ => {
+                assert_eq!(reason, "refused", "{name}");
+                assert!(
+                    detail.contains(event["type"].as_str().unwrap()) && detail.contains("metrics_api: otlp"),
+                    "{detail}"
+                );
+            }
+        }
+    }
+    assert_eq!(letters.len(), 11);
+    // Told not to count, it takes what it is told.
+    let double = Double::start(setup());
+    let run = run_yaml(&of_metrics(&double, "metrics_api: json\n    check_counts: false"), &events);
+    assert_eq!(run.sink(), [13, 0, 12, 0, 1, 0], "{}", run.said);
+
+    let double = Double::start(setup());
+    let run = run_yaml(&of_metrics(&double, ""), &measurements());
+    assert_eq!(run.sink(), [10, 0, 10, 0, 0, 0], "{}", run.said);
+    assert_eq!((double.metrics("lat_bucket").len(), double.metrics("size_sum").len()), (2, 1));
+}
+
+/// One point of OTLP was several events; what becomes of it becomes of all of them.
+#[test]
+fn points_that_otlp_rejects_take_all_their_events_along() {
+    let now = now_micros() / 1000;
+    let histogram = |name: &str| {
+        [("_bucket", json!({"le": "+Inf"})), ("_count", json!({}))].map(|(part, labels)| {
+            json!({"name": format!("{name}{part}"), "type": "histogram", "labels": labels, "value": 3, "timestamp": now})
+        })
+    };
+    // All of it is rejected.
+    let double = Double::start(Setup { unwanted: "a_bucket", ..Setup::default() });
+    double.script(|_, _| {
+        Some(Fault::Answer(
+            206,
+            Vec::new(),
+            r#"{"partialSuccess":{"rejectedDataPoints":"1","errorMessage":"no"}}"#.into(),
+        ))
+    });
+    let run = run_yaml(&of_metrics(&double, ""), &histogram("a"));
+    assert_eq!(run.sink(), [2, 0, 0, 0, 2, 0], "{}", run.said);
+    assert!(run.letters().iter().all(|l| l.0 == "refused" && l.1 == "sent 1, rejected 1: no"), "{:?}", run.letters());
+    // One of two points: which, is not said.
+    let double = Double::start(Setup::default());
+    double.script(|_, _| Some(Fault::Answer(206, Vec::new(), r#"{"partialSuccess":{"rejectedDataPoints":1}}"#.into())));
+    let events: Vec<Value> = [histogram("a"), histogram("b")].concat();
+    let run = run_yaml(&of_metrics(&double, ""), &events);
+    assert_eq!(run.sink(), [4, 0, 0, 0, 4, 0], "{}", run.said);
+    assert!(run.letters().iter().all(|l| l.0 == "uncertain"), "{:?}", run.letters());
+    let names: Vec<Value> = run.letters().iter().map(|l| l.2["name"].clone()).collect();
+    assert_eq!(names, ["a_bucket", "a_count", "b_bucket", "b_count"]);
+}
+
+/// Batches are cut, and halved where the server refuses them, between points.
+#[test]
+fn parts_of_a_point_stay_together() {
+    let now = now_micros() / 1000;
+    let point = |n: usize| {
+        let part = |part: &str, labels: Value, value: usize| json!({"name": format!("h{n}_{part}"), "type": "histogram", "labels": labels, "value": value, "timestamp": now});
+        let mut out: Vec<Value> = (0..n % 5).map(|b| part("bucket", json!({"le": b.to_string()}), b)).collect();
+        out.extend([part("bucket", json!({"le": "+Inf"}), 9), part("sum", json!({}), 5), part("count", json!({}), 9)]);
+        out
+    };
+    let events: Vec<Value> = (0..40).flat_map(point).collect();
+    let double = Double::start(Setup::default());
+    // One point is poison: it is found, and nothing else is refused.
+    double.script(|_, seen| {
+        let poison = seen.body.windows(3).any(|w| w == b"h17");
+        poison.then(|| Fault::Answer(400, Vec::new(), "Invalid proto: poison".into()))
+    });
+    let settings = of_metrics(&double, "").replace("batch: {timeout: 20ms}", "batch: {timeout: 20ms, max_events: 7}");
+    let run = run_yaml(&settings, &events);
+    let letters: Vec<String> = run.letters().iter().map(|l| l.2["name"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(letters, ["h17_bucket", "h17_bucket", "h17_bucket", "h17_sum", "h17_count"], "{}", run.said);
+    assert_eq!(run.sink()[2], events.len() as u64 - 5);
+    for n in (0..40).filter(|n| *n != 17) {
+        let stored = |part: &str| double.metrics(&format!("h{n}_{part}")).len();
+        assert_eq!((stored("bucket"), stored("sum"), stored("count")), (n % 5 + 1, 1, 1), "h{n}");
+    }
+}
+
+#[test]
+fn metrics_are_named_as_the_server_names_them() {
+    let double = Double::start(Setup::default());
+    let yaml = of_metrics(&double, "metrics_api: json");
     let now = now_micros();
     let events = [
         json!({"name": "Http.Requests", "value": 12, "type": "counter", "labels": {"Service": "a", "value": "9"}, "timestamp": now / 1000}),

@@ -12,7 +12,9 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tidegate::decoding::otlp::{Encoding, Request, Signal};
-use tidegate::event::Origin;
+use tidegate::decoding::protobuf::{push_bytes, push_message, push_number};
+use tidegate::decoding::remote_write::{self, Families};
+use tidegate::event::{Batch, Origin};
 
 pub(crate) const USER: &str = "root@example.com";
 pub(crate) const PASSWORD: &str = "Complexpass#123";
@@ -35,6 +37,12 @@ pub(crate) struct Setup {
     pub(crate) errors_only: bool,
     /// A token that is good beside the password.
     pub(crate) token: &'static str,
+    /// It is of version 0.8, which drops histograms and summaries that come as JSON, without a word.
+    pub(crate) old: bool,
+    /// Metrics whose points it does not take by OTLP, and counts as failed in JSON.
+    pub(crate) unwanted: &'static str,
+    /// Metrics of which it stores one sample less than it was sent by JSON, and says so.
+    pub(crate) short: &'static str,
 }
 
 impl Default for Setup {
@@ -48,6 +56,9 @@ impl Default for Setup {
             uncastable: "uncastable",
             errors_only: false,
             token: "o2oi_secret-token",
+            old: false,
+            unwanted: "unwanted",
+            short: "short",
         }
     }
 }
@@ -102,6 +113,9 @@ struct State {
     setup: Setup,
     streams: BTreeMap<String, Stream>,
     metrics: BTreeMap<String, Stream>,
+    /// Types of the streams of metrics, as they came first.
+    kinds: BTreeMap<String, String>,
+    families: Arc<Families>,
     traces: BTreeMap<String, Stream>,
     seen: Vec<Seen>,
     /// Is asked for every request that brings records; counted from 0.
@@ -141,6 +155,8 @@ impl Double {
             setup,
             streams: BTreeMap::new(),
             metrics: BTreeMap::new(),
+            kinds: BTreeMap::new(),
+            families: Arc::default(),
             traces: BTreeMap::new(),
             seen: Vec::new(),
             script: None,
@@ -207,6 +223,13 @@ impl Double {
         state.metrics.get(stream).map(Stream::typed).unwrap_or_default()
     }
 
+    /// Names of the streams of metrics, with their types.
+    pub(crate) fn metric_streams(&self) -> Vec<(String, String)> {
+        let state = self.state.lock().unwrap();
+        let kind = |name: &String| state.kinds.get(name).cloned().unwrap_or_default();
+        state.metrics.keys().map(|name| (name.clone(), kind(name))).collect()
+    }
+
     /// The spans of a stream of traces, as [`tidegate::decoding::otlp`] reads them.
     pub(crate) fn spans(&self, stream: &str) -> Vec<Map<String, Value>> {
         let state = self.state.lock().unwrap();
@@ -268,12 +291,16 @@ impl Stream {
 struct Answer {
     status: u16,
     headers: Vec<(&'static str, String)>,
-    body: String,
+    body: Vec<u8>,
 }
 
 impl Answer {
     fn json(status: u16, body: &Value) -> Answer {
-        Answer { status, headers: vec![("Content-Type", "application/json".into())], body: body.to_string() }
+        Answer {
+            status,
+            headers: vec![("Content-Type", "application/json".into())],
+            body: body.to_string().into_bytes(),
+        }
     }
 
     fn text(status: u16, body: &str) -> Answer {
@@ -334,7 +361,7 @@ fn serve<S: Read + Write>(stream: S, raw_stream: &TcpStream, state: &Mutex<State
         }
         let answer = match fault {
             Some(Fault::Answer(status, ref headers, ref body)) => {
-                Ok(Answer { status, headers: headers.clone(), body: body.clone() })
+                Ok(Answer { status, headers: headers.clone(), body: body.clone().into_bytes() })
             }
             Some(Fault::ResetBeforeAnswer) => Err(Panic),
             _ => state.lock().unwrap().answer(&mut seen, &raw),
@@ -348,15 +375,16 @@ fn serve<S: Read + Write>(stream: S, raw_stream: &TcpStream, state: &Mutex<State
             text.push_str(&format!("{name}: {value}\r\n"));
         }
         text.push_str("\r\n");
+        let mut text = text.into_bytes();
         if !head {
-            text.push_str(&answer.body);
+            text.extend_from_slice(&answer.body);
         }
         if let Some(Fault::ResetInAnswer) = fault {
-            _ = reader.get_mut().write_all(&text.as_bytes()[..text.len() - answer.body.len() / 2]);
+            _ = reader.get_mut().write_all(&text[..text.len() - answer.body.len() / 2]);
             return reset(raw_stream);
         }
         let stream = reader.get_mut();
-        if stream.write_all(text.as_bytes()).and_then(|()| stream.flush()).is_err() {
+        if stream.write_all(&text).and_then(|()| stream.flush()).is_err() {
             return;
         }
         if let Some(Fault::CloseUponNext) = fault {
@@ -426,6 +454,8 @@ impl State {
             }
             ("POST", ["_bulk"]) => self.bulk(&body),
             ("POST", ["v1", "logs"]) => Ok(self.otlp(Signal::Logs, seen, body)),
+            ("POST", ["v1", "metrics"]) => Ok(self.otlp_metrics(seen, body)),
+            ("POST", ["prometheus", "api", "v1", "write"]) => Ok(self.remote_write(seen, &body)),
             ("POST", ["v1", "traces"]) => Ok(self.otlp(Signal::Traces, seen, body)),
             ("POST", ["ingest", "metrics", "_json"]) => Ok(self.ingest_metrics(&body)),
             ("POST", [stream, "_json"]) => match parse_json(&body) {
@@ -453,7 +483,7 @@ impl State {
         // Let through undecoded for those who know it.
         if encoding != "snappy" && !self.setup.encodings.contains(&encoding) {
             let header = vec![("Accept-Encoding", self.setup.encodings.join(","))];
-            return Err(Answer { status: 415, headers: header, body: String::new() });
+            return Err(Answer { status: 415, headers: header, body: Vec::new() });
         }
         let limit = self.setup.payload_limit as u64 + 1;
         let mut body = Vec::new();
@@ -670,18 +700,65 @@ impl State {
                 to.store(serde_json::from_slice(&line).unwrap());
             }
         }
-        // Protocol buffers: field 1, a message with the number rejected and the words.
-        let words = "Too old data. Data discarded.";
-        let mut out = String::new();
-        if rejected > 0 {
-            let len = u8::try_from(words.len()).unwrap();
-            assert!(rejected < 128, "a number of one byte");
-            for byte in [0x0a, len + 4, 0x08, rejected, 0x12, len] {
-                out.push(char::from(byte));
-            }
-            out.push_str(words);
+        exported(rejected, "Too old data. Data discarded.")
+    }
+
+    /// Metrics in protocol buffers, taken apart as our own reader does it, whose independent check are the clients of
+    /// OpenTelemetry; labels and names as the server forms them.
+    fn otlp_metrics(&mut self, seen: &Seen, body: Vec<u8>) -> Answer {
+        if seen.headers.get("content-type").map(String::as_str) != Some("application/x-protobuf") {
+            return Answer::text(400, "Bad Request");
         }
-        Answer { status: 200, headers: vec![("Content-Type", "application/x-protobuf".into())], body: out }
+        let request = match Request::read(Signal::Metrics, Encoding::Protobuf, body, 1 << 20) {
+            Ok(request) => request,
+            Err(error) => return Answer::text(400, &format!("Invalid proto: {error}")),
+        };
+        let batches: Vec<Batch> = request.into_batches(Origin::of_source("double"), 0).collect();
+        let rejected = self.store_samples(&batches);
+        exported(rejected, "the metric is not wanted")
+    }
+
+    fn remote_write(&mut self, seen: &Seen, body: &[u8]) -> Answer {
+        if seen.headers.get("content-type").map(String::as_str) != Some("application/x-protobuf") {
+            return Answer::error(400, "Bad Request");
+        }
+        let Ok(plain) = snap::raw::Decoder::new().decompress_vec(body) else {
+            return Answer::error(400, "Invalid snappy compressed data: corrupt");
+        };
+        let request = match remote_write::Request::read(plain, 1 << 20, &self.families) {
+            Ok(request) => request,
+            Err(error) => return Answer::error(400, &format!("Invalid protobuf: {error}")),
+        };
+        let batches: Vec<Batch> = request.into_batches(Origin::of_source("double"), 0).collect();
+        self.store_samples(&batches);
+        Answer::text(200, "")
+    }
+
+    /// Stores metric events; how many it does not want.
+    fn store_samples(&mut self, batches: &[Batch]) -> u8 {
+        let mut rejected = 0;
+        for event in batches.iter().flat_map(Batch::iter) {
+            let mut line = Vec::new();
+            event.write_json(&mut line);
+            let event_json: Value = serde_json::from_slice(&line).unwrap();
+            let name = format_stream(event_json["name"].as_str().unwrap());
+            if name == self.setup.unwanted {
+                rejected += 1;
+                continue;
+            }
+            let mut record = Map::new();
+            for (key, value) in event_json["labels"].as_object().unwrap() {
+                let value = if key == "le" && value == "+Inf" { json!("inf") } else { value.clone() };
+                record.insert(format_key(key), value);
+            }
+            record.insert("__name__".into(), json!(name));
+            record.insert("value".into(), json!(event_json["value"].as_f64()));
+            record.insert("_timestamp".into(), json!(event.time().unwrap() / 1000));
+            let kind = event_json["type"].as_str().unwrap_or("gauge").to_owned();
+            self.kinds.entry(name.clone()).or_insert(kind);
+            self.metrics.entry(name).or_default().store(record);
+        }
+        rejected
     }
 
     fn ingest_metrics(&mut self, body: &[u8]) -> Answer {
@@ -689,6 +766,7 @@ impl State {
             return Answer::error(400, "expected an array");
         };
         let mut good = Vec::new();
+        let mut failed: BTreeMap<String, u64> = BTreeMap::new();
         for record in records {
             let Value::Object(mut object) = record else { return Answer::error(400, "expected objects") };
             let Some(name) = object.get("__name__").and_then(Value::as_str).map(format_stream) else {
@@ -708,18 +786,47 @@ impl State {
             if object.get("_timestamp").is_some_and(|t| !t.is_number()) {
                 return Answer::error(400, "invalid _timestamp, need to be number");
             }
+            if self.setup.old && matches!(kind.as_str(), "histogram" | "summary") {
+                continue;
+            }
             object.insert("__name__".into(), json!(name));
+            self.kinds.entry(name.clone()).or_insert(kind);
+            if name == self.setup.unwanted {
+                *failed.entry(name).or_default() += 1;
+                continue;
+            }
             good.push((name, object));
         }
         let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+        let mut is_short = self.setup.short;
         for (name, object) in good {
+            if name == is_short {
+                is_short = "";
+                continue;
+            }
             *counts.entry(name.clone()).or_default() += 1;
             self.metrics.entry(name).or_default().store(object);
         }
-        let status: Vec<Value> =
+        let mut status: Vec<Value> =
             counts.into_iter().map(|(name, n)| json!({"name": name, "successful": n, "failed": 0})).collect();
+        let error = "the metric is not wanted";
+        status.extend(
+            failed.into_iter().map(|(name, n)| json!({"name": name, "successful": 0, "failed": n, "error": error})),
+        );
         Answer::json(200, &json!({"code": 200, "status": status}))
     }
+}
+
+/// The answer of the OTLP endpoints.
+fn exported(rejected: u8, words: &str) -> Answer {
+    let mut body = Vec::new();
+    if rejected > 0 {
+        push_message(1, &mut body, |out| {
+            push_number(1, rejected.into(), out);
+            push_bytes(2, words.as_bytes(), out);
+        });
+    }
+    Answer { status: 200, headers: vec![("Content-Type", "application/x-protobuf".into())], body }
 }
 
 fn parse_json(body: &[u8]) -> Result<Vec<Value>, Answer> {

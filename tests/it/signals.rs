@@ -119,7 +119,7 @@ fn all_three_signals_of_otlp_are_shaped_checked_sampled_and_stored() {
     // Metrics, at OpenObserve and on the page.
     assert_eq!(double.metrics("hits_total")[0]["value"].as_f64(), Some(5.0));
     assert_eq!(double.metrics("lat_bucket").len(), 2);
-    assert_eq!(double.metrics("temp")[0]["service.name"], json!("Shop"));
+    assert_eq!(double.metrics("temp")[0]["service_name"], json!("Shop"));
     let page = receiver.agent.said();
     let page = page.lines().filter_map(|l| serde_json::from_str::<Json>(l).ok());
     let page = page.filter(|l| l["component"] == "page").find_map(|l| Some(l["address"].as_str()?.to_owned()));
@@ -317,4 +317,112 @@ fn what_the_sdk_of_opentelemetry_sends_arrives_as_it_was_meant() {
     }
     assert_eq!(sizes.last().unwrap(), &("+Inf".to_owned(), 5.0));
     receiver.agent.stop();
+}
+
+/// What goes out by OTLP, read by OpenTelemetry's own library: the metrics that its SDK has sent.
+#[test]
+fn metrics_that_go_out_by_otlp_are_what_the_sdk_has_sent() {
+    let double = Double::start(Setup::default());
+    let rest = "transforms:
+  metric: {type: filter, inputs: [in], when: '@kind == \"metric\"'}
+sinks:
+  store: {O2, inputs: [metric], stream: \"s\", compression: none}
+";
+    let receiver = pipeline(&double, rest);
+    let clients = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients");
+    let python = |script: &str, argument: &str| -> Option<Vec<Json>> {
+        let mut command = Command::new(crate::http_clients::python());
+        let out = command.arg(clients.join(script)).arg(argument).stderr(Stdio::inherit()).output().ok()?;
+        assert!(out.status.success());
+        let said = String::from_utf8(out.stdout).unwrap();
+        let lines: Vec<Json> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let skipped = lines.iter().find_map(|line| Some(line.get("skipped")?.to_string()));
+        if let Some(why) = &skipped {
+            println!("skipped: {why}");
+        }
+        skipped.is_none().then_some(lines)
+    };
+    if python("otel_shapes.py", &format!("http://{}", receiver.address)).is_none() {
+        return;
+    }
+    let mut metrics = Vec::new();
+    for (n, post) in double.posts().iter().enumerate() {
+        assert_eq!((post.path.as_str(), post.status), ("/api/default/v1/metrics", 200));
+        let file = receiver.dir.path().join(format!("request-{n}"));
+        std::fs::write(&file, &post.body).unwrap();
+        metrics.extend(python("otlp_read.py", file.to_str().unwrap()).unwrap());
+    }
+    let one = |name: &str| {
+        let mut found = metrics.iter().filter(|m| m["name"] == name);
+        let metric = found.next().unwrap_or_else(|| panic!("{name} in {metrics:#?}"));
+        assert!(found.next().is_none(), "{name} twice");
+        let point = metric["dataPoints"][0].clone();
+        assert!(point["timeUnixNano"].is_string());
+        for (key, value) in [("service.name", "shop"), ("otel_scope_name", "shop.metrics")] {
+            assert_eq!(point["attributes"][key], value, "{point}");
+        }
+        (metric.clone(), point)
+    };
+    assert_eq!(metrics.len(), 5, "one each: {metrics:#?}");
+    let cumulative = json!("AGGREGATION_TEMPORALITY_CUMULATIVE");
+    let (orders, point) = one("orders");
+    assert_eq!((&orders["kind"], &orders["isMonotonic"]), (&json!("sum"), &json!(true)));
+    assert_eq!((&orders["unit"], &orders["description"]), (&json!("1"), &json!("Orders")));
+    assert_eq!((&point["asInt"], &point["attributes"]["kind"]), (&json!("5"), &json!("new")));
+    let (open, point) = one("open");
+    assert_eq!((&open["kind"], &open["aggregationTemporality"]), (&json!("sum"), &cumulative));
+    assert!(open.get("isMonotonic").is_none() && point["asInt"] == "-2", "{open}");
+    let (heat, point) = one("heat");
+    assert_eq!((&heat["kind"], &point["asDouble"]), (&json!("gauge"), &json!(21.5)));
+    let (latency, point) = one("latency");
+    assert_eq!((&latency["kind"], &latency["aggregationTemporality"]), (&json!("histogram"), &cumulative));
+    assert_eq!((&point["count"], &point["sum"]), (&json!("4"), &json!(615.0)));
+    assert_eq!((&point["min"], &point["max"]), (&json!(5.0), &json!(500.0)));
+    assert_eq!((&point["bucketCounts"], &point["explicitBounds"]), (&json!(["1", "2", "1"]), &json!([10.0, 100.0])));
+    assert_eq!(point["attributes"]["path"], "/");
+    let (sizes, point) = one("sizes");
+    assert_eq!((&sizes["kind"], &point["count"]), (&json!("histogram"), &json!("5")));
+    let counts: u64 =
+        point["bucketCounts"].as_array().unwrap().iter().map(|n| n.as_str().unwrap().parse::<u64>().unwrap()).sum();
+    assert_eq!(counts, 5);
+    receiver.agent.stop();
+}
+
+/// From one agent to another by OTLP: each metric arrives with its name, type, labels, value and times.
+#[test]
+fn from_agent_to_agent_by_otlp_every_metric_is_what_it_was() {
+    let end = Receiver::start("");
+    let sink = format!(
+        "{{type: openobserve, inputs: [in], url: \"http://{}\", stream: s, healthcheck: false, batch: {{timeout: 20ms}}}}",
+        end.address
+    );
+    let start = Receiver::into("", &sink);
+    let point = |rest: &str| {
+        let text = format!(
+            r#"{{"timeUnixNano": "1736503200000000000", "startTimeUnixNano": "1736503100000000000",
+            "attributes": [{{"key": "zone", "value": {{"stringValue": "eu"}}}}], {rest}}}"#
+        );
+        serde_json::from_str::<Json>(&text).unwrap()
+    };
+    let metrics = json!([
+        {"name": "hits", "sum": {"aggregationTemporality": 2, "isMonotonic": true, "dataPoints": [point(r#""asInt": 5"#)]}},
+        {"name": "steps", "sum": {"aggregationTemporality": 1, "isMonotonic": true, "dataPoints": [point(r#""asDouble": 1.5"#)]}},
+        {"name": "open", "sum": {"aggregationTemporality": 2, "dataPoints": [point(r#""asInt": -2"#)]}},
+        {"name": "temp", "unit": "Cel", "description": "heat", "gauge": {"dataPoints": [point(r#""asDouble": -1.5"#)]}},
+        {"name": "lat", "histogram": {"aggregationTemporality": 2, "dataPoints": [point(r#""count": 3, "sum": 1.5, "min": 0.1, "max": 1,
+            "bucketCounts": [1, 2], "explicitBounds": [0.5], "exemplars": [{"asDouble": 1}]"#)]}},
+        {"name": "exp", "exponentialHistogram": {"aggregationTemporality": 1, "dataPoints": [point(r#""count": 3, "scale": 0,
+            "positive": {"offset": 0, "bucketCounts": [1, 2]}"#)]}},
+        {"name": "size", "summary": {"dataPoints": [point(r#""count": 3, "sum": 6, "quantileValues": [{"quantile": 0.5, "value": 2}]"#)]}},
+    ]);
+    let body = otlp("resourceMetrics", "scopeMetrics", "metrics", &metrics);
+    assert_eq!(start.post("/v1/metrics", &[JSON], &body).status, 200);
+    let direct = Receiver::start("");
+    assert_eq!(direct.post("/v1/metrics", &[JSON], &body).status, 200);
+    let (came, sent) = (lines(&end.dir.path().join("out")), lines(&direct.dir.path().join("out")));
+    assert_eq!(sent.len(), 4 + 6 + 5 + 3);
+    assert_eq!(came, sent);
+    start.agent.stop();
+    end.agent.stop();
+    direct.agent.stop();
 }

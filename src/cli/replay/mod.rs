@@ -174,7 +174,7 @@ fn deliver(config: Config, to: &str, mut reader: Reader, found: &Found, refused:
     let again = totals(REFUSED).events_in;
     let held: u64 = books.components.iter().map(|c| c.snapshot().held).sum();
     let fed = totals(LETTERS).events_out;
-    let ok = summary.failed.is_empty() && !summary.timed_out && held == 0 && fed == found.letters;
+    let ok = summary.failed.is_empty() && summary.stuck == 0 && !summary.timed_out && held == 0 && fed == found.letters;
     let mut text = found.summary();
     let _always = writeln!(text, "{fed} went into `{to}`: {again} refused again, {held} not delivered");
     if again > 0 {

@@ -401,6 +401,7 @@ impl Walk {
 
     fn enter_metric(&mut self, request: &[u8], record: &[u8], summary: &mut Summary) -> Result<(), Malformed> {
         let (mut name, mut description, mut unit, mut data) = (&b""[..], &b""[..], &b""[..], None);
+        let mut part_of = None;
         for field in Fields::new(record) {
             match field? {
                 (1, text) => name = text.bytes()?,
@@ -411,6 +412,7 @@ impl Walk {
                 (9, points) => data = Some((Form::Histogram, points.bytes()?)),
                 (10, points) => data = Some((Form::Exponential, points.bytes()?)),
                 (11, points) => data = Some((Form::Summary, points.bytes()?)),
+                (12, pair) => part_of = part_of.or(prometheus_type(pair.bytes()?)?),
                 _ => {}
             }
         }
@@ -435,6 +437,7 @@ impl Walk {
             return Ok(());
         }
         let kind = match form {
+            Form::Gauge | Form::Sum if part_of.is_some() => part_of.unwrap_or("gauge"),
             Form::Sum if monotonic => "counter",
             Form::Gauge | Form::Sum => "gauge",
             Form::Histogram | Form::Exponential => "histogram",
@@ -452,6 +455,19 @@ impl Walk {
         self.metrics.points = at(points);
         Ok(())
     }
+}
+
+/// What a number is a part of, by an entry of its metric's metadata: one that another agent of ours has sent on.
+fn prometheus_type(pair: &[u8]) -> Result<Option<&'static str>, Malformed> {
+    let (key, value) = key_and_value(pair)?;
+    let mut kind = None;
+    for field in Fields::new(value.unwrap_or_default()) {
+        if let (1, text) = field? {
+            kind =
+                ["histogram", "summary"].into_iter().find(|kind| kind.as_bytes() == text.bytes().unwrap_or_default());
+        }
+    }
+    Ok(kind.filter(|_| key == b"prometheus.type"))
 }
 
 fn read_buckets(message: &[u8]) -> Result<Buckets, Malformed> {

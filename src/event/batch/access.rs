@@ -42,6 +42,11 @@ impl<'a> EventRef<'a> {
         self.batch
     }
 
+    /// Its row in that.
+    pub fn row(&self) -> usize {
+        (std::ptr::from_ref(self.row) as usize - self.batch.rows.as_ptr() as usize) / size_of::<Row>()
+    }
+
     /// Number of fields.
     pub fn len(&self) -> usize {
         usize::from(self.row.len)

@@ -9,6 +9,10 @@
 //! | 200, counts that do not add up | all to the dead letter, `uncertain` |
 //! | 200, `_bulk`, items with an error | those to the dead letter by their `_id`, the others delivered |
 //! | 200, `_bulk`, a whole stream failed because the server is overloaded | tried again |
+//! | 200, metrics in JSON, a stream whose count is what was sent | delivered, whatever is said of others |
+//! | 200, metrics in JSON, a stream that is not named | its records to the dead letter, `refused`, with what to do |
+//! | 200, metrics in JSON, another count | the stream's records to the dead letter, `uncertain`; where all failed, `refused` |
+//! | 2xx, remote write | delivered |
 //! | 200 or 206, OTLP, nothing rejected | delivered |
 //! | 200 or 206, OTLP, some rejected | as with `failed` above; where all are, `refused` |
 //! | 200, not OpenObserve's | a configuration fault: something else answers at this address |
@@ -17,16 +21,30 @@
 //! | others | as [`judge_status`](crate::sinks::net::judge_status) says |
 
 use super::config::{Api, Window};
+use super::metrics;
 use crate::decoding::protobuf::{Fields, Malformed};
-use crate::sinks::net::{Answer, Framing, Judgement, Load, Mask, Refusal, judge_status};
+use crate::event::EventKind;
+use crate::sinks::net::{Answer, Judgement, Load, Mask, Refusal, is_overload, judge_status, overloaded};
 use serde::Deserialize;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 /// How often a stream that is being deleted is tried: some minutes with the default waits.
 const DELETING_TRIES: u32 = 20;
-/// Texts of a server that has too much, wherever they stand.
-const OVERLOAD: [&str; 3] = ["MemoryTableOverflowError", "MemoryCircuitBreakerError", "DiskCircuitBreakerError"];
 
+/// What the answers of an interface say of the records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Says {
+    /// How many of the one stream were taken and how many failed.
+    Counts,
+    /// The same, of each stream of metrics.
+    CountsOfMetrics,
+    /// What became of each.
+    Items,
+    /// How many were rejected.
+    Rejected,
+    /// Nothing: all or none.
+    Nothing,
+}
 /// Reads answers.
 #[derive(Debug, Clone)]
 pub(super) struct Judge {
@@ -61,6 +79,8 @@ struct Counts {
 #[derive(Deserialize)]
 struct StreamCounts {
     #[serde(default)]
+    name: String,
+    #[serde(default)]
     successful: u64,
     #[serde(default)]
     failed: u64,
@@ -94,7 +114,7 @@ struct ItemError {
 
 impl Judge {
     /// What an answer to a load means.
-    pub(super) fn judge(&self, answer: &Answer, load: &Load, bulk: bool, now_ns: i64) -> Judgement {
+    pub(super) fn judge(&self, answer: &Answer, load: &Load, says: Says, now_ns: i64) -> Judgement {
         if answer.status == 400
             && let Some(judgement) = self.judge_bad_request(answer)
         {
@@ -103,10 +123,12 @@ impl Judge {
         if let Some(judgement) = judge_status(answer, &self.mask.0) {
             return judgement;
         }
-        match load.target.framing {
-            Framing::FIELDS => self.judge_otlp(answer, load, now_ns),
-            _ if bulk => self.judge_bulk(answer, load),
-            _ => self.judge_counts(answer, load, now_ns),
+        match says {
+            Says::Rejected => self.judge_otlp(answer, load, now_ns),
+            Says::Items => self.judge_bulk(answer, load),
+            Says::Counts => self.judge_counts(answer, load, now_ns),
+            Says::CountsOfMetrics => self.judge_metric_counts(answer, load),
+            Says::Nothing => Judgement::Delivered,
         }
     }
 
@@ -122,8 +144,10 @@ impl Judge {
             return Judgement::Delivered;
         }
         let error = self.mask.0.text(&error);
-        let sent = load.len() as u64;
-        let outside = self.outside(load, now_ns);
+        // Records that go together are one point to the server.
+        let sent = load.groups().count() as u64;
+        // It takes metrics of any time.
+        let outside = if load.target.kind == EventKind::Metric { Vec::new() } else { self.outside(load, now_ns) };
         if outside.len() as u64 == rejected {
             return refused_as_outside(outside, &error);
         }
@@ -147,16 +171,11 @@ impl Judge {
                 tries: Some(DELETING_TRIES),
             });
         }
-        if OVERLOAD.iter().any(|text| words.contains(text)) {
-            return Some(self.overloaded(&words));
+        if is_overload(&words) {
+            return Some(overloaded(self.mask.0.text(&words)));
         }
         let fault = words.contains("Quota exceeded for this organization") || words.contains("not an ingester");
         fault.then(|| Judgement::Misconfigured { detail: format!("HTTP 400: {words}") })
-    }
-
-    fn overloaded(&self, words: &str) -> Judgement {
-        let detail = self.mask.0.text(words);
-        Judgement::Retry { kind: "overloaded", detail, broken: true, pressure: true, tries: None }
     }
 
     fn not_ours(&self, answer: &Answer) -> Judgement {
@@ -167,13 +186,74 @@ impl Judge {
         }
     }
 
-    fn judge_counts(&self, answer: &Answer, load: &Load, now_ns: i64) -> Judgement {
-        let Ok(counts) = serde_json::from_slice::<Counts>(&answer.body) else { return self.not_ours(answer) };
+    /// The counts by stream in an answer; or what the answer means where there are none.
+    fn counts(&self, answer: &Answer) -> Result<Vec<StreamCounts>, Judgement> {
+        let Ok(counts) = serde_json::from_slice::<Counts>(&answer.body) else { return Err(self.not_ours(answer)) };
         if let Some(code) = counts.code.filter(|c| !(200..300).contains(c)) {
             let inner = Answer { status: code, body: counts.message.unwrap_or_default().into(), ..answer.clone() };
-            return judge_status(&inner, &self.mask.0).unwrap_or_else(|| self.not_ours(answer));
+            return Err(judge_status(&inner, &self.mask.0).unwrap_or_else(|| self.not_ours(answer)));
         }
-        let Some(streams) = counts.status else { return self.not_ours(answer) };
+        counts.status.ok_or_else(|| self.not_ours(answer))
+    }
+
+    /// Metrics: each stream is judged by itself.
+    fn judge_metric_counts(&self, answer: &Answer, load: &Load) -> Judgement {
+        let streams = match self.counts(answer) {
+            Ok(streams) => streams,
+            Err(judgement) => return judgement,
+        };
+        let mut said: HashMap<u64, StreamCounts> = HashMap::new();
+        for stream in streams {
+            let tag = metrics::tag_of(&mut stream.name.clone().into_bytes());
+            match said.get_mut(&tag) {
+                None => _ = said.insert(tag, stream),
+                Some(before) => {
+                    before.successful = before.successful.saturating_add(stream.successful);
+                    before.failed = before.failed.saturating_add(stream.failed);
+                    before.error = stream.error.or(before.error.take());
+                }
+            }
+        }
+        let mut sent: HashMap<u64, (u64, usize)> = HashMap::new();
+        for (n, record) in load.records.iter().enumerate() {
+            sent.entry(record.tag).or_insert((0, n)).0 += 1;
+        }
+        let refused: HashMap<u64, (&'static str, String)> = sent
+            .into_iter()
+            .filter_map(|(tag, (sent, first))| {
+                let verdict = match said.get(&tag) {
+                    Some(counts) if counts.failed == 0 && (counts.successful == sent || !self.check_counts) => {
+                        return None;
+                    }
+                    None if !self.check_counts => return None,
+                    Some(counts) => {
+                        let error = counts.error.as_deref().map(|e| format!(": {e}")).unwrap_or_default();
+                        let (successful, failed) = (counts.successful, counts.failed);
+                        let reason = if successful == 0 && failed == sent { "refused" } else { "uncertain" };
+                        let name = &counts.name;
+                        (reason, format!("`{name}`: sent {sent}, successful {successful}, failed {failed}{error}"))
+                    }
+                    None => ("refused", not_named(load.record(first))),
+                };
+                Some((tag, (verdict.0, self.mask.0.text(&verdict.1))))
+            })
+            .collect();
+        if refused.is_empty() {
+            return Judgement::Delivered;
+        }
+        let refusal = |(record, tag): (usize, u64)| {
+            let (reason, detail) = refused.get(&tag)?.clone();
+            Some(Refusal { record, reason, detail })
+        };
+        let tags = load.records.iter().map(|record| record.tag);
+        Judgement::Refused(tags.enumerate().filter_map(refusal).collect())
+    }
+
+    fn judge_counts(&self, answer: &Answer, load: &Load, now_ns: i64) -> Judgement {
+        let streams = match self.counts(answer) {
+            Ok(streams) => streams,
+            Err(judgement) => return judgement,
+        };
         let sent = load.len() as u64;
         let (mut successful, mut failed) = (0u64, 0u64);
         let mut error = String::new();
@@ -190,7 +270,7 @@ impl Judge {
         if !error.is_empty() {
             detail = format!("{detail}: {error}");
         }
-        if failed == 0 && successful == 0 && load.target.kind == crate::event::EventKind::Log {
+        if failed == 0 && successful == 0 && load.target.kind == EventKind::Log {
             let columns = columns_of(load);
             if columns > self.max_columns {
                 detail =
@@ -236,9 +316,9 @@ impl Judge {
             }
         }
         let silent = said.iter().filter(|s| s.is_none()).count();
-        if silent == load.len() && OVERLOAD.iter().any(|text| of_no_record.contains(text)) {
+        if silent == load.len() && is_overload(&of_no_record) {
             // It says so of the stream as a whole: nothing was written.
-            return self.overloaded(&of_no_record);
+            return overloaded(self.mask.0.text(&of_no_record));
         }
         let taken = said.iter().filter(|s| matches!(s, Some(None))).count();
         let refused = load.len() - taken - silent;
@@ -275,6 +355,25 @@ impl Judge {
         // An item of `_bulk` has some 200 bytes, with a long error 600.
         if self.api == Api::Bulk { (64 << 10) + records * 1024 } else { 64 << 10 }
     }
+}
+
+/// Why a metric is not named in an answer, and what to do about it; from its record.
+fn not_named(record: &[u8]) -> String {
+    #[derive(Deserialize)]
+    struct Metric {
+        #[serde(rename = "__name__")]
+        name: String,
+        #[serde(rename = "__type__")]
+        kind: String,
+    }
+    let (name, kind) = serde_json::from_slice(record).map_or_else(|_| Default::default(), |m: Metric| (m.name, m.kind));
+    let help = match kind.as_str() {
+        "histogram" | "summary" => {
+            "; version 0.8 drops histograms and summaries on this interface: set `metrics_api: otlp` (or remote_write)"
+        }
+        _ => "; see the server's log, or try `metrics_api: otlp`",
+    };
+    format!("the server took nothing of the {kind} `{name}` and did not say so{help}")
 }
 
 fn refused_as_outside(records: Vec<usize>, words: &str) -> Judgement {

@@ -22,6 +22,8 @@ config! {
         pub max_streams: NonZeroUsize = NonZeroUsize::MIN.saturating_add(999),
         /// The interface used for logs.
         pub api: Spanned<Api> = Spanned::new(Api::Json, Default::default()),
+        /// The interface used for metrics.
+        pub metrics_api: MetricsApi = MetricsApi::Otlp,
         /// Credentials.
         pub auth: Option<AuthConfig> = None,
         /// The field that the event's time is read from; the time when it was received where that is absent or
@@ -68,6 +70,18 @@ config_enum! {
         Bulk = "bulk",
         /// OTLP over HTTP.
         Otlp = "otlp",
+    }
+}
+
+config_enum! {
+    /// The interface used for metrics.
+    pub enum MetricsApi {
+        /// OTLP over HTTP: all types, on every version of the server.
+        Otlp = "otlp",
+        /// Prometheus remote write: states only, no steps (`temporality: delta`).
+        RemoteWrite = "remote_write",
+        /// `ingest/metrics/_json`. A server of version 0.8 drops histograms and summaries on it.
+        Json = "json",
     }
 }
 

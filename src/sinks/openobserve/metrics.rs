@@ -1,5 +1,7 @@
 //! Metric events as `ingest/metrics/_json` wants them.
 
+use super::stream_name;
+use crate::encoding::finite_number;
 use crate::event::{EventRef, Sym, Value};
 use crate::sinks::net::Unsendable;
 
@@ -11,8 +13,10 @@ const TYPES: [&str; 4] = ["counter", "gauge", "histogram", "summary"];
 pub(super) fn write(event: EventRef<'_>, micros: i64, body: &mut Vec<u8>) -> Result<(), Unsendable> {
     let fail = |detail: &str| Unsendable { reason: "encode", detail: detail.to_owned() };
     let Some(Value::Str(name)) = event.field(Sym::NAME) else { return Err(fail("the metric has no `name`")) };
-    let value =
-        event.field(Sym::VALUE).and_then(number).ok_or_else(|| fail("the metric's `value` is no finite number"))?;
+    let value = event
+        .field(Sym::VALUE)
+        .and_then(finite_number)
+        .ok_or_else(|| fail("the metric's `value` is no finite number"))?;
     body.push(b'{');
     if let Some(Value::Object(labels)) = event.field(Sym::LABELS) {
         let inner = labels[1..labels.len().saturating_sub(1).max(1)].trim_ascii();
@@ -33,12 +37,19 @@ pub(super) fn write(event: EventRef<'_>, micros: i64, body: &mut Vec<u8>) -> Res
     Ok(())
 }
 
-fn number(value: Value<'_>) -> Option<f64> {
-    let number = match value {
-        Value::Str(s) => std::str::from_utf8(s.bytes).ok()?.trim().parse().ok(),
-        _ => value.as_f64(),
-    };
-    number.filter(|n: &f64| n.is_finite())
+/// What the stream of a metric is known by in answers: the name that the server gives it. `name` is work space.
+pub(super) fn tag(event: EventRef<'_>, name: &mut Vec<u8>) -> u64 {
+    name.clear();
+    if let Some(Value::Str(text)) = event.field(Sym::NAME) {
+        text.append_text(name);
+    }
+    tag_of(name)
+}
+
+/// As [`tag`], of a name.
+pub(super) fn tag_of(name: &mut Vec<u8>) -> u64 {
+    stream_name::format(name, 0);
+    xxhash_rust::xxh3::xxh3_64(name)
 }
 
 fn type_of(event: EventRef<'_>) -> &'static str {

@@ -20,8 +20,9 @@
 //! - **Streams**: events are batched by the name that the server will make of `stream`.
 //! - **Poison**: a field that the server stores as `_id` is sent as a string (it crashes on others), and nothing but
 //!   objects is sent.
-//! - **Metrics** (events of kind metric) go to `ingest/metrics/_json`, each to the stream of its name, and **spans** by OTLP
-//!   to the stream of traces that `stream` names, whatever `api` is: that is for logs.
+//! - **Metrics** (events of kind metric) go to streams of their names by `metrics_api`, by default OTLP. There the parts of a
+//!   histogram or a summary that come one behind the other are one data point again. **Spans** go by OTLP to the stream of
+//!   traces that `stream` names. `api` is for logs.
 //! - When the server is down or slow, the sink's buffer fills, and its policy holds.
 
 pub mod answer;
@@ -32,12 +33,13 @@ mod metrics;
 mod stream_name;
 
 pub use auth::{AuthConfig, BasicAuth, JwtAlgorithm, JwtAuth};
-pub use config::{Api, Late, OpenObserveConfig, Window};
+pub use config::{Api, Late, MetricsApi, OpenObserveConfig, Window};
 
 use crate::component::{BoxFuture, BuildContext, BuildError, SinkRun};
 use crate::config::Reader;
 use crate::doctor::{Finding, Host};
-use crate::encoding::otlp::{OtlpEncoder, Unfit};
+use crate::encoding::otlp::{MetricEncoder, OtlpEncoder, Unfit};
+use crate::encoding::remote_write::{self, RemoteWriteEncoder};
 use crate::event::{EventKind, EventRef};
 use crate::plan::SinkPlan;
 use crate::sinks::common::SinkCommon;
@@ -48,7 +50,7 @@ use crate::sinks::net::{
 };
 use crate::template::{NameTemplate, Values};
 use crate::time::{NS_PER_SEC, TimestampReader, Zone, clock};
-use answer::{Judge, MaskOf};
+use answer::{Judge, MaskOf, Says};
 use auth::Credentials;
 use encode::{LogEncoder, on_one_line};
 use hashbrown::HashMap;
@@ -137,6 +139,7 @@ pub struct OpenObserve {
     base: Url,
     healthz: Url,
     api: Api,
+    metrics_api: MetricsApi,
     stream: NameTemplate,
     /// The stream, where it is the same for all events.
     fixed: Option<Vec<u8>>,
@@ -149,6 +152,10 @@ pub struct OpenObserve {
     encoder: LogEncoder,
     logs: OtlpEncoder,
     spans: OtlpEncoder,
+    points: MetricEncoder,
+    series: RemoteWriteEncoder,
+    /// Work space.
+    name: Vec<u8>,
     judge: Judge,
     next_tag: u64,
 }
@@ -158,11 +165,12 @@ const LOGS: u8 = b'l';
 const METRICS: u8 = b'm';
 const TRACES: u8 = b't';
 
-/// Content type and framing of bodies.
-type Format = (&'static str, Framing);
-const ARRAY: Format = ("application/json", Framing::ARRAY);
-const LINES: Format = ("application/x-ndjson", Framing::LINES);
-const OTLP: Format = ("application/x-protobuf", Framing::FIELDS);
+/// Content type and framing of bodies, and whether they are a block of snappy.
+type Format = (&'static str, Framing, bool);
+const ARRAY: Format = ("application/json", Framing::ARRAY, false);
+const LINES: Format = ("application/x-ndjson", Framing::LINES, false);
+const OTLP: Format = ("application/x-protobuf", Framing::FIELDS, false);
+const SERIES: Format = (remote_write::CONTENT_TYPE, Framing::FIELDS, true);
 
 /// The header that names the stream of an OTLP request.
 const STREAM_NAME: HeaderName = HeaderName::from_static("stream-name");
@@ -204,6 +212,7 @@ impl OpenObserve {
             base: joined(&["api", organization, ""])?,
             healthz: joined(&["healthz"])?,
             api: config.api.value,
+            metrics_api: config.metrics_api,
             stream: config.stream.value.clone(),
             fixed,
             max_streams: config.max_streams.get(),
@@ -212,6 +221,9 @@ impl OpenObserve {
             credentials,
             logs: OtlpEncoder::logs(reader.clone()),
             spans: OtlpEncoder::spans(reader.clone()),
+            points: MetricEncoder::new(reader.clone()),
+            series: RemoteWriteEncoder::default(),
+            name: Vec::new(),
             encoder: LogEncoder::new(config.timestamp_field.clone(), reader, config.window.clone(), config.late),
             judge,
             next_tag: 0,
@@ -289,7 +301,11 @@ impl Protocol for OpenObserve {
         };
         let mut url = self.base.clone();
         let (format, parts) = match (kind, self.api) {
-            (EventKind::Metric, _) => (ARRAY, vec!["ingest", "metrics", "_json"]),
+            (EventKind::Metric, _) => match self.metrics_api {
+                MetricsApi::Otlp => (OTLP, vec!["v1", "metrics"]),
+                MetricsApi::RemoteWrite => (SERIES, vec!["prometheus", "api", "v1", "write"]),
+                MetricsApi::Json => (ARRAY, vec!["ingest", "metrics", "_json"]),
+            },
             (EventKind::Trace, _) => (OTLP, vec!["v1", "traces"]),
             (_, Api::Otlp) => (OTLP, vec!["v1", "logs"]),
             (_, Api::Bulk) => (LINES, vec!["_bulk"]),
@@ -299,12 +315,18 @@ impl Protocol for OpenObserve {
         if let Ok(mut path) = url.path_segments_mut() {
             path.pop_if_empty().extend(parts);
         }
-        let (content_type, framing) = format;
+        let (content_type, framing, snappy) = format;
         let mut headers = Vec::new();
-        if let (OTLP, Ok(stream)) = (format, HeaderValue::from_str(&name)) {
+        if snappy {
+            let (name, version) = remote_write::VERSION;
+            headers.push((HeaderName::from_static(name), HeaderValue::from_static(version)));
+        } else if kind != EventKind::Metric
+            && format == OTLP
+            && let Ok(stream) = HeaderValue::from_str(&name)
+        {
             headers.push((STREAM_NAME, stream));
         }
-        Target { name, kind, url, content_type, headers, framing, snappy: false }
+        Target { name, kind, url, content_type, headers, framing, snappy }
     }
 
     fn encode(
@@ -316,13 +338,21 @@ impl Protocol for OpenObserve {
         record: &mut Record,
         original: &mut Original<'_>,
     ) -> Result<(), Unsendable> {
+        let unfit = |Unfit(detail): Unfit| Unsendable { reason: "encode", detail: detail.to_owned() };
         if target.kind == EventKind::Metric {
-            record.time = self.encoder.time_ns(event).div_euclid(1000);
-            metrics::write(event, record.time, body)?;
+            let ns = self.encoder.time_ns(event);
+            record.time = ns.div_euclid(1000);
+            match self.metrics_api {
+                MetricsApi::Otlp => record.riders = self.points.write(event, ns, body).map_err(unfit)?,
+                MetricsApi::RemoteWrite => self.series.write(event, ns, now, body).map_err(unfit)?,
+                MetricsApi::Json => {
+                    metrics::write(event, record.time, body)?;
+                    record.tag = metrics::tag(event, &mut self.name);
+                }
+            }
             record.original = original.keep(event);
             return Ok(());
         }
-        let unfit = |Unfit(detail): Unfit| Unsendable { reason: "encode", detail: detail.to_owned() };
         if target.kind == EventKind::Trace {
             let start = self.spans.start(event).unwrap_or(event.batch().received_at);
             record.time = start.div_euclid(1000);
@@ -356,8 +386,17 @@ impl Protocol for OpenObserve {
     }
 
     fn judge(&self, answer: &Answer, load: &Load, now: i64) -> Judgement {
-        let bulk = self.api == Api::Bulk && load.target.kind == EventKind::Log;
-        self.judge.judge(answer, load, bulk, now)
+        let says = match (load.target.kind, self.api) {
+            (EventKind::Metric, _) => match self.metrics_api {
+                MetricsApi::Otlp => Says::Rejected,
+                MetricsApi::RemoteWrite => Says::Nothing,
+                MetricsApi::Json => Says::CountsOfMetrics,
+            },
+            (EventKind::Trace, _) | (EventKind::Log, Api::Otlp) => Says::Rejected,
+            (EventKind::Log, Api::Bulk) => Says::Items,
+            (EventKind::Log, Api::Json | Api::Multi) => Says::Counts,
+        };
+        self.judge.judge(answer, load, says, now)
     }
 
     fn max_answer(&self, records: usize) -> usize {

@@ -82,6 +82,7 @@ impl Collector {
     pub(super) fn batch(&mut self, batch: &Batch, registry: &Mutex<Registry>, now: u64) -> Outcome {
         let mut outcome = Outcome::default();
         let mut registry: MutexGuard<'_, Registry> = registry.lock().unwrap_or_else(|e| e.into_inner());
+        registry.unseen.0 += batch.len() as u64;
         for row in 0..batch.rows() {
             if !batch.is_live(row) {
                 continue;

@@ -324,12 +324,13 @@ async fn run(
     });
     thread.map_err(|e| RunError(format!("cannot start a thread: {e}")))?;
     input.health().working();
+    let page_only = push.is_none().then(|| input.clone());
     let pushed = push
         .zip(waiting)
         .map(|(push, waiting)| tokio::spawn(push.run(registry.clone(), waiting, input, counted_all.clone())));
     let served = async {
         match listener {
-            Some(listener) => serve::serve(listener, &path, registry, stop.clone()).await,
+            Some(listener) => serve::serve(listener, &path, registry.clone(), stop.clone()).await,
             None => {
                 stop.cancelled().await;
                 Ok(())
@@ -342,6 +343,9 @@ async fn run(
             stop.cancel();
             // Requests that are being answered get their answer; idle connections are not waited for.
             let _in_time = tokio::time::timeout(Duration::from_secs(1), served).await;
+            if let Some(input) = &page_only {
+                say_unseen(&registry, input);
+            }
             ended.map_err(|_| RunError("it panicked; this is a bug".into()))
         }
         result = &mut served => {
@@ -358,6 +362,17 @@ async fn run(
     result
 }
 
+/// Says how many events were counted since the page was fetched last: nobody will see them there any more.
+fn say_unseen(registry: &Mutex<Registry>, input: &Input) {
+    const WORDS: &str = "nobody has fetched the page since these events were counted; their counts end with it";
+    let id = &input.counters().id;
+    match registry.lock().unwrap_or_else(|e| e.into_inner()).unseen {
+        (0, _) => {}
+        (events, true) => tracing::info!(component = %id, events, "{WORDS}"),
+        (events, false) => tracing::warn!(component = %id, events, "{WORDS}"),
+    }
+}
+
 /// How often it is said that there are too many series.
 const SAY: Duration = Duration::from_secs(60);
 /// How often series grow old where nobody scrapes.
@@ -368,6 +383,9 @@ fn count(mut collector: Collector, registry: &Mutex<Registry>, waiting: Option<&
     let mut said: Option<Instant> = None;
     let mut aged = clock::monotonic();
     loop {
+        if waiting.is_some_and(|waiting| !waiting.wait_for_room(input.abort())) {
+            return;
+        }
         match input.recv_timeout(AGE) {
             Received::Batch(mut batch) => {
                 let outcome = collector.batch(&batch, registry, clock::monotonic_ns());

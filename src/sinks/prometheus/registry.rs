@@ -158,6 +158,8 @@ pub(super) struct Registry {
     version: u64,
     /// Where the series are sent somewhere.
     pub(super) sent: Option<Sent>,
+    /// Events that were counted since the page was fetched, and whether it ever was.
+    pub(super) unseen: (u64, bool),
 }
 
 /// How often series are looked for that make place for others.
@@ -180,6 +182,7 @@ impl Registry {
             some_ended: false,
             version: 1,
             sent: None,
+            unseen: (0, false),
         }
     }
 

@@ -50,6 +50,7 @@ async fn scrape(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Respon
     {
         let mut registry = shared.registry.lock().unwrap_or_else(|e| e.into_inner());
         registry.age(clock::monotonic_ns());
+        registry.unseen = (0, true);
         page::write(&registry, format, &mut body);
     }
     let gzip = body.len() >= COMPRESSED_FROM_BYTES && accepts_gzip(text(header::ACCEPT_ENCODING));

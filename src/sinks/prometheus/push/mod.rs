@@ -15,6 +15,9 @@
 //! is over, and, unless `stale_at_stop` is off, for all of them where the agent stops. When the configuration is read again the
 //! series go on (see [`handover`]).
 //!
+//! While the server does not take anything, events go on being counted until verdicts on [so many](waiting) batches are owed to
+//! their sources; then nothing more is taken and the buffer fills.
+//!
 //! When the input ends a last snapshot is tried for ten seconds; what then is not delivered is left undelivered, and the run
 //! has failed.
 
@@ -387,9 +390,11 @@ impl Pusher {
             self.heirless = Heirless::default();
         }
         while let Some(cover) = self.covers.pop_front_if(|cover| cover.number <= number) {
+            let owed = cover.held.iter().filter(|held| !held.ack.is_unheard()).count();
             for Held { ack, events, received_at, .. } in cover.held {
                 self.input.delivered(ack, events, 0, received_at);
             }
+            self.waiting.given(owed);
         }
         let samples = std::mem::take(&mut self.superseded);
         if samples > 0 {
@@ -404,17 +409,21 @@ impl Pusher {
     fn rejected(&mut self, number: u64, refused: bool, exhausted: bool, last: bool) {
         let Some(at) = self.covers.iter().position(|cover| cover.number == number) else { return };
         let Some(cover) = self.covers.remove(at) else { return };
-        let mut again = Vec::new();
+        let (mut again, mut given) = (Vec::new(), 0);
         for mut held in cover.held {
             held.refusals += u32::from(refused);
-            if exhausted {
-                self.input.dropped(held.ack, "retries_exhausted", held.events);
-            } else if refused && (last || held.refusals >= REFUSALS) {
-                self.input.dropped(held.ack, "refused", held.events);
-            } else {
-                again.push(held);
-            }
+            let reason = match () {
+                () if exhausted => "retries_exhausted",
+                () if refused && (last || held.refusals >= REFUSALS) => "refused",
+                () => {
+                    again.push(held);
+                    continue;
+                }
+            };
+            given += usize::from(!held.ack.is_unheard());
+            self.input.dropped(held.ack, reason, held.events);
         }
+        self.waiting.given(given);
         match self.covers.get_mut(at) {
             Some(next) => _ = next.held.splice(0..0, again),
             None => self.waiting.put_back(again),
@@ -453,14 +462,13 @@ impl Protocol for Series {
     }
 
     fn target(&self, _partition: &[u8]) -> Target {
+        let (version, is) = remote_write::VERSION;
         Target {
             name: String::new(),
             kind: EventKind::Metric,
             url: self.url.clone(),
             content_type: remote_write::CONTENT_TYPE,
-            headers: remote_write::HEADERS
-                .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
-                .to_vec(),
+            headers: vec![(HeaderName::from_static(version), HeaderValue::from_static(is))],
             framing: Framing::FIELDS,
             snappy: true,
         }

@@ -1,9 +1,17 @@
 //! Events that are counted and whose counts the receiver does not have yet.
 
 use crate::ack::{Ack, Settled, Verdict};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// Most verdicts that are owed to sources; then no more is taken from the queue until the receiver has something. Some
+/// 100 bytes each. Events of sources that do not hear verdicts do not count.
+const MOST_OWED: usize = if cfg!(test) { 64 } else { 1 << 16 };
+/// How often it is looked whether the agent is to leave, while nothing is taken.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// Events of one batch.
 pub(in super::super) struct Held {
@@ -19,6 +27,8 @@ pub(in super::super) struct Held {
 #[derive(Default)]
 pub(in super::super) struct Waiting {
     state: Mutex<State>,
+    /// Fewer verdicts are owed.
+    room: Condvar,
     /// Somebody waits for the verdict on some.
     pub(super) asked: Notify,
 }
@@ -27,18 +37,48 @@ pub(in super::super) struct Waiting {
 struct State {
     held: Vec<Held>,
     asked_at: Option<Instant>,
+    /// Verdicts that are owed, for events that were taken too.
+    owed: usize,
 }
 
 impl Waiting {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(|e| e.into_inner())
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits while too many verdicts are owed; `false` where the agent leaves first.
+    pub(in super::super) fn wait_for_room(&self, abort: &CancellationToken) -> bool {
+        let mut state = self.lock();
+        while state.owed >= MOST_OWED {
+            if abort.is_cancelled() {
+                return false;
+            }
+            state = self.room.wait_timeout(state, LOOK).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        true
+    }
+
+    /// So many of the verdicts that were owed have been given.
+    pub(super) fn given(&self, verdicts: usize) {
+        let mut state = self.lock();
+        state.owed = state.owed.saturating_sub(verdicts);
+        drop(state);
+        self.room.notify_one();
     }
 
     /// Adds events that have been counted.
     pub(in super::super) fn add(&self, held: Held) {
-        let asks = held.ack.is_waited_for();
+        let (asks, unheard) = (held.ack.is_waited_for(), held.ack.is_unheard());
         let mut state = self.lock();
-        state.held.push(held);
+        match state.held.last_mut() {
+            // Nothing tells them apart.
+            Some(last) if unheard && last.ack.is_unheard() && last.refusals == held.refusals => {
+                last.events += held.events;
+                return;
+            }
+            _ => state.held.push(held),
+        }
+        state.owed += usize::from(!unheard);
         if asks && state.asked_at.is_none() {
             state.asked_at = Some(Instant::now());
             drop(state);

@@ -333,6 +333,40 @@ async fn who_waits_for_the_verdict_has_it_soon() {
     rig.end().await;
 }
 
+/// A server that takes nothing for long does not fill the memory with verdicts that are owed.
+#[tokio::test]
+async fn what_is_owed_to_sources_is_bounded() {
+    let open = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let taking = open.clone();
+    let (url, got) = server(move |_| if taking.load(std::sync::atomic::Ordering::SeqCst) { 204 } else { 503 }).await;
+    let settings = "interval: 20ms, retry: {initial: 1ms, max: 5ms}, circuit_breaker: {failures: 1000000}";
+    let mut rig = Rig::start(&url, settings, "");
+    for _ in 0..200 {
+        rig.feed("{\"a\":1}\n");
+    }
+    let waiting = || rig.counters.snapshot().gauges["buffer_events"];
+    until("the rest waits", || waiting() <= 136.0).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(waiting(), 136.0, "64 were taken");
+    open.store(true, std::sync::atomic::Ordering::SeqCst);
+    until("all are settled", || rig.verdicts().len() == 200).await;
+    rig.end().await;
+    assert_eq!(rig.books(), (200, 0, BTreeMap::new()));
+    assert_eq!(taken(&got, "1").pop().unwrap(), [Some(200.0), None]);
+}
+
+#[tokio::test]
+async fn events_whose_verdict_nobody_hears_are_counted_without_bound() {
+    let (url, _got) = server(|_| 503).await;
+    let mut rig = Rig::start(&url, &format!("interval: 1h, {QUICK}"), "");
+    for _ in 0..200 {
+        rig.sender.as_ref().unwrap().send(batch("{\"a\":1}\n", EventKind::Log, Ack::none()));
+    }
+    until("all are counted", || rig.counters.snapshot().gauges["buffer_events"] == 0.0).await;
+    rig.end().await;
+    assert_eq!(rig.books(), (0, 200, BTreeMap::new()));
+}
+
 /// What a receiver would show: the last value of each series, none for one that has ended.
 #[derive(Default)]
 struct Receiver(BTreeMap<String, Option<f64>>);
