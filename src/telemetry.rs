@@ -76,7 +76,9 @@ impl Totals {
 
     /// Of the events held: those that lie in a disk buffer.
     pub fn on_disk(&self) -> u64 {
-        if self.disk_buffer { self.gauges.get("buffer_events").map_or(0, |n| *n as u64) } else { 0 }
+        // Of a buffer that is on disk in part the disk's part is a gauge of its own.
+        let gauge = if self.disk_buffer { "buffer_events" } else { "buffer_disk_events" };
+        self.gauges.get(gauge).map_or(0, |n| *n as u64)
     }
 
     /// Adds to a map of reasons; nothing for 0.

@@ -1,6 +1,6 @@
 //! Every way a run can end: exit code, ledger, log and what the receiver has say the same.
 
-use crate::agent::{Agent, assert_balanced, config, eventually, ledger, lines, nobody, tidegate};
+use crate::agent::{Agent, assert_balanced, config, eventually, ledger, lines, nobody, output, tidegate};
 use crate::http::Receiver;
 use crate::openobserve_double::{Double, Fault, PASSWORD, Setup, USER};
 use crate::remote_write::Server;
@@ -306,6 +306,43 @@ fn full_disk() {
     let written = lines(&disk.join("out")).len() as u64;
     drop(Command::new("umount").arg("-l").arg(&disk).status());
     verify("a full disk", status.code(), &said, LEFT, None, written, "");
+}
+
+/// A buffer that lies on disk in part: what is there is told apart from what was in memory.
+#[test]
+fn an_overflow_buffer_says_what_is_on_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let buffer =
+        "buffer: {type: memory, max_bytes: 64KiB, when_full: overflow, overflow: {type: disk, max_size: 64MiB}}";
+    let sinks = o2(&format!("http://{}", nobody()), &format!("{buffer}\n    batch: {{max_events: 10}}"));
+    config(
+        dir.path(),
+        &format!(
+            "data_dir: ./data\nshutdown_timeout: 500ms\nsources: {{in: {{type: file, include: [./in.ndjson], decode: json}}}}\nsinks:\n{sinks}"
+        ),
+    );
+    let line = |n: u32| format!("{{\"n\":{n},\"message\":\"{}\"}}\n", "x".repeat(1000));
+    std::fs::write(dir.path().join("in.ndjson"), (0..20_000).map(line).collect::<String>()).unwrap();
+    let agent = Agent::run(dir.path(), &[]);
+    let on_disk = || -> u64 {
+        let (code, text, _) = output(tidegate(dir.path(), &["buffer", "ls", "--data-dir", "data"]));
+        let line = text.lines().find(|l| l.starts_with("out ")).unwrap_or_default();
+        line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).filter(|_| code == Some(0)).unwrap_or(0)
+    };
+    eventually("some is on disk", || on_disk() > 5_000);
+    let mut agent = agent;
+    agent.signal(Signal::TERM);
+    let (status, said) = agent.wait();
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert_balanced(&said);
+    let held = ledger(&said)[1].1[5];
+    let left = said.lines().find(|l| l.contains("left undelivered") && l.contains("component=out")).unwrap();
+    let number = |key: &str| -> u64 {
+        left.split(key).nth(1).unwrap().split(|c: char| !c.is_ascii_digit()).next().unwrap().parse().unwrap()
+    };
+    assert_eq!((number("events="), number("on_disk=") + number("in_memory=")), (held, held), "{left}");
+    assert_eq!(number("on_disk="), on_disk(), "what is there: {left}");
+    assert!(number("in_memory=") > 0);
 }
 
 /// An event that was accepted with an answer of success before a second signal ended everything within the first second.

@@ -257,8 +257,12 @@ impl Shared {
         let (events, bytes, max) = (state.held as f64, (state.bytes() + memory) as f64, max as f64);
         self.counters.update(|t| {
             // What went past the disk is in the books only.
-            let events = if self.overflow_of.is_some() { t.held as f64 } else { events };
-            t.gauges.insert("buffer_events", events);
+            if self.overflow_of.is_some() {
+                t.gauges.insert("buffer_disk_events", events);
+                t.gauges.insert("buffer_events", t.held as f64);
+            } else {
+                t.gauges.insert("buffer_events", events);
+            }
             t.gauges.insert("buffer_bytes", bytes);
             t.gauges.insert("buffer_max_bytes", max);
         });

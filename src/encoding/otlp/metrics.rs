@@ -310,7 +310,7 @@ impl MetricEncoder {
                 continue;
             }
             let part = batch.event(row);
-            if row > first && !self.goes_with(event, part) || !self.add(part, kind, &mut whole) {
+            if row > first && !self.goes_with(event, part, kind) || !self.add(part, kind, &mut whole) {
                 break;
             }
             whole.events += 1;
@@ -352,7 +352,7 @@ impl MetricEncoder {
     }
 
     /// Whether two events are of one point, as far as that is not in their names and values.
-    fn goes_with(&self, a: EventRef<'_>, b: EventRef<'_>) -> bool {
+    fn goes_with(&self, a: EventRef<'_>, b: EventRef<'_>, kind: Type) -> bool {
         let same = |key: Sym| a.field(key) == b.field(key);
         b.kind() == EventKind::Metric
             && a.time() == b.time()
@@ -361,7 +361,7 @@ impl MetricEncoder {
             && same(Sym::DESCRIPTION)
             && self.starts.iter().all(|key| same(*key))
             && (type_of(b) == Type::Other || self.temporality(a) == self.temporality(b))
-            && rest_of_labels(a).eq(rest_of_labels(b))
+            && rest_of_labels(a, own_label(kind)).eq(rest_of_labels(b, own_label(kind)))
     }
 
     /// Adds an event to the whole; `false` where it is no further part of it.
@@ -391,18 +391,25 @@ impl MetricEncoder {
             Part::Min => &mut whole.min,
             Part::Max => &mut whole.max,
         };
-        place.replace(number).is_none()
+        if place.is_none() {
+            *place = Some(number);
+            return true;
+        }
+        false
     }
 
     /// What an event is of the whole called `base`.
     fn part(&mut self, event: EventRef<'_>, kind: Type) -> Option<Part> {
         let of_kind = type_of(event) == kind;
         let extreme = type_of(event) == Type::Other && self.temporality(event).is_none();
+        let has_own = has_label(event, own_label(kind));
         let Some(Value::Str(name)) = event.field(Sym::NAME) else { return None };
         let name = name.text(&mut self.name);
         match (kind, name.strip_prefix(&self.base[..])?) {
             (Type::Histogram, b"_bucket") if of_kind => label(event, b"le").map(Part::Pair),
             (Type::Summary, b"") if of_kind => label(event, b"quantile").map(Part::Pair),
+            // The others would lose theirs.
+            _ if has_own => None,
             (_, b"_sum") if of_kind => Some(Part::Sum),
             (_, b"_count") if of_kind => Some(Part::Count),
             (Type::Histogram, b"_min") if extreme => Some(Part::Min),
@@ -426,6 +433,11 @@ fn type_of(event: EventRef<'_>) -> Type {
     }
 }
 
+fn has_label(event: EventRef<'_>, name: &[u8]) -> bool {
+    let Some(Value::Object(labels)) = event.field(Sym::LABELS) else { return false };
+    json::Children::new(labels).any(|c| json::key_is(&labels[c.key.0..c.key.1], name))
+}
+
 /// A label that is a number.
 fn label(event: EventRef<'_>, name: &[u8]) -> Option<f64> {
     let Some(Value::Object(labels)) = event.field(Sym::LABELS) else { return None };
@@ -437,14 +449,19 @@ fn label(event: EventRef<'_>, name: &[u8]) -> Option<f64> {
     (!f64::is_nan(value)).then_some(value)
 }
 
-/// The labels but those that tell the parts of one point apart, as they stand in the text.
-fn rest_of_labels<'e>(event: EventRef<'e>) -> impl Iterator<Item = (&'e [u8], &'e [u8])> {
+/// The label that tells the parts of such a point apart.
+fn own_label(kind: Type) -> &'static [u8] {
+    if kind == Type::Summary { b"quantile" } else { b"le" }
+}
+
+/// The labels but one, as they stand in the text.
+fn rest_of_labels<'e>(event: EventRef<'e>, without: &[u8]) -> impl Iterator<Item = (&'e [u8], &'e [u8])> {
     let labels = match event.field(Sym::LABELS) {
         Some(Value::Object(labels)) => labels,
         _ => b"{}",
     };
     let members = json::Children::new(labels).map(|c| (&labels[c.key.0..c.key.1], &labels[c.value.0..c.value.1]));
-    members.filter(|(key, _)| !json::key_is(key, b"le") && !json::key_is(key, b"quantile"))
+    members.filter(move |(key, _)| !json::key_is(key, without))
 }
 
 /// A count: a whole number that is not below 0 and stays what it is as a float.

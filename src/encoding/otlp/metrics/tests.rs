@@ -120,8 +120,11 @@ fn parts_without_their_whole_keep_their_type() {
         sample("e_bucket", "histogram", r#"{"le":"+Inf"}"#, "1.5"),
         sample("e_count", "histogram", "{}", "1.5"),
         sample("f_sum", "histogram", "{}", "-4.5"),
-    ]
-    .map(|l| l.replace(r#"":2"#, r#"":2"#));
+        // A sum with a label that only buckets have.
+        sample("g_bucket", "histogram", r#"{"le":"+Inf"}"#, "2"),
+        sample("g_sum", "histogram", r#"{"le":"1"}"#, "2.5"),
+        sample("g_count", "histogram", "{}", "2"),
+    ];
     assert_eq!(there_and_back(&lines), lines);
     let summaries = [sample("s", "summary", r#"{"quantile":"0.5"}"#, "2.5"), sample("s_count", "summary", "{}", "1")]
         .map(|l| l.replace(r#","temporality":"cumulative""#, ""));
