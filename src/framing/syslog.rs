@@ -16,8 +16,8 @@
 //! - A message longer than the limit is cut there, at a character's boundary, and the rest of it is skipped. A length so
 //!   large that it is no length of a message ([`PLAUSIBLE`] times the limit) is text up to the next line end, so that one
 //!   bad length does not swallow the connection.
-//! - At the end of the stream an unfinished text is a frame. So is a counted one that is broken off behind its first word,
-//!   as far as it came; less than that says nothing and is dropped.
+//! - At the end of the stream an unfinished text is a frame, digits in front of its `<` or not. So is a counted one that is
+//!   broken off behind its first word, as far as it came; less than that says nothing and is dropped.
 
 /// Frames: start, end, and place in the file (0: there is no file).
 type Spans = Vec<(u32, u32, u64)>;
@@ -178,9 +178,8 @@ impl SyslogFramer {
         let digits = rest.iter().take_while(|c| c.is_ascii_digit()).count();
         let header = match &rest[digits..] {
             _ if digits == 0 || digits > DIGITS => None,
-            // The length alone, or a length that lacks its blank.
+            // The length alone.
             [] | [b' '] => self.counted.then_some(rest.len()),
-            [b'<', ..] => Some(rest.len()),
             _ => match self.head(rest) {
                 Head::Counted(header, _) => Some(header),
                 Head::Text | Head::Unknown => None,
