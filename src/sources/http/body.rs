@@ -1,7 +1,8 @@
 //! Bodies: read within limits of size, time and memory, and decompressed within the same.
 
 use super::format::Refusal;
-use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
+use flate2::read::MultiGzDecoder;
+use flate2::{Decompress, FlushDecompress, Status};
 use hyper::body::{Body, Incoming};
 use std::future::poll_fn;
 use std::io::Read;
@@ -227,8 +228,7 @@ pub(super) async fn decompress(
             Encoding::Identity => return Ok(packed),
             Encoding::Snappy => return unpack_block(&packed, limits, charge).await,
             Encoding::Gzip => Box::new(MultiGzDecoder::new(&packed[..])),
-            Encoding::Deflate if is_zlib(&packed) => Box::new(ZlibDecoder::new(&packed[..])),
-            Encoding::Deflate => Box::new(DeflateDecoder::new(&packed[..])),
+            Encoding::Deflate => Box::new(Inflate::new(&packed)),
             Encoding::Zstd => {
                 let corrupt = |error: std::io::Error| Refusal::Corrupt(error.to_string());
                 let mut decoder = zstd::Decoder::with_buffer(&packed[..]).map_err(corrupt)?;
@@ -283,6 +283,44 @@ async fn unpack_block(packed: &[u8], limits: &Limits, charge: &mut Charge) -> Re
     let unpacked = snap::raw::Decoder::new().decompress_vec(packed).map_err(corrupt)?;
     charge.shrink_to(unpacked.len());
     Ok(unpacked)
+}
+
+/// One stream of deflate, whole: one that is cut off, or has bytes behind it, is an error, where flate2's own readers end
+/// without one.
+struct Inflate<'p> {
+    rest: &'p [u8],
+    state: Decompress,
+    ended: bool,
+}
+
+impl<'p> Inflate<'p> {
+    fn new(packed: &'p [u8]) -> Self {
+        Inflate { rest: packed, state: Decompress::new(is_zlib(packed)), ended: false }
+    }
+}
+
+impl Read for Inflate<'_> {
+    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+        use std::io::{Error, ErrorKind};
+        while !self.ended && !out.is_empty() {
+            let (before_in, before_out) = (self.state.total_in(), self.state.total_out());
+            let status = self.state.decompress(self.rest, out, FlushDecompress::None);
+            let status = status.map_err(|_| Error::new(ErrorKind::InvalidData, "corrupt deflate stream"))?;
+            let (read, written) = (self.state.total_in() - before_in, self.state.total_out() - before_out);
+            self.rest = &self.rest[read as usize..];
+            self.ended = status == Status::StreamEnd;
+            if self.ended && !self.rest.is_empty() {
+                return Err(Error::new(ErrorKind::InvalidData, "bytes follow the deflate stream"));
+            }
+            if written > 0 {
+                return Ok(written as usize);
+            }
+            if !self.ended && read == 0 {
+                return Err(Error::new(ErrorKind::UnexpectedEof, "the deflate stream is cut off"));
+            }
+        }
+        Ok(0)
+    }
 }
 
 /// Whether it begins as RFC 1950 says.
@@ -356,14 +394,30 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_cut_off_or_no_such_format_is_corrupt() {
-        let mut cut = gzip(&vec![7; 10_000]);
-        cut.truncate(cut.len() - 9);
-        for (packed, encoding) in [
-            (cut, Encoding::Gzip),
-            (b"{}".to_vec(), Encoding::Gzip),
-            (b"{}".to_vec(), Encoding::Zstd),
-            (b"{}".to_vec(), Encoding::Snappy),
-        ] {
+        let text: Vec<u8> = (0..10_000u32).flat_map(u32::to_le_bytes).collect();
+        let mut zlib = ZlibEncoder::new(Vec::new(), Compression::fast());
+        zlib.write_all(&text).unwrap();
+        let mut raw = DeflateEncoder::new(Vec::new(), Compression::fast());
+        raw.write_all(&text).unwrap();
+        let whole = [
+            (gzip(&text), Encoding::Gzip),
+            (zlib.finish().unwrap(), Encoding::Deflate),
+            (raw.finish().unwrap(), Encoding::Deflate),
+            (zstd::encode_all(&text[..], 1).unwrap(), Encoding::Zstd),
+            (snap::raw::Encoder::new().compress_vec(&text).unwrap(), Encoding::Snappy),
+        ];
+        for (packed, encoding) in whole {
+            for end in [1, 2, packed.len() / 2, packed.len() - 9, packed.len() - 1] {
+                let result = unpack(packed[..end].to_vec(), encoding, 1 << 20).await;
+                assert!(matches!(result, Err(Refusal::Corrupt(_))), "{encoding:?} up to {end}: {result:?}");
+            }
+            let more = [&packed[..], b"more"].concat();
+            let result = unpack(more, encoding, 1 << 20).await;
+            assert!(matches!(result, Err(Refusal::Corrupt(_))), "{encoding:?} and more: {result:?}");
+        }
+        for (packed, encoding) in
+            [(b"{}".to_vec(), Encoding::Gzip), (b"{}".to_vec(), Encoding::Zstd), (b"{}".to_vec(), Encoding::Snappy)]
+        {
             let result = unpack(packed, encoding, 1 << 20).await;
             assert!(matches!(result, Err(Refusal::Corrupt(_))), "{encoding:?} {result:?}");
         }

@@ -19,6 +19,8 @@ pub(super) enum Action {
     Delete,
     /// A word that is none of these.
     Unknown,
+    /// The line is no action; it stands as the document.
+    Missing,
 }
 
 impl Action {
@@ -29,6 +31,7 @@ impl Action {
             Action::Update => "update",
             Action::Delete => "delete",
             Action::Unknown => "unknown",
+            Action::Missing => "index",
         }
     }
 }
@@ -41,7 +44,7 @@ pub(super) struct Item<'b> {
     pub(super) index: &'b [u8],
     /// Its id, as JSON; empty where it has none.
     pub(super) id: &'b [u8],
-    /// The document's line, without white space around it; empty for `delete`.
+    /// The document's line, without white space around it; empty for `delete`, and where the body ends before it.
     pub(super) document: &'b [u8],
 }
 
@@ -54,13 +57,16 @@ pub(super) enum BadLine<'b> {
     NoDocument,
 }
 
-/// What is done with a line of JSON that is no action.
+/// Who reads the lines of actions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Style {
-    /// It is a mistake, as to Elasticsearch.
+    /// Elasticsearch 9: an action is alone in its object; another line is a mistake.
     Strict,
-    /// It is passed over, as OpenObserve does.
-    Lenient,
+    /// Elasticsearch 7 and 8: keys behind the action are nothing; another line is a mistake.
+    FurtherKeys,
+    /// OpenObserve: the action is looked up by its name, whatever stands beside it. Another line is an item of its own
+    /// ([`Action::Missing`]), and so is an action at the end without a document: nobody's line goes without a word.
+    ByName,
 }
 
 /// Walks the items of a body.
@@ -97,53 +103,93 @@ impl<'b> Items<'b> {
         Some(rest[..end].trim_ascii())
     }
 
+    /// The next line that is not empty.
+    fn filled_line(&mut self) -> Option<&'b [u8]> {
+        loop {
+            match self.line() {
+                // Clients end with empty lines.
+                Some([]) => {}
+                line => return line,
+            }
+        }
+    }
+
     /// The next item; `None` at the end.
     pub(super) fn next(&mut self) -> Result<Option<Item<'b>>, BadLine<'b>> {
-        let mut item = loop {
-            let line = match self.line() {
-                None => return Ok(None),
-                // Clients end with empty lines.
-                Some([]) => continue,
-                Some(line) => line,
-            };
-            if let Some((last, item)) = self.last
-                && last == line
-            {
-                break item;
-            }
-            match read_action(&mut self.scanner, line) {
-                Some(item) if self.style == Style::Strict || item.action != Action::Unknown => {
+        let Some(line) = self.filled_line() else { return Ok(None) };
+        let by_name = self.style == Style::ByName;
+        let mut item = match self.last {
+            Some((last, item)) if last == line => item,
+            _ => match read_action(&mut self.scanner, line, self.style) {
+                Some(item) => {
                     self.last = Some((line, item));
-                    break item;
+                    item
                 }
-                _ if self.style == Style::Lenient && self.scanner.is_valid(line) => {}
-                _ => return Err(BadLine::Action(self.line, line)),
-            }
+                None if by_name && self.scanner.is_valid(line) => {
+                    return Ok(Some(Item { action: Action::Missing, index: b"", id: b"", document: line }));
+                }
+                None => return Err(BadLine::Action(self.line, line)),
+            },
         };
-        if item.action != Action::Delete {
-            item.document = self.line().ok_or(BadLine::NoDocument)?;
-        }
+        item.document = match item.action {
+            Action::Delete => b"",
+            _ if by_name => self.filled_line().unwrap_or_default(),
+            _ => self.line().ok_or(BadLine::NoDocument)?,
+        };
         Ok(Some(item))
     }
 }
 
-fn read_action<'b>(scanner: &mut Scanner, line: &'b [u8]) -> Option<Item<'b>> {
-    let mut found: Option<Member> = None;
-    let mut members = 0;
-    let scanned = scanner.object(line, 0, line.len(), |member| {
-        found = Some(member);
-        members += 1;
-    });
-    let member = found.filter(|m| scanned.is_ok() && members == 1 && m.kind == Kind::Object)?;
-    let action = match &line[member.key..member.key_end] {
-        b"index" => Action::Index,
+/// The item that begins with `line`, without its document; `None` where the line is no action.
+fn read_action<'b>(scanner: &mut Scanner, line: &'b [u8], style: Style) -> Option<Item<'b>> {
+    let named = |member: &Member| match &line[member.key..member.key_end] {
         b"create" => Action::Create,
+        b"index" => Action::Index,
         b"update" => Action::Update,
         b"delete" => Action::Delete,
         _ => Action::Unknown,
     };
+    if style == Style::ByName {
+        return read_action_by_name(scanner, line, named);
+    }
+    let mut first: Option<Member> = None;
+    let mut members = 0;
+    let scanned = scanner.object(line, 0, line.len(), |member| {
+        first.get_or_insert(member);
+        members += 1;
+    });
+    let member = first.filter(|m| scanned.is_ok() && m.kind == Kind::Object)?;
+    let may_have_more = style == Style::FurtherKeys;
+    (members == 1 || may_have_more).then(|| item_of(named(&member), &line[member.value..member.value_end]))
+}
+
+/// As OpenObserve does: the first of `create`, `index` and `update` that is an object with an `_index`. Beyond that, an
+/// action that stands alone in its line is one, so that its document is not taken for a line of its own.
+fn read_action_by_name<'b>(
+    scanner: &mut Scanner,
+    line: &'b [u8],
+    named: impl Fn(&Member) -> Action,
+) -> Option<Item<'b>> {
+    const ORDER: [Action; 4] = [Action::Create, Action::Index, Action::Update, Action::Delete];
+    let mut found: [Option<Member>; ORDER.len()] = [None; ORDER.len()];
+    let mut members = 0;
+    let scanned = scanner.object(line, 0, line.len(), |member| {
+        members += 1;
+        if member.kind == Kind::Object
+            && let Some(place) = ORDER.iter().position(|action| *action == named(&member))
+        {
+            found[place] = Some(member);
+        }
+    });
+    scanned.ok()?;
+    let found = ORDER.into_iter().zip(found).filter_map(|(action, member)| Some((action, member?)));
+    let mut items = found.map(|(action, m)| item_of(action, &line[m.value..m.value_end]));
+    items.find(|item| members == 1 || !item.index.is_empty())
+}
+
+/// An action with what stands in its object.
+fn item_of(action: Action, inner: &[u8]) -> Item<'_> {
     let mut item = Item { action, index: b"", id: b"", document: b"" };
-    let inner = &line[member.value..member.value_end];
     for child in json::Children::new(inner) {
         let value = &inner[child.value.0..child.value.1];
         match &inner[child.key.0..child.key.1] {
@@ -152,7 +198,7 @@ fn read_action<'b>(scanner: &mut Scanner, line: &'b [u8]) -> Option<Item<'b>> {
             _ => {}
         }
     }
-    Some(item)
+    item
 }
 
 /// Whether a document can be taken.
@@ -342,10 +388,45 @@ mod tests {
     }
 
     #[test]
-    fn lines_of_json_that_are_no_action_are_passed_over_where_that_is_the_custom() {
-        let mut items = Items::new(b"{\"a\":1}\n{\"flush\":{}}\n[]\n{\"index\":{}}\n{\"x\":1}\nnope\n", Style::Lenient);
-        assert_eq!(items.next().unwrap().unwrap().document, b"{\"x\":1}");
-        assert_eq!(items.next(), Err(BadLine::Action(6, b"nope")));
+    fn keys_beside_an_action_are_nothing_to_version_8_and_a_mistake_to_9() {
+        let body = b"{\"index\":{\"_index\":\"a\"},\"attempts\":0,\"more\":{\"create\":{}}}\n{\"x\":1}\n";
+        let item = Items::new(body, Style::FurtherKeys).next().unwrap().unwrap();
+        assert_eq!((item.action, item.index, item.document), (Action::Index, &b"a"[..], &b"{\"x\":1}"[..]));
+        assert!(matches!(Items::new(body, Style::Strict).next(), Err(BadLine::Action(1, _))));
+        // The action stands first, for both.
+        let body = b"{\"attempts\":0,\"index\":{}}\n{\"x\":1}\n";
+        assert!(matches!(Items::new(body, Style::FurtherKeys).next(), Err(BadLine::Action(1, _))));
+        let body = b"{\"attempts\":{},\"index\":{}}\n{\"x\":1}\n";
+        assert_eq!(Items::new(body, Style::FurtherKeys).next().unwrap().unwrap().action, Action::Unknown);
+    }
+
+    #[test]
+    fn an_action_is_found_by_its_name_and_every_other_line_is_an_item_of_its_own() {
+        let mut items = Items::new(
+            b"{\"a\":1}\n{\"flush\":{}}\n[]\n{\"index\":{}}\n\n{\"x\":1}\n{\"n\":0,\"index\":{\"_index\":\"i\"},\"create\":{\"_index\":\"c\"}}\n{}\n\
+              {\"update\":7}\n{\"index\":{\"y\":1},\"z\":2}\n{\"delete\":{\"_id\":\"1\"}}\n{\"create\":{\"_index\":\"e\"}}\n",
+            Style::ByName,
+        );
+        let mut all = Vec::new();
+        while let Some(item) = items.next().unwrap() {
+            let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+            all.push(format!("{:?} {} {}", item.action, text(item.index), text(item.document)));
+        }
+        assert_eq!(
+            all,
+            [
+                "Missing  {\"a\":1}",
+                "Missing  {\"flush\":{}}",
+                "Missing  []",
+                "Index  {\"x\":1}",
+                "Create c {}",
+                "Missing  {\"update\":7}",
+                "Missing  {\"index\":{\"y\":1},\"z\":2}",
+                "Delete  ",
+                "Create e ",
+            ]
+        );
+        assert_eq!(Items::new(b"nope\n", Style::ByName).next(), Err(BadLine::Action(1, b"nope")));
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! Events are only ever added: `index` and `create` are taken, `update` and `delete` get an error of their own in the
 //! answer. A document that is no JSON object gets one too; the others of the request are taken. `@http.index` (and
-//! `@http.stream`) is the index; an `_id` becomes a field of its document.
+//! `@http.stream`) is the index; an `_id` becomes a field of its document. Lines of actions are read as the version reads
+//! them that the client speaks: [`style`].
 
 use super::bulk::{self, Action, BadLine, DocumentParts, Item, Items, Style};
 use super::format::{Answer, AnswerBody, Format, Head, Refusal, Request, Taken};
@@ -53,7 +54,8 @@ impl Format for Bulk {
             return refuse("illegal_argument_exception", "The bulk request must be terminated by a newline [\\n]");
         }
         let default_index = head.variable("index").unwrap_or_default().to_owned();
-        let (mut items, mut scanner, mut faults) = (Items::new(&body, Style::Strict), Scanner::default(), 0usize);
+        let style = style(&head);
+        let (mut items, mut scanner, mut faults) = (Items::new(&body, style), Scanner::default(), 0usize);
         loop {
             let item = match items.next() {
                 Ok(None) => break,
@@ -78,7 +80,7 @@ impl Format for Bulk {
             let index = if named.is_empty() { index.clone() } else { bulk::plain(named) };
             with_variables(&origin, &[("index", &index), ("stream", &index)])
         };
-        let parts = DocumentParts::new(body.clone(), Style::Strict, keep, origin_of);
+        let parts = DocumentParts::new(body.clone(), style, keep, origin_of);
         let content_type = content_type(&head);
         let answer = move || {
             let took = clock::now_ns().saturating_sub(received_at).max(0) / 1_000_000;
@@ -88,8 +90,7 @@ impl Format for Bulk {
             let write = move |item: &Item<'_>, n: u64, out: &mut Vec<u8>| {
                 write_item(item, item_fault(item, &mut scanner, max_event), &default_index, (seed, n), out);
             };
-            let pieces =
-                ItemPieces { body, at: 0, n: 0, style: Style::Strict, begin: Some(begin), ended: false, write };
+            let pieces = ItemPieces { body, at: 0, n: 0, style, begin: Some(begin), ended: false, write };
             let answer =
                 Answer { status: StatusCode::OK, headers: Vec::new(), body: AnswerBody::Pieces(Box::new(pieces)) };
             product(answer.with(header::CONTENT_TYPE, &content_type))
@@ -243,17 +244,31 @@ fn product(answer: Answer) -> Answer {
 
 /// JSON, in the version that the client asks to be answered in.
 fn content_type(head: &Head) -> String {
-    let asked = [head.header(header::ACCEPT), head.header(header::CONTENT_TYPE)];
-    let version = asked.into_iter().flatten().find_map(|text| {
-        let rest = text.strip_prefix("application/vnd.elasticsearch+")?;
-        let (_, version) = rest.split_once("compatible-with=")?;
-        let digits: String = version.trim_start().chars().take_while(char::is_ascii_digit).take(3).collect();
-        (!digits.is_empty()).then_some(digits)
-    });
-    match version {
+    match compatible_with(head) {
         Some(version) => format!("application/vnd.elasticsearch+json;compatible-with={version}"),
         None => "application/json".into(),
     }
+}
+
+/// The major version that the client asks to be served as.
+fn compatible_with(head: &Head) -> Option<String> {
+    let asked = [head.header(header::ACCEPT), head.header(header::CONTENT_TYPE)];
+    asked.into_iter().flatten().find_map(|text| {
+        let rest = text.strip_prefix("application/vnd.elasticsearch+")?;
+        let (_, version) = rest.split_once("compatible-with=")?;
+        let version = version.trim_start().trim_start_matches('"');
+        let digits: String = version.chars().take_while(char::is_ascii_digit).take(3).collect();
+        (!digits.is_empty()).then_some(digits)
+    })
+}
+
+/// How the version that is spoken reads lines of actions: keys beside the action are nothing up to version 8, and a mistake
+/// from version 9 on unless it is asked to be compatible with 8.
+/// Source: <https://github.com/elastic/elasticsearch/pull/115923>.
+fn style(head: &Head) -> Style {
+    let version = compatible_with(head).unwrap_or_else(|| version(head));
+    let major = version.split('.').next().and_then(|major| major.parse::<u32>().ok());
+    if major.is_some_and(|major| major >= 9) { Style::Strict } else { Style::FurtherKeys }
 }
 
 /// The version to show: that of the client, whose own checks it then passes.

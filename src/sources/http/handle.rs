@@ -209,20 +209,26 @@ async fn take(
         }
     };
     let Taken { parts, answer, keeps_body, dropped, refused, invalid_utf8 } = taken;
-    // In a task of its own: what has begun to be handed over is, whether the client waits for it or not.
     let delivery = Delivery { shared: shared.clone(), parts, origin, received_at, charge, keeps_body, _permit: permit };
-    match tokio::spawn(delivery.run()).await {
+    let shared = shared.clone();
+    // In a task of its own: what has begun to be handed over is, and what is not handed over is counted, whether the client
+    // waits for it or not.
+    let delivered = tokio::spawn(async move {
+        let charge = delivery.run().await?;
+        if refused > 0 || invalid_utf8 > 0 || !dropped.is_empty() {
+            shared.counters.update(|t| {
+                t.error("refused_records", refused);
+                t.error("invalid_utf8", invalid_utf8);
+                for (reason, n) in dropped {
+                    t.events_in += n;
+                    t.drop_events(reason, n);
+                }
+            });
+        }
+        Ok(charge)
+    });
+    match delivered.await {
         Ok(Ok(charge)) => {
-            if refused > 0 || invalid_utf8 > 0 || !dropped.is_empty() {
-                shared.counters.update(|t| {
-                    t.error("refused_records", refused);
-                    t.error("invalid_utf8", invalid_utf8);
-                    for (reason, n) in dropped {
-                        t.events_in += n;
-                        t.drop_events(reason, n);
-                    }
-                });
-            }
             let answer = answer();
             let charge = matches!(answer.body, AnswerBody::Pieces(_)).then_some(charge);
             Ok((answer, charge))

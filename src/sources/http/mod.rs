@@ -35,6 +35,8 @@ mod plain;
 mod route;
 mod settings;
 mod signals;
+#[cfg(test)]
+mod tests;
 
 pub use auth::{AuthConfig, BasicConfig, HmacConfig};
 pub use cors::CorsConfig;

@@ -1,7 +1,8 @@
 //! OpenObserve's interfaces for logs: `_json`, `_multi` and `_bulk`, answered as version 0.93 does.
 //!
 //! An application that sends to OpenObserve changes only its URL. `@http.org` and `@http.stream` are the organization
-//! and the stream as sent. What OpenObserve itself does to records (flattening, the window of times) is left to it.
+//! and the stream as sent. What OpenObserve itself does to records (flattening, the window of times) is left to it. What it
+//! passes over without a word in a `_bulk` body gets an entry in the answer.
 
 use super::bulk::{self, Action, BadLine, DocumentParts, Item, Items, Style};
 use super::elasticsearch::{ItemPieces, push_valid, version, with_variables};
@@ -98,35 +99,32 @@ impl Logs {
 impl Format for Bulk {
     fn read(&self, request: Request) -> Result<Taken, Answer> {
         let Request { head: _, body, origin, max_event, .. } = request;
-        let (mut items, mut scanner, mut faults) = (Items::new(&body, Style::Lenient), Scanner::default(), 0usize);
+        let (mut items, mut scanner, mut faults) = (Items::new(&body, Style::ByName), Scanner::default(), 0usize);
         loop {
             let item = match items.next() {
                 Ok(None) => break,
                 Ok(Some(item)) => item,
                 Err(BadLine::Action(_, line)) => return Err(not_json(line)),
-                // The server passes over an action at the end without a document.
-                Err(BadLine::NoDocument) => break,
+                Err(BadLine::NoDocument) => return Err(not_json(b"")),
             };
-            if item.action == Action::Delete {
-                continue;
-            }
-            if item.document.len() > max_event {
+            let has_document = !matches!(item.action, Action::Delete | Action::Missing) && !item.document.is_empty();
+            if has_document && item.document.len() > max_event {
                 return Err(too_large());
             }
-            if bulk::check_document(&mut scanner, item.document).is_err() {
+            if has_document && bulk::check_document(&mut scanner, item.document).is_err() {
                 return Err(not_json(item.document));
             }
-            faults += usize::from(!has_stream(&item));
+            faults += usize::from(item_fault(&item).is_some());
         }
         let body = Arc::new(body);
-        let keep = |item: &Item<'_>| item.action != Action::Delete && has_stream(item);
+        let keep = |item: &Item<'_>| item_fault(item).is_none();
         let origin_of = move |index: &[u8]| with_variables(&origin, &[("stream", &bulk::plain(index))]);
-        let parts = DocumentParts::new(body.clone(), Style::Lenient, keep, origin_of);
+        let parts = DocumentParts::new(body.clone(), Style::ByName, keep, origin_of);
         let answer = move || {
             let begin = format!("{{\"took\":0,\"errors\":{},\"items\":[", faults > 0);
             let write = |item: &Item<'_>, _: u64, out: &mut Vec<u8>| write_item(item, out);
             let pieces =
-                ItemPieces { body, at: 0, n: 0, style: Style::Lenient, begin: Some(begin), ended: false, write };
+                ItemPieces { body, at: 0, n: 0, style: Style::ByName, begin: Some(begin), ended: false, write };
             let body = AnswerBody::Pieces(Box::new(pieces));
             Answer { status: StatusCode::OK, headers: Vec::new(), body }
                 .with(header::CONTENT_TYPE, "application/json")
@@ -140,8 +138,20 @@ impl Format for Bulk {
     }
 }
 
-fn has_stream(item: &Item<'_>) -> bool {
-    !matches!(item.index, b"" | b"_" | b"/")
+/// Why an item is not taken: status, kind and reason. The server passes over what is no action, a `delete` and an action
+/// without document, and calls the request a success; here the answer says what was left out.
+fn item_fault(item: &Item<'_>) -> Option<(u16, String, String)> {
+    let fault = |reason: &str| Some((400, "illegal_argument_exception".to_owned(), reason.to_owned()));
+    match item.action {
+        Action::Missing => fault("the line is no action: expected an object with `create`, `index` or `update`"),
+        Action::Delete => fault("delete is not supported: events are only ever added"),
+        _ if item.document.is_empty() => fault("the last action has no document"),
+        _ if matches!(item.index, b"" | b"_" | b"/") => {
+            let text = format!("Invalid stream name: {}", bulk::plain(item.index));
+            Some((422, text.clone(), text))
+        }
+        _ => None,
+    }
 }
 
 fn not_json(line: &[u8]) -> Answer {
@@ -151,25 +161,22 @@ fn not_json(line: &[u8]) -> Answer {
 }
 
 fn write_item(item: &Item<'_>, out: &mut Vec<u8>) {
-    if item.action == Action::Delete {
-        return;
-    }
+    let fault = item_fault(item);
     let index = serde_json::Value::from(stream_name(&bulk::plain(item.index)));
-    let word = if has_stream(item) { "index" } else { item.action.word() };
+    let word = if fault.is_none() { "index" } else { item.action.word() };
     out.extend_from_slice(format!("{{\"{word}\":{{\"_index\":{index},\"_id\":").as_bytes());
     match item.id {
         b"" => out.extend_from_slice(b"\"\""),
         id => push_valid(id, out),
     }
-    if has_stream(item) {
+    let Some((status, kind, reason)) = fault else {
         out.extend_from_slice(b",\"_version\":1,\"result\":\"created\",\"_shards\":{\"total\":1,\"successful\":1,\"failed\":0},\"_seq_no\":1,\"_primary_term\":1,\"status\":200}}");
-    } else {
-        let text = format!("Invalid stream name: {}", bulk::plain(item.index));
-        let error = serde_json::json!({
-            "type": text, "reason": text, "index_uuid": "0", "shard": "1", "index": bulk::plain(item.index),
-        });
-        out.extend_from_slice(format!(",\"status\":422,\"error\":{error},\"originalRecord\":null}}}}").as_bytes());
-    }
+        return;
+    };
+    let error = serde_json::json!({
+        "type": kind, "reason": reason, "index_uuid": "0", "shard": "1", "index": bulk::plain(item.index),
+    });
+    out.extend_from_slice(format!(",\"status\":{status},\"error\":{error},\"originalRecord\":null}}}}").as_bytes());
 }
 
 /// An error as the server writes most of them.
@@ -317,9 +324,10 @@ mod tests {
         let shards = json!({"total": 1, "successful": 1, "failed": 0});
         let created = json!({"_index": "s1", "_id": "7", "_version": 1, "result": "created", "_shards": shards, "_seq_no": 1, "_primary_term": 1, "status": 200});
         assert_eq!(answer["items"][0], json!({"index": created}));
-        assert_eq!(answer["items"][1]["index"]["status"], 422);
-        assert_eq!(answer["items"][1]["index"]["error"]["type"], "Invalid stream name: ");
-        assert_eq!(answer["items"].as_array().unwrap().len(), 3);
+        assert_eq!(answer["items"][1]["delete"]["status"], 400);
+        assert_eq!(answer["items"][2]["index"]["status"], 422);
+        assert_eq!(answer["items"][2]["index"]["error"]["type"], "Invalid stream name: ");
+        assert_eq!(answer["items"].as_array().unwrap().len(), 4);
         let (out, status, answer) =
             taken(&Bulk, "", "{\"index\":{\"_index\":\"s\"}}\n{\"a\":1}\n{\"index\":{\"_index\":\"s\"}}\nnope\n");
         assert_eq!((out.len(), status), (0, 400));

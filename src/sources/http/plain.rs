@@ -1,11 +1,12 @@
 //! Bodies of no particular system: JSON objects, arrays, values one behind the other, and lines of text.
 //!
 //! JSON is taken whole or refused whole (400 with the place of the mistake). Lines are taken as they are; `decode` and
-//! `on_decode_error` say what becomes of them.
+//! `on_decode_error` say what becomes of them. A body that is neither, by its content type or by its bytes, is refused
+//! (415): as text it would be destroyed. So is a `charset` that nobody knows; one that is known is read as such.
 
-use super::format::{Answer, Format, Part, Refusal, Request, Taken};
+use super::format::{Answer, Format, Head, Part, Refusal, Request, Taken};
 use crate::event::json::{SplitError, Values};
-use hyper::StatusCode;
+use hyper::{StatusCode, header};
 use std::ops::Range;
 
 /// Bytes of one part of a larger body.
@@ -24,29 +25,41 @@ pub(super) enum Plain {
 
 impl Format for Plain {
     fn read(&self, request: Request) -> Result<Taken, Answer> {
-        let Request { head, mut body, max_event, .. } = request;
+        let Request { head, body, max_body, max_event, .. } = request;
+        let content_type = head.content_type();
+        let (mut body, invalid_utf8) = decode_charset(&head, body, max_body)?;
         if body.starts_with(b"\xef\xbb\xbf") {
             body.drain(..3);
         }
         let json = match self {
             Plain::Json => true,
             Plain::Text => false,
-            Plain::Auto => is_json(&head.content_type(), &body),
+            Plain::Auto => is_json(&content_type, &body),
         };
         if json {
+            if content_type == "application/json-seq" {
+                // RFC 7464: a record separator before each value, where a line's end does as well. None can stand in a string.
+                body.iter_mut().filter(|c| **c == 0x1e).for_each(|c| *c = b'\n');
+            }
             let mut count = 0usize;
             let checked = check(&body, max_event, |_| count += 1).map_err(|fault| fault.answer(&body, max_event))?;
             let answer = move || Answer::json(StatusCode::OK, format!("{{\"events\":{count}}}"));
-            Ok(Taken::parts(JsonParts::new(body, checked, max_event, |_: &[u8]| true), answer))
+            let parts = JsonParts::new(body, checked, max_event, |_: &[u8]| true);
+            Ok(Taken { invalid_utf8, ..Taken::parts(parts, answer) })
         } else {
+            if !may_be_text(&content_type, &body) {
+                let shown = if content_type.is_empty() { "none" } else { &content_type };
+                let text = format!("a body of type `{shown}` is not taken: send JSON, or text in lines");
+                return Err(mistake(StatusCode::UNSUPPORTED_MEDIA_TYPE, &text));
+            }
             let count = count_lines(&body, max_event)
                 .map_err(|()| Answer::text(StatusCode::PAYLOAD_TOO_LARGE, &too_long(max_event)))?;
             let answer = move || Answer::json(StatusCode::OK, format!("{{\"events\":{count}}}"));
-            Ok(Taken::parts(LineParts { body, at: 0 }, answer))
+            Ok(Taken { invalid_utf8, ..Taken::parts(LineParts { body, at: 0 }, answer) })
         }
     }
 
-    fn refuse(&self, _head: &super::format::Head, refusal: &Refusal) -> Answer {
+    fn refuse(&self, _head: &Head, refusal: &Refusal) -> Answer {
         mistake(refusal.status(), &refusal.to_string())
     }
 }
@@ -73,6 +86,46 @@ fn is_json(content_type: &str, body: &[u8]) -> bool {
         // What curl calls a form, or nobody said anything.
         _ => matches!(body.trim_ascii_start().first(), Some(b'{' | b'[')),
     }
+}
+
+/// Whether a body that is no JSON is lines of text. Types that say so are believed. Of others those that are known to be
+/// binary are not text, and the rest is where its bytes are: UTF-8 without control characters of no use in a line.
+fn may_be_text(content_type: &str, body: &[u8]) -> bool {
+    const BINARY: [&str; 5] = ["msgpack", "protobuf", "cbor", "avro", "zip"];
+    const BINARY_KINDS: [&str; 5] = ["image/", "audio/", "video/", "font/", "multipart/"];
+    match content_type {
+        "" | "application/x-www-form-urlencoded" => true,
+        text if text.starts_with("text/") => true,
+        other if BINARY_KINDS.iter().any(|kind| other.starts_with(kind)) => false,
+        other if BINARY.iter().any(|name| other.contains(name)) => false,
+        _ => {
+            let of_no_use = |c: &u8| *c < 0x20 && !matches!(c, b'\t' | b'\n' | b'\r' | 0x1b);
+            simdutf8::basic::from_utf8(body).is_ok() && !body.iter().any(of_no_use)
+        }
+    }
+}
+
+/// The body in UTF-8, by the `charset` that its content type names; and 1 where something in it was not in that charset.
+fn decode_charset(head: &Head, body: Vec<u8>, max_body: usize) -> Result<(Vec<u8>, u64), Answer> {
+    let whole = head.header(header::CONTENT_TYPE).unwrap_or_default();
+    let named = whole.split(';').skip(1).find_map(|parameter| {
+        let (name, value) = parameter.split_once('=')?;
+        name.trim().eq_ignore_ascii_case("charset").then(|| value.trim().trim_matches(['"', '\'']))
+    });
+    let Some(named) = named.filter(|name| !name.is_empty()) else { return Ok((body, 0)) };
+    let Some(encoding) = encoding_rs::Encoding::for_label(named.as_bytes()) else {
+        let text = format!("the charset `{}` is not known", named.chars().take(40).collect::<String>());
+        return Err(mistake(StatusCode::UNSUPPORTED_MEDIA_TYPE, &text));
+    };
+    if encoding == encoding_rs::UTF_8 {
+        // What is no UTF-8 in it is replaced, and counted, where lines are decoded.
+        return Ok((body, 0));
+    }
+    let (text, replaced) = encoding.decode_with_bom_removal(&body);
+    if text.len() > max_body {
+        return Err(mistake(StatusCode::PAYLOAD_TOO_LARGE, &Refusal::TooLarge(max_body).to_string()));
+    }
+    Ok((text.into_owned().into_bytes(), u64::from(replaced)))
 }
 
 /// Why a body of JSON is refused.
