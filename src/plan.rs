@@ -89,6 +89,11 @@ pub trait SinkPlan: Send {
     fn exposes(&self) -> bool {
         true
     }
+    /// Whether it knows what to do with ends of series ([`EventRef::is_stale`](crate::event::EventRef::is_stale)), which
+    /// other sinks are not given: they are dropped in front of them and counted, `stale`.
+    fn takes_stale(&self) -> bool {
+        false
+    }
     /// Bytes that it would hold beside its queue, in bodies of requests, with enough memory. It is told how many it may
     /// ([`BuildContext::working_bytes`]).
     fn working_bytes(&self) -> usize {

@@ -96,8 +96,8 @@ impl<B: AsRef<[u8]>, R: Records> Batches<B, R> {
         Ok((!batch.is_empty()).then_some(batch))
     }
 
-    /// Reads everything without keeping it: what there is, or why it cannot be read.
-    pub(super) fn read_through(mut self, most_bytes: u64) -> Result<Summary, Malformed> {
+    /// Reads everything without keeping it: what there is and the reader as it was at the end, or why it cannot be read.
+    pub(super) fn read_through(mut self, most_bytes: u64) -> Result<(Summary, R), Malformed> {
         let mut written = 0;
         while let Some(batch) = self.next_batch()? {
             written +=
@@ -107,7 +107,7 @@ impl<B: AsRef<[u8]>, R: Records> Batches<B, R> {
             }
             batch.recycle();
         }
-        Ok(self.summary)
+        Ok((self.summary, self.records))
     }
 }
 

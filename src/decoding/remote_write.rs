@@ -7,13 +7,19 @@
 //!   them; until then the type is guessed from the name (`…_total` a counter, `…_bucket` with `le` a histogram, `quantile`
 //!   a summary, else a gauge). Parts of a histogram or summary have its type, as `normalize` and the sinks take it.
 //! - Native histograms become buckets with upper bounds, as exponential ones of OTLP do.
-//! - Samples that mark the end of a series are dropped (`stale`), and so are values that are no finite numbers
-//!   (`not_finite`) and series without a name (`no_name`): no event could be made of them that a sink could send.
+//! - The mark that ends a series is an event with `stale: true` and without a value ([`EventRef::is_stale`]).
+//! - Exemplars go with a sample of their series, the last in the request: Prometheus sends them in entries of their own, with
+//!   the labels of the series and no sample. Those whose series has no sample in the request are dropped (`no_sample`).
+//! - Dropped are values that are no finite numbers (`not_finite`), series without a name (`no_name`) and without anything
+//!   (`no_sample`), and what stands in fields that the protocol does not have (`unknown_field`): no event could be made of
+//!   them that a sink could send. Types that cannot be remembered are no records, and are guessed on.
+//!
+//! [`EventRef::is_stale`]: crate::event::EventRef::is_stale
 //!
 //! Source: <https://prometheus.io/docs/specs/prw/remote_write_spec/>.
 
 use super::histogram::{Buckets, Exponential};
-use super::protobuf::{Fields, Malformed, repeated_fixed64, repeated_varint, unzigzag};
+use super::protobuf::{Fields, Malformed, Wire, repeated_fixed64, repeated_varint, unzigzag};
 use super::records::{self, Batches, Records, Summary, most_bytes, next_of, place, push_bound};
 use super::span::Span;
 use crate::event::{Batch, EventKind, EventMut, Form, Origin, Str, Sym, Value, json};
@@ -49,10 +55,21 @@ impl Families {
         self.known.lock().unwrap_or_else(|e| e.into_inner())
     }
 
-    /// Remembers what the request says of its metrics.
-    fn learn(&self, request: &[u8]) -> Result<(), Malformed> {
+    /// Remembers what the request says of its metrics. Counts the fields in it that version 1.0 does not have.
+    fn learn(&self, request: &[u8]) -> Result<u64, Malformed> {
+        let mut unknown = 0;
         for field in Fields::new(request) {
-            let (3, metadata) = field? else { continue };
+            let metadata = match field? {
+                (1, _) => continue,
+                (3, metadata) => metadata,
+                // Its texts and its series, in which version 1.0 would see nothing.
+                (4 | 5, Wire::Bytes(_)) => return Err(Malformed("it is a request of remote write 2.0; 1.0 is taken")),
+                (_, Wire::Bytes(bytes)) => {
+                    unknown += u64::from(!bytes.is_empty());
+                    continue;
+                }
+                _ => continue,
+            };
             let (mut kind, mut name, mut help, mut unit) = (0, &b""[..], &b""[..], &b""[..]);
             for field in Fields::new(metadata.bytes()?) {
                 match field? {
@@ -82,7 +99,7 @@ impl Families {
                 None => {}
             }
         }
-        Ok(())
+        Ok(unknown)
     }
 
     /// The family of a series, by its name or by what is left of it without what its parts add.
@@ -103,6 +120,7 @@ pub struct Request {
     bytes: Vec<u8>,
     max_event: usize,
     families: Arc<Families>,
+    exemplars: Exemplars,
     summary: Summary,
 }
 
@@ -112,10 +130,23 @@ impl Request {
     ///
     /// Errors: why it cannot be taken; to be answered with 400.
     pub fn read(bytes: Vec<u8>, max_event: usize, families: &Arc<Families>) -> Result<Request, Malformed> {
-        families.learn(&bytes)?;
-        let walk = Walk::new(bytes.len(), max_event, families.clone());
-        let summary = Batches::new(&bytes, walk, Origin::of_source(""), 0).read_through(most_bytes(bytes.len()))?;
-        Ok(Request { bytes, max_event, families: families.clone(), summary })
+        let unknown = families.learn(&bytes)?;
+        let read_through = |exemplars| {
+            let walk = Walk::new(bytes.len(), max_event, families.clone(), exemplars);
+            Batches::new(&bytes, walk, Origin::of_source(""), 0).read_through(most_bytes(bytes.len()))
+        };
+        let (mut summary, mut walk) = read_through(Exemplars::default())?;
+        let mut exemplars = Exemplars::default();
+        if walk.saw_exemplars {
+            // Most requests have none, and are read through once.
+            (summary, walk) = read_through(Exemplars::of(&bytes)?)?;
+            exemplars = walk.exemplars;
+            exemplars.settle(&bytes, max_event, &mut summary)?;
+        }
+        for _ in 0..unknown {
+            summary.drop_one("unknown_field");
+        }
+        Ok(Request { bytes, max_event, families: families.clone(), exemplars, summary })
     }
 
     /// What is in it.
@@ -125,7 +156,7 @@ impl Request {
 
     /// Its events, batch by batch. The batches have no acknowledgement yet.
     pub fn into_batches(self, origin: Arc<Origin>, received_at: i64) -> impl Iterator<Item = Batch> + Send + use<> {
-        let walk = Walk::new(self.bytes.len(), self.max_event, self.families);
+        let walk = Walk::new(self.bytes.len(), self.max_event, self.families, self.exemplars);
         let mut batches = Batches::new(self.bytes, walk, origin, received_at);
         // It was read to its end before: there is nothing that cannot be read.
         std::iter::from_fn(move || batches.next_batch().ok().flatten())
@@ -137,10 +168,92 @@ fn exemplars_key() -> Sym {
     *KEY.get_or_init(|| Sym::from_config("exemplars"))
 }
 
+/// Exemplars of a request by the series they are of, and the samples they go with.
+#[derive(Debug, Default)]
+struct Exemplars {
+    /// By the labels' bytes, one behind the other.
+    groups: HashMap<Vec<u8>, Group>,
+    /// The samples are known: they are written, where before they are looked for.
+    settled: bool,
+}
+
+/// The exemplars of one series.
+#[derive(Debug, Default)]
+struct Group {
+    exemplars: Vec<Span>,
+    /// The sample: first byte of its entry, and how many samples of the entry are behind it.
+    sample: Option<(usize, usize)>,
+}
+
+impl Exemplars {
+    /// Those of a request.
+    fn of(request: &[u8]) -> Result<Exemplars, Malformed> {
+        let mut groups: HashMap<Vec<u8>, Group> = HashMap::new();
+        let mut labels = Vec::new();
+        for field in Fields::new(request) {
+            let (1, series) = field? else { continue };
+            let series = series.bytes()?;
+            labels_of(series, &mut labels)?;
+            for field in Fields::new(series) {
+                let (3, exemplar) = field? else { continue };
+                let exemplar = place(request, exemplar.bytes()?);
+                groups.entry_ref(&labels[..]).or_default().exemplars.push(exemplar);
+            }
+        }
+        Ok(Exemplars { groups, settled: false })
+    }
+
+    /// Checks them, once the samples are known. Those without a sample, and those that have no room in its event, are
+    /// dropped.
+    fn settle(&mut self, request: &[u8], max_event: usize, summary: &mut Summary) -> Result<(), Malformed> {
+        let mut text = Vec::new();
+        let mut known = Summary::default();
+        for group in self.groups.values_mut() {
+            text.clear();
+            let mut result = Ok(());
+            group.exemplars.retain(|exemplar| {
+                let before = text.len();
+                result = result.and_then(|()| write_exemplar(exemplar.of(request), &mut known, &mut text));
+                let fits = group.sample.is_some() && text.len() + 2 <= max_event;
+                if !fits {
+                    text.truncate(before);
+                    summary.drop_one(if group.sample.is_some() { "too_large" } else { "no_sample" });
+                }
+                // A comma follows it.
+                text.push(b',');
+                fits
+            });
+            result?;
+        }
+        summary.invalid_utf8 += known.invalid_utf8;
+        self.settled = true;
+        Ok(())
+    }
+}
+
+/// The labels of a series as they stand in it, one behind the other.
+fn labels_of(series: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
+    out.clear();
+    for field in Fields::new(series) {
+        if let (1, label) = field? {
+            let label = label.bytes()?;
+            // A length before each, so that two series never look alike.
+            out.extend_from_slice(&(label.len() as u64).to_le_bytes());
+            out.extend_from_slice(label);
+        }
+    }
+    Ok(())
+}
+
 /// One series at a time, and of that one sample.
 struct Walk {
     max_event: usize,
     families: Arc<Families>,
+    exemplars: Exemplars,
+    /// There were exemplars.
+    saw_exemplars: bool,
+    /// The labels of the series at hand, where the request has exemplars.
+    key: Vec<u8>,
     /// What is left of the request.
     rest: Span,
     /// The series at hand.
@@ -158,10 +271,13 @@ struct Walk {
 
 impl Walk {
     /// Through a request of `len` bytes.
-    fn new(len: usize, max_event: usize, families: Arc<Families>) -> Self {
+    fn new(len: usize, max_event: usize, families: Arc<Families>, exemplars: Exemplars) -> Self {
         Walk {
             max_event,
             families,
+            exemplars,
+            saw_exemplars: false,
+            key: Vec::new(),
             rest: Span::new(0, len),
             series: Span::default(),
             samples: Span::default(),
@@ -176,13 +292,21 @@ impl Walk {
     fn enter(&mut self, series: &[u8], summary: &mut Summary) -> Result<(), Malformed> {
         self.name.clear();
         self.labels.clear();
-        let (mut le, mut quantile) = (false, false);
+        let (mut le, mut quantile, mut exemplars) = (false, false, false);
         self.left = 0;
         for field in Fields::new(series) {
             let label = match field? {
                 (1, label) => label.bytes()?,
                 (2 | 4, _) => {
                     self.left += 1;
+                    continue;
+                }
+                (3, _) => {
+                    exemplars = true;
+                    continue;
+                }
+                (_, Wire::Bytes(bytes)) if !bytes.is_empty() => {
+                    summary.drop_one("unknown_field");
                     continue;
                 }
                 _ => continue,
@@ -219,6 +343,13 @@ impl Walk {
             };
             Family { kind, ..Family::default() }
         });
+        self.saw_exemplars |= exemplars;
+        if self.left == 0 && !exemplars {
+            summary.drop_one("no_sample");
+        }
+        if !self.exemplars.groups.is_empty() {
+            labels_of(series, &mut self.key)?;
+        }
         let unfit = match self.name.len() {
             0 => Some("no_name"),
             len if len + self.labels.len() > self.max_event => Some("too_large"),
@@ -232,14 +363,18 @@ impl Walk {
         Ok(())
     }
 
+    /// Appends an event; one without a value is the end of its series.
     fn event<'b>(
         &mut self,
         batch: &'b mut Batch,
         suffix: &str,
-        value: Value<'_>,
+        value: Option<Value<'_>>,
         le: Option<f64>,
         ms: i64,
     ) -> EventMut<'b> {
+        if value.is_none() {
+            batch.set_stale();
+        }
         let row = batch.push_event(EventKind::Metric);
         let mut event = batch.event_mut(row);
         let clean = |bytes| Value::Str(Str { bytes, form: Form::Clean });
@@ -247,7 +382,10 @@ impl Walk {
         self.text.extend_from_slice(&self.name);
         self.text.extend_from_slice(suffix.as_bytes());
         event.push(Sym::NAME, Value::from(&self.text[..]));
-        event.push(Sym::VALUE, value);
+        match value {
+            Some(value) => event.push(Sym::VALUE, value),
+            None => event.push(Sym::STALE, Value::Bool(true)),
+        };
         event.push(Sym::TYPE, clean(self.family.kind.as_bytes()));
         let len = self.labels.len();
         if let Some(bound) = le {
@@ -288,56 +426,31 @@ impl Walk {
         }
         self.left -= 1;
         if value.to_bits() == STALE {
-            summary.drop_one("stale");
+            self.event(batch, "", None, None, ms);
         } else if !value.is_finite() {
             summary.drop_one("not_finite");
         } else {
-            let whole = value.fract() == 0.0 && value.abs() < 9e15;
-            let value = if whole { Value::I64(value as i64) } else { Value::F64(value) };
-            self.event(batch, "", value, None, ms);
-            if self.left == 0 {
-                self.exemplars(self.series.of(request), batch, summary)?;
-            }
+            self.event(batch, "", Some(number(value)), None, ms);
+            self.exemplars(request, batch, summary)?;
         }
         Ok(())
     }
 
-    /// Exemplars are of the series: they go with its last sample.
-    fn exemplars(&mut self, series: &[u8], batch: &mut Batch, summary: &mut Summary) -> Result<(), Malformed> {
-        self.text.clear();
-        for field in Fields::new(series) {
-            let (3, exemplar) = field? else { continue };
-            let out = &mut self.text;
-            out.extend_from_slice(if out.is_empty() { b"[{\"labels\":{" } else { b",{\"labels\":{" });
-            let (mut value, mut ms) = (0.0, 0);
-            let start = out.len();
-            for field in Fields::new(exemplar.bytes()?) {
-                match field? {
-                    (1, label) => {
-                        let mut pair = [&b""[..]; 2];
-                        for field in Fields::new(label.bytes()?) {
-                            if let (n @ (1 | 2), text) = field? {
-                                pair[n as usize - 1] = text.bytes()?;
-                            }
-                        }
-                        out.extend_from_slice(if out.len() == start { b"\"" } else { b",\"" });
-                        json::escape(&replaced(pair[0], summary), out);
-                        out.extend_from_slice(b"\":\"");
-                        json::escape(&replaced(pair[1], summary), out);
-                        out.push(b'"');
-                    }
-                    (2, number) => value = number.f64()?,
-                    (3, number) => ms = number.i64()?,
-                    _ => {}
-                }
-            }
-            out.extend_from_slice(b"},\"value\":");
-            json::write_f64(value, out);
-            out.extend_from_slice(b",\"timestamp\":\"");
-            records::push_time(ms.saturating_mul(1_000_000), out);
-            out.extend_from_slice(b"\"}");
+    /// Appends the exemplars that go with the sample that was made an event last.
+    fn exemplars(&mut self, request: &[u8], batch: &mut Batch, summary: &mut Summary) -> Result<(), Malformed> {
+        if self.exemplars.groups.is_empty() {
+            return Ok(());
         }
-        if !self.text.is_empty() {
+        let Some(group) = self.exemplars.groups.get_mut(&self.key[..]) else { return Ok(()) };
+        let sample = Some((self.series.start, self.left));
+        if !self.exemplars.settled {
+            group.sample = sample;
+        } else if group.sample == sample && !group.exemplars.is_empty() {
+            self.text.clear();
+            for exemplar in &group.exemplars {
+                self.text.push(if self.text.is_empty() { b'[' } else { b',' });
+                write_exemplar(exemplar.of(request), summary, &mut self.text)?;
+            }
             self.text.push(b']');
             let row = batch.rows() - 1;
             batch.event_mut(row).push(exemplars_key(), Value::Array(&self.text));
@@ -345,7 +458,13 @@ impl Walk {
         Ok(())
     }
 
-    fn histogram(&mut self, message: &[u8], batch: &mut Batch, summary: &mut Summary) -> Result<(), Malformed> {
+    fn histogram(
+        &mut self,
+        request: &[u8],
+        message: &[u8],
+        batch: &mut Batch,
+        summary: &mut Summary,
+    ) -> Result<(), Malformed> {
         let mut native = Native::default();
         for field in Fields::new(message) {
             let (number, value) = field?;
@@ -369,26 +488,61 @@ impl Walk {
             }
         }
         self.left -= 1;
+        let ms = native.ms;
         if native.sum.to_bits() == STALE {
-            summary.drop_one("stale");
+            self.family.kind = "histogram";
+            self.event(batch, "", None, None, ms);
             return Ok(());
         }
-        let Some(below) = native.below() else {
+        let Some(below) = native.below().filter(|_| native.count.is_finite() && native.zero_count.is_finite()) else {
             summary.drop_one("unreadable");
             return Ok(());
         };
         self.family.kind = "histogram";
-        let ms = native.ms;
         for (bound, count) in below {
-            self.event(batch, "_bucket", number(count), Some(bound), ms);
+            self.event(batch, "_bucket", Some(number(count)), Some(bound), ms);
         }
-        self.event(batch, "_bucket", number(native.count), Some(f64::INFINITY), ms);
+        self.event(batch, "_bucket", Some(number(native.count)), Some(f64::INFINITY), ms);
         if native.sum.is_finite() {
-            self.event(batch, "_sum", Value::F64(native.sum), None, ms);
+            self.event(batch, "_sum", Some(Value::F64(native.sum)), None, ms);
+        } else {
+            summary.drop_one("not_finite");
         }
-        self.event(batch, "_count", number(native.count), None, ms);
-        Ok(())
+        self.event(batch, "_count", Some(number(native.count)), None, ms);
+        self.exemplars(request, batch, summary)
     }
+}
+
+fn write_exemplar(exemplar: &[u8], summary: &mut Summary, out: &mut Vec<u8>) -> Result<(), Malformed> {
+    out.extend_from_slice(b"{\"labels\":{");
+    let (mut value, mut ms) = (0.0, 0);
+    let start = out.len();
+    for field in Fields::new(exemplar) {
+        match field? {
+            (1, label) => {
+                let mut pair = [&b""[..]; 2];
+                for field in Fields::new(label.bytes()?) {
+                    if let (n @ (1 | 2), text) = field? {
+                        pair[n as usize - 1] = text.bytes()?;
+                    }
+                }
+                out.extend_from_slice(if out.len() == start { b"\"" } else { b",\"" });
+                json::escape(&replaced(pair[0], summary), out);
+                out.extend_from_slice(b"\":\"");
+                json::escape(&replaced(pair[1], summary), out);
+                out.push(b'"');
+            }
+            (2, number) => value = number.f64()?,
+            (3, number) => ms = number.i64()?,
+            _ => {}
+        }
+    }
+    out.extend_from_slice(b"},\"value\":");
+    json::write_f64(value, out);
+    out.extend_from_slice(b",\"timestamp\":\"");
+    records::push_time(ms.saturating_mul(1_000_000), out);
+    out.extend_from_slice(b"\"}");
+    Ok(())
 }
 
 fn number(x: f64) -> Value<'static> {
@@ -481,13 +635,16 @@ impl Native {
             let mut sum = 0.0;
             let mut out = Vec::new();
             let mut buckets = positive.into_iter().peekable();
-            for (i, bound) in self.bounds.iter().enumerate().take(MOST_BUCKETS) {
+            for (i, bound) in self.bounds.iter().enumerate() {
                 while let Some((_, count)) = buckets.next_if(|b| b.0 <= i as i64) {
                     sum += count;
                 }
                 out.push((f64::from_bits(*bound), sum));
             }
-            return out.is_sorted_by(|a, b| a.0 < b.0).then_some(out);
+            let fits = out.len() <= MOST_BUCKETS && out.is_sorted_by(|a, b| a.0 < b.0);
+            // The count of all stands at +Inf.
+            out.pop_if(|last| last.0 == f64::INFINITY);
+            return (fits && !out.iter().any(|b| b.0.is_nan())).then_some(out);
         }
         // A bucket's upper bound has its index here; in OTLP its lower bound has.
         let side = |buckets: Vec<(i64, f64)>| {
@@ -518,7 +675,7 @@ impl Records for Walk {
                     self.samples.start = self.samples.end - fields.left();
                     match number {
                         2 => self.sample(request, value.bytes()?, batch, summary)?,
-                        _ => self.histogram(value.bytes()?, batch, summary)?,
+                        _ => self.histogram(request, value.bytes()?, batch, summary)?,
                     }
                     return Ok(true);
                 }

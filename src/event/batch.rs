@@ -135,6 +135,8 @@ pub struct Batch {
     live: usize,
     /// Bytes of `text` that are the events' `message`s, one a line in order, as long as nobody has changed anything.
     plain_lines: Option<(u32, u32)>,
+    /// Some of its events may be the ends of series.
+    has_stale: bool,
     /// What its events share.
     pub origin: Arc<Origin>,
     /// When the agent read it: nanoseconds since 1970 UTC. The only clock of a transform.
@@ -154,6 +156,7 @@ impl Batch {
             local_keys: Vec::new(),
             live: 0,
             plain_lines: None,
+            has_stale: false,
             origin,
             received_at,
             ack,
@@ -181,7 +184,7 @@ impl Batch {
     pub fn recycled(text: Slab, origin: Arc<Origin>, received_at: i64, ack: Ack) -> Self {
         let spare = SPARE.lock().unwrap_or_else(|e| e.into_inner()).pop();
         let Tables { scratch, fields, rows, local_keys } = spare.unwrap_or_default();
-        Batch { text, scratch, fields, rows, local_keys, live: 0, plain_lines: None, origin, received_at, ack }
+        Batch { scratch, fields, rows, local_keys, ..Batch::new(text, origin, received_at, ack) }
     }
 
     /// An empty batch with the same origin, time and acknowledgement, for events that leave by another output.
@@ -204,6 +207,7 @@ impl Batch {
             local_keys: self.local_keys.clone(),
             live: self.live,
             plain_lines: self.plain_lines,
+            has_stale: self.has_stale,
             origin: self.origin.clone(),
             received_at: self.received_at,
             ack: Ack::none(),
@@ -223,6 +227,16 @@ impl Batch {
     /// Rows, those of dropped events included: the bound of [`event`](Batch::event)'s index.
     pub fn rows(&self) -> usize {
         self.rows.len()
+    }
+
+    /// Says that there is the end of a series among the events ([`EventRef::is_stale`]).
+    pub fn set_stale(&mut self) {
+        self.has_stale = true;
+    }
+
+    /// Whether some of the events may be ends of series: those of a batch that has been on disk are not known.
+    pub fn may_have_stale(&self) -> bool {
+        self.has_stale
     }
 
     /// Bytes of memory that the batch keeps in use.
@@ -336,6 +350,7 @@ impl Batch {
         self.rows.push(new);
         self.live += 1;
         self.plain_lines = None;
+        self.has_stale |= from.has_stale;
     }
 
     fn copy_key(&mut self, from: &Batch, key: u32) -> u32 {

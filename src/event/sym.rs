@@ -66,6 +66,7 @@ well_known! {
     USER_ID_SNAKE = "user_id",
     SESSION_ID_SNAKE = "session_id",
     REQUEST_ID_SNAKE = "request_id",
+    STALE = "stale",
 }
 
 /// Bytes that are copied at once where that many stand there, for fewer: a call costs more.

@@ -124,12 +124,14 @@ pub fn assemble(config: Config, once: bool) -> Result<Blueprint, Vec<AssembleErr
             }
             AnyPlan::Sink(plan) => {
                 let common = plan.common().clone();
+                let takes_stale = plan.takes_stale();
                 plan.build(&cx).map(|run| {
                     blueprint.sinks.push(SinkPart {
                         counters,
                         run,
                         inputs,
                         when: common.when,
+                        takes_stale,
                         buffer: buffer_part(&common.buffer, &globals.data_dir, &id, share),
                         dead_letter: common.dead_letter.map(|d| Arc::from(&*d.value)),
                     });

@@ -80,6 +80,8 @@ pub struct SinkPart {
     pub inputs: Vec<(Arc<str>, Arc<str>)>,
     /// `when`.
     pub when: Option<Condition>,
+    /// Whether it is given ends of series.
+    pub takes_stale: bool,
     /// The queue in front of it.
     pub buffer: BufferPart,
     /// Id of the sink that takes what it cannot deliver.

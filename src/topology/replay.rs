@@ -123,6 +123,7 @@ pub fn assemble_replay(
         counters: Counters::new(REFUSED, ComponentKind::Sink, "replay"),
         run: refused,
         inputs: rejecting.into_iter().map(|id| (id.into(), "rejected".into())).collect(),
+        takes_stale: false,
         when: None,
         buffer: BufferPart { max_bytes: None, policy: FullPolicy::Block, disk: None, behind_disk: None },
         dead_letter: None,

@@ -145,6 +145,7 @@ impl Wiring {
         let sinks = blueprint.sinks.iter().zip(&self.senders).map(|(s, sender)| SinkLane {
             sender: sender.clone(),
             when: s.when.clone(),
+            takes_stale: s.takes_stale,
             counters: s.counters.clone(),
         });
         Worker::new(sources.collect(), transforms.collect(), sinks.collect())

@@ -60,6 +60,8 @@ pub struct SinkLane {
     pub sender: QueueSender,
     /// `when`: other events are dropped for this sink.
     pub when: Option<Condition>,
+    /// Whether it is given ends of series; else they are dropped for this sink.
+    pub takes_stale: bool,
     /// Its counters.
     pub counters: Arc<Counters>,
 }
@@ -278,6 +280,20 @@ impl Worker {
 
     fn sink(&mut self, mut batch: Batch, n: usize) {
         let lane = &mut self.sinks[n];
+        if batch.may_have_stale() && !lane.takes_stale {
+            let stale = batch.retain(|e| !e.is_stale()) as u64;
+            if stale > 0 {
+                lane.counters.update(|t| {
+                    t.events_in += stale;
+                    t.drop_events("stale", stale);
+                });
+            }
+            if batch.is_empty() {
+                batch.ack.take().settle(Verdict::Delivered);
+                batch.recycle();
+                return;
+            }
+        }
         if let Some(when) = &mut lane.when {
             let mut faults = Faults::default();
             let filtered = batch.retain(|e| when.holds(e, &mut faults)) as u64;

@@ -223,11 +223,20 @@ impl Reader {
     }
 
     /// Appends what histograms of both kinds have beside their buckets.
-    fn totals(&mut self, to: &mut To<'_>, count: u64, sums: [(&str, Option<f64>); 3], times: (u64, u64)) {
+    fn totals(
+        &mut self,
+        to: &mut To<'_>,
+        count: u64,
+        sums: [(&str, Option<f64>); 3],
+        times: (u64, u64),
+        summary: &mut Summary,
+    ) {
         for (suffix, value) in sums {
-            if let Some(value) = value.filter(|x| x.is_finite()) {
-                let kind = if suffix == "_sum" { "histogram" } else { "gauge" };
-                self.sample(to, suffix, kind, Value::F64(value), None, times);
+            let kind = if suffix == "_sum" { "histogram" } else { "gauge" };
+            match value {
+                Some(value) if value.is_finite() => self.sample(to, suffix, kind, Value::F64(value), None, times),
+                Some(_) => summary.drop_one("not_finite"),
+                None => {}
             }
         }
         self.sample(to, "_count", "histogram", records::count(count), None, times);
@@ -275,7 +284,7 @@ impl Reader {
             }
             let inf = Some(("le", f64::INFINITY));
             self.sample(to, "_bucket", "histogram", records::count(count), inf, times);
-            self.totals(to, count, [("_min", min), ("_max", max), ("_sum", sum)], times);
+            self.totals(to, count, [("_min", min), ("_max", max), ("_sum", sum)], times, summary);
             if exemplars {
                 self.exemplars(to, point, 8)?;
             }
@@ -321,7 +330,7 @@ impl Reader {
         }
         let inf = Some(("le", f64::INFINITY));
         self.sample(to, "_bucket", "histogram", records::count(count), inf, times);
-        self.totals(to, count, [("_min", min), ("_max", max), ("_sum", sum)], times);
+        self.totals(to, count, [("_min", min), ("_max", max), ("_sum", sum)], times, summary);
         if exemplars {
             self.exemplars(to, point, 11)?;
         }
@@ -363,6 +372,8 @@ impl Reader {
         }
         if sum.is_finite() {
             self.sample(to, "_sum", "summary", Value::F64(sum), None, times);
+        } else {
+            summary.drop_one("not_finite");
         }
         self.sample(to, "_count", "summary", records::count(count), None, times);
         Ok(())
@@ -394,7 +405,7 @@ impl Walk {
                 }
                 return Ok(true);
             }
-            let Some(record) = self.next_record(request)? else { return Ok(false) };
+            let Some(record) = self.next_record(request, summary)? else { return Ok(false) };
             self.enter_metric(request, record, summary)?;
         }
     }
@@ -403,38 +414,51 @@ impl Walk {
         let (mut name, mut description, mut unit, mut data) = (&b""[..], &b""[..], &b""[..], None);
         let mut part_of = None;
         for field in Fields::new(record) {
-            match field? {
-                (1, text) => name = text.bytes()?,
-                (2, text) => description = text.bytes()?,
-                (3, text) => unit = text.bytes()?,
-                (5, points) => data = Some((Form::Gauge, points.bytes()?)),
-                (7, points) => data = Some((Form::Sum, points.bytes()?)),
-                (9, points) => data = Some((Form::Histogram, points.bytes()?)),
-                (10, points) => data = Some((Form::Exponential, points.bytes()?)),
-                (11, points) => data = Some((Form::Summary, points.bytes()?)),
-                (12, pair) => part_of = part_of.or(prometheus_type(pair.bytes()?)?),
-                _ => {}
+            let (number, value) = field?;
+            let form = match number {
+                1 => {
+                    name = value.bytes()?;
+                    continue;
+                }
+                2 => {
+                    description = value.bytes()?;
+                    continue;
+                }
+                3 => {
+                    unit = value.bytes()?;
+                    continue;
+                }
+                5 => Form::Gauge,
+                7 => Form::Sum,
+                9 => Form::Histogram,
+                10 => Form::Exponential,
+                11 => Form::Summary,
+                12 => {
+                    part_of = part_of.or(prometheus_type(value.bytes()?)?);
+                    continue;
+                }
+                _ => continue,
+            };
+            if let Some((_, points)) = data.replace((form, value.bytes()?)) {
+                // Of several the last counts.
+                refuse_points(points, "a metric has data of several kinds", summary)?;
             }
         }
         self.metrics.points = Span::default();
         let Some((form, points)) = data else {
-            summary.refuse("a metric has no data");
+            summary.refuse("a metric has no data, or data of an unknown kind");
             return Ok(());
         };
-        let (mut temporality, mut monotonic, mut count) = (0, false, 0);
+        let (mut temporality, mut monotonic) = (0, false);
         for field in Fields::new(points) {
             match field? {
-                (1, _) => count += 1,
                 (2, number) => temporality = number.u64()?,
                 (3, number) => monotonic = number.u64()? != 0,
                 _ => {}
             }
         }
         if name.is_empty() {
-            for _ in 0..count {
-                summary.refuse("a metric has no name");
-            }
-            return Ok(());
+            return refuse_points(points, "a metric has no name", summary);
         }
         let kind = match form {
             Form::Gauge | Form::Sum if part_of.is_some() => part_of.unwrap_or("gauge"),
@@ -468,6 +492,16 @@ fn prometheus_type(pair: &[u8]) -> Result<Option<&'static str>, Malformed> {
         }
     }
     Ok(kind.filter(|_| key == b"prometheus.type"))
+}
+
+/// Refuses every point of a metric's data.
+fn refuse_points(data: &[u8], why: &'static str, summary: &mut Summary) -> Result<(), Malformed> {
+    for field in Fields::new(data) {
+        if let (1, _) = field? {
+            summary.refuse(why);
+        }
+    }
+    Ok(())
 }
 
 fn read_buckets(message: &[u8]) -> Result<Buckets, Malformed> {

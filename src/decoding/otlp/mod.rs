@@ -23,6 +23,9 @@
 //! - A monotonic sum is a counter, another a gauge. `temporality` is `delta` or `cumulative` where there is one.
 //! - Points that say that there is no value are dropped (`no_recorded_value`), and so are values that are no numbers
 //!   (`not_finite`); points that contradict themselves are refused, which the answer says (`partial_success`).
+//! - Fields that OTLP does not know are passed over, as it demands. Around records, where such a field may hold records
+//!   (those of another signal, say), it is refused on its own. Libraries of before 2022 put instrumentation libraries in the
+//!   place of scopes, which are taken as such.
 
 mod answer;
 mod any;
@@ -34,7 +37,7 @@ mod transcode;
 #[cfg(test)]
 mod tests;
 
-use super::protobuf::{Fields, Malformed};
+use super::protobuf::{Fields, Malformed, Wire};
 use super::records::{Batches, Records, Summary, most_bytes, next_of, place};
 use super::span::Span;
 use crate::event::{Batch, Origin, Str, Sym, Value};
@@ -99,7 +102,7 @@ impl Request {
     ///
     /// Errors: why it cannot be taken; to be answered with 400 and [`failure`].
     pub fn read(signal: Signal, encoding: Encoding, body: Vec<u8>, max_event: usize) -> Result<Request, Malformed> {
-        let mut replaced = 0;
+        let (mut replaced, mut unknown) = (0, 0);
         let most = most_bytes(body.len());
         let bytes = match encoding {
             Encoding::Protobuf => body,
@@ -111,12 +114,17 @@ impl Request {
                         Cow::Owned(String::from_utf8_lossy(&body).into_owned().into_bytes())
                     }
                 };
-                transcode::to_protobuf(signal, &text)?
+                let (bytes, passed_over) = transcode::to_protobuf(signal, &text)?;
+                unknown = passed_over;
+                bytes
             }
         };
         let batches = Batches::new(&bytes, Walk::new(signal, bytes.len(), max_event), Origin::of_source(""), 0);
-        let mut summary = batches.read_through(most)?;
+        let (mut summary, _) = batches.read_through(most)?;
         summary.invalid_utf8 += replaced;
+        for _ in 0..unknown {
+            summary.refuse(UNKNOWN);
+        }
         Ok(Request { signal, encoding, bytes, max_event, summary })
     }
 
@@ -145,6 +153,33 @@ impl Request {
 }
 
 const TOO_LARGE: &str = "a record is larger than an event may be";
+const UNKNOWN: &str = "a field that is not of this signal was passed over with what it holds";
+/// Where scopes stood for a while before they were called so.
+const INSTRUMENTATION_LIBRARIES: u32 = 1000;
+
+/// The next field `number` of the message in `at`, which moves behind it. What stands before it, is not among the fields
+/// `known` to stand beside it and may be a message is refused.
+fn next_known<'b>(
+    request: &'b [u8],
+    at: &mut Span,
+    numbers: &[u32],
+    known: &[u32],
+    summary: &mut Summary,
+) -> Result<Option<&'b [u8]>, Malformed> {
+    let mut fields = Fields::new(at.of(request));
+    while let Some(field) = fields.next() {
+        match field? {
+            (n, value) if numbers.contains(&n) => {
+                at.start = at.end - fields.left();
+                return value.bytes().map(Some);
+            }
+            (n, Wire::Bytes(bytes)) if !known.contains(&n) && !bytes.is_empty() => summary.refuse(UNKNOWN),
+            _ => {}
+        }
+    }
+    at.start = at.end;
+    Ok(None)
+}
 
 /// Names of fields that have no fixed symbol.
 struct Keys {
@@ -269,17 +304,21 @@ impl Walk {
     }
 
     /// The next log record, span or metric.
-    fn next_record<'b>(&mut self, request: &'b [u8]) -> Result<Option<&'b [u8]>, Malformed> {
+    fn next_record<'b>(&mut self, request: &'b [u8], summary: &mut Summary) -> Result<Option<&'b [u8]>, Malformed> {
+        // Beside records stand their scope and the address of a schema, beside scopes a resource and such an address.
+        const BESIDE: [u32; 2] = [1, 3];
         loop {
-            if let Some(record) = next_of(request, &mut self.records, 2)? {
+            if let Some(record) = next_known(request, &mut self.records, &[2], &BESIDE, summary)? {
                 return Ok(Some(record));
             }
-            if let Some(scope) = next_of(request, &mut self.scopes, 2)? {
+            let scopes = [2, INSTRUMENTATION_LIBRARIES];
+            if let Some(scope) = next_known(request, &mut self.scopes, &scopes, &BESIDE, summary)? {
                 self.records = place(request, scope);
                 self.enter_scope(next_of(request, &mut place(request, scope), 1)?.unwrap_or_default())?;
                 continue;
             }
-            let Some(resource) = next_of(request, &mut self.resources, 1)? else { return Ok(None) };
+            let resource = next_known(request, &mut self.resources, &[1], &[], summary)?;
+            let Some(resource) = resource else { return Ok(None) };
             self.scopes = place(request, resource);
             self.enter_resource(request, next_of(request, &mut place(request, resource), 1)?.unwrap_or_default())?;
         }
@@ -287,7 +326,7 @@ impl Walk {
 
     /// The next log record or span that is not too large.
     fn next_fitting<'b>(&mut self, request: &'b [u8], summary: &mut Summary) -> Result<Option<&'b [u8]>, Malformed> {
-        while let Some(record) = self.next_record(request)? {
+        while let Some(record) = self.next_record(request, summary)? {
             if record.len() + self.resource.json.len() + self.scope.json.len() <= self.max_event {
                 return Ok(Some(record));
             }

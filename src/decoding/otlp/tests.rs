@@ -150,7 +150,7 @@ fn numbers_become_gauges_and_counters_with_all_labels() {
         ]
     );
     assert_eq!(summary.dropped, [("no_recorded_value", 1), ("not_finite", 1)]);
-    assert_eq!((summary.refused, summary.why), (4, "a metric has no data"));
+    assert_eq!((summary.refused, summary.why), (4, "a metric has no data, or data of an unknown kind"));
 }
 
 #[test]
@@ -188,6 +188,95 @@ fn histograms_and_summaries_become_what_prometheus_has() {
     assert_eq!((summary.refused, &*summary.dropped), (1, &[("not_finite", 1)][..]));
 }
 
+/// Logs of one record around which `here` stands: beside the resources, the scopes or the records.
+fn around(place: usize, here: &str) -> String {
+    let at = |n: usize| if n == place { here } else { "" };
+    format!(
+        r#"{{"resourceLogs":[{{"scopeLogs":[{{"logRecords":[{{"body":{{"stringValue":"x"}}}}]{}}}]{}}}]{}}}"#,
+        at(2),
+        at(1),
+        at(0)
+    )
+}
+
+#[test]
+fn what_stands_around_records_and_may_hold_some_is_refused_and_the_records_are_taken() {
+    for place in 0..3 {
+        for (here, refused) in [
+            ("", 0),
+            (r#","x":1,"y":null,"z":"text","e":[],"o":{},"s":["a",{}]"#, 0),
+            (r#","x":{"logRecords":[{}]}"#, 1),
+            (r#","resourceSpans":[{"scopeSpans":[]},{"scopeSpans":[]}],"x":[1,{"a":2}]"#, 3),
+        ] {
+            let (lines, summary) = json(Signal::Logs, &around(place, here));
+            assert_eq!((lines.len(), summary.refused), (1, refused), "{place} {here}");
+        }
+        // As protocol buffers: a field that is not known and holds bytes.
+        let mut body = Vec::new();
+        let unknown = |n: usize, out: &mut Vec<u8>| {
+            if n == place {
+                push_bytes(77, b"\x0a\x01x", out);
+                push_number(78, 7, out);
+            }
+        };
+        push_message(1, &mut body, |out| {
+            push_message(2, out, |out| {
+                unknown(2, out);
+                push_message(2, out, |out| push_number(2, 9, out));
+            });
+            unknown(1, out);
+        });
+        unknown(0, &mut body);
+        let (lines, summary) = read(Signal::Logs, Encoding::Protobuf, &body).unwrap();
+        assert_eq!((lines.len(), summary.refused, summary.why), (1, 1, UNKNOWN), "{place}");
+    }
+    // A request of another signal.
+    let spans = r#"{"resourceSpans":[{"scopeSpans":[{"spans":[{"name":"x"}]}]}]}"#;
+    assert_eq!(json(Signal::Logs, spans).1.refused, 1);
+}
+
+#[test]
+fn libraries_that_know_no_scopes_yet_are_taken() {
+    for (signal, text) in [
+        (
+            Signal::Logs,
+            r#"{"resourceLogs":[{"instrumentationLibraryLogs":[{"instrumentationLibrary":{"name":"lib"},"logs":[{"severityText":"INFO"}]}]}]}"#,
+        ),
+        (
+            Signal::Traces,
+            r#"{"resourceSpans":[{"instrumentationLibrarySpans":[{"instrumentationLibrary":{"name":"lib"},"spans":[{"name":"x"}]}]}]}"#,
+        ),
+        (
+            Signal::Metrics,
+            r#"{"resource_metrics":[{"instrumentation_library_metrics":[{"instrumentation_library":{"name":"lib"},"metrics":[{"name":"x","gauge":{"data_points":[{"as_int":"7"}]}}]}]}]}"#,
+        ),
+    ] {
+        let (lines, summary) = json(signal, text);
+        assert_eq!((lines.len(), summary.refused), (1, 0), "{text}");
+        assert!(lines[0].contains("lib"), "{}", lines[0]);
+    }
+    let mut body = Vec::new();
+    push_message(1, &mut body, |out| {
+        push_message(INSTRUMENTATION_LIBRARIES, out, |out| push_message(2, out, |out| push_number(2, 9, out)));
+    });
+    let (lines, summary) = read(Signal::Logs, Encoding::Protobuf, &body).unwrap();
+    assert_eq!((lines.len(), summary.refused), (1, 0));
+}
+
+#[test]
+fn parts_that_are_no_numbers_and_data_of_two_kinds_are_told() {
+    let (lines, summary) = metrics(
+        r#"{"name": "h", "histogram": {"dataPoints": [{"count": 1, "sum": "NaN", "min": "-Infinity", "max": 4}]}},
+          {"name": "s", "summary": {"dataPoints": [{"count": 3, "sum": "Infinity"}]}},
+          {"name": "two", "gauge": {"dataPoints": [{"asInt": 1}, {"asInt": 2}]}, "sum": {"dataPoints": [{"asInt": 3}]}},
+          {"name": "odd", "intGauge": {"dataPoints": [{"value": 1}]}},
+          {"name": "none", "gauge": {"dataPoints": []}}"#,
+    );
+    let names: Vec<_> = lines.iter().map(|l| l.split('"').nth(3).unwrap()).collect();
+    assert_eq!(names, ["h_bucket", "h_max", "h_count", "s_count", "two"]);
+    assert_eq!((summary.refused, &*summary.dropped), (3, &[("not_finite", 3)][..]));
+}
+
 #[test]
 fn answers_say_what_was_refused_in_the_requests_encoding() {
     let nameless =
@@ -195,7 +284,7 @@ fn answers_say_what_was_refused_in_the_requests_encoding() {
     let request = Request::read(Signal::Metrics, Encoding::Json, nameless.into(), MOST).unwrap();
     let answer = r#"{"partialSuccess":{"rejectedDataPoints":"1","errorMessage":"a metric has no name"}}"#;
     assert_eq!(String::from_utf8(request.answer()).unwrap(), answer);
-    let body = transcode::to_protobuf(Signal::Metrics, nameless.as_bytes()).unwrap();
+    let body = transcode::to_protobuf(Signal::Metrics, nameless.as_bytes()).unwrap().0;
     let request = Request::read(Signal::Metrics, Encoding::Protobuf, body, MOST).unwrap();
     let mut expected = Vec::new();
     push_message(1, &mut expected, |out| {
@@ -246,7 +335,7 @@ fn what_cannot_be_read_is_refused_as_a_whole_with_the_reason() {
     let error = read(Signal::Logs, Encoding::Json, format!("{{\"x\":{deep}").as_bytes()).unwrap_err();
     assert!(error.0.contains("too deeply"), "{error}");
     // A good record, and a broken one behind it.
-    let mut body = transcode::to_protobuf(Signal::Logs, LOG.as_bytes()).unwrap();
+    let mut body = transcode::to_protobuf(Signal::Logs, LOG.as_bytes()).unwrap().0;
     body.extend_from_slice(b"\x0a\x7f");
     assert!(read(Signal::Logs, Encoding::Protobuf, &body).is_err());
 }
@@ -343,7 +432,7 @@ fn a_record_that_is_too_large_is_refused_alone() {
 #[test]
 fn invalid_utf8_is_replaced_and_counted() {
     let body = LOG.replace("hello", "h\u{1}llo").replace("greeting", "gr\u{7f}");
-    let mut body = transcode::to_protobuf(Signal::Logs, body.replace('\u{1}', "").as_bytes()).unwrap();
+    let mut body = transcode::to_protobuf(Signal::Logs, body.replace('\u{1}', "").as_bytes()).unwrap().0;
     let at = memchr::memmem::find(&body, b"hllo").unwrap();
     body[at] = 0xff;
     let at = memchr::memmem::find(&body, b"gr\x7f").unwrap();
@@ -362,6 +451,85 @@ fn invalid_utf8_is_replaced_and_counted() {
 
 const SIGNALS: [Signal; 3] = [Signal::Logs, Signal::Metrics, Signal::Traces];
 
+/// Text in a request, with what becomes of it: events, records refused, records dropped.
+type Piece = (&'static str, [u64; 3]);
+
+/// Records of logs and spans.
+const RECORDS: &[Piece] = &[
+    ("{}", [1, 0, 0]),
+    (r#"{"name":"x","body":{"stringValue":"x"},"unknown":{"a":[1,{}]},"attributes":[]}"#, [1, 0, 0]),
+    (r#"{"body":null,"attributes":null,"attributes":[{"key":"a"}],"traceId":""}"#, [1, 0, 0]),
+    (r#"{"attributes":[{"key":"too large for one event, as a text of this length is to the test"}]}"#, [0, 1, 0]),
+];
+
+/// Metrics.
+const METRICS: &[Piece] = &[
+    (
+        r#"{"name":"m","gauge":{"dataPoints":[{"asInt":1},{"asDouble":"NaN"},{},{"flags":1},{"asInt":"2","asDouble":1}]}}"#,
+        [2, 1, 2],
+    ),
+    (
+        r#"{"name":"m","sum":{"dataPoints":[{"asInt":1,"exemplars":[{"asDouble":1},{}]}],"dataPoints":[{"asInt":1}]}}"#,
+        [2, 0, 0],
+    ),
+    (r#"{"name":"m","gauge":{"dataPoints":[{"asInt":1}]},"sum":{"dataPoints":[{"asInt":1},{}]}}"#, [1, 2, 0]),
+    (
+        r#"{"name":"m","histogram":{"dataPoints":[{"count":1},{"count":1,"sum":"NaN","max":1},{"bucketCounts":[1],"explicitBounds":[1,2]}]}}"#,
+        [5, 1, 1],
+    ),
+    (
+        r#"{"name":"m","histogram":{"dataPoints":[{"bucketCounts":[1,2,3],"explicitBounds":[2,1]},{"explicitBounds":["NaN"],"bucketCounts":[0,1]},{"flags":1}]}}"#,
+        [0, 2, 1],
+    ),
+    (
+        r#"{"name":"m","exponentialHistogram":{"dataPoints":[{"count":1,"zeroCount":1,"sum":"Infinity"},{"flags":3}]}}"#,
+        [3, 0, 2],
+    ),
+    (
+        r#"{"name":"m","summary":{"dataPoints":[{"count":1,"quantileValues":[{"quantile":0.5,"value":"NaN"},{"value":1}]}]}}"#,
+        [3, 0, 1],
+    ),
+    (r#"{"name":"","gauge":{"dataPoints":[{"asInt":1},{"asInt":2}]}}"#, [0, 2, 0]),
+    (r#"{"name":"m"}"#, [0, 1, 0]),
+    (r#"{"name":"m","intGauge":{"dataPoints":[{"value":1}]}}"#, [0, 1, 0]),
+    (r#"{"name":"m","gauge":{}}"#, [0, 0, 0]),
+    (r#"{"name":"m","gauge":{"dataPoints":null},"unit":"s"}"#, [0, 0, 0]),
+];
+
+/// Members beside those that lead to records: text, and how many objects they have that may hold some.
+const BESIDE: &[(&str, u64)] = &[
+    ("", 0),
+    ("", 0),
+    (r#""schemaUrl":"http://x","x":1,"y":null,"#, 0),
+    (r#""x":{},"y":[],"z":["a",{}],"#, 0),
+    (r#""x":{"logRecords":[{}]},"#, 1),
+    (r#""resourceOthers":[{"a":1},{"b":2}],"#, 2),
+];
+
+/// Scopes of a resource, each with members beside and places of records.
+type Scopes = Vec<(usize, Vec<usize>)>;
+
+fn resources() -> impl Strategy<Value = Vec<(usize, Scopes)>> {
+    let records = prop::collection::vec(any::<prop::sample::Index>().prop_map(|i| i.index(1 << 16)), 0..4);
+    let scopes = prop::collection::vec((0..BESIDE.len(), records), 0..3);
+    prop::collection::vec((0..BESIDE.len(), scopes), 0..3)
+}
+
+/// A list as a member; an empty one in one of the ways that there are.
+fn member_of(name: &str, items: &[String], way: usize) -> String {
+    match (items, way) {
+        ([], 0) => String::new(),
+        ([], 1) => format!("\"{name}\":null"),
+        _ => format!("\"{name}\":[{}]", items.join(",")),
+    }
+}
+
+/// An object with these members beside those of a list.
+fn object_of(beside: usize, list: &str) -> String {
+    let text = format!("{{{}{list}}}", BESIDE[beside].0);
+    text.replace(",}", "}")
+}
+
 proptest! {
     #[test]
     fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300), json in any::<bool>()) {
@@ -376,6 +544,54 @@ proptest! {
         }
     }
 
+    /// Every record of a request is one event or several, refused in the answer, or counted as dropped.
+    #[test]
+    fn nothing_of_a_request_goes_without_a_word(
+        resources in resources(), way in 0usize..3, beside in 0..BESIDE.len(), signal in prop::sample::select(SIGNALS.to_vec()),
+    ) {
+        let (outer, middle, inner, table) = match signal {
+            Signal::Logs => ("resourceLogs", "scopeLogs", "logRecords", RECORDS),
+            Signal::Traces => ("resourceSpans", "scopeSpans", "spans", RECORDS),
+            Signal::Metrics => ("resourceMetrics", "scopeMetrics", "metrics", METRICS),
+        };
+        let (mut expected, mut unknown) = ([0; 3], BESIDE[beside].1);
+        let mut outers = Vec::new();
+        for (beside, scopes) in &resources {
+            unknown += BESIDE[*beside].1;
+            let mut middles = Vec::new();
+            for (beside, records) in scopes {
+                unknown += BESIDE[*beside].1;
+                let records: Vec<Piece> = records.iter().map(|n| table[n % table.len()]).collect();
+                records.iter().for_each(|r| (0..3).for_each(|i| expected[i] += r.1[i]));
+                let texts: Vec<String> = records.iter().map(|r| r.0.to_owned()).collect();
+                middles.push(object_of(*beside, &member_of(inner, &texts, way)));
+            }
+            outers.push(object_of(*beside, &member_of(middle, &middles, way)));
+        }
+        let text = object_of(beside, &member_of(outer, &outers, way));
+        let most = if signal == Signal::Metrics { 1000 } else { 60 };
+        let (packed, passed_over) = transcode::to_protobuf(signal, text.as_bytes()).unwrap();
+        prop_assert_eq!(passed_over, unknown, "{}", text);
+        // As protocol buffers, what JSON only knew by name is not there.
+        for (encoding, body, unknown) in [(Encoding::Json, text.clone().into_bytes(), unknown), (Encoding::Protobuf, packed, 0)] {
+            let request = Request::read(signal, encoding, body, most).unwrap();
+            let summary = request.summary().clone();
+            let answer = request.answer();
+            let batches = request.into_batches(Origin::of_source("in"), 0);
+            let events: u64 = batches.map(|batch| batch.len() as u64).sum();
+            let dropped: u64 = summary.dropped.iter().map(|d| d.1).sum();
+            prop_assert_eq!([events, summary.refused, dropped], [expected[0], expected[1] + unknown, expected[2]], "{}", text);
+            prop_assert_eq!(events, summary.events);
+            if encoding == Encoding::Json {
+                let answer: serde_json::Value = serde_json::from_slice(&answer).unwrap();
+                let told = answer["partialSuccess"].as_object().and_then(|p| p.values().next()?.as_str()?.parse().ok());
+                prop_assert_eq!(told.unwrap_or(0), summary.refused);
+            } else {
+                prop_assert_eq!(answer.is_empty(), summary.refused == 0);
+            }
+        }
+    }
+
     /// Requests that are nearly good: a byte changed, or an end cut off, of one that is good for some signal.
     #[test]
     fn damage_never_makes_it_panic_or_write_what_is_no_json(
@@ -385,7 +601,7 @@ proptest! {
         for signal in SIGNALS {
             let mut body = LOG.as_bytes().to_vec();
             if !json {
-                body = transcode::to_protobuf(Signal::Logs, &body).unwrap();
+                body = transcode::to_protobuf(Signal::Logs, &body).unwrap().0;
             }
             let at = at.index(body.len());
             body[at] = byte;

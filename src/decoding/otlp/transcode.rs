@@ -1,7 +1,7 @@
 //! OTLP's JSON to its protocol buffers: one set of rules for both, in one place behind it.
 //!
 //! The messages are tables of field names and numbers; what a table does not know is checked and passed over, as the
-//! protocol demands. Names are taken in both spellings (`timeUnixNano`, `time_unix_nano`), 64-bit integers as numbers or
+//! protocol demands, and told where it stands around records and may hold some. Names are taken in both spellings (`timeUnixNano`, `time_unix_nano`), 64-bit integers as numbers or
 //! strings, ids as hexadecimal digits, other bytes as base64, enumerations as numbers or names, `null` as absent.
 //! Source: <https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding>.
 
@@ -100,10 +100,19 @@ const SEVERITIES: &[&str] = &[
 ];
 
 static LOGS: [Field; 1] = [many("resourceLogs", 1, Message(&RESOURCE_LOGS))];
-static RESOURCE_LOGS: [Field; 3] =
-    [one("resource", 1, Message(&RESOURCE)), many("scopeLogs", 2, Message(&SCOPE_LOGS)), one("schemaUrl", 3, Text)];
-static SCOPE_LOGS: [Field; 3] =
-    [one("scope", 1, Message(&SCOPE)), many("logRecords", 2, Message(&LOG)), one("schemaUrl", 3, Text)];
+static RESOURCE_LOGS: [Field; 4] = [
+    one("resource", 1, Message(&RESOURCE)),
+    many("scopeLogs", 2, Message(&SCOPE_LOGS)),
+    many("instrumentationLibraryLogs", 2, Message(&SCOPE_LOGS)),
+    one("schemaUrl", 3, Text),
+];
+static SCOPE_LOGS: [Field; 5] = [
+    one("scope", 1, Message(&SCOPE)),
+    one("instrumentationLibrary", 1, Message(&SCOPE)),
+    many("logRecords", 2, Message(&LOG)),
+    many("logs", 2, Message(&LOG)),
+    one("schemaUrl", 3, Text),
+];
 static LOG: [Field; 11] = [
     one("timeUnixNano", 1, Fixed64),
     one("observedTimeUnixNano", 11, Fixed64),
@@ -119,10 +128,18 @@ static LOG: [Field; 11] = [
 ];
 
 static TRACES: [Field; 1] = [many("resourceSpans", 1, Message(&RESOURCE_SPANS))];
-static RESOURCE_SPANS: [Field; 3] =
-    [one("resource", 1, Message(&RESOURCE)), many("scopeSpans", 2, Message(&SCOPE_SPANS)), one("schemaUrl", 3, Text)];
-static SCOPE_SPANS: [Field; 3] =
-    [one("scope", 1, Message(&SCOPE)), many("spans", 2, Message(&SPAN)), one("schemaUrl", 3, Text)];
+static RESOURCE_SPANS: [Field; 4] = [
+    one("resource", 1, Message(&RESOURCE)),
+    many("scopeSpans", 2, Message(&SCOPE_SPANS)),
+    many("instrumentationLibrarySpans", 2, Message(&SCOPE_SPANS)),
+    one("schemaUrl", 3, Text),
+];
+static SCOPE_SPANS: [Field; 4] = [
+    one("scope", 1, Message(&SCOPE)),
+    one("instrumentationLibrary", 1, Message(&SCOPE)),
+    many("spans", 2, Message(&SPAN)),
+    one("schemaUrl", 3, Text),
+];
 const KINDS: &[&str] = &["UNSPECIFIED", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER"];
 static SPAN: [Field; 16] = [
     one("traceId", 1, Hex),
@@ -160,13 +177,18 @@ static STATUS: [Field; 2] =
     [one("message", 2, Text), one("code", 3, Enumeration("STATUS_CODE_", &["UNSET", "OK", "ERROR"]))];
 
 static METRICS: [Field; 1] = [many("resourceMetrics", 1, Message(&RESOURCE_METRICS))];
-static RESOURCE_METRICS: [Field; 3] = [
+static RESOURCE_METRICS: [Field; 4] = [
     one("resource", 1, Message(&RESOURCE)),
     many("scopeMetrics", 2, Message(&SCOPE_METRICS)),
+    many("instrumentationLibraryMetrics", 2, Message(&SCOPE_METRICS)),
     one("schemaUrl", 3, Text),
 ];
-static SCOPE_METRICS: [Field; 3] =
-    [one("scope", 1, Message(&SCOPE)), many("metrics", 2, Message(&METRIC)), one("schemaUrl", 3, Text)];
+static SCOPE_METRICS: [Field; 4] = [
+    one("scope", 1, Message(&SCOPE)),
+    one("instrumentationLibrary", 1, Message(&SCOPE)),
+    many("metrics", 2, Message(&METRIC)),
+    one("schemaUrl", 3, Text),
+];
 static METRIC: [Field; 9] = [
     one("name", 1, Text),
     one("description", 2, Text),
@@ -248,18 +270,35 @@ static EXEMPLAR: [Field; 6] = [
     many("filteredAttributes", 7, Message(&PAIR)),
 ];
 
-/// The request in `text` as protocol buffers. Shape: `text` is UTF-8.
-pub(super) fn to_protobuf(signal: Signal, text: &[u8]) -> Result<Vec<u8>, Malformed> {
+/// Whether records lie in these messages, further down, and not in others.
+fn is_around_records(fields: &'static [Field]) -> bool {
+    let around: [&'static [Field]; 9] = [
+        &LOGS,
+        &RESOURCE_LOGS,
+        &SCOPE_LOGS,
+        &TRACES,
+        &RESOURCE_SPANS,
+        &SCOPE_SPANS,
+        &METRICS,
+        &RESOURCE_METRICS,
+        &SCOPE_METRICS,
+    ];
+    around.iter().any(|table| std::ptr::eq(*table, fields))
+}
+
+/// The request in `text` as protocol buffers; and how many objects stood around records in fields that are not known, each
+/// of which may have held some. Shape: `text` is UTF-8.
+pub(super) fn to_protobuf(signal: Signal, text: &[u8]) -> Result<(Vec<u8>, u64), Malformed> {
     let root: &'static [Field] = match signal {
         Signal::Logs => &LOGS,
         Signal::Metrics => &METRICS,
         Signal::Traces => &TRACES,
     };
-    let mut reader = Reader { text, at: 0, depth: 0, plain: Vec::new() };
+    let mut reader = Reader { text, at: 0, depth: 0, plain: Vec::new(), unknown: 0 };
     let mut out = Vec::with_capacity(text.len() / 2);
     reader.message(root, &mut out)?;
     reader.blanks();
-    if reader.at < text.len() { Err(NOT_JSON) } else { Ok(out) }
+    if reader.at < text.len() { Err(NOT_JSON) } else { Ok((out, reader.unknown)) }
 }
 
 const NOT_JSON: Malformed = Malformed("it is not valid JSON");
@@ -270,6 +309,8 @@ struct Reader<'a> {
     at: usize,
     depth: usize,
     plain: Vec<u8>,
+    /// Objects in fields around records that are not known.
+    unknown: u64,
 }
 
 impl<'a> Reader<'a> {
@@ -409,7 +450,14 @@ impl<'a> Reader<'a> {
             let key = self.key()?;
             match fields.iter().find(|field| is_named(field.name, key)) {
                 Some(field) => self.field(field, out)?,
-                None => self.pass_over()?,
+                None => {
+                    self.blanks();
+                    let from = self.at;
+                    self.pass_over()?;
+                    if is_around_records(fields) {
+                        self.unknown += objects_in(&self.text[from..self.at]);
+                    }
+                }
             }
         }
         Ok(())
@@ -536,6 +584,15 @@ impl<'a> Reader<'a> {
                 return Ok(());
             }
         }
+    }
+}
+
+/// Objects that a value is or, as an array, has.
+fn objects_in(value: &[u8]) -> u64 {
+    let is_object = |value: &[u8]| value.first() == Some(&b'{') && value.iter().any(|c| *c == b'"');
+    match value.first() {
+        Some(b'[') => json::Children::new(value).filter(|c| is_object(&value[c.value.0..c.value.1])).count() as u64,
+        _ => u64::from(is_object(value)),
     }
 }
 

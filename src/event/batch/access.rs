@@ -22,6 +22,14 @@ impl<'a> EventRef<'a> {
         self.row.kind
     }
 
+    /// Whether it is no sample but the end of a series: a metric without a value and with `stale: true`. Servers write such
+    /// an end when a target or a series of it is gone.
+    pub fn is_stale(&self) -> bool {
+        self.row.kind == EventKind::Metric
+            && matches!(self.field(Sym::VALUE), None | Some(Value::Null))
+            && self.field(Sym::STALE) == Some(Value::Bool(true))
+    }
+
     /// Whether the event is still in its batch.
     pub fn is_live(&self) -> bool {
         self.row.flags & DEAD == 0

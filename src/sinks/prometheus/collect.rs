@@ -147,6 +147,10 @@ impl Collector {
         self.name.clear();
         names::push_name(&self.raw, true, &mut self.name);
         let Some(value) = event.field(Sym::VALUE).and_then(number) else {
+            if event.is_stale() {
+                self.end_series(event, registry);
+                return Ok(());
+            }
             return refuse("the metric has no numeric value");
         };
         let kind = self.kind_of(event);
@@ -167,6 +171,31 @@ impl Collector {
             return Err(Failure::Refused(why));
         }
         registry.change(family, &self.labels, change, now).map_err(|Refused::Full| Failure::Full)
+    }
+
+    /// Takes the series off whose end the event is; nothing where it is not there.
+    #[cold]
+    fn end_series(&mut self, event: EventRef<'_>, registry: &mut Registry) {
+        let kind = self.kind_of(event);
+        self.event_labels(event, kind);
+        if kind != Kind::Histogram {
+            if let Some(family) = registry.family(&self.name) {
+                registry.end(family, &self.labels);
+            }
+            return;
+        }
+        // A whole histogram of somebody else's, which is shown in its parts.
+        for suffix in ["_bucket", "_sum", "_count"] {
+            self.name.extend_from_slice(suffix.as_bytes());
+            match registry.family(&self.name) {
+                Some(family) if suffix == "_bucket" => registry.end_parts(family, &self.labels, "le"),
+                Some(family) => {
+                    registry.end(family, &self.labels);
+                }
+                None => {}
+            }
+            self.name.truncate(self.name.len() - suffix.len());
+        }
     }
 
     fn kind_of(&self, event: EventRef<'_>) -> Kind {

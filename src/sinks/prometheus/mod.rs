@@ -17,7 +17,8 @@
 //! An absent, non-numeric or (for a counter) negative value skips that metric, counted as an error of kind `value`.
 //! Numbers in text count as numbers. A metric event's value is its state; one with `temporality: delta` (or
 //! `kind: incremental`) adds to what there is. Of somebody else's histogram or summary (names with `_bucket`, `_sum`,
-//! `_count`, label `quantile`) each sample is shown as it is. Names of metric events become allowed ones with `_`.
+//! `_count`, label `quantile`) each sample is shown as it is. Names of metric events become allowed ones with `_`. The end of
+//! a series (`stale: true` without a value, as remote write brings it) takes the series off.
 //!
 //! `listen` serves the page (pull), `remote_write` sends the same series at an interval (push); one of them or both.
 //!
@@ -237,6 +238,10 @@ impl SinkPlan for PrometheusConfig {
         if !self.path.value.starts_with('/') || self.path.value.contains(['{', '}', '*', '?', '#']) {
             cx.error(self.path.span, "`path` is a plain path such as `/metrics`");
         }
+    }
+
+    fn takes_stale(&self) -> bool {
+        true
     }
 
     fn listens(&self) -> Vec<Spanned<String>> {

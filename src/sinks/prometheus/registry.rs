@@ -284,6 +284,15 @@ impl Registry {
         Ok(())
     }
 
+    /// Says that the series of `family` that have these labels beside the one called `part` are over.
+    pub(super) fn end_parts(&mut self, family: FamilyId, labels: &[u8], part: &str) {
+        let is_part =
+            |series: &Series| series.labels.len() > labels.len() && without(&series.labels, part.as_bytes()) == labels;
+        for series in self.families[family].series.iter_mut().filter(|s| is_part(s)) {
+            (series.ended, self.some_ended) = (true, true);
+        }
+    }
+
     /// Lets summaries grow old, and removes series that have not changed for `expire_after`, but for those whose receiver
     /// does not know it yet.
     pub(super) fn age(&mut self, now: u64) {
@@ -302,7 +311,6 @@ impl Registry {
     }
 
     /// Says that a series is over; `false` where there is none with these labels.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for events that say so"))]
     pub(super) fn end(&mut self, family: FamilyId, labels: &[u8]) -> bool {
         let f = &mut self.families[family];
         let hash = xxhash_rust::xxh3::xxh3_64(labels);
@@ -382,4 +390,26 @@ impl Registry {
         self.series -= all;
         all
     }
+}
+
+/// Labels as they stand in the exposition, without the one called `name`.
+fn without(labels: &[u8], name: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(labels.len());
+    let mut rest = labels;
+    while let Some(at) = memchr::memchr(b'=', rest) {
+        // Behind `="`, to the quote that no backslash stands before.
+        let mut end = at + 2;
+        while let Some(&c) = rest.get(end).filter(|c| **c != b'"') {
+            end += if c == b'\\' { 2 } else { 1 };
+        }
+        let end = (end + 1).min(rest.len());
+        if &rest[..at] != name {
+            if !out.is_empty() {
+                out.push(b',');
+            }
+            out.extend_from_slice(&rest[..end]);
+        }
+        rest = rest.get(end + 1..).unwrap_or_default();
+    }
+    out
 }

@@ -466,6 +466,7 @@ impl Normalize {
             Some(Value::Str(s)) if !s.bytes.is_empty() => {}
             _ => return Err("metric_without_name"),
         }
+        let mut ends = false;
         let number = match value_of(M_VALUE) {
             Some(Value::Str(s)) => {
                 let text = s.text(&mut self.text).trim_ascii();
@@ -473,6 +474,11 @@ impl Normalize {
             }
             Some(Value::Number(_) | Value::I64(_)) => Some(None),
             Some(Value::F64(x)) if x.is_finite() => Some(None),
+            // The end of a series has none.
+            None | Some(Value::Null) if event.field(Sym::STALE) == Some(Value::Bool(true)) => {
+                ends = true;
+                Some(None)
+            }
             _ => None,
         };
         let Some(number) = number else { return Err("metric_without_value") };
@@ -493,6 +499,9 @@ impl Normalize {
             } else {
                 batch.event_mut(row).set_at(at, Value::F64(parsed));
             }
+        }
+        if ends {
+            batch.set_stale();
         }
         let found = self.settle(batch, row);
         if found.at[M_TYPE] == NONE {

@@ -155,6 +155,8 @@ fn metric(event: EventRef<'_>, findings: &mut Findings, text: &mut Vec<u8>) {
         findings.add(Severity::Error, NAME, "name is missing");
     }
     match present(event.field(Sym::VALUE)) {
+        // The end of a series has none.
+        None if event.is_stale() => {}
         None => findings.add(Severity::Error, VALUE, "value is missing"),
         Some(value) if !value.as_f64().is_some_and(f64::is_finite) => {
             findings.add(Severity::Error, VALUE, "value is not a finite number");
