@@ -30,6 +30,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 const MOST_FAMILIES: usize = 20_000;
 /// Bytes of a name, help or unit that are remembered.
 const LONGEST: usize = 1024;
+/// Exemplars of one request that are looked after; further ones are dropped (`too_many`).
+const MOST_EXEMPLARS: usize = 1 << 16;
 /// Most buckets of one native histogram.
 const MOST_BUCKETS: usize = 4096;
 /// The value that marks the end of a series.
@@ -173,6 +175,8 @@ fn exemplars_key() -> Sym {
 struct Exemplars {
     /// By the labels' bytes, one behind the other.
     groups: HashMap<Vec<u8>, Group>,
+    /// How many there are beyond [`MOST_EXEMPLARS`].
+    beyond: u64,
     /// The samples are known: they are written, where before they are looked for.
     settled: bool,
 }
@@ -190,6 +194,7 @@ impl Exemplars {
     fn of(request: &[u8]) -> Result<Exemplars, Malformed> {
         let mut groups: HashMap<Vec<u8>, Group> = HashMap::new();
         let mut labels = Vec::new();
+        let (mut count, mut beyond) = (0, 0);
         for field in Fields::new(request) {
             let (1, series) = field? else { continue };
             let series = series.bytes()?;
@@ -197,15 +202,23 @@ impl Exemplars {
             for field in Fields::new(series) {
                 let (3, exemplar) = field? else { continue };
                 let exemplar = place(request, exemplar.bytes()?);
+                if count == MOST_EXEMPLARS {
+                    beyond += 1;
+                    continue;
+                }
+                count += 1;
                 groups.entry_ref(&labels[..]).or_default().exemplars.push(exemplar);
             }
         }
-        Ok(Exemplars { groups, settled: false })
+        Ok(Exemplars { groups, beyond, settled: false })
     }
 
     /// Checks them, once the samples are known. Those without a sample, and those that have no room in its event, are
     /// dropped.
     fn settle(&mut self, request: &[u8], max_event: usize, summary: &mut Summary) -> Result<(), Malformed> {
+        for _ in 0..self.beyond {
+            summary.drop_one("too_many");
+        }
         let mut text = Vec::new();
         let mut known = Summary::default();
         for group in self.groups.values_mut() {

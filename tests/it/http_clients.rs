@@ -1,10 +1,12 @@
 //! Real clients against the http source: what `tests/clients/over_http.py` runs, Prometheus, and curl. What is not
 //! installed is skipped and said; `.ci/run` installs it.
 
-use crate::agent::{eventually, lines, nobody};
+use crate::agent::{eventually, get, lines, nobody};
 use crate::http::Receiver;
 use serde_json::Value as Json;
 use std::collections::HashMap;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -100,15 +102,23 @@ struct Prometheus {
 
 impl Prometheus {
     fn start(receiver: &Receiver) -> Option<Prometheus> {
+        Prometheus::scraping(receiver, None)
+    }
+
+    /// With another target that it scrapes.
+    fn scraping(receiver: &Receiver, target: Option<SocketAddr>) -> Option<Prometheus> {
         let dir = receiver.dir.path();
         let address = nobody().to_string();
+        let job = |target| format!("  - job_name: target\n    static_configs: [{{targets: [\"{target}\"]}}]\n");
         let yaml = format!(
-            "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\nscrape_configs:\n  - job_name: self\n    static_configs: [{{targets: [\"{address}\"]}}]\nremote_write:\n  - url: http://{}/api/v1/write\n    basic_auth: {{username: app, password: s3cret}}\n    queue_config: {{batch_send_deadline: 300ms}}\n",
+            "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\nscrape_configs:\n  - job_name: self\n    static_configs: [{{targets: [\"{address}\"]}}]\n{}remote_write:\n  - url: http://{}/api/v1/write\n    send_exemplars: true\n    basic_auth: {{username: app, password: s3cret}}\n    queue_config: {{batch_send_deadline: 300ms}}\n",
+            target.map(job).unwrap_or_default(),
             receiver.address
         );
         std::fs::write(dir.join("prometheus.yml"), yaml).unwrap();
         let child = Command::new("prometheus")
             .args(["--config.file=prometheus.yml", "--storage.tsdb.path=tsdb", "--log.level=error"])
+            .arg("--enable-feature=exemplar-storage")
             .arg(format!("--web.listen-address={address}"))
             .current_dir(dir)
             .stdout(Stdio::null())
@@ -160,6 +170,69 @@ fn a_prometheus_server_writes_all_its_samples() {
     let counter = events.iter().find(|e| e["name"] == "prometheus_http_requests_total");
     assert!(counter.is_some_and(|e| e["type"] == "counter"), "{counter:?}");
     println!("Prometheus: {sent} samples sent, {} events, {dropped} dropped by rule", events.len());
+}
+
+/// An application whose page has a counter with an exemplar, a new one each time, and for the first ten times a gauge. It
+/// ends with the test.
+fn application() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for (n, stream) in (1..).zip(listener.incoming()) {
+            let Ok(mut stream) = stream else { return };
+            let mut head = [0; 4096];
+            let _asked = stream.read(&mut head);
+            let gauge = if n <= 10 { "# TYPE going gauge\ngoing 1\n" } else { "" };
+            let page = format!(
+                "# TYPE reqs counter\nreqs_total{{code=\"200\"}} {n} # {{trace_id=\"t{n}\"}} 0.5\n{gauge}# EOF\n"
+            );
+            let _written = write!(
+                stream,
+                "HTTP/1.1 200 OK\r\ncontent-type: application/openmetrics-text; version=1.0.0; charset=utf-8\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{page}",
+                page.len()
+            );
+        }
+    });
+    address
+}
+
+#[test]
+fn a_prometheus_servers_exemplars_arrive_with_their_series_and_its_ends_of_series_reach_the_page() {
+    let sinks =
+        "{type: file, inputs: [in], path: ./out}, page: {type: prometheus, inputs: [in], listen: \"127.0.0.1:0\"}";
+    let receiver = Receiver::into(AUTH, sinks);
+    let Some(prometheus) = Prometheus::scraping(&receiver, Some(application())) else { return };
+    let mut page = String::new();
+    eventually("the page is served", || {
+        let said = receiver.agent.said();
+        let mut said = said.lines().filter_map(|line| serde_json::from_str::<Json>(line).ok());
+        let Some(line) = said.find(|line| line["message"] == "metrics are served") else { return false };
+        page = line["address"].as_str().unwrap().to_owned();
+        true
+    });
+    let shows = |name: &str| get(&page, "/metrics").1.lines().any(|line| line.starts_with(name));
+    eventually("the page has both series", || shows("going{") && shows("reqs_total{"));
+    eventually("one has ended", || !shows("going{"));
+    assert!(shows("reqs_total{"));
+    let metric = |name: &str| prometheus.metric(name).unwrap_or(0.0);
+    let sent = metric("prometheus_remote_storage_exemplars_total");
+    assert_eq!(metric("prometheus_remote_storage_exemplars_failed_total"), 0.0);
+    let dir = receiver.dir.path().to_owned();
+    let said = receiver.agent.stop();
+    let events = lines(&dir.join("out"));
+    let mut arrived = 0;
+    for event in events.iter().map(|line| serde_json::from_str::<Json>(line).unwrap()) {
+        let Some(exemplars) = event["exemplars"].as_array() else { continue };
+        arrived += exemplars.len();
+        assert_eq!((&event["name"], &event["labels"]["code"]), (&Json::from("reqs_total"), &Json::from("200")));
+        // Its own scrape's, where the request has no later one.
+        let last: u64 = exemplars.last().unwrap()["labels"]["trace_id"].as_str().unwrap()[1..].parse().unwrap();
+        assert!(last <= event["value"].as_u64().unwrap(), "{event}");
+    }
+    assert!(arrived > 0, "no exemplar arrived; {sent} were sent");
+    let dropped = crate::agent::ledger(&said)[0].1[3];
+    assert!(arrived as f64 + dropped as f64 >= sent, "{arrived} arrived, {dropped} dropped, {sent} sent");
+    println!("Prometheus: {sent} exemplars sent, {arrived} arrived");
 }
 
 #[test]

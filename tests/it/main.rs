@@ -11,6 +11,7 @@ mod contract;
 mod corpus;
 mod doctor;
 mod endings;
+mod doors;
 mod faults;
 mod framing;
 mod hanging;

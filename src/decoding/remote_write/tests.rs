@@ -148,6 +148,16 @@ fn exemplars_that_an_event_has_no_room_for_are_dropped_and_broken_ones_refuse_th
         Request::read(body, 300, &Arc::default())
     };
     assert!(request("a", true).is_err());
+    let mut many = Vec::new();
+    push_message(1, &mut many, |out| {
+        label("__name__", "x", out);
+        push_message(2, out, |out| push_fixed64(1, 3f64.to_bits(), out));
+        (0..MOST_EXEMPLARS + 7).for_each(|_| push_bytes(3, b"", out));
+    });
+    let many = Request::read(many, 1 << 20, &Arc::default()).unwrap();
+    let [("too_large", cut), ("too_many", 7)] = many.summary().dropped[..] else { panic!("{:?}", many.summary()) };
+    let event: serde_json::Value = serde_json::from_str(&lines(many)[0]).unwrap();
+    assert_eq!(event["exemplars"].as_array().unwrap().len() as u64 + cut, MOST_EXEMPLARS as u64);
     let request = request(&"y".repeat(70), false).unwrap();
     assert_eq!(request.summary().dropped, [("too_large", 2)]);
     assert_eq!(with_exemplars(&lines(request)[0]).unwrap().matches("yyyy,y").count(), 1);

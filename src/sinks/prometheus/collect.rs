@@ -179,9 +179,7 @@ impl Collector {
         let kind = self.kind_of(event);
         self.event_labels(event, kind);
         if kind != Kind::Histogram {
-            if let Some(family) = registry.family(&self.name) {
-                registry.end(family, &self.labels);
-            }
+            let _was_there = registry.family(&self.name).is_some_and(|family| registry.end(family, &self.labels));
             return;
         }
         // A whole histogram of somebody else's, which is shown in its parts.
@@ -189,9 +187,7 @@ impl Collector {
             self.name.extend_from_slice(suffix.as_bytes());
             match registry.family(&self.name) {
                 Some(family) if suffix == "_bucket" => registry.end_parts(family, &self.labels, "le"),
-                Some(family) => {
-                    registry.end(family, &self.labels);
-                }
+                Some(family) => _ = registry.end(family, &self.labels),
                 None => {}
             }
             self.name.truncate(self.name.len() - suffix.len());

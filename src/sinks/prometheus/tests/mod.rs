@@ -290,6 +290,83 @@ fn metric_events_are_shown_as_they_are() {
 }
 
 #[test]
+fn the_end_of_a_series_takes_it_off_and_it_may_come_again() {
+    let mut bench = Bench::new("");
+    let histogram = |zone: &str| {
+        let part = |name: &str, more: &str| {
+            format!(
+                "{{\"name\":\"lat{name}\",\"type\":\"histogram\",\"value\":3,\"labels\":{{{more}\"zone\":\"{zone}\"}}}}\n"
+            )
+        };
+        ["0.5", "1", "+Inf"].map(|le| part("_bucket", &format!("\"le\":\"{le}\","))).concat()
+            + &part("_sum", "")
+            + &part("_count", "")
+    };
+    bench.metrics(concat!(
+        "{\"name\":\"up\",\"type\":\"gauge\",\"value\":1,\"labels\":{\"job\":\"a\"}}\n",
+        "{\"name\":\"up\",\"type\":\"gauge\",\"value\":0,\"labels\":{\"job\":\"b\"}}\n",
+        "{\"name\":\"s\",\"type\":\"summary\",\"value\":2,\"labels\":{\"quantile\":\"0.5\"}}\n",
+    ));
+    bench.metrics(&(histogram("eu,le=\\\"x\\\"") + &histogram("us")));
+    assert_eq!(bench.registry.lock().unwrap().len(), 13);
+    let outcome = bench.metrics(concat!(
+        "{\"name\":\"up\",\"stale\":true,\"type\":\"gauge\",\"labels\":{\"job\":\"a\"}}\n",
+        "{\"name\":\"s\",\"stale\":true,\"type\":\"summary\",\"labels\":{\"quantile\":\"0.5\"}}\n",
+        "{\"name\":\"lat\",\"stale\":true,\"type\":\"histogram\",\"labels\":{\"zone\":\"eu,le=\\\"x\\\"\"}}\n",
+        "{\"name\":\"lat_count\",\"stale\":true,\"type\":\"histogram\",\"labels\":{\"zone\":\"us\"}}\n",
+        "{\"name\":\"lat_bucket\",\"stale\":true,\"value\":null,\"type\":\"histogram\",\"labels\":{\"zone\":\"us\",\"le\":\"1\"}}\n",
+        // Nobody has heard of these.
+        "{\"name\":\"up\",\"stale\":true,\"type\":\"gauge\",\"labels\":{\"job\":\"c\"}}\n",
+        "{\"name\":\"never\",\"stale\":true,\"type\":\"histogram\",\"labels\":{}}\n",
+    ));
+    assert_eq!((outcome.refused.len(), outcome.dropped), (0, 0));
+    let text = bench.text();
+    let series: Vec<&str> = text.lines().filter(|l| !l.starts_with('#')).collect();
+    assert_eq!(
+        series,
+        [
+            "up{job=\"b\"} 0",
+            "lat_bucket{le=\"0.5\",zone=\"us\"} 3",
+            "lat_bucket{le=\"+Inf\",zone=\"us\"} 3",
+            "lat_sum{zone=\"us\"} 3",
+        ]
+    );
+    assert_eq!(bench.registry.lock().unwrap().len(), 4);
+    bench.metrics("{\"name\":\"up\",\"type\":\"gauge\",\"value\":1,\"labels\":{\"job\":\"a\"}}\n");
+    assert!(bench.text().contains("up{job=\"a\"} 1\n"));
+    // A value is a value, whatever stands beside it; neither is a mistake, as before.
+    let outcome = bench.metrics("{\"name\":\"x\",\"value\":1,\"stale\":true}\n{\"name\":\"y\",\"stale\":false}\n");
+    assert_eq!(outcome.refused.len(), 1);
+    assert!(bench.text().contains("\nx 1\n"));
+}
+
+proptest::proptest! {
+    /// Whatever comes, goes and comes again: the page has the last value of each series that has not ended.
+    #[test]
+    fn series_that_come_and_go_are_those_that_came_and_have_not_gone(
+        steps in proptest::collection::vec((0u8..9, proptest::option::of(0u8..100)), 0..60),
+    ) {
+        let mut bench = Bench::new("");
+        let mut model = std::collections::BTreeMap::new();
+        for (series, value) in steps {
+            let what = match value {
+                Some(value) => format!("\"value\":{value}"),
+                None => "\"stale\":true".to_owned(),
+            };
+            bench.metrics(&format!("{{\"name\":\"m\",{what},\"type\":\"gauge\",\"labels\":{{\"s\":\"{series}\"}}}}\n"));
+            match value {
+                Some(value) => _ = model.insert(format!("m{{s=\"{series}\"}}"), value.to_string()),
+                None => _ = model.remove(&format!("m{{s=\"{series}\"}}")),
+            }
+        }
+        let text = bench.text();
+        let samples = text.lines().filter(|l| !l.starts_with('#')).filter_map(|l| l.split_once(' '));
+        let page: std::collections::BTreeMap<String, String> = samples.map(|(a, b)| (a.to_owned(), b.to_owned())).collect();
+        proptest::prop_assert_eq!(page, model);
+    }
+}
+
+#[test]
 fn series_beyond_the_limit_are_counted_and_old_ones_expire() {
     let mut bench = Bench::new(
         "max_series: 3\nexpire_after: 10s\nmetrics:\n- {name: n, type: counter, labels: {a: \"{{ a }}\"}}\n",
