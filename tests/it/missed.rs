@@ -140,6 +140,29 @@ fn a_folder_that_may_not_be_read_is_warned_of_once_and_fails_a_run_to_the_end() 
 }
 
 #[test]
+fn files_behind_a_closed_folder_are_not_taken_for_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    std::fs::create_dir_all(dir.join("in/app")).unwrap();
+    let (log, out) = (dir.join("in/app/a.log"), dir.join("out.log"));
+    std::fs::write(&log, "1\n").unwrap();
+    reading(dir, "in/app/*.log");
+    let run = || output(as_nobody(dir, &["run", "--once", "--config", "tidegate.yaml"]));
+    assert_eq!(run().0, Some(0));
+    std::fs::write(&log, "1\n2\n").unwrap();
+    for closed in ["in", "in/app"] {
+        mode(&dir.join(closed), 0o000);
+        let (code, _, said) = run();
+        mode(&dir.join(closed), 0o755);
+        assert!(code == Some(1) && said.contains(&format!("{closed}: Permission denied")), "{said}");
+        assert!(said.matches(" WARN ").count() == 1 && !said.contains("gone"), "{said}");
+    }
+    let (code, _, said) = run();
+    assert!(code == Some(0) && warnings(&said).is_empty(), "{said}");
+    assert_eq!(lines(&out), ["1", "2"]);
+}
+
+#[test]
 fn a_folder_that_is_closed_later_is_warned_of_and_what_is_read_in_it_goes_on() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();

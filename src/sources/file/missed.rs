@@ -52,7 +52,7 @@ impl Why {
 
     /// In words, with what may have been meant; `pattern` as the user wrote it.
     pub(super) fn explain(&self, pattern: &str, looks_on: bool) -> String {
-        let later = if looks_on { "; its folders are watched for one" } else { "" };
+        let later = if looks_on { "; files that come are read" } else { "" };
         match self {
             Why::Instead(path, kind) => {
                 let path = path.display();

@@ -24,6 +24,7 @@ use super::tail::{Past, Place, Tail};
 use super::tailer::{Now, Tailer};
 use hashbrown::{HashMap, HashSet};
 use std::ffi::OsString;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -474,7 +475,12 @@ impl Tailer {
             let newest = generations.last().cloned();
             let mut last: Option<Turnstile> = None;
             let mut lost: Vec<(u64, Known)> = Vec::new();
-            let there = look_at(&path, self.plan.follow_symlinks).map(|l| l.identity).ok();
+            let there = match look_at(&path, self.plan.follow_symlinks) {
+                Ok(look) => Some(look.identity),
+                Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => None,
+                // A folder on the way lets nobody look, which is told: nothing is known to be gone.
+                Err(_) => continue,
+            };
             if newest.as_ref().is_some_and(|(_, k)| there == Some(k.identity)) {
                 // It has its name, and is not read for another reason.
                 continue;
