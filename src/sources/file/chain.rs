@@ -56,6 +56,22 @@ fn base_of(path: &Path) -> Option<PathBuf> {
     Some(path.with_file_name(base(name, 1).or_else(between)?))
 }
 
+/// What was made before what, of one family: compressed files when they still had their names, so before all others, and in
+/// the order that their names say.
+fn age(tail: &Tail) -> (bool, u128, i64, u64) {
+    let name = tail.path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let base = base_of(&tail.path);
+    let base = base.as_ref().and_then(|base| base.file_name()?.to_str()).unwrap_or_default();
+    let digits = name.bytes().skip(base.len()).filter(u8::is_ascii_digit);
+    let (count, number) = digits.fold((0, 0u128), |(n, sum), c| (n + 1, sum.wrapping_mul(10) + u128::from(c - b'0')));
+    // Dates grow, and numbers count backwards.
+    let number = if count < DATE_DIGITS { u128::MAX - number } else { number };
+    match tail.packed {
+        Some(_) => (false, number, 0, tail.generation),
+        None => (true, 0, tail.identity.birth, tail.generation),
+    }
+}
+
 impl Tailer {
     /// The file was found under another name than its present one, or the present one says that it had another.
     fn add_to_family(&mut self, base: PathBuf, who: Turnstile) {
@@ -93,7 +109,8 @@ impl Tailer {
         let mut parts = Parts::at(tail.at);
         parts.link = Link::Open;
         tail.parts = Some(Box::new(parts));
-        if let Some(base) = base_of(&tail.path) {
+        // An archive that nobody knows is no reason to wait.
+        if let Some(base) = base_of(&tail.path).filter(|_| tail.packed.is_none() || tail.at.offset > 0) {
             self.add_to_family(base, (key, tail.generation));
         }
     }
@@ -122,7 +139,6 @@ impl Tailer {
     /// Files of the same name that were made before this one, the newest last, with what they have now; they are read to that.
     fn files_before(&mut self, key: usize) -> Vec<(Turnstile, u64)> {
         let Some(tail) = &self.tails[key] else { return Vec::new() };
-        let age = (tail.identity.birth, tail.generation);
         let base = base_of(&tail.name).unwrap_or_else(|| tail.name.to_path_buf());
         let base_is_there = *tail.path == *base || self.by_path.contains_key(&*base);
         let mut list: Vec<Turnstile> = self.families.members.get(&*base).cloned().unwrap_or_default();
@@ -130,12 +146,13 @@ impl Tailer {
             let Some(before) = self.tails[other].as_ref().filter(|t| t.generation == generation) else { return false };
             let had_the_name = *before.name == *base && before.paths.iter().all(|path| **path != *base);
             let (modified, birth) = (before.looked.1, tail.identity.birth);
-            let may_have = base_is_there && (birth == 0 || modified <= birth + ROTATION_TIME);
-            other != key && (before.identity.birth, before.generation) < age && (had_the_name || may_have)
+            let is_older = birth == 0 || before.packed.is_some() || modified <= birth + ROTATION_TIME;
+            let may_have = base_is_there && is_older;
+            other != key && age(before) < age(tail) && (had_the_name || may_have)
         });
         // A copy of what was cut off is younger, and comes before all the same.
         list.extend(tail.after.filter(|after| self.is_generation(*after) && !list.contains(after)));
-        list.sort_by_key(|(key, _)| self.tails[*key].as_ref().map(|t| (t.identity.birth, t.generation)));
+        list.sort_by_key(|(key, _)| self.tails[*key].as_deref().map(age));
         let mut before = Vec::new();
         for who in list {
             let Some(mut tail) = self.tails[who.0].take() else { continue };

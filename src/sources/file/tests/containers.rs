@@ -185,6 +185,29 @@ fn stopped_or_killed_between_the_halves_of_a_rotation_both_are_read_again() {
 }
 
 #[test]
+fn a_rotated_file_that_was_compressed_goes_on_in_the_new_one() {
+    for include in ["['*.log']", "['*.log*']"] {
+        let mut w = World::reading(include, "decode: cri\npartial_timeout: 1h");
+        w.append("0.log", &[out("F", "first"), out("P", "a"), err("F", "x")].concat());
+        w.read();
+        w.stop();
+        w.append("0.log", &[err("F", "y"), out("P", "b")].concat());
+        let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        packed.write_all(&std::fs::read(w.path("0.log")).unwrap()).unwrap();
+        std::fs::write(w.path("0.log.20250101-000000.gz"), packed.finish().unwrap()).unwrap();
+        w.remove("0.log");
+        std::thread::sleep(std::time::Duration::from_millis(11));
+        w.append("0.log", &[err("F", "z"), out("F", "c"), out("F", "last")].concat());
+        w.start();
+        w.read();
+        assert_eq!(w.messages(), ["first", "x", "y", "z", "abc", "last"], "{include}");
+        w.restart();
+        w.pass(60);
+        assert_eq!(w.messages(), EMPTY, "{include}");
+    }
+}
+
+#[test]
 fn neither_file_is_settled_before_the_joined_message_is() {
     for include in ["['*.log']", "['*.log*']"] {
         let mut w = World::reading(include, "decode: cri\npartial_timeout: 1h");
