@@ -266,8 +266,9 @@ struct Built {
     place: u64,
     /// Which of all it was to begin.
     order: u64,
-    /// It began in an earlier file.
-    earlier: bool,
+    /// How many of the messages and events that it is made of were open at the end of an earlier file; what begins there has
+    /// one at least.
+    earlier: usize,
     /// The first line as far as its text goes, and the texts of the others.
     bytes: Vec<u8>,
     /// Where the text begins.
@@ -283,7 +284,7 @@ impl Built {
     fn of(line: &[u8], text: Span, others: &[json::Member], place: u64, order: u64) -> Built {
         let names = others.iter().map(|member| line[member.key..member.key_end].into()).collect();
         let (bytes, tail) = (line[..text.end].to_vec(), line[text.end..].to_vec());
-        Built { place, order, earlier: false, bytes, text: text.start, tail, names }
+        Built { place, order, earlier: 0, bytes, text: text.start, tail, names }
     }
 
     fn len(&self) -> usize {
@@ -372,7 +373,7 @@ impl Stream {
                     judge.class(line);
                 }
                 TooLong::Skip => {
-                    self.message = None;
+                    self.drop_message();
                     self.skipping = part.partial;
                     return;
                 }
@@ -403,6 +404,13 @@ impl Stream {
                 let line = Line { from, to, text, place, order };
                 self.whole(judge, buf, Held::Line(line), out);
             }
+        }
+    }
+
+    /// The message that lacks a part is dropped. What is behind an open event is not done with before that is.
+    fn drop_message(&mut self) {
+        if let (Some(message), Some(Held::Built(event))) = (self.message.take(), &mut self.event) {
+            event.earlier += message.earlier;
         }
     }
 
@@ -471,6 +479,7 @@ fn append(event: &mut Built, judge: &mut Judge, buf: &[u8], held: &Held) {
     let (line, text) = match held {
         Held::Line(line) => (&buf[line.from..line.to], line.text.of(buf)),
         Held::Built(built) => {
+            event.earlier += built.earlier;
             copy = [&built.bytes[..], &built.tail].concat();
             (&copy[..], &copy[built.text..built.bytes.len()])
         }
@@ -611,7 +620,7 @@ impl Joiner {
             && place >= self.passed[part.stream]
         {
             let stream = &mut self.streams[part.stream];
-            stream.message = None;
+            stream.drop_message();
             stream.skipping = part.partial;
         }
         self.update();
@@ -670,7 +679,7 @@ impl Joiner {
 
     /// Places of the lines that begin what is open in stream `n` and began in this file, behind [`keep`](Joiner::keep).
     pub(crate) fn places(&self, n: usize) -> impl Iterator<Item = u64> + '_ {
-        self.built(n).filter(|built| !built.earlier).map(|built| built.place)
+        self.built(n).filter(|built| built.earlier == 0).map(|built| built.place)
     }
 
     fn built(&self, n: usize) -> impl Iterator<Item = &Built> {
@@ -682,9 +691,9 @@ impl Joiner {
         event.into_iter().chain(stream.message.as_deref())
     }
 
-    /// Whether something is open in stream `n` that began in an earlier file.
-    pub(crate) fn has_earlier(&self, n: usize) -> bool {
-        self.built(n).any(|built| built.earlier)
+    /// How many messages and events that were open at the end of an earlier file are in what is open in stream `n`.
+    pub(crate) fn earlier(&self, n: usize) -> usize {
+        self.built(n).map(|built| built.earlier).sum()
     }
 
     /// Whether something is open in stream `n`.
@@ -715,7 +724,7 @@ impl Joiner {
             _ => None,
         };
         for built in event.into_iter().chain(&mut stream.message) {
-            built.earlier = true;
+            built.earlier = built.earlier.max(1);
             built.order = 0;
         }
         self.streams[n] = stream;

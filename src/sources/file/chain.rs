@@ -264,7 +264,7 @@ impl Tailer {
 
     /// What is open of contents that are gone stands in a copy, which is read.
     pub(super) fn forget_parts(&mut self, key: usize, tail: &mut Tail, now: Now, out: &mut dyn Out) {
-        if (0..2).any(|n| tail.parts.as_ref().is_some_and(|parts| !parts.ancestors(n).is_empty())) {
+        if (0..2).any(|n| tail.parts.as_ref().is_some_and(|parts| parts.ancestors(n).next().is_some())) {
             // But not its beginning.
             self.reader.send_parts(key, tail, Give::All, now.wall, out);
         }
@@ -307,7 +307,7 @@ impl Tailer {
                     Ancestor::Gone => true,
                     Ancestor::File((key, _)) => self.tails[*key].as_ref().is_none_or(|old| is_deleted(old)),
                 };
-                if !(tail.place == Place::Closed || parts.ancestors(n).iter().any(gone)) {
+                if !(tail.place == Place::Closed || parts.ancestors(n).any(gone)) {
                     continue;
                 }
                 while let Some(chunk) = self.reader.held.take() {

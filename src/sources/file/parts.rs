@@ -62,10 +62,10 @@ pub(super) struct Parts {
     joiner: Joiner,
     /// Where the lines stand that begin what is open.
     starts: Vec<Position>,
-    /// Where what was handed on begins, by stream.
-    handed: [Option<Position>; 2],
-    /// Where what is open came from, by stream; the oldest first.
-    ancestors: [Vec<Ancestor>; 2],
+    /// Where the messages and events begin that were handed on and are not settled, by stream, in their order.
+    handed: [VecDeque<Position>; 2],
+    /// Where those came from that were taken over and are open, by stream, in their order: the files they have been through.
+    ancestors: [VecDeque<Vec<Ancestor>>; 2],
     /// What was inherited and has been given, with the number of the chunk that has it and the stream.
     given: VecDeque<(u32, usize, Vec<Ancestor>)>,
     /// The file before may hand something on.
@@ -97,7 +97,10 @@ impl Parts {
 
     /// Whether the position alone says all.
     pub(super) fn is_new(&self) -> bool {
-        self.joiner.is_new() && self.handed == [None; 2] && self.given.is_empty() && self.link == Link::Done
+        self.joiner.is_new()
+            && self.handed.iter().all(VecDeque::is_empty)
+            && self.given.is_empty()
+            && self.link == Link::Done
     }
 
     /// The position that can be saved once all that was given is settled.
@@ -105,10 +108,10 @@ impl Parts {
         let mut ahead = Ahead::default();
         let mut least = self.read;
         for n in 0..2 {
-            let handed = self.handed[n].into_iter();
-            let inherited = self.joiner.has_earlier(n).then(Position::default);
+            let handed = self.handed[n].front().copied();
+            let inherited = (self.joiner.earlier(n) > 0).then(Position::default);
             let own = self.joiner.places(n).filter_map(|place| self.start(place));
-            let start = handed.chain(inherited).chain(own).min_by_key(|start| start.offset);
+            let start = handed.into_iter().chain(inherited).chain(own).min_by_key(|start| start.offset);
             ahead.given[n] = start.map_or(self.read.offset.max(self.joiner.passed(n)), |start| start.offset);
             ahead.skipping[n] = start.is_none() && self.joiner.is_skipping(n);
             if let Some(start) = start.filter(|start| start.offset < least.offset) {
@@ -146,24 +149,26 @@ impl Parts {
         self.read = to;
     }
 
-    /// What was inherited and is open no more goes with the chunk `number`.
+    /// What was taken over and is open no more goes with the chunk `number`.
     pub(super) fn note_given(&mut self, number: u32) {
         for n in 0..2 {
-            if !self.ancestors[n].is_empty() && !self.joiner.has_earlier(n) {
-                self.given.push_back((number, n, std::mem::take(&mut self.ancestors[n])));
+            while self.ancestors[n].len() > self.joiner.earlier(n)
+                && let Some(ancestors) = self.ancestors[n].pop_front()
+            {
+                self.given.push_back((number, n, ancestors));
             }
         }
     }
 
-    /// Whether something was inherited that a settled chunk had, and from whom it came, by stream.
+    /// Something that was taken over and that a settled chunk had: its stream, and the files it has been through.
     pub(super) fn next_settled(&mut self, settled: impl Fn(u32) -> bool) -> Option<(usize, Vec<Ancestor>)> {
         let (_, n, ancestors) = self.given.pop_front_if(|(number, ..)| settled(*number))?;
         Some((n, ancestors))
     }
 
-    /// What was handed on from this stream is settled.
+    /// The oldest of what was handed on from this stream is settled.
     pub(super) fn handed_is_settled(&mut self, n: usize) {
-        self.handed[n] = None;
+        self.handed[n].pop_front();
     }
 
     /// Takes over what the file before, `who`, has open in a stream of which nothing was given here. Tells how much.
@@ -171,17 +176,18 @@ impl Parts {
         let mut count = 0;
         for n in 0..2 {
             let untouched = self.read.offset == 0 && self.joiner.passed(n) == 0;
-            let start = match from.joiner.has_earlier(n) {
-                true => Some(Position::default()),
-                false => from.joiner.places(n).filter_map(|place| from.start(place)).min_by_key(|start| start.offset),
-            };
-            if let Some(start) = start.filter(|_| untouched && from.handed[n].is_none()) {
-                self.joiner.inherit(n, &mut from.joiner);
-                self.ancestors[n] = std::mem::take(&mut from.ancestors[n]);
-                self.ancestors[n].push(Ancestor::File(who));
-                from.handed[n] = Some(start);
-                count += 1;
+            if !untouched || !from.handed[n].is_empty() {
+                continue;
             }
+            let mut own: Vec<Position> = from.joiner.places(n).filter_map(|place| from.start(place)).collect();
+            own.sort_unstable_by_key(|start| start.offset);
+            let earlier = std::mem::take(&mut from.ancestors[n]);
+            from.handed[n] = earlier.iter().map(|_| Position::default()).chain(own).collect();
+            self.ancestors[n] = earlier;
+            self.ancestors[n].resize(from.handed[n].len(), Vec::new());
+            self.ancestors[n].iter_mut().for_each(|ancestors| ancestors.push(Ancestor::File(who)));
+            self.joiner.inherit(n, &mut from.joiner);
+            count += from.handed[n].len();
         }
         count
     }
@@ -192,9 +198,10 @@ impl Parts {
         self.starts.clear();
         self.joiner.begin_anew();
         for n in 0..2 {
-            if self.joiner.is_open(n) {
-                self.ancestors[n].push(Ancestor::Gone);
-            }
+            // What was on its way is not waited for.
+            self.handed[n].clear();
+            self.ancestors[n].resize(self.joiner.earlier(n), Vec::new());
+            self.ancestors[n].iter_mut().for_each(|ancestors| ancestors.push(Ancestor::Gone));
         }
     }
 
@@ -204,8 +211,8 @@ impl Parts {
     }
 
     /// Where what stream `n` has open came from.
-    pub(super) fn ancestors(&self, n: usize) -> &[Ancestor] {
-        &self.ancestors[n]
+    pub(super) fn ancestors(&self, n: usize) -> impl Iterator<Item = &Ancestor> {
+        self.ancestors[n].iter().flatten()
     }
 
     /// When something that is open has waited for long enough: monotonic nanoseconds.

@@ -405,6 +405,8 @@ struct Model {
     number: u32,
     rotations: u32,
     kills: u32,
+    /// Messages that begin with a blank belong to the one before.
+    traces: bool,
     log: Vec<String>,
 }
 
@@ -413,7 +415,8 @@ impl Model {
         let n = self.random.usize(..2);
         let stream = ["stdout", "stderr"][n];
         self.number += 1;
-        let text = format!("{}{} ", &stream[3..4], self.number);
+        let indent = if self.random.bool() { " " } else { "" };
+        let text = format!("{indent}{}{}", &stream[3..4], self.number);
         self.open[n].push_str(&text);
         let partial = self.random.bool();
         self.w.append("0.log", &line(stream, if partial { "P" } else { "F" }, &text));
@@ -435,9 +438,12 @@ impl Model {
     fn run(seed: u64) {
         let mut random = fastrand::Rng::with_seed(seed);
         let include = if random.bool() { "['*.log']" } else { "['*.log*']" };
-        let w = World::reading(include, "decode: cri\npartial_timeout: 1h");
+        let traces = random.bool();
+        let rule = "multiline: {start: '', mode: continue_through, condition: '^ ', timeout: 1h}";
+        let more = format!("decode: cri\npartial_timeout: 1h\n{}", if traces { rule } else { "" });
+        let w = World::reading(include, &more);
         let (written, open) = Default::default();
-        let mut m = Model { w, random, written, open, number: 0, rotations: 0, kills: 0, log: Vec::new() };
+        let mut m = Model { w, random, written, open, number: 0, rotations: 0, kills: 0, traces, log: Vec::new() };
         m.w.taken.settle = m.random.bool();
         let kills = m.random.u8(..3) == 0;
         m.w.append("0.log", "");
@@ -485,10 +491,23 @@ impl Model {
     fn check(mut self, seed: u64, include: &str) {
         self.w.taken.full = false;
         for n in 0..2 {
+            let stream = ["stdout", "stderr"][n];
             if !self.open[n].is_empty() {
-                self.w.append("0.log", &line(["stdout", "stderr"][n], "F", "end"));
+                self.w.append("0.log", &line(stream, "F", "end"));
                 let message = std::mem::take(&mut self.open[n]) + "end";
                 self.written[n].push(message);
+            }
+            if self.traces {
+                // This one stays open.
+                self.w.append("0.log", &line(stream, "F", "open"));
+                let mut events: Vec<String> = Vec::new();
+                for message in self.written[n].drain(..) {
+                    match events.last_mut() {
+                        Some(event) if message.starts_with(' ') => *event = format!("{event}\n{message}"),
+                        _ => events.push(message),
+                    }
+                }
+                self.written[n] = events;
             }
         }
         self.w.pass(60);
