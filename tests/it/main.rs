@@ -24,6 +24,7 @@ mod many_files;
 mod missed;
 mod openobserve;
 mod openobserve_double;
+mod overlay;
 mod pipelines;
 mod program;
 mod reload;

@@ -12,26 +12,30 @@
 //! One thread reads all files of a source in turn (at most 1 MiB each), into buffers of 256 KiB that workers split into
 //! lines. Kernel notices wake it; a slow sweep covers what notices miss.
 //!
-//! **Which file it is.** Device, inode and time of birth say where a file is; a hash of its beginning (up to 1 KiB, as much as
-//! there was, extended as it grows) and of the 64 bytes before our place in it say that it is still the one we read. What has
-//! the name, but not the identity, is another file: the old one is read to its end first. What has the identity, but not the
+//! **Which file it is.** Device, inode and time of birth say where a file is; a hash of its beginning (up to 1 KiB of what was
+//! read) and of the 64 bytes before our place in it say, as far as can be told at once, that it is still the one we read. What
+//! has the name, but not the identity, is another file: the old one is read to its end first. What has the identity, but not the
 //! contents, was replaced in place (copytruncate, a rewrite): it starts anew under a new generation.
+//!
+//! **What is passed over.** Only bytes of which it is proven that they were read: a running hash goes over all that is read
+//! ([`identity`]), and is compared at its length. Copies ([`pending`], [`rotation`]), archives ([`packed`]) and, after a
+//! start, the file itself ([`proof`]). What is not proven is read; repeats are allowed, gaps are not, and neither is silence.
 //!
 //! **What is promised.** A place in a file is saved only when all before it was delivered or ended by policy. After SIGTERM and
 //! a start no line is lost and none comes twice; after kill -9 none is lost, and what was in flight or not saved yet (a
 //! second's work) may come twice. Lines that were written between the last look and a truncation are gone, as the writer
-//! destroyed them.
+//! destroyed them. What went with a file whose rest is nowhere is told as an error, with the bytes known of.
 //!
 //! **When downstream is full** nothing more is read; files that appear are still opened, so that deleting them loses nothing.
 //!
 //! **Many files.** Kernel notices come for folders, so idle files cost nothing by themselves. What notices might miss is covered
 //! by looks at each file, every 10 s or 1000 files a second, and by looks through the folders, every ten `glob_interval`s or
-//! 10,000 entries a second, whichever is rarer. After a restart a file whose size and time of modification are those of when all
-//! in it was settled (and that had been quiet for 2 s by then) is taken as it was, without being read; with any other its
-//! beginning and the place in it are compared first.
+//! 10,000 entries a second, whichever is rarer. After a restart a file whose size and time of change (ctime, which nobody can
+//! set) are those of when all in it was settled (and that had been quiet for 2 s by then) is taken as it was, without being
+//! read; of any other all that was read is compared: its beginning and the place at once, the rest beside other work.
 //!
 //! **Limits.** Memory: a read buffer in use and 2 MiB on their way to the workers, `max_line_bytes` for an unfinished line,
-//! about 1 KB per file. Handles: three quarters of the process's limit, which is raised as far as allowed; idle
+//! about 1 KB per file, 1.5 KB more for one that was read in this run. Handles: three quarters of the process's limit, which is raised as far as allowed; idle
 //! files' handles are closed first and opened again when there is something to read.
 
 mod chain;
