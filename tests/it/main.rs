@@ -10,8 +10,8 @@ mod contract;
 #[path = "../../benches/corpus/mod.rs"]
 mod corpus;
 mod doctor;
-mod endings;
 mod doors;
+mod endings;
 mod faults;
 mod framing;
 mod hanging;

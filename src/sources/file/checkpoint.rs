@@ -771,7 +771,8 @@ fn entry(cut: &mut Cut<'_>, version: u16) -> Option<(u64, Known)> {
     let mut at = Position { offset, mark, sum, skipping: flags & 2 != 0, ..Position::default() };
     let touched = cut.u64()? as i64;
     let changed = if version >= 2 { cut.u64()? as i64 } else { 0 };
-    let (changed, modified, size) = if version >= 3 { (changed, cut.u64()? as i64, cut.u64()?) } else { (0, changed, 0) };
+    let (changed, modified, size) =
+        if version >= 3 { (changed, cut.u64()? as i64, cut.u64()?) } else { (0, changed, 0) };
     let len = cut.u32()? as usize;
     let path: Arc<Path> = Path::new(OsStr::from_bytes(cut.bytes(len)?)).into();
     let (current, finished) = (flags & 1 != 0, flags & 4 != 0);
@@ -779,8 +780,7 @@ fn entry(cut: &mut Cut<'_>, version: u16) -> Option<(u64, Known)> {
     let packed = flags & 8 != 0 || version < 3 && super::rotation::is_packed_name(&path);
     let left = flags & 16 != 0;
     at.ahead = Ahead::read(flags >> 5 & 1 | streams << 1, || cut.u64())?;
-    let known =
-        Known { identity, head, at, path, touched, changed, modified, size, current, finished, packed, left };
+    let known = Known { identity, head, at, path, touched, changed, modified, size, current, finished, packed, left };
     Some((generation, known))
 }
 

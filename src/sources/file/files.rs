@@ -2,12 +2,15 @@
 
 use super::checkpoint::Known;
 use super::flight::Flight;
-use super::identity::{HEAD_BYTES, Hasher, Head, Identity, Look, MARK_BYTES, Position, Running, look_at, look_into, open, read_at};
+use super::identity::{
+    HEAD_BYTES, Hasher, Head, Identity, Look, MARK_BYTES, Position, Running, look_at, look_into, open, read_at,
+};
 use super::joined::Open;
 use super::packed::Kind;
 use super::proof;
 use super::rotation::{
-    Adopted, Copies, Lost, Missing, Original, Turnstile, begins_with_all_of, is_numbered, is_packed_name, is_rotation_of,
+    Adopted, Copies, Lost, Missing, Original, Turnstile, begins_with_all_of, is_numbered, is_packed_name,
+    is_rotation_of,
 };
 use super::tail::{Out, Place, Tail};
 use super::tailer::{MILLISECOND, Now, SECOND, Tailer};
@@ -392,7 +395,15 @@ impl Tailer {
             // Copies have names that are made of the one it had.
             let had = if is_rotation_of(&known.path, name) { known.path.clone() } else { name.clone() };
             let (at, since) = (known.at, known.since());
-            let of = Original { generation, at, past: Vec::new(), unsettled: false, since, unfinished: Box::default(), reading: at.offset };
+            let of = Original {
+                generation,
+                at,
+                past: Vec::new(),
+                unsettled: false,
+                since,
+                unfinished: Box::default(),
+                reading: at.offset,
+            };
             let as_known = self.is_as_known(tail, file, &known)?;
             let mut copies = Copies::default();
             if !as_known || self.may_have_been_cut(tail, &had, &known) {
@@ -437,7 +448,11 @@ impl Tailer {
     /// have been cut off, though it begins with all that was read.
     fn may_have_been_cut(&self, tail: &Tail, had: &Path, known: &Known) -> bool {
         // One that was renamed is not cut off any more, and generations since are read after it.
-        if self.scanned || *known.path != *tail.path || known.changed != 0 && known.changed == tail.changed || self.plan.identity_bytes.is_some() {
+        if self.scanned
+            || *known.path != *tail.path
+            || known.changed != 0 && known.changed == tail.changed
+            || self.plan.identity_bytes.is_some()
+        {
             return false;
         }
         let since = known.since();
@@ -474,7 +489,9 @@ impl Tailer {
         }
         let nodes = self.nodes.get_or_insert_with(|| self.store.by_node());
         let Some(&generation) = nodes.get(&tail.node) else { return Ok(None) };
-        let Some(at) = self.store.get(generation).filter(|k| k.current && !k.packed).map(|k| k.at) else { return Ok(None) };
+        let Some(at) = self.store.get(generation).filter(|k| k.current && !k.packed).map(|k| k.at) else {
+            return Ok(None);
+        };
         let same = at.is_proof() && at.offset <= tail.looked.0 && proof::holds(self.store.hasher, file, at)?;
         Ok(same.then_some(generation))
     }
@@ -595,7 +612,10 @@ impl Tailer {
             }
             return;
         }
-        if tail.at.offset < look.size - tail.room.min(look.size) && tail.expired_at != tail.end() && self.is_rotated(tail) {
+        if tail.at.offset < look.size - tail.room.min(look.size)
+            && tail.expired_at != tail.end()
+            && self.is_rotated(tail)
+        {
             if now.mono - tail.grown >= UNFINISHED_AFTER {
                 tail.open = Open::Finish;
                 tail.expired_at = tail.end();

@@ -539,7 +539,9 @@ impl Tailer {
         }
         // Those that are likeliest, where there are too many: of the same name, and the longest.
         let related = |generation: &u64| {
-            self.store.get(*generation).is_some_and(|k| k.path == *name || is_rotation_of(&k.path, path) || k.path.parent() == path.parent())
+            self.store
+                .get(*generation)
+                .is_some_and(|k| k.path == *name || is_rotation_of(&k.path, path) || k.path.parent() == path.parent())
         };
         deciding.goals.sort_by_key(|(generation, at)| (!related(generation), std::cmp::Reverse(at.offset)));
         deciding.goals.truncate(MOST_CANDIDATES);
@@ -564,7 +566,9 @@ impl Tailer {
             },
         };
         let mut ours = Vec::new();
-        if stream(archive, format).and_then(|s| s.take(COMPARED_BYTES).read_to_end(&mut ours)).is_err() && ours.is_empty() {
+        if stream(archive, format).and_then(|s| s.take(COMPARED_BYTES).read_to_end(&mut ours)).is_err()
+            && ours.is_empty()
+        {
             return false;
         }
         let mut theirs = vec![0; ours.len()];
@@ -602,10 +606,7 @@ impl Tailer {
                 whole.proves(goal) || self.live(*generation).is_some_and(|t| t.place == Place::Closed)
             });
         tracing::trace!(file = %tail.path.display(), len, ?goals, ?proven, ?live, full, covered, awaited, "comparing");
-        if !full
-            && !covered
-            && (unsettled || for_archive || self.may_be_told_later(&goals, &proven, &live, len))
-        {
+        if !full && !covered && (unsettled || for_archive || self.may_be_told_later(&goals, &proven, &live, len)) {
             let Some(deciding) = tail.packed.as_mut().and_then(|p| p.deciding.as_mut()) else { return };
             if deciding.waits == 0 {
                 deciding.waits = now.mono;
@@ -709,7 +710,9 @@ impl Tailer {
 
     /// Whether a file of this generation is there, though it is not being read.
     fn is_there(&self, generation: u64) -> bool {
-        self.store.get(generation).is_some_and(|k| k.current && look_at(&k.path, true).is_ok_and(|l| l.identity == k.identity))
+        self.store
+            .get(generation)
+            .is_some_and(|k| k.current && look_at(&k.path, true).is_ok_and(|l| l.identity == k.identity))
             || self.renamed.iter().any(|r| r.is(generation))
     }
 

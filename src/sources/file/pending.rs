@@ -264,7 +264,8 @@ impl Tailer {
         let name = path.file_name().and_then(|n| n.to_str())?;
         let elsewhere = self.plan.rotated_to.matches(path);
         let is_it = |key: usize| -> bool {
-            let Some(tail) = self.tails[key].as_ref().filter(|t| t.place == Place::Present && t.packed.is_none()) else {
+            let Some(tail) = self.tails[key].as_ref().filter(|t| t.place == Place::Present && t.packed.is_none())
+            else {
                 return false;
             };
             // A copy is younger than its original.
@@ -288,7 +289,11 @@ impl Tailer {
         if found.is_some() || !elsewhere {
             return found;
         }
-        let named = |of: &Path| of.file_name().and_then(|n| n.to_str()).is_some_and(|of| of == name || super::rotation::is_rotated_name(of, name));
+        let named = |of: &Path| {
+            of.file_name()
+                .and_then(|n| n.to_str())
+                .is_some_and(|of| of == name || super::rotation::is_rotated_name(of, name))
+        };
         self.by_path.iter().filter(|(of, _)| named(of)).map(|(_, key)| *key).find(|key| is_it(*key))
     }
 

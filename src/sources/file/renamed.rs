@@ -85,7 +85,9 @@ impl Tailer {
     fn look_at_one_renamed(&mut self, renamed: &mut Renamed, now: Now) -> bool {
         if self.by_identity.contains_key(&renamed.identity) {
             // It is being read, or its last verdicts are awaited.
-            return self.tails[self.by_identity[&renamed.identity]].as_ref().is_some_and(|t| t.place == super::tail::Place::Closed);
+            return self.tails[self.by_identity[&renamed.identity]]
+                .as_ref()
+                .is_some_and(|t| t.place == super::tail::Place::Closed);
         }
         let there = look_at(&renamed.path, false).ok().filter(|look| look.identity == renamed.identity);
         let look = match there {

@@ -323,13 +323,7 @@ impl Tailer {
     }
 
     /// Reads a file under the name `path` that had that name.
-    fn adopt_whole(
-        &mut self,
-        path: &Path,
-        sibling: &Sibling,
-        last: Option<Turnstile>,
-        now: Now,
-    ) -> Option<Turnstile> {
+    fn adopt_whole(&mut self, path: &Path, sibling: &Sibling, last: Option<Turnstile>, now: Now) -> Option<Turnstile> {
         let adopted = Adopted { name: path, from: None, since: 0 };
         match self.start(&sibling.path, last, Some(adopted), now) {
             Ok(started) => started.or(last),
@@ -449,8 +443,9 @@ impl Tailer {
         let current = self.store.iter().filter(|(_, k)| k.current);
         let inodes: HashSet<u64> = current.map(|(_, k)| k.identity.inode).collect();
         // An inode may have been given to another file since.
-        let is_known =
-            |e: &Entry| inodes.contains(&e.inode) && look_at(&e.path, false).is_ok_and(|l| self.store.find(l.identity).is_some());
+        let is_known = |e: &Entry| {
+            inodes.contains(&e.inode) && look_at(&e.path, false).is_ok_and(|l| self.store.find(l.identity).is_some())
+        };
         if !inodes.is_empty() {
             entries.sort_by_cached_key(|e| !is_known(e));
         }

@@ -378,9 +378,7 @@ impl Reader {
                 (_, Some(judge), Some(parts)) => {
                     self.lines.take_parts(parts, judge, buf, start, searched, base, self.mono, open_now.ends_line())
                 }
-                (Some(matcher), ..) => {
-                    self.lines.take_joined(matcher, buf, start, tail.at.skipping, base, open_now)
-                }
+                (Some(matcher), ..) => self.lines.take_joined(matcher, buf, start, tail.at.skipping, base, open_now),
                 (None, ..) => self.lines.take(buf, start, searched, tail.at.skipping, base),
             };
             let skipped = base + start as u64 > tail.reading().offset && leading > 0;

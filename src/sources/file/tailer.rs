@@ -471,11 +471,7 @@ impl Tailer {
 
     /// Counts what the file adds to `file_lag_bytes`.
     pub(super) fn measure(&mut self, tail: &mut Tail) {
-        let lag = if tail.place == Place::Closed || tail.packed.is_some() {
-            0
-        } else {
-            tail.unread()
-        };
+        let lag = if tail.place == Place::Closed || tail.packed.is_some() { 0 } else { tail.unread() };
         self.lag = self.lag - tail.lag + lag;
         tail.lag = lag;
     }

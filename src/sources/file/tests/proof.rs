@@ -58,7 +58,10 @@ fn a_file_with_the_same_banner_is_no_copy_of_one_that_is_cut_off_meanwhile() {
         let lines = w.lines();
         let own = lines.iter().filter(|l| !l.starts_with('#')).map(String::as_str).collect::<Vec<_>>();
         let right: &[&str] = if include == "['*.log']" { &["1", "2", "of its own", "3"] } else { &["1", "2", "3"] };
-        assert_eq!(sorted(own.iter().map(|l| l.to_string()).collect()), sorted(right.iter().map(|l| l.to_string()).collect()));
+        assert_eq!(
+            sorted(own.iter().map(|l| l.to_string()).collect()),
+            sorted(right.iter().map(|l| l.to_string()).collect())
+        );
         let files = if include == "['*.log']" { 3 } else { 2 };
         assert_eq!(lines.iter().filter(|l| l.starts_with('#')).count(), 2 * files, "{include}: {lines:?}");
     }
@@ -253,7 +256,8 @@ fn a_rest_in_another_folder_is_found_where_rotated_to_says_so_and_told_elsewhere
             w.stop();
             w.append("a.log", &numbered(100, 150));
             if packed {
-                std::fs::write(w.path("old/a.log-20260101.gz"), gzip(&std::fs::read(w.path("a.log")).unwrap())).unwrap();
+                std::fs::write(w.path("old/a.log-20260101.gz"), gzip(&std::fs::read(w.path("a.log")).unwrap()))
+                    .unwrap();
                 w.remove("a.log");
             } else {
                 w.rename("a.log", "old/a.log-20260101");
@@ -289,12 +293,15 @@ fn a_cut_archive_is_told_with_its_place_and_read_on_when_it_grows() {
     w.pass(30);
     assert_eq!(some + w.lines().len(), 40_000);
     // Once: at the end, and it is a failure.
-    for (name, bytes) in [("cut.gz", packed[..packed.len() / 2].to_vec()), ("damaged.gz", {
-        let mut bytes = packed.clone();
-        let middle = bytes.len() / 2;
-        bytes[middle..middle + 300].fill(0x55);
-        bytes
-    })] {
+    for (name, bytes) in [
+        ("cut.gz", packed[..packed.len() / 2].to_vec()),
+        ("damaged.gz", {
+            let mut bytes = packed.clone();
+            let middle = bytes.len() / 2;
+            bytes[middle..middle + 300].fill(0x55);
+            bytes
+        }),
+    ] {
         let mut w = World::reading("['*.gz']", "");
         w.tailer = None;
         w.once = true;
