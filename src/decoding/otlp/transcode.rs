@@ -589,7 +589,7 @@ impl<'a> Reader<'a> {
 
 /// Objects that a value is or, as an array, has.
 fn objects_in(value: &[u8]) -> u64 {
-    let is_object = |value: &[u8]| value.first() == Some(&b'{') && value.iter().any(|c| *c == b'"');
+    let is_object = |value: &[u8]| value.first() == Some(&b'{') && value.contains(&b'"');
     match value.first() {
         Some(b'[') => json::Children::new(value).filter(|c| is_object(&value[c.value.0..c.value.1])).count() as u64,
         _ => u64::from(is_object(value)),
