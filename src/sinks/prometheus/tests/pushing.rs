@@ -189,6 +189,28 @@ async fn what_never_gets_through_is_left_undelivered() {
     }
 }
 
+/// At the end there is no time left to leave a server alone, unless it has asked for that.
+#[tokio::test]
+async fn the_last_state_is_tried_whatever_was_before() {
+    let up = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let is_up = up.clone();
+    let (url, got) = server(move |_| if is_up.load(std::sync::atomic::Ordering::SeqCst) { 204 } else { 503 }).await;
+    let open = "retry: {initial: 1ms, max: 1ms}, circuit_breaker: {failures: 2, reset: 1h}";
+    let waiting = "retry: {initial: 1h, max: 1h}, circuit_breaker: {failures: 100}";
+    for (settings, failures) in [(open, 2), (waiting, 1)] {
+        up.store(false, std::sync::atomic::Ordering::SeqCst);
+        let mut rig = Rig::start(&url, &format!("interval: 20ms, {settings}"), "");
+        rig.feed("{\"a\":1}\n");
+        until("it has failed", || rig.counters.snapshot().errors.get("http_503") == Some(&failures)).await;
+        up.store(true, std::sync::atomic::Ordering::SeqCst);
+        let before = got.lock().unwrap().len();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert_eq!(got.lock().unwrap().len(), before, "the server is left alone");
+        rig.end().await;
+        assert_eq!((rig.verdicts(), rig.books()), (vec![Verdict::Delivered], (1, 0, BTreeMap::new())));
+    }
+}
+
 #[tokio::test]
 async fn a_second_signal_leaves_it_at_once() {
     let (url, _got) = server(|_| 503).await;
