@@ -152,7 +152,7 @@ impl Decoder {
                 return batch;
             }
             Frames::Lines { start, end } => (*start, *end),
-            // Joined lines stand behind all others, so that places need not grow.
+            // Of container lines, those come first that were completed first.
             Frames::Spans(spans) => {
                 let (from, to) = spans.iter().fold((u32::MAX, 0), |(from, to), s| (from.min(s.0), to.max(s.1)));
                 (from.min(to) as usize, to as usize)

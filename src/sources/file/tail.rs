@@ -511,8 +511,9 @@ impl Reader {
             return None;
         };
         let from = match &frames {
-            Frames::Spans(spans) if taken.text.is_empty() => spans.first().map_or(*start, |s| s.0 as usize),
-            Frames::Spans(spans) => Joined::first(spans).unwrap_or(end),
+            // Those of container lines come in the order in which they were completed.
+            Frames::Spans(spans) if tail.parts.is_some() => Joined::first(spans).unwrap_or(end),
+            Frames::Spans(spans) => spans.first().map_or(*start, |s| s.0 as usize),
             _ => *start,
         };
         let (keep, joined) = (before.len(), !taken.text.is_empty());
