@@ -1,6 +1,6 @@
 //! Lines joined to events and parts of messages, from the program's standard input to its output.
 
-use crate::agent::{config, eventually, lines, tidegate};
+use crate::agent::{Agent, assert_balanced, config, eventually, gives_reason, lines, tidegate};
 use std::io::Write;
 use std::process::Stdio;
 
@@ -75,4 +75,107 @@ fn split_container_messages_are_joined() {
             r#"{"timestamp":"2025-01-01T00:00:00Z","stream":"stdout","message":"one two"}"#
         ]
     );
+}
+
+#[test]
+fn traces_of_containers_are_joined_behind_their_parts_and_each_stream_by_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    config(
+        dir.path(),
+        "sources: {in: {type: stdin, decode: docker, multiline: java, on_decode_error: drop}}\n\
+         sinks: {out: {type: file, inputs: [in], path: out.ndjson}}\n",
+    );
+    let mut command = tidegate(dir.path(), &["run", "--config", "tidegate.yaml"]);
+    let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let line = |stream: &str, log: &str| {
+        format!(r#"{{"log":{log},"stream":"{stream}","attrs":{{"tag":"shop"}},"time":"2025-01-01T00:00:00Z"}}"#) + "\n"
+    };
+    let text = [
+        line("stderr", r#""java.lang.IllegalStateException: no\n""#),
+        line("stdout", r#""order 17\n""#),
+        line("stderr", r#""\tat a.B""#),
+        "{\"log\":\"torn\n".into(),
+        line("stdout", r#""order 18\n""#),
+        line("stderr", r#""\tat a.C\n""#),
+    ];
+    child.stdin.take().unwrap().write_all(text.concat().as_bytes()).unwrap();
+    let out = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.success(), "{said}");
+    let event = |stream: &str, message: &str| {
+        format!(
+            r#"{{"timestamp":"2025-01-01T00:00:00Z","stream":"{stream}","message":"{message}","attrs":{{"tag":"shop"}}}}"#
+        )
+    };
+    assert_eq!(
+        lines(&dir.path().join("out.ndjson")),
+        [
+            event("stdout", "order 17"),
+            event("stderr", r"java.lang.IllegalStateException: no\n\tat a.B\n\tat a.C"),
+            event("stdout", "order 18")
+        ]
+    );
+    assert!(gives_reason(&said, "decode_error", 1), "{said}");
+    assert_balanced(&said);
+}
+
+#[test]
+fn a_container_message_is_whole_behind_a_rotation_a_kill_and_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let (pod, out) = (dir.path().join("pod"), dir.path().join("out.ndjson"));
+    std::fs::create_dir(&pod).unwrap();
+    config(
+        dir.path(),
+        "sources: {in: {type: file, include: ['pod/0.log*'], decode: cri, partial_timeout: 1h}}\n\
+         sinks: {out: {type: file, inputs: [in], path: out.ndjson}}\n",
+    );
+    let append = |text: &str| {
+        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(pod.join("0.log")).unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+    };
+    let rotate = |n: u32| {
+        std::fs::rename(pod.join("0.log"), pod.join(format!("0.log.20250101-00000{n}"))).unwrap();
+        // Births are told apart by the clock's ticks only.
+        std::thread::sleep(std::time::Duration::from_millis(11));
+    };
+    let messages = || -> Vec<String> {
+        let message = |line: &String| {
+            let event: serde_json::Value = serde_json::from_str(line).unwrap();
+            event["message"].as_str().unwrap().to_owned()
+        };
+        if out.exists() { lines(&out).iter().map(message).collect() } else { Vec::new() }
+    };
+    let time = "2025-01-01T00:00:00Z";
+    append(&format!("{time} stdout F 1\n{time} stdout P a\n{time} stderr F 2\n"));
+    let agent = Agent::run(dir.path(), &[]);
+    eventually("what is whole", || messages().len() == 2);
+    rotate(0);
+    append(&format!("{time} stderr F 3\n{time} stdout P b\n"));
+    eventually("the new file", || messages().len() == 3);
+    agent.kill();
+    // What came last may come again; what is open is no half.
+    let agent = Agent::run(dir.path(), &[]);
+    append(&format!("{time} stderr F 4\n"));
+    eventually("the line behind the kill", || messages().contains(&"4".to_owned()));
+    rotate(1);
+    append(&format!("{time} stderr F 5\n"));
+    eventually("the third file", || messages().contains(&"5".to_owned()));
+    let said = agent.stop();
+    assert_balanced(&said);
+    rotate(2);
+    append(&format!("{time} stdout F c\n{time} stdout F 6\n"));
+    let before = messages().len();
+    let agent = Agent::run(dir.path(), &[]);
+    eventually("the rest", || messages().contains(&"6".to_owned()));
+    agent.stop();
+    assert_eq!(messages()[before..], ["abc", "6"]);
+    let mut whole = messages();
+    whole.sort();
+    whole.dedup();
+    assert_eq!(whole, ["1", "2", "3", "4", "5", "6", "abc"]);
+    let agent = Agent::run(dir.path(), &[]);
+    append(&format!("{time} stdout F 7\n"));
+    eventually("a line more", || messages().contains(&"7".to_owned()));
+    agent.stop();
+    assert_eq!(messages().len(), before + 3, "nothing comes again behind a stop");
 }
