@@ -118,7 +118,7 @@ impl Cutter {
             Cutter::Containers(framer) => {
                 let mut joined = Joined::default();
                 let whole = framer.frame(lines, now, &mut joined);
-                if lines.len() - whole < max_line {
+                if !(Lines { max_bytes: max_line, long: LongLines::Split }).is_long(lines, whole, lines.len()) {
                     return Cut::of(joined, whole, 0);
                 }
                 framer.line(lines, whole, now, &mut joined);
@@ -259,4 +259,24 @@ fn run(
     let cut = cutter.finish(&rest, clock::monotonic_ns());
     send(rest, cut);
     end(result)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::config::read_text;
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn a_container_line_of_exactly_the_most_bytes_waits_for_its_end() {
+        let (config, _) = read_text::<StdinConfig>("t.yaml", "decode: cri\nmax_line_bytes: 40\n", &BTreeMap::new());
+        let Some(Framing::Containers(rule)) = config.unwrap().framing().unwrap() else { panic!("not joined") };
+        for (end, taken) in [("", 0), ("\r", 0), ("x", 1), ("xx", 1)] {
+            let line = format!("2025-01-01T00:00:00Z stdout F 0123456789{end}");
+            let mut cutter = Cutter::Containers(Box::new(ContainerFramer::new(rule.clone())));
+            let cut = cutter.cut(line.as_bytes(), 0, 0, 40);
+            assert_eq!((cut.long, cut.whole), (taken, line.len() * taken as usize), "{end:?}");
+        }
+    }
 }
