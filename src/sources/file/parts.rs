@@ -11,7 +11,7 @@
 //! both as they were.
 
 use super::identity::Position;
-use super::lines::{Lines, Taken};
+use super::lines::{Lines, Taken, bare_end};
 use super::rotation::Turnstile;
 use super::tail::Tail;
 use crate::component::Frames;
@@ -292,8 +292,9 @@ impl Lines {
             let at = taken.end;
             if taken.skipping {
                 taken.skipping = false;
-            } else if newline - at > self.max_bytes {
-                let rest = self.cut_part(joiner, judge, buf, at, newline, base, now, &mut out);
+            } else if self.is_long(buf, at, newline) {
+                let bare = bare_end(buf, at, newline);
+                let rest = self.cut_part(joiner, judge, buf, at, bare, base, now, &mut out);
                 if self.splits() {
                     joiner.line(judge, buf, rest, newline, base + rest as u64, now, &mut out);
                 }
@@ -304,8 +305,9 @@ impl Lines {
         }
         if taken.skipping {
             taken.end = buf.len();
-        } else if buf.len() - taken.end > self.max_bytes {
-            let rest = self.cut_part(joiner, judge, buf, taken.end, buf.len(), base, now, &mut out);
+        } else if self.is_long(buf, taken.end, buf.len()) {
+            let bare = bare_end(buf, taken.end, buf.len());
+            let rest = self.cut_part(joiner, judge, buf, taken.end, bare, base, now, &mut out);
             taken.skipping = !self.splits();
             taken.end = if taken.skipping { buf.len() } else { rest };
         }

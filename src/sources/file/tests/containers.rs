@@ -31,6 +31,28 @@ impl World {
 const EMPTY: [&str; 0] = [];
 
 #[test]
+fn a_line_of_exactly_the_most_bytes_is_not_long_whatever_its_end() {
+    let line = out("F", "0123456789");
+    let bare = line.trim_end();
+    for long in ["truncate", "skip", "split"] {
+        for end in ["\n", "\r\n"] {
+            let mut w = World::new(&format!("decode: cri\nmax_line_bytes: {}\nlong_lines: {long}", bare.len()));
+            // Read in pieces: its end is not there yet, and then half of it.
+            w.append("a.log", bare);
+            w.read();
+            for part in end.split_inclusive(['\r', '\n']) {
+                w.append("a.log", part);
+                w.read();
+            }
+            w.append("a.log", &format!("{bare}{end}"));
+            w.read();
+            assert_eq!(w.messages(), ["0123456789"; 2], "{long}, {end:?}");
+            assert_eq!(w.errors("long_lines"), 0, "{long}, {end:?}");
+        }
+    }
+}
+
+#[test]
 fn a_slow_second_half_is_waited_for_as_long_as_is_set() {
     let mut w = World::new("decode: cri\npartial_timeout: 5s");
     w.append("a.log", &out("P", "one, "));
