@@ -837,8 +837,8 @@ mod tests {
             size: offset + 3,
             current: true,
             finished: false,
-            packed: offset % 3 == 0,
-            left: offset % 5 == 0,
+            packed: offset.is_multiple_of(3),
+            left: offset.is_multiple_of(5),
         }
     }
 

@@ -870,7 +870,7 @@ impl Tailer {
 /// Whether a file lies on an overlay, where its time of birth changes when it is first written to.
 fn is_on_overlay(file: &OwnedFd) -> bool {
     const OVERLAYFS_SUPER_MAGIC: i64 = 0x794c_7630;
-    rustix::fs::fstatfs(file).is_ok_and(|s| s.f_type as i64 == OVERLAYFS_SUPER_MAGIC)
+    rustix::fs::fstatfs(file).is_ok_and(|s| s.f_type == OVERLAYFS_SUPER_MAGIC)
 }
 
 /// Whether the bytes before a position are those that were there.

@@ -210,7 +210,7 @@ impl Model {
             Action::Archive if self.include_rotated => self.archive(&name),
             // What matches and is no file.
             Action::Folder => {
-                let _ = std::fs::create_dir(self.w.path(&format!("folder-{}.log", self.number % 3)));
+                let _made = std::fs::create_dir(self.w.path(&format!("folder-{}.log", self.number % 3)));
             }
             // Somebody keeps a copy: it is a file of its own, or what was read already.
             Action::Cp if there && self.include_rotated => {
