@@ -98,6 +98,9 @@ pub struct Frames {
     pub splits: u64,
 }
 
+/// Members of a Docker line, beside those that every line has, up to which those of further lines are taken in.
+const MOST_MEMBERS: usize = 256;
+
 /// Marks places in [`Frames::joined`].
 const JOINED: u32 = 1 << 31;
 
@@ -295,7 +298,7 @@ impl Built {
     fn add_members(&mut self, line: &[u8], others: &[json::Member]) {
         for member in others {
             let key = &line[member.key..member.key_end];
-            if self.names.iter().any(|name| **name == *key) {
+            if self.names.len() >= MOST_MEMBERS || self.names.iter().any(|name| **name == *key) {
                 continue;
             }
             let Some(end) = memchr::memrchr(b'}', &self.tail) else { return };

@@ -162,7 +162,7 @@ impl Worker {
             t.error("decode", stats.errors);
             t.error("invalid_utf8", stats.invalid_utf8);
             faults.drain(|kind, n| t.error(kind, n));
-            // Lines joined by the decoder count as one.
+            // Joined lines count as one.
             *t.outputs.entry(default_output()).or_default() += out;
             if rejected > 0 {
                 *t.outputs.entry("rejected".into()).or_default() += rejected;

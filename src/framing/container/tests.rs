@@ -298,7 +298,10 @@ fn join(rule: Multiline, messages: &[String]) -> Vec<String> {
 }
 
 fn any_rule(which: usize) -> Option<Multiline> {
-    let limits = Limits { max_lines: 4, max_bytes: 40, ..Limits::default() };
+    rule_of(which, Limits { max_lines: 4, max_bytes: 40, ..Limits::default() })
+}
+
+fn rule_of(which: usize, limits: Limits) -> Option<Multiline> {
     let modes = [Mode::ContinueThrough, Mode::ContinuePast, Mode::HaltBefore, Mode::HaltWith];
     match which {
         0 => None,
@@ -429,7 +432,8 @@ proptest! {
         at in any::<prop::sample::Index>(),
     ) {
         let text: Vec<u8> = lines.iter().enumerate().flat_map(|(n, line)| raw(format, n, line)).collect();
-        let rule = Arc::new(rule(format, any_rule(which)));
+        // An event that was split at a limit begins with a line that begins none.
+        let rule = Arc::new(rule(format, rule_of(which, Limits::default())));
         let mut judge = Judge::new(rule.clone());
         let run = |judge: &mut Judge, joiner: &mut Joiner, from: usize, to: usize, frames: &mut Vec<Vec<u8>>| {
             let mut out = Frames::default();

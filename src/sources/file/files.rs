@@ -584,7 +584,11 @@ impl Tailer {
     fn examine_idle(&mut self, key: usize, path: &Path, now: Now) {
         self.examine(path, now, false);
         if let Some(mut tail) = self.tails[key].take() {
+            if self.parts_are_due(&tail, now) {
+                self.queue(key, &mut tail);
+            }
             if !tail.queued {
+                self.schedule_parts(key, &mut tail);
                 self.wait_longer(key, &mut tail, now);
             }
             self.tails[key] = Some(tail);
@@ -641,6 +645,7 @@ impl Tailer {
         {
             self.remove(tail);
         }
+        self.schedule_parts(key, tail);
         self.wait_longer(key, tail, now);
     }
 

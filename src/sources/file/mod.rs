@@ -26,6 +26,12 @@
 //! second's work) may come twice. Lines that were written between the last look and a truncation are gone, as the writer
 //! destroyed them. What went with a file whose rest is nowhere is told as an error, with the bytes known of.
 //!
+//! **Container lines** (`decode: cri`, `docker`). The parts of a message are joined in one stream whatever the other writes in
+//! between, and over a rotation: a file that ends in a part goes on in the file that took its name. A place in the file is not
+//! passed before what is open there was delivered, and what was delivered behind it is not read again. A message that lacks a
+//! part is given as it is `partial_timeout` after its last part, when a line comes that is none of a container's, or when its
+//! file is gone for good (5 s after the last growth of a deleted one, 30 s after that of one renamed out of sight).
+//!
 //! **When downstream is full** nothing more is read; files that appear are still opened, so that deleting them loses nothing.
 //!
 //! **Many files.** Kernel notices come for folders, so idle files cost nothing by themselves. What notices might miss is covered

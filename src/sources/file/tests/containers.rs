@@ -78,6 +78,19 @@ fn a_slow_second_half_is_waited_for_as_long_as_is_set() {
 }
 
 #[test]
+fn what_has_waited_long_enough_is_given_at_its_time() {
+    let mut w = World::new("decode: cri\npartial_timeout: 450ms");
+    w.append("a.log", &out("P", "half"));
+    let mut came = Vec::new();
+    for _ in 0..50 {
+        w.settle();
+        came.push(w.messages().len());
+        w.now.mono += 10 * MILLISECOND;
+    }
+    assert_eq!(came.iter().position(|n| *n > 0), Some(45));
+}
+
+#[test]
 fn a_message_is_given_whole_after_a_restart_and_after_a_kill_and_nothing_twice() {
     let mut w = World::new("decode: cri");
     w.append("a.log", &[err("F", "e1"), out("P", "one, "), err("F", "e2"), "torn\n".into()].concat());
@@ -215,12 +228,14 @@ fn a_rotated_file_that_was_compressed_goes_on_in_the_new_one() {
         w.read();
         w.stop();
         w.append("0.log", &[err("F", "y"), out("P", "b")].concat());
-        let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-        packed.write_all(&std::fs::read(w.path("0.log")).unwrap()).unwrap();
-        std::fs::write(w.path("0.log.20250101-000000.gz"), packed.finish().unwrap()).unwrap();
-        w.remove("0.log");
+        w.rename("0.log", "rotated");
         std::thread::sleep(std::time::Duration::from_millis(11));
         w.append("0.log", &[err("F", "z"), out("F", "c"), out("F", "last")].concat());
+        std::thread::sleep(std::time::Duration::from_millis(11));
+        let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        packed.write_all(&std::fs::read(w.path("rotated")).unwrap()).unwrap();
+        std::fs::write(w.path("0.log.20250101-000000.gz"), packed.finish().unwrap()).unwrap();
+        w.remove("rotated");
         w.start();
         w.read();
         assert_eq!(w.messages(), ["first", "x", "y", "z", "abc", "last"], "{include}");
@@ -355,6 +370,11 @@ fn traces_are_joined_per_stream_whatever_comes_between() {
     w.append("a.log", &[err("F", "E: x"), out("F", "o1"), err("F", "\tat a"), out("F", "o2")].concat());
     w.settle();
     assert_eq!(w.messages(), ["o1"]);
+    w.append("a.log", "torn\n");
+    w.pass(0);
+    w.now.mono += 500 * MILLISECOND;
+    w.settle();
+    assert_eq!(w.messages(), ["torn"]);
     w.restart();
     w.append("a.log", &[err("F", "\tat b"), out("F", "o3"), err("F", "e2")].concat());
     w.settle();
@@ -398,6 +418,27 @@ fn joined_messages_are_bounded_by_the_longest_line() {
     assert_eq!(texts("truncate").0, ["[]xxxxxxxxxxxxxx", "e", "next"]);
     assert_eq!(texts("skip").0, ["e", "next"]);
     assert_eq!(texts("split").0, ["[]", "[]", "e", "[]rest", "next"]);
+}
+
+#[test]
+fn a_trace_is_not_settled_with_a_message_behind_it_that_is_dropped() {
+    let rule = "multiline: {start: '^E', mode: continue_through, condition: '^ ', timeout: 1h}";
+    let more = "partial_timeout: 1h\nmax_line_bytes: 64\nlong_lines: skip";
+    let mut w = World::new(&format!("decode: cri\n{rule}\n{more}"));
+    let part = out("P", &"x".repeat(20));
+    w.append("0.log", &[out("F", "E1"), part.clone()].concat());
+    w.read();
+    w.rename("0.log", "0.log.1");
+    w.append("0.log", &[&*part, &part, &err("F", "e1")].concat());
+    w.read();
+    w.append("0.log", &err("F", "e2"));
+    w.read();
+    assert_eq!(w.messages(), ["e1", "e2"]);
+    w.kill();
+    w.start();
+    w.append("0.log", &[out("F", "rest"), out("F", "next")].concat());
+    w.read();
+    assert_eq!(w.messages(), ["E1", "next"]);
 }
 
 #[test]
