@@ -335,8 +335,8 @@ proptest! {
         let text: Vec<u8> = lines.iter().enumerate().flat_map(|(n, line)| raw(format, n, line)).collect();
         let (events, long) = read_pieces(rule(format, any_rule(which)), &pieces(&text, &cuts));
         prop_assert_eq!(long, 0);
-        for stream in 0..2 {
-            let bare = bare_messages(format, &messages[stream]);
+        for (stream, messages) in messages.iter().enumerate() {
+            let bare = bare_messages(format, messages);
             let want = any_rule(which).map_or(bare.clone(), |rule| join(rule, &bare));
             prop_assert_eq!(of_stream(&events, stream), want, "stream {}", stream);
         }
@@ -369,10 +369,10 @@ proptest! {
         let marked = |event: &&Value| event.get("decode_error").is_some();
         let got: Vec<&str> = events.iter().filter(marked).map(|e| e["message"].as_str().unwrap()).collect();
         prop_assert_eq!(got, wanted);
-        for stream in 0..2 {
+        for (stream, messages) in messages.iter().enumerate() {
             // Where a message ended is open where a bad line came in between; and a character may have been cut.
             let got = of_stream(&events, stream).concat().replace(['\r', '\u{fffd}'], "");
-            let want = messages[stream].concat().replace('\r', "");
+            let want = messages.concat().replace('\r', "");
             if format == Format::Docker || want.is_ascii() {
                 prop_assert_eq!(got, want);
             }
@@ -399,9 +399,9 @@ proptest! {
         let (events, long) = read_pieces(make(), &pieces(&text, &cuts));
         prop_assert_eq!(&read_pieces(make(), &[&text]), &(events.clone(), long));
         let mut cut = 0;
-        for stream in 0..2 {
+        for (stream, messages) in messages.iter().enumerate() {
             let got = of_stream(&events, stream);
-            let whole = bare_messages(format, &messages[stream]);
+            let whole = bare_messages(format, messages);
             match too_long {
                 TooLong::Split => {
                     prop_assert_eq!(got.concat().replace('\u{fffd}', ""), whole.concat());
