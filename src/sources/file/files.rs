@@ -111,8 +111,13 @@ impl Tailer {
             return Ok(None);
         }
         let node = (look.identity.device, look.identity.inode) == tail.node && tail.packed.is_none();
-        // Where nothing was read, nothing is read twice.
+        // What was deleted is another file. Where nothing was read, nothing is passed over.
+        let deleted = tail.file.as_ref().is_some_and(|file| look_into(file).is_ok_and(|l| l.links == 0));
+        if deleted {
+            return Ok(None);
+        }
         let same = !self.plan.check_contents
+            || tail.at.offset == 0
             || tail.at.is_proof() && look.size >= tail.at.offset && proof::holds(self.store.hasher, &file, tail.at)?;
         Ok((node && same).then_some((file, look)))
     }
