@@ -140,14 +140,12 @@ impl Tailer {
     fn files_before(&mut self, key: usize) -> Vec<(Turnstile, u64)> {
         let Some(tail) = &self.tails[key] else { return Vec::new() };
         let base = base_of(&tail.name).unwrap_or_else(|| tail.name.to_path_buf());
-        let base_is_there = *tail.path == *base || self.by_path.contains_key(&*base);
         let mut list: Vec<Turnstile> = self.families.members.get(&*base).cloned().unwrap_or_default();
         list.retain(|&(other, generation)| {
             let Some(before) = self.tails[other].as_ref().filter(|t| t.generation == generation) else { return false };
             let had_the_name = *before.name == *base && before.paths.iter().all(|path| **path != *base);
             let (modified, birth) = (before.looked.1, tail.identity.birth);
-            let is_older = birth == 0 || before.packed.is_some() || modified <= birth + ROTATION_TIME;
-            let may_have = base_is_there && is_older;
+            let may_have = birth == 0 || before.packed.is_some() || modified <= birth + ROTATION_TIME;
             other != key && age(before) < age(tail) && (had_the_name || may_have)
         });
         // A copy of what was cut off is younger, and comes before all the same.

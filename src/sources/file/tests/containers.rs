@@ -193,6 +193,25 @@ fn a_rotation_while_the_agent_is_down_is_joined_too() {
 }
 
 #[test]
+fn a_start_in_the_middle_of_a_rotation_is_no_border() {
+    let mut w = World::reading("['*.log*']", "decode: cri\npartial_timeout: 1h");
+    let tick = || std::thread::sleep(std::time::Duration::from_millis(11));
+    w.append("0.log", &[err("F", "x"), out("P", "a")].concat());
+    w.read();
+    w.stop();
+    w.rename("0.log", "0.log.20250101-000000");
+    tick();
+    w.append("0.log", &[out("P", "b")].concat());
+    w.rename("0.log", "0.log.20250101-000001");
+    w.start();
+    w.read();
+    tick();
+    w.append("0.log", &[out("F", "c")].concat());
+    w.read();
+    assert_eq!(w.messages(), ["x", "abc"]);
+}
+
+#[test]
 fn stopped_or_killed_between_the_halves_of_a_rotation_both_are_read_again() {
     for include in ["['*.log']", "['*.log*']"] {
         for kill in [false, true] {
