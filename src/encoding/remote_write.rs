@@ -153,7 +153,9 @@ impl RemoteWriteEncoder {
 
     /// Appends `MetricMetadata` of the event's metric, where that was not done lately.
     fn metadata(&mut self, event: EventRef<'_>, now: i64, out: &mut Vec<u8>) {
-        let is = |kind: &[u8]| event.field(Sym::TYPE).and_then(|v| v.as_str()).is_some_and(|s| s.is(kind));
+        let is = |kind: &[u8]| {
+            event.field(Sym::TYPE).and_then(|v| v.as_str()).is_some_and(|s| s.bytes.eq_ignore_ascii_case(kind))
+        };
         let (kind, parts): (u64, &[&[u8]]) = match () {
             () if is(b"counter") => (1, &[]),
             () if is(b"gauge") => (2, &[]),
@@ -228,7 +230,7 @@ mod tests {
         let out = there_and_back(&[
             r#"{"name":"http.hits","value":5,"type":"counter","labels":{"z":"1","A":"q\"\n","b":"","n":null,"z ":"2"},"unit":"1","description":"all"}"#,
             r#"{"name":"lat_bucket","value":3,"type":"histogram","labels":{"le":"0.5"}}"#,
-            r#"{"name":"temp","value":"-1.5","type":"gauge"}"#,
+            r#"{"name":"temp","value":"-1.5","type":"Gauge"}"#,
         ]);
         let time = r#""timestamp":"2025-01-10T10:00:00.123Z"}"#;
         assert_eq!(

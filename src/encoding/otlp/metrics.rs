@@ -424,7 +424,9 @@ fn is_empty(value: Value<'_>) -> bool {
 }
 
 fn type_of(event: EventRef<'_>) -> Type {
-    let is = |kind: &[u8]| event.field(Sym::TYPE).and_then(|v| v.as_str()).is_some_and(|s| s.is(kind));
+    let is = |kind: &[u8]| {
+        event.field(Sym::TYPE).and_then(|v| v.as_str()).is_some_and(|s| s.bytes.eq_ignore_ascii_case(kind))
+    };
     match () {
         () if is(b"counter") => Type::Counter,
         () if is(b"histogram") => Type::Histogram,
