@@ -42,8 +42,10 @@ impl Tailer {
         let Ok(look) = look_at(path, false) else { return false };
         let Some((generation, known)) = self.store.find(look.identity) else { return false };
         let unchanged = known.changed != 0 && (known.at.offset, known.changed) == (look.size, look.changed);
+        // What the file before has open goes on in an empty one.
+        let may_inherit = self.reader.judge.is_some() && known.at.offset == 0;
         let by_now = self.by_identity.contains_key(&look.identity) || dir.is_below(path, &self.plan.own);
-        if !look.is_file || !unchanged || known.finished || known.packed || known.at.skipping || by_now {
+        if !look.is_file || !unchanged || known.finished || known.packed || known.at.skipping || by_now || may_inherit {
             return false;
         }
         let (head, at) = (known.head, known.at);
