@@ -549,8 +549,8 @@ impl Tailer {
             if errors <= TELL_MISSING {
                 tracing::error!(
                     source = %self.plan.id, file = %m.path.display(), read_to = m.offset, bytes_not_read = m.unread,
-                    "the file known under this name is gone and its rest is not found: what was written to it after the \
-                     last look is lost. If it is moved to another folder, name that in `rotated_to`"
+                    "the file known under this name is gone and its rest is not found: what followed the place up to which it \
+                     was settled cannot be read any more. If it is moved to another folder, name that in `rotated_to`"
                 );
             }
         }
