@@ -867,6 +867,10 @@ impl Tailer {
             let settled = self.store.get(tail.generation).is_some_and(|k| k.at == tail.at);
             if settled && tail.packed.as_ref().is_some_and(|p| p.ended) {
                 let changed = tail.changed;
+                if let Some(after) = self.plan.remove_after {
+                    self.packed_since.insert(tail.identity, tail.grown);
+                    self.next_scan = self.next_scan.min(tail.grown.saturating_add(after.as_nanos() as u64));
+                }
                 self.packed_known += 1;
                 self.store.update(tail.generation, |k| (k.finished, k.changed) = (true, changed));
             } else if settled && tail.packed.is_none() && tail.paths.is_empty() && tail.unread() == 0 {

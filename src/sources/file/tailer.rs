@@ -533,6 +533,8 @@ impl Tailer {
             found.entries.retain(|entry| !self.start_idle(entry, &mut dir, now));
             self.known_first(&mut found.entries);
         }
+        // What is found may have to be looked at sooner than in the next round.
+        self.next_scan = u64::MAX;
         for entry in &found.entries {
             if let Some(&key) = self.by_path.get(&*entry.path)
                 && !entry.is_symlink
@@ -564,7 +566,7 @@ impl Tailer {
         let interval = interval.max(files.max(self.lost.len()) as u64 * LOOK_PER_FILE);
         self.store.look_every = (interval / SECOND) as i64;
         self.last_scan = now.mono;
-        self.next_scan = now.mono + interval;
+        self.next_scan = self.next_scan.min(now.mono + interval);
         if !self.scanned {
             if self.by_path.len() > SAID_AT_FIRST {
                 tracing::info!(source = %self.plan.id, files = self.by_path.len(), "all of them are found");
