@@ -4,7 +4,12 @@
 //! way ([`Ack::settle`]). When the last clone is gone, the source hears the worst verdict of all. A clone that is
 //! dropped without a verdict counts as [`Verdict::Failed`]: forgetting cannot turn into loss.
 
+//!
+//! Who keeps a batch (a disk buffer) may want to know which of its events have ended before all have
+//! ([`Ack::hears_parts`]): a sink that delivers a batch in several pieces says so with [`Ack::settle_rows`].
+
 use crate::sync::AtomicU8;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -28,6 +33,73 @@ pub trait Settled: Send + Sync {
     /// Whether somebody waits for the verdict and has nothing else to do: a client for its answer.
     fn waits(&self) -> bool {
         false
+    }
+    /// Whether it wants to hear which events of a batch have ended before all have.
+    fn hears_parts(&self) -> bool {
+        false
+    }
+
+    /// These events of the batch that was given `token` are delivered or rejected, whatever becomes of the others.
+    /// Called before [`settled`](Settled::settled), never after.
+    fn part_settled(&self, _token: u64, _rows: &Rows) {}
+}
+
+/// Events of one batch, by their place among those that were live when the sink was given it. Grows upwards.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rows(Vec<Range<u32>>);
+
+impl Rows {
+    /// Adds an event, which must be above all that are there.
+    #[inline]
+    pub fn push(&mut self, row: u32) {
+        match self.0.last_mut() {
+            Some(last) if last.end == row => last.end += 1,
+            _ => self.0.push(row..row + 1),
+        }
+    }
+
+    /// The runs of neighbours among them, in order.
+    pub fn runs(&self) -> impl Iterator<Item = Range<u32>> + '_ {
+        self.0.iter().cloned()
+    }
+
+    /// The events in order.
+    pub fn iter(&self) -> impl Iterator<Item = u32> + '_ {
+        self.runs().flatten()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Takes the first `n` events out.
+    pub fn split_to(&mut self, n: usize) -> Rows {
+        let mut left = u32::try_from(n).unwrap_or(u32::MAX);
+        let mut head = Vec::new();
+        let mut tail = Vec::new();
+        for run in std::mem::take(&mut self.0) {
+            let cut = run.start + left.min(run.end - run.start);
+            left -= cut - run.start;
+            if run.start < cut {
+                head.push(run.start..cut);
+            }
+            if cut < run.end {
+                tail.push(cut..run.end);
+            }
+        }
+        self.0 = tail;
+        Rows(head)
+    }
+
+    /// Those whose places in the list are not in `places`, and those whose are; `places` grows upwards.
+    pub fn without(&self, places: &[usize]) -> (Rows, Rows) {
+        let (mut rest, mut taken) = (Rows::default(), Rows::default());
+        let mut places = places.iter().copied().peekable();
+        for (place, row) in self.iter().enumerate() {
+            if places.next_if_eq(&place).is_some() { taken.push(row) } else { rest.push(row) }
+        }
+        (rest, taken)
     }
 }
 
@@ -81,9 +153,49 @@ impl Ack {
         self.shared.as_ref().is_some_and(|shared| shared.source.waits())
     }
 
+    /// Whether someone wants to hear of parts of the batch: else nobody needs to count which they are.
+    pub fn hears_parts(&self) -> bool {
+        self.shared.as_ref().is_some_and(|shared| shared.source.hears_parts())
+    }
+
+    /// Says that these events are delivered or rejected. The share itself stays to be settled.
+    pub fn settle_rows(&self, rows: &Rows) {
+        if let Some(shared) = self.shared.as_ref().filter(|_| !rows.is_empty()) {
+            shared.source.part_settled(shared.token, rows);
+        }
+    }
+
+    /// A share for these events only: once it and all its copies have ended well, they are said to have ended.
+    pub fn for_rows(self, rows: Rows) -> Ack {
+        if rows.is_empty() {
+            return self;
+        }
+        Ack::new(Arc::new(ForRows { share: std::sync::Mutex::new(self), rows }), 0)
+    }
+
     /// Takes the share out, leaving one that nobody listens to.
     pub fn take(&mut self) -> Ack {
         std::mem::replace(self, Ack::none())
+    }
+}
+
+/// See [`Ack::for_rows`].
+struct ForRows {
+    share: std::sync::Mutex<Ack>,
+    rows: Rows,
+}
+
+impl Settled for ForRows {
+    fn settled(&self, _token: u64, verdict: Verdict) {
+        let share = self.share.lock().unwrap_or_else(|e| e.into_inner()).take();
+        if verdict != Verdict::Failed {
+            share.settle_rows(&self.rows);
+        }
+        share.settle(verdict);
+    }
+
+    fn waits(&self) -> bool {
+        self.share.lock().unwrap_or_else(|e| e.into_inner()).is_waited_for()
     }
 }
 
@@ -133,6 +245,57 @@ mod tests {
         assert!(log.0.lock().unwrap().is_empty());
         c.settle(Verdict::Delivered);
         assert_eq!(*log.0.lock().unwrap(), [(7, Verdict::Rejected)]);
+    }
+
+    /// Notes the parts of a batch, and its end.
+    #[derive(Default)]
+    struct Parts(Mutex<(Vec<u32>, Option<Verdict>)>);
+    impl Settled for Parts {
+        fn settled(&self, _token: u64, verdict: Verdict) {
+            self.0.lock().unwrap().1 = Some(verdict);
+        }
+        fn hears_parts(&self) -> bool {
+            true
+        }
+        fn part_settled(&self, token: u64, rows: &Rows) {
+            assert_eq!(token, 7);
+            self.0.lock().unwrap().0.extend(rows.iter());
+        }
+    }
+
+    fn rows(all: &[u32]) -> Rows {
+        let mut rows = Rows::default();
+        all.iter().for_each(|row| rows.push(*row));
+        rows
+    }
+
+    #[test]
+    fn a_part_is_heard_of_when_all_its_shares_have_ended_well_and_a_failed_one_never() {
+        let parts = Arc::new(Parts::default());
+        let ack = Ack::new(parts.clone(), 7);
+        assert!(ack.hears_parts() && !Ack::none().hears_parts());
+        ack.settle_rows(&rows(&[0, 1, 5]));
+        let part = ack.clone().for_rows(rows(&[2, 3]));
+        let letter = part.clone();
+        part.settle(Verdict::Rejected);
+        assert_eq!(parts.0.lock().unwrap().0, [0, 1, 5]);
+        letter.settle(Verdict::Delivered);
+        assert_eq!(parts.0.lock().unwrap().0, [0, 1, 5, 2, 3]);
+        drop(ack.clone().for_rows(rows(&[4])));
+        ack.settle(Verdict::Delivered);
+        assert_eq!(*parts.0.lock().unwrap(), (vec![0, 1, 5, 2, 3], Some(Verdict::Failed)));
+    }
+
+    #[test]
+    fn rows_are_split_and_picked_from() {
+        let all = [0, 1, 2, 7, 9, 10, 11];
+        for n in 0..=all.len() + 1 {
+            let mut tail = rows(&all);
+            let head = tail.split_to(n);
+            let n = n.min(all.len());
+            assert_eq!((head, tail), (rows(&all[..n]), rows(&all[n..])));
+        }
+        assert_eq!(rows(&all).without(&[0, 3, 6]), (rows(&[1, 2, 9, 10]), rows(&[0, 7, 11])));
     }
 
     #[test]

@@ -577,6 +577,8 @@ struct HealthState {
     started: bool,
     /// Why it does not work, and since when (monotonic nanoseconds).
     failing: Option<(String, u64)>,
+    /// Why its disk buffer does not work, and since when; 0 for long enough.
+    disk: Option<(String, u64)>,
 }
 
 impl Health {
@@ -599,16 +601,33 @@ impl Health {
         state.failing = Some((why.to_owned(), since));
     }
 
+    /// Its disk buffer cannot be written; `at_once`: no time is given to it, because what was there is gone.
+    pub fn disk_failing(&self, why: &str, at_once: bool) {
+        let mut state = self.lock();
+        let since = state.disk.as_ref().map_or_else(clock::monotonic_ns, |f| f.1);
+        state.disk = Some((why.to_owned(), if at_once { 0 } else { since }));
+    }
+
+    /// Its disk buffer works.
+    pub fn disk_working(&self) {
+        self.lock().disk = None;
+    }
+
     /// Whether it has started.
     pub fn is_started(&self) -> bool {
         self.lock().started
     }
 
-    /// Why it has not worked for at least `grace`.
+    /// Why it, or its disk buffer, has not worked for at least `grace`.
     pub fn failing_for(&self, grace: Duration) -> Option<String> {
-        let (why, since) = self.lock().failing.clone()?;
-        let elapsed = u128::from(clock::monotonic_ns().saturating_sub(since));
-        (elapsed >= grace.as_nanos()).then_some(why)
+        let state = self.lock().clone();
+        let late = |(why, since): (String, u64)| {
+            let elapsed = u128::from(clock::monotonic_ns().saturating_sub(since));
+            (since == 0 || elapsed >= grace.as_nanos()).then_some(why)
+        };
+        let reasons = [state.disk, state.failing].into_iter().flatten().filter_map(late);
+        let all = reasons.collect::<Vec<_>>().join("; ");
+        (!all.is_empty()).then_some(all)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HealthState> {

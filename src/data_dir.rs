@@ -5,13 +5,38 @@ use crate::storage::{Disk, Open, Storage};
 use rustix::fs::{FlockOperation, flock};
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 /// Keeps other agents out of a `data_dir` for as long as it lives; the kernel frees it with the process.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    path: PathBuf,
+    file: Mutex<File>,
+}
+
+impl Lock {
+    /// Takes it again where its file was deleted or moved away.
+    ///
+    /// Errors: it cannot be made, or another agent has the one that is there now.
+    pub fn renew(&self) -> io::Result<()> {
+        let mut file = self.file.lock().unwrap_or_else(|e| e.into_inner());
+        let held = file.metadata()?;
+        match std::fs::metadata(&self.path) {
+            Ok(there) if (there.dev(), there.ino()) == (held.dev(), held.ino()) => return Ok(()),
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
+        let new = open_lock(&self.path)?;
+        flock(&new, FlockOperation::NonBlockingLockExclusive)?;
+        *file = new;
+        Ok(())
+    }
+}
+
+fn open_lock(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path)
 }
 
 /// Makes `dir` (mode 0700) where it is missing and locks it.
@@ -21,15 +46,9 @@ pub fn lock_data_dir(dir: &Path) -> Result<Lock, BuildError> {
     create_dir(dir)
         .map_err(|e| BuildError(format!("cannot create data_dir {}: {e}; make it or name another", dir.display())))?;
     let path = dir.join("lock");
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(0o600)
-        .open(&path)
-        .map_err(|e| BuildError(format!("cannot write in data_dir {}: {e}", dir.display())))?;
+    let file = open_lock(&path).map_err(|e| BuildError(format!("cannot write in data_dir {}: {e}", dir.display())))?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Lock { _file: file }),
+        Ok(()) => Ok(Lock { path, file: Mutex::new(file) }),
         Err(rustix::io::Errno::WOULDBLOCK) => Err(BuildError(format!(
             "another agent uses data_dir {}: stop it, or give this one a `data_dir` of its own",
             dir.display()
@@ -86,6 +105,22 @@ mod tests {
         assert!(refused.0.contains("another agent"), "{refused}");
         drop(lock);
         assert!(lock_data_dir(&path).is_ok());
+    }
+
+    #[test]
+    fn a_lock_is_taken_again_where_its_folder_was_deleted_and_not_from_another_agent() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("data");
+        let lock = lock_data_dir(&path).unwrap();
+        lock.renew().unwrap();
+        std::fs::remove_dir_all(&path).unwrap();
+        assert!(lock.renew().is_err(), "the folder is not there");
+        create_dir(&path).unwrap();
+        lock.renew().unwrap();
+        assert!(lock_data_dir(&path).is_err());
+        std::fs::rename(&path, dir.path().join("moved")).unwrap();
+        let _other = lock_data_dir(&path).unwrap();
+        assert!(lock.renew().is_err());
     }
 
     #[test]

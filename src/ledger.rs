@@ -16,9 +16,17 @@
 //! one snapshot of all components, those that read before those that are read, so that an edge never shows more coming in
 //! than was put out. After kill -9 the books end at the last snapshot, up to a second before: they balance, and know
 //! nothing of what was done after it. A file that is damaged is set aside as `ledger.damaged`, said, and begun anew.
+//!
+//! **What lies in disk buffers** is noted too ([`BufferTotals`]). A buffer that at a start has fewer events than were written to
+//! it by the last snapshot has lost some, also where its whole folder is gone: they are counted as resumed and dropped as
+//! `corrupt`, as what a buffer finds damaged itself.
+//!
+//! **Notes.** What `tidegate buffer` gives up for lost while no agent runs on a buffer stands in `ledger.notes`, one line each,
+//! only appended to: `<8 hex digits: CRC-32C of the rest> <JSON>`. The ledger says how many of them it has taken over.
 
-use crate::data_dir::replace_file;
-use crate::telemetry::{Books, Totals};
+use crate::data_dir::{Lock, replace_file};
+use crate::storage::{Disk, Storage, make_again};
+use crate::telemetry::{Books, BufferTotals, Totals};
 use crate::time::clock;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -125,6 +133,9 @@ pub struct Account {
     pub unmatched: i64,
     /// The same over the runs that were killed: on its way at the last snapshot.
     pub on_its_way: u64,
+    /// What its disk buffer had at the last snapshot.
+    #[serde(default)]
+    pub buffer: Option<BufferTotals>,
 }
 
 impl Account {
@@ -155,6 +166,68 @@ pub struct Ledger {
     edges: Vec<(String, String, String)>,
     /// Dead letters in the last run: the sink that takes them, the sink whose they are.
     dead_letters: Vec<(String, String)>,
+    /// Notes taken over.
+    #[serde(default)]
+    notes: u64,
+}
+
+/// The reason of events that a disk buffer has lost.
+const CORRUPT: &str = "corrupt";
+
+/// What was done to a disk buffer on which no agent ran.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Note {
+    /// When: nanoseconds since 1970 UTC.
+    pub at: i64,
+    /// The sink whose buffer it is.
+    pub component: String,
+    /// Why its events are gone.
+    pub reason: String,
+    /// How many.
+    pub events: u64,
+    /// What is left of the buffer, where something is.
+    pub buffer: Option<BufferTotals>,
+}
+
+impl Note {
+    /// Where they lie.
+    fn path(data_dir: &Path) -> PathBuf {
+        data_dir.join("ledger.notes")
+    }
+
+    /// Writes it down.
+    ///
+    /// Errors: with the path of the file.
+    pub fn append(&self, data_dir: &Path) -> Result<(), (PathBuf, io::Error)> {
+        let path = Note::path(data_dir);
+        let write = || {
+            let body = serde_json::to_string(self).map_err(io::Error::other)?;
+            // On a line of its own, even if the one before was torn.
+            let line = format!("\n{:08x} {body}\n", crc32c::crc32c(body.as_bytes()));
+            let mut options = std::fs::OpenOptions::new();
+            options.append(true).create(true);
+            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+            let mut file = options.open(&path)?;
+            io::Write::write_all(&mut file, line.as_bytes())?;
+            file.sync_all()?;
+            crate::data_dir::sync_dir(data_dir)
+        };
+        write().map_err(|e| (path.clone(), e))
+    }
+
+    /// All that can be read, in order.
+    fn all(data_dir: &Path) -> io::Result<Vec<Note>> {
+        let text = match std::fs::read(Note::path(data_dir)) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            text => text?,
+        };
+        let parse = |line: &[u8]| {
+            let (sum, body) = line.split_at_checked(9)?;
+            let fits = *sum == *format!("{:08x} ", crc32c::crc32c(body)).as_bytes();
+            fits.then(|| serde_json::from_slice(body).ok())?
+        };
+        Ok(text.split(|&b| b == b'\n').filter_map(parse).collect())
+    }
 }
 
 /// Why a ledger cannot be used.
@@ -196,7 +269,24 @@ impl Ledger {
             Ok(_) => {}
         }
         let text = std::fs::read(&path).map_err(io)?;
-        Ledger::parse(&text).map(Some).map_err(|why| LedgerError::Damaged(path, why))
+        let mut ledger = Ledger::parse(&text).map_err(|why| LedgerError::Damaged(path.clone(), why))?;
+        ledger.take_notes(Note::all(data_dir).map_err(|e| LedgerError::Io(Note::path(data_dir), e))?);
+        Ok(Some(ledger))
+    }
+
+    /// Counts what commands have given up for lost: as if a run had found it so.
+    fn take_notes(&mut self, all: Vec<Note>) {
+        let taken = usize::try_from(self.notes).unwrap_or(usize::MAX);
+        self.notes = self.notes.max(all.len() as u64);
+        for note in all.into_iter().skip(taken) {
+            let account = self.accounts.entry(note.component).or_insert_with(|| {
+                let kind = crate::telemetry::ComponentKind::Sink.name().to_owned();
+                Account { kind, ..Account::default() }
+            });
+            account.past.resumed += note.events;
+            *account.past.dropped.entry(note.reason).or_default() += note.events;
+            account.buffer = note.buffer;
+        }
     }
 
     fn parse(text: &[u8]) -> Result<Ledger, String> {
@@ -252,11 +342,14 @@ impl Ledger {
     fn enter(&mut self, books: &Books) {
         // Those that read first: what they have taken in was put out before.
         for counters in books.components.iter().rev() {
-            let run = Sums::of(&counters.snapshot());
+            let totals = counters.snapshot();
+            let run = Sums::of(&totals);
             let account = self.accounts.entry(counters.id.to_string()).or_default();
             account.kind = counters.kind.name().to_owned();
             account.r#type = counters.type_name.to_owned();
             account.run = run;
+            // Until it is open it has what it had.
+            account.buffer = totals.buffer.or(account.buffer);
         }
         self.at = clock::now_ns();
     }
@@ -278,6 +371,12 @@ impl Ledger {
             (reader.to_owned(), i64::try_from(gap).unwrap_or(i64::MAX))
         };
         put_out.into_iter().map(gap).collect()
+    }
+
+    /// Components whose disk buffer has lost events for good, and how many.
+    pub fn lost(&self) -> Vec<(&str, u64)> {
+        let lost = |account: &Account| account.total().dropped.get(CORRUPT).copied().filter(|&n| n > 0);
+        self.accounts.iter().filter_map(|(id, account)| Some((&**id, lost(account)?))).collect()
     }
 
     /// Everything in it that does not add up, in words; empty where the books balance.
@@ -326,32 +425,93 @@ impl Ledger {
 pub struct Keeper {
     data_dir: PathBuf,
     books: Books,
-    ledger: Mutex<Ledger>,
+    kept: Mutex<Kept>,
+    /// The lock of the folder, where this process has it, and the filesystem that the folder is on.
+    lock: Option<Arc<Lock>>,
+    device: Option<u64>,
+}
+
+struct Kept {
+    ledger: Ledger,
+    /// What disk buffers had at the end of the run before, by component, until they are open.
+    before: BTreeMap<String, BufferTotals>,
 }
 
 impl Keeper {
-    /// Reads the ledger and begins a run in it. What is damaged is set aside and said.
+    /// Reads the ledger and begins a run in it. What is damaged is set aside and said. Where the folder is deleted while it
+    /// runs it is made again and `lock` is taken again.
     ///
     /// Errors: it cannot be read or written.
-    pub fn open(data_dir: &Path, books: Books) -> Result<Arc<Keeper>, LedgerError> {
+    pub fn open(data_dir: &Path, books: Books, lock: Option<Arc<Lock>>) -> Result<Arc<Keeper>, LedgerError> {
+        let anew = || {
+            let notes = Note::all(data_dir).map_err(|e| LedgerError::Io(Note::path(data_dir), e))?.len() as u64;
+            Ok(Ledger { notes, ..Ledger::default() })
+        };
         let mut ledger = match Ledger::read(data_dir) {
-            Ok(ledger) => ledger.unwrap_or_default(),
+            Ok(Some(ledger)) => ledger,
+            Ok(None) => anew()?,
             Err(LedgerError::Damaged(path, why)) => {
                 let aside = path.with_extension("damaged");
                 std::fs::rename(&path, &aside).map_err(|e| LedgerError::Io(path.clone(), e))?;
                 tracing::error!(file = %path.display(), why, aside = %aside.display(), "the ledger is damaged: set aside, and begun anew");
-                Ledger::default()
+                anew()?
             }
             Err(error) => return Err(error),
         };
+        let had = |(id, account): (&String, &Account)| Some((id.clone(), account.buffer?));
+        let before = ledger.accounts.iter().filter_map(had).collect();
         ledger.begin(&books);
         let io = |e| LedgerError::Io(Ledger::path(data_dir), e);
         ledger.write(data_dir).map_err(io)?;
-        Ok(Arc::new(Keeper { data_dir: data_dir.to_owned(), books, ledger: Mutex::new(ledger) }))
+        let device = Disk.identity(data_dir).ok().map(|id| id.device);
+        let kept = Mutex::new(Kept { ledger, before });
+        Ok(Arc::new(Keeper { data_dir: data_dir.to_owned(), books, kept, lock, device }))
     }
 
     fn with<R>(&self, what: impl FnOnce(&mut Ledger) -> R) -> R {
-        what(&mut self.ledger.lock().unwrap_or_else(|e| e.into_inner()))
+        let mut kept = self.kept.lock().unwrap_or_else(|e| e.into_inner());
+        self.compare(&mut kept);
+        what(&mut kept.ledger)
+    }
+
+    /// Counts what disk buffers that have been opened since the last look have lost without knowing it.
+    fn compare(&self, kept: &mut Kept) {
+        if kept.before.is_empty() {
+            return;
+        }
+        for counters in &self.books.components {
+            let Some(before) = kept.before.get(&*counters.id).copied() else { continue };
+            let Some(now) = counters.snapshot().buffer else { continue };
+            kept.before.remove(&*counters.id);
+            let lost = before.missing(now.opened);
+            if lost == 0 {
+                continue;
+            }
+            counters.update(|t| {
+                t.events_in += lost;
+                t.events_resumed += lost;
+                t.drop_events(CORRUPT, lost);
+            });
+            tracing::error!(
+                component = &*counters.id,
+                events = lost,
+                held = before.held,
+                "events that the disk buffer held when the ledger was last written are not there any more: they are lost"
+            );
+        }
+    }
+
+    /// Makes the folder anew where it was deleted, and takes its lock again.
+    fn look_after_folder(&self) -> io::Result<()> {
+        if let (Some(device), false) = (self.device, self.data_dir.exists()) {
+            make_again(&Disk, &self.data_dir, device)?;
+            let dir = self.data_dir.display();
+            tracing::error!(data_dir = %dir, "the data_dir was deleted or moved away while it was in use; made anew");
+        }
+        match &self.lock {
+            Some(lock) => lock.renew(),
+            None => Ok(()),
+        }
     }
 
     /// The ledger as of now.
@@ -368,13 +528,19 @@ impl Keeper {
         let mut failing = false;
         let mut rounds = 0;
         loop {
+            if let Err(error) = self.look_after_folder()
+                && !failing
+            {
+                failing = true;
+                tracing::error!(data_dir = %self.data_dir.display(), %error, "the data_dir is not there, or another agent has it");
+            }
             let wait = if rounds < AT_FIRST { EVERY_AT_FIRST } else { EVERY };
             rounds += 1;
             if stop.recv_timeout(wait) != Err(crossbeam_channel::RecvTimeoutError::Timeout) {
                 return;
             }
             let ledger = self.now();
-            if ledger.accounts == written {
+            if ledger.accounts == written && Ledger::path(&self.data_dir).exists() {
                 continue;
             }
             match ledger.write(&self.data_dir) {

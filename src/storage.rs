@@ -5,7 +5,7 @@ pub(crate) mod sim;
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -16,6 +16,21 @@ pub(crate) enum Open {
     Read,
     /// To read and write; made where it is not there, never cut.
     Write,
+}
+
+/// What a file or folder is, whatever it is called: two names with the same are one file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FileId {
+    /// The filesystem that it is on.
+    pub(crate) device: u64,
+    /// Its number there.
+    pub(crate) inode: u64,
+}
+
+impl FileId {
+    fn of(meta: &std::fs::Metadata) -> FileId {
+        FileId { device: meta.dev(), inode: meta.ino() }
+    }
 }
 
 /// A folder's filesystem. Every call may fail and may be the last one before a crash.
@@ -36,6 +51,36 @@ pub(crate) trait Storage: Send + Sync {
     ///
     /// Errors: `WouldBlock` where another has it.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Send>>;
+    /// What stands at `path`, be it a file or a folder.
+    fn identity(&self, path: &Path) -> io::Result<FileId>;
+    /// Identifies this boot of the machine; 0 where that is not known.
+    fn boot(&self) -> u64;
+}
+
+/// Makes a folder anew that was deleted while it was in use.
+///
+/// Errors: what is left of its path is on another filesystem than `device`, on which it was: a volume that is not mounted
+/// any more is no folder that was deleted, and what is written in its place would be hidden once it is mounted again.
+pub(crate) fn make_again(storage: &dyn Storage, dir: &Path, device: u64) -> io::Result<()> {
+    let mut above = Some(dir);
+    while let Some(at) = above {
+        let named = if at.as_os_str().is_empty() { Path::new(".") } else { at };
+        match storage.identity(named) {
+            Ok(id) if id.device == device => return storage.create_dir(dir),
+            Ok(_) => {
+                let why = format!("`{}` is on another filesystem now; is its volume not mounted?", named.display());
+                return Err(io::Error::other(why));
+            }
+            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => above = at.parent(),
+            Err(e) => return Err(e),
+        }
+    }
+    storage.create_dir(dir)
+}
+
+/// Identifies this boot of the machine; 0 where the system does not say.
+pub(crate) fn boot_id() -> u64 {
+    std::fs::read("/proc/sys/kernel/random/boot_id").map_or(0, |id| xxhash_rust::xxh3::xxh3_64(&id) | 1)
 }
 
 /// An open file.
@@ -51,6 +96,8 @@ pub(crate) trait StoredFile: Send + Sync {
     fn len(&self) -> io::Result<u64>;
     /// Cuts or extends the file.
     fn set_len(&self, len: u64) -> io::Result<()>;
+    /// Which file it is, whatever its name, or whether it has one.
+    fn identity(&self) -> io::Result<FileId>;
 }
 
 /// The real thing.
@@ -103,6 +150,15 @@ impl Storage for Disk {
         file.try_lock().map_err(io::Error::from)?;
         Ok(Box::new(file))
     }
+
+    fn identity(&self, path: &Path) -> io::Result<FileId> {
+        Ok(FileId::of(&std::fs::metadata(path)?))
+    }
+
+    fn boot(&self) -> u64 {
+        static BOOT: std::sync::LazyLock<u64> = std::sync::LazyLock::new(boot_id);
+        *BOOT
+    }
 }
 
 impl StoredFile for File {
@@ -133,5 +189,9 @@ impl StoredFile for File {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         File::set_len(self, len)
+    }
+
+    fn identity(&self) -> io::Result<FileId> {
+        Ok(FileId::of(&self.metadata()?))
     }
 }

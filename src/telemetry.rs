@@ -28,6 +28,40 @@ impl ComponentKind {
     }
 }
 
+/// What a disk buffer has on disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct BufferTotals {
+    /// Events written to it, ever. Less than at the last look: some that were written are not there any more.
+    pub written: u64,
+    /// Of those: not delivered, dropped or otherwise settled.
+    pub held: u64,
+    /// Of those written: before the first that is not settled.
+    pub settled: u64,
+    /// What it had when it was opened.
+    #[serde(skip)]
+    pub opened: OpenedBuffer,
+}
+
+/// What a disk buffer found when it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OpenedBuffer {
+    /// Events written to it, ever.
+    pub written: u64,
+    /// Where it did not find how far it was: events written before the first that is there. All from there on was taken for
+    /// not settled.
+    pub first: Option<u64>,
+}
+
+impl BufferTotals {
+    /// Events that were there at this look and that a buffer which was opened since has not found, and knows nothing of.
+    pub fn missing(&self, opened: OpenedBuffer) -> u64 {
+        let end = self.written.saturating_sub(opened.written);
+        // What was delivered since this look counts as missing then: nobody knows of it.
+        let start = opened.first.map_or(0, |first| first.saturating_sub(self.settled));
+        end.saturating_add(start).min(self.held)
+    }
+}
+
 /// Totals of one component since start. Events unless said otherwise.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Totals {
@@ -51,6 +85,8 @@ pub struct Totals {
     pub held: u64,
     /// All that it holds lies in a disk buffer.
     pub disk_buffer: bool,
+    /// Its disk buffer, once that is open.
+    pub buffer: Option<BufferTotals>,
     /// Mistakes that did not end an event, by kind.
     pub errors: BTreeMap<&'static str, u64>,
     /// Events put out by output; the default output is the empty name.

@@ -8,6 +8,7 @@ use crate::time::write_rfc3339_utc;
 use base64::Engine;
 use clap::Args;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -40,8 +41,9 @@ pub(super) fn run(args: &AuditArgs) -> Exit {
         Err(exit) => return exit,
     };
     let faults = ledger.faults();
+    let is_whole = faults.is_empty() && ledger.lost().is_empty();
     let text = if args.json { json(&ledger, &faults) } else { report(&ledger, &faults, &from) };
-    if print(&text).is_err() || !faults.is_empty() { Exit::Failed } else { Exit::Done }
+    if print(&text).is_err() || !is_whole { Exit::Failed } else { Exit::Done }
 }
 
 fn find(args: &AuditArgs) -> Result<(Ledger, String), Exit> {
@@ -129,8 +131,9 @@ fn json(ledger: &Ledger, faults: &[String]) -> String {
             (id.clone(), account)
         })
         .collect();
+    let lost: BTreeMap<&str, u64> = ledger.lost().into_iter().collect();
     let all = serde_json::json!({
-        "balanced": faults.is_empty(), "faults": faults, "since": time(ledger.since), "at": time(ledger.at),
+        "balanced": faults.is_empty(), "faults": faults, "lost": lost, "since": time(ledger.since), "at": time(ledger.at),
         "runs": ledger.runs, "killed": ledger.killed, "ended": ledger.ended, "components": accounts,
     });
     format!("{all:#}\n")
@@ -171,6 +174,15 @@ fn report(ledger: &Ledger, faults: &[String], from: &str) -> String {
     );
     for fault in faults {
         let _always = writeln!(out, "fault: {fault}");
+    }
+    let lost = ledger.lost();
+    for (id, events) in &lost {
+        let _always = writeln!(
+            out,
+            "lost: `{id}`: {} of its disk buffer {} damaged or missing (corrupt): the log says which",
+            n(*events, "event"),
+            if *events == 1 { "was" } else { "were" }
+        );
     }
     out.push_str(if faults.is_empty() { "the books balance\n" } else { "THE BOOKS DO NOT BALANCE: this is a bug\n" });
     out

@@ -4,6 +4,8 @@
 use super::{Exit, print, say};
 use crate::buffer::disk::tools;
 use crate::config::{Loaded, ProcessEnvironment, Registry, load};
+use crate::ledger::{Ledger, Note};
+use crate::telemetry::BufferTotals;
 use clap::{Args, Subcommand};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -100,9 +102,11 @@ pub(super) fn run(args: &BufferArgs) -> Exit {
             cat(&folder, *all, None, Some(&regex))
         }),
         BufferCommand::Verify { id } => verify(&data_dir, id.as_deref()),
-        BufferCommand::Repair { id } => existing(&data_dir, id).and_then(|folder| repair(&folder)),
+        BufferCommand::Repair { id } => existing(&data_dir, id).and_then(|folder| repair(&data_dir, id, &folder)),
         BufferCommand::Export { id, output } => existing(&data_dir, id).and_then(|folder| export(&folder, output)),
-        BufferCommand::Drop { id, yes } => existing(&data_dir, id).and_then(|folder| remove(&folder, *yes)),
+        BufferCommand::Drop { id, yes } => {
+            existing(&data_dir, id).and_then(|folder| remove(&data_dir, id, &folder, *yes))
+        }
     };
     match result {
         Ok(exit) => exit,
@@ -247,7 +251,11 @@ fn events(
         if record.settled && !all {
             return true;
         }
-        for event in record.batch.iter() {
+        for row in 0..record.batch.rows() {
+            if record.is_settled(row) && !all {
+                continue;
+            }
+            let event = record.batch.event(row);
             if limit.is_some_and(|limit| count >= limit) {
                 return false;
             }
@@ -299,8 +307,11 @@ fn verify(data_dir: &Path, id: Option<&str>) -> Result<Exit, Failure> {
     Ok(exit)
 }
 
-fn repair(folder: &Path) -> Result<Exit, Failure> {
-    let (damage, lost) = tools::repair(folder).map_err(|e| e.to_string())?;
+fn repair(data_dir: &Path, id: &str, folder: &Path) -> Result<Exit, Failure> {
+    let ledger = Ledger::read(data_dir).ok().flatten();
+    let before = ledger.and_then(|ledger| ledger.accounts.get(id)?.buffer);
+    let mut note = |events, left| note(data_dir, id, "corrupt", events, left);
+    let (damage, lost) = tools::repair(folder, before, &mut note).map_err(|e| e.to_string())?;
     let bytes: u64 = damage.iter().map(|d| d.bytes).sum();
     out(&damaged(&damage))?;
     out(&format!("{} damaged places, {bytes} bytes set aside, {lost} events lost\n", damage.len()))?;
@@ -318,14 +329,27 @@ fn export(folder: &Path, output: &Path) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-fn remove(folder: &Path, yes: bool) -> Result<Exit, Failure> {
+fn remove(data_dir: &Path, id: &str, folder: &Path, yes: bool) -> Result<Exit, Failure> {
     if !yes {
         let held = tools::held(folder).map_err(|e| e.to_string())?;
         return Err(format!("this removes {held} events that were not delivered; say --yes where that is meant"));
     }
-    let held = tools::remove(folder).map_err(|e| e.to_string())?;
+    let mut note = |events, left| note(data_dir, id, "removed", events, left);
+    let held = tools::remove(folder, &mut note).map_err(|e| e.to_string())?;
     out(&format!("removed, with {held} events that were not delivered\n"))?;
     Ok(Exit::Done)
+}
+
+/// For the ledger, which is the agent's own while one runs.
+fn note(
+    data_dir: &Path,
+    id: &str,
+    reason: &str,
+    events: u64,
+    buffer: Option<BufferTotals>,
+) -> Result<(), (PathBuf, std::io::Error)> {
+    let at = crate::time::clock::now_ns();
+    Note { at, component: id.to_owned(), reason: reason.to_owned(), events, buffer }.append(data_dir)
 }
 
 /// Names come from the file system: no control character reaches the terminal.

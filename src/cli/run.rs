@@ -56,7 +56,7 @@ pub(super) fn run(args: RunArgs) -> Exit {
     };
     // What ran before, should the configuration that takes over not start.
     let mut before: Option<Texts> = None;
-    let mut lock: Option<(PathBuf, Lock)> = None;
+    let mut lock: Option<(PathBuf, Arc<Lock>)> = None;
     let exit = loop {
         let (config, texts) = current;
         let globals = config.globals.clone();
@@ -68,7 +68,8 @@ pub(super) fn run(args: RunArgs) -> Exit {
             })
         });
         let ran = ready.and_then(|blueprint| {
-            runtime.block_on(drive(blueprint, &globals, &mut control)).map_err(|errors| (errors, false))
+            let lock = lock.as_ref().map(|(_, lock)| lock.clone());
+            runtime.block_on(drive(blueprint, &globals, lock, &mut control)).map_err(|errors| (errors, false))
         });
         let exit = match ran {
             Ok((exit, books)) => {
@@ -101,12 +102,12 @@ pub(super) fn run(args: RunArgs) -> Exit {
 }
 
 /// Makes the `data_dir` this agent's own, before anything opens what is in it; keeps the lock where it has it already.
-fn own(globals: &Globals, lock: &mut Option<(PathBuf, Lock)>) -> Result<(), (String, bool)> {
+fn own(globals: &Globals, lock: &mut Option<(PathBuf, Arc<Lock>)>) -> Result<(), (String, bool)> {
     if lock.as_ref().is_some_and(|(dir, _)| *dir == globals.data_dir) {
         return Ok(());
     }
     let taken = lock_data_dir(&globals.data_dir).map_err(|error| (format!("error: {error}\n"), false))?;
-    *lock = Some((globals.data_dir.clone(), taken));
+    *lock = Some((globals.data_dir.clone(), Arc::new(taken)));
     Ok(())
 }
 
@@ -147,6 +148,7 @@ fn report_orphans(config: &Config) {
 async fn drive(
     blueprint: topology::Blueprint,
     globals: &Globals,
+    lock: Option<Arc<Lock>>,
     control: &mut Control,
 ) -> Result<(Exit, Books), String> {
     // A port in use must not be found out when events are on their way.
@@ -160,7 +162,7 @@ async fn drive(
         }
     };
     let mut running = topology::start(blueprint).map_err(|error| format!("error: cannot start a thread: {error}\n"))?;
-    let ledger = keep_ledger(&globals.data_dir, &running.books);
+    let ledger = keep_ledger(&globals.data_dir, &running.books, lock);
     let stop_api = CancellationToken::new();
     let api = listener.map(|(config, listener, tls)| {
         if let Ok(address) = listener.local_addr() {
@@ -189,6 +191,10 @@ async fn drive(
         }
     }
     let books = running.books.clone();
+    if let Some(ledger) = &ledger {
+        // What a disk buffer has lost without knowing it is counted by then, however short the run was.
+        ledger.keeper.now();
+    }
     let exit = judge(&summary, &books, control.is_once());
     if let Some(ledger) = ledger {
         ledger.end(summary.failed.is_empty() && !summary.timed_out);
@@ -222,8 +228,8 @@ impl Kept {
 }
 
 /// Begins a run in the ledger. An agent whose ledger cannot be written runs all the same.
-fn keep_ledger(data_dir: &std::path::Path, books: &Books) -> Option<Kept> {
-    let keeper = match Keeper::open(data_dir, books.clone()) {
+fn keep_ledger(data_dir: &std::path::Path, books: &Books, lock: Option<Arc<Lock>>) -> Option<Kept> {
+    let keeper = match Keeper::open(data_dir, books.clone(), lock) {
         Ok(keeper) => keeper,
         Err(error) => {
             tracing::error!(%error, "no ledger is kept over restarts");
@@ -272,7 +278,9 @@ fn judge(summary: &Summary, books: &Books, once: bool) -> Exit {
             tracing::error!(component = %counters.id, events = lost, "could not be delivered, and there is no `dead_letter` to keep it");
         }
     }
-    if good { Exit::Done } else { Exit::Failed }
+    // Found damaged or missing in a disk buffer: said when it was found.
+    let corrupt = books.components.iter().any(|c| c.snapshot().dropped.contains_key("corrupt"));
+    if good && !corrupt { Exit::Done } else { Exit::Failed }
 }
 
 /// Events that a sink gave up, where nobody has asked for that.

@@ -4,8 +4,8 @@
 //! were changed. A failed sync leaves pages that no later sync writes. Every call counts as a step, and the run can be
 //! made to end at any of them.
 
-use super::{Open, Storage, StoredFile};
-use std::collections::BTreeMap;
+use super::{FileId, Open, Storage, StoredFile};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -51,6 +51,12 @@ struct World {
     failing_opens: u32,
     /// With this error of the system, where it is not 0.
     failing_with: i32,
+    /// Folders that were deleted and not made again.
+    gone: BTreeSet<PathBuf>,
+    /// The filesystem that folders are on: others than 0 stand for a volume that is not mounted.
+    device: u64,
+    /// How often the power went.
+    boots: u64,
 }
 
 /// The filesystem.
@@ -102,6 +108,22 @@ impl World {
 
     fn used(&self) -> u64 {
         self.names.values().map(|&i| self.inodes[i].seen.len() as u64).sum()
+    }
+
+    /// Errors: the folder that `path` is to be in is not there.
+    fn has_folder_of(&self, path: &Path) -> io::Result<()> {
+        match path.parent() {
+            Some(dir) if self.is_gone(dir) => Err(io::ErrorKind::NotFound.into()),
+            _ => Ok(()),
+        }
+    }
+
+    fn is_gone(&self, dir: &Path) -> bool {
+        self.gone.iter().any(|gone| dir.starts_with(gone))
+    }
+
+    fn is_below(path: &Path, dir: &Path) -> bool {
+        path.starts_with(dir) && path != dir
     }
 }
 
@@ -179,10 +201,35 @@ impl Sim {
         world.safe_names.remove(path);
     }
 
+    /// Deletes a folder with all that is in it, behind everybody's back. Files that are open can still be used.
+    pub(crate) fn take_folder(&self, dir: &Path) {
+        let mut world = self.lock();
+        world.names.retain(|path, _| !World::is_below(path, dir));
+        world.safe_names.retain(|path, _| !World::is_below(path, dir));
+        world.gone.insert(dir.to_owned());
+    }
+
+    /// Lets folders be on another filesystem, as where a volume is not mounted any more; 0 is the one they were on.
+    pub(crate) fn set_device(&self, device: u64) {
+        self.lock().device = device;
+    }
+
+    /// Cuts a file behind everybody's back.
+    pub(crate) fn cut(&self, path: &Path, len: usize) {
+        let mut world = self.lock();
+        if let Some(&inode) = world.names.get(path) {
+            let inode = &mut world.inodes[inode];
+            inode.seen.truncate(len);
+            inode.safe.truncate(len);
+            inode.pending.clear();
+        }
+    }
+
     /// The filesystem as the next start finds it.
     pub(crate) fn after(&self, crash: Crash, random: &mut fastrand::Rng) -> Sim {
         let world = self.lock();
-        let mut next = World::default();
+        let boots = world.boots + u64::from(crash == Crash::Power);
+        let mut next = World { boots, ..World::default() };
         let names = match crash {
             Crash::Kill => world.names.clone(),
             Crash::Power => {
@@ -256,6 +303,7 @@ impl Storage for Sim {
             (Some(&inode), _) => inode,
             (None, Open::Read) => return Err(io::ErrorKind::NotFound.into()),
             (None, Open::Write) => {
+                world.has_folder_of(path)?;
                 if world.step()? {
                     return Err(stopped());
                 }
@@ -290,10 +338,13 @@ impl Storage for Sim {
         Ok(())
     }
 
-    fn sync_dir(&self, _dir: &Path) -> io::Result<()> {
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut world = self.lock();
         if world.step()? {
             return Err(stopped());
+        }
+        if world.is_gone(dir) {
+            return Err(io::ErrorKind::NotFound.into());
         }
         if world.failing_syncs > 0 {
             world.failing_syncs -= 1;
@@ -312,12 +363,30 @@ impl Storage for Sim {
             .collect())
     }
 
-    fn create_dir(&self, _dir: &Path) -> io::Result<()> {
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        self.lock().gone.retain(|gone| !dir.starts_with(gone));
         Ok(())
     }
 
-    fn lock(&self, _path: &Path) -> io::Result<Box<dyn Send>> {
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn Send>> {
+        self.lock().has_folder_of(path)?;
         Ok(Box::new(()))
+    }
+
+    fn identity(&self, path: &Path) -> io::Result<FileId> {
+        let world = self.lock();
+        if let Some(&inode) = world.names.get(path) {
+            return Ok(FileId { device: world.device, inode: inode as u64 });
+        }
+        // Whatever is no file and was not deleted is a folder, with a number that files do not have.
+        if world.is_gone(path) || path.extension().is_some() {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        Ok(FileId { device: world.device, inode: u64::MAX })
+    }
+
+    fn boot(&self) -> u64 {
+        self.lock().boots + 1
     }
 }
 
@@ -396,5 +465,9 @@ impl StoredFile for SimFile {
         inode.seen.resize(len as usize, 0);
         inode.pending.push((len, None));
         if last { Err(stopped()) } else { Ok(()) }
+    }
+
+    fn identity(&self) -> io::Result<FileId> {
+        Ok(FileId { device: self.world().device, inode: self.inode as u64 })
     }
 }

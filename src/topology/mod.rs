@@ -118,6 +118,8 @@ pub struct DiskStageContext {
     pub abort: tokio_util::sync::CancellationToken,
     /// The agent stops: no need to drain the disk, it is durable.
     pub shutdown: tokio_util::sync::CancellationToken,
+    /// What `/ready` says of the sink.
+    pub health: Arc<crate::component::Health>,
 }
 
 /// Bytes a sink's queue holds by default, where `memory_limit` allows.

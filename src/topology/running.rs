@@ -192,6 +192,8 @@ pub fn start(blueprint: Blueprint) -> std::io::Result<Running> {
         let all_on_disk = sink.buffer.disk.is_some() && sink.buffer.behind_disk.is_none();
         sink.counters.update(|t| t.disk_buffer = all_on_disk);
         let may_leave = all_on_disk.then(|| running.shutdown.clone());
+        let health = Arc::new(Health::default());
+        running.health.push((id.clone(), health.clone()));
         if let Some(stage) = sink.buffer.disk {
             let bytes = sink.buffer.behind_disk.unwrap_or((share / 2).min(STAGE_QUEUE_BYTES));
             let second = Queue::for_stage(bytes, sink.counters.clone());
@@ -203,13 +205,12 @@ pub fn start(blueprint: Blueprint) -> std::io::Result<Running> {
                 counters: sink.counters.clone(),
                 abort: running.deadline.clone(),
                 shutdown: running.shutdown.clone(),
+                health: health.clone(),
             };
             queue = second;
             running.open[Part::Stage as usize] += 1;
             spawn(&tell, Part::Stage, id.clone(), move || stage(context))?;
         }
-        let health = Arc::new(Health::default());
-        running.health.push((id.clone(), health.clone()));
         let abort = running.deadline.clone();
         let successors = running.successors.clone();
         let input =

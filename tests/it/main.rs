@@ -4,6 +4,7 @@
 mod agent;
 mod alloc;
 mod buffer;
+mod buffer_loss;
 mod canary;
 mod config_commands;
 mod contract;

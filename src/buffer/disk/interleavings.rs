@@ -106,7 +106,7 @@ pub(crate) fn two_givers() {
 
 fn run(two_givers: bool) {
     let Parts { sim, options, counters, heard, queue, to, abort, shutdown, opened } = parts(None);
-    let Opened { mut writer, reader, shared, _lock } = opened;
+    let Opened { mut writer, reader, shared } = opened;
     let sink = sink(&queue, &counters);
     if two_givers {
         writer.hand_to(to.clone());
@@ -133,7 +133,7 @@ fn run(two_givers: bool) {
 /// The writer drops what the reader is about to read, and gives the sink what comes then.
 pub(crate) fn dropping() {
     let Parts { counters, heard, queue, to, abort, shutdown, opened, .. } = parts(None);
-    let Opened { mut writer, reader, shared, _lock } = opened;
+    let Opened { mut writer, reader, shared } = opened;
     let sink = sink(&queue, &counters);
     for n in 0..BATCHES - 1 {
         count_in(&counters);
@@ -171,7 +171,7 @@ fn forget_memory(shared: &super::state::Shared) {
 
 pub(crate) fn overflow() {
     let Parts { sim, options, counters, heard, queue, to, abort, shutdown, opened } = parts(Some(1));
-    let Opened { mut writer, reader, shared, _lock } = opened;
+    let Opened { mut writer, reader, shared } = opened;
     let sink = sink(&queue, &counters);
     let past = to.clone();
     let reading = thread::spawn(move || reader.run(&to, &shutdown, &abort));

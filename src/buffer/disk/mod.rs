@@ -30,6 +30,7 @@ mod settled;
 mod stage;
 mod state;
 pub mod tools;
+mod within;
 mod writer;
 
 pub use recover::OpenError;

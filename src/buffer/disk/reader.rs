@@ -1,7 +1,7 @@
 //! The reading side: from memory where the batch is still there, else from disk, past whatever is damaged.
 
 use super::record::RecordHeader;
-use super::recover::QUARANTINE;
+use super::recover::{Lost, Piece, QUARANTINE};
 use super::segment::{self, View};
 use super::state::{Handed, Segment, Shared, State, Waiting, cost};
 use crate::ack::Ack;
@@ -119,7 +119,7 @@ impl Reader {
             Next::Memory => {
                 let Some(Waiting { seq, mut batch, bytes }) = state.window.pop_front() else { return Polled::Again };
                 state.window_bytes -= bytes;
-                hand(&mut state, seq, batch.len() as u64, bytes);
+                hand(&mut state, seq, Handed { events: batch.len() as u64, bytes, before: None });
                 drop(state);
                 self.shared.room.notify_all();
                 batch.ack = Ack::new(self.shared.clone(), seq);
@@ -176,7 +176,9 @@ impl Reader {
                 Some(segment) => (segment.first_seq, segment.first_event),
                 None => (state.written_seq, state.next_event),
             };
-            let known = state.settled.events_within(seq, to);
+            // Behind the last segment nothing was written.
+            let end = if i < state.segments.len() { to } else { u64::MAX };
+            let known = state.settled.events_within(seq, end);
             (to, event.saturating_sub(before).saturating_sub(known))
         };
         let (to, lost) = segment;
@@ -189,12 +191,18 @@ impl Reader {
         if self.at.as_ref().is_some_and(|p| p.epoch == segment.epoch) {
             return Ok(());
         }
-        self.at = None;
+        self.leave();
         let path = self.folder.join(segment::name(segment.epoch));
         let view = View::new(self.storage.open(&path, Open::Read)?, segment.epoch);
         let (epoch, seq, event) = (segment.epoch, segment.first_seq, segment.first_event);
+        self.shared.lock().standing = Some(epoch);
         self.at = Some(Place { view, epoch, at: segment::HEADER, seq, event });
         Ok(())
+    }
+
+    fn leave(&mut self) {
+        self.at = None;
+        self.shared.lock().standing = None;
     }
 
     /// Goes from record to record until `seq` or what comes behind it.
@@ -262,7 +270,16 @@ impl Reader {
             return Polled::Again;
         };
         let mut state = self.shared.lock();
-        hand(&mut state, seq, events, header.len as usize);
+        let before = state.within.get(&seq).map(|within| within.below(header.events));
+        for row in before.iter().flat_map(|within| within.runs()).flatten() {
+            batch.drop_row(row as usize);
+        }
+        if batch.is_empty() && events > 0 {
+            // All of it was settled, in several parts.
+            state.gone(seq, seq.saturating_add(1), events, &self.shared.counters, "corrupt");
+            return Polled::Again;
+        }
+        hand(&mut state, seq, Handed { events, bytes: header.len as usize, before });
         drop(state);
         self.shared.room.notify_all();
         batch.ack = Ack::new(self.shared.clone(), seq);
@@ -272,8 +289,9 @@ impl Reader {
     /// A read failed: tries again for a while, then gives the rest of the segment up.
     fn read_failed(&mut self, seq: u64, error: &io::Error) -> Polled {
         self.retries += 1;
-        self.at = None;
-        if self.retries < READ_TRIES && error.kind() != io::ErrorKind::NotFound {
+        self.leave();
+        // One that was deleted is given up by the writer, which knows what became of the folder.
+        if self.retries < READ_TRIES {
             if self.retries == 1 {
                 let component = &*self.shared.counters.id;
                 tracing::warn!(component, %error, "cannot read the disk buffer; trying again");
@@ -295,10 +313,45 @@ impl Reader {
         Polled::Again
     }
 
+    /// Counts and sets aside what was acknowledged and is damaged or missing at the end of what was written.
+    pub(super) fn lose_end(&self, lost: &Lost) {
+        if let Some(piece) = &lost.left {
+            self.set_piece_aside(piece);
+        }
+        self.lose(lost.from, lost.to, lost.events, "the end of what was written is damaged or missing");
+    }
+
+    /// Cuts off what a loss of power may have left unfinished, once it is set aside.
+    pub(super) fn cut(&self, piece: &Piece) {
+        self.set_piece_aside(piece);
+        let cut = self.storage.open(&piece.path, Open::Write).and_then(|file| {
+            file.set_len(piece.at)?;
+            file.sync()
+        });
+        if cut.is_ok()
+            && let Some(segment) = self.shared.lock().segments.iter_mut().find(|s| s.epoch == piece.epoch)
+        {
+            segment.file_len = piece.at;
+        }
+    }
+
+    fn set_piece_aside(&self, piece: &Piece) {
+        let len = piece.len.min(MAX_QUARANTINED as u64) as usize;
+        let file = self.storage.open(&piece.path, Open::Read);
+        match file.and_then(|file| View::new(file, piece.epoch).raw(piece.at, len)) {
+            Ok(bytes) if bytes.is_empty() => {}
+            Ok(bytes) => self.set_aside(piece.epoch, piece.at, piece.len, &bytes),
+            Err(error) => {
+                let component = &*self.shared.counters.id;
+                tracing::warn!(component, path = %piece.path.display(), %error, "cannot set damaged bytes aside");
+            }
+        }
+    }
+
     /// Counts what is gone for good and says so; nothing where no event is.
     fn lose(&self, from: u64, to: u64, events: u64, why: &str) {
         let mut state = self.shared.lock();
-        state.gone(from, to, events, &self.shared.counters, "corrupt");
+        let events = state.gone(from, to, events, &self.shared.counters, "corrupt");
         self.shared.publish(&state);
         drop(state);
         if events > 0 {
@@ -349,13 +402,13 @@ impl Place {
 }
 
 /// Notes that the sink is given record `seq`.
-pub(super) fn hand(state: &mut State, seq: u64, events: u64, bytes: usize) {
+pub(super) fn hand(state: &mut State, seq: u64, handed: Handed) {
     state.cursor = state.cursor.max(seq.saturating_add(1));
     state.giving = true;
     // What came into memory while it was read from disk.
     while state.window.front().is_some_and(|w| w.seq <= seq) {
         state.window_bytes -= state.window.pop_front().map_or(0, |w| w.bytes);
     }
-    state.in_flight.insert(seq, Handed { events, bytes });
-    state.in_flight_bytes += bytes;
+    state.in_flight_bytes += handed.bytes;
+    state.in_flight.insert(seq, handed);
 }

@@ -2,12 +2,15 @@
 
 /// First bytes of a record. No JSON text has the bytes 0 that follow it in a header, so no event can look like one.
 pub(crate) const MAGIC: [u8; 4] = *b"TgRc";
-/// Version of the record's layout.
-const VERSION: u8 = 1;
+/// Version of the record's layout. Version 1, which is read too, had no extensions.
+const VERSION: u8 = 2;
 /// Bytes before the body.
 pub(crate) const HEADER: usize = 68;
 /// The body is compressed with zstd.
 const ZSTD: u8 = 1;
+/// The body before compression ends with an extension: bytes that a program which does not know them passes over, and
+/// their length as 4 bytes.
+const EXTENDED: u8 = 2;
 
 /// Longest body, compressed or not: bounds what is allocated on the word of a header.
 pub(crate) const MAX_BODY: usize = 256 << 20;
@@ -39,6 +42,8 @@ pub(crate) struct RecordHeader {
     pub(crate) body_crc: u32,
     /// The body is compressed.
     pub(crate) zstd: bool,
+    /// The body ends with an extension.
+    pub(crate) extended: bool,
 }
 
 impl RecordHeader {
@@ -47,7 +52,7 @@ impl RecordHeader {
         let mut b = [0; HEADER];
         b[0..4].copy_from_slice(&MAGIC);
         b[4] = VERSION;
-        b[5] = if self.zstd { ZSTD } else { 0 };
+        b[5] = if self.zstd { ZSTD } else { 0 } | if self.extended { EXTENDED } else { 0 };
         b[8..16].copy_from_slice(&self.epoch.to_le_bytes());
         b[16..24].copy_from_slice(&self.seq.to_le_bytes());
         b[24..32].copy_from_slice(&self.first_event.to_le_bytes());
@@ -66,7 +71,12 @@ impl RecordHeader {
     pub(crate) fn from_bytes(b: &[u8; HEADER]) -> Option<Self> {
         let u32_at = |at: usize| b[at..].first_chunk().map_or(0, |c| u32::from_le_bytes(*c));
         let u64_at = |at: usize| b[at..].first_chunk().map_or(0, |c| u64::from_le_bytes(*c));
-        if b[..4] != MAGIC || b[4] != VERSION || b[5] & !ZSTD != 0 || crc32c::crc32c(&b[..64]) != u32_at(64) {
+        let flags = match b[4] {
+            1 => ZSTD,
+            VERSION => ZSTD | EXTENDED,
+            _ => return None,
+        };
+        if b[..4] != MAGIC || b[5] & !flags != 0 || crc32c::crc32c(&b[..64]) != u32_at(64) {
             return None;
         }
         let header = RecordHeader {
@@ -80,6 +90,7 @@ impl RecordHeader {
             len: u32_at(56),
             body_crc: u32_at(60),
             zstd: b[5] & ZSTD != 0,
+            extended: b[5] & EXTENDED != 0,
         };
         if [header.epoch, header.seq, header.first_event, header.promised].into_iter().any(|n| n > MAX_NUMBER) {
             return None;
@@ -93,19 +104,26 @@ impl RecordHeader {
         HEADER as u64 + u64::from(self.len)
     }
 
-    /// The body before compression, from the body as it stands.
+    /// The batch that the body holds, from the body as it stands: without compression and extension.
     ///
     /// Errors: it does not have the checksum or the length that the header says.
     pub(crate) fn check(&self, body: Vec<u8>) -> Option<Vec<u8>> {
         if body.len() != self.len as usize || crc32c::crc32c(&body) != self.body_crc {
             return None;
         }
-        if !self.zstd {
-            return Some(body);
+        let mut raw = match self.zstd {
+            false => body,
+            // One byte more than it should have, so that too much is seen.
+            true => zstd::bulk::decompress(&body, self.raw_len as usize + 1).ok()?,
+        };
+        if raw.len() != self.raw_len as usize {
+            return None;
         }
-        // One byte more than it should have, so that too much is seen.
-        let raw = zstd::bulk::decompress(&body, self.raw_len as usize + 1).ok()?;
-        (raw.len() == self.raw_len as usize).then_some(raw)
+        if self.extended {
+            let extension = u32::from_le_bytes(*raw.last_chunk()?) as usize;
+            raw.truncate(raw.len().checked_sub(4)?.checked_sub(extension)?);
+        }
+        Some(raw)
     }
 }
 
@@ -126,7 +144,31 @@ mod tests {
             len: 7,
             body_crc: crc32c::crc32c(b"bodybod"),
             zstd: false,
+            extended: false,
         }
+    }
+
+    #[test]
+    fn an_extension_is_passed_over_and_version_1_has_none() {
+        let body = [b"bodybod".as_slice(), b"later", &5u32.to_le_bytes()].concat();
+        let extended = |body: &[u8]| {
+            let (len, body_crc) = (body.len() as u32, crc32c::crc32c(body));
+            RecordHeader { len, raw_len: len, body_crc, extended: true, ..header() }
+        };
+        assert_eq!(RecordHeader::from_bytes(&extended(&body).to_bytes()), Some(extended(&body)));
+        assert_eq!(extended(&body).check(body.clone()).unwrap(), b"bodybod");
+        for bad in [&body[..3], &[b"bod".as_slice(), &5u32.to_le_bytes()].concat()] {
+            assert_eq!(extended(bad).check(bad.to_vec()), None);
+        }
+        let mut old = extended(&body).to_bytes();
+        old[4] = 1;
+        let crc = crc32c::crc32c(&old[..64]);
+        old[64..].copy_from_slice(&crc.to_le_bytes());
+        assert_eq!(RecordHeader::from_bytes(&old), None);
+        old[5] = 0;
+        let crc = crc32c::crc32c(&old[..64]);
+        old[64..].copy_from_slice(&crc.to_le_bytes());
+        assert_eq!(RecordHeader::from_bytes(&old), Some(RecordHeader { extended: false, ..extended(&body) }));
     }
 
     #[test]

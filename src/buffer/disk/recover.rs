@@ -1,12 +1,14 @@
 //! Opening a folder: what a run before has left, whole or torn.
 
-use super::position::{self, Position};
+use super::position::{self, Noted};
 use super::record::RecordHeader;
 use super::segment::{self, HeaderError, View};
 use super::settled::Settled;
 use super::state::{Segment, State, cost};
+use super::within::Within;
 use crate::storage::{Open, Storage, StoredFile};
-use std::collections::{HashMap, VecDeque};
+use crate::telemetry::OpenedBuffer;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -30,7 +32,7 @@ pub enum OpenError {
     Io(&'static str, PathBuf, io::Error),
     /// Another process has the folder.
     Locked(PathBuf),
-    /// A segment has a later version than this program knows.
+    /// A segment or the position file has a later version than this program knows.
     Newer(PathBuf, u32),
 }
 
@@ -72,10 +74,47 @@ pub(super) struct Recovered {
     pub(super) next_epoch: u64,
     /// Generation of the newest slot and its place; the next one goes to the other place.
     pub(super) slot: (u64, usize),
+    /// Generation of the newest mark.
+    pub(super) mark: u64,
+    /// The slot of version 1 that what is written follows.
+    pub(super) follows: u32,
     /// What the position file says, as far as it is known to be durable.
     pub(super) saved: Settled,
-    /// Bytes cut from the last segment: a tail that was never acknowledged.
-    pub(super) cut: u64,
+    /// What was unfinished at the end of the last segment.
+    pub(super) cut: Option<Cut>,
+    /// What was acknowledged and is not there.
+    pub(super) lost: Option<Lost>,
+}
+
+/// Bytes behind the last whole record that nothing shows to have been acknowledged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Cut {
+    pub(super) piece: Piece,
+    /// It is certain that they were not: this boot of the machine wrote them, and noted before each acknowledgement how far
+    /// that reaches.
+    pub(super) certain: bool,
+}
+
+/// Acknowledged records at the end of what was written that are damaged or missing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Lost {
+    /// Numbers of the records: from, behind the last.
+    pub(super) from: u64,
+    pub(super) to: u64,
+    /// Events in them that are not settled, those settled within a record included.
+    pub(super) events: u64,
+    /// What is left in their place.
+    pub(super) left: Option<Piece>,
+}
+
+/// Some bytes of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Piece {
+    pub(super) path: PathBuf,
+    /// The segment it is, or was.
+    pub(super) epoch: u64,
+    pub(super) at: u64,
+    pub(super) len: u64,
 }
 
 /// One segment's place in the folder, with its length.
@@ -115,11 +154,17 @@ pub(super) fn listing(storage: &dyn Storage, folder: &Path) -> Result<Listing, O
 }
 
 /// Reads the position file; touches nothing.
-pub(super) fn read_position(storage: &dyn Storage, folder: &Path) -> Option<(usize, Position)> {
-    let file = storage.open(&folder.join(POSITION), Open::Read).ok()?;
+///
+/// Errors: it was written by a later program.
+pub(super) fn read_position(storage: &dyn Storage, folder: &Path) -> Result<Noted, OpenError> {
+    let path = folder.join(POSITION);
     let mut bytes = vec![0; position::FILE as usize];
-    let got = file.read_at(&mut bytes, 0).ok()?;
-    Position::newest(&bytes[..got])
+    let read = storage.open(&path, Open::Read).and_then(|file| file.read_at(&mut bytes, 0));
+    let noted = Noted::read(&bytes[..read.unwrap_or(0)]);
+    match noted.newer {
+        Some(version) => Err(OpenError::Newer(path, u32::from(version))),
+        None => Ok(noted),
+    }
 }
 
 /// A segment as its header tells, before its records are read, and whether the header is whole: else its first record
@@ -165,9 +210,14 @@ pub(super) struct Tail {
     pub(super) newest: i64,
 }
 
-/// Walks the whole records of the last segment and finds where they end: behind damage that later records show to have
-/// been acknowledged, before a torn tail.
-pub(super) fn scan(view: &mut View, segment: &Segment, mut each: impl FnMut(&RecordHeader)) -> io::Result<Tail> {
+/// Walks the whole records of the last segment and finds where they end: behind damage that later records or `promised`,
+/// below which all was acknowledged, show to have been acknowledged, before a torn tail.
+pub(super) fn scan(
+    view: &mut View,
+    segment: &Segment,
+    promised: u64,
+    mut each: impl FnMut(&RecordHeader),
+) -> io::Result<Tail> {
     let mut tail = Tail {
         end: segment::HEADER,
         end_seq: segment.first_seq,
@@ -196,7 +246,7 @@ pub(super) fn scan(view: &mut View, segment: &Segment, mut each: impl FnMut(&Rec
         let mut from = at + 1;
         at = loop {
             let Some((hit, header)) = view.find(from, segment.file_len, tail.end_seq)? else { return Ok(tail) };
-            if header.promised > tail.end_seq && whole(view, hit)?.is_some() {
+            if header.promised.max(promised) > tail.end_seq && whole(view, hit)?.is_some() {
                 break hit;
             }
             from = hit + 1;
@@ -209,31 +259,56 @@ pub(super) fn scan(view: &mut View, segment: &Segment, mut each: impl FnMut(&Rec
 struct Exact {
     low: u64,
     low_events: u64,
-    /// Runs, with the events that were seen on disk in each. The first may be the last segment's part below `low`.
-    runs: Vec<(u64, u64, u64, u64)>,
+    runs: Vec<Run>,
+    /// Events written before the end of the last record that was seen.
+    event: u64,
+}
+
+/// A settled run, or the last segment's part below the first record that is not settled.
+struct Run {
+    from: u64,
+    to: u64,
+    /// Events that the position file notes, and those that were seen on disk.
+    noted: u64,
+    seen: u64,
+    /// Events written before it, where one of its records was seen.
+    before: Option<u64>,
 }
 
 impl Exact {
     fn new(settled: &Settled, last: &Segment) -> Self {
         let (mut low, mut low_events) = (settled.low(), settled.low_events());
+        let run = |from, to, noted| Run { from, to, noted, seen: 0, before: None };
         let mut runs = Vec::new();
         if low > last.first_seq {
-            runs.push((last.first_seq, low, low_events.saturating_sub(last.first_event), 0));
+            runs.push(run(last.first_seq, low, low_events.saturating_sub(last.first_event)));
             (low, low_events) = (last.first_seq, last.first_event);
         }
-        runs.extend(settled.runs().map(|(from, to, events)| (from, to, events, 0)));
-        Exact { low, low_events, runs }
+        runs.extend(settled.runs().map(|(from, to, events)| run(from, to, events)));
+        Exact { low, low_events, runs, event: last.first_event }
     }
 
     fn record(&mut self, record: &RecordHeader) {
-        let i = self.runs.partition_point(|run| run.1 <= record.seq);
-        if let Some(run) = self.runs.get_mut(i).filter(|run| run.0 <= record.seq) {
-            run.3 += u64::from(record.events);
+        let i = self.runs.partition_point(|run| run.to <= record.seq);
+        if let Some(run) = self.runs.get_mut(i).filter(|run| run.from <= record.seq) {
+            run.seen += u64::from(record.events);
+            run.before.get_or_insert(if run.from == record.seq { record.first_event } else { self.event });
         }
+        self.event = record.first_event.saturating_add(u64::from(record.events));
     }
 
-    fn finish(self) -> Settled {
-        let runs: Vec<_> = self.runs.iter().map(|&(from, to, noted, seen)| (from, to, noted.max(seen))).collect();
+    /// `end` is behind the last record that was seen: of a run across it some is noted for records that are not there.
+    fn finish(self, end: u64) -> Settled {
+        let runs = self.runs.iter().flat_map(|run| {
+            let noted = run.noted.max(run.seen);
+            if run.from >= end || run.to <= end {
+                return [Some((run.from, run.to, noted)), None];
+            }
+            // Damaged ones among those that are there are settled too.
+            let there = self.event.saturating_sub(run.before.unwrap_or(self.event)).clamp(run.seen, noted);
+            [Some((run.from, end, there)), Some((end, run.to, noted - there))]
+        });
+        let runs: Vec<_> = runs.flatten().collect();
         Settled::new(self.low, self.low_events, &runs)
     }
 }
@@ -245,7 +320,15 @@ struct Opening<'a> {
     /// With whether the header is whole.
     segments: VecDeque<(Segment, bool)>,
     spares: Vec<(String, u64)>,
-    cut: u64,
+    /// All records below, and so many events, were acknowledged.
+    promised: (u64, u64),
+    /// This boot wrote the last mark: what is behind `promised` was not acknowledged.
+    is_exact: bool,
+    /// The last file that looked like a segment and had no record.
+    emptied: Option<Piece>,
+    /// What is behind the last whole record.
+    rest: Option<Piece>,
+    cut: Option<Cut>,
 }
 
 impl Opening<'_> {
@@ -264,6 +347,7 @@ impl Opening<'_> {
         let (path, spare) = (self.path(epoch), format!("{SPARE}{epoch:020}.seg"));
         let renamed = self.storage.rename(&path, &self.folder.join(&spare));
         renamed.map_err(|e| OpenError::Io("rename", path, e))?;
+        self.emptied = Some(Piece { path: self.folder.join(&spare), epoch, at: 0, len });
         self.spares.push((spare, len));
         Ok(())
     }
@@ -285,8 +369,9 @@ impl Opening<'_> {
         while let Some((last, false)) = self.segments.back() {
             let (epoch, len) = (last.epoch, last.file_len);
             let (_, mut view) = self.view(epoch)?;
-            let tail = scan(&mut view, last, |_| ()).map_err(|e| OpenError::Io("read", self.path(epoch), e))?;
-            if tail.end_seq > last.first_seq {
+            let tail = scan(&mut view, last, self.promised.0, |_| ());
+            let tail = tail.map_err(|e| OpenError::Io("read", self.path(epoch), e))?;
+            if tail.end_seq > last.first_seq || self.promised.0 > last.first_seq {
                 break;
             }
             self.segments.pop_back();
@@ -296,23 +381,33 @@ impl Opening<'_> {
     }
 
     /// Reads the records of the last segment; returns where its records and events end.
-    fn last(&mut self, settled: &mut Settled, promised: (u64, u64)) -> Result<(u64, u64), OpenError> {
+    fn last(&mut self, settled: &mut Settled) -> Result<(u64, u64), OpenError> {
         let Some((last, _)) = self.segments.back() else { return Ok((0, 0)) };
         let epoch = last.epoch;
         let (file, mut view) = self.view(epoch)?;
         let path = self.path(epoch);
+        let error = |e| OpenError::Io("read", path.clone(), e);
         let Some((last, _)) = self.segments.back_mut() else { return Ok((0, 0)) };
         let mut exact = Exact::new(settled, last);
-        let tail = scan(&mut view, last, |record| exact.record(record)).map_err(|e| OpenError::Io("read", path, e))?;
-        *settled = exact.finish();
+        let tail = scan(&mut view, last, self.promised.0, |record| exact.record(record)).map_err(error)?;
+        *settled = exact.finish(tail.end_seq);
         (last.end_seq, last.newest, last.data_end) = (tail.end_seq, tail.newest, tail.end);
         last.events = tail.end_event.saturating_sub(last.first_event);
-        if promised.0 > tail.end_seq && promised.1 > tail.end_event {
-            // What had been acknowledged is damage: its bytes stay, and the reader sets them aside.
-            (last.end_seq, last.data_end) = (promised.0, last.file_len);
-            last.events = promised.1.saturating_sub(last.first_event);
-        } else if last.file_len > tail.end {
-            self.cut = last.file_len - tail.end;
+        if last.file_len > tail.end {
+            let rest = Piece { path: path.clone(), epoch, at: tail.end, len: last.file_len - tail.end };
+            if self.promised.0 > tail.end_seq && self.promised.1 > tail.end_event {
+                // Damage: it stays, and is set aside.
+                self.rest = Some(rest);
+                return Ok((tail.end_seq, tail.end_event));
+            }
+            let torn = view.begins_record(tail.end, last.file_len).map_err(error)?
+                || view.find(tail.end, last.file_len, 0).map_err(error)?.is_some();
+            if torn {
+                self.cut = Some(Cut { piece: rest, certain: self.is_exact });
+                if !self.is_exact {
+                    return Ok((tail.end_seq, tail.end_event)); // set aside first
+                }
+            }
             // Only gives room back: whatever lies there is never read. Synced, so that no power cut brings it back.
             if file.set_len(tail.end).and_then(|()| file.sync()).is_ok() {
                 last.file_len = tail.end;
@@ -326,23 +421,39 @@ impl Opening<'_> {
 /// it aside when it comes to it.
 pub(super) fn open(storage: &dyn Storage, folder: &Path) -> Result<Recovered, OpenError> {
     let listing = listing(storage, folder)?;
-    let (slot, position) = match read_position(storage, folder) {
-        Some((slot, position)) => ((position.generation, slot), Some(position)),
-        None => ((0, 1), None),
-    };
+    let noted = read_position(storage, folder)?;
+    let promised = noted.promised();
+    let Noted { position, mark, follows, .. } = noted;
+    let slot = position.as_ref().map_or((0, 1), |(slot, position)| (position.generation, *slot));
     if storage.open(&folder.join(REWRITE), Open::Read).is_ok() {
         let path = folder.join(REWRITE);
         storage.remove(&path).map_err(|e| OpenError::Io("remove", path, e))?;
     }
     let next_epoch = listing.segments.last().map_or(1, |s| s.epoch.saturating_add(1));
-    let mut opening = Opening { storage, folder, segments: VecDeque::new(), spares: listing.spares, cut: 0 };
+    let mut opening = Opening {
+        storage,
+        folder,
+        segments: VecDeque::new(),
+        spares: listing.spares,
+        promised,
+        is_exact: mark.is_some_and(|mark| mark.boot != 0 && mark.boot == storage.boot()),
+        emptied: None,
+        rest: None,
+        cut: None,
+    };
     opening.headers(&listing.segments)?;
     opening.drop_torn()?;
-    let promised = position.as_ref().map_or((0, 0), |p| (p.promised, p.promised_events));
     let first = opening.segments.front().map_or((0, 0), |(s, _)| (s.first_seq, s.first_event));
-    let mut settled = position.as_ref().map_or_else(|| Settled::new(first.0, first.1, &[]), |p| p.settled.clone());
-    let (end_seq, end_event) = opening.last(&mut settled, promised)?;
-    let Opening { segments, spares, cut, .. } = opening;
+    let known = position.as_ref().map(|(_, p)| p.settled.clone());
+    let mut settled = known.unwrap_or_else(|| Settled::new(first.0, first.1, &[]));
+    let (end_seq, end_event) = opening.last(&mut settled)?;
+    let Opening { segments, spares, emptied, rest, cut, .. } = opening;
+    let lost = (promised.0 > end_seq && promised.1 > end_event).then(|| {
+        // Behind `promised` nothing was written.
+        let known = settled.events_between(end_seq, u64::MAX, end_event);
+        let events = (promised.1 - end_event).saturating_sub(known);
+        Lost { from: end_seq.max(settled.low()), to: promised.0, events, left: rest.or(emptied) }
+    });
     let mut segments: VecDeque<Segment> = segments.into_iter().map(|(s, _)| s).collect();
     // Each segment ends where the next begins, whatever lies behind in its file.
     for i in 1..segments.len() {
@@ -351,20 +462,30 @@ pub(super) fn open(storage: &dyn Storage, folder: &Path) -> Result<Recovered, Op
         (before.end_seq, before.newest) = (seq.max(before.first_seq), newest);
         before.events = event.saturating_sub(before.first_event);
     }
-    let cuts = segments.iter().map(|s| s.first_seq);
+    let cuts = segments.iter().map(|s| s.first_seq).chain([end_seq]);
     let settled = Settled::cut_at(cuts, settled.low(), settled.low_events(), settled.runs());
     let next_seq = end_seq.max(promised.0).max(settled.end());
     let next_event = end_event.max(promised.1).max(settled.events());
+    let mut within: BTreeMap<u64, Within> = BTreeMap::new();
+    for (seq, part) in position.iter().flat_map(|(_, p)| &p.within) {
+        if *seq < next_seq && !settled.covers(*seq, seq.saturating_add(1)) && part.events() > 0 {
+            within.insert(*seq, part.clone());
+        }
+    }
+    let partly: u64 = within.values().fold(0, |sum, w| sum.saturating_add(w.events()));
+    let held = (next_event - settled.events()).saturating_sub(partly);
     let state = State {
         segments,
         spares,
         quarantine: listing.quarantine.iter().map(|(_, len)| cost(*len)).sum(),
         settled_bytes: 0,
-        held: next_event - settled.events(),
+        held,
         cursor: settled.low(),
         settled: settled.clone(),
+        within,
         next_seq,
         next_event,
+        opened: OpenedBuffer { written: next_event, first: position.is_none().then_some(settled.low_events()) },
         written_seq: next_seq,
         window: VecDeque::new(),
         window_bytes: 0,
@@ -375,7 +496,9 @@ pub(super) fn open(storage: &dyn Storage, folder: &Path) -> Result<Recovered, Op
         position_stale: position.is_none(),
         giving: false,
         reading: None,
+        standing: None,
         closed: false,
     };
-    Ok(Recovered { state, next_epoch, slot, saved: settled, cut })
+    let mark = mark.map_or(0, |mark| mark.generation);
+    Ok(Recovered { state, next_epoch, slot, mark, follows, saved: settled, cut, lost })
 }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 /// First bytes of a segment.
 const MAGIC: [u8; 8] = *b"TgSegmnt";
-/// Version of the format.
-pub(crate) const VERSION: u32 = 1;
+/// Version of the format. Version 1 is read too.
+pub(crate) const VERSION: u32 = 2;
 /// Bytes before the first record.
 pub(crate) const HEADER: u64 = 64;
 
@@ -56,10 +56,10 @@ impl SegmentHeader {
         if b[..8] != MAGIC || crc32c::crc32c(&b[..60]) != u32_at(60) {
             return Err(HeaderError::Damaged);
         }
-        if u32_at(8) != VERSION {
+        if u32_at(8) > VERSION {
             return Err(HeaderError::Newer(u32_at(8)));
         }
-        if [16, 24, 32].into_iter().any(|at| u64_at(at) > record::MAX_NUMBER) {
+        if u32_at(8) == 0 || [16, 24, 32].into_iter().any(|at| u64_at(at) > record::MAX_NUMBER) {
             return Err(HeaderError::Damaged);
         }
         Ok(SegmentHeader {
@@ -135,6 +135,13 @@ impl View {
         let Some(bytes) = self.peek(at, record::HEADER, end)?.first_chunk() else { return Ok(None) };
         Ok(RecordHeader::from_bytes(bytes)
             .filter(|h| h.epoch == epoch && at.checked_add(h.size()).is_some_and(|e| e <= end)))
+    }
+
+    /// Whether a record of this segment begins at `at`, whole or not.
+    pub(crate) fn begins_record(&mut self, at: u64, end: u64) -> io::Result<bool> {
+        let epoch = self.epoch.to_le_bytes();
+        let bytes = self.peek(at, record::HEADER, end)?;
+        Ok(bytes.starts_with(&record::MAGIC) && bytes.get(8..16).is_none_or(|e| *e == epoch))
     }
 
     /// The body of the record whose header lies at `at`, as it stands; shorter where the file ends.

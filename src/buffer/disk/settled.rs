@@ -44,6 +44,12 @@ impl Settled {
         }
     }
 
+    /// Where the first segment from `seq` on begins, as far as it is above what is settled as a whole; else the last number
+    /// that there is.
+    pub(crate) fn next_cut(&self, seq: u64) -> u64 {
+        self.cuts.range(seq..).next().copied().unwrap_or(u64::MAX)
+    }
+
     /// The first record that is not settled.
     pub(crate) fn low(&self) -> u64 {
         self.low

@@ -2,9 +2,9 @@
 
 use super::pace::Pace;
 use super::reader::{LOOK, Reader};
-use super::recover::{self, LOCK, OpenError};
+use super::recover::{self, Cut, LOCK, OpenError, Recovered};
 use super::state::Shared;
-use super::writer::Writer;
+use super::writer::{Rest, Writer};
 use super::{Complaint, DiskOptions, MIN_BYTES};
 use crate::buffer::{Received, StageSender};
 use crate::component::RunError;
@@ -33,7 +33,6 @@ pub(super) struct Opened {
     pub(super) writer: Writer,
     pub(super) reader: Reader,
     pub(super) shared: Arc<Shared>,
-    pub(super) _lock: Box<dyn Send>,
 }
 
 /// Opens the folder, locks it, recovers what is in it.
@@ -50,13 +49,11 @@ pub(super) fn open(
         io::ErrorKind::WouldBlock => OpenError::Locked(folder.clone()),
         _ => OpenError::Io("lock", folder.clone(), e),
     })?;
-    let found = recover::open(&*storage, folder)?;
+    let device = storage.identity(folder).map_err(error("look at"))?.device;
+    let lock_id = storage.identity(&folder.join(LOCK)).ok();
+    let Recovered { state, next_epoch, slot, mark, follows, saved, cut, lost } = recover::open(&*storage, folder)?;
+    let rest = Rest { next_epoch, slot, mark, follows, saved, lock, lock_id, device };
     let max_bytes = options.max_bytes.max(MIN_BYTES);
-    if found.cut > 0 {
-        let folder = folder.display();
-        tracing::info!(%folder, bytes = found.cut, "cut what a crash has left unfinished; nothing of it was acknowledged");
-    }
-    let (state, rest) = Writer::split(found);
     let held = state.held;
     // What lies here from before comes in now: each run's books stand alone.
     counters.update(|t| {
@@ -69,8 +66,24 @@ pub(super) fn open(
     }
     let shared = Shared::new(state, counters, max_bytes, options.overflow_of);
     let reader = Reader::new(shared.clone(), storage.clone(), folder.clone(), options.max_age, options.max_in_flight());
+    if let Some(Cut { piece, certain }) = &cut {
+        let (component, folder, bytes) = (&*shared.counters.id, folder.display(), piece.len);
+        if *certain {
+            tracing::info!(component, %folder, bytes, "cut what a crash has left unfinished; nothing of it was acknowledged");
+        } else {
+            tracing::warn!(
+                component, %folder, bytes,
+                "an unfinished record at the end of the disk buffer is set aside and not delivered; nothing shows that it was \
+                 acknowledged, which after a loss of power cannot be known for the last moment before it"
+            );
+            reader.cut(piece);
+        }
+    }
+    if let Some(lost) = &lost {
+        reader.lose_end(lost);
+    }
     let writer = Writer::new(options, storage, shared.clone(), rest, abort);
-    Ok(Opened { writer, reader, shared, _lock: lock })
+    Ok(Opened { writer, reader, shared })
 }
 
 /// Lets a batch go past a disk buffer that is empty, where there is room behind it; else gives it back.
@@ -83,9 +96,9 @@ pub(super) fn pass(past: Option<&StageSender>, shared: &Shared, batch: Batch) ->
 }
 
 fn run(options: &DiskOptions, storage: Arc<dyn Storage>, context: DiskStageContext) -> Result<(), RunError> {
-    let DiskStageContext { from, to, refuser, counters, abort, shutdown } = context;
+    let DiskStageContext { from, to, refuser, counters, abort, shutdown, health } = context;
     let mut complaint = Complaint::default();
-    let Opened { mut writer, reader, shared, _lock } = loop {
+    let Opened { mut writer, reader, shared } = loop {
         match open(options, storage.clone(), counters.clone(), abort.clone()) {
             Ok(opened) => break opened,
             // Nothing was taken yet: whoever sends waits.
@@ -93,11 +106,14 @@ fn run(options: &DiskOptions, storage: Arc<dyn Storage>, context: DiskStageConte
                 complaint
                     .say(|| tracing::error!(component = &*counters.id, %error, "cannot open the disk buffer; waiting"));
                 counters.update(|t| t.error("disk", 1));
+                health.disk_failing(&format!("cannot open the disk buffer: {error}"), false);
                 std::thread::sleep(IDLE);
             }
             Err(error) => return Err(RunError(error.to_string())),
         }
     };
+    health.disk_working();
+    writer.report_to(health);
     writer.send_refused_to(refuser);
     writer.keep_pace(Pace::default());
     writer.hand_to(to.clone());
@@ -148,6 +164,7 @@ fn run(options: &DiskOptions, storage: Arc<dyn Storage>, context: DiskStageConte
         writer.wait_for_verdicts(LOOK);
         writer.housekeeping();
     }
+    writer.look_after_folder();
     let saved = writer.reclaim().and_then(|()| writer.save_position());
     let (held, failed) = {
         let state = shared.lock();

@@ -3,11 +3,12 @@
 
 use super::Sizes;
 use super::settled::Settled;
-use crate::ack::{Ack, Settled as Listener, Verdict};
+use super::within::Within;
+use crate::ack::{Ack, Rows, Settled as Listener, Verdict};
 use crate::event::Batch;
 use crate::sync::{AtomicUsize, Condvar, Mutex, MutexGuard};
-use crate::telemetry::Counters;
-use std::collections::{HashMap, VecDeque};
+use crate::telemetry::{BufferTotals, Counters, OpenedBuffer};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -79,8 +80,11 @@ impl Part {
 
 /// A record that the sink has.
 pub(super) struct Handed {
+    /// Events of the record.
     pub(super) events: u64,
     pub(super) bytes: usize,
+    /// Those that a run before had settled: the sink was given the others.
+    pub(super) before: Option<Within>,
 }
 
 /// See the module.
@@ -92,10 +96,14 @@ pub(super) struct State {
     /// Bytes of the quarantine, as charged.
     pub(super) quarantine: u64,
     pub(super) settled: Settled,
+    /// What is settled of records that are not settled as a whole, by number.
+    pub(super) within: BTreeMap<u64, Within>,
     /// Number of the next record.
     pub(super) next_seq: u64,
     /// Events written, ever.
     pub(super) next_event: u64,
+    /// What was there when it was opened.
+    pub(super) opened: OpenedBuffer,
     /// Every record below was written or settled: the reader finds it on disk.
     pub(super) written_seq: u64,
     /// Every record below was given to the sink or settled.
@@ -105,7 +113,8 @@ pub(super) struct State {
     pub(super) group: Vec<Part>,
     pub(super) in_flight: HashMap<u64, Handed>,
     pub(super) in_flight_bytes: usize,
-    /// Records whose verdict was `Failed`, with their events: delivered again at the next start.
+    /// Records whose verdict was `Failed`, with their events: what is not settled of them is delivered again at the next
+    /// start.
     pub(super) failed: HashMap<u64, u64>,
     /// Bytes of batches that the sink has settled so far.
     pub(super) settled_bytes: usize,
@@ -117,6 +126,8 @@ pub(super) struct State {
     pub(super) giving: bool,
     /// The segment that the reader reads just now.
     pub(super) reading: Option<u64>,
+    /// The segment whose file the reader has open.
+    pub(super) standing: Option<u64>,
     /// Nothing more will be written.
     pub(super) closed: bool,
 }
@@ -150,6 +161,11 @@ impl State {
         self.segments.get(i).filter(|s| s.first_seq <= seq)
     }
 
+    /// Whether the reader has the segment's file open.
+    pub(super) fn is_read(&self, epoch: u64) -> bool {
+        self.reading == Some(epoch) || self.standing == Some(epoch)
+    }
+
     /// Whether a batch of `bytes` may be kept in memory for the reader.
     pub(super) fn has_room(&self, sizes: &Sizes, bytes: usize) -> bool {
         (self.window.is_empty() || self.window_bytes + bytes <= sizes.window) && bytes <= sizes.keep
@@ -179,15 +195,26 @@ impl State {
         super::position::FILE + self.quarantine + segments + self.spares.iter().map(|(_, len)| len).sum::<u64>()
     }
 
-    /// Events written to `segment` before its record `to`, before which `event` events were written, that are not
-    /// settled and that the sink was not given. `to` must be a record that is not settled, or the segment's end.
+    /// Events written to `segment` before its record `to`, before which `event` events were written, that are in no record
+    /// that is settled or that the sink was given. `to` must be a record that is not settled, or the segment's end.
     pub(super) fn unaccounted(&self, segment: &Segment, to: u64, event: u64) -> u64 {
-        let settled = self.settled.events_between(segment.first_seq, to, segment.first_event);
+        let settled = if to >= segment.end_seq {
+            self.settled_in(segment)
+        } else {
+            self.settled.events_between(segment.first_seq, to, segment.first_event)
+        };
         let handed = self.handed(segment.first_seq, to);
         event.saturating_sub(segment.first_event).saturating_sub(settled).saturating_sub(handed)
     }
 
-    /// Events of the records `from..to` that the sink was given and that are not settled.
+    /// Events written to `segment` whose records are settled as a whole. A run may go on behind its end, over records that
+    /// were settled before they were written: those have no events there.
+    pub(super) fn settled_in(&self, segment: &Segment) -> u64 {
+        let next = self.settled.next_cut(segment.end_seq);
+        self.settled.events_between(segment.first_seq, next, segment.first_event)
+    }
+
+    /// Events of the records `from..to` that the sink was given and that are not settled as a whole.
     fn handed(&self, from: u64, to: u64) -> u64 {
         let range = from..to;
         let in_flight = self.in_flight.iter().filter(|(seq, _)| range.contains(seq)).map(|(_, h)| h.events);
@@ -195,19 +222,50 @@ impl State {
         in_flight.sum::<u64>() + failed.sum::<u64>()
     }
 
-    /// Settles what the sink had no part in: `from..to` with `events` written events, gone for `reason`.
+    /// Events of records that the sink was given, and of which it has settled nothing or a part: those that it has not.
+    fn handed_unsettled(&self) -> u64 {
+        let given =
+            self.in_flight.iter().map(|(seq, h)| (seq, h.events)).chain(self.failed.iter().map(|(s, e)| (s, *e)));
+        given.map(|(seq, events)| events.saturating_sub(self.within.get(seq).map_or(0, Within::events))).sum()
+    }
+
+    /// Events that are settled within records of which others are not.
+    pub(super) fn within_events(&self, to: u64) -> u64 {
+        self.within.range(..to).map(|(_, within)| within.events()).sum()
+    }
+
+    /// Settles what the sink had no part in: the records `from..to` with `events` written events, of which those that are
+    /// not settled yet are gone for `reason`; returns how many these were.
     ///
     /// Never more than what the sink was not given: headers that lie about their numbers cannot unbalance the books.
-    pub(super) fn gone(&mut self, from: u64, to: u64, events: u64, counters: &Counters, reason: &'static str) {
-        let events = events.min(self.held.saturating_sub(self.handed(0, u64::MAX)));
-        if self.settled.add(from, to, events) && events > 0 {
-            self.position_stale = true;
-            self.held = self.held.saturating_sub(events);
-            counters.update(|t| {
-                t.drop_events(reason, events);
-                t.held = t.held.saturating_sub(events);
-            });
+    pub(super) fn gone(&mut self, from: u64, to: u64, events: u64, counters: &Counters, reason: &'static str) -> u64 {
+        if from >= to {
+            return 0;
         }
+        let partly: Vec<u64> = self.within.range(from..to).map(|(seq, _)| *seq).collect();
+        let mut within = 0;
+        for seq in partly.into_iter().filter(|seq| !self.in_flight.contains_key(seq)) {
+            within += self.within.remove(&seq).map_or(0, |w| w.events());
+        }
+        let lost = events.saturating_sub(within).min(self.held.saturating_sub(self.handed_unsettled()));
+        if !self.settled.add(from, to, lost + within) || lost + within == 0 {
+            return 0;
+        }
+        self.position_stale = true;
+        self.held = self.held.saturating_sub(lost);
+        counters.update(|t| {
+            t.drop_events(reason, lost);
+            t.held = t.held.saturating_sub(lost);
+        });
+        lost
+    }
+
+    /// What lies on disk: written ever, and not settled.
+    fn on_disk(&self) -> BufferTotals {
+        let settled = self.settled.events().saturating_add(self.within_events(self.written_seq));
+        let held = self.next_event.saturating_sub(settled);
+        let settled = self.settled.low_events();
+        BufferTotals { written: self.next_event, held, settled, opened: self.opened }
     }
 
     /// Whether the sink, or its queue, has everything: what goes past the buffer now overtakes nothing.
@@ -255,6 +313,7 @@ impl Shared {
         let memory = self.memory_bytes.load(Ordering::Relaxed) as u64;
         let max = self.max_bytes + self.overflow_of.unwrap_or(0) as u64;
         let (events, bytes, max) = (state.held as f64, (state.bytes() + memory) as f64, max as f64);
+        let on_disk = state.on_disk();
         self.counters.update(|t| {
             // What went past the disk is in the books only.
             if self.overflow_of.is_some() {
@@ -265,11 +324,32 @@ impl Shared {
             }
             t.gauges.insert("buffer_bytes", bytes);
             t.gauges.insert("buffer_max_bytes", max);
+            t.buffer = Some(on_disk);
         });
     }
 }
 
 impl Listener for Shared {
+    fn hears_parts(&self) -> bool {
+        true
+    }
+
+    /// The sink is done with some events of record `seq`.
+    fn part_settled(&self, seq: u64, rows: &Rows) {
+        let mut state = self.lock();
+        let state = &mut *state;
+        let Some(handed) = state.in_flight.get(&seq) else { return };
+        let end = u32::try_from(handed.events).unwrap_or(u32::MAX);
+        let places = match &handed.before {
+            None => rows.runs().collect(),
+            Some(before) => before.places_of(rows.runs()),
+        };
+        let places = places.into_iter().map(|run| run.start.min(end)..run.end.min(end));
+        let new = state.within.entry(seq).or_default().add(places);
+        state.held = state.held.saturating_sub(new);
+        state.position_stale |= seq < state.written_seq;
+    }
+
     /// The sink is done with record `seq`.
     fn settled(&self, seq: u64, verdict: Verdict) {
         let mut upstream = None;
@@ -281,7 +361,8 @@ impl Listener for Shared {
             if verdict == Verdict::Failed {
                 state.failed.insert(seq, handed.events);
             } else {
-                state.held = state.held.saturating_sub(handed.events);
+                let within = state.within.remove(&seq).map_or(0, |w| w.events());
+                state.held = state.held.saturating_sub(handed.events.saturating_sub(within));
                 state.settled_bytes = state.settled_bytes.wrapping_add(handed.bytes);
                 match state.group.binary_search_by_key(&seq, |p| p.seq) {
                     Ok(i) => {

@@ -1,18 +1,19 @@
 //! Looking into buffers from outside: everything but [`repair`] and [`remove`] only reads, and may be used on the
 //! folder of a running agent, where it sees what was there when it looked.
 
-use super::position::Position;
+use super::position::{Noted, Position};
 use super::reader::Polled;
 use super::recover::{self, Listing, OpenError};
 use super::segment::{self, HeaderError, SegmentHeader, View};
 use super::settled::Settled;
 use super::stage;
+use super::within::Within;
 use super::{DiskOptions, MIN_BYTES};
 use crate::ack::{Ack, Verdict};
 use crate::buffer::{DiskCompression, Fsync, WhenDiskFull};
 use crate::event::{Batch, Slab, Unpacker};
 use crate::storage::{Disk, Open, Storage};
-use crate::telemetry::{ComponentKind, Counters};
+use crate::telemetry::{BufferTotals, ComponentKind, Counters};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -86,6 +87,16 @@ pub struct Record {
     pub settled: bool,
     /// Its events.
     pub batch: Batch,
+    /// Those that the sink is done with, where it is not with all.
+    within: Option<Within>,
+}
+
+impl Record {
+    /// Whether the sink is done with the event in this row of the batch.
+    pub fn is_settled(&self, row: usize) -> bool {
+        let within = |w: &Within| w.runs().any(|run| (run.start as usize..run.end as usize).contains(&row));
+        self.settled || self.within.as_ref().is_some_and(within)
+    }
 }
 
 /// Ids of the sinks that have a buffer under `data_dir`.
@@ -127,7 +138,7 @@ pub fn orphans(data_dir: &Path, owners: &[&str]) -> io::Result<Vec<(String, u64)
 
 /// Events in a buffer that are not settled, from the headers and the last segment alone: quick, however large it is.
 pub fn held(folder: &Path) -> Result<u64, OpenError> {
-    let Seen { found, settled, promised, .. } = see(&Disk, folder)?;
+    let Seen { found, settled, promised, within, .. } = see(&Disk, folder)?;
     let mut end = promised.first_event;
     if let Some((last, start)) = found.last() {
         end = end.max(start.first_event);
@@ -137,7 +148,8 @@ pub fn held(folder: &Path) -> Result<u64, OpenError> {
             }
         })?;
     }
-    Ok(end.saturating_sub(settled.events()))
+    let partly = within.iter().fold(0u64, |sum, (_, w)| sum.saturating_add(w.events()));
+    Ok(end.saturating_sub(settled.events()).saturating_sub(partly))
 }
 
 /// Segments of a buffer, and bytes of all its files.
@@ -160,7 +172,15 @@ pub fn inspect(folder: &Path) -> Result<BufferReport, OpenError> {
 
 /// Reads the records of a buffer in order, until `each` says `false`; what is damaged is passed over and reported.
 pub fn read(folder: &Path, each: &mut dyn FnMut(Record) -> bool) -> Result<BufferReport, OpenError> {
-    let Seen { found, settled, settled_below, promised } = see(&Disk, folder)?;
+    read_on(&Disk, folder, each)
+}
+
+fn read_on(
+    storage: &dyn Storage,
+    folder: &Path,
+    each: &mut dyn FnMut(Record) -> bool,
+) -> Result<BufferReport, OpenError> {
+    let Seen { found, settled, settled_below, promised, within } = see(storage, folder)?;
     let mut report = BufferReport { settled_below, ..BufferReport::default() };
     let mut unpacker = Unpacker::default();
     let mut goes_on = true;
@@ -177,10 +197,13 @@ pub fn read(folder: &Path, each: &mut dyn FnMut(Record) -> bool) -> Result<Buffe
         };
         let next = found.get(i + 1).map_or(Next::Acknowledged(&promised), |(_, next)| Next::Segment(next));
         let mut damage = Vec::new();
-        walk_segment(&Disk, file, header, next, &mut |item| match item {
+        walk_segment(storage, file, header, next, &mut |item| match item {
             // Nothing of it is missed any more: it was delivered, or counted as lost.
             Item::Damage(_, from, to) if settled.covers(from, to) => {}
-            Item::Damage(what, ..) => damage.push(what),
+            Item::Damage(what, from, to) => {
+                let known = settled.events_within(from, to);
+                damage.push(Damage { events: what.events.map(|n| n.saturating_sub(known)), ..what });
+            }
             Item::Record { at, seq, events, raw, len, received_at, .. } => {
                 let size = raw.len() as u64;
                 let Ok(batch) = unpacker.unpack(Slab::from_vec(raw), Ack::none()) else {
@@ -191,31 +214,60 @@ pub fn read(folder: &Path, each: &mut dyn FnMut(Record) -> bool) -> Result<Buffe
                 let is_settled = settled.covers(seq, seq.saturating_add(1));
                 segment.records += 1;
                 segment.events += events;
-                segment.held += if is_settled { 0 } else { events };
+                let partly = within.iter().find(|(number, _)| *number == seq && !is_settled);
+                let within = partly.map(|(_, w)| w.below(u32::try_from(events).unwrap_or(u32::MAX)));
+                segment.held += if is_settled { 0 } else { events - within.as_ref().map_or(0, Within::events) };
                 segment.body_bytes = (segment.body_bytes.0 + len, segment.body_bytes.1 + size);
                 let (old, new) = segment.received.unwrap_or((received_at, received_at));
                 segment.received = Some((old.min(received_at), new.max(received_at)));
-                goes_on = goes_on && each(Record { epoch: file.epoch, number: seq, settled: is_settled, batch });
+                goes_on =
+                    goes_on && each(Record { epoch: file.epoch, number: seq, settled: is_settled, batch, within });
             }
         })?;
         report.held += segment.held;
         report.segments.push(segment);
         report.damage.extend(damage);
     }
+    if found.is_empty() {
+        let missing = promised.first_event - settled.events_between(0, promised.first_seq, 0).min(promised.first_event);
+        let what = "the segments are missing";
+        let damage = Damage { epoch: 0, at: 0, bytes: 0, events: Some(missing), what };
+        report.damage.extend((missing > 0).then_some(damage));
+    }
     Ok(report)
 }
 
 /// Sets what is damaged aside and writes down what is lost, so that nobody stumbles over it again; returns what was
-/// damaged, and the events that are lost.
+/// damaged, and the events that are lost. `before` is what the ledger knows of the buffer. `note` is told how many events are
+/// lost, and what is left, before they are written down as lost for good.
 ///
-/// Errors: an agent runs on the folder, or it cannot be written.
-pub fn repair(folder: &Path) -> Result<(Vec<Damage>, u64), OpenError> {
-    let damage = read(folder, &mut |_| true)?.damage;
-    let counters = Counters::new("repair", ComponentKind::Sink, "repair");
+/// Errors: an agent runs on the folder, or it cannot be written, or `note` fails.
+pub fn repair(
+    folder: &Path,
+    before: Option<BufferTotals>,
+    note: NoteLost<'_>,
+) -> Result<(Vec<Damage>, u64), OpenError> {
+    repair_on(Arc::new(Disk), folder, before, note)
+}
+
+/// Is told of events that are lost, and what is left of the buffer where something is.
+///
+/// Errors: the file that cannot be written, and why.
+pub type NoteLost<'a> = &'a mut dyn FnMut(u64, Option<BufferTotals>) -> Result<(), (PathBuf, io::Error)>;
+
+pub(super) fn repair_on(
+    storage: Arc<dyn Storage>,
+    folder: &Path,
+    before: Option<BufferTotals>,
+    note: NoteLost<'_>,
+) -> Result<(Vec<Damage>, u64), OpenError> {
+    let damage = read_on(&*storage, folder, &mut |_| true)?.damage;
+    let id = folder.file_name().unwrap_or_default().to_string_lossy();
+    let counters = Counters::new(&id, ComponentKind::Sink, "repair");
     let options = DiskOptions {
         folder: folder.to_owned(),
         // Room for the quarantine beside what is there.
-        max_bytes: MIN_BYTES.max(recover_size(folder)? * 2),
+        max_bytes: MIN_BYTES.max(recover_size(&*storage, folder)? * 2),
         when_full: WhenDiskFull::Block,
         fsync: Fsync::Batch,
         fsync_interval: Duration::ZERO,
@@ -224,7 +276,7 @@ pub fn repair(folder: &Path) -> Result<(Vec<Damage>, u64), OpenError> {
         overflow_of: None,
     };
     let abort = CancellationToken::new();
-    let mut opened = stage::open(&options, Arc::new(Disk), counters.clone(), abort.clone())?;
+    let mut opened = stage::open(&options, storage, counters.clone(), abort.clone())?;
     loop {
         match opened.reader.poll(&abort) {
             Polled::Batch(mut batch) => batch.ack.take().settle(Verdict::Failed),
@@ -232,25 +284,32 @@ pub fn repair(folder: &Path) -> Result<(Vec<Damage>, u64), OpenError> {
             Polled::Nothing | Polled::End => break,
         }
     }
+    let totals = counters.snapshot();
+    // Where it stands is written down then, so that the next start does not know any more what was missing.
+    let missing = totals.buffer.zip(before).map_or(0, |(now, before)| before.missing(now.opened));
+    let lost = totals.dropped.values().sum::<u64>() + missing;
+    if lost > 0 {
+        note(lost, totals.buffer).map_err(|(path, e)| OpenError::Io("write", path, e))?;
+    }
     opened.writer.save_position().map_err(|e| OpenError::Io("write the position in", folder.to_owned(), e))?;
-    let lost = counters.snapshot().dropped.values().sum();
     Ok((damage, lost))
 }
 
-fn recover_size(folder: &Path) -> Result<u64, OpenError> {
-    Ok(recover::listing(&Disk, folder)?.segments.iter().map(|s| s.len).sum())
+fn recover_size(storage: &dyn Storage, folder: &Path) -> Result<u64, OpenError> {
+    Ok(recover::listing(storage, folder)?.segments.iter().map(|s| s.len).sum())
 }
 
-/// Removes a buffer with all that is in it; returns the events that were not settled.
+/// Removes a buffer with all that is in it; returns the events that were not settled, of which `note` is told before.
 ///
-/// Errors: an agent runs on the folder, or a file cannot be removed.
-pub fn remove(folder: &Path) -> Result<u64, OpenError> {
+/// Errors: an agent runs on the folder, or a file cannot be removed, or `note` fails.
+pub fn remove(folder: &Path, note: NoteLost<'_>) -> Result<u64, OpenError> {
     let io = |e| OpenError::Io("remove", folder.to_owned(), e);
     let _lock = Disk.lock(&folder.join(recover::LOCK)).map_err(|e| match e.kind() {
         io::ErrorKind::WouldBlock => OpenError::Locked(folder.to_owned()),
         _ => io(e),
     })?;
     let held = held(folder).unwrap_or(0);
+    note(held, None).map_err(|(path, e)| OpenError::Io("write", path, e))?;
     std::fs::remove_dir_all(folder).map_err(io)?;
     Ok(held)
 }
@@ -305,21 +364,25 @@ struct Seen {
     settled_below: Option<u64>,
     /// Behind what was acknowledged, as far as the position file knows.
     promised: Start,
+    /// What is settled of records that are not as a whole.
+    within: Vec<(u64, Within)>,
 }
 
 fn see(storage: &dyn Storage, folder: &Path) -> Result<Seen, OpenError> {
     // First: what it promises is in the segments by then.
-    let position = recover::read_position(storage, folder);
+    let noted = recover::read_position(storage, folder)?;
+    let (promised_seq, promised_events) = noted.promised();
+    let promised = Start { first_seq: promised_seq, first_event: promised_events, whole: true };
     let found = found(storage, folder)?;
+    let Noted { position, .. } = noted;
     Ok(match position {
-        Some((_, Position { settled, promised, promised_events, .. })) => {
-            let promised = Start { first_seq: promised, first_event: promised_events, whole: true };
-            Seen { found, settled_below: Some(settled.low()), settled, promised }
+        Some((_, Position { settled, within, .. })) => {
+            Seen { found, settled_below: Some(settled.low()), settled, promised, within }
         }
         None => {
             let first = found.first().map(|(_, s)| (s.first_seq, s.first_event)).unwrap_or_default();
-            let promised = Start { first_seq: 0, first_event: 0, whole: false };
-            Seen { found, settled: Settled::new(first.0, first.1, &[]), settled_below: None, promised }
+            let settled = Settled::new(first.0, first.1, &[]);
+            Seen { found, settled, settled_below: None, promised, within: Vec::new() }
         }
     })
 }

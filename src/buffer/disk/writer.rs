@@ -1,19 +1,19 @@
 //! The writing side: batches to records, records to segments, in groups that are durable before they are acknowledged.
 
 use super::pace::Pace;
-use super::position::{Position, SLOT};
+use super::position::{self, Mark, Position, SLOT};
 use super::reader::hand;
 use super::record::{self, RecordHeader};
-use super::recover::{POSITION, REWRITE, Recovered, SPARE};
+use super::recover::{LOCK, POSITION, REWRITE, SPARE};
 use super::segment::{self, SegmentHeader, View};
 use super::settled::Settled;
-use super::state::{FIXED, Part, Segment, Shared, Waiting, cost};
+use super::state::{FIXED, Handed, Part, Segment, Shared, Waiting, cost};
 use super::{Complaint, DiskOptions, Sizes};
 use crate::ack::{Ack, Verdict};
 use crate::buffer::{DiskCompression, Fsync, StageSender, WhenDiskFull};
-use crate::component::Refuser;
+use crate::component::{Health, Refuser};
 use crate::event::{Batch, Packer};
-use crate::storage::{Open, Storage, StoredFile};
+use crate::storage::{FileId, Open, Storage, StoredFile, make_again};
 use crate::time::clock;
 use std::io;
 use std::ops::Range;
@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
+mod folder;
 mod group;
 mod reclaim;
 mod room;
@@ -31,6 +32,13 @@ mod room;
 pub(super) const GROUP_WAIT: Duration = Duration::from_millis(20);
 /// How often the position is saved while it changes.
 pub(super) const POSITION_EVERY: Duration = Duration::from_millis(100);
+/// How often it is at least, while only acknowledgement comes further.
+const MARK_EVERY: Duration = Duration::from_secs(1);
+/// How often it is looked whether the files are still there, where there are few segments, and where there are many.
+const LOOK_AFTER: [Duration; 2] =
+    if cfg!(test) { [Duration::ZERO; 2] } else { [Duration::from_secs(1), Duration::from_secs(10)] };
+/// How long `/ready` fails after files were deleted: someone is to look.
+const READY_AGAIN: Duration = Duration::from_secs(60);
 /// How long a write that failed waits before it is tried again.
 const TRY_AGAIN: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 200 });
 /// Most files kept for reuse: writing over blocks that exist costs half of what new ones cost.
@@ -64,15 +72,35 @@ pub(super) struct Writer {
     /// A segment whose sync failed after its records had been acknowledged.
     doubtful: Option<Active>,
     next_epoch: u64,
+    /// Segments that have no name any more, with records that nothing else has.
+    orphans: Vec<Active>,
+    /// Segments that have no name any more and that the reader still reads.
+    nameless: Vec<u64>,
     /// Names were changed in the folder since its last sync.
     names_changed: bool,
     position: Option<Arc<dyn StoredFile>>,
     slot: (u64, usize),
+    /// The newest mark of this run, the generation of the newest of a run before, and what both follow.
+    mark: Option<Mark>,
+    last_mark: u64,
+    follows: u32,
     /// What the position file says for certain.
     saved: Settled,
+    /// How far it says that acknowledgement has come, and since when.
+    saved_promise: (u64, Instant),
     saved_at: Instant,
     synced_at: Instant,
     complaint: Complaint,
+    /// The lock of the folder, and which file it is on.
+    lock: Box<dyn Send>,
+    lock_id: Option<FileId>,
+    /// The filesystem that the folder is on.
+    device: u64,
+    looked_at: Instant,
+    /// What `/ready` says.
+    health: Option<Arc<Health>>,
+    /// When files were found deleted.
+    hurt_at: Option<Instant>,
     todo: Vec<Todo>,
     /// The time to drain ended while the disk could not be written: nothing more is.
     gave_up: bool,
@@ -108,6 +136,18 @@ struct Todo {
     len: usize,
 }
 
+/// What the writer takes over of what was found on disk.
+pub(super) struct Rest {
+    pub(super) next_epoch: u64,
+    pub(super) slot: (u64, usize),
+    pub(super) mark: u64,
+    pub(super) follows: u32,
+    pub(super) saved: Settled,
+    pub(super) lock: Box<dyn Send>,
+    pub(super) lock_id: Option<FileId>,
+    pub(super) device: u64,
+}
+
 /// Whether there is room for a record.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Room {
@@ -123,10 +163,10 @@ impl Writer {
         options: &DiskOptions,
         storage: Arc<dyn Storage>,
         shared: Arc<Shared>,
-        found: (u64, (u64, usize), Settled),
+        rest: Rest,
         abort: CancellationToken,
     ) -> Self {
-        let (next_epoch, slot, saved) = found;
+        let Rest { next_epoch, slot, mark, follows, saved, lock, lock_id, device } = rest;
         let zstd = match options.compression {
             DiskCompression::None => None,
             DiskCompression::Zstd => zstd::bulk::Compressor::new(1).ok(),
@@ -150,14 +190,26 @@ impl Writer {
             packed: Vec::new(),
             active: None,
             doubtful: None,
+            orphans: Vec::new(),
+            nameless: Vec::new(),
             next_epoch,
             names_changed: true,
             position: None,
             slot,
+            mark: None,
+            last_mark: mark,
+            follows,
             saved,
+            saved_promise: (0, Instant::now()),
             saved_at: Instant::now(),
             synced_at: Instant::now(),
             complaint: Complaint::default(),
+            lock,
+            lock_id,
+            device,
+            looked_at: Instant::now(),
+            health: None,
+            hurt_at: None,
             todo: Vec::new(),
             gave_up: false,
             pace: None,
@@ -187,9 +239,9 @@ impl Writer {
         self.pace.as_ref().is_some_and(|pace| pace.stuck_at.is_some())
     }
 
-    /// Splits what was found on disk into the shared part and the writer's.
-    pub(super) fn split(found: Recovered) -> (super::state::State, (u64, (u64, usize), Settled)) {
-        (found.state, (found.next_epoch, found.slot, found.saved))
+    /// Where it says what `/ready` is to know.
+    pub(super) fn report_to(&mut self, health: Arc<Health>) {
+        self.health = Some(health);
     }
 
     /// Takes a batch: into the group, and into memory for the reader where there is room for it.
@@ -378,7 +430,7 @@ impl Writer {
                 return Some(batch);
             }
             // Before it is in the queue: its verdict may come at once. Until then the reader finds nothing to give.
-            hand(&mut state, seq, batch.len() as u64, bytes);
+            hand(&mut state, seq, Handed { events: batch.len() as u64, bytes, before: None });
         }
         batch.ack = Ack::new(self.shared.clone(), seq);
         let back = match &mut self.pace {

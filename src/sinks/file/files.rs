@@ -24,12 +24,12 @@ use crate::time::{Civil, clock};
 use hashbrown::HashMap;
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// How often it is looked whether a file still stands under its name.
-const MOVED_CHECK: Duration = Duration::from_secs(1);
+/// How often deleted files are said.
+const SAY_DELETED: Duration = Duration::from_secs(60);
 /// A path that nothing was written to for so long makes room for others.
 const IDLE_NS: i64 = 3_600 * 1_000_000_000;
 /// Buffers of more than this are given back when many files are open.
@@ -63,7 +63,6 @@ struct Open {
     /// `len` is not in the journal yet.
     unrecorded: bool,
     unsynced: bool,
-    looked: Instant,
 }
 
 /// What came of asking for a path.
@@ -90,6 +89,11 @@ pub(super) struct Files {
     uses: u64,
     /// When no path could be forgotten for another; not tried again for a while.
     crowded_at: i64,
+    /// The sink.
+    id: Box<str>,
+    /// When it was last said that a file was deleted, and how many were since.
+    said_deleted: Option<Instant>,
+    deleted_unsaid: u64,
 }
 
 /// How long it is not tried to forget paths after it was in vain.
@@ -109,6 +113,9 @@ impl Files {
             open: 0,
             uses: 0,
             crowded_at: i64::MIN / 2,
+            id: id.into(),
+            said_deleted: None,
+            deleted_unsaid: 0,
         })
     }
 
@@ -278,31 +285,45 @@ impl Files {
             newline,
             unrecorded: false,
             unsynced: false,
-            looked: clock::monotonic(),
         });
         self.open += 1;
         Ok(())
     }
 
-    /// Opens the slot's file where it is not, or is no longer the one under its name.
+    /// Opens the slot's file where it is not, or is no longer the one under its name: it was deleted, or moved away with or
+    /// without its folder, and what is written to it would not be found. Looked at before every write.
     fn reopen(&mut self, slot: usize, now: i64) -> Result<(), Problem> {
-        let s = &mut self.slots[slot];
-        if let Some(open) = &mut s.file {
-            if open.looked.elapsed() < MOVED_CHECK {
+        let Slot { path, file, .. } = &self.slots[slot];
+        if let Some(open) = file {
+            if folder::identity(path) == Some(open.identity) {
                 return Ok(());
             }
-            open.looked = clock::monotonic();
-            if folder::identity(&s.path) == Some(open.identity) {
-                return Ok(());
-            }
-            let id = open.id;
+            let (id, deleted) = (open.id, open.file.metadata().is_ok_and(|m| m.nlink() == 0));
+            let path = path.clone();
+            self.say_begun_anew(&path, deleted);
             self.record(slot, now)?;
             self.sync_if_asked(slot)?;
             self.close(slot);
-            let path = self.slots[slot].path.clone();
             self.journal.forget(id).map_err(|e| Problem::of_io(&e, "record the loss of", &path))?;
         }
         self.open_slot(slot, now)
+    }
+
+    /// Says what became of a file: of those deleted one a minute, and how many there were between.
+    fn say_begun_anew(&mut self, path: &[u8], deleted: bool) {
+        let path = String::from_utf8_lossy(path);
+        if !deleted {
+            tracing::info!(component = %self.id, %path, "the file was moved away or replaced: begun anew");
+        } else if self.said_deleted.is_some_and(|at| at.elapsed() < SAY_DELETED) {
+            self.deleted_unsaid += 1;
+        } else {
+            let before = std::mem::take(&mut self.deleted_unsaid);
+            tracing::warn!(
+                component = %self.id, %path, others_before = before,
+                "the file was deleted while it was written: begun anew, without what was in it"
+            );
+            self.said_deleted = Some(clock::monotonic());
+        }
     }
 
     /// Writes what waits for the slot; gives the bytes that went to the file. What is written is taken from the buffer,
@@ -539,6 +560,11 @@ impl Files {
                 tracing::warn!(%error, "a deleted file could not be struck off the journal");
             }
         }
+    }
+
+    /// Begins the journal anew where its file was deleted or moved away.
+    pub(super) fn keep_journal(&mut self) -> io::Result<()> {
+        self.journal.keep()
     }
 
     /// Closes files that were not used for a while, so that deleted ones give their space back.

@@ -18,9 +18,11 @@
 //! taken, and the file is written anew. Losing records costs repairs and deletions, never data: a file that is not known
 //! is only appended to.
 
+use crate::storage::{Disk, boot_id, make_again};
 use hashbrown::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 const BOOT: u8 = 1;
@@ -56,6 +58,8 @@ pub(super) type FileId = u32;
 /// The sink's files, and their journal.
 pub(super) struct Journal {
     path: PathBuf,
+    /// The filesystem that its folder is on.
+    device: u64,
     file: File,
     bytes: u64,
     live_bytes: u64,
@@ -86,6 +90,7 @@ impl Journal {
         let next = files.keys().max().map_or(0, |n| n + 1);
         let (file, bytes) = write_anew(&path, &files, boot_id())?;
         Ok(Journal {
+            device: std::fs::metadata(&folder)?.dev(),
             path,
             file,
             bytes,
@@ -158,6 +163,23 @@ impl Journal {
         Ok(())
     }
 
+    /// Writes it anew where its file was deleted or moved away, which costs nothing: all of it is in memory.
+    pub(super) fn keep(&mut self) -> io::Result<()> {
+        let held = self.file.metadata()?;
+        match std::fs::metadata(&self.path) {
+            Ok(there) if (there.dev(), there.ino()) == (held.dev(), held.ino()) => return Ok(()),
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
+        if let Some(folder) = self.path.parent() {
+            make_again(&Disk, folder, self.device)?;
+        }
+        let (file, bytes) = write_anew(&self.path, &self.files, self.boot)?;
+        (self.file, self.bytes, self.live_bytes) = (file, bytes, bytes);
+        tracing::warn!(path = %self.path.display(), "the journal was deleted or moved away while it was in use: written anew");
+        Ok(())
+    }
+
     /// Makes what was recorded survive a loss of power.
     pub(super) fn sync(&self) -> io::Result<()> {
         self.file.sync_data()
@@ -204,11 +226,6 @@ fn write_anew(path: &Path, files: &HashMap<FileId, Known>, boot: u64) -> io::Res
         File::open(folder)?.sync_all()?;
     }
     Ok((OpenOptions::new().append(true).open(path)?, all.len() as u64))
-}
-
-/// Identifies this boot of the machine; 0 where the system does not say.
-fn boot_id() -> u64 {
-    std::fs::read("/proc/sys/kernel/random/boot_id").map_or(0, |id| xxhash_rust::xxh3::xxh3_64(&id) | 1)
 }
 
 fn frame(out: &mut Vec<u8>, body: impl FnOnce(&mut Vec<u8>)) {
@@ -399,6 +416,19 @@ mod tests {
             assert!(rest > 0, "{i}");
             assert!(files.get(&a).is_none_or(|f| f.len <= 5 && *f.path == *b"a"));
         }
+    }
+
+    #[test]
+    fn a_journal_that_was_deleted_is_written_anew_with_all_that_was_in_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut journal = Journal::open(dir.path(), "out").unwrap();
+        let a = journal.add(known("a", 1)).unwrap();
+        journal.keep().unwrap();
+        std::fs::remove_dir_all(dir.path().join("file_sinks")).unwrap();
+        journal.grew(a, 5, 0).unwrap();
+        journal.keep().unwrap();
+        journal.grew(a, 6, 0).unwrap();
+        assert_eq!(lengths(&Journal::open(dir.path(), "out").unwrap()), [("a".to_owned(), 6)]);
     }
 
     #[test]

@@ -321,6 +321,9 @@ impl Runner {
         }
         self.cared = clock::monotonic();
         let now = clock::now_ns();
+        if let Err(error) = self.files.keep_journal() {
+            complain(&self.input, &format!("cannot write the journal of its files anew: {error}"), &mut self.said);
+        }
         if self.options.fsync == Fsync::Interval
             && let Err(problem) = self.files.sync_all()
         {

@@ -413,6 +413,139 @@ fn a_file_that_was_moved_away_is_begun_anew() {
     rig.end();
 }
 
+/// Deleted, moved away or replaced, with its folder or without: what is written next is found under the name, at once, and
+/// what was moved away is whole.
+#[test]
+fn what_is_delivered_is_in_the_file_of_that_name_whatever_became_of_the_one_before() {
+    let harms: [(&str, fn(&Path)); 7] = [
+        ("file deleted", |d| std::fs::remove_file(d.join("out/sub/x.log")).unwrap()),
+        ("folder deleted", |d| std::fs::remove_dir_all(d.join("out")).unwrap()),
+        ("file moved", |d| std::fs::rename(d.join("out/sub/x.log"), d.join("moved")).unwrap()),
+        ("folder moved", |d| std::fs::rename(d.join("out"), d.join("gone")).unwrap()),
+        ("folder replaced", |d| {
+            std::fs::rename(d.join("out"), d.join("gone")).unwrap();
+            std::fs::create_dir_all(d.join("out/sub")).unwrap();
+        }),
+        ("file rotated by somebody else", |d| {
+            std::fs::rename(d.join("out/sub/x.log"), d.join("moved")).unwrap();
+            std::fs::write(d.join("out/sub/x.log"), "").unwrap();
+        }),
+        ("file restored from a copy", |d| {
+            std::fs::copy(d.join("out/sub/x.log"), d.join("copy")).unwrap();
+            std::fs::rename(d.join("copy"), d.join("out/sub/x.log")).unwrap();
+        }),
+    ];
+    for (what, harm) in harms {
+        for (path, compression) in
+            [("x", Compression::None), ("{{ a }}", Compression::None), ("{{ a }}", Compression::Gzip)]
+        {
+            let dir = tempfile::tempdir().unwrap();
+            let mut options = options(&dir.path().join(format!("out/sub/{path}.log")));
+            options.compression = compression;
+            options.member_timeout = Duration::from_millis(1);
+            let mut rig = start(dir.path(), options);
+            let lines = |from: u64, n: u64| -> String {
+                (from..from + n).map(|n| format!("{{\"a\":\"x\",\"message\":\"{n:020}\"}}\n")).collect()
+            };
+            let text = |from: u64, n: u64| -> String { (from..from + n).map(|n| format!("{n:020}\n")).collect() };
+            rig.deliver(&lines(0, 5));
+            harm(dir.path());
+            rig.deliver(&lines(5, 5));
+            // Large enough to be written from where it stands, where it is one file.
+            rig.deliver(&lines(10, 3000));
+            let read = |path: &str| match compression {
+                Compression::None => rig.read(path),
+                _ => gunzip(&dir.path().join(path)),
+            };
+            let before = if what == "file restored from a copy" { 0 } else { 5 };
+            assert!(read("out/sub/x.log") == text(before, 3010 - before), "{what}, {path}, {compression:?}");
+            for moved in ["moved", "gone/sub/x.log"] {
+                if dir.path().join(moved).exists() {
+                    assert_eq!(read(moved), text(0, 5), "{what}, {path}, {compression:?}");
+                }
+            }
+            assert_eq!(rig.end(), [Verdict::Delivered; 3]);
+        }
+    }
+}
+
+/// Of a sequence of deliveries and harms: every line that was delivered since its file was last deleted is there once.
+#[test]
+fn no_line_goes_to_a_file_without_a_name_in_whatever_order_files_are_moved_and_deleted() {
+    for seed in 0..20 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("out");
+        let mut options = options(&out.join("{{ a }}.log"));
+        options.max_open_files = 2;
+        if random.bool() {
+            options.rotate = Some(Rotate { size: Some(200), ..Rotate::default() });
+        }
+        let mut rig = start(dir.path(), options);
+        let mut expected: std::collections::BTreeSet<String> = std::collections::BTreeSet::new();
+        let mut moved = 0;
+        for n in 0..60 {
+            match random.u32(0..10) {
+                0 => {
+                    drop(std::fs::remove_dir_all(&out));
+                    expected.retain(|line| line.contains("moved"));
+                }
+                1 => {
+                    let to = dir.path().join(format!("away{moved}"));
+                    moved += usize::from(std::fs::rename(&out, to).is_ok());
+                    expected = expected.into_iter().map(|l| l.replace("here", "moved")).collect();
+                }
+                2 => {
+                    let file = format!("{}.log", random.u32(0..3));
+                    if std::fs::remove_file(out.join(&file)).is_ok() {
+                        // What was rotated stays; which lines these are, the files say.
+                        let left = all_lines(&out);
+                        expected.retain(|line| line.contains("moved") || left.contains(&line.replace("here ", "")));
+                    }
+                }
+                _ => {
+                    let line = format!("line {n:06}");
+                    rig.deliver(&format!("{{\"a\":\"{}\",\"message\":\"{line}\"}}\n", random.u32(0..3)));
+                    expected.insert(format!("here {line}"));
+                }
+            }
+        }
+        rig.end();
+        let mut found = all_lines(&out);
+        (0..moved).for_each(|n| found.extend(all_lines(&dir.path().join(format!("away{n}")))));
+        found.sort();
+        let mut expected: Vec<String> =
+            expected.iter().map(|line| line.replace("here ", "").replace("moved ", "")).collect();
+        expected.sort();
+        assert_eq!(found, expected, "seed {seed}");
+    }
+}
+
+/// The lines of all files in a folder.
+fn all_lines(dir: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten();
+    let texts = entries.map(|e| std::fs::read_to_string(e.unwrap().path()).unwrap());
+    texts.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()).collect()
+}
+
+#[test]
+fn a_journal_that_is_deleted_is_written_anew_while_the_sink_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("out.log");
+    let mut rig = start(dir.path(), options(&path));
+    rig.deliver("one\n");
+    std::fs::remove_dir_all(dir.path().join("data")).unwrap();
+    until("written anew", || dir.path().join("data/file_sinks/out.journal").exists());
+    rig.deliver("two\n");
+    rig.end();
+    // It knows where the last whole line ends.
+    std::fs::write(&path, "one\ntwo\nthr").unwrap();
+    let mut rig = start(dir.path(), options(&path));
+    rig.deliver("four\n");
+    assert_eq!(rig.read("out.log"), "one\ntwo\nfour\n");
+    rig.end();
+}
+
 #[test]
 fn two_sinks_never_write_one_file_and_the_second_goes_on_when_the_first_has_ended() {
     let dir = tempfile::tempdir().unwrap();

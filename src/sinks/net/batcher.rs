@@ -3,6 +3,7 @@
 
 use super::load::{Load, Part, Record, Target};
 use super::protocol::{Original, Protocol, Unsendable};
+use crate::ack::Rows;
 use crate::event::{Batch, EventRef};
 use bytes::Bytes;
 use hashbrown::HashMap;
@@ -34,6 +35,8 @@ pub struct Bounds {
 pub struct Unsent {
     /// Its row in the batch.
     pub row: usize,
+    /// Its place among the live events of the batch.
+    pub place: u32,
     /// Why.
     pub why: Unsendable,
 }
@@ -82,6 +85,10 @@ struct Open {
 /// What stays the same while a batch is added.
 struct Pass<'a> {
     batch: &'a Batch,
+    /// The place of the event among the live ones.
+    place: u32,
+    /// Whether anyone wants to hear of parts of the batch.
+    hears_parts: bool,
     now_ns: i64,
     now: Instant,
     closed: &'a mut VecDeque<Load>,
@@ -156,15 +163,18 @@ impl Batcher {
         self.last_add = Some(now);
         // The body that is being written is held here while events of its partition follow each other.
         let mut held: Option<(usize, Open)> = None;
-        let mut pass = Pass { batch, now_ns, now, closed };
+        let mut pass = Pass { batch, place: 0, hears_parts: batch.ack.hears_parts(), now_ns, now, closed };
+        let mut next_place = 0;
         for row in 0..batch.rows() {
             let event = batch.event(row);
             if !event.is_live() {
                 continue;
             }
+            pass.place = next_place;
+            next_place += 1;
             self.name.clear();
             if let Err(why) = protocol.partition(event, now_ns, &mut self.name) {
-                unsent.push(Unsent { row, why });
+                unsent.push(Unsent { row, place: pass.place, why });
                 continue;
             }
             if self.partitions.len() >= KEPT_PARTITIONS {
@@ -178,7 +188,7 @@ impl Batcher {
             }
             let Some((_, open)) = &mut held else { continue };
             if let Err(why) = self.encode(n, open, event, protocol, &mut pass) {
-                unsent.push(Unsent { row, why });
+                unsent.push(Unsent { row, place: pass.place, why });
             }
         }
         self.put_back(held);
@@ -290,8 +300,14 @@ impl Batcher {
                 open.batch = self.batch;
                 let batch = pass.batch;
                 let (ack, origin) = (batch.ack.clone(), batch.origin.clone());
-                open.parts.push(Part { ack, origin, received_at: batch.received_at, records: 1 });
+                let rows = Rows::default();
+                open.parts.push(Part { ack, origin, received_at: batch.received_at, records: 1, rows });
             }
+        }
+        if pass.hears_parts
+            && let Some(part) = open.parts.last_mut()
+        {
+            part.rows.push(pass.place);
         }
         let full = open.body.len() + framing.close.len() >= self.bounds.max_bytes;
         if open.riders == 0 && (full || open.records.len() >= self.bounds.max_events.get()) {

@@ -26,7 +26,7 @@ use super::rate::RateLimit;
 use super::retry::{Backoff, MAX_RETRY_AFTER};
 use super::settings::NetworkSinkCommon;
 use super::status::{judge_lost, judge_status};
-use crate::ack::{Ack, Verdict};
+use crate::ack::{Ack, Rows, Verdict};
 use crate::component::{BoxFuture, Input, RunError};
 use crate::event::Batch;
 use crate::time::clock;
@@ -41,7 +41,8 @@ use tokio::time::{Instant, sleep_until, timeout};
 /// Bytes in bodies that an adaptive sink may hold, where its batches are small.
 const ADAPTIVE_BYTES: usize = 8 << 20;
 
-/// How long a stopping sink with a disk buffer waits for a server that has not failed.
+/// How long a stopping sink with a disk buffer goes on sending to a server that has not failed, and how long after its last
+/// request it waits for the answers: what is left in the buffer then is not sent twice.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
 /// How long after the end of the input the last state of a [superseding](Protocol::supersedes) protocol is tried. Its records
@@ -138,6 +139,8 @@ pub struct Driver<P: Protocol> {
     stopping: Option<Instant>,
     /// The input has ended, and what is left is a state: no attempt begins after this.
     last_attempt: Option<Instant>,
+    /// When the last request was sent.
+    last_sent: Option<Instant>,
 }
 
 /// What was tried of loads that others take the place of.
@@ -176,6 +179,7 @@ impl<P: Protocol> Driver<P> {
             ended: false,
             stopping: None,
             last_attempt: None,
+            last_sent: None,
             protocol,
             plan,
             input,
@@ -223,7 +227,14 @@ impl<P: Protocol> Driver<P> {
         blocked.into_iter().flatten().fold(now, Instant::max) > until
     }
 
+    /// Whether it winds down and every request is answered, or none of them in time.
     fn leaves_to_disk(&self) -> bool {
+        let overdue = self.last_sent.is_none_or(|at| at.elapsed() >= LAST_ANSWERS);
+        self.winds_down() && (self.flights.is_empty() || overdue)
+    }
+
+    /// Whether nothing more is sent: the agent stops, and what is left stays in the disk buffer.
+    fn winds_down(&self) -> bool {
         let Some(since) = self.stopping else { return false };
         let tried = |load: &Load| load.failed > 0;
         self.misconfigured > 0
@@ -237,7 +248,10 @@ impl<P: Protocol> Driver<P> {
         let mut health = self.health_check();
         loop {
             self.give_up_late().await;
-            self.send_what_may_go();
+            let winds_down = self.winds_down();
+            if !winds_down {
+                self.send_what_may_go();
+            }
             if self.is_leaving() {
                 return;
             }
@@ -245,10 +259,12 @@ impl<P: Protocol> Driver<P> {
                 return;
             }
             let wake = self.next_wake();
-            let last_answers = self.stopping.map(|since| since + LAST_ANSWERS);
-            let wake = [wake, last_answers].into_iter().flatten().min();
+            // Where the agent stops: when nothing more is sent, then when no answer is waited for.
+            let last_answers = self.stopping.map(|since| if winds_down { self.last_sent } else { Some(since) });
+            let last_answers = last_answers.flatten().map(|at| at + LAST_ANSWERS);
+            let wake = if winds_down { last_answers } else { [wake, last_answers].into_iter().flatten().min() };
             let room = self.protocol.supersedes() || self.batcher.bytes() + self.closed_bytes < self.max_held;
-            let room = room && !self.ended;
+            let room = room && !winds_down && !self.ended;
             tokio::select! {
                 Some(landed) = self.flights.next(), if !self.flights.is_empty() => self.landed(landed).await,
                 batch = self.input.recv(), if room => {
@@ -296,7 +312,7 @@ impl<P: Protocol> Driver<P> {
             }
         }
         let verdict = if unsent.is_empty() { Verdict::Delivered } else { Verdict::Rejected };
-        self.refuse_rows(&batch, unsent).await;
+        self.refuse_rows(&mut batch, unsent).await;
         // The loads have shares of their own; a verdict of theirs that is worse counts.
         batch.ack.take().settle(verdict);
         batch.recycle();
@@ -320,19 +336,27 @@ impl<P: Protocol> Driver<P> {
         tried
     }
 
-    async fn refuse_rows(&mut self, batch: &Batch, unsent: Vec<Unsent>) {
+    async fn refuse_rows(&mut self, batch: &mut Batch, unsent: Vec<Unsent>) {
         let mut unsent = unsent.into_iter().peekable();
+        let whole = batch.ack.take();
+        let hears_parts = whole.hears_parts();
         let mut rows = Vec::new();
         while let Some(first) = unsent.next() {
             rows.clear();
             rows.push(first.row);
+            let mut part = Rows::default();
+            part.push(first.place);
             while let Some(next) = unsent.next_if(|u| u.why == first.why) {
                 rows.push(next.row);
+                part.push(next.place);
             }
+            batch.ack = if hears_parts { whole.clone().for_rows(part) } else { whole.clone() };
             let detail = self.mask.text(&first.why.detail);
             self.say_refused(rows.len(), first.why.reason, &detail);
             self.input.refuse_async(batch, &rows, first.why.reason, &detail).await;
+            batch.ack.take().settle(Verdict::Rejected);
         }
+        batch.ack = whole;
     }
 
     fn close(&mut self, close: impl FnOnce(&mut Batcher, &mut VecDeque<Load>)) {
@@ -401,6 +425,7 @@ impl<P: Protocol> Driver<P> {
     fn send(&mut self, mut load: Load, now: Instant) {
         load.first_attempt.get_or_insert(now);
         self.breaker.sent();
+        self.last_sent = Some(now);
         self.rate.sent(now);
         self.limit.sent(self.flights.len() + 1);
         let request = Request { url: load.target.url.clone(), headers: self.headers(&load), body: None };
@@ -634,19 +659,21 @@ impl<P: Protocol> Driver<P> {
         let mut first = 0;
         for part in std::mem::take(&mut load.parts) {
             let end = first + part.records as usize;
-            let mut refused = 0;
+            let mut refused = Vec::new();
             while let Some(refusal) = refusals.next_if(|r| r.record < end) {
                 let mut rows = vec![refusal.record];
                 while let Some(same) = refusals.next_if(|r| r.record < end && same_words(r, &refusal)) {
                     rows.push(same.record);
                 }
-                refused += rows.len();
-                self.refuse(&load, &part, &rows, &refusal).await;
+                self.refuse(&load, &part, first, &rows, &refusal).await;
+                refused.extend(rows.iter().map(|row| row - first));
             }
-            let delivered = (part.records as usize - refused) as u64;
-            if refused == 0 {
+            let delivered = (part.records as usize - refused.len()) as u64;
+            if refused.is_empty() {
+                part.ack.settle_rows(&part.rows);
                 self.input.delivered(part.ack, delivered, std::mem::take(&mut bytes), part.received_at);
             } else {
+                part.ack.settle_rows(&part.rows.without(&refused).0);
                 if delivered > 0 {
                     self.input.delivered(Ack::none(), delivered, std::mem::take(&mut bytes), part.received_at);
                 }
@@ -657,9 +684,12 @@ impl<P: Protocol> Driver<P> {
         self.batcher.recycle(load);
     }
 
-    async fn refuse(&mut self, load: &Load, part: &Part, rows: &[usize], refusal: &Refusal) {
+    /// Refuses records of a part, whose first record is `first`.
+    async fn refuse(&mut self, load: &Load, part: &Part, first: usize, rows: &[usize], refusal: &Refusal) {
         self.say_refused(rows.len(), refusal.reason, &refusal.detail);
-        let mut batch = load.read_back(part, rows);
+        let places: Vec<usize> = rows.iter().map(|row| row - first).collect();
+        let ack = part.ack.clone().for_rows(part.rows.without(&places).1);
+        let mut batch = load.read_back(part, rows, ack);
         let all: Vec<usize> = (0..batch.rows()).collect();
         self.input.refuse_async(&batch, &all, refusal.reason, &refusal.detail).await;
         batch.ack.take().settle(Verdict::Rejected);

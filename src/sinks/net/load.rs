@@ -3,7 +3,7 @@
 //! A load keeps bytes and places, not the batches its records came from: those give back their memory as soon as they are
 //! encoded. Where a record is refused, its event is read back from the bytes.
 
-use crate::ack::Ack;
+use crate::ack::{Ack, Rows};
 use crate::event::{Batch, EventKind, JsonRows, Origin, Slab, Sym};
 use bytes::Bytes;
 use reqwest::Url;
@@ -85,6 +85,8 @@ pub struct Part {
     pub received_at: i64,
     /// How many records.
     pub records: u32,
+    /// Which events of their batch they are, where someone wants to hear of parts of it; else none.
+    pub rows: Rows,
 }
 
 /// The content of one request.
@@ -190,14 +192,15 @@ impl Load {
         let mut left = middle as u32;
         let mut rest = std::mem::take(&mut self.parts).into_iter();
         let mut second_parts = Vec::new();
-        for part in rest.by_ref() {
+        for mut part in rest.by_ref() {
             if part.records <= left {
                 left -= part.records;
                 first_parts.push(part);
                 continue;
             }
             if left > 0 {
-                let share = Part { ack: part.ack.clone(), origin: part.origin.clone(), records: left, ..part };
+                let rows = part.rows.split_to(left as usize);
+                let share = Part { ack: part.ack.clone(), origin: part.origin.clone(), records: left, rows, ..part };
                 first_parts.push(share);
             }
             second_parts.push(Part { records: part.records - left, ..part });
@@ -244,8 +247,8 @@ impl Load {
         }
     }
 
-    /// A batch of the events of `rows`, which are all records of `part`; its acknowledgement is a share of the part's.
-    pub fn read_back(&self, part: &Part, rows: &[usize]) -> Batch {
+    /// A batch of the events of `rows`, which are all records of `part`, with a share of the part's acknowledgement.
+    pub fn read_back(&self, part: &Part, rows: &[usize], ack: Ack) -> Batch {
         let mut text = Vec::new();
         let mut lines = Vec::with_capacity(rows.len());
         for &n in rows {
@@ -253,7 +256,7 @@ impl Load {
             self.event_json(n, &mut text);
             lines.push((start, text.len()));
         }
-        let mut batch = Batch::new(Slab::from_vec(text), part.origin.clone(), part.received_at, part.ack.clone());
+        let mut batch = Batch::new(Slab::from_vec(text), part.origin.clone(), part.received_at, ack);
         let mut reader = JsonRows::default();
         for (&n, (start, end)) in rows.iter().zip(lines) {
             let record = self.records[n];

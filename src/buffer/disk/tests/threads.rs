@@ -32,6 +32,7 @@ impl Running {
             counters: counters.clone(),
             abort: abort.clone(),
             shutdown: shutdown.clone(),
+            health: Arc::default(),
         };
         let thread = std::thread::spawn(move || stage(options)(context));
         Running { into, sink, counters, source: Arc::default(), shutdown, abort, thread }

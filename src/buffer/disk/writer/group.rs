@@ -26,14 +26,13 @@ impl Writer {
     /// up only when the time to drain is over, which leaves the group to its sources.
     pub(in crate::buffer::disk) fn commit(&mut self) {
         while self.group_since.is_some() && !self.gave_up {
+            if !self.orphans.is_empty() {
+                self.look_after_folder();
+            }
             match self.try_commit() {
                 Ok(()) => break,
                 Err(error) => {
-                    self.complaint.say(|| {
-                        let (component, folder) = (&*self.shared.counters.id, self.folder.display());
-                        tracing::error!(component, %folder, %error, "cannot write the disk buffer; waiting");
-                    });
-                    self.shared.counters.update(|t| t.error("disk", 1));
+                    self.say_failing("cannot write the disk buffer; waiting", &error, folder::is_missing(&error));
                     if self.abort.is_cancelled() {
                         self.give_up();
                         break;
@@ -45,6 +44,7 @@ impl Writer {
                     while !is_full(&error) && since.elapsed() < TRY_AGAIN && !self.abort.is_cancelled() {
                         self.wait_for_verdicts(TRY_AGAIN.saturating_sub(since.elapsed()));
                     }
+                    self.look_after_folder();
                     let _later = self.reclaim();
                 }
             }
@@ -81,9 +81,7 @@ impl Writer {
                 }
             }
         } else {
-            self.complaint.over(|| {
-                tracing::info!(component = &*self.shared.counters.id, "the disk buffer can be written again");
-            });
+            self.say_working();
         }
         result
     }
@@ -102,13 +100,23 @@ impl Writer {
             (state.next_event, state.written_seq)
         };
         let result = self.write_all(&todo, &mut event, promised);
+        let written = !todo.is_empty();
         self.todo = todo;
         result?;
+        if written {
+            self.still_named()?;
+            let end = self.shared.lock().next_seq;
+            self.promise(end, event)?;
+        }
         self.finish(u64::MAX);
         Ok(())
     }
 
     pub(super) fn write_all(&mut self, todo: &[Todo], event: &mut u64, promised: u64) -> io::Result<()> {
+        if !todo.is_empty() && self.mark.is_none() {
+            // Of this boot: from now on it is certain what was not acknowledged.
+            self.promise(promised, *event)?;
+        }
         // Bytes of `buf` (or `packed`) that are to be written next: one call for records back to back.
         let mut run = 0..0;
         self.packed.clear();
@@ -133,6 +141,7 @@ impl Writer {
                 len,
                 body_crc: crc32c::crc32c(&from[body.start + record::HEADER..body.end]),
                 zstd,
+                extended: false,
             };
             from[body.start..body.start + record::HEADER].copy_from_slice(&header.to_bytes());
             *event += part.events;
@@ -166,6 +175,10 @@ impl Writer {
     pub(super) fn write_run(&mut self, run: &mut Range<usize>, zstd: bool) -> io::Result<()> {
         let run = std::mem::take(run);
         let Some(active) = self.active.as_mut().filter(|_| !run.is_empty()) else { return Ok(()) };
+        // Written behind its end it would have a hole, and look whole.
+        if active.file.len()? < active.at {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the segment was cut short"));
+        }
         let bytes = if zstd { &self.packed[run] } else { &self.buf[run] };
         let end = active.at + bytes.len() as u64;
         {
@@ -187,6 +200,8 @@ impl Writer {
             if self.fsync != Fsync::Never {
                 self.sync()?;
             }
+            self.still_named()?;
+            self.promise(part.seq, event)?;
             self.finish(part.seq);
             self.seal_now();
         }
@@ -274,10 +289,10 @@ impl Writer {
         let epoch = old.epoch;
         let old_file = file.clone();
         let mut view = View::new(file, epoch);
-        let Some(first) = view.header(from, end)? else {
+        if view.header(from, end)?.is_none() {
             self.doubtful = None;
             return Ok(());
-        };
+        }
         let need = cost(segment::HEADER + end - from) + self.reserved;
         if self.shared.lock().used() + need > self.shared.max_bytes {
             let component = &*self.shared.counters.id;
@@ -289,55 +304,20 @@ impl Writer {
             self.doubtful = None;
             return Ok(());
         }
-        let new = self.next_epoch;
-        let path = self.folder.join(REWRITE);
-        let file = self.storage.open(&path, Open::Write)?;
-        file.set_len(0)?;
-        let created = first.received_at;
-        let header = SegmentHeader { epoch: new, first_seq: first.seq, first_event: first.first_event, created };
-        file.write_at(&header.to_bytes(), 0)?;
-        let (mut at, mut to, mut moved) = (from, segment::HEADER, 0);
-        let (mut end_seq, mut newest) = (first.seq, first.received_at);
-        while at < end {
-            let Some(header) = view.header(at, end)? else { break };
-            let body = view.body(at, &header)?;
-            if crc32c::crc32c(&body) != header.body_crc {
-                break;
-            }
-            file.write_at(&RecordHeader { epoch: new, ..header }.to_bytes(), to)?;
-            file.write_at(&body, to + record::HEADER as u64)?;
-            at += header.size();
-            to += header.size();
-            moved += u64::from(header.events);
-            (end_seq, newest) = (header.seq + 1, newest.max(header.received_at));
-        }
-        if at < end {
+        let copied = self.copy_records(&mut view, from, end, None)?;
+        let Some(segment) = copied else {
             let component = &*self.shared.counters.id;
             tracing::error!(component, epoch, "what a failed sync left in doubt cannot be read back; it stays there");
             self.doubtful = None;
-            return self.storage.remove(&path);
-        }
-        // It counts from the rename on: whole or not at all.
-        file.sync()?;
-        self.storage.rename(&path, &self.folder.join(segment::name(new)))?;
-        self.next_epoch += 1;
+            return Ok(());
+        };
         self.doubtful = None;
         let mut state = self.shared.lock();
         if let Some(old) = state.segments.iter_mut().find(|s| s.epoch == epoch) {
-            (old.data_end, old.end_seq) = (from, first.seq);
-            old.events = old.events.saturating_sub(moved);
+            (old.data_end, old.end_seq) = (from, segment.first_seq);
+            old.events = old.events.saturating_sub(segment.events);
         }
-        state.segments.push_back(Segment {
-            epoch: new,
-            first_seq: first.seq,
-            end_seq,
-            first_event: first.first_event,
-            events: moved,
-            file_len: to,
-            data_end: to,
-            newest,
-            sealed: true,
-        });
+        state.segments.push_back(segment);
         drop(state);
         self.storage.sync_dir(&self.folder)?;
         // Only gives room back.
@@ -347,6 +327,75 @@ impl Writer {
             old.file_len = from;
         }
         Ok(())
+    }
+
+    /// Writes the records `from..end` of a segment to a new one, which counts from its rename on: whole or not at all.
+    /// Without `unsettled` all of them, or `None` where one cannot be read; else what is whole from the first on that is not
+    /// settled there, or `None` where there is none.
+    pub(super) fn copy_records(
+        &mut self,
+        view: &mut View,
+        from: u64,
+        end: u64,
+        unsettled: Option<&Settled>,
+    ) -> io::Result<Option<Segment>> {
+        let new = self.next_epoch;
+        let path = self.folder.join(REWRITE);
+        let mut copy: Option<(Arc<dyn StoredFile>, Segment)> = None;
+        let (mut at, mut seq) = (from, 0);
+        while at < end {
+            let header = view.header(at, end)?.filter(|h| h.seq >= seq);
+            let body = header.map(|header| view.body(at, &header)).transpose()?;
+            let whole = header.zip(body).filter(|(header, body)| crc32c::crc32c(body) == header.body_crc);
+            let Some((header, body)) = whole else {
+                if unsettled.is_none() {
+                    return match copy {
+                        Some(_) => self.storage.remove(&path).map(|()| None),
+                        None => Ok(None),
+                    };
+                }
+                let Some((next, _)) = view.find(at + 1, end, seq)? else { break };
+                at = next;
+                continue;
+            };
+            (at, seq) = (at + header.size(), header.seq + 1);
+            if copy.is_none() && unsettled.is_some_and(|settled| settled.covers(header.seq, seq)) {
+                continue;
+            }
+            let (file, segment) = match &mut copy {
+                Some(copy) => copy,
+                None => {
+                    let file = self.storage.open(&path, Open::Write)?;
+                    file.set_len(0)?;
+                    let (first_seq, first_event, created) = (header.seq, header.first_event, header.received_at);
+                    file.write_at(&SegmentHeader { epoch: new, first_seq, first_event, created }.to_bytes(), 0)?;
+                    let segment = Segment {
+                        epoch: new,
+                        first_seq,
+                        end_seq: first_seq,
+                        first_event,
+                        events: 0,
+                        file_len: segment::HEADER,
+                        data_end: segment::HEADER,
+                        newest: created,
+                        sealed: true,
+                    };
+                    copy.insert((file, segment))
+                }
+            };
+            file.write_at(&RecordHeader { epoch: new, ..header }.to_bytes(), segment.data_end)?;
+            file.write_at(&body, segment.data_end + record::HEADER as u64)?;
+            segment.data_end += header.size();
+            segment.file_len = segment.data_end;
+            segment.end_seq = seq;
+            segment.events = (header.first_event + u64::from(header.events)).saturating_sub(segment.first_event);
+            segment.newest = segment.newest.max(header.received_at);
+        }
+        let Some((file, segment)) = copy else { return Ok(None) };
+        file.sync()?;
+        self.storage.rename(&path, &self.folder.join(segment::name(new)))?;
+        self.next_epoch += 1;
+        Ok(Some(segment))
     }
 
     /// Makes the group's records below `seq` count: they are on disk, or the sink has them.

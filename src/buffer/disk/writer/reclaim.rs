@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// More are not looked for every second.
+const FEW_SEGMENTS: usize = 64;
+
 impl Writer {
     /// Saves the position, syncs by interval, drops what is too old: what is due of it.
     pub(in crate::buffer::disk) fn housekeeping(&mut self) {
@@ -15,67 +18,90 @@ impl Writer {
         if self.saved_at.elapsed() >= POSITION_EVERY {
             self.saved_at = Instant::now();
             self.expire();
-            if self.reclaim().is_ok() && self.shared.lock().position_stale {
+            let (promised, at) = self.saved_promise;
+            let mark_moved = self.mark.is_some_and(|mark| mark.promised != promised) && at.elapsed() >= MARK_EVERY;
+            if self.reclaim().is_ok() && (mark_moved || self.shared.lock().position_stale) {
                 let _later = self.save_position();
             }
+        }
+        let many = self.shared.lock().segments.len() > FEW_SEGMENTS;
+        if self.looked_at.elapsed() >= LOOK_AFTER[usize::from(many)] {
+            self.look_after_folder();
         }
     }
 
     /// Syncs what was acknowledged already; after a failure it is written again, to another segment.
     pub(super) fn sync_interval(&mut self) {
         if let Err(error) = self.sync() {
-            self.complaint.say(|| {
-                let (component, folder) = (&*self.shared.counters.id, self.folder.display());
-                tracing::error!(component, %folder, %error, "cannot sync the disk buffer");
-            });
+            self.say_failing("cannot sync the disk buffer", &error, false);
         }
     }
 
     /// Saves which records are settled. What it could not save stays to be saved.
     pub(in crate::buffer::disk) fn save_position(&mut self) -> io::Result<()> {
-        let (settled, promised, promised_events) = {
+        let generation = self.slot.0 + 1;
+        let position = {
             let mut state = self.shared.lock();
             state.position_stale = false;
-            (state.settled.clone(), state.written_seq, state.next_event)
+            // Of records that are not written yet others may have the numbers after a crash.
+            let within = state.within.range(..state.written_seq).map(|(seq, within)| (*seq, within.clone())).collect();
+            let (settled, promised, promised_events) = (state.settled.clone(), state.written_seq, state.next_event);
+            Position { generation, settled, within, promised, promised_events, follows: self.follows }
         };
-        let generation = self.slot.0 + 1;
-        let (bytes, saved) = Position { generation, settled, promised, promised_events }.to_bytes();
+        let (bytes, saved) = position.to_bytes();
         let slot = 1 - self.slot.1;
         match self.write_position(&bytes, slot) {
             Ok(()) => {
                 self.slot = (generation, slot);
                 self.saved = saved;
+                self.saved_promise = (position.promised, Instant::now());
                 Ok(())
             }
             Err(error) => {
                 self.shared.lock().position_stale = true;
-                self.complaint.say(|| {
-                    let (component, folder) = (&*self.shared.counters.id, self.folder.display());
-                    tracing::error!(component, %folder, %error, "cannot save the disk buffer's position");
-                });
+                self.say_failing("cannot save the disk buffer's position", &error, folder::is_missing(&error));
                 Err(error)
             }
         }
     }
 
     pub(super) fn write_position(&mut self, bytes: &[u8; SLOT], slot: usize) -> io::Result<()> {
-        let file = match &self.position {
-            Some(file) => file.clone(),
-            None => {
-                let file = self.storage.open(&self.folder.join(POSITION), Open::Write)?;
-                if file.len()? < crate::buffer::disk::position::FILE {
-                    file.set_len(crate::buffer::disk::position::FILE)?;
-                }
-                self.names_changed = true;
-                self.position.insert(file).clone()
-            }
-        };
+        let file = self.position_file()?;
         file.write_at(bytes, (slot * SLOT) as u64)?;
         file.sync()?;
         if self.names_changed {
             self.storage.sync_dir(&self.folder)?;
             self.names_changed = false;
         }
+        Ok(())
+    }
+
+    /// The position file, all of its room taken. Opened anew where it is no longer the one under its name.
+    pub(super) fn position_file(&mut self) -> io::Result<Arc<dyn StoredFile>> {
+        let path = self.folder.join(POSITION);
+        if let Some(file) = self.position.take()
+            && self.is_named(&path, &*file)?
+        {
+            return Ok(self.position.insert(file).clone());
+        }
+        let file = self.storage.open(&path, Open::Write)?;
+        let len = file.len()?;
+        if len < position::FILE {
+            file.write_at(&vec![0; (position::FILE - len) as usize], len)?;
+        }
+        self.names_changed = true;
+        Ok(self.position.insert(file).clone())
+    }
+
+    /// Notes that all records below `seq`, and so many events, are about to be acknowledged. Not synced: it survives the end
+    /// of the process, which is when a torn record and a damaged one cannot be told apart otherwise; the next record
+    /// and the position say it again.
+    pub(super) fn promise(&mut self, seq: u64, events: u64) -> io::Result<()> {
+        let generation = self.mark.map_or(self.last_mark, |mark| mark.generation) + 1;
+        let (boot, follows) = (self.storage.boot(), self.follows);
+        let mark = Mark { generation, boot, promised: seq, promised_events: events, follows };
+        self.position_file()?.write_at(&mark.to_bytes(), mark.place())?;
+        self.mark = Some(mark);
         Ok(())
     }
 

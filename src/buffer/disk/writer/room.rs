@@ -112,6 +112,9 @@ impl Writer {
 
     /// Ends the active segment where a write or a sync failed; what does not count is cut off, so that it takes no room.
     pub(super) fn seal_torn(&mut self) -> Option<Active> {
+        if !self.active_is_named().unwrap_or(true) {
+            self.orphan_active();
+        }
         let active = self.active.take()?;
         // Synced, so that no power cut brings back bytes whose room has been given away.
         let cut = active.file.set_len(active.end).and_then(|()| active.file.sync()).is_ok();
@@ -140,8 +143,9 @@ impl Writer {
             segment.sealed = true;
             self.active = None;
         }
-        let (from, to, events, before) = (segment.first_seq, segment.end_seq, segment.events, segment.first_event);
-        let events = events.saturating_sub(state.settled.events_between(from, to, before));
+        let segment = segment.clone();
+        let (from, to) = (segment.first_seq, segment.end_seq);
+        let events = segment.events.saturating_sub(state.settled_in(&segment));
         state.gone(from, to, events, &self.shared.counters, reason);
         let mut freed = 0;
         state.window.retain(|w| {
