@@ -278,14 +278,7 @@ fn ten_thousand_silent_connections_take_little_memory_and_no_time_of_a_busy_one(
     let alone = (0..4).map(|_| round()).fold(f64::MAX, f64::min);
     let silent: Vec<TcpStream> = (0..wanted).map(|_| receiver.tcp(0)).collect();
     round();
-    // The least of some rounds; of more where other work on the machine was in all of them.
-    let mut among = f64::MAX;
-    for n in 0..24 {
-        among = among.min(round());
-        if n >= 3 && among <= alone / 0.9 {
-            break;
-        }
-    }
+    let among = (0..8).map(|_| round()).fold(f64::MAX, f64::min);
     let peak = receiver.agent.peak_rss();
     println!(
         "{wanted} connections: {} MiB; a busy one costs {:.2} µs a message alone, {:.2} among them",
@@ -294,8 +287,10 @@ fn ten_thousand_silent_connections_take_little_memory_and_no_time_of_a_busy_one(
         among * 1e6 / messages as f64
     );
     assert!(peak < 120 << 20, "{peak} bytes at its highest");
-    assert!(among <= alone / 0.9, "{among} s among silent ones, {alone} s alone");
+    // The machine may have become slower meanwhile, for one alone as well.
     drop(silent);
+    let after = (0..4).map(|_| round()).fold(f64::MAX, f64::min);
+    assert!(among <= alone.max(after) / 0.9, "{among} s among silent ones, {alone} s alone before and {after} s after");
     receiver.stop();
 }
 
