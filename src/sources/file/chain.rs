@@ -109,15 +109,29 @@ impl Tailer {
         let mut parts = Parts::at(tail.at);
         parts.link = Link::Open;
         tail.parts = Some(Box::new(parts));
-        // An archive that nobody knows is no reason to wait.
-        if let Some(base) = base_of(&tail.path).filter(|_| tail.packed.is_none() || tail.at.offset > 0) {
+        // An archive that nobody knows is no reason to wait; one that is being compared may turn out to be known.
+        if let Some(base) =
+            base_of(&tail.path).filter(|_| tail.packed.is_none() || tail.at.offset > 0 || tail.compares())
+        {
             self.add_to_family(base, (key, tail.generation));
+        }
+    }
+
+    /// Nothing was read of an archive: no file goes on with what it has open.
+    pub(super) fn leave_family(&mut self, tail: &Tail) {
+        if let Some(list) = base_of(&tail.path).and_then(|base| self.families.members.get_mut(&base)) {
+            list.retain(|(_, generation)| *generation != tail.generation);
         }
     }
 
     /// Whether a file has to wait for those before it. Where it has not, it takes over what they have open.
     pub(super) fn waits_for_parts(&mut self, key: usize) -> bool {
-        let link = match self.tails[key].as_mut().and_then(|t| t.parts.as_mut()) {
+        let Some(tail) = self.tails[key].as_mut() else { return false };
+        // Comparing comes before reading.
+        if tail.is_deciding() {
+            return false;
+        }
+        let link = match tail.parts.as_mut() {
             Some(parts) if parts.link != Link::Done => std::mem::take(&mut parts.link),
             _ => return false,
         };
@@ -164,7 +178,7 @@ impl Tailer {
         before
     }
 
-    /// Whether a file is still to be read up to there.
+    /// Whether a file is still to be read up to there, or may turn out to be.
     fn is_unread(&self, who: Turnstile, size: u64) -> bool {
         let tail = self.tails[who.0].as_ref().filter(|t| t.generation == who.1);
         tail.is_some_and(|tail| {

@@ -115,6 +115,11 @@ impl Tail {
         self.packed.as_deref().is_some_and(waits)
     }
 
+    /// It is an archive that has something to be compared with.
+    pub(super) fn compares(&self) -> bool {
+        self.packed.as_deref().and_then(|packed| packed.deciding.as_ref()).is_some_and(|deciding| !deciding.done)
+    }
+
     /// Where to begin in it is not known yet.
     pub(super) fn is_deciding(&self) -> bool {
         self.packed.as_ref().is_some_and(|packed| packed.deciding.is_some())
@@ -641,6 +646,9 @@ impl Tailer {
             None => (self.store.hasher.start(), false),
         };
         packed_done(tail);
+        if at.offset == 0 {
+            self.leave_family(tail);
+        }
         let known = Known::new(tail.identity, &tail.path, now.seconds());
         let (head, changed) = (tail.head, if finished { tail.changed } else { 0 });
         self.store.add_as(tail.generation, Known { head, at, finished, changed, packed: true, ..known });
