@@ -156,10 +156,13 @@ pub struct Ledger {
     pub at: i64,
     /// Runs, the last one included.
     pub runs: u64,
-    /// Runs that did not end in order.
+    /// Runs that did not end by themselves.
     pub killed: u64,
     /// The last run has ended in order: everything was at rest.
     pub ended: bool,
+    /// The last run has ended by itself, whatever was left.
+    #[serde(default)]
+    pub stopped: bool,
     /// Accounts by id of the component; components that the configuration has no more stay.
     pub accounts: BTreeMap<String, Account>,
     /// Who reads what in the last run: reader, component, output.
@@ -314,7 +317,7 @@ impl Ledger {
             self.since = clock::now_ns();
         }
         self.runs += 1;
-        self.ended = false;
+        (self.ended, self.stopped) = (false, false);
         let text = |s: &Arc<str>| s.to_string();
         self.edges = books.edges.iter().map(|(r, f, o)| (text(r), text(f), text(o))).collect();
         self.dead_letters = books.dead_letters.iter().map(|(to, from)| (text(to), text(from))).collect();
@@ -323,7 +326,7 @@ impl Ledger {
 
     /// What a run leaves: held events are left behind, and its edges are judged.
     fn close_run(&mut self) {
-        self.killed += u64::from(!self.ended);
+        self.killed += u64::from(!self.ended && !self.stopped);
         let gaps = self.gaps();
         let ended = self.ended;
         for (id, account) in &mut self.accounts {
@@ -441,7 +444,9 @@ impl Keeper {
     /// Reads the ledger and begins a run in it. What is damaged is set aside and said. Where the folder is deleted while it
     /// runs it is made again and `lock` is taken again.
     ///
-    /// Errors: it cannot be read or written.
+    /// One that cannot be written yet (a full disk) is kept in memory and tried again by [`run`](Self::run).
+    ///
+    /// Errors: it cannot be read.
     pub fn open(data_dir: &Path, books: Books, lock: Option<Arc<Lock>>) -> Result<Arc<Keeper>, LedgerError> {
         let anew = || {
             let notes = Note::all(data_dir).map_err(|e| LedgerError::Io(Note::path(data_dir), e))?.len() as u64;
@@ -461,8 +466,9 @@ impl Keeper {
         let had = |(id, account): (&String, &Account)| Some((id.clone(), account.buffer?));
         let before = ledger.accounts.iter().filter_map(had).collect();
         ledger.begin(&books);
-        let io = |e| LedgerError::Io(Ledger::path(data_dir), e);
-        ledger.write(data_dir).map_err(io)?;
+        if let Err(error) = ledger.write(data_dir) {
+            tracing::error!(file = %Ledger::path(data_dir).display(), %error, "the ledger cannot be written; it is tried again every second");
+        }
         let device = Disk.identity(data_dir).ok().map(|id| id.device);
         let kept = Mutex::new(Kept { ledger, before });
         Ok(Arc::new(Keeper { data_dir: data_dir.to_owned(), books, kept, lock, device }))
@@ -563,7 +569,7 @@ impl Keeper {
     pub fn end(&self, in_order: bool) -> Result<Ledger, LedgerError> {
         let ledger = self.with(|ledger| {
             ledger.enter(&self.books);
-            ledger.ended = in_order;
+            (ledger.ended, ledger.stopped) = (in_order, true);
             ledger.clone()
         });
         ledger.write(&self.data_dir).map_err(|e| LedgerError::Io(Ledger::path(&self.data_dir), e))?;

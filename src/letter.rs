@@ -10,6 +10,8 @@
 //! `tidegate replay` puts the event where it would have gone. `typed` is there where JSON cannot say what a field holds: a time
 //! with more than three digits, a float that is not finite. Letters of earlier versions have neither.
 
+mod verdict;
+
 use crate::ack::Ack;
 use crate::event::json::ScanError;
 use crate::event::{Batch, EventKind, EventMut, EventRef, FieldPath, JsonRows, Meta, Origin, Slab, Sym, Value};
@@ -318,8 +320,13 @@ impl LetterReader {
             Some(metadata) => (Metadata::read(metadata)?, true),
             None => (self.of_old(text("source"), text("time"), text("kind"))?, false),
         };
+        let reason = text("reason").unwrap_or_default();
+        let event = match &*reason {
+            "validate" => verdict::without(event, &text("detail").unwrap_or_default()),
+            _ => event,
+        };
         let typed = head.get("typed").and_then(|typed| typed.as_object()).cloned().unwrap_or_default();
-        Ok(Letter { component, reason: text("reason").unwrap_or_default(), metadata, is_whole, event, typed })
+        Ok(Letter { component, reason, metadata, is_whole, event, typed })
     }
 
     /// The JSON of `tidegate`, if any, and of `event`; `None` where the line is no JSON object.

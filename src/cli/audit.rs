@@ -134,7 +134,7 @@ fn json(ledger: &Ledger, faults: &[String]) -> String {
     let lost: BTreeMap<&str, u64> = ledger.lost().into_iter().collect();
     let all = serde_json::json!({
         "balanced": faults.is_empty(), "faults": faults, "lost": lost, "since": time(ledger.since), "at": time(ledger.at),
-        "runs": ledger.runs, "killed": ledger.killed, "ended": ledger.ended, "components": accounts,
+        "runs": ledger.runs, "killed": ledger.killed, "ended": ledger.ended, "stopped": ledger.stopped, "components": accounts,
     });
     format!("{all:#}\n")
 }
@@ -170,7 +170,11 @@ fn report(ledger: &Ledger, faults: &[String], from: &str) -> String {
         time(ledger.since),
         ledger.killed,
         time(ledger.at),
-        if ledger.ended { "" } else { ", while it ran" }
+        match (ledger.ended, ledger.stopped) {
+            (true, _) => "",
+            (false, true) => ", stopped before all was delivered",
+            (false, false) => ", while it ran",
+        }
     );
     for fault in faults {
         let _always = writeln!(out, "fault: {fault}");

@@ -46,8 +46,9 @@ fn retry_after_at(value: &str, now_ns: i64) -> Option<Duration> {
         let seconds = value.parse().unwrap_or(u64::MAX);
         return Some(Duration::from_secs(seconds).min(MAX_RETRY_AFTER));
     }
-    // An HTTP date is an RFC 2822 date with the zone `GMT`; the two older forms of RFC 9110 are seen no more.
-    if !value.ends_with("GMT") {
+    // An HTTP date begins with a day's name, and has the zone `GMT` but for the form of `asctime` (RFC 9110, 5.6.7).
+    let asctime = value.len() == 24 && value.as_bytes()[20..].iter().all(u8::is_ascii_digit);
+    if !value.starts_with(|c: char| c.is_ascii_alphabetic()) || !(asctime || value.ends_with("GMT")) {
         return None;
     }
     let at = TimestampReader::default().read(value.as_bytes(), now_ns)?.ns;
@@ -84,6 +85,9 @@ mod tests {
         assert_eq!(retry_after_at("99999999999999999999", now), Some(MAX_RETRY_AFTER));
         assert_eq!(retry_after_at("Sun, 15 Jun 2025 15:07:00 GMT", now), Some(Duration::from_secs(20)));
         assert_eq!(retry_after_at("Sun, 15 Jun 2025 15:00:00 GMT", now), Some(Duration::ZERO));
+        assert_eq!(retry_after_at("Sunday, 15-Jun-25 15:07:00 GMT", now), Some(Duration::from_secs(20)));
+        assert_eq!(retry_after_at("Sun Jun 15 15:07:00 2025", now), Some(Duration::from_secs(20)));
+        assert_eq!(retry_after_at("Sun Jun 15 15:07:00 CEST", now), None);
         assert_eq!(retry_after_at("soon", now), None);
         assert_eq!(retry_after_at("-5", now), None);
         assert_eq!(retry_after_at("", now), None);

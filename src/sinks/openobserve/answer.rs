@@ -15,6 +15,8 @@
 //! | 2xx, remote write | delivered |
 //! | 200 or 206, OTLP, nothing rejected | delivered |
 //! | 200 or 206, OTLP, some rejected | as with `failed` above; where all are, `refused` |
+//! | 200 or 206, OTLP, rejected, and how many cannot be read | all to the dead letter, `uncertain` |
+//! | 200 or 206, OTLP, with counts of streams or a code inside | as with `_json` |
 //! | 200, not OpenObserve's | a configuration fault: something else answers at this address |
 //! | 400 `is being deleted` | tried again for a while |
 //! | 400 `Quota exceeded`, `not an ingester` | a configuration fault |
@@ -91,25 +93,32 @@ struct StreamCounts {
 /// The answer of `_bulk`.
 #[derive(Deserialize)]
 struct Bulk {
-    items: Option<Vec<std::collections::BTreeMap<String, Item>>>,
+    items: Option<Vec<serde_json::Value>>,
 }
 
-#[derive(Deserialize)]
+/// What an answer says of one record.
 struct Item {
-    #[serde(rename = "_id", default)]
     id: Option<String>,
-    #[serde(default)]
     status: u16,
-    #[serde(default)]
-    error: Option<ItemError>,
+    /// Kind and reason.
+    error: Option<(String, String)>,
 }
 
-#[derive(Deserialize)]
-struct ItemError {
-    #[serde(rename = "type", default)]
-    kind: String,
-    #[serde(default)]
-    reason: String,
+impl Item {
+    /// Reads an item in whatever shape: what is odd about one says nothing about the others. What cannot be read at all has
+    /// no `_id`, so its record is one of which nothing is said.
+    fn read(item: &serde_json::Value) -> Option<Item> {
+        let (_, item) = item.as_object()?.iter().next()?;
+        let text = |value: &serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let member = |of: &serde_json::Value, name| of.get(name).map(text).unwrap_or_default();
+        let error = match item.get("error") {
+            None | Some(serde_json::Value::Null) => None,
+            Some(error @ serde_json::Value::Object(_)) => Some((member(error, "type"), member(error, "reason"))),
+            Some(error) => Some((String::new(), text(error))),
+        };
+        let status = item.get("status").map(text).unwrap_or_default();
+        Some(Item { id: item.get("_id").map(text), status: status.parse().unwrap_or(0), error })
+    }
 }
 
 impl Judge {
@@ -134,12 +143,24 @@ impl Judge {
 
     /// An `Export…ServiceResponse`, in protocol buffers or JSON, whatever its content type says.
     fn judge_otlp(&self, answer: &Answer, load: &Load, now_ns: i64) -> Judgement {
-        let partial = match answer.body.trim_ascii_start().first() {
-            Some(b'{') => serde_json::from_slice::<Exported>(&answer.body).ok().map(Exported::rejected),
-            _ if &answer.body[..] == b"null" => Some((0, String::new())),
-            _ => partial_success(&answer.body).ok(),
+        let exported = match answer.body.trim_ascii_start().first() {
+            Some(b'{') => serde_json::from_slice(&answer.body).map_or(Exported::Foreign, exported),
+            _ if answer.body.trim_ascii() == b"null" => Exported::Rejected(0, String::new()),
+            _ => partial_success(&answer.body).map_or(Exported::Foreign, |(n, words)| Exported::Rejected(n, words)),
         };
-        let Some((rejected, error)) = partial else { return self.not_ours(answer) };
+        let (rejected, error) = match exported {
+            Exported::Rejected(rejected, error) => (rejected, error),
+            Exported::Unreadable(words) => {
+                let detail = format!("sent {}, and how many were rejected cannot be read: {words}", load.len());
+                return Judgement::RefusedAll { reason: "uncertain", detail: self.mask.0.text(&detail) };
+            }
+            Exported::Counts => return self.judge_counts(answer, load, now_ns),
+            Exported::Code(code, words) => {
+                let inner = Answer { status: code, body: words.into(), ..answer.clone() };
+                return judge_status(&inner, &self.mask.0).unwrap_or_else(|| self.not_ours(answer));
+            }
+            Exported::Foreign => return self.not_ours(answer),
+        };
         if rejected == 0 {
             return Judgement::Delivered;
         }
@@ -298,9 +319,9 @@ impl Judge {
         // What is said of each record: nothing, taken, refused.
         let mut said: Vec<Option<Option<Refusal>>> = vec![None; load.len()];
         let mut of_no_record = String::new();
-        for item in items.into_iter().flat_map(std::collections::BTreeMap::into_values) {
+        for item in items.iter().filter_map(Item::read) {
             let refused = item.status >= 300 || item.error.is_some();
-            let words = item.error.as_ref().map(|e| format!("{}: {}", e.kind, e.reason)).unwrap_or_default();
+            let words = item.error.as_ref().map(|(kind, reason)| format!("{kind}: {reason}")).unwrap_or_default();
             let Some(record) = item.id.as_deref().and_then(|id| self.record_of(id, load)) else {
                 if refused {
                     of_no_record = words;
@@ -309,7 +330,7 @@ impl Judge {
             };
             let place = &mut said[record];
             if refused {
-                let reason = item.error.as_ref().map_or("refused", |e| reason_of(&e.kind, &e.reason));
+                let reason = item.error.as_ref().map_or("refused", |(kind, words)| reason_of(kind, words));
                 *place = Some(Some(Refusal { record, reason, detail: self.mask.0.text(&words) }));
             } else if place.is_none() {
                 *place = Some(None);
@@ -381,21 +402,55 @@ fn refused_as_outside(records: Vec<usize>, words: &str) -> Judgement {
     Judgement::Refused(records.into_iter().map(refusal).collect())
 }
 
-/// The answer of the OTLP endpoints in JSON; each signal has its own word for what was rejected.
-#[derive(Deserialize)]
-struct Exported {
-    #[serde(rename = "partialSuccess", default)]
-    partial: Option<serde_json::Map<String, serde_json::Value>>,
+/// What an answer of the OTLP endpoints says.
+enum Exported {
+    /// How many were rejected, and why.
+    Rejected(u64, String),
+    /// Some were, and how many cannot be read; its words.
+    Unreadable(String),
+    /// Counts by stream, as the other interfaces answer.
+    Counts,
+    /// A status of its own inside, and its words.
+    Code(u16, String),
+    /// It is no such answer.
+    Foreign,
 }
 
-impl Exported {
-    fn rejected(self) -> (u64, String) {
-        let partial = self.partial.unwrap_or_default();
-        let number = |value: &serde_json::Value| value.as_u64().or_else(|| value.as_str()?.parse().ok());
-        let rejected = partial.iter().filter(|(key, _)| key.starts_with("rejected")).find_map(|(_, v)| number(v));
-        let words = partial.get("errorMessage").and_then(|v| v.as_str()).unwrap_or_default();
-        (rejected.unwrap_or(0), words.to_owned())
+/// Reads an answer in JSON; each signal has its own word for what was rejected.
+fn exported(answer: serde_json::Map<String, serde_json::Value>) -> Exported {
+    let words = |value: Option<&serde_json::Value>| value.and_then(|v| v.as_str()).unwrap_or_default().to_owned();
+    let code = answer.get("code").map(|code| code.as_u64().and_then(|n| u16::try_from(n).ok()));
+    if let Some(code) = code.flatten().filter(|code| !(200..300).contains(code)) {
+        return Exported::Code(code, words(answer.get("message").or_else(|| answer.get("error"))));
     }
+    if answer.get("error").is_some_and(|error| !error.is_null()) {
+        return Exported::Foreign;
+    }
+    if answer.get("status").is_some_and(serde_json::Value::is_array) {
+        return Exported::Counts;
+    }
+    match answer.get("partialSuccess").or_else(|| answer.get("partial_success")) {
+        Some(serde_json::Value::Null) => Exported::Rejected(0, String::new()),
+        Some(serde_json::Value::Object(partial)) => {
+            let words = words(partial.get("errorMessage").or_else(|| partial.get("error_message")));
+            match partial.iter().find(|(key, value)| key.starts_with("rejected") && !value.is_null()) {
+                None => Exported::Rejected(0, words),
+                Some((_, value)) => match rejected(value) {
+                    Some(rejected) => Exported::Rejected(rejected, words),
+                    None => Exported::Unreadable(format!("{value} {words}")),
+                },
+            }
+        }
+        Some(other) => Exported::Unreadable(other.to_string()),
+        None if answer.is_empty() || code.flatten().is_some() => Exported::Rejected(0, String::new()),
+        None => Exported::Foreign,
+    }
+}
+
+/// A count: a number without fraction, or a text of digits.
+fn rejected(value: &serde_json::Value) -> Option<u64> {
+    let whole = |x: f64| (x >= 0.0 && x.fract() == 0.0 && x < 9e15).then_some(x as u64);
+    value.as_u64().or_else(|| value.as_f64().and_then(whole)).or_else(|| value.as_str()?.trim().parse().ok())
 }
 
 /// The same in protocol buffers: how many were rejected, and why.
@@ -456,6 +511,43 @@ fn flatten(prefix: &str, object: &serde_json::Map<String, serde_json::Value>, de
             serde_json::Value::Array(inner) if inner.is_empty() => {}
             serde_json::Value::Object(inner) if depth < FLATTEN_LEVEL => flatten(&name, inner, depth + 1, out),
             _ => _ = out.insert(name),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn what_an_answer_of_otlp_says_is_read_or_not_taken_for_success() {
+        let said = |text: &str| match exported(serde_json::from_str(text).unwrap()) {
+            Exported::Rejected(n, words) => format!("rejected {n} {words}"),
+            Exported::Unreadable(words) => format!("unreadable {words}"),
+            Exported::Counts => "counts".to_owned(),
+            Exported::Code(code, words) => format!("code {code} {words}"),
+            Exported::Foreign => "foreign".to_owned(),
+        };
+        for (answer, want) in [
+            ("{}", "rejected 0 "),
+            (r#"{"partialSuccess":null}"#, "rejected 0 "),
+            (r#"{"partialSuccess":{}}"#, "rejected 0 "),
+            (r#"{"partialSuccess":{"errorMessage":"slow down"}}"#, "rejected 0 slow down"),
+            (r#"{"partialSuccess":{"rejectedLogRecords":"3","errorMessage":"old"}}"#, "rejected 3 old"),
+            (r#"{"partialSuccess":{"rejectedSpans":3.0}}"#, "rejected 3 "),
+            (r#"{"partial_success":{"rejected_data_points":3,"error_message":"old"}}"#, "rejected 3 old"),
+            (r#"{"partialSuccess":{"rejectedLogRecords":"3 records"}}"#, "unreadable \"3 records\" "),
+            (r#"{"partialSuccess":{"rejectedLogRecords":-1}}"#, "unreadable -1 "),
+            (r#"{"partialSuccess":"all"}"#, "unreadable \"all\""),
+            (r#"{"code":500,"message":"boom"}"#, "code 500 boom"),
+            (r#"{"code":429,"error":"slow"}"#, "code 429 slow"),
+            (r#"{"code":200,"message":"ok"}"#, "rejected 0 "),
+            (r#"{"code":200,"status":[{"name":"a","successful":0,"failed":10}]}"#, "counts"),
+            (r#"{"error":"disk full"}"#, "foreign"),
+            (r#"{"hello":"world"}"#, "foreign"),
+        ] {
+            assert_eq!(said(answer), want, "{answer}");
         }
     }
 }

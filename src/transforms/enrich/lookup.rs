@@ -9,6 +9,7 @@ use super::watched::last_line_ends;
 use crate::condition::Condition;
 use crate::config::{Node, Reader, SchemaBuilder, Setting, config, config_choice, config_enum, config_union};
 use crate::event::FieldPath;
+use crate::event::json::Children;
 use crate::template::Template;
 
 /// Larger files are refused: a table lives in memory.
@@ -164,7 +165,7 @@ impl Form {
     /// Reads the table, to be used instead of `old`.
     ///
     /// Errors: why the file cannot be used: it cannot be read to its end, has no records, lacks the column or member of
-    /// the key or one of `fields`, or has another key than `old`.
+    /// the key, one of `fields` or, where all are taken, one that `old` has; or has another key than `old`.
     pub(super) fn load(&self, path: &Path, old: Option<&Table>) -> Result<Table, String> {
         let size = std::fs::metadata(path).map_err(|error| error.to_string())?.len();
         if size > MAX_FILE_BYTES {
@@ -218,6 +219,12 @@ impl Form {
         }
         if let Some(name) = missing.first().filter(|_| !empty) {
             return Err(format!("`fields` names `{name}`, which no record has"));
+        }
+        table.note_members();
+        if let Some(name) = old.filter(|_| self.fields.is_none() && !empty).and_then(|old| old.lost_member(&table)) {
+            return Err(format!(
+                "no record has `{name}`, which the table in use has; name those that are to be there with `fields`"
+            ));
         }
         // Where nothing says which column is the key, another first one makes every event miss.
         if let Some(old) = old.filter(|old| old.key.is_some() && table.key.is_some() && old.key != table.key) {
@@ -306,13 +313,35 @@ pub(super) struct Table {
     key: Option<String>,
     /// Its last line has an end.
     ends: bool,
+    /// Names of the members of its records, up to [`MOST_MEMBERS`].
+    members: std::collections::BTreeSet<String>,
 }
+
+/// Tables whose records have more members than that, each its own, are not held to have them again.
+const MOST_MEMBERS: usize = 256;
 
 impl Table {
     /// The record of `key`.
     #[inline]
     pub(super) fn get(&self, key: &[u8]) -> Option<&[u8]> {
         self.records.get(key).map(|record| &**record)
+    }
+
+    fn note_members(&mut self) {
+        for record in self.records.values() {
+            for child in Children::new(record) {
+                let name = &record[child.key.0..child.key.1];
+                if self.members.len() <= MOST_MEMBERS && !self.members.iter().any(|known| known.as_bytes() == name) {
+                    self.members.insert(String::from_utf8_lossy(name).into_owned());
+                }
+            }
+        }
+    }
+
+    /// A member that records of this table have and none of `new`.
+    fn lost_member(&self, new: &Table) -> Option<&str> {
+        let compared = self.members.len() <= MOST_MEMBERS && new.members.len() <= MOST_MEMBERS;
+        self.members.iter().find(|name| compared && !new.members.contains(*name)).map(String::as_str)
     }
 }
 
@@ -353,6 +382,35 @@ mod tests {
         let lines = load("t.ndjson", "{\"a\":1,\"id\":\"x\"}\n\n{\"a\":2,\"id\":\"y\"}", Some("id"), None).unwrap();
         assert_eq!(get(&lines, "y"), r#"{"a":2}"#);
         assert!(lines.get(b"z").is_none());
+    }
+
+    #[test]
+    fn a_table_that_lost_a_column_does_not_replace_one_that_had_it() {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, good, worse, better) in [
+            ("t.csv", "user,name,tier\n1,A,x\n", "user,name\n1,A\n", "user,tier,name,more\n1,x,A,y\n"),
+            (
+                "t.ndjson",
+                "{\"user\":1,\"tier\":\"x\"}\n{\"user\":2}\n",
+                "{\"user\":1,\"teir\":\"x\"}\n",
+                "{\"user\":3,\"tier\":1}\n",
+            ),
+            ("t.json", r#"{"1": {"tier": 1}}"#, r#"{"1": {"name": 1}}"#, r#"{"2": {"tier": 1, "name": 2}}"#),
+        ] {
+            let path = dir.path().join(name);
+            let load = |text: &str, fields: Option<Vec<(String, String)>>, old: Option<&Table>| {
+                std::fs::write(&path, text).unwrap();
+                Form { path: path.clone(), format: None, key: None, allow_empty: false, fields }.load(&path, old)
+            };
+            let old = load(good, None, None).unwrap();
+            let why = load(worse, None, Some(&old)).unwrap_err();
+            assert!(why.contains("`tier`") && why.contains("fields"), "{name}: {why}");
+            load(better, None, Some(&old)).unwrap();
+            if name == "t.csv" {
+                let fields = Some(vec![("name".to_owned(), "name".to_owned())]);
+                load(worse, fields, Some(&old)).unwrap();
+            }
+        }
     }
 
     #[test]

@@ -179,12 +179,18 @@ impl Findings {
             None => {}
         }
         for finding in found {
+            let start = out.len();
             comma(out);
+            let item = out.len();
             out.extend_from_slice(b"{\"rule\":\"");
             json::escape(self.names[finding.rule].as_bytes(), out);
             out.extend_from_slice(b"\",\"message\":\"");
             json::escape(&self.text[finding.start..finding.end], out);
             out.extend_from_slice(b"\"}");
+            // Found before already: a letter that was put in again.
+            if earlier.is_some_and(|list| memchr::memmem::find(list, &out[item..]).is_some()) {
+                out.truncate(start);
+            }
         }
         out.push(b']');
     }
