@@ -158,16 +158,25 @@ impl Tailer {
             }
             return;
         }
+        // What is judged is what is read: the name may lead to the next file by now.
+        let opened = open(path, self.plan.follow_symlinks).and_then(|file| Ok((look_into(&file)?, file)));
+        let (there, file) = match opened {
+            Ok(opened) => opened,
+            // Gone between the two looks: the next one sees what is there then, and what had the name meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return,
+            Err(error) => return self.unreadable(path, &error),
+        };
+        if self.plan.identity_bytes.is_none() && there.identity != look.identity && there.is_file {
+            return self.found(path, there, now);
+        }
         // Several generations may have passed between two looks.
-        let after = self.adopt_between(path, look, now);
-        match self.start(path, after, None, now) {
+        let after = self.adopt_between(path, there, now);
+        match self.start_opened(path, file, there, after, now) {
             Ok(_) => {
                 if self.unreadable.remove(path) {
                     tracing::info!(source = %self.plan.id, file = %path.display(), "readable now");
                 }
             }
-            // Gone between the two looks: the next one sees what is there then.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => self.unreadable(path, &error),
         }
     }
@@ -197,18 +206,34 @@ impl Tailer {
         adopted: Option<Adopted<'_>>,
         now: Now,
     ) -> io::Result<Option<Turnstile>> {
-        let mut file = open(path, self.plan.follow_symlinks)?;
+        let file = open(path, self.plan.follow_symlinks)?;
         let look = look_into(&file)?;
+        match adopted {
+            None => self.start_opened(path, file, look, after, now),
+            Some(_) if !look.is_file => Ok(None),
+            Some(_) => self.start_file(path, file, look, after, adopted, now),
+        }
+    }
+
+    /// As above, of an open file whose name matches.
+    fn start_opened(
+        &mut self,
+        path: &Path,
+        mut file: OwnedFd,
+        look: Look,
+        after: Option<Turnstile>,
+        now: Now,
+    ) -> io::Result<Option<Turnstile>> {
         if !look.is_file {
             return Ok(None);
         }
-        if adopted.is_none() && !self.by_identity.contains_key(&look.identity) {
+        if !self.by_identity.contains_key(&look.identity) {
             file = match self.waits(path, file, look, now) {
                 Ok(()) => return Ok(None),
                 Err(file) => file,
             };
         }
-        self.start_file(path, file, look, after, adopted, now)
+        self.start_file(path, file, look, after, None, now)
     }
 
     /// As above, of an open file.
@@ -461,7 +486,7 @@ impl Tailer {
             return false;
         }
         let since = known.since();
-        self.siblings(had).iter().any(|s| {
+        self.siblings(had).unwrap_or_default().iter().any(|s| {
             let made = if s.look.identity.birth != 0 { s.look.identity.birth } else { s.look.modified };
             made > since
                 && !self.is_known(s.look.identity)

@@ -413,7 +413,10 @@ impl Tailer {
         let mut tail = self.new_tail(identity, look, &shared, &name, now);
         let hidden = adopted.as_ref().map(|a| a.since);
         let mut deciding = None;
-        if let Some((generation, known)) = self.store.find(identity).filter(|(_, known)| known.packed) {
+        let written_anew =
+            |known: &Known| hidden.is_some() && known.finished && known.changed != 0 && known.changed != look.changed;
+        let known = self.store.find(identity).filter(|(_, known)| known.packed && !written_anew(known));
+        if let Some((generation, known)) = known {
             (tail.generation, tail.head, tail.at) = (generation, known.head, known.at);
             self.store.update(generation, |k| k.finished = false);
         } else {
@@ -503,7 +506,7 @@ impl Tailer {
 
     /// Finds what an archive is to be compared with.
     fn prepare(&self, tail: &mut Tail) {
-        let Tail { identity, path, name, file, packed: Some(packed), .. } = tail else { return };
+        let Tail { generation: own, path, name, file, packed: Some(packed), .. } = tail else { return };
         let (Some(file), Some(deciding)) = (file, &mut packed.deciding) else { return };
         (deciding.goals, deciding.live) = (Vec::new(), Vec::new());
         (deciding.done, deciding.unsettled) = (false, false);
@@ -523,7 +526,7 @@ impl Tailer {
             head.len > 0 && *of_length.entry(head.len).or_insert_with(hash) == head.hash
         };
         for (generation, known) in self.store.iter() {
-            if known.identity == *identity || known.head.len > 0 && !fits(known.head) {
+            if generation == *own || known.head.len > 0 && !fits(known.head) {
                 continue;
             }
             let live = self.live(generation);
@@ -600,7 +603,10 @@ impl Tailer {
         let (goals, proven, live, hidden) =
             (deciding.goals.clone(), deciding.proven.clone(), deciding.live.clone(), deciding.hidden);
         let settled = |generation: u64| self.store.get(generation).map_or(0, |k| k.at.offset);
-        let full = proven.iter().any(|(generation, goal)| whole.proves(goal) && settled(*generation) >= goal.offset);
+        let holds_all =
+            |(generation, goal): &(u64, Position)| whole.proves(goal) && settled(*generation) >= goal.offset;
+        let full = proven.iter().any(holds_all);
+        let became_this: Vec<u64> = proven.iter().filter(|goal| holds_all(goal)).map(|(g, _)| *g).collect();
         // A file that is there is another one, unless it has all of this.
         let covers: Vec<bool> = live.iter().filter_map(|generation| self.covers(*generation, len, tail)).collect();
         let covered = covers.contains(&true);
@@ -648,6 +654,12 @@ impl Tailer {
         packed_done(tail);
         if at.offset == 0 {
             self.leave_family(tail);
+        }
+        // What became of them is known: they are not looked for any more.
+        for generation in became_this {
+            if finished && self.live(generation).is_none() && !self.is_there(generation) {
+                self.store.update(generation, |k| k.finished = true);
+            }
         }
         let known = Known::new(tail.identity, &tail.path, now.seconds());
         let (head, changed) = (tail.head, if finished { tail.changed } else { 0 });
@@ -762,12 +774,18 @@ impl Tailer {
         for sibling in packed {
             let identity: Identity = sibling.look.identity;
             let matches = self.plan.patterns.matches(&sibling.path);
-            if matches || self.store.find(identity).is_some() || self.by_identity.contains_key(&identity) {
+            // One that is known and was written anew since holds something else.
+            let known = self.store.find(identity).is_some();
+            let anew = !self.is_taken(sibling) && sibling.look.modified > since;
+            if matches || self.by_identity.contains_key(&identity) || known && !anew {
                 continue;
             }
+            // What its name does not say to be a generation is read only where it goes on with what was read.
+            let since = if sibling.is_generation { since } else { i64::MAX };
             let adopted = Adopted { name: path, from: None, since };
             match self.start(&sibling.path, last, Some(adopted), now) {
                 Ok(started) => last = started.or(last),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => self.unreadable(&sibling.path, &error),
             }
         }

@@ -93,11 +93,12 @@ impl Tailer {
         let look = match there {
             Some(look) => look,
             None => match self.find_by_identity(&renamed.path, renamed.identity) {
-                Some(found) => {
+                Err(_) => return true,
+                Ok(Some(found)) => {
                     renamed.path = found.path;
                     found.look
                 }
-                None => {
+                Ok(None) => {
                     self.lag -= renamed.lag;
                     return false;
                 }

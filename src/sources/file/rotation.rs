@@ -84,6 +84,8 @@ pub(super) struct Copies {
 
 /// Most generations adopted between two looks.
 const MAX_BETWEEN: usize = 1000;
+/// Looks at a folder in which names wander.
+const MOST_LOOKS: usize = 5;
 /// Generations without a trace that are told one by one.
 const TELL_MISSING: usize = 10;
 
@@ -114,6 +116,8 @@ impl Lost {
 pub(super) struct Sibling {
     pub(super) path: PathBuf,
     pub(super) look: Look,
+    /// Its name is one that rotations give and nobody else.
+    pub(super) is_generation: bool,
 }
 
 /// Whether `path` is what a rotation makes of `of`, beside it.
@@ -122,16 +126,48 @@ pub(super) fn is_rotation_of(of: &Path, path: &Path) -> bool {
     of.parent() == path.parent() && name(of).zip(name(path)).is_some_and(|(base, name)| is_rotated_name(&base, &name))
 }
 
-/// Whether `name` is what a rotation makes of `base`.
+/// Whether `name` may be what a rotation, or whoever makes copies, makes of `base`: good enough where the contents are proven.
 pub(super) fn is_rotated_name(base: &str, name: &str) -> bool {
-    let joined = |rest: &str| rest.len() > 1 && rest.starts_with(['.', '-', '_']);
-    if name.strip_prefix(base).is_some_and(joined) {
-        return true;
-    }
-    base.rsplit_once('.').is_some_and(|(stem, extension)| {
-        let middle = name.strip_prefix(stem).and_then(|n| n.strip_suffix(extension)).and_then(|n| n.strip_suffix('.'));
-        !stem.is_empty() && middle.is_some_and(joined)
+    added(base, name).next().is_some()
+}
+
+/// Whether `name` is what a rotation makes of `base`, and nobody else: numbers, dates, and the words that rotations put behind
+/// a name. Good enough to read a file for no other reason than its name: `app-error.log` is no generation of `app.log`.
+pub(super) fn is_generation_name(base: &str, name: &str) -> bool {
+    added(base, name).any(|added| {
+        let mut parts = added.split(['.', '-', '_', ':', '@']).filter(|part| !part.is_empty()).peekable();
+        parts.peek().is_some() && parts.all(is_part_of_rotation)
     })
+}
+
+/// What `name` has more than `base`, behind it or before its extension, without the ending of compressed files.
+fn added<'a>(base: &'a str, name: &'a str) -> impl Iterator<Item = &'a str> {
+    let bare = [".gz", ".zst"].iter().find_map(|end| name.strip_suffix(end)).filter(|bare| bare.len() > 1);
+    let joined = |rest: &&str| rest.len() > 1 && rest.starts_with(['.', '-', '_']);
+    [Some(name), bare].into_iter().flatten().flat_map(move |name| {
+        let behind = name.strip_prefix(base);
+        let between = base
+            .rsplit_once('.')
+            .filter(|(stem, _)| !stem.is_empty())
+            .and_then(|(stem, extension)| name.strip_prefix(stem)?.strip_suffix(extension)?.strip_suffix('.'));
+        [behind, between].into_iter().flatten().filter(joined)
+    })
+}
+
+/// A number, a date or time, a month, or one of the words that rotations use.
+fn is_part_of_rotation(part: &str) -> bool {
+    const WORDS: [&str; 17] = [
+        "old", "bak", "back", "backup", "prev", "previous", "orig", "save", "saved", "rotated", "rotate", "archive",
+        "archived", "last", "copy", "gz", "zst",
+    ];
+    const MONTHS: [&str; 12] = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
+    let lower = part.to_ascii_lowercase();
+    // `20250101T100000Z`, `10h`, `w05`.
+    let digits = lower.bytes().filter(u8::is_ascii_digit).count();
+    let letters = lower.bytes().filter(u8::is_ascii_alphabetic).count();
+    digits > 0 && letters <= 2 && digits + letters == lower.len()
+        || WORDS.contains(&&*lower)
+        || MONTHS.contains(&&*lower)
 }
 
 /// Whether a name says by itself that the file is a rotated generation: numbers or a date behind another name.
@@ -168,37 +204,87 @@ fn modified(dir: &Path) -> i64 {
     look_at(dir, true).map_or(0, |look| look.modified)
 }
 
-/// The names in a folder, with their inodes.
-fn names_in(dir: &Path) -> Vec<(OsString, u64)> {
+/// The names in a folder, with their inodes; none where there is no such folder.
+///
+/// Errors: nobody can look into it now (too many open files, no permission). Nothing is known to be gone then.
+fn names_in(dir: &Path) -> io::Result<Vec<(OsString, u64)>> {
     let name = |e: std::fs::DirEntry| (e.file_name(), std::os::unix::fs::DirEntryExt::ino(&e));
-    std::fs::read_dir(dir).map(|e| e.flatten().map(name).collect()).unwrap_or_default()
+    match std::fs::read_dir(dir) {
+        Ok(entries) => entries.map(|entry| entry.map(name)).collect(),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Names in folders, each looked into once.
+#[derive(Default)]
+struct Folders(HashMap<PathBuf, Vec<(OsString, u64)>>);
+
+impl Folders {
+    fn names(&mut self, dir: &Path) -> io::Result<&[(OsString, u64)]> {
+        if !self.0.contains_key(dir) {
+            self.0.insert(dir.to_owned(), names_in(dir)?);
+        }
+        Ok(self.0.get(dir).map_or(&[], Vec::as_slice))
+    }
+}
+
+/// Most links on the way from a path to a file.
+const MOST_LINKS: usize = 8;
+
+/// Where rotations of a file happen that is found at `path`: there, and where the link leads that stands there.
+fn homes(path: &Path) -> Vec<PathBuf> {
+    let mut homes = vec![path.to_owned()];
+    while let Some(target) = homes.last().and_then(|home| std::fs::read_link(home).ok())
+        && homes.len() <= MOST_LINKS
+    {
+        let home = homes.last().and_then(|home| home.parent()).map_or(target.clone(), |dir| dir.join(&target));
+        homes.push(home);
+    }
+    homes
+}
+
+/// A file's name, for comparing it with others.
+fn name_of(path: &Path) -> Option<std::borrow::Cow<'_, str>> {
+    path.file_name().map(|name| name.to_string_lossy())
 }
 
 impl Tailer {
-    /// Regular files beside `path`, or where `rotated_to` says, whose names are what a rotation makes of its name.
-    pub(super) fn siblings(&self, path: &Path) -> Vec<Sibling> {
-        let names = path.parent().map(names_in).unwrap_or_default();
-        self.siblings_among(path, &names, &self.rotated_elsewhere())
+    /// Regular files beside `path` (or beside what it links to), or where `rotated_to` says, whose names are what a rotation
+    /// makes of its name.
+    ///
+    /// Errors: a folder cannot be looked into now.
+    pub(super) fn siblings(&self, path: &Path) -> io::Result<Vec<Sibling>> {
+        self.siblings_among(path, &mut Folders::default(), &self.rotated_elsewhere())
     }
 
-    /// As above, with the names in its folder and the files elsewhere.
-    fn siblings_among(&self, path: &Path, names: &[(OsString, u64)], elsewhere: &[Sibling]) -> Vec<Sibling> {
-        let Some(base) = path.file_name().and_then(|n| n.to_str()) else { return Vec::new() };
-        let beside = names.iter().filter(|(name, _)| name.to_str().is_some_and(|name| is_rotated_name(base, name)));
-        let mut siblings: Vec<Sibling> =
-            beside.filter_map(|(name, _)| self.sibling(path.with_file_name(name))).collect();
-        for other in elsewhere {
-            let name = other.path.file_name().and_then(|n| n.to_str());
-            if other.path.parent() != path.parent() && name.is_some_and(|n| n == base || is_rotated_name(base, n)) {
-                siblings.push(other.clone());
+    /// As above, with the names in folders and the files elsewhere.
+    fn siblings_among(&self, path: &Path, folders: &mut Folders, elsewhere: &[Sibling]) -> io::Result<Vec<Sibling>> {
+        let mut siblings: Vec<Sibling> = Vec::new();
+        for home in homes(path) {
+            let (Some(base), Some(dir)) = (name_of(&home), home.parent()) else { continue };
+            let beside = folders.names(dir)?.iter().filter(|(name, _)| is_rotated_name(&base, &name.to_string_lossy()));
+            let beside: Vec<Sibling> =
+                beside.filter_map(|(name, _)| self.sibling(home.with_file_name(name), &base)).collect();
+            siblings.extend(beside);
+            for other in elsewhere {
+                let name = name_of(&other.path);
+                if other.path.parent() != home.parent()
+                    && name.is_some_and(|n| n == base || is_rotated_name(&base, &n))
+                    && let Some(other) = self.sibling(other.path.clone(), &base)
+                {
+                    siblings.push(other);
+                }
             }
         }
-        siblings
+        Ok(siblings)
     }
 
-    fn sibling(&self, path: PathBuf) -> Option<Sibling> {
+    /// The file at `path` beside another whose name is `base`.
+    fn sibling(&self, path: PathBuf, base: &str) -> Option<Sibling> {
         let look = look_at(&path, false).ok()?;
-        (look.is_file && !self.is_own(&path)).then_some(Sibling { path, look })
+        let is_generation = name_of(&path).is_some_and(|name| name == base || is_generation_name(base, &name));
+        (look.is_file && !self.is_own(&path)).then_some(Sibling { path, look, is_generation })
     }
 
     /// Files that match `rotated_to`.
@@ -208,28 +294,33 @@ impl Tailer {
         }
         let mut found = Found::default();
         self.plan.rotated_to.walk(self.plan.follow_symlinks, &mut found);
-        found.entries.into_iter().filter_map(|e| self.sibling(e.path)).collect()
+        found.entries.into_iter().filter_map(|e| self.sibling(e.path, "")).collect()
     }
 
     /// A file of this identity in the folder of `path`, whatever its name, or where `rotated_to` says.
-    pub(super) fn find_by_identity(&self, path: &Path, identity: Identity) -> Option<Sibling> {
-        let names = path.parent().map(names_in).unwrap_or_default();
-        self.find_among(path, identity, &names, &self.rotated_elsewhere())
+    ///
+    /// Errors: a folder cannot be looked into now.
+    pub(super) fn find_by_identity(&self, path: &Path, identity: Identity) -> io::Result<Option<Sibling>> {
+        self.find_among(path, identity, &mut Folders::default(), &self.rotated_elsewhere())
     }
 
-    /// As above, with the names in its folder and the files elsewhere.
+    /// As above, with the names in folders and the files elsewhere.
     fn find_among(
         &self,
         path: &Path,
         identity: Identity,
-        names: &[(OsString, u64)],
+        folders: &mut Folders,
         elsewhere: &[Sibling],
-    ) -> Option<Sibling> {
-        let beside = names.iter().filter(|(_, inode)| *inode == identity.inode);
-        let mut beside = beside.filter_map(|(name, _)| self.sibling(path.with_file_name(name)));
-        beside
-            .find(|s| s.look.identity == identity)
-            .or_else(|| elsewhere.iter().find(|s| s.look.identity == identity).cloned())
+    ) -> io::Result<Option<Sibling>> {
+        for home in homes(path) {
+            let Some(dir) = home.parent() else { continue };
+            let beside = folders.names(dir)?.iter().filter(|(_, inode)| *inode == identity.inode);
+            let mut beside = beside.filter_map(|(name, _)| self.sibling(home.with_file_name(name), ""));
+            if let Some(found) = beside.find(|s| s.look.identity == identity) {
+                return Ok(Some(found));
+            }
+        }
+        Ok(elsewhere.iter().find(|s| s.look.identity == identity).cloned())
     }
 
     /// Reads generations that had the name `path` between the file it led to before and the one that it leads to now;
@@ -237,7 +328,23 @@ impl Tailer {
     pub(super) fn adopt_between(&mut self, path: &Path, new: Look, now: Now) -> Option<Turnstile> {
         let lost = self.lost.remove(path)?;
         let last = lost.turnstile;
-        self.between(path, lost.since, new.identity.birth, lost.generation, last, now).or(last)
+        match self.between(path, lost.since, new.identity.birth, lost.generation, last, now) {
+            Ok(adopted) => adopted.or(last),
+            Err(_) => {
+                // Looked for again with the next look through the folders, as those that are missing.
+                self.unlooked.push((path.to_owned(), lost, new.identity.birth));
+                last
+            }
+        }
+    }
+
+    /// Looks again for generations in between where a folder could not be looked into.
+    pub(super) fn adopt_unlooked(&mut self, now: Now) {
+        for (path, lost, until) in std::mem::take(&mut self.unlooked) {
+            if self.between(&path, lost.since, until, lost.generation, lost.turnstile, now).is_err() {
+                self.unlooked.push((path, lost, until));
+            }
+        }
     }
 
     /// The same for all paths that led to a file before and lead to none now.
@@ -266,16 +373,23 @@ impl Tailer {
             return;
         }
         let (since, generation, last) = (lost.since, lost.generation, lost.turnstile);
-        let Some(last) = self.between(path, since, 0, generation, last, now).filter(|l| Some(*l) != last) else {
-            return;
+        let adopted = match self.between(path, since, 0, generation, last, now) {
+            Ok(adopted) => adopted.filter(|l| Some(*l) != last),
+            Err(_) => {
+                self.lost.get_mut(path).into_iter().for_each(|lost| lost.folder_modified = 0);
+                None
+            }
         };
+        let Some(last) = adopted else { return };
         if let Some(tail) = &self.tails[last.0] {
             self.lost.insert(path.into(), Lost::new(last.0, tail, now));
         }
     }
 
-    /// Reads generations that had the name `path`. `since`: birth and last modification of the last one known, which was
-    /// `generation`; `until`: birth of the present one, 0 where there is none.
+    /// Reads generations that had the name `path`, archives of them included. `since`: birth and last modification of the last
+    /// one known, which was `generation`; `until`: birth of the present one, 0 where there is none.
+    ///
+    /// Errors: a folder cannot be looked into now.
     pub(super) fn between(
         &mut self,
         path: &Path,
@@ -284,13 +398,41 @@ impl Tailer {
         generation: u64,
         mut last: Option<Turnstile>,
         now: Now,
-    ) -> Option<Turnstile> {
-        let mut found: Vec<(i64, Sibling)> = Vec::new();
+    ) -> io::Result<Option<Turnstile>> {
         if self.plan.identity_bytes.is_some() {
-            return last;
+            return Ok(last);
         }
-        for sibling in self.siblings(path) {
-            if self.is_known(sibling.look.identity)
+        // While names wander (`app.log.1` becomes `app.log.2`), another look finds what this one missed.
+        for _ in 0..MOST_LOOKS {
+            let siblings = self.siblings(path)?;
+            let (adopted, wandered) = self.adopt_those_between(path, &siblings, since, until, generation, last, now);
+            last = adopted;
+            if !wandered {
+                // Of those that are made of what was written since.
+                let newer: Vec<Sibling> =
+                    siblings.into_iter().filter(|s| s.is_generation && s.look.modified >= since.1).collect();
+                return Ok(self.adopt_packed(path, &newer, since.1 - 1, last, now));
+            }
+        }
+        Ok(last)
+    }
+
+    /// As above, of these; whether one had another name, or none, when it was opened.
+    #[expect(clippy::too_many_arguments, reason = "what is known of a gap between generations")]
+    fn adopt_those_between(
+        &mut self,
+        path: &Path,
+        siblings: &[Sibling],
+        since: (i64, i64),
+        until: i64,
+        generation: u64,
+        mut last: Option<Turnstile>,
+        now: Now,
+    ) -> (Option<Turnstile>, bool) {
+        let mut found: Vec<(i64, &Sibling)> = Vec::new();
+        for sibling in siblings {
+            if !sibling.is_generation
+                || self.is_known(sibling.look.identity)
                 || is_packed_name(&sibling.path)
                 || self.plan.patterns.matches(&sibling.path)
             {
@@ -298,21 +440,24 @@ impl Tailer {
             }
             let identity = sibling.look.identity;
             let (at, fits) = if identity.birth != 0 && since.0 != 0 {
-                // What was made after the present one may be a copy of what that one held before it was cut off.
+                // What was made after the present one may be a copy of what that one held before it was cut off. Times of birth
+                // come from a coarse clock: several files may have the same.
                 let later = until != 0 && identity.birth > until;
-                (identity.birth, identity.birth > since.0 && !(later && begins_with_all_of(path, &sibling)))
+                (identity.birth, identity.birth >= since.0 && !(later && begins_with_all_of(path, sibling)))
             } else {
                 (sibling.look.modified, sibling.look.modified >= since.1)
             };
-            if fits && !self.was_read(&sibling, generation) {
+            if fits && !self.was_read(sibling, generation) {
                 found.push((at, sibling));
             }
         }
         found.sort_by_key(|(at, _)| *at);
+        let mut wandered = false;
         for (_, sibling) in found.into_iter().take(MAX_BETWEEN) {
-            last = self.adopt_whole(path, &sibling, last, now);
+            let (adopted, is_it) = self.adopt_whole(path, sibling, last, now);
+            (last, wandered) = (adopted, wandered || !is_it);
         }
-        last
+        (last, wandered)
     }
 
     /// Whether a file is known by its identity, or waits.
@@ -322,14 +467,42 @@ impl Tailer {
             || self.pending.contains_key(&identity)
     }
 
-    /// Reads a file under the name `path` that had that name.
-    fn adopt_whole(&mut self, path: &Path, sibling: &Sibling, last: Option<Turnstile>, now: Now) -> Option<Turnstile> {
-        let adopted = Adopted { name: path, from: None, since: 0 };
-        match self.start(&sibling.path, last, Some(adopted), now) {
-            Ok(started) => started.or(last),
+    /// Whether what a file holds is known: it is being read, waits, or is as it was when all of it was settled. One that was
+    /// written anew since (`cp app.log app.log.1` over the copy of yesterday) is not.
+    pub(super) fn is_taken(&self, sibling: &Sibling) -> bool {
+        let identity = sibling.look.identity;
+        if self.by_identity.contains_key(&identity) || self.pending.contains_key(&identity) {
+            return true;
+        }
+        self.store.find(identity).is_some_and(|(_, known)| {
+            known.changed != 0 && known.changed == sibling.look.changed
+                || sibling.look.size == known.at.offset && known.modified == sibling.look.modified
+        })
+    }
+
+    /// Reads a file under the name `path` that had that name; whether it was the file that was seen.
+    fn adopt_whole(
+        &mut self,
+        path: &Path,
+        sibling: &Sibling,
+        last: Option<Turnstile>,
+        now: Now,
+    ) -> (Option<Turnstile>, bool) {
+        let opened = open(&sibling.path, self.plan.follow_symlinks).and_then(|file| Ok((look_into(&file)?, file)));
+        let started = match opened {
+            Ok((look, _)) if look.identity != sibling.look.identity => return (last, false),
+            Ok((look, file)) => {
+                let adopted = Adopted { name: path, from: None, since: 0 };
+                self.start_file(&sibling.path, file, look, last, Some(adopted), now)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return (last, false),
+            Err(error) => Err(error),
+        };
+        match started {
+            Ok(started) => (started.or(last), true),
             Err(error) => {
                 self.unreadable(&sibling.path, &error);
-                last
+                (last, true)
             }
         }
     }
@@ -356,10 +529,13 @@ impl Tailer {
                 candidates.push((identity.birth, Candidate::Waiting(pending)));
             }
         }
-        let siblings = self.siblings(path);
+        let siblings = self.siblings(path).unwrap_or_else(|error| {
+            self.unreadable(path.parent().unwrap_or(path), &error);
+            Vec::new()
+        });
         if self.plan.identity_bytes.is_none() && self.plan.check_contents {
             for sibling in &siblings {
-                if !self.is_known(sibling.look.identity)
+                if !self.is_taken(sibling)
                     && !is_packed_name(&sibling.path)
                     && !candidates.iter().any(|(_, c)| c.look().identity == sibling.look.identity)
                     && let Ok(file) = open(&sibling.path, false)
@@ -395,8 +571,8 @@ impl Tailer {
                 (None, Candidate::Found(sibling, _)) => {
                     // One that matches is found as any other file.
                     let since = if birth != 0 { birth > of.since } else { sibling.look.modified >= of.since };
-                    if since && !self.plan.patterns.matches(&sibling.path) {
-                        last = self.adopt_whole(path, &sibling, last, now);
+                    if since && sibling.is_generation && !self.plan.patterns.matches(&sibling.path) {
+                        last = self.adopt_whole(path, &sibling, last, now).0;
                     }
                 }
             }
@@ -461,7 +637,8 @@ impl Tailer {
             }
         }
         missing.retain(|path, _| self.plan.patterns.matches(path));
-        let mut names: HashMap<PathBuf, Vec<(OsString, u64)>> = HashMap::new();
+        let mut folders = Folders::default();
+        self.missing_again = false;
         let elsewhere = if missing.is_empty() { Vec::new() } else { self.rotated_elsewhere() };
         for (path, mut generations) in missing {
             // Several that were found at one start have their numbers in the order of finding.
@@ -480,15 +657,17 @@ impl Tailer {
                 // It has its name, and is not read for another reason.
                 continue;
             }
-            let dir = path.parent().unwrap_or(&path);
-            let names = names.entry(dir.to_owned()).or_insert_with(|| names_in(dir));
-            let siblings = self.siblings_among(&path, names, &elsewhere);
+            let Ok(siblings) = self.siblings_among(&path, &mut folders, &elsewhere) else {
+                self.missing_again = true;
+                continue;
+            };
             for (generation, known) in generations {
-                match self.find_among(&path, known.identity, names, &elsewhere) {
+                // The folders were looked into just now.
+                match self.find_among(&path, known.identity, &mut folders, &elsewhere).unwrap_or_default() {
                     Some(sibling) if known.packed || sibling.look.size == known.at.offset && known.at.is_proof() => {
                         self.watch_renamed(generation, &known, &path, &sibling.path);
                     }
-                    Some(sibling) => last = self.adopt_whole(&path, &sibling, last, now),
+                    Some(sibling) => last = self.adopt_whole(&path, &sibling, last, now).0,
                     None if known.left || known.packed => {}
                     None => lost.push((generation, known)),
                 }
@@ -511,7 +690,10 @@ impl Tailer {
                 && present.and_then(|key| self.tails[key].as_ref()).is_none_or(|t| t.generation >= self.first_new)
             {
                 let since = (newest.identity.birth, newest.since());
-                last = self.between(&path, since, until, generation, last, now);
+                match self.between(&path, since, until, generation, last, now) {
+                    Ok(adopted) => last = adopted,
+                    Err(_) => self.missing_again = true,
+                }
                 if present.is_none() {
                     let (turnstile, at) = (last, now.mono);
                     let lost = Lost { since, turnstile, generation, at, folder_modified: 0 };
@@ -570,7 +752,14 @@ impl Tailer {
             return self.close(key);
         }
         let (identity, name) = (tail.identity, tail.path.clone());
-        let found = self.find_by_identity(&name, identity);
+        let Ok(found) = self.find_by_identity(&name, identity) else {
+            // Nobody can look now: nothing is known to be gone.
+            if let Some(mut tail) = self.tails[key].take() {
+                self.wait_longer(key, &mut tail, now);
+                self.tails[key] = Some(tail);
+            }
+            return;
+        };
         let file = found.and_then(|s| open(&s.path, false).ok().map(|file| (file, s.path)));
         match file {
             Some((file, path)) => {
@@ -675,6 +864,23 @@ mod tests {
         }
         for name in ["app.log", "app.logs", "apple.log", "app.log.", "other.log", "app.txt", "appx.1.log"] {
             assert!(!is_rotated_name("app.log", name), "{name}");
+        }
+        for name in ["app-20250101.log.gz", "app-2025-01-01.log.zst", "app.log.2.gz"] {
+            assert!(is_rotated_name("app.log", name) && is_generation_name("app.log", name), "{name}");
+        }
+        for name in
+            ["app.log.1", "app.log-20250101", "app.log_old", "app.1.log", "app.log.2025-01-01T10:00:00Z", "app.log.bak"]
+        {
+            assert!(is_generation_name("app.log", name), "{name}");
+        }
+        for name in
+            ["app-2025-Jan-01.log", "app.log.20250101-1735689600", "app.log.old.1", "app-2025-01-01T10-00-00.123.log"]
+        {
+            assert!(is_generation_name("app.log", name), "{name}");
+        }
+        for name in ["app-error.log", "app_audit.log", "app.log.pos", "app-debug.log", "app.log.swp", "app-v2beta.log"]
+        {
+            assert!(!is_generation_name("app.log", name), "{name}");
         }
         assert!(is_rotated_name("noext", "noext.1"));
         assert!(!is_rotated_name(".hidden", "a.hidden"));

@@ -158,6 +158,10 @@ pub(super) struct Tailer {
     pub(super) renamed: VecDeque<Renamed>,
     /// Generations whose rest is looked for.
     pub(super) missing: Vec<Missing>,
+    /// A folder could not be looked into when they were sought.
+    pub(super) missing_again: bool,
+    /// Paths in whose folders generations in between are still to be looked for; birth of the file that the path leads to.
+    pub(super) unlooked: Vec<(PathBuf, Lost, i64)>,
     /// At the first look: generations by device and inode alone, once they are asked for.
     pub(super) nodes: Option<HashMap<(u64, u64), u64>>,
     /// Archives that were read to their end, about: whether it is worth looking for one.
@@ -260,6 +264,8 @@ impl Tailer {
             proofs: VecDeque::new(),
             renamed: VecDeque::new(),
             missing: Vec::new(),
+            missing_again: false,
+            unlooked: Vec::new(),
             nodes: None,
             packed_known,
             packed_since: HashMap::new(),
@@ -556,7 +562,11 @@ impl Tailer {
         }
         self.look_at_renamed(now);
         self.lost.retain(|_, lost| now.mono - lost.at < KEEP_LOST);
+        self.adopt_unlooked(now);
         self.adopt_all_missed(now);
+        if self.scanned && self.missing_again {
+            self.adopt_missing(now);
+        }
         if !self.unreadable.is_empty() {
             let paths = found.paths();
             self.unreadable.retain(|p| paths.contains(p.as_path()));

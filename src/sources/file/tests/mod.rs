@@ -11,6 +11,7 @@ mod multiline;
 mod proof;
 mod rotation;
 mod running;
+mod siblings;
 
 use super::config::FileConfig;
 use super::tail::{Out, Sent};
