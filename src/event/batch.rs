@@ -143,6 +143,11 @@ pub struct Batch {
     pub received_at: i64,
     /// Reports the verdict to the source.
     pub ack: Ack,
+    /// It is the last that its sink is given of a chunk: with it, and all that the sink was given before, the sink has the
+    /// file up to the [place](Ack::place) of the chunk, as far as it is the sink's. Set by the worker, for the way to the sink.
+    pub whole: bool,
+    /// With the place of an event in it, what the event's `@id` is made of: of a file's generation, or random.
+    pub ids: u128,
 }
 
 impl Batch {
@@ -160,6 +165,8 @@ impl Batch {
             origin,
             received_at,
             ack,
+            whole: false,
+            ids: fastrand::u128(..),
         }
     }
 
@@ -189,7 +196,8 @@ impl Batch {
 
     /// An empty batch with the same origin, time and acknowledgement, for events that leave by another output.
     pub fn sibling(&self) -> Batch {
-        Batch::new(Slab::default(), self.origin.clone(), self.received_at, self.ack.clone())
+        let ids = self.ids;
+        Batch { ids, ..Batch::new(Slab::default(), self.origin.clone(), self.received_at, self.ack.clone()) }
     }
 
     /// A second batch of the same events: tables are copied, `text` is shared.
@@ -211,6 +219,8 @@ impl Batch {
             origin: self.origin.clone(),
             received_at: self.received_at,
             ack: Ack::none(),
+            whole: false,
+            ids: self.ids,
         }
     }
 
@@ -318,7 +328,7 @@ impl Batch {
 
     /// A copy of the live events with text of their own, no larger than they need: for batches that wait.
     pub fn compact(&self) -> Batch {
-        let mut to = Batch::new(Slab::default(), self.origin.clone(), self.received_at, self.ack.clone());
+        let mut to = Batch { whole: self.whole, ..self.sibling() };
         to.reserve(self.live, self.live_bytes());
         for row in 0..self.rows.len() {
             if self.is_live(row) {

@@ -70,6 +70,7 @@ fn start(dir: &Path, options: FileSinkOptions) -> Rig {
         may_leave: None,
         successors: Default::default(),
         health: health.clone(),
+        report: Default::default(),
     };
     let letters = Arc::new(Mutex::new(Vec::new()));
     let collected = letters.clone();

@@ -116,6 +116,8 @@ struct World {
     taken: Taken,
     counters: Arc<Counters>,
     once: bool,
+    /// What sinks say at the next start.
+    held: Vec<(usize, Vec<crate::place::Place>)>,
 }
 
 impl World {
@@ -141,6 +143,7 @@ impl World {
             taken: Taken { settle: true, ..Taken::default() },
             counters: Counters::new("none", ComponentKind::Source, "file"),
             once: false,
+            held: Vec::new(),
         };
         world.start();
         world
@@ -159,7 +162,7 @@ impl World {
         cx.own_files = Arc::new(vec![self.dir.path().join("logs/own.log")]);
         self.counters = cx.counters.clone();
         let plan = config(&self.yaml).plan(&cx).unwrap();
-        let tailer = Tailer::new(plan, cx.counters, &Arc::new(Wake::default()), Saver::Inline).unwrap();
+        let tailer = Tailer::new(plan, cx.counters, &Arc::new(Wake::default()), Saver::Inline, &self.held).unwrap();
         self.tailer = Some(tailer);
     }
 
