@@ -65,8 +65,25 @@ pub struct Place {
     pub file: Arc<FileOf>,
     /// Up to here.
     pub at: At,
-    /// Sinks, by number, that hold the file up to an offset already: set after a start, as long as it is read again.
-    pub held: Option<Arc<[(usize, u64)]>>,
+    /// From here: what came with the chunk begins at this offset or behind it. 0 where all before the place is meant, and
+    /// [`NOWHERE`] where nothing can be said.
+    pub from: u64,
+    /// What sinks hold already: set after a start, as long as it is read again.
+    pub held: Option<Arc<[Held]>>,
+}
+
+/// Where a chunk begins that has events of before what is given with it.
+pub const NOWHERE: u64 = u64::MAX;
+
+/// The events that begin in a part of a file are held by a sink.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Its number.
+    pub sink: usize,
+    /// Offset of the first of them, and behind the last.
+    pub from: u64,
+    /// See there.
+    pub to: u64,
 }
 
 impl Place {
@@ -77,10 +94,10 @@ impl Place {
             || (file.generation, file.keys) == (other.generation, other.keys) && file.source == other.source
     }
 
-    /// The offset below which sink `n` holds its events already; 0 where it does not.
-    pub fn held_by(&self, n: usize) -> u64 {
+    /// Whether sink `n` holds the event at `offset` already.
+    pub fn is_held_by(&self, n: usize, offset: u64) -> bool {
         let held = self.held.iter().flat_map(|held| held.iter());
-        held.filter(|(sink, _)| *sink == n).map(|(_, offset)| *offset).max().unwrap_or(0)
+        held.filter(|held| held.sink == n).any(|held| (held.from..held.to).contains(&offset))
     }
 }
 
@@ -219,12 +236,17 @@ impl Places {
             self.all.drain(..self.all.len() - MOST_PLACES);
         }
         self.last = self.all.len();
-        self.all.push((Place { held: None, ..place.clone() }, self.changes));
+        self.all.push((Place { file: place.file.clone(), at: place.at, from: 0, held: None }, self.changes));
     }
 
     /// Notes all of these.
     pub fn note_all<'p>(&mut self, places: impl IntoIterator<Item = &'p Place>) {
         places.into_iter().for_each(|place| self.note(place));
+    }
+
+    /// Whether a file is held as far as this place.
+    pub fn reach(&self, place: &Place) -> bool {
+        self.iter().any(|known| known.is_of(&place.file) && !place.at.is_beyond(&known.at))
     }
 
     /// Whether there are none.
@@ -262,7 +284,7 @@ impl Places {
         for _ in 0..from.u32()? {
             let file = Arc::new(FileOf::cut(from)?);
             let at = At::cut(from)?;
-            self.note(&Place { file, at, held: None });
+            self.note(&Place { file, at, from: 0, held: None });
         }
         Some(())
     }
@@ -361,7 +383,7 @@ pub(crate) mod tests {
         };
         let given = if offset.is_multiple_of(3) { [offset, 1, 2] } else { [0; 3] };
         let at = At { offset, mark: 7, sum: [offset, 9], flags: 5, given };
-        Place { file: Arc::new(file), at, held: None }
+        Place { file: Arc::new(file), at, from: 0, held: None }
     }
 
     #[test]

@@ -165,6 +165,7 @@ impl Wiring {
             when: s.when.clone(),
             takes_stale: s.takes_stale,
             counters: s.counters.clone(),
+            several: false,
         });
         Worker::new(sources.collect(), transforms.collect(), sinks.collect())
     }

@@ -67,6 +67,8 @@ pub struct SinkLane {
     pub takes_stale: bool,
     /// Its counters.
     pub counters: Arc<Counters>,
+    /// It was given more than one batch of the present chunk.
+    pub several: bool,
 }
 
 /// Everything one worker runs.
@@ -204,6 +206,7 @@ impl Worker {
         for (given, lane) in self.given.iter_mut().zip(&mut self.sinks) {
             if let Some(mut batch) = given.take() {
                 batch.whole = !self.keeps;
+                batch.alone = batch.whole && !std::mem::take(&mut lane.several);
                 lane.sender.send(batch);
             }
         }
@@ -344,8 +347,8 @@ impl Worker {
         if let Some(place) = batch.ack.place()
             && place.held.is_some()
         {
-            let held_to = place.held_by(n);
-            let held = batch.retain(|e| e.offset() >= held_to) as u64;
+            let place = place.clone();
+            let held = batch.retain(|e| !place.is_held_by(n, e.offset())) as u64;
             lane.counters.update(|t| {
                 t.events_in += held;
                 t.drop_events("already_held", held);
@@ -359,6 +362,7 @@ impl Worker {
         if !self.places {
             lane.sender.send(batch);
         } else if let Some(before) = self.given[n].replace(batch) {
+            lane.several = true;
             lane.sender.send(before);
         }
     }

@@ -29,6 +29,8 @@ const HELD: u8 = 2;
 const SETTLED: u8 = 3;
 const PART: u8 = 4;
 const BEFORE: u8 = 5;
+const PROMISED: u8 = 6;
+const ISLAND: u8 = 7;
 
 /// Bytes of the file at most, in a buffer of this size.
 pub(super) fn limit(max_bytes: u64) -> u64 {
@@ -38,11 +40,15 @@ pub(super) fn limit(max_bytes: u64) -> u64 {
 /// What is noted in a new file.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Snapshot {
+    /// All records below, and so many events, were written or settled.
+    pub(super) promised: (u64, u64),
     pub(super) settled: Settled,
     pub(super) within: Vec<(u64, Within)>,
     pub(super) held: Vec<Place>,
     /// Of records that were settled before they were written, and what is before them was not.
     pub(super) waiting: Vec<(u64, Place)>,
+    /// Parts of files that are settled, with something before them that is not held.
+    pub(super) islands: Vec<Place>,
 }
 
 /// Writes notes.
@@ -57,6 +63,8 @@ pub(super) struct Notes {
     at: u64,
     /// Numbers that stand for files in it.
     files: Vec<Arc<FileOf>>,
+    /// As it was noted last.
+    promised: (u64, u64),
     buf: Vec<u8>,
 }
 
@@ -64,7 +72,22 @@ impl Notes {
     /// Writes nothing before it is renewed.
     pub(super) fn new(storage: Arc<dyn Storage>, folder: &Path, max_bytes: u64, first_epoch: u64) -> Self {
         let (folder, limit) = (folder.to_owned(), limit(max_bytes));
-        Notes { storage, folder, limit, first_epoch, file: None, at: 0, files: Vec::new(), buf: Vec::new() }
+        Notes {
+            storage,
+            folder,
+            limit,
+            first_epoch,
+            file: None,
+            at: 0,
+            files: Vec::new(),
+            promised: (0, 0),
+            buf: Vec::new(),
+        }
+    }
+
+    /// Bytes of the file.
+    pub(super) fn len(&self) -> u64 {
+        self.at
     }
 
     /// Whether notes are lost.
@@ -72,10 +95,13 @@ impl Notes {
         self.file.is_none()
     }
 
-    /// Notes that record `seq` is settled. Of one that was not written `events` is 0, and `place` says where its source
-    /// came with it; `false` where there is no room for it.
-    pub(super) fn settled(&mut self, seq: u64, events: u64, place: Option<&Place>) -> bool {
+    /// Notes that record `seq` is settled, when all records below a number, with so many events, were written. Of one that
+    /// was not written `events` is 0, and `place` says where its source came with it; `false` where there is no room for it.
+    pub(super) fn settled(&mut self, seq: u64, events: u64, place: Option<&Place>, promised: (u64, u64)) -> bool {
         self.buf.clear();
+        if promised != self.promised && events > 0 {
+            self.put_promised(promised);
+        }
         self.put_settled(seq, events, place);
         self.append()
     }
@@ -89,6 +115,15 @@ impl Notes {
         self.append()
     }
 
+    fn put_promised(&mut self, promised: (u64, u64)) {
+        self.promised = promised;
+        note(&mut self.buf, |out| {
+            out.push(PROMISED);
+            out.extend_from_slice(&promised.0.to_le_bytes());
+            out.extend_from_slice(&promised.1.to_le_bytes());
+        });
+    }
+
     fn put_settled(&mut self, seq: u64, events: u64, place: Option<&Place>) {
         let number = place.map(|place| self.number(place));
         note(&mut self.buf, |out| {
@@ -97,8 +132,7 @@ impl Notes {
             out.extend_from_slice(&events.to_le_bytes());
             out.push(u8::from(place.is_some()));
             if let (Some(place), Some(number)) = (place, number) {
-                out.extend_from_slice(&number.to_le_bytes());
-                place.at.put(out);
+                put_place(number, place, out);
             }
         });
     }
@@ -150,6 +184,7 @@ impl Notes {
         head.extend_from_slice(&crc.to_le_bytes());
         self.files.clear();
         self.buf = head;
+        self.put_promised(snapshot.promised);
         self.put_before(&snapshot.settled);
         let most = (self.limit / 2) as usize;
         for (seq, within) in &snapshot.within {
@@ -164,9 +199,17 @@ impl Notes {
             let number = self.number(place);
             note(&mut self.buf, |out| {
                 out.push(HELD);
-                out.extend_from_slice(&number.to_le_bytes());
-                place.at.put(out);
+                put_place(number, place, out);
             });
+        }
+        for island in &snapshot.islands {
+            if self.buf.len() < most {
+                let number = self.number(island);
+                note(&mut self.buf, |out| {
+                    out.push(ISLAND);
+                    put_place(number, island, out);
+                });
+            }
         }
         for (seq, place) in &snapshot.waiting {
             if self.buf.len() < most {
@@ -198,6 +241,12 @@ impl Notes {
     }
 }
 
+fn put_place(number: u32, place: &Place, out: &mut Vec<u8>) {
+    out.extend_from_slice(&number.to_le_bytes());
+    out.extend_from_slice(&place.from.to_le_bytes());
+    place.at.put(out);
+}
+
 fn put_part(out: &mut Vec<u8>, seq: u64, within: &Within) {
     note(out, |out| {
         out.push(PART);
@@ -220,6 +269,8 @@ fn note(out: &mut Vec<u8>, body: impl FnOnce(&mut Vec<u8>)) {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Heard {
     pub(super) first_epoch: u64,
+    /// All records below, and so many events, were written or settled.
+    pub(super) promised: (u64, u64),
     /// Records settled before it was begun: low, events below, runs.
     before: Option<(u64, u64, Vec<(u64, u64, u64)>)>,
     /// Records settled since, with their written events.
@@ -227,6 +278,7 @@ pub(super) struct Heard {
     pub(super) within: BTreeMap<u64, Within>,
     pub(super) held: Places,
     pub(super) waiting: BTreeMap<u64, Place>,
+    pub(super) islands: Vec<Place>,
 }
 
 impl Heard {
@@ -264,7 +316,7 @@ impl Heard {
         let mut body = Cut(body);
         let place = |body: &mut Cut<'_>, files: &[Arc<FileOf>]| {
             let file = files.get(body.u32()? as usize)?.clone();
-            Some(Place { file, at: At::cut(body)?, held: None })
+            Some(Place { file, from: body.u64()?, at: At::cut(body)?, held: None })
         };
         match body.u8()? {
             FILE => {
@@ -273,6 +325,7 @@ impl Heard {
                 }
                 files.push(Arc::new(FileOf::cut(&mut body)?));
             }
+            ISLAND => self.islands.push(place(&mut body, files)?),
             HELD => self.held.note(&place(&mut body, files)?),
             SETTLED => {
                 let (seq, events) = (body.u64()?, body.u64()?);
@@ -282,6 +335,7 @@ impl Heard {
                     self.waiting.insert(seq, place(&mut body, files)?);
                 }
             }
+            PROMISED => self.promised = self.promised.max((body.u64()?, body.u64()?)),
             PART => {
                 let seq = body.u64()?;
                 let more = Within::from_bytes(body.0)?;
@@ -301,18 +355,14 @@ impl Heard {
         Some(())
     }
 
-    /// What the position file says is settled, and this.
-    pub(super) fn add_to(&self, settled: &Settled) -> Settled {
-        let mut all = settled.clone();
-        if let Some((low, events, runs)) = &self.before {
-            if *low > all.low() {
-                let runs: Vec<_> = all.runs().filter(|(_, to, _)| to > low).collect();
-                all = Settled::new(*low, *events, &runs);
-            }
-            for (from, to, events) in runs.iter().filter(|(from, to, _)| !settled.covers(*from, *to)) {
-                all.add(*from, *to, *events);
-            }
-        }
+    /// What the position file says is settled, and this. Segments begin at `cuts`.
+    pub(super) fn add_to(&self, settled: &Settled, cuts: impl Iterator<Item = u64>) -> Settled {
+        // Both are what was settled at some time: the later has all of the earlier.
+        let before = self.before.as_ref().map(|(low, events, runs)| Settled::new(*low, *events, runs));
+        let age = |s: &Settled| (s.low(), s.events(), s.end());
+        let all = before.filter(|before| age(before) > age(settled)).unwrap_or_else(|| settled.clone());
+        let cuts: Vec<u64> = cuts.chain(all.runs().map(|run| run.0)).collect();
+        let mut all = Settled::cut_at(cuts, all.low(), all.low_events(), all.runs());
         for (seq, events) in &self.settled {
             all.add(*seq, seq.saturating_add(1), *events);
         }
@@ -344,27 +394,27 @@ mod tests {
     fn what_was_noted_is_heard_and_a_torn_end_hides_no_more_than_itself() {
         let sim = Sim::default();
         let mut notes = notes(&sim);
-        assert!(notes.settled(1, 1, None), "lost without a word");
+        assert!(notes.settled(1, 1, None, (2, 1)), "lost without a word");
         let before = Settled::new(4, 40, &[(6, 7, 3)]);
         let snapshot = Snapshot { settled: before.clone(), held: vec![place(1, 5)], ..Snapshot::default() };
         notes.renew(&snapshot);
-        assert!(notes.settled(4, 9, None) && notes.settled(9, 0, Some(&place(1, 8))));
+        assert!(notes.settled(4, 9, None, (9, 90)) && notes.settled(9, 0, Some(&place(1, 8)), (9, 90)));
         assert!(notes.part(8, [0..3, 5..6].into_iter()) && notes.part(8, std::iter::once(3..4)));
         let heard = Heard::read(&sim, Path::new("/b")).unwrap();
         assert_eq!(heard.first_epoch, 7);
-        assert_eq!(heard.held.to_vec(), [place(1, 5)]);
+        assert_eq!((heard.held.to_vec(), heard.promised), (vec![place(1, 5)], (9, 90)));
         assert_eq!(heard.waiting.into_iter().collect::<Vec<_>>(), [(9, place(1, 8))]);
         assert_eq!(heard.within[&8].runs().collect::<Vec<_>>(), [0..4, 5..6]);
         let file = sim.open(Path::new("/b/settled"), Open::Read).unwrap();
         let mut bytes = vec![0; file.len().unwrap() as usize];
         file.read_at(&mut bytes, 0).unwrap();
         let boot = sim.boot();
-        let all = Heard::of(&bytes, boot).unwrap().add_to(&Settled::new(2, 20, &[]));
+        let all = Heard::of(&bytes, boot).unwrap().add_to(&Settled::new(2, 20, &[]), std::iter::empty());
         assert_eq!((all.low(), all.events()), (5, 52));
         for end in 0..bytes.len() {
             let heard = Heard::of(&bytes[..end], boot);
             assert!(heard.is_none() || end >= HEADER, "{end}");
-            let settled = heard.unwrap_or_default().add_to(&before);
+            let settled = heard.unwrap_or_default().add_to(&before, std::iter::empty());
             assert!(settled.low() == 4 || settled.low() == 5);
         }
         assert!(Heard::of(&bytes, boot + 1).is_none() && Heard::of(&bytes, 0).is_none());
@@ -376,13 +426,13 @@ mod tests {
         let mut notes = notes(&sim);
         notes.renew(&Snapshot::default());
         let mut seq = 0;
-        while notes.settled(seq, 1, None) {
+        while notes.settled(seq, 1, None, (0, 0)) {
             seq += 1;
         }
         assert!(seq > 300, "{seq}");
         notes.renew(&Snapshot { settled: Settled::new(seq, seq, &[]), ..Snapshot::default() });
-        assert!(notes.settled(seq, 1, None));
+        assert!(notes.settled(seq, 1, None, (0, 0)));
         let heard = Heard::read(&sim, Path::new("/b")).unwrap();
-        assert_eq!(heard.add_to(&Settled::default()).low(), seq + 1);
+        assert_eq!(heard.add_to(&Settled::default(), std::iter::empty()).low(), seq + 1);
     }
 }

@@ -7,7 +7,7 @@ use super::segment::{self, HeaderError, View};
 use super::settled::Settled;
 use super::state::{Segment, State, cost};
 use super::within::Within;
-use crate::place::Places;
+use crate::place::{NOWHERE, Places};
 use crate::storage::{Open, Storage, StoredFile};
 use crate::telemetry::OpenedBuffer;
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -441,7 +441,7 @@ impl Opening<'_> {
 pub(super) fn open(storage: &dyn Storage, folder: &Path) -> Result<Recovered, OpenError> {
     let listing = listing(storage, folder)?;
     let noted = read_position(storage, folder)?;
-    let promised = noted.promised();
+    let mut promised = noted.promised();
     let Noted { position, mark, follows, .. } = noted;
     let slot = position.as_ref().map_or((0, 1), |(slot, position)| (position.generation, *slot));
     if storage.open(&folder.join(REWRITE), Open::Read).is_ok() {
@@ -463,13 +463,17 @@ pub(super) fn open(storage: &dyn Storage, folder: &Path) -> Result<Recovered, Op
         notes: Heard::read(storage, folder),
     };
     opening.headers(&listing.segments)?;
+    if let Some(notes) = &opening.notes {
+        promised = promised.max(notes.promised);
+        opening.promised = promised;
+    }
     opening.drop_torn()?;
     let first = opening.segments.front().map_or((0, 0), |(s, _)| (s.first_seq, s.first_event));
     let known = position.as_ref().map(|(_, p)| p.settled.clone());
     let mut settled = known.unwrap_or_else(|| Settled::new(first.0, first.1, &[]));
     let heard = opening.notes.take().unwrap_or_default();
     let saved = settled.clone();
-    settled = heard.add_to(&settled);
+    settled = heard.add_to(&settled, opening.segments.iter().map(|(s, _)| s.first_seq));
     let (end_seq, end_event) = opening.last(&mut settled)?;
     let Opening { segments, spares, emptied, rest, cut, places, .. } = opening;
     let mut claims = heard.held.clone();
@@ -477,6 +481,8 @@ pub(super) fn open(storage: &dyn Storage, folder: &Path) -> Result<Recovered, Op
     // Behind the last record on disk: as far as all that came was settled.
     let settled_to = settled.next_unsettled(end_seq);
     claims.note_all(heard.waiting.range(..settled_to).map(|(_, place)| place));
+    let behind = heard.waiting.range(settled_to..).map(|(_, place)| place).filter(|place| place.from != NOWHERE);
+    let islands: Vec<_> = heard.islands.iter().chain(behind).filter(|island| !claims.reach(island)).cloned().collect();
     let lost = (promised.0 > end_seq && promised.1 > end_event).then(|| {
         // Behind `promised` nothing was written.
         let known = settled.events_between(end_seq, u64::MAX, end_event);
@@ -507,8 +513,10 @@ pub(super) fn open(storage: &dyn Storage, folder: &Path) -> Result<Recovered, Op
     let held = (next_event - settled.events()).saturating_sub(partly);
     let state = State {
         fixed: 0,
+        tells: !claims.is_empty() || !islands.is_empty(),
         claims,
         waiting: Vec::new(),
+        islands,
         segments,
         spares,
         quarantine: listing.quarantine.iter().map(|(_, len)| cost(*len)).sum(),

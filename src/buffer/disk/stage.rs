@@ -66,9 +66,9 @@ pub(super) fn open(
         tracing::info!(component = &*counters.id, events = held, "the disk buffer has events from before");
     }
     state.fixed = fixed(max_bytes);
-    let notes = Notes::new(storage.clone(), folder, max_bytes, next_epoch);
+    let mut notes = Notes::new(storage.clone(), folder, max_bytes, next_epoch);
+    notes.renew(&state.snapshot());
     let shared = Shared::new(state, counters, max_bytes, options.overflow_of, notes);
-    shared.renew_notes(true);
     let reader = Reader::new(shared.clone(), storage.clone(), folder.clone(), options.max_age, options.max_in_flight());
     if let Some(Cut { piece, certain }) = &cut {
         let (component, folder, bytes) = (&*shared.counters.id, folder.display(), piece.len);
@@ -116,8 +116,8 @@ fn run(options: &DiskOptions, storage: Arc<dyn Storage>, context: DiskStageConte
             Err(error) => return Err(RunError(error.to_string())),
         }
     };
-    let claims = shared.lock().claims.to_vec();
-    report.tell(claims);
+    let told = shared.lock().told();
+    report.tell(told);
     health.disk_working();
     writer.report_to(health);
     writer.send_refused_to(refuser);

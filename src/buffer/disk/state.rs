@@ -13,6 +13,7 @@ use crate::telemetry::{BufferTotals, Counters, OpenedBuffer};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
@@ -104,6 +105,11 @@ pub(super) struct State {
     pub(super) claims: Places,
     /// Of records that were settled before they were written, and what is before them is neither.
     pub(super) waiting: Vec<(u64, Place)>,
+    /// Parts of files that the sink has settled, in front of which something was lost with the process: from a run before.
+    pub(super) islands: Vec<Place>,
+    /// Some records say how far files of sources are held: from then on it is noted of each whether it was settled before it
+    /// was written.
+    pub(super) tells: bool,
     /// Oldest first.
     pub(super) segments: VecDeque<Segment>,
     /// Files to be used again: name and length.
@@ -162,6 +168,8 @@ pub(super) struct Shared {
     pub(super) memory_bytes: AtomicUsize,
     /// To be locked before the state, never while it is.
     pub(super) notes: Mutex<Notes>,
+    /// Bytes of their file.
+    pub(super) notes_bytes: AtomicU64,
 }
 
 impl State {
@@ -289,14 +297,21 @@ impl State {
         self.waiting.retain(|(seq, _)| *seq >= open);
     }
 
+    /// What a source is told that it holds.
+    pub(super) fn told(&self) -> Vec<Place> {
+        self.claims.iter().chain(&self.islands).cloned().collect()
+    }
+
     /// What is to be noted of it.
     pub(super) fn snapshot(&self) -> Snapshot {
         Snapshot {
+            promised: (self.written_seq, self.next_event),
             settled: self.settled.clone(),
             // Of records that are not written yet others may have the numbers after a crash.
             within: self.within.range(..self.written_seq).map(|(seq, within)| (*seq, within.clone())).collect(),
             held: self.claims.to_vec(),
             waiting: self.waiting.clone(),
+            islands: self.islands.iter().filter(|island| !self.claims.reach(island)).cloned().collect(),
         }
     }
 
@@ -335,6 +350,7 @@ impl Shared {
             max_bytes,
             overflow_of,
             memory_bytes: AtomicUsize::new(0),
+            notes_bytes: AtomicU64::new(notes.len()),
             notes: Mutex::new(notes),
         };
         shared.publish(&shared.lock());
@@ -352,6 +368,7 @@ impl Shared {
             let snapshot = self.lock().snapshot();
             notes.renew(&snapshot);
         }
+        self.notes_bytes.store(notes.len(), Ordering::Relaxed);
     }
 
     /// Begins the notes anew, where they are lost or `also`.
@@ -371,7 +388,7 @@ impl Shared {
 
     /// Publishes the gauges.
     pub(super) fn publish(&self, state: &State) {
-        let memory = self.memory_bytes.load(Ordering::Relaxed) as u64;
+        let memory = self.memory_bytes.load(Ordering::Relaxed) as u64 + self.notes_bytes.load(Ordering::Relaxed);
         let max = self.max_bytes + self.overflow_of.unwrap_or(0) as u64;
         let (events, bytes, max) = (state.held as f64, (state.bytes() + memory) as f64, max as f64);
         let on_disk = state.on_disk();
@@ -439,13 +456,13 @@ impl Listener for Shared {
                         if !part.writing {
                             state.settled.add(seq, seq.saturating_add(1), 0);
                         }
-                        note = Some((0, place.clone()));
+                        note = state.tells.then(|| (0, place.clone(), (0, 0)));
                         state.waiting.extend(place.map(|place| (seq, place)));
                         state.claim();
                     }
                     Err(_) => {
                         state.position_stale |= state.settled.add(seq, seq.saturating_add(1), handed.events);
-                        note = Some((handed.events, None));
+                        note = Some((handed.events, None, (state.written_seq, state.next_event)));
                     }
                 }
             }
@@ -453,8 +470,8 @@ impl Listener for Shared {
             self.room.notify_all();
             self.some.notify_all();
         }
-        if let Some((events, place)) = note {
-            self.note(|notes| notes.settled(seq, events, place.as_ref()));
+        if let Some((events, place, promised)) = note {
+            self.note(|notes| notes.settled(seq, events, place.as_ref(), promised));
         }
         if let Some(upstream) = upstream {
             upstream.settle(verdict);

@@ -13,7 +13,7 @@ use crate::ack::{Ack, Letters, Verdict};
 use crate::buffer::{DiskCompression, Fsync, StageSender, WhenDiskFull};
 use crate::component::{Health, Refuser};
 use crate::event::{Batch, Packer};
-use crate::place::Place;
+use crate::place::{NOWHERE, Place};
 use crate::storage::{FileId, Open, Storage, StoredFile, make_again};
 use crate::time::clock;
 use std::io;
@@ -266,7 +266,8 @@ impl Writer {
         let (rows, events) = (0..batch.rows(), batch.len() as u64);
         // What was refused and is not kept elsewhere yet would be passed over.
         let tells = self.places && batch.whole && self.letters.are_settled();
-        let place = ack.place().filter(|_| tells).map(|place| Place { held: None, ..place.clone() });
+        let from = |place: &Place| if batch.alone { place.from } else { NOWHERE };
+        let place = ack.place().filter(|_| tells).map(|place| Place { held: None, from: from(place), ..place.clone() });
         let len = self.pack(&batch, rows.clone(), place.as_ref());
         if len <= self.sizes.part {
             if let Some(seq) = self.add((start, len), events, batch.received_at, ack, place) {
@@ -276,7 +277,7 @@ impl Writer {
             return;
         }
         self.buf.truncate(start);
-        self.accept_parts(&batch, rows, &ack, place);
+        self.accept_parts(&batch, rows, &ack, place.map(|place| Place { from: NOWHERE, ..place }));
         // The parts have shares of their own.
         ack.settle(Verdict::Delivered);
         batch.recycle();
@@ -409,7 +410,14 @@ impl Writer {
         state.held += events;
         let upstream = Some(ack);
         let (settled, writing) = (false, false);
+        let tells_first = place.is_some() && !state.tells;
+        state.tells |= tells_first;
         state.group.push(Part { seq, events, received_at, since, at: start, len, upstream, settled, writing, place });
+        drop(state);
+        if tells_first {
+            // With all that was settled up to now.
+            self.shared.renew_notes(true);
+        }
         Some(seq)
     }
 

@@ -589,7 +589,7 @@ impl Noted {
 
     fn place(&self, from: &mut Cut<'_>, number: u32) -> Option<Place> {
         let at = At::cut(from)?;
-        Some(Place { file: self.numbers.get(&number)?.clone(), at, held: None })
+        Some(Place { file: self.numbers.get(&number)?.clone(), at, from: 0, held: None })
     }
 }
 

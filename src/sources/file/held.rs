@@ -14,20 +14,20 @@ use super::identity::{Identity, MARK_BYTES, Position, Running, Sum, read_at};
 use super::parts::Ahead;
 use super::tail::{Reader, Tail};
 use super::tailer::Tailer;
-use crate::place::{At, FileOf, Place};
+use crate::place::{At, FileOf, Held, NOWHERE, Place};
 use hashbrown::HashMap;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_128;
 
-/// Sinks by number, with what they hold of one generation, the least first.
-pub(super) type BySink = Vec<(usize, Position)>;
+/// Sinks by number, with the part of one generation that they hold: from an offset to a position, the least of these first.
+pub(super) type BySink = Vec<(usize, u64, Position)>;
 
 /// Sinks that hold a file further than it is read, until it is.
 #[derive(Debug)]
 pub(super) struct Spared {
-    sinks: Arc<[(usize, u64)]>,
+    sinks: Arc<[Held]>,
     upto: u64,
 }
 
@@ -47,7 +47,8 @@ fn heard(at: &At) -> Position {
 impl Reader {
     /// The place behind a chunk, where it can be told: not as long as the keys are not on disk, nor of a copy that stands in
     /// for contents that are on their way from elsewhere.
-    pub(super) fn place(&self, tail: &mut Tail, at: &Position) -> Option<Place> {
+    /// The chunk begins at `from`.
+    pub(super) fn place(&self, tail: &mut Tail, from: u64, at: &Position) -> Option<Place> {
         if !self.keys_kept || tail.stands_in {
             return None;
         }
@@ -63,7 +64,9 @@ impl Reader {
         if tail.spared.as_ref().is_some_and(|spared| at.offset >= spared.upto) {
             tail.spared = None;
         }
-        Some(Place { file, at: told(at), held })
+        // Container lines come in the order in which they are whole.
+        let from = if tail.parts.is_some() { NOWHERE } else { from };
+        Some(Place { file, at: told(at), from, held })
     }
 
     fn file_of(&self, tail: &Tail) -> FileOf {
@@ -124,7 +127,7 @@ impl Store {
         let Some(known) = self.get(generation) else { return false };
         let (saved, packed) = (super::held::told(&known.at), known.packed);
         let held_by = |sink: usize| {
-            let of = places.iter().filter(|(n, _)| *n == sink).map(|(_, place)| place.at);
+            let of = places.iter().filter(|(n, p)| *n == sink && p.from == 0).map(|(_, place)| place.at);
             of.filter(|at| at.is_beyond(&saved)).fold(saved, |a, b| if b.is_beyond(&a) { b } else { a })
         };
         let mut by_sink: Vec<(usize, At)> = told.iter().map(|(sink, _)| (*sink, held_by(*sink))).collect();
@@ -132,10 +135,13 @@ impl Store {
         let Some((_, least)) = by_sink.iter().copied().reduce(|a, b| if a.1.is_beyond(&b.1) { b } else { a }) else {
             return false;
         };
-        let most = by_sink.last().map_or(0, |(_, at)| at.offset);
         let moved = least.is_beyond(&saved);
-        let ahead: BySink =
-            by_sink.iter().filter(|(_, at)| at.offset > least.offset).map(|(n, at)| (*n, heard(at))).collect();
+        let islands = places.iter().filter(|(_, p)| p.from > 0).map(|(n, p)| (*n, p.from, p.at));
+        let all = by_sink.iter().map(|(n, at)| (*n, 0, *at)).chain(islands);
+        let ahead = all.filter(|(_, _, at)| at.offset > least.offset);
+        let mut ahead: BySink = ahead.map(|(n, from, at)| (n, from, heard(&at))).collect();
+        ahead.sort_by_key(|(_, _, at)| at.offset);
+        let most = ahead.last().map_or(least.offset, |(_, _, at)| at.offset);
         if moved || !ahead.is_empty() {
             self.update(generation, |k| {
                 k.at = heard(&least);
@@ -167,15 +173,15 @@ impl Tailer {
             return Ok(());
         }
         let mut running = Running::from(self.store.hasher, tail.at, before);
-        let mut sinks: Vec<(usize, u64)> = Vec::new();
-        for (sink, at) in ahead {
+        let mut sinks: Vec<Held> = Vec::new();
+        for (sink, from, at) in ahead {
             running.read(file, at.offset, u64::MAX)?;
             if !running.at.proves(&at) {
                 break;
             }
-            sinks.push((sink, at.offset));
+            sinks.push(Held { sink, from, to: at.offset });
         }
-        if let Some((_, upto)) = sinks.last().copied() {
+        if let Some(upto) = sinks.last().map(|held| held.to) {
             tracing::debug!(source = %self.plan.id, file = %tail.path.display(), upto, "sinks hold more than others");
             tail.spared = Some(Spared { sinks: sinks.into(), upto });
         }

@@ -69,7 +69,7 @@ mod tailer;
 mod watch;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use crate::framing::LongLines;
 pub use checkpoint::{FilePlace, forget_places, places};

@@ -14,7 +14,7 @@ use crate::component::{Chunk, Frames};
 use crate::event::{Origin, Slab, SlabPool};
 use crate::framing::container::{Frames as Joined, Judge};
 use crate::framing::multiline::Matcher;
-use crate::place::FileOf;
+use crate::place::{FileOf, NOWHERE};
 use crate::telemetry::Counters;
 use rustix::buffer::spare_capacity;
 use rustix::fs::SeekFrom;
@@ -490,6 +490,7 @@ impl Reader {
         let end = taken.end;
         let before = &buf[end.saturating_sub(MARK_BYTES)..end];
         let (from, hasher) = (tail.reading(), self.hasher);
+        let before_it = from.offset;
         let known = (from.offset - *base) as usize;
         let place = |at: usize| Position {
             skipping: taken.skipping && at == end,
@@ -548,7 +549,7 @@ impl Reader {
         };
         *base += (end - keep) as u64;
         *start = keep;
-        self.send_chunk(key, tail, then, (text, frames, offset), wall, out)
+        self.send_chunk(key, tail, (before_it, then), (text, frames, offset), wall, out)
     }
 
     /// Sends a chunk with which everything before `at` was sent; a turn where it cannot go on.
@@ -556,7 +557,7 @@ impl Reader {
         &mut self,
         key: usize,
         tail: &mut Tail,
-        at: Position,
+        (from, at): (u64, Position),
         (text, frames, offset): (Slab, Frames, u64),
         wall: i64,
         out: &mut dyn Out,
@@ -566,7 +567,7 @@ impl Reader {
             parts.note_given(number);
         }
         self.outstanding += 1;
-        let ack = self.ack(key, tail, number, &at);
+        let ack = self.ack(key, tail, number, (from, &at));
         let chunk = Chunk { text, frames, origin: tail.origin.clone(), offset, received_at: wall, ack };
         match out.send(chunk) {
             Sent::Yes => None,
@@ -579,10 +580,10 @@ impl Reader {
         }
     }
 
-    /// The acknowledgement of chunk `number`, behind which is `at`.
-    fn ack(&self, key: usize, tail: &mut Tail, number: u32, at: &Position) -> Ack {
+    /// The acknowledgement of chunk `number`, before which is `from` and behind which is `at`.
+    fn ack(&self, key: usize, tail: &mut Tail, number: u32, (from, at): (u64, &Position)) -> Ack {
         let token = (key as u64) << 32 | u64::from(number);
-        match self.place(tail, at) {
+        match self.place(tail, from, at) {
             Some(place) => Ack::placed(self.verdicts.clone(), token, place),
             None => Ack::new(self.verdicts.clone(), token),
         }
@@ -605,7 +606,7 @@ impl Reader {
         tail.at = at;
         self.count_long(joined.long, joined.splits);
         let chunk = (Slab::from_vec(joined.joined), Frames::Spans(joined.spans), offset);
-        self.send_chunk(key, tail, at, chunk, wall, out)
+        self.send_chunk(key, tail, (NOWHERE, at), chunk, wall, out)
     }
 
     /// Sends the unfinished line that was read before the contents went away.
@@ -642,7 +643,7 @@ impl Reader {
             origin: tail.origin.clone(),
             offset,
             received_at: wall,
-            ack: self.ack(key, tail, number, &at),
+            ack: self.ack(key, tail, number, (from.offset, &at)),
         };
         if let Sent::Full(chunk) = out.send(chunk) {
             debug_assert!(self.held.is_none(), "one chunk is held at most");

@@ -404,6 +404,7 @@ impl Writer {
     pub(super) fn finish(&mut self, seq: u64) {
         let mut acks = Vec::new();
         let mut settled = Vec::new();
+        let promised;
         {
             let mut state = self.shared.lock();
             let state = &mut *state;
@@ -433,11 +434,12 @@ impl Writer {
             }
             state.written_seq = state.group.first().map_or(state.next_seq, |p| p.seq);
             state.claim();
+            promised = (state.written_seq, state.next_event);
             self.shared.publish(state);
             self.shared.some.notify_all();
         }
         for (seq, events) in settled {
-            self.shared.note(|notes| notes.settled(seq, events, None));
+            self.shared.note(|notes| notes.settled(seq, events, None, promised));
         }
         for ack in acks {
             ack.settle(Verdict::Delivered);
