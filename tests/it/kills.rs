@@ -366,6 +366,40 @@ fn what_lies_in_the_buffer_is_not_told_as_lost_with_its_file() {
     assert_repeats_were_in_flight(&requests(&double), &[], 150);
 }
 
+/// What a sink refuses is not passed over as long as its letter is on its way.
+#[test]
+fn what_is_refused_to_a_dead_letter_is_not_lost_over_kills() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut random = fastrand::Rng::with_seed(5);
+    let sinks = "sinks:
+  out: {type: file, inputs: [in], path: \"./out/{{ to }}.log\", dead_letter: letters}
+  letters: {type: file, path: ./letters.log}
+";
+    config(dir.path(), &format!("{}{sinks}", SOURCE.replace("decode: text", "decode: json")));
+    let text: String = (0..60_000u64)
+        .map(|n| if n % 3 == 0 { format!("{{\"n\":{n}}}\n") } else { format!("{{\"n\":{n},\"to\":\"{}\"}}\n", n % 2) })
+        .collect();
+    std::fs::write(dir.path().join("in.log"), text).unwrap();
+    let letters = dir.path().join("letters.log");
+    let size = || std::fs::metadata(&letters).map_or(0, |m| m.len());
+    for _ in 0..kills().min(4) {
+        let agent = Agent::run(dir.path(), &[]);
+        let before = size();
+        eventually("it gets on, or has all", || size() > before || size() > 2_000_000);
+        std::thread::park_timeout(Duration::from_millis(random.u64(0..60)));
+        agent.kill();
+    }
+    drain(dir.path());
+    let number = |value: &serde_json::Value| value["n"].as_u64();
+    let came: BTreeSet<u64> = ["out/0.log", "out/1.log", "letters.log"]
+        .iter()
+        .flat_map(|name| lines(&dir.path().join(name)))
+        .map(|line| serde_json::from_str::<serde_json::Value>(&line).unwrap())
+        .filter_map(|event| number(&event).or_else(|| number(&event["event"])))
+        .collect();
+    assert_eq!(came.len(), 60_000);
+}
+
 /// The same line has the same id whenever it is read, and keeps it through a disk buffer.
 #[test]
 fn ids_are_the_same_after_a_kill_and_through_a_buffer() {

@@ -171,6 +171,8 @@ impl Notes {
         self.file = None;
         if let Err(error) = self.write(snapshot) {
             tracing::debug!(folder = %self.folder.display(), %error, "the disk buffer cannot note what is settled");
+            // Those of a run before know nothing of what comes.
+            let _gone = self.storage.remove(&self.folder.join(NOTES));
         }
     }
 
@@ -353,6 +355,17 @@ impl Heard {
             _ => return None,
         }
         Some(())
+    }
+
+    /// Whether there are notes.
+    pub(super) fn is_there(&self) -> bool {
+        self.before.is_some()
+    }
+
+    /// Behind the last record that is spoken of: its number must not be given again.
+    pub(super) fn end(&self) -> u64 {
+        let last = [self.settled.keys().next_back(), self.within.keys().next_back(), self.waiting.keys().next_back()];
+        last.into_iter().flatten().max().map_or(0, |seq| seq.saturating_add(1)).max(self.promised.0)
     }
 
     /// What the position file says is settled, and this. Segments begin at `cuts`.

@@ -499,7 +499,7 @@ pub(super) fn open(storage: &dyn Storage, folder: &Path) -> Result<Recovered, Op
     }
     let cuts = segments.iter().map(|s| s.first_seq).chain([end_seq]);
     let settled = Settled::cut_at(cuts, settled.low(), settled.low_events(), settled.runs());
-    let next_seq = end_seq.max(promised.0).max(settled.end());
+    let next_seq = end_seq.max(promised.0).max(settled.end()).max(heard.end());
     let next_event = end_event.max(promised.1).max(settled.events());
     let mut within: BTreeMap<u64, Within> = BTreeMap::new();
     let noted = heard.within.iter().filter(|(seq, _)| **seq < end_seq);
@@ -527,7 +527,10 @@ pub(super) fn open(storage: &dyn Storage, folder: &Path) -> Result<Recovered, Op
         within,
         next_seq,
         next_event,
-        opened: OpenedBuffer { written: next_event, first: position.is_none().then_some(settled.low_events()) },
+        opened: OpenedBuffer {
+            written: next_event,
+            first: (position.is_none() && !heard.is_there()).then_some(settled.low_events()),
+        },
         written_seq: next_seq,
         window: VecDeque::new(),
         window_bytes: 0,

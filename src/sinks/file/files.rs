@@ -99,11 +99,17 @@ pub(super) struct Files {
 const CROWDED_NS: u64 = 1_000_000_000;
 
 impl Files {
-    pub(super) fn new(options: FileSinkOptions, data_dir: &Path, id: &str) -> io::Result<Files> {
+    /// `tell` is told how far files of sources are written.
+    pub(super) fn new(
+        options: FileSinkOptions,
+        data_dir: &Path,
+        id: &str,
+        tell: impl FnOnce(Vec<Place>),
+    ) -> io::Result<Files> {
         Ok(Files {
             literal: folder::literal_len(options.path.literal_prefix()),
             dated: options.path.has_time(),
-            journal: Journal::open(data_dir, id)?,
+            journal: Journal::open_telling(data_dir, id, tell)?,
             codec: Codec::new(options.compression)?,
             options,
             slots: Vec::new(),
@@ -589,11 +595,6 @@ impl Files {
     pub(super) fn end_step(&mut self, stand: Stand<'_>) -> Result<(), Problem> {
         let Some(places) = stand.ends.filter(|_| self.is_in_step()) else { return Ok(()) };
         self.journal.end_step(places).map_err(|e| Problem::of_io(&e, "record the length of", b"the files"))
-    }
-
-    /// How far files of sources are written.
-    pub(super) fn places(&self) -> Vec<Place> {
-        self.journal.places()
     }
 
     /// Begins the journal anew where its file was deleted or moved away.

@@ -185,7 +185,13 @@ impl Sources {
 
 impl Journal {
     /// Opens the journal of the sink `id`, made where there is none. What it holds is written anew.
+    #[cfg(test)]
     pub(super) fn open(data_dir: &Path, id: &str) -> io::Result<Journal> {
+        Journal::open_telling(data_dir, id, |_| {})
+    }
+
+    /// As said; `tell` is told how far files of sources are written, as soon as that is known.
+    pub(super) fn open_telling(data_dir: &Path, id: &str, tell: impl FnOnce(Vec<Place>)) -> io::Result<Journal> {
         let folder = data_dir.join("file_sinks");
         crate::data_dir::create_dir(&folder)?;
         let path = folder.join(format!("{id}.journal"));
@@ -209,6 +215,7 @@ impl Journal {
         if let Some(step) = step {
             undo::finish(step, &mut files, boot_id(), id, &mut sources.places);
         }
+        tell(sources.places.to_vec());
         if rest > 0 {
             tracing::warn!(component = id, path = %path.display(), bytes = rest, "the end of the journal was damaged and is cut off");
         }
@@ -233,6 +240,7 @@ impl Journal {
     }
 
     /// How far files of sources are written.
+    #[cfg(test)]
     pub(super) fn places(&self) -> Vec<Place> {
         self.sources.places.to_vec()
     }
@@ -785,6 +793,66 @@ mod tests {
         journal.keep().unwrap();
         journal.grew(a, 6, 0).unwrap();
         assert_eq!(lengths(&Journal::open(dir.path(), "out").unwrap()), [("a".to_owned(), 6)]);
+    }
+
+    #[test]
+    fn a_journal_of_version_1_is_read_and_one_of_a_later_version_is_refused_and_left() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file_sinks/out.journal");
+        std::fs::create_dir_all(dir.path().join("file_sinks")).unwrap();
+        // As the program before wrote it.
+        let (mut v1, mut record) = (Vec::new(), Vec::new());
+        put_boot(boot_id(), &mut v1);
+        put_known(3, &known("a", 7), &mut record);
+        v1.extend_from_slice(&record);
+        put_length(GREW, 3, 9, 4, &mut record);
+        v1.extend_from_slice(&record);
+        std::fs::write(&path, &v1).unwrap();
+        assert_eq!(lengths(&Journal::open(dir.path(), "out").unwrap()), [("a".to_owned(), 9)]);
+        let mut later = Vec::new();
+        frame(&mut later, |out| {
+            out.push(VERSIONED);
+            out.extend_from_slice(&(VERSION + 1).to_le_bytes());
+        });
+        later.extend_from_slice(b"something");
+        std::fs::write(&path, &later).unwrap();
+        let error = Journal::open(dir.path(), "out").err().unwrap();
+        assert!(error.to_string().contains("has version 3 of the format, this program knows 2"), "{error}");
+        assert_eq!(std::fs::read(&path).unwrap(), later);
+    }
+
+    #[test]
+    fn places_are_there_after_a_restart_in_this_boot_and_as_far_as_they_are_durable_in_another() {
+        let upto = |generation, offset| {
+            let mut places = Places::default();
+            places.note(&crate::place::tests::place(generation, offset));
+            places
+        };
+        for durable in [false, true] {
+            let dir = tempfile::tempdir().unwrap();
+            let written = dir.path().join("a");
+            std::fs::write(&written, "one\ntwo\n").unwrap();
+            let meta = std::fs::metadata(&written).unwrap();
+            let mut journal = Journal::open(dir.path(), "out").unwrap();
+            let path = written.as_os_str().to_str().unwrap();
+            let a = journal.add(Known { dev: meta.dev(), ino: meta.ino(), ..known(path, 0) }).unwrap();
+            for (n, (from, data)) in [(0, b"one\n"), (4, b"two\n")].into_iter().enumerate() {
+                let places = upto(1 + n as u64, 5);
+                let stand = Stand { again: true, ends: Some(&places), durable };
+                journal.announce(a, from, data, 1, stand).unwrap();
+            }
+            let mut generations: Vec<u64> =
+                Journal::open(dir.path(), "out").unwrap().places().iter().map(|p| p.file.generation).collect();
+            generations.sort_unstable();
+            assert_eq!(generations, [1, 2]);
+            // As if the machine had been started again: what was synced before the last write was announced.
+            let sources =
+                read(&std::fs::read(dir.path().join("file_sinks/out.journal")).unwrap()).sources.of_boot(1, 2);
+            assert_eq!(
+                sources.places.iter().map(|p| p.file.generation).collect::<Vec<_>>(),
+                if durable { vec![1] } else { vec![] }
+            );
+        }
     }
 
     #[test]

@@ -69,7 +69,7 @@ struct Runner {
 pub(super) fn run(options: FileSinkOptions, context: &BuildContext, input: Input) -> Result<(), RunError> {
     let mut said = None;
     let files = loop {
-        match Files::new(options.clone(), &context.data_dir, &context.id) {
+        match Files::new(options.clone(), &context.data_dir, &context.id, |places| input.report().tell(places)) {
             Ok(files) => break files,
             Err(error) => {
                 let what = format!("cannot open the journal of its files in `{}`: {error}", context.data_dir.display());
@@ -80,7 +80,6 @@ pub(super) fn run(options: FileSinkOptions, context: &BuildContext, input: Input
             }
         }
     };
-    input.report().tell(files.places());
     input.health().working();
     let runner = Runner {
         constant: options.path.as_literal().map(|p| p.as_bytes().to_vec()),
