@@ -85,6 +85,7 @@ fn blueprint(text: Arc<Vec<u8>>, dir: &std::path::Path) -> Blueprint {
             run: FileSink::new(options, &context).unwrap(),
             inputs: vec![("in".into(), "".into())],
             takes_stale: false,
+            keeps_places: false,
             when: None,
             buffer: BufferPart { max_bytes: None, policy: FullPolicy::Block, disk: None, behind_disk: None },
             dead_letter: None,

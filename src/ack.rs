@@ -8,6 +8,7 @@
 //! Who keeps a batch (a disk buffer) may want to know which of its events have ended before all have
 //! ([`Ack::hears_parts`]): a sink that delivers a batch in several pieces says so with [`Ack::settle_rows`].
 
+use crate::place::Place;
 use crate::sync::AtomicU8;
 use std::ops::Range;
 use std::sync::Arc;
@@ -113,6 +114,8 @@ struct Shared {
     worst: AtomicU8,
     token: u64,
     source: Arc<dyn Settled>,
+    /// Up to where its source has come with the batch, where that can be read again.
+    place: Option<Place>,
 }
 
 impl Drop for Shared {
@@ -129,8 +132,23 @@ impl Drop for Shared {
 impl Ack {
     /// A handle whose verdict goes to `source` under `token`.
     pub fn new(source: Arc<dyn Settled>, token: u64) -> Self {
-        let shared = Shared { worst: AtomicU8::new(0), token, source };
+        Ack::made(source, token, None)
+    }
+
+    /// As [`new`](Ack::new), of a batch with which its source comes up to `place`, and which it reads again where the verdict
+    /// does not come.
+    pub fn placed(source: Arc<dyn Settled>, token: u64, place: Place) -> Self {
+        Ack::made(source, token, Some(place))
+    }
+
+    fn made(source: Arc<dyn Settled>, token: u64, place: Option<Place>) -> Self {
+        let shared = Shared { worst: AtomicU8::new(0), token, source, place };
         Ack { shared: Some(Arc::new(shared)), verdict: Verdict::Failed }
+    }
+
+    /// Up to where the source comes with the batch. Whoever has one knows that the batch is read again where it is not settled.
+    pub fn place(&self) -> Option<&Place> {
+        self.shared.as_ref()?.place.as_ref()
     }
 
     /// A handle nobody listens to: for events that the agent makes itself, and for tests.
@@ -196,6 +214,39 @@ impl Settled for ForRows {
 
     fn waits(&self) -> bool {
         self.share.lock().unwrap_or_else(|e| e.into_inner()).is_waited_for()
+    }
+}
+
+/// Letters of refused events that nobody has settled yet: as long as there are some, nobody who refused them may say that all
+/// before a place is kept.
+#[derive(Default)]
+pub struct Letters(std::sync::atomic::AtomicUsize);
+
+/// A share that counts as such a letter until it is settled well.
+struct Letter {
+    share: std::sync::Mutex<Ack>,
+    letters: Arc<Letters>,
+}
+
+impl Letters {
+    /// A share in a verdict, for a letter.
+    pub fn share(self: &Arc<Self>, share: Ack) -> Ack {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        Ack::new(Arc::new(Letter { share: std::sync::Mutex::new(share), letters: self.clone() }), 0)
+    }
+
+    /// Whether all are settled well.
+    pub fn are_settled(&self) -> bool {
+        self.0.load(Ordering::SeqCst) == 0
+    }
+}
+
+impl Settled for Letter {
+    fn settled(&self, _token: u64, verdict: Verdict) {
+        if verdict != Verdict::Failed {
+            self.letters.0.fetch_sub(1, Ordering::SeqCst);
+        }
+        self.share.lock().unwrap_or_else(|e| e.into_inner()).take().settle(verdict);
     }
 }
 

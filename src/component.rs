@@ -5,6 +5,7 @@ use crate::ack::{Ack, Verdict};
 use crate::buffer::{Queue, QueueSender, Received};
 use crate::event::{Batch, FieldPath, Origin, Slab, Sym, Value};
 use crate::letter::push_envelope;
+use crate::place::{Holdings, Report};
 use crate::telemetry::{Counters, Totals};
 use crate::time::clock;
 use std::path::PathBuf;
@@ -229,6 +230,8 @@ pub struct SourceContext {
     pub deadline: CancellationToken,
     /// The source's counters (the worker counts events in and out; the source counts what never becomes an event).
     pub counters: Arc<Counters>,
+    /// What the sinks that it reaches held of its files at the start.
+    pub holdings: Holdings,
 }
 
 /// A source, ready to run. It drives itself until `shutdown`, or until its input ends.
@@ -396,6 +399,8 @@ pub struct Input {
     pub(crate) may_leave: Option<CancellationToken>,
     pub(crate) successors: Successors,
     pub(crate) health: Arc<Health>,
+    /// Where it says at its start what it holds, where it [keeps places](crate::plan::SinkPlan::keeps_places).
+    pub(crate) report: Report,
 }
 
 /// The sinks that go on under their ids when this graph has ended, because the configuration is read again.
@@ -497,6 +502,11 @@ impl Input {
     /// The sink's counters. What it was given is counted already.
     pub fn counters(&self) -> &Arc<Counters> {
         &self.counters
+    }
+
+    /// Where it says what it holds.
+    pub fn report(&self) -> &Report {
+        &self.report
     }
 
     /// What `/ready` says of the sink.

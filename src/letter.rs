@@ -97,7 +97,8 @@ fn push_metadata(event: EventRef<'_>, out: &mut Vec<u8>) {
         Value::from(name).append_json(out);
         out.push(b':');
     };
-    for name in Meta::NAMES {
+    // A letter has an id of its own.
+    for name in Meta::NAMES.iter().filter(|name| **name != "id") {
         let Some(value) = Meta::from_name(name).as_ref().and_then(|meta| event.meta(meta)) else { continue };
         member(name, out);
         match value {
@@ -229,7 +230,7 @@ impl Metadata {
             Meta::User => origin.user = Some(text),
             Meta::TlsSubject => origin.tls_subject = Some(text),
             Meta::Http(name) => origin.http.push((name.as_str().into(), text)),
-            Meta::Offset | Meta::ReceivedAt | Meta::Kind => {}
+            Meta::Offset | Meta::ReceivedAt | Meta::Kind | Meta::Id => {}
         }
     }
 }

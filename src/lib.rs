@@ -16,6 +16,7 @@ pub mod framing;
 mod http_server;
 pub mod ledger;
 pub mod letter;
+pub mod place;
 pub mod plan;
 pub mod proxy_protocol;
 pub mod sinks;

@@ -94,6 +94,11 @@ pub trait SinkPlan: Send {
     fn takes_stale(&self) -> bool {
         false
     }
+    /// Whether it keeps durably how far the files of sources have come in what it was given, and says so at its start
+    /// ([`Input::report`](crate::component::Input::report)).
+    fn keeps_places(&self) -> bool {
+        false
+    }
     /// Bytes that it would hold beside its queue, in bodies of requests, with enough memory. It is told how many it may
     /// ([`BuildContext::working_bytes`]).
     fn working_bytes(&self) -> usize {

@@ -285,7 +285,7 @@ fn judge(summary: &Summary, books: &Books, once: bool) -> Exit {
 
 /// Events that a sink gave up, where nobody has asked for that.
 fn lost(kind: ComponentKind, totals: &Totals) -> u64 {
-    let asked_for = |reason: &str| matches!(reason, "filtered" | "buffer_full" | "max_age" | "stale");
+    let asked_for = |reason: &str| matches!(reason, "filtered" | "buffer_full" | "max_age" | "stale" | "already_held");
     let given_up = totals.dropped.iter().filter(|(reason, _)| !asked_for(reason));
     if kind == ComponentKind::Sink { given_up.map(|(_, events)| events).sum() } else { 0 }
 }

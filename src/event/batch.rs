@@ -14,7 +14,8 @@ use super::json::{self, Kind, Member};
 use super::sym::RUN;
 use super::{EventMut, EventRef, Form, Origin, Slab, Str, Sym, Value};
 use crate::ack::Ack;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
+use xxhash_rust::xxh3::xxh3_128;
 
 /// What an event is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Hash)]
@@ -122,6 +123,10 @@ const KEPT_TABLES: usize = 16;
 const KEPT_FIELDS: usize = 1 << 16;
 const KEPT_SCRATCH: usize = 1 << 20;
 
+/// Bytes of an event's id as text.
+const ID_BYTES: usize = 32;
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
 /// Most fields of one event.
 pub const MAX_FIELDS: usize = 16_384;
 
@@ -143,6 +148,15 @@ pub struct Batch {
     pub received_at: i64,
     /// Reports the verdict to the source.
     pub ack: Ack,
+    /// It is the last that its sink is given of a chunk: with it, and all that the sink was given before, the sink has the
+    /// file up to the [place](Ack::place) of the chunk, as far as it is the sink's. Set by the worker, for the way to the sink.
+    pub whole: bool,
+    /// It is the only one that its sink is given of the chunk.
+    pub alone: bool,
+    /// With the place of an event in it, what the event's `@id` is made of: of a file's generation, or random.
+    pub ids: u128,
+    /// The ids of all rows as text, once one was asked for.
+    id_texts: OnceLock<Vec<u8>>,
 }
 
 impl Batch {
@@ -160,6 +174,10 @@ impl Batch {
             origin,
             received_at,
             ack,
+            whole: false,
+            alone: false,
+            ids: fastrand::u128(..),
+            id_texts: OnceLock::new(),
         }
     }
 
@@ -189,7 +207,8 @@ impl Batch {
 
     /// An empty batch with the same origin, time and acknowledgement, for events that leave by another output.
     pub fn sibling(&self) -> Batch {
-        Batch::new(Slab::default(), self.origin.clone(), self.received_at, self.ack.clone())
+        let ids = self.ids;
+        Batch { ids, ..Batch::new(Slab::default(), self.origin.clone(), self.received_at, self.ack.clone()) }
     }
 
     /// A second batch of the same events: tables are copied, `text` is shared.
@@ -211,6 +230,10 @@ impl Batch {
             origin: self.origin.clone(),
             received_at: self.received_at,
             ack: Ack::none(),
+            whole: false,
+            alone: false,
+            ids: self.ids,
+            id_texts: OnceLock::new(),
         }
     }
 
@@ -318,7 +341,7 @@ impl Batch {
 
     /// A copy of the live events with text of their own, no larger than they need: for batches that wait.
     pub fn compact(&self) -> Batch {
-        let mut to = Batch::new(Slab::default(), self.origin.clone(), self.received_at, self.ack.clone());
+        let mut to = Batch { whole: self.whole, alone: self.alone, ..self.sibling() };
         to.reserve(self.live, self.live_bytes());
         for row in 0..self.rows.len() {
             if self.is_live(row) {
@@ -326,6 +349,24 @@ impl Batch {
             }
         }
         to
+    }
+
+    /// The event's id: 32 hex digits, of [`ids`](Batch::ids) and its place. Made for all rows together, when one is asked
+    /// for first.
+    pub(crate) fn id_of(&self, row: &Row) -> Option<&str> {
+        let index = (std::ptr::from_ref(row).addr() - self.rows.as_ptr().addr()) / size_of::<Row>();
+        let texts = self.id_texts.get_or_init(|| {
+            let mut texts = Vec::with_capacity(self.rows.len() * ID_BYTES);
+            let mut seed = [0; 24];
+            seed[..16].copy_from_slice(&self.ids.to_le_bytes());
+            for row in &self.rows {
+                seed[16..].copy_from_slice(&row.offset.to_le_bytes());
+                let id = xxh3_128(&seed).to_be_bytes();
+                texts.extend(id.iter().flat_map(|byte| [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]));
+            }
+            texts
+        });
+        std::str::from_utf8(texts.get(index * ID_BYTES..(index + 1) * ID_BYTES)?).ok()
     }
 
     fn reserve(&mut self, rows: usize, bytes: usize) {
@@ -348,6 +389,7 @@ impl Batch {
             self.fields.push(copy);
         }
         self.rows.push(new);
+        self.id_texts.take();
         self.live += 1;
         self.plain_lines = None;
         self.has_stale |= from.has_stale;
@@ -384,6 +426,7 @@ impl Batch {
     /// Appends an event without fields, to be filled by [`EventMut::push`]; returns its row.
     pub fn push_event(&mut self, kind: EventKind) -> usize {
         let first = self.fields.len() as u32;
+        self.id_texts.take();
         self.rows.push(Row {
             first,
             len: 0,
@@ -391,7 +434,8 @@ impl Batch {
             line: 0,
             line_len: 0,
             time: NO_TIME,
-            offset: 0,
+            // What tells it from others of the batch, where it has no place in a file.
+            offset: if self.origin.file.is_none() { self.rows.len() as u64 } else { 0 },
             flags: 0,
             kind,
         });
@@ -402,10 +446,20 @@ impl Batch {
 
     /// Appends an event for the line `text[start..end]` of the batch's text, with no fields yet.
     pub fn push_line(&mut self, start: usize, end: usize, offset: u64) -> usize {
-        let row = self.push_event(EventKind::Log);
-        let r = &mut self.rows[row];
-        (r.line, r.line_len, r.offset) = (start as u32, (end - start) as u32, offset);
-        row
+        self.rows.push(Row {
+            first: self.fields.len() as u32,
+            len: 0,
+            capacity: 0,
+            line: start as u32,
+            line_len: (end - start) as u32,
+            time: NO_TIME,
+            offset,
+            flags: 0,
+            kind: EventKind::Log,
+        });
+        self.live += 1;
+        self.plain_lines = None;
+        self.rows.len() - 1
     }
 
     /// Adds a string field whose bytes are `text[start..end]` of the batch's text to the last event, by reference.

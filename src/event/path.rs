@@ -29,6 +29,9 @@ pub enum Meta {
     ReceivedAt,
     /// `@kind`: log, metric or trace.
     Kind,
+    /// `@id`: 32 hex digits that are the event's own: of the file's generation and the place in it, the same whenever it is
+    /// read; random for others, and kept on the way.
+    Id,
     /// `@user`: authenticated user.
     User,
     /// `@tls.subject`: subject of the client's certificate.
@@ -40,7 +43,7 @@ pub enum Meta {
 impl Meta {
     /// Names that stand alone, for messages and suggestions.
     pub const NAMES: &[&str] =
-        &["source", "file", "offset", "host", "peer", "received_at", "kind", "user", "tls.subject"];
+        &["source", "file", "offset", "host", "peer", "received_at", "kind", "id", "user", "tls.subject"];
 
     /// The metadata called `name` (without `@`).
     pub fn from_name(name: &str) -> Option<Meta> {
@@ -52,6 +55,7 @@ impl Meta {
             "peer" => Meta::Peer,
             "received_at" => Meta::ReceivedAt,
             "kind" => Meta::Kind,
+            "id" => Meta::Id,
             "user" => Meta::User,
             "tls.subject" => Meta::TlsSubject,
             _ => Meta::Http(name.strip_prefix("http.").filter(|v| !v.is_empty())?.to_owned()),
@@ -68,6 +72,7 @@ impl Meta {
             Meta::Peer => "peer".into(),
             Meta::ReceivedAt => "received_at".into(),
             Meta::Kind => "kind".into(),
+            Meta::Id => "id".into(),
             Meta::User => "user".into(),
             Meta::TlsSubject => "tls.subject".into(),
             Meta::Http(name) => format!("http.{name}"),
@@ -84,6 +89,7 @@ impl Meta {
             Meta::Peer => "peer".into(),
             Meta::ReceivedAt => "received_at".into(),
             Meta::Kind => "kind".into(),
+            Meta::Id => "id".into(),
             Meta::User => "user_name".into(),
             Meta::TlsSubject => "tls_subject".into(),
             Meta::Http(name) => format!("http_{name}"),

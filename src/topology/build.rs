@@ -124,7 +124,7 @@ pub fn assemble(config: Config, once: bool) -> Result<Blueprint, Vec<AssembleErr
             }
             AnyPlan::Sink(plan) => {
                 let common = plan.common().clone();
-                let takes_stale = plan.takes_stale();
+                let (takes_stale, keeps_places) = (plan.takes_stale(), plan.keeps_places());
                 plan.build(&cx).map(|run| {
                     blueprint.sinks.push(SinkPart {
                         counters,
@@ -132,6 +132,7 @@ pub fn assemble(config: Config, once: bool) -> Result<Blueprint, Vec<AssembleErr
                         inputs,
                         when: common.when,
                         takes_stale,
+                        keeps_places,
                         buffer: buffer_part(&common.buffer, &globals.data_dir, &id, share),
                         dead_letter: common.dead_letter.map(|d| Arc::from(&*d.value)),
                     });

@@ -86,6 +86,8 @@ pub struct SinkPart {
     pub buffer: BufferPart,
     /// Id of the sink that takes what it cannot deliver.
     pub dead_letter: Option<Arc<str>>,
+    /// Whether it says at its start what it holds.
+    pub keeps_places: bool,
 }
 
 /// The queue in front of a sink.
@@ -120,6 +122,8 @@ pub struct DiskStageContext {
     pub shutdown: tokio_util::sync::CancellationToken,
     /// What `/ready` says of the sink.
     pub health: Arc<crate::component::Health>,
+    /// Where it says at its start what it holds.
+    pub report: crate::place::Report,
 }
 
 /// Bytes a sink's queue holds by default, where `memory_limit` allows.

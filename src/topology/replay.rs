@@ -124,6 +124,7 @@ pub fn assemble_replay(
         run: refused,
         inputs: rejecting.into_iter().map(|id| (id.into(), "rejected".into())).collect(),
         takes_stale: false,
+        keeps_places: false,
         when: None,
         buffer: BufferPart { max_bytes: None, policy: FullPolicy::Block, disk: None, behind_disk: None },
         dead_letter: None,

@@ -8,6 +8,7 @@ use crate::buffer::{Queue, QueueSender, Room, StageSender};
 use crate::component::{
     DeadLetter, Health, Input, Output, Refuser, RunError, SinkRun, SourceContext, SourceRun, Successors,
 };
+use crate::place::{Board, Report};
 use crate::telemetry::Books;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -124,6 +125,23 @@ impl Wiring {
         Wiring { source_targets, outputs, queues, senders, rooms, books }
     }
 
+    /// The sinks that a source's events reach, by number: also by outputs of transforms, but not by dead letters.
+    fn sinks_of(&self, source: usize) -> Vec<usize> {
+        let (targets, rejected) = &self.source_targets[source];
+        let mut open: Vec<Target> = targets.iter().chain(rejected).copied().collect();
+        let mut seen = open.clone();
+        while let Some(target) = open.pop() {
+            let Target::Transform(n) = target else { continue };
+            for target in self.outputs[n].iter().flat_map(|(_, targets)| targets) {
+                if !seen.contains(target) {
+                    seen.push(*target);
+                    open.push(*target);
+                }
+            }
+        }
+        seen.into_iter().filter_map(|t| if let Target::Sink(n) = t { Some(n) } else { None }).collect()
+    }
+
     /// One worker with its own instances of everything.
     fn worker(&self, blueprint: &Blueprint) -> Worker {
         let sources = blueprint.sources.iter().zip(&self.source_targets).zip(&self.rooms);
@@ -147,6 +165,7 @@ impl Wiring {
             when: s.when.clone(),
             takes_stale: s.takes_stale,
             counters: s.counters.clone(),
+            several: false,
         });
         Worker::new(sources.collect(), transforms.collect(), sinks.collect())
     }
@@ -165,6 +184,7 @@ pub fn start(blueprint: Blueprint) -> std::io::Result<Running> {
     let wiring = Wiring::new(&blueprint);
     let count = blueprint.threads.max(1);
     let workers: Vec<Worker> = (0..count).map(|_| wiring.worker(&blueprint)).collect();
+    let reached: Vec<Vec<usize>> = (0..blueprint.sources.len()).map(|n| wiring.sinks_of(n)).collect();
     let Wiring { queues, senders, rooms, books, .. } = wiring;
     let Blueprint { sources, sinks, memory_limit, shutdown_timeout, .. } = blueprint;
     let (tell, ended) = mpsc::channel(sources.len() + 2 * sinks.len() + count);
@@ -183,6 +203,7 @@ pub fn start(blueprint: Blueprint) -> std::io::Result<Running> {
 
     let by_id: HashMap<Arc<str>, usize> = sinks.iter().enumerate().map(|(n, s)| (s.counters.id.clone(), n)).collect();
     let share = default_share(memory_limit, sinks.len());
+    let board = Board::new(sinks.len());
     for (n, sink) in sinks.into_iter().enumerate() {
         let id = sink.counters.id.clone();
         let dead_letter = sink.dead_letter.and_then(|id| by_id.get(&id).copied());
@@ -194,6 +215,10 @@ pub fn start(blueprint: Blueprint) -> std::io::Result<Running> {
         let may_leave = all_on_disk.then(|| running.shutdown.clone());
         let health = Arc::new(Health::default());
         running.health.push((id.clone(), health.clone()));
+        let mut report = board.report(n);
+        if sink.buffer.disk.is_some() && !all_on_disk || sink.buffer.disk.is_none() && !sink.keeps_places {
+            report.tell_nothing();
+        }
         if let Some(stage) = sink.buffer.disk {
             let bytes = sink.buffer.behind_disk.unwrap_or((share / 2).min(STAGE_QUEUE_BYTES));
             let second = Queue::for_stage(bytes, sink.counters.clone());
@@ -206,6 +231,7 @@ pub fn start(blueprint: Blueprint) -> std::io::Result<Running> {
                 abort: running.deadline.clone(),
                 shutdown: running.shutdown.clone(),
                 health: health.clone(),
+                report: std::mem::take(&mut report),
             };
             queue = second;
             running.open[Part::Stage as usize] += 1;
@@ -213,16 +239,24 @@ pub fn start(blueprint: Blueprint) -> std::io::Result<Running> {
         }
         let abort = running.deadline.clone();
         let successors = running.successors.clone();
-        let input =
-            Input { queue: queue.clone(), counters: sink.counters, dead_letter, abort, may_leave, successors, health };
+        let input = Input {
+            queue: queue.clone(),
+            counters: sink.counters,
+            dead_letter,
+            abort,
+            may_leave,
+            successors,
+            health,
+            report: report.clone(),
+        };
         running.open[Part::Sink as usize] += 1;
         match sink.run {
             SinkRun::Thread(run) => spawn(&tell, Part::Sink, id, move || {
-                let _closes = CloseOnDrop(queue);
+                let _closes = CloseOnDrop(queue, report);
                 run(input)
             })?,
             SinkRun::Task(run) => spawn_task(&tell, Part::Sink, id, async move {
-                let _closes = CloseOnDrop(queue);
+                let _closes = CloseOnDrop(queue, report);
                 run(input).await
             }),
         }
@@ -257,6 +291,7 @@ pub fn start(blueprint: Blueprint) -> std::io::Result<Running> {
             shutdown: sources_stop.clone(),
             deadline: running.deadline.clone(),
             counters: source.counters,
+            holdings: board.holdings(reached[n].clone()),
         };
         running.open[Part::Source as usize] += 1;
         match source.run {
@@ -268,10 +303,11 @@ pub fn start(blueprint: Blueprint) -> std::io::Result<Running> {
 }
 
 /// A sink that has ended, by a panic too, lets nobody wait for it: what it did not take has failed.
-struct CloseOnDrop(Arc<Queue>);
+struct CloseOnDrop(Arc<Queue>, Report);
 
 impl Drop for CloseOnDrop {
     fn drop(&mut self) {
+        self.1.tell_nothing();
         self.0.close();
         while let Some(batch) = self.0.try_recv() {
             drop(batch);

@@ -88,6 +88,7 @@ fn sink(id: &str, inputs: &[(&str, &str)], run: impl FnOnce(Input) + Send + 'sta
         })),
         inputs: inputs.iter().map(|(a, b)| ((*a).into(), (*b).into())).collect(),
         takes_stale: false,
+        keeps_places: false,
         when: None,
         buffer: BufferPart { max_bytes: None, policy: FullPolicy::Block, disk: None, behind_disk: None },
         dead_letter: None,

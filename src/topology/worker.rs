@@ -2,6 +2,9 @@
 //!
 //! Each worker has its own instance of every decoder and transform. One origin's chunks always come to the same
 //! worker, so their order is kept without sequence numbers.
+//!
+//! Of a chunk whose source says its [place](crate::ack::Ack::place), the last batch that a sink is given is marked
+//! ([`Batch::whole`]). For that each sink's batch waits here until the next one of the same chunk, or its end.
 
 use crate::ack::Verdict;
 use crate::buffer::{QueueSender, Room};
@@ -64,6 +67,8 @@ pub struct SinkLane {
     pub takes_stale: bool,
     /// Its counters.
     pub counters: Arc<Counters>,
+    /// It was given more than one batch of the present chunk.
+    pub several: bool,
 }
 
 /// Everything one worker runs.
@@ -74,6 +79,11 @@ pub struct Worker {
     pub transforms: Vec<TransformLane>,
     /// Sinks by number.
     pub sinks: Vec<SinkLane>,
+    /// By sink, the batch of the present chunk that may be the last: only of chunks with a place.
+    given: Vec<Option<Batch>>,
+    places: bool,
+    /// A transform has kept events beyond its call: what a chunk has come to is not known at its end any more.
+    keeps: bool,
     next_tick: Option<Instant>,
     tick: Option<Duration>,
     delta: Delta,
@@ -91,7 +101,10 @@ impl Worker {
         Worker {
             sources,
             transforms,
+            given: sinks.iter().map(|_| None).collect(),
             sinks,
+            places: false,
+            keeps: false,
             next_tick: tick.map(|t| Instant::now() + t),
             tick,
             delta: Delta::default(),
@@ -131,6 +144,11 @@ impl Worker {
         *stats = DecodeStats { rejects: std::mem::take(&mut stats.rejects), ..DecodeStats::default() };
         let began = Instant::now();
         let mut batch = lane.decoder.decode(chunk, stats);
+        self.places = false;
+        if let Some(place) = batch.ack.place() {
+            batch.ids = place.file.ids;
+            self.places = !self.keeps;
+        }
         let busy = began.elapsed().as_secs_f64();
         let decoded = batch.len() as u64 + stats.dropped;
         let (mut rejects, mut rejected_at) = (None, None);
@@ -176,7 +194,22 @@ impl Worker {
         }
         self.route(batch, &targets);
         self.sources[source].targets = targets;
+        if self.places {
+            self.give_last();
+        }
         room.release(bytes);
+    }
+
+    /// Gives each sink the last batch of the chunk.
+    fn give_last(&mut self) {
+        self.places = false;
+        for (given, lane) in self.given.iter_mut().zip(&mut self.sinks) {
+            if let Some(mut batch) = given.take() {
+                batch.whole = !self.keeps;
+                batch.alone = batch.whole && !std::mem::take(&mut lane.several);
+                lane.sender.send(batch);
+            }
+        }
     }
 
     /// Gives a batch to all its readers; each but the last gets a copy of the tables.
@@ -262,6 +295,7 @@ impl Worker {
                 count_output(t, &lane.outputs[*output].0, batch.len() as u64);
             }
         });
+        self.keeps |= delta.held > 0;
         (delta.created, delta.held) = (0, 0);
     }
 
@@ -310,7 +344,27 @@ impl Worker {
                 return;
             }
         }
-        lane.sender.send(batch);
+        if let Some(place) = batch.ack.place()
+            && place.held.is_some()
+        {
+            let place = place.clone();
+            let held = batch.retain(|e| !place.is_held_by(n, e.offset())) as u64;
+            lane.counters.update(|t| {
+                t.events_in += held;
+                t.drop_events("already_held", held);
+            });
+            if batch.is_empty() {
+                batch.ack.take().settle(Verdict::Delivered);
+                batch.recycle();
+                return;
+            }
+        }
+        if !self.places {
+            lane.sender.send(batch);
+        } else if let Some(before) = self.given[n].replace(batch) {
+            lane.several = true;
+            lane.sender.send(before);
+        }
     }
 
     /// Lets transforms that keep time act; at the end, in the order of the graph, lets them emit what they hold.

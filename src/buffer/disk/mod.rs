@@ -20,6 +20,7 @@
 
 #[cfg(all(test, feature = "interleavings"))]
 pub(crate) mod interleavings;
+mod notes;
 mod pace;
 mod position;
 mod reader;

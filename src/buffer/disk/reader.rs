@@ -1,6 +1,6 @@
 //! The reading side: from memory where the batch is still there, else from disk, past whatever is damaged.
 
-use super::record::RecordHeader;
+use super::record::{RecordHeader, read_extension};
 use super::recover::{Lost, Piece, QUARANTINE};
 use super::segment::{self, View};
 use super::state::{Handed, Segment, Shared, State, Waiting, cost};
@@ -257,8 +257,11 @@ impl Reader {
             self.shared.publish(&state);
             return Polled::Again;
         }
-        let unpacked = header.check(body).and_then(|raw| {
-            let batch = self.unpacker.unpack(Slab::from_vec(raw), Ack::none()).ok()?;
+        let unpacked = header.open(body).and_then(|(raw, extension)| {
+            let mut batch = self.unpacker.unpack(Slab::from_vec(raw), Ack::none()).ok()?;
+            if let (Some(ids), _) = read_extension(&extension) {
+                batch.ids = ids;
+            }
             (batch.len() as u64 == events).then_some(batch)
         });
         let Some(mut batch) = unpacked else {

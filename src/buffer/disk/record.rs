@@ -1,9 +1,11 @@
 //! One record: a header of 68 bytes and a body. The layout stands in [the module above](super).
 
+use crate::place::{Cut, Place, Places};
+
 /// First bytes of a record. No JSON text has the bytes 0 that follow it in a header, so no event can look like one.
 pub(crate) const MAGIC: [u8; 4] = *b"TgRc";
-/// Version of the record's layout. Version 1, which is read too, had no extensions.
-const VERSION: u8 = 2;
+/// Version of the record's layout. Version 1, which is read too, had no extensions; those of version 2 were empty.
+const VERSION: u8 = 3;
 /// Bytes before the body.
 pub(crate) const HEADER: usize = 68;
 /// The body is compressed with zstd.
@@ -73,7 +75,7 @@ impl RecordHeader {
         let u64_at = |at: usize| b[at..].first_chunk().map_or(0, |c| u64::from_le_bytes(*c));
         let flags = match b[4] {
             1 => ZSTD,
-            VERSION => ZSTD | EXTENDED,
+            2 | VERSION => ZSTD | EXTENDED,
             _ => return None,
         };
         if b[..4] != MAGIC || b[5] & !flags != 0 || crc32c::crc32c(&b[..64]) != u32_at(64) {
@@ -108,6 +110,11 @@ impl RecordHeader {
     ///
     /// Errors: it does not have the checksum or the length that the header says.
     pub(crate) fn check(&self, body: Vec<u8>) -> Option<Vec<u8>> {
+        self.open(body).map(|(batch, _)| batch)
+    }
+
+    /// As [`check`](RecordHeader::check), and the extension.
+    pub(crate) fn open(&self, body: Vec<u8>) -> Option<(Vec<u8>, Vec<u8>)> {
         if body.len() != self.len as usize || crc32c::crc32c(&body) != self.body_crc {
             return None;
         }
@@ -120,11 +127,53 @@ impl RecordHeader {
             return None;
         }
         if self.extended {
-            let extension = u32::from_le_bytes(*raw.last_chunk()?) as usize;
-            raw.truncate(raw.len().checked_sub(4)?.checked_sub(extension)?);
+            let len = u32::from_le_bytes(*raw.last_chunk()?) as usize;
+            raw.truncate(raw.len().checked_sub(4)?);
+            let extension = raw.split_off(raw.len().checked_sub(len)?);
+            return Some((raw, extension));
         }
-        Some(raw)
+        Some((raw, Vec::new()))
     }
+}
+
+/// In an extension: how far files of sources are with this record and all before it.
+const PLACES: u8 = 1;
+/// In an extension: what the ids of its events are made of.
+const IDS: u8 = 2;
+
+/// Appends an extension, and its length. It is a list of pieces: what it is (1), length (4), bytes; unknown ones are passed over.
+pub(crate) fn put_extension(ids: u128, place: Option<&Place>, out: &mut Vec<u8>) {
+    let start = out.len();
+    let mut piece = |what: u8, write: &dyn Fn(&mut Vec<u8>)| {
+        out.extend_from_slice(&[what, 0, 0, 0, 0]);
+        let from = out.len();
+        write(out);
+        let len = (out.len() - from) as u32;
+        out[from - 4..from].copy_from_slice(&len.to_le_bytes());
+    };
+    piece(IDS, &|out| out.extend_from_slice(&ids.to_le_bytes()));
+    if let Some(place) = place {
+        let mut places = Places::default();
+        places.note(place);
+        piece(PLACES, &|out| places.put(out));
+    }
+    let len = (out.len() - start) as u32;
+    out.extend_from_slice(&len.to_le_bytes());
+}
+
+/// What an extension says, as far as it can be read: what ids are made of, and places.
+pub(crate) fn read_extension(bytes: &[u8]) -> (Option<u128>, Places) {
+    let (mut ids, mut places) = (None, Places::default());
+    let mut left = Cut(bytes);
+    while let (Some(what), Some(len)) = (left.u8(), left.u32()) {
+        let Some(piece) = left.take(len as usize) else { break };
+        match what {
+            IDS => ids = piece.first_chunk().map(|bytes| u128::from_le_bytes(*bytes)),
+            PLACES if places.note_bytes(&mut Cut(piece)).is_none() => places.clear(),
+            _ => {}
+        }
+    }
+    (ids, places)
 }
 
 #[cfg(test)]
@@ -146,6 +195,24 @@ mod tests {
             zstd: false,
             extended: false,
         }
+    }
+
+    #[test]
+    fn an_extension_comes_back_and_damage_in_it_is_no_place() {
+        let place = crate::place::tests::place(4, 9);
+        let mut bytes = b"batch".to_vec();
+        put_extension(1 << 100, Some(&place), &mut bytes);
+        let len = bytes.len() - 9;
+        let extension = &bytes[5..5 + len];
+        assert_eq!(bytes[5 + len..], (len as u32).to_le_bytes());
+        let (ids, places) = read_extension(extension);
+        assert_eq!((ids, places.to_vec()), (Some(1 << 100), vec![place]));
+        for end in 0..len {
+            assert!(read_extension(&extension[..end]).1.is_empty(), "{end}");
+        }
+        // What a later program adds is passed over.
+        let later = [&[9, 2, 0, 0, 0, 1, 1], extension].concat();
+        assert_eq!(read_extension(&later).0, ids);
     }
 
     #[test]

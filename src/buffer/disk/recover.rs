@@ -1,11 +1,13 @@
 //! Opening a folder: what a run before has left, whole or torn.
 
+use super::notes::{self, Heard};
 use super::position::{self, Noted};
-use super::record::RecordHeader;
+use super::record::{RecordHeader, read_extension};
 use super::segment::{self, HeaderError, View};
 use super::settled::Settled;
 use super::state::{Segment, State, cost};
 use super::within::Within;
+use crate::place::{NOWHERE, Places};
 use crate::storage::{Open, Storage, StoredFile};
 use crate::telemetry::OpenedBuffer;
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -216,7 +218,7 @@ pub(super) fn scan(
     view: &mut View,
     segment: &Segment,
     promised: u64,
-    mut each: impl FnMut(&RecordHeader),
+    mut each: impl FnMut(&RecordHeader, Vec<u8>),
 ) -> io::Result<Tail> {
     let mut tail = Tail {
         end: segment::HEADER,
@@ -228,11 +230,11 @@ pub(super) fn scan(
     let whole = |view: &mut View, at: u64| -> io::Result<_> {
         let Some(header) = view.header(at, segment.file_len)? else { return Ok(None) };
         let body = view.body(at, &header)?;
-        Ok((crc32c::crc32c(&body) == header.body_crc).then_some(header))
+        Ok((crc32c::crc32c(&body) == header.body_crc).then_some((header, body)))
     };
     loop {
-        if let Some(header) = whole(view, at)?.filter(|h| h.seq >= tail.end_seq) {
-            each(&header);
+        if let Some((header, body)) = whole(view, at)?.filter(|(h, _)| h.seq >= tail.end_seq) {
+            each(&header, body);
             at += header.size();
             tail = Tail {
                 end: at,
@@ -329,6 +331,9 @@ struct Opening<'a> {
     /// What is behind the last whole record.
     rest: Option<Piece>,
     cut: Option<Cut>,
+    /// How far files of sources are held, as the last segment's records say.
+    places: Places,
+    notes: Option<Heard>,
 }
 
 impl Opening<'_> {
@@ -355,7 +360,11 @@ impl Opening<'_> {
     /// Reads the headers of all segments.
     fn headers(&mut self, found: &[Found]) -> Result<(), OpenError> {
         for found in found {
-            let (_, mut view) = self.view(found.epoch)?;
+            let (file, mut view) = self.view(found.epoch)?;
+            // Who does not know of notes may have given numbers again that stand in them.
+            if self.notes.as_ref().is_some_and(|n| found.epoch >= n.first_epoch) && !notes::is_known_to(&*file) {
+                self.notes = None;
+            }
             match known(&mut view, found)? {
                 Some(known) => self.segments.push_back(known),
                 None => self.make_spare(found.epoch, found.len)?,
@@ -369,7 +378,7 @@ impl Opening<'_> {
         while let Some((last, false)) = self.segments.back() {
             let (epoch, len) = (last.epoch, last.file_len);
             let (_, mut view) = self.view(epoch)?;
-            let tail = scan(&mut view, last, self.promised.0, |_| ());
+            let tail = scan(&mut view, last, self.promised.0, |_, _| ());
             let tail = tail.map_err(|e| OpenError::Io("read", self.path(epoch), e))?;
             if tail.end_seq > last.first_seq || self.promised.0 > last.first_seq {
                 break;
@@ -389,7 +398,17 @@ impl Opening<'_> {
         let error = |e| OpenError::Io("read", path.clone(), e);
         let Some((last, _)) = self.segments.back_mut() else { return Ok((0, 0)) };
         let mut exact = Exact::new(settled, last);
-        let tail = scan(&mut view, last, self.promised.0, |record| exact.record(record)).map_err(error)?;
+        let mut places = Places::default();
+        let tail = scan(&mut view, last, self.promised.0, |record, body| {
+            exact.record(record);
+            if record.extended
+                && let Some((_, extension)) = record.open(body)
+            {
+                places.note_all(read_extension(&extension).1.iter());
+            }
+        })
+        .map_err(error)?;
+        self.places = places;
         *settled = exact.finish(tail.end_seq);
         (last.end_seq, last.newest, last.data_end) = (tail.end_seq, tail.newest, tail.end);
         last.events = tail.end_event.saturating_sub(last.first_event);
@@ -422,7 +441,7 @@ impl Opening<'_> {
 pub(super) fn open(storage: &dyn Storage, folder: &Path) -> Result<Recovered, OpenError> {
     let listing = listing(storage, folder)?;
     let noted = read_position(storage, folder)?;
-    let promised = noted.promised();
+    let mut promised = noted.promised();
     let Noted { position, mark, follows, .. } = noted;
     let slot = position.as_ref().map_or((0, 1), |(slot, position)| (position.generation, *slot));
     if storage.open(&folder.join(REWRITE), Open::Read).is_ok() {
@@ -440,14 +459,30 @@ pub(super) fn open(storage: &dyn Storage, folder: &Path) -> Result<Recovered, Op
         emptied: None,
         rest: None,
         cut: None,
+        places: Places::default(),
+        notes: Heard::read(storage, folder),
     };
     opening.headers(&listing.segments)?;
+    if let Some(notes) = &opening.notes {
+        promised = promised.max(notes.promised);
+        opening.promised = promised;
+    }
     opening.drop_torn()?;
     let first = opening.segments.front().map_or((0, 0), |(s, _)| (s.first_seq, s.first_event));
     let known = position.as_ref().map(|(_, p)| p.settled.clone());
     let mut settled = known.unwrap_or_else(|| Settled::new(first.0, first.1, &[]));
+    let heard = opening.notes.take().unwrap_or_default();
+    let saved = settled.clone();
+    settled = heard.add_to(&settled, opening.segments.iter().map(|(s, _)| s.first_seq));
     let (end_seq, end_event) = opening.last(&mut settled)?;
-    let Opening { segments, spares, emptied, rest, cut, .. } = opening;
+    let Opening { segments, spares, emptied, rest, cut, places, .. } = opening;
+    let mut claims = heard.held.clone();
+    claims.note_all(places.iter());
+    // Behind the last record on disk: as far as all that came was settled.
+    let settled_to = settled.next_unsettled(end_seq);
+    claims.note_all(heard.waiting.range(..settled_to).map(|(_, place)| place));
+    let behind = heard.waiting.range(settled_to..).map(|(_, place)| place).filter(|place| place.from != NOWHERE);
+    let islands: Vec<_> = heard.islands.iter().chain(behind).filter(|island| !claims.reach(island)).cloned().collect();
     let lost = (promised.0 > end_seq && promised.1 > end_event).then(|| {
         // Behind `promised` nothing was written.
         let known = settled.events_between(end_seq, u64::MAX, end_event);
@@ -464,17 +499,24 @@ pub(super) fn open(storage: &dyn Storage, folder: &Path) -> Result<Recovered, Op
     }
     let cuts = segments.iter().map(|s| s.first_seq).chain([end_seq]);
     let settled = Settled::cut_at(cuts, settled.low(), settled.low_events(), settled.runs());
-    let next_seq = end_seq.max(promised.0).max(settled.end());
+    let next_seq = end_seq.max(promised.0).max(settled.end()).max(heard.end());
     let next_event = end_event.max(promised.1).max(settled.events());
     let mut within: BTreeMap<u64, Within> = BTreeMap::new();
-    for (seq, part) in position.iter().flat_map(|(_, p)| &p.within) {
+    let noted = heard.within.iter().filter(|(seq, _)| **seq < end_seq);
+    let all = position.iter().flat_map(|(_, p)| p.within.iter().map(|(seq, part)| (seq, part)));
+    for (seq, part) in all.chain(noted) {
         if *seq < next_seq && !settled.covers(*seq, seq.saturating_add(1)) && part.events() > 0 {
-            within.insert(*seq, part.clone());
+            within.entry(*seq).or_default().add(part.runs());
         }
     }
     let partly: u64 = within.values().fold(0, |sum, w| sum.saturating_add(w.events()));
     let held = (next_event - settled.events()).saturating_sub(partly);
     let state = State {
+        fixed: 0,
+        tells: !claims.is_empty() || !islands.is_empty(),
+        claims,
+        waiting: Vec::new(),
+        islands,
         segments,
         spares,
         quarantine: listing.quarantine.iter().map(|(_, len)| cost(*len)).sum(),
@@ -485,7 +527,10 @@ pub(super) fn open(storage: &dyn Storage, folder: &Path) -> Result<Recovered, Op
         within,
         next_seq,
         next_event,
-        opened: OpenedBuffer { written: next_event, first: position.is_none().then_some(settled.low_events()) },
+        opened: OpenedBuffer {
+            written: next_event,
+            first: (position.is_none() && !heard.is_there()).then_some(settled.low_events()),
+        },
         written_seq: next_seq,
         window: VecDeque::new(),
         window_bytes: 0,
@@ -493,12 +538,12 @@ pub(super) fn open(storage: &dyn Storage, folder: &Path) -> Result<Recovered, Op
         in_flight: HashMap::new(),
         in_flight_bytes: 0,
         failed: HashMap::new(),
-        position_stale: position.is_none(),
+        position_stale: position.is_none() || (saved.low(), saved.events()) != (settled.low(), settled.events()),
         giving: false,
         reading: None,
         standing: None,
         closed: false,
     };
     let mark = mark.map_or(0, |mark| mark.generation);
-    Ok(Recovered { state, next_epoch, slot, mark, follows, saved: settled, cut, lost })
+    Ok(Recovered { state, next_epoch, slot, mark, follows, saved, cut, lost })
 }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 /// First bytes of a segment.
 const MAGIC: [u8; 8] = *b"TgSegmnt";
-/// Version of the format. Version 1 is read too.
-pub(crate) const VERSION: u32 = 2;
+/// Version of the format. Those before are read too.
+pub(crate) const VERSION: u32 = 3;
 /// Bytes before the first record.
 pub(crate) const HEADER: u64 = 64;
 

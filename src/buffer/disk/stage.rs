@@ -1,9 +1,10 @@
 //! The threads of a disk buffer.
 
+use super::notes::Notes;
 use super::pace::Pace;
 use super::reader::{LOOK, Reader};
 use super::recover::{self, Cut, LOCK, OpenError, Recovered};
-use super::state::Shared;
+use super::state::{Shared, fixed};
 use super::writer::{Rest, Writer};
 use super::{Complaint, DiskOptions, MIN_BYTES};
 use crate::buffer::{Received, StageSender};
@@ -51,7 +52,7 @@ pub(super) fn open(
     })?;
     let device = storage.identity(folder).map_err(error("look at"))?.device;
     let lock_id = storage.identity(&folder.join(LOCK)).ok();
-    let Recovered { state, next_epoch, slot, mark, follows, saved, cut, lost } = recover::open(&*storage, folder)?;
+    let Recovered { mut state, next_epoch, slot, mark, follows, saved, cut, lost } = recover::open(&*storage, folder)?;
     let rest = Rest { next_epoch, slot, mark, follows, saved, lock, lock_id, device };
     let max_bytes = options.max_bytes.max(MIN_BYTES);
     let held = state.held;
@@ -64,7 +65,10 @@ pub(super) fn open(
     if held > 0 {
         tracing::info!(component = &*counters.id, events = held, "the disk buffer has events from before");
     }
-    let shared = Shared::new(state, counters, max_bytes, options.overflow_of);
+    state.fixed = fixed(max_bytes);
+    let mut notes = Notes::new(storage.clone(), folder, max_bytes, next_epoch);
+    notes.renew(&state.snapshot());
+    let shared = Shared::new(state, counters, max_bytes, options.overflow_of, notes);
     let reader = Reader::new(shared.clone(), storage.clone(), folder.clone(), options.max_age, options.max_in_flight());
     if let Some(Cut { piece, certain }) = &cut {
         let (component, folder, bytes) = (&*shared.counters.id, folder.display(), piece.len);
@@ -96,7 +100,7 @@ pub(super) fn pass(past: Option<&StageSender>, shared: &Shared, batch: Batch) ->
 }
 
 fn run(options: &DiskOptions, storage: Arc<dyn Storage>, context: DiskStageContext) -> Result<(), RunError> {
-    let DiskStageContext { from, to, refuser, counters, abort, shutdown, health } = context;
+    let DiskStageContext { from, to, refuser, counters, abort, shutdown, health, report } = context;
     let mut complaint = Complaint::default();
     let Opened { mut writer, reader, shared } = loop {
         match open(options, storage.clone(), counters.clone(), abort.clone()) {
@@ -112,6 +116,8 @@ fn run(options: &DiskOptions, storage: Arc<dyn Storage>, context: DiskStageConte
             Err(error) => return Err(RunError(error.to_string())),
         }
     };
+    let told = shared.lock().told();
+    report.tell(told);
     health.disk_working();
     writer.report_to(health);
     writer.send_refused_to(refuser);

@@ -2,22 +2,30 @@
 //! of them. One lock, taken a few times per batch; no file is touched under it.
 
 use super::Sizes;
+use super::notes::{Notes, Snapshot};
 use super::settled::Settled;
 use super::within::Within;
 use crate::ack::{Ack, Rows, Settled as Listener, Verdict};
 use crate::event::Batch;
+use crate::place::{Place, Places};
 use crate::sync::{AtomicUsize, Condvar, Mutex, MutexGuard};
 use crate::telemetry::{BufferTotals, Counters, OpenedBuffer};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 /// Blocks of the filesystem: what lies on disk is counted in these.
 const BLOCK: u64 = 4096;
 /// Charged beyond the segments: the folder, the quarantine's folder, the position file, the lock.
-pub(super) const FIXED: u64 = 2 * BLOCK + super::position::FILE + BLOCK;
+const FIXED: u64 = 2 * BLOCK + super::position::FILE + BLOCK;
+
+/// Charged beyond the segments in a buffer of this size: the above, and the notes of what is settled, twice.
+pub(super) fn fixed(max_bytes: u64) -> u64 {
+    FIXED + 2 * cost(super::notes::limit(max_bytes))
+}
 
 /// What a file of `len` bytes takes on disk: whole blocks, and one for the filesystem's own list of them.
 pub(super) fn cost(len: u64) -> u64 {
@@ -69,6 +77,8 @@ pub(super) struct Part {
     pub(super) settled: bool,
     /// It is being written just now.
     pub(super) writing: bool,
+    /// Up to where its source comes with it and all before it.
+    pub(super) place: Option<Place>,
 }
 
 impl Part {
@@ -89,6 +99,17 @@ pub(super) struct Handed {
 
 /// See the module.
 pub(super) struct State {
+    /// Bytes charged whatever is in it.
+    pub(super) fixed: u64,
+    /// How far files of sources are held: on disk, or settled by the sink.
+    pub(super) claims: Places,
+    /// Of records that were settled before they were written, and what is before them is neither.
+    pub(super) waiting: Vec<(u64, Place)>,
+    /// Parts of files that the sink has settled, in front of which something was lost with the process: from a run before.
+    pub(super) islands: Vec<Place>,
+    /// Some records say how far files of sources are held: from then on it is noted of each whether it was settled before it
+    /// was written.
+    pub(super) tells: bool,
     /// Oldest first.
     pub(super) segments: VecDeque<Segment>,
     /// Files to be used again: name and length.
@@ -145,6 +166,10 @@ pub(super) struct Shared {
     pub(super) overflow_of: Option<usize>,
     /// What that queue held when it was last looked at.
     pub(super) memory_bytes: AtomicUsize,
+    /// To be locked before the state, never while it is.
+    pub(super) notes: Mutex<Notes>,
+    /// Bytes of their file.
+    pub(super) notes_bytes: AtomicU64,
 }
 
 impl State {
@@ -152,7 +177,7 @@ impl State {
     pub(super) fn used(&self) -> u64 {
         let segments: u64 = self.segments.iter().map(|s| cost(s.file_len)).sum();
         let spares: u64 = self.spares.iter().map(|(_, len)| cost(*len)).sum();
-        FIXED + self.quarantine + segments + spares
+        self.fixed + self.quarantine + segments + spares
     }
 
     /// The segment in whose range record `seq` lies.
@@ -260,6 +285,36 @@ impl State {
         lost
     }
 
+    /// Claims what was settled out of turn, as far as nothing before it is neither written nor settled.
+    pub(super) fn claim(&mut self) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        let open = self.group.iter().find(|part| !part.settled).map_or(u64::MAX, |part| part.seq);
+        for (_, place) in self.waiting.iter().filter(|(seq, _)| *seq < open) {
+            self.claims.note(place);
+        }
+        self.waiting.retain(|(seq, _)| *seq >= open);
+    }
+
+    /// What a source is told that it holds.
+    pub(super) fn told(&self) -> Vec<Place> {
+        self.claims.iter().chain(&self.islands).cloned().collect()
+    }
+
+    /// What is to be noted of it.
+    pub(super) fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            promised: (self.written_seq, self.next_event),
+            settled: self.settled.clone(),
+            // Of records that are not written yet others may have the numbers after a crash.
+            within: self.within.range(..self.written_seq).map(|(seq, within)| (*seq, within.clone())).collect(),
+            held: self.claims.to_vec(),
+            waiting: self.waiting.clone(),
+            islands: self.islands.iter().filter(|island| !self.claims.reach(island)).cloned().collect(),
+        }
+    }
+
     /// What lies on disk: written ever, and not settled.
     fn on_disk(&self) -> BufferTotals {
         let settled = self.settled.events().saturating_add(self.within_events(self.written_seq));
@@ -280,7 +335,13 @@ impl State {
 }
 
 impl Shared {
-    pub(super) fn new(state: State, counters: Arc<Counters>, max_bytes: u64, overflow_of: Option<usize>) -> Arc<Self> {
+    pub(super) fn new(
+        state: State,
+        counters: Arc<Counters>,
+        max_bytes: u64,
+        overflow_of: Option<usize>,
+        notes: Notes,
+    ) -> Arc<Self> {
         let shared = Shared {
             state: Mutex::new(state),
             some: Condvar::new(),
@@ -289,6 +350,8 @@ impl Shared {
             max_bytes,
             overflow_of,
             memory_bytes: AtomicUsize::new(0),
+            notes_bytes: AtomicU64::new(notes.len()),
+            notes: Mutex::new(notes),
         };
         shared.publish(&shared.lock());
         Arc::new(shared)
@@ -296,6 +359,21 @@ impl Shared {
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// Notes something that is settled; where there is no room for it, begins the notes anew, with all that is known.
+    pub(super) fn note(&self, note: impl FnOnce(&mut Notes) -> bool) {
+        let mut notes = self.notes.lock().unwrap_or_else(|e| e.into_inner());
+        if !note(&mut notes) {
+            let snapshot = self.lock().snapshot();
+            notes.renew(&snapshot);
+        }
+        self.notes_bytes.store(notes.len(), Ordering::Relaxed);
+    }
+
+    /// Begins the notes anew, where they are lost or `also`.
+    pub(super) fn renew_notes(&self, also: bool) {
+        self.note(|notes| !(also || notes.is_lost()));
     }
 
     /// Whether the files may take `growth` more. Room is made before a record is taken, so that only failed writes and
@@ -310,7 +388,7 @@ impl Shared {
 
     /// Publishes the gauges.
     pub(super) fn publish(&self, state: &State) {
-        let memory = self.memory_bytes.load(Ordering::Relaxed) as u64;
+        let memory = self.memory_bytes.load(Ordering::Relaxed) as u64 + self.notes_bytes.load(Ordering::Relaxed);
         let max = self.max_bytes + self.overflow_of.unwrap_or(0) as u64;
         let (events, bytes, max) = (state.held as f64, (state.bytes() + memory) as f64, max as f64);
         let on_disk = state.on_disk();
@@ -336,8 +414,8 @@ impl Listener for Shared {
 
     /// The sink is done with some events of record `seq`.
     fn part_settled(&self, seq: u64, rows: &Rows) {
-        let mut state = self.lock();
-        let state = &mut *state;
+        let mut guard = self.lock();
+        let state = &mut *guard;
         let Some(handed) = state.in_flight.get(&seq) else { return };
         let end = u32::try_from(handed.events).unwrap_or(u32::MAX);
         let places = match &handed.before {
@@ -345,14 +423,18 @@ impl Listener for Shared {
             Some(before) => before.places_of(rows.runs()),
         };
         let places = places.into_iter().map(|run| run.start.min(end)..run.end.min(end));
-        let new = state.within.entry(seq).or_default().add(places);
+        let places: Vec<_> = places.collect();
+        let new = state.within.entry(seq).or_default().add(places.iter().cloned());
         state.held = state.held.saturating_sub(new);
         state.position_stale |= seq < state.written_seq;
+        drop(guard);
+        self.note(|notes| notes.part(seq, places.into_iter()));
     }
 
     /// The sink is done with record `seq`.
     fn settled(&self, seq: u64, verdict: Verdict) {
         let mut upstream = None;
+        let mut note = None;
         {
             let mut state = self.lock();
             let state = &mut *state;
@@ -369,19 +451,27 @@ impl Listener for Shared {
                         let part = &mut state.group[i];
                         part.settled = true;
                         upstream = part.upstream.take();
+                        let place = part.place.take();
                         // One that is being written is settled when it is known whether it was.
                         if !part.writing {
                             state.settled.add(seq, seq.saturating_add(1), 0);
                         }
+                        note = state.tells.then(|| (0, place.clone(), (0, 0)));
+                        state.waiting.extend(place.map(|place| (seq, place)));
+                        state.claim();
                     }
                     Err(_) => {
                         state.position_stale |= state.settled.add(seq, seq.saturating_add(1), handed.events);
+                        note = Some((handed.events, None, (state.written_seq, state.next_event)));
                     }
                 }
             }
             self.publish(state);
             self.room.notify_all();
             self.some.notify_all();
+        }
+        if let Some((events, place, promised)) = note {
+            self.note(|notes| notes.settled(seq, events, place.as_ref(), promised));
         }
         if let Some(upstream) = upstream {
             upstream.settle(verdict);

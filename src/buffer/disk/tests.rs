@@ -20,6 +20,7 @@ mod damage;
 mod loss;
 mod model;
 mod parts;
+mod positions;
 mod threads;
 
 /// Hears the verdicts that sources would hear.
@@ -762,6 +763,7 @@ fn losing_the_position_gives_repeats_and_no_gaps() {
     }
     let sim = rig.close();
     sim.take(Path::new("/data/buffer/out/position"));
+    sim.take(Path::new("/data/buffer/out/settled"));
     let mut rig = Rig::open(&sim, &options(MIB));
     rig.check();
     assert_eq!(rig.drain(), (0..10).collect::<Vec<_>>());

@@ -7,12 +7,13 @@ use super::record::{self, RecordHeader};
 use super::recover::{LOCK, POSITION, REWRITE, SPARE};
 use super::segment::{self, SegmentHeader, View};
 use super::settled::Settled;
-use super::state::{FIXED, Handed, Part, Segment, Shared, Waiting, cost};
+use super::state::{Handed, Part, Segment, Shared, Waiting, cost, fixed};
 use super::{Complaint, DiskOptions, Sizes};
-use crate::ack::{Ack, Verdict};
+use crate::ack::{Ack, Letters, Verdict};
 use crate::buffer::{DiskCompression, Fsync, StageSender, WhenDiskFull};
 use crate::component::{Health, Refuser};
 use crate::event::{Batch, Packer};
+use crate::place::{NOWHERE, Place};
 use crate::storage::{FileId, Open, Storage, StoredFile, make_again};
 use crate::time::clock;
 use std::io;
@@ -110,6 +111,10 @@ pub(super) struct Writer {
     sink: Option<StageSender>,
     /// Most bytes that the sink has at once.
     max_in_flight: usize,
+    /// Records say how far files of sources are held: not where others go past the disk.
+    places: bool,
+    /// What was refused and nobody has settled yet.
+    letters: Arc<Letters>,
 }
 
 /// The segment that is written to.
@@ -215,6 +220,8 @@ impl Writer {
             pace: None,
             sink: None,
             max_in_flight: options.max_in_flight(),
+            places: options.overflow_of.is_none(),
+            letters: Arc::default(),
         }
     }
 
@@ -257,42 +264,47 @@ impl Writer {
         }
         let start = self.buf.len();
         let (rows, events) = (0..batch.rows(), batch.len() as u64);
-        let len = self.pack(&batch, rows.clone());
+        // What was refused and is not kept elsewhere yet would be passed over.
+        let tells = self.places && batch.whole && self.letters.are_settled();
+        let from = |place: &Place| if batch.alone { place.from } else { NOWHERE };
+        let place = ack.place().filter(|_| tells).map(|place| Place { held: None, from: from(place), ..place.clone() });
+        let len = self.pack(&batch, rows.clone(), place.as_ref());
         if len <= self.sizes.part {
-            if let Some(seq) = self.add(start, len, events, batch.received_at, ack) {
+            if let Some(seq) = self.add((start, len), events, batch.received_at, ack, place) {
                 self.keep(batch, seq);
             }
             self.commit_if_large();
             return;
         }
         self.buf.truncate(start);
-        self.accept_parts(&batch, rows, &ack);
+        self.accept_parts(&batch, rows, &ack, place.map(|place| Place { from: NOWHERE, ..place }));
         // The parts have shares of their own.
         ack.settle(Verdict::Delivered);
         batch.recycle();
     }
 
     /// Packs rows behind a gap for the record's header; returns the body's length.
-    fn pack(&mut self, batch: &Batch, rows: Range<usize>) -> usize {
+    fn pack(&mut self, batch: &Batch, rows: Range<usize>, place: Option<&Place>) -> usize {
         let start = self.buf.len();
         self.buf.resize(start + record::HEADER, 0);
         self.packer.pack(batch, rows, &mut self.buf);
+        record::put_extension(batch.ids, place, &mut self.buf);
         self.buf.len() - start - record::HEADER
     }
 
-    /// Takes the rows of a batch that is too large for one record, in several.
-    fn accept_parts(&mut self, batch: &Batch, rows: Range<usize>, ack: &Ack) {
+    /// Takes the rows of a batch that is too large for one record, in several. The last of them has the place.
+    fn accept_parts(&mut self, batch: &Batch, rows: Range<usize>, ack: &Ack, place: Option<Place>) {
         let live = rows.clone().filter(|&row| batch.is_live(row)).count();
         if live == 0 {
             return;
         }
         let start = self.buf.len();
-        let len = self.pack(batch, rows.clone());
+        let len = self.pack(batch, rows.clone(), place.as_ref());
         if len > self.sizes.part && live > 1 {
             self.buf.truncate(start);
             let middle = rows.start + rows.len() / 2;
-            self.accept_parts(batch, rows.start..middle, ack);
-            self.accept_parts(batch, middle..rows.end, ack);
+            self.accept_parts(batch, rows.start..middle, ack, None);
+            self.accept_parts(batch, middle..rows.end, ack, place);
             return;
         }
         if self.never_fits(len) && self.refuser.is_some() {
@@ -303,10 +315,11 @@ impl Writer {
             let rows: Vec<usize> = rows.filter(|&row| batch.is_live(row)).collect();
             let detail =
                 format!("the event takes {len} bytes, which the disk buffer never has room for: raise `max_size`");
-            refuser.refuse(batch, &rows, ack.clone(), "too_large", &detail);
+            refuser.refuse(batch, &rows, self.letters.share(ack.clone()), "too_large", &detail);
             return;
         }
-        self.add(start, len, live as u64, batch.received_at, ack.clone());
+        let place = place.filter(|_| self.letters.are_settled());
+        self.add((start, len), live as u64, batch.received_at, ack.clone(), place);
         self.commit_if_large();
     }
 
@@ -363,7 +376,14 @@ impl Writer {
 
     /// Adds the record that stands at `start` of the buffer to the group, as the policy allows; its number, where it
     /// was taken.
-    fn add(&mut self, start: usize, len: usize, events: u64, received_at: i64, ack: Ack) -> Option<u64> {
+    fn add(
+        &mut self,
+        (start, len): (usize, usize),
+        events: u64,
+        received_at: i64,
+        ack: Ack,
+        place: Option<Place>,
+    ) -> Option<u64> {
         let size = (record::HEADER + len) as u64;
         let start = match self.room(size, start) {
             (Room::Yes, start) => start,
@@ -390,7 +410,14 @@ impl Writer {
         state.held += events;
         let upstream = Some(ack);
         let (settled, writing) = (false, false);
-        state.group.push(Part { seq, events, received_at, since, at: start, len, upstream, settled, writing });
+        let tells_first = place.is_some() && !state.tells;
+        state.tells |= tells_first;
+        state.group.push(Part { seq, events, received_at, since, at: start, len, upstream, settled, writing, place });
+        drop(state);
+        if tells_first {
+            // With all that was settled up to now.
+            self.shared.renew_notes(true);
+        }
         Some(seq)
     }
 

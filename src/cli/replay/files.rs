@@ -128,7 +128,7 @@ impl Reader {
     /// Says what the target asks for, and what is given for letters that were written without it. Those of which something
     /// is asked that is not given are left.
     pub(super) fn asked(&mut self, asked: Vec<Asked>, given: Vec<(Meta, String)>) {
-        let says_itself = |meta: &Meta| matches!(meta, Meta::Source | Meta::ReceivedAt | Meta::Kind);
+        let says_itself = |meta: &Meta| matches!(meta, Meta::Source | Meta::ReceivedAt | Meta::Kind | Meta::Id);
         let open = |asked: &Asked| !says_itself(&asked.meta) && given.iter().all(|(meta, _)| *meta != asked.meta);
         self.asked = asked.into_iter().filter(open).collect();
         self.given = given;
@@ -252,7 +252,9 @@ pub(super) fn parse_given(text: &str) -> Result<(Meta, String), String> {
     let name = name.strip_prefix('@').unwrap_or(name);
     match Meta::from_name(name) {
         None => Err(format!("there is no metadata `{name}`; there are {}, http.<variable>", Meta::NAMES.join(", "))),
-        Some(Meta::Source | Meta::ReceivedAt | Meta::Kind) => Err(format!("every letter says its `{name}` itself")),
+        Some(Meta::Source | Meta::ReceivedAt | Meta::Kind | Meta::Id) => {
+            Err(format!("every letter says its `{name}` itself"))
+        }
         Some(Meta::Offset) if value.parse::<u64>().is_err() => Err("an offset is a number of bytes".into()),
         Some(meta) => Ok((meta, value.to_owned())),
     }

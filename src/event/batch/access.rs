@@ -137,6 +137,7 @@ impl<'a> EventRef<'a> {
             Meta::Peer => text(&origin.peer),
             Meta::ReceivedAt => Some(Value::Timestamp(self.batch.received_at)),
             Meta::Kind => Some(Value::from(self.row.kind.name())),
+            Meta::Id => self.batch.id_of(self.row).map(Value::from),
             Meta::User => text(&origin.user),
             Meta::TlsSubject => text(&origin.tls_subject),
             Meta::Http(name) => origin.http.iter().find(|(k, _)| **k == **name).map(|(_, v)| Value::from(&**v)),
@@ -200,6 +201,7 @@ impl EventMut<'_> {
     /// Notes the place in the file.
     pub fn set_offset(&mut self, offset: u64) {
         self.batch.rows[self.row].offset = offset;
+        self.batch.id_texts.take();
     }
 
     fn touch(&mut self) -> &mut Row {

@@ -1,8 +1,8 @@
 //! The files themselves: which are open, what waits for each, how bytes get to their end without a torn line.
 //!
-//! A write that fails half-way is cut back to the last whole line (compressed: to where it began). Lengths are recorded in
-//! the journal before anything is acknowledged, so whatever lies behind the recorded length was never acknowledged and an
-//! incomplete tail there may be cut off at the next start:
+//! A write that fails half-way is cut back to the last whole line (compressed: to where it began). Each write is announced in
+//! the journal before it is done; what is acknowledged lies below the lengths recorded there as done, and what lies behind them is
+//! undone at a start where it comes again (`undo.rs`). Whatever else may be behind the recorded length:
 //!
 //! | The file at the next start | What is done |
 //! |---|---|
@@ -18,8 +18,9 @@
 use super::FileSinkOptions;
 use super::codec::Codec;
 use super::folder::{self, Problem};
-use super::journal::{FileId, Journal, Known};
+use super::journal::{FileId, Journal, Known, Stand};
 use super::{Compression, Fsync, Rotate};
+use crate::place::Place;
 use crate::time::{Civil, clock};
 use hashbrown::HashMap;
 use std::fs::File;
@@ -60,8 +61,6 @@ struct Open {
     cut: Option<u64>,
     /// A foreign last line has no end yet.
     newline: bool,
-    /// `len` is not in the journal yet.
-    unrecorded: bool,
     unsynced: bool,
 }
 
@@ -100,11 +99,17 @@ pub(super) struct Files {
 const CROWDED_NS: u64 = 1_000_000_000;
 
 impl Files {
-    pub(super) fn new(options: FileSinkOptions, data_dir: &Path, id: &str) -> io::Result<Files> {
+    /// `tell` is told how far files of sources are written.
+    pub(super) fn new(
+        options: FileSinkOptions,
+        data_dir: &Path,
+        id: &str,
+        tell: impl FnOnce(Vec<Place>),
+    ) -> io::Result<Files> {
         Ok(Files {
             literal: folder::literal_len(options.path.literal_prefix()),
             dated: options.path.has_time(),
-            journal: Journal::open(data_dir, id)?,
+            journal: Journal::open_telling(data_dir, id, tell)?,
             codec: Codec::new(options.compression)?,
             options,
             slots: Vec::new(),
@@ -274,18 +279,8 @@ impl Files {
         if made && self.options.fsync != Fsync::Never {
             folder::sync_parent(&path, self.literal)?;
         }
-        self.slots[slot].file = Some(Open {
-            file,
-            id,
-            identity,
-            created,
-            len,
-            synced: len,
-            cut: None,
-            newline,
-            unrecorded: false,
-            unsynced: false,
-        });
+        self.slots[slot].file =
+            Some(Open { file, id, identity, created, len, synced: len, cut: None, newline, unsynced: false });
         self.open += 1;
         Ok(())
     }
@@ -301,8 +296,7 @@ impl Files {
             let (id, deleted) = (open.id, open.file.metadata().is_ok_and(|m| m.nlink() == 0));
             let path = path.clone();
             self.say_begun_anew(&path, deleted);
-            self.record(slot, now)?;
-            self.sync_if_asked(slot)?;
+            self.sync_if_asked(slot, now)?;
             self.close(slot);
             self.journal.forget(id).map_err(|e| Problem::of_io(&e, "record the loss of", &path))?;
         }
@@ -328,10 +322,10 @@ impl Files {
 
     /// Writes what waits for the slot; gives the bytes that went to the file. What is written is taken from the buffer,
     /// so that a second attempt goes on behind it.
-    pub(super) fn flush(&mut self, slot: usize, now: i64) -> Result<u64, Problem> {
+    pub(super) fn flush(&mut self, slot: usize, now: i64, stand: Stand<'_>) -> Result<u64, Problem> {
         let mut buf = std::mem::take(&mut self.slots[slot].buf);
         let mut done = 0;
-        let result = self.write(slot, &buf, &mut done, now);
+        let result = self.write(slot, &buf, &mut done, now, stand);
         buf.drain(..done);
         if buf.is_empty() && buf.capacity() > KEPT_BUFFER_BYTES && self.open > 8 {
             buf.shrink_to(KEPT_BUFFER_BYTES);
@@ -342,16 +336,23 @@ impl Files {
 
     /// Writes `data`, whole lines, to the end of the slot's file and records its new length; `done` says how far it came,
     /// and where to go on. Gives the bytes that went to the file.
-    pub(super) fn write(&mut self, slot: usize, data: &[u8], done: &mut usize, now: i64) -> Result<u64, Problem> {
+    pub(super) fn write(
+        &mut self,
+        slot: usize,
+        data: &[u8],
+        done: &mut usize,
+        now: i64,
+        stand: Stand<'_>,
+    ) -> Result<u64, Problem> {
         // Up to here it is durable, where that is asked for.
         let mut synced = *done;
-        let written = self.write_pieces(slot, data, done, &mut synced, now);
-        if let Err(problem) = self.sync_if_asked(slot) {
+        let written = self.write_pieces(slot, data, done, &mut synced, (now, stand));
+        if let Err(problem) = self.sync_if_asked(slot, now) {
             *done = synced;
             return Err(problem);
         }
         let bytes = written?;
-        self.record(slot, now)?;
+        self.sync_record(slot)?;
         Ok(bytes)
     }
 
@@ -361,26 +362,29 @@ impl Files {
         data: &[u8],
         done: &mut usize,
         synced: &mut usize,
-        now: i64,
+        (now, stand): (i64, Stand<'_>),
     ) -> Result<u64, Problem> {
         let mut bytes = 0;
         while *done < data.len() {
             self.reopen(slot, now)?;
             let rest = &data[*done..];
             if self.rotation_is_due(slot, rest, now) {
-                self.sync_if_asked(slot)?;
+                self.sync_if_asked(slot, now)?;
                 *synced = *done;
-                self.record(slot, now)?;
+                self.sync_record(slot)?;
                 self.rotate(slot, now)?;
             }
+            self.prepare(slot)?;
             let wrote = if self.options.compression == Compression::None {
                 let piece = self.fitting(slot, rest);
-                let n = append(&mut self.slots[slot], piece, false)?;
+                let ends = stand.ends.filter(|_| piece.len() == rest.len());
+                let n =
+                    announced(&mut self.journal, &mut self.slots[slot], piece, now, Stand { ends, ..stand }, false)?;
                 *done += n;
                 n
             } else {
                 let packed = self.codec.pack(rest).map_err(|e| Problem::of_io(&e, "compress for", b""))?;
-                let n = append(&mut self.slots[slot], packed, true)?;
+                let n = announced(&mut self.journal, &mut self.slots[slot], packed, now, stand, true)?;
                 *done = data.len();
                 n
             };
@@ -400,24 +404,44 @@ impl Files {
         end.map_or(data, |at| &data[..=at])
     }
 
-    /// Puts the length of the slot's file into the journal.
-    fn record(&mut self, slot: usize, now: i64) -> Result<(), Problem> {
+    /// Makes the slot's file ready for the next write: what an earlier attempt left is cut, a foreign last line ended.
+    fn prepare(&mut self, slot: usize) -> Result<(), Problem> {
         let Slot { path, file, .. } = &mut self.slots[slot];
         let Some(open) = file else { return Ok(()) };
-        if open.unrecorded {
-            let recorded = self.journal.grew(open.id, open.len, now);
-            recorded.map_err(|e| Problem::of_io(&e, "record the length of", path))?;
-            open.unrecorded = false;
-            // A plain file is repaired without the journal's last word; a compressed one would be cut back too far.
-            if self.options.fsync == Fsync::Batch && self.options.compression != Compression::None {
-                self.journal.sync().map_err(|e| Problem::of_io(&e, "record the length of", path))?;
-            }
+        if let Some(len) = open.cut {
+            open.file.set_len(len).map_err(|e| Problem::of_io(&e, "cut", path))?;
+            open.cut = None;
+        }
+        let fail = |e: io::Error| Problem::of_io(&e, "write", path);
+        if open.newline {
+            (&open.file).write_all(b"\n").map_err(fail)?;
+            open.newline = false;
+        }
+        open.len = open.file.metadata().map_err(fail)?.len();
+        Ok(())
+    }
+
+    /// Where a length alone says what of a file counts, the journal must survive as the file does: a plain file is repaired
+    /// without the journal's last word, a compressed one would be cut back too far.
+    fn sync_record(&mut self, slot: usize) -> Result<(), Problem> {
+        if self.options.fsync == Fsync::Batch && self.options.compression != Compression::None {
+            let path = &self.slots[slot].path;
+            self.journal.sync().map_err(|e| Problem::of_io(&e, "record the length of", path))?;
         }
         Ok(())
     }
 
-    fn sync_if_asked(&mut self, slot: usize) -> Result<(), Problem> {
-        if self.options.fsync == Fsync::Batch { self.sync_slot(slot) } else { Ok(()) }
+    fn sync_if_asked(&mut self, slot: usize, now: i64) -> Result<(), Problem> {
+        if self.options.fsync != Fsync::Batch {
+            return Ok(());
+        }
+        let synced = self.sync_slot(slot);
+        if synced.is_err()
+            && let Some(open) = &self.slots[slot].file
+        {
+            self.journal.failed(open.id, open.len, now);
+        }
+        synced
     }
 
     /// Syncs the slot's file. After a failure nothing that was written since the last sync can be trusted, so with
@@ -431,7 +455,7 @@ impl Files {
         if let Err(e) = open.file.sync_data() {
             if self.options.fsync == Fsync::Batch {
                 open.cut = Some(open.synced);
-                (open.len, open.unrecorded) = (open.synced, false);
+                open.len = open.synced;
             }
             return Err(Problem::of_io(&e, "sync", path));
         }
@@ -562,6 +586,17 @@ impl Files {
         }
     }
 
+    /// Whether writes of a step were done that has not ended.
+    pub(super) fn is_in_step(&self) -> bool {
+        self.journal.is_in_step()
+    }
+
+    /// Ends the step: all that was to be written is.
+    pub(super) fn end_step(&mut self, stand: Stand<'_>) -> Result<(), Problem> {
+        let Some(places) = stand.ends.filter(|_| self.is_in_step()) else { return Ok(()) };
+        self.journal.end_step(places).map_err(|e| Problem::of_io(&e, "record the length of", b"the files"))
+    }
+
     /// Begins the journal anew where its file was deleted or moved away.
     pub(super) fn keep_journal(&mut self) -> io::Result<()> {
         self.journal.keep()
@@ -581,21 +616,31 @@ impl Files {
     }
 }
 
+/// Appends what the journal is told of first. Gives how much was written, all of it or whole lines.
+fn announced(
+    journal: &mut Journal,
+    slot: &mut Slot,
+    data: &[u8],
+    now: i64,
+    stand: Stand<'_>,
+    whole: bool,
+) -> Result<usize, Problem> {
+    let Some((id, from)) = slot.file.as_ref().map(|open| (open.id, open.len)) else { return Ok(0) };
+    let told = journal.announce(id, from, data, now, stand);
+    told.map_err(|e| Problem::of_io(&e, "record the length of", &slot.path))?;
+    let written = append(slot, data, whole);
+    if !matches!(written, Ok(n) if n == data.len())
+        && let Some(open) = &slot.file
+    {
+        journal.failed(id, open.len, now);
+    }
+    written
+}
+
 /// Appends; `whole` says that half of it is worth nothing. Gives how much was written, all of it or whole lines.
 fn append(slot: &mut Slot, data: &[u8], whole: bool) -> Result<usize, Problem> {
     let Slot { path, file, .. } = slot;
     let Some(open) = file else { return Err(Problem::Wait("the file is not open".into())) };
-    let fail = |e: &io::Error| Problem::of_io(e, "write", path);
-    if let Some(len) = open.cut {
-        open.file.set_len(len).map_err(|e| Problem::of_io(&e, "cut", path))?;
-        open.cut = None;
-    }
-    let before = open.file.metadata().map_err(|e| fail(&e))?.len();
-    if open.newline {
-        (&open.file).write_all(b"\n").map_err(|e| fail(&e))?;
-        open.newline = false;
-        return append(slot, data, whole);
-    }
     let mut n = 0;
     let result = loop {
         match (&open.file).write(&data[n..]) {
@@ -615,14 +660,13 @@ fn append(slot: &mut Slot, data: &[u8], whole: bool) -> Result<usize, Problem> {
         Err(_) if whole => 0,
         Err(_) => memchr::memrchr(b'\n', &data[..n]).map_or(0, |at| at + 1),
     };
-    open.len = before + kept as u64;
-    open.unrecorded |= kept > 0;
+    open.len += kept as u64;
     open.unsynced |= kept > 0;
     if kept < n && open.file.set_len(open.len).is_err() {
         open.cut = Some(open.len);
     }
     match result {
-        Err(e) if kept == 0 => Err(fail(&e)),
+        Err(e) if kept == 0 => Err(Problem::of_io(&e, "write", path)),
         _ => Ok(kept),
     }
 }

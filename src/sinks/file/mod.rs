@@ -19,6 +19,7 @@ mod journal;
 mod run;
 #[cfg(test)]
 mod tests;
+mod undo;
 
 use crate::component::{BuildContext, BuildError, SinkRun};
 use crate::config::{Reader, Size, Spanned, config, config_enum};
@@ -147,6 +148,10 @@ impl SinkPlan for FileConfig {
 
     fn writes_like(&self) -> Option<PathBuf> {
         Some(PathBuf::from(self.path.value.sample()))
+    }
+
+    fn keeps_places(&self) -> bool {
+        true
     }
 
     fn build(self: Box<Self>, cx: &BuildContext) -> Result<SinkRun, BuildError> {

@@ -2,14 +2,17 @@
 
 use super::files::{Files, Found};
 use super::folder::Problem;
+use super::journal::Stand;
 use super::{Compression, FileSinkOptions, Fsync};
-use crate::ack::Ack;
+use crate::ack::{Ack, Letters, Verdict};
 use crate::buffer::Received;
 use crate::component::{BuildContext, Input, RunError};
 use crate::encoding::Encoder;
 use crate::event::Batch;
+use crate::place::Places;
 use crate::template::Values;
 use crate::time::clock;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Lines of one write, about: larger writes gain nothing and fall out of the cache.
@@ -53,6 +56,11 @@ struct Runner {
     last: usize,
     path: Vec<u8>,
     refused: Vec<(usize, &'static str, String)>,
+    /// All that is pending comes again where it is not acknowledged.
+    again: bool,
+    /// How far sources' files are written once all that is pending is, and was not told to the journal yet.
+    places: Places,
+    letters: Arc<Letters>,
     said: Option<Instant>,
     cared: Instant,
     cleaned: Option<Instant>,
@@ -61,7 +69,7 @@ struct Runner {
 pub(super) fn run(options: FileSinkOptions, context: &BuildContext, input: Input) -> Result<(), RunError> {
     let mut said = None;
     let files = loop {
-        match Files::new(options.clone(), &context.data_dir, &context.id) {
+        match Files::new(options.clone(), &context.data_dir, &context.id, |places| input.report().tell(places)) {
             Ok(files) => break files,
             Err(error) => {
                 let what = format!("cannot open the journal of its files in `{}`: {error}", context.data_dir.display());
@@ -86,6 +94,9 @@ pub(super) fn run(options: FileSinkOptions, context: &BuildContext, input: Input
         last: usize::MAX,
         path: Vec::new(),
         refused: Vec::new(),
+        again: true,
+        places: Places::default(),
+        letters: Arc::default(),
         said,
         cared: clock::monotonic(),
         cleaned: None,
@@ -130,6 +141,14 @@ impl Runner {
     fn take(&mut self, mut batch: Batch) -> Result<(), Leave> {
         let events = batch.len() as u64;
         let now = batch.received_at;
+        // What comes again is not written together with what does not: only the former is undone where it is interrupted.
+        let again = batch.ack.place().is_some();
+        if again != self.again {
+            if !self.pending.is_empty() {
+                self.flush()?;
+            }
+            self.again = again;
+        }
         let bytes = match self.constant.take() {
             Some(path) => {
                 let result = self.take_constant(&batch, &path, now);
@@ -139,13 +158,14 @@ impl Runner {
             None => self.take_each(&batch, now)?,
         };
         let refused = self.refused.len() as u64;
-        self.refuse(&batch);
+        self.refuse(&mut batch);
         let bytes = if self.options.compression == Compression::None { bytes as u64 } else { 0 };
+        self.note_place(&batch);
         let pending = Pending { ack: batch.ack.take(), events: events - refused, bytes, received_at: now };
         batch.recycle();
         self.pending.push(pending);
         if self.filled.is_empty() {
-            self.settle();
+            self.settle()?;
         } else if self.due.is_none() {
             self.due = Some(clock::monotonic() + self.options.member_timeout);
         }
@@ -171,7 +191,13 @@ impl Runner {
             self.flush()?;
             let began = clock::monotonic();
             let mut done = 0;
-            self.write(|files, slot| files.write(slot, lines, &mut done, now).map(|_| ()), self.last)?;
+            // No event of it is refused.
+            self.note_place(batch);
+            self.write(
+                |files, slot, stand| files.write(slot, lines, &mut done, now, stand).map(|_| ()),
+                self.last,
+                true,
+            )?;
             self.input.counters().record_latency(began.elapsed());
             return Ok(lines.len());
         }
@@ -218,7 +244,8 @@ impl Runner {
                     self.last = slot;
                     return Ok(true);
                 }
-                Ok(Found::Full) => self.flush_files()?,
+                // Of this batch only a part is written: the step goes on.
+                Ok(Found::Full) => self.flush_files(false)?,
                 Err(Problem::Path(detail)) => {
                     self.refused.push((row, "path", detail));
                     return Ok(false);
@@ -238,26 +265,32 @@ impl Runner {
     }
 
     /// Gives the refused events of a batch to the dead letter, those with one reason together.
-    fn refuse(&mut self, batch: &Batch) {
+    fn refuse(&mut self, batch: &mut Batch) {
+        if self.refused.is_empty() {
+            return;
+        }
         let refused = std::mem::take(&mut self.refused);
+        let ack = batch.ack.take();
+        batch.ack = self.letters.share(ack.clone());
         for group in refused.chunk_by(|a, b| (a.1, &a.2) == (b.1, &b.2)) {
             let rows: Vec<usize> = group.iter().map(|r| r.0).collect();
             if let [first, ..] = group {
-                self.input.refuse(batch, &rows, first.1, &first.2);
+                self.input.refuse(&*batch, &rows, first.1, &first.2);
             }
         }
+        std::mem::replace(&mut batch.ack, ack).settle(Verdict::Delivered);
         self.refused = refused;
         self.refused.clear();
     }
 
     /// Writes everything that waits and acknowledges it.
     fn flush(&mut self) -> Result<(), Leave> {
-        self.flush_files()?;
-        self.settle();
-        Ok(())
+        self.flush_files(true)?;
+        self.settle()
     }
 
-    fn flush_files(&mut self) -> Result<(), Leave> {
+    /// `ends`: all that is pending is written then.
+    fn flush_files(&mut self, ends: bool) -> Result<(), Leave> {
         if self.filled.is_empty() {
             return Ok(());
         }
@@ -265,12 +298,14 @@ impl Runner {
         let now = clock::now_ns();
         let mut bytes = 0;
         while let Some(slot) = self.filled.last().copied() {
+            let is_last = ends && self.filled.len() == 1;
             self.write(
-                |files, slot| {
-                    bytes += files.flush(slot, now)?;
+                |files, slot, stand| {
+                    bytes += files.flush(slot, now, stand)?;
                     Ok(())
                 },
                 slot,
+                is_last,
             )?;
             self.filled.pop();
         }
@@ -283,15 +318,37 @@ impl Runner {
         Ok(())
     }
 
-    /// Tries until it works.
+    /// Notes how far a source's file is written once what the sink was given up to this batch is.
+    fn note_place(&mut self, batch: &Batch) {
+        if let Some(place) = batch.ack.place().filter(|_| batch.whole) {
+            self.places.note(place);
+        }
+    }
+
+    /// Tries until it works. `ends`: then all that is pending is written.
     fn write(
         &mut self,
-        mut attempt: impl FnMut(&mut Files, usize) -> Result<(), Problem>,
+        mut attempt: impl FnMut(&mut Files, usize, Stand<'_>) -> Result<(), Problem>,
         slot: usize,
+        ends: bool,
     ) -> Result<(), Leave> {
         let mut pause = RETRY.0;
-        while let Err(problem) = attempt(&mut self.files, slot) {
-            self.hold(&problem, &mut pause)?;
+        loop {
+            // What was refused and is not kept elsewhere yet would be passed over.
+            let complete = self.letters.are_settled();
+            let none = Places::default();
+            let places = if complete { &self.places } else { &none };
+            let durable = self.options.fsync == Fsync::Batch;
+            let stand = Stand { again: self.again, ends: ends.then_some(places), durable };
+            match attempt(&mut self.files, slot, stand) {
+                Ok(()) => {
+                    if ends && complete {
+                        self.places.clear();
+                    }
+                    break;
+                }
+                Err(problem) => self.hold(&problem, &mut pause)?,
+            }
         }
         if self.said.take().is_some() {
             tracing::info!(component = %self.input.counters().id, "files can be written again");
@@ -300,10 +357,14 @@ impl Runner {
         Ok(())
     }
 
-    fn settle(&mut self) {
+    fn settle(&mut self) -> Result<(), Leave> {
+        if self.files.is_in_step() {
+            self.write(|files, _, stand| files.end_step(stand), self.last, true)?;
+        }
         for p in self.pending.drain(..) {
             self.input.delivered(p.ack, p.events, p.bytes, p.received_at);
         }
+        Ok(())
     }
 
     /// Something does not work that may work later: says so, and waits.

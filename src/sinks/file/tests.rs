@@ -70,6 +70,7 @@ fn start(dir: &Path, options: FileSinkOptions) -> Rig {
         may_leave: None,
         successors: Default::default(),
         health: health.clone(),
+        report: Default::default(),
     };
     let letters = Arc::new(Mutex::new(Vec::new()));
     let collected = letters.clone();
@@ -387,7 +388,7 @@ fn old_files_of_dated_paths_go_after_max_age() {
     let name = "2025-06-15.log".to_owned();
     assert_eq!(names(dir.path()), ["2020-01-01.log".to_owned(), name]);
     // What was written is as old as the clock says, not as its events: seen from four days later it is gone.
-    let mut files = files::Files::new(options, &dir.path().join("data"), "out").unwrap();
+    let mut files = files::Files::new(options, &dir.path().join("data"), "out", |_| {}).unwrap();
     let now = crate::time::clock::now_ns();
     files.clean(now + 2 * 86_400_000_000_000, None);
     assert_eq!(names(dir.path()).len(), 2);

@@ -160,6 +160,7 @@ impl Rig {
             may_leave: None,
             successors: Default::default(),
             health: health.clone(),
+            report: Default::default(),
         };
         let driver = Driver::new(Lines, Plan::new(&common), input, Arc::new(server.clone()), Mask::default());
         Rig {

@@ -36,6 +36,7 @@
 //! is written when all since the last have taken as much as two of it: about 2·√(N·c) entries a second, not N.
 
 use super::flight::{Flight, Settlement};
+use super::held::BySink;
 use super::identity::{Hasher, Head, Identity, Position, Sum};
 use super::parts::Ahead;
 use super::tail::Tail;
@@ -202,6 +203,10 @@ pub(super) struct Store {
     pub(super) look_every: i64,
     /// The running hash of all places here.
     pub(super) hasher: Hasher,
+    /// Its keys are on disk: what was told with them outside of here can be known again.
+    pub(super) keys_kept: bool,
+    /// At a start, sinks that hold more of a generation than others.
+    pub(super) ahead: HashMap<u64, BySink>,
 }
 
 impl Store {
@@ -243,7 +248,7 @@ impl Store {
         if let Some((slot, base)) = bases.pop() {
             (store.slots[0], store.base) = (slot, base.sequence);
             match base.keys {
-                Some(keys) => store.hasher = Hasher { keys },
+                Some(keys) => (store.hasher, store.keys_kept) = (Hasher { keys }, true),
                 // One of before: the keys are drawn now, and go to disk with the places.
                 None => store.whole = true,
             }
@@ -257,7 +262,7 @@ impl Store {
                 store.changed.extend(recent.entries.iter().map(|(generation, _)| *generation));
                 if let Some(keys) = recent.keys.filter(|keys| *keys != store.hasher.keys) {
                     // Its `files` is lost: the keys of what is newer hold.
-                    store.hasher = Hasher { keys };
+                    (store.hasher, store.keys_kept) = (Hasher { keys }, true);
                     store.whole = true;
                     store.files.values_mut().for_each(|known| known.at.sum = Sum::default());
                 }
@@ -267,6 +272,25 @@ impl Store {
         store.whole |= damaged;
         store.by_identity = store.files.iter().filter(|(_, k)| k.current).map(|(g, k)| (k.identity, *g)).collect();
         Ok(store)
+    }
+
+    /// Puts the keys on disk before anything is told with them, in a `files` without a file: what is there counts as nothing
+    /// ([`is_new`](Store::is_new)). Where that fails nothing is told until a checkpoint could be written.
+    pub(super) fn keep_keys(&mut self) {
+        if self.keys_kept || !self.is_new() {
+            return;
+        }
+        let bytes = encode(Kind::Files, 0, 0, self.next_generation, self.hasher, std::iter::empty());
+        let path = self.dir.join("files.0");
+        match replace_file_on(&Disk, &path, &bytes) {
+            Ok(()) => self.keys_kept = true,
+            Err(error) => tracing::warn!(file = %path.display(), %error, "cannot write a checkpoint yet"),
+        }
+    }
+
+    /// Numbers below are given already.
+    pub(super) fn number_from(&mut self, next: u64) {
+        self.next_generation = self.next_generation.max(next);
     }
 
     fn apply(&mut self, image: Image) {
@@ -518,6 +542,7 @@ impl Store {
         if write.kind == Kind::Files {
             self.base = write.sequence;
             self.whole = false;
+            self.keys_kept = true;
         }
     }
 

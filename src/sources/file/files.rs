@@ -346,6 +346,9 @@ impl Tailer {
             lag: 0,
             zeros: false,
             parts: None,
+            told: None,
+            spared: None,
+            stands_in: false,
         })
     }
 
@@ -442,6 +445,7 @@ impl Tailer {
             }
             if as_known && !copies.found {
                 self.store.moved(generation, name, now.seconds());
+                self.spare_sinks(tail, file)?;
                 tracing::debug!(file = %tail.path.display(), offset = known.at.offset, "reading goes on");
                 return Ok((generation, known.head, known.at));
             }

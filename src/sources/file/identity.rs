@@ -184,6 +184,11 @@ impl Running {
         Running { hasher, at: hasher.start(), before: Vec::new() }
     }
 
+    /// Goes on behind a place; `before` are the bytes that its mark covers.
+    pub(super) fn from(hasher: Hasher, at: Position, before: Vec<u8>) -> Self {
+        Running { hasher, at, before }
+    }
+
     /// The hash it goes by.
     pub(super) fn hasher(&self) -> Hasher {
         self.hasher

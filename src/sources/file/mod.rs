@@ -22,8 +22,8 @@
 //! start, the file itself ([`proof`]). What is not proven is read; repeats are allowed, gaps are not, and neither is silence.
 //!
 //! **What is promised.** A place in a file is saved only when all before it was delivered or ended by policy. After SIGTERM and
-//! a start no line is lost and none comes twice; after kill -9 none is lost, and what was in flight or not saved yet (a
-//! second's work) may come twice. Lines that were written between the last look and a truncation are gone, as the writer
+//! a start no line is lost and none comes twice; after kill -9 none is lost, and what no sink holds durably and was in flight
+//! or not saved yet (a second's work) may come twice: [`held`]. Lines that were written between the last look and a truncation are gone, as the writer
 //! destroyed them. What went with a file whose rest is nowhere is told as an error, with the bytes known of.
 //!
 //! **Container lines** (`decode: cri`, `docker`). The parts of a message are joined in one stream whatever the other writes in
@@ -53,6 +53,7 @@ mod farewell;
 mod files;
 mod flight;
 mod formats;
+mod held;
 mod identity;
 mod idle;
 mod joined;
@@ -68,7 +69,7 @@ mod tailer;
 mod watch;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use crate::framing::LongLines;
 pub use checkpoint::{FilePlace, forget_places, places};
@@ -135,7 +136,8 @@ impl SourcePlan for FileConfig {
         let counters = cx.counters.clone();
         Ok(SourceRun::Thread(Box::new(move |cx| {
             let wake = Arc::new(Wake::default());
-            let tailer = Tailer::new(plan, counters, &wake, saver()?)
+            let held = cx.holdings.wait(|| cx.shutdown.is_cancelled());
+            let tailer = Tailer::new(plan, counters, &wake, saver()?, &held)
                 .map_err(|e| RunError(format!("cannot use the folder of checkpoints: {e}")))?;
             run(tailer, cx, &wake)
         })))

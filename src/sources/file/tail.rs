@@ -1,6 +1,7 @@
 //! One file that is being read: who it is, where we are in it, and one turn of reading.
 
 use super::flight::{Flight, Settlement, Verdicts};
+use super::held::Spared;
 use super::identity::{HEAD_BYTES, Hasher, Head, Identity, MARK_BYTES, Position, Sum, look_into, read_at};
 use super::joined::Open;
 use super::lines::{Lines, LongLines, Taken};
@@ -13,6 +14,7 @@ use crate::component::{Chunk, Frames};
 use crate::event::{Origin, Slab, SlabPool};
 use crate::framing::container::{Frames as Joined, Judge};
 use crate::framing::multiline::Matcher;
+use crate::place::{FileOf, NOWHERE};
 use crate::telemetry::Counters;
 use rustix::buffer::spare_capacity;
 use rustix::fs::SeekFrom;
@@ -120,6 +122,12 @@ pub(super) struct Tail {
     pub(super) zeros: bool,
     /// Container lines that wait for others; `None` where none do.
     pub(super) parts: Option<Box<Parts>>,
+    /// The present generation as sinks are told of it.
+    pub(super) told: Option<Arc<FileOf>>,
+    /// Sinks that hold more of it than was read.
+    pub(super) spared: Option<Spared>,
+    /// It is a copy, or has one, of contents that are on their way from elsewhere.
+    pub(super) stands_in: bool,
 }
 
 /// A place that was passed.
@@ -213,6 +221,10 @@ pub(super) struct Reader {
     /// Most bytes of an event of several lines; 0 where lines are not joined.
     pub(super) max_event_bytes: usize,
     pub(super) hasher: Hasher,
+    /// Id of the source.
+    pub(super) source: Arc<str>,
+    /// The keys of `hasher` are on disk: a place that was told can be known again.
+    pub(super) keys_kept: bool,
     pub(super) verdicts: Arc<Verdicts>,
     pub(super) counters: Arc<Counters>,
     /// Contents tell files apart, besides the inode.
@@ -478,6 +490,7 @@ impl Reader {
         let end = taken.end;
         let before = &buf[end.saturating_sub(MARK_BYTES)..end];
         let (from, hasher) = (tail.reading(), self.hasher);
+        let before_it = from.offset;
         let known = (from.offset - *base) as usize;
         let place = |at: usize| Position {
             skipping: taken.skipping && at == end,
@@ -536,7 +549,7 @@ impl Reader {
         };
         *base += (end - keep) as u64;
         *start = keep;
-        self.send_chunk(key, tail, then, (text, frames, offset), wall, out)
+        self.send_chunk(key, tail, (before_it, then), (text, frames, offset), wall, out)
     }
 
     /// Sends a chunk with which everything before `at` was sent; a turn where it cannot go on.
@@ -544,7 +557,7 @@ impl Reader {
         &mut self,
         key: usize,
         tail: &mut Tail,
-        at: Position,
+        (from, at): (u64, Position),
         (text, frames, offset): (Slab, Frames, u64),
         wall: i64,
         out: &mut dyn Out,
@@ -554,8 +567,7 @@ impl Reader {
             parts.note_given(number);
         }
         self.outstanding += 1;
-        let token = (key as u64) << 32 | u64::from(number);
-        let ack = Ack::new(self.verdicts.clone(), token);
+        let ack = self.ack(key, tail, number, (from, &at));
         let chunk = Chunk { text, frames, origin: tail.origin.clone(), offset, received_at: wall, ack };
         match out.send(chunk) {
             Sent::Yes => None,
@@ -565,6 +577,15 @@ impl Reader {
                 Some(Turn::Blocked)
             }
             Sent::Closed => Some(Turn::Closed),
+        }
+    }
+
+    /// The acknowledgement of chunk `number`, before which is `from` and behind which is `at`.
+    fn ack(&self, key: usize, tail: &mut Tail, number: u32, (from, at): (u64, &Position)) -> Ack {
+        let token = (key as u64) << 32 | u64::from(number);
+        match self.place(tail, from, at) {
+            Some(place) => Ack::placed(self.verdicts.clone(), token, place),
+            None => Ack::new(self.verdicts.clone(), token),
         }
     }
 
@@ -585,7 +606,7 @@ impl Reader {
         tail.at = at;
         self.count_long(joined.long, joined.splits);
         let chunk = (Slab::from_vec(joined.joined), Frames::Spans(joined.spans), offset);
-        self.send_chunk(key, tail, at, chunk, wall, out)
+        self.send_chunk(key, tail, (NOWHERE, at), chunk, wall, out)
     }
 
     /// Sends the unfinished line that was read before the contents went away.
@@ -622,7 +643,7 @@ impl Reader {
             origin: tail.origin.clone(),
             offset,
             received_at: wall,
-            ack: Ack::new(self.verdicts.clone(), (key as u64) << 32 | u64::from(number)),
+            ack: self.ack(key, tail, number, (from.offset, &at)),
         };
         if let Sent::Full(chunk) = out.send(chunk) {
             debug_assert!(self.held.is_none(), "one chunk is held at most");

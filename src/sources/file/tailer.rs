@@ -24,6 +24,7 @@ use crate::event::{Origin, SlabPool};
 use crate::framing::container;
 use crate::framing::multiline::{Matcher, Multiline};
 use crate::telemetry::Counters;
+use crate::time::clock;
 use hashbrown::{HashMap, HashSet};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -205,9 +206,22 @@ pub(super) enum Next {
 }
 
 impl Tailer {
+    /// `held`: what the sinks that the source reaches hold, by number.
+    ///
     /// Errors: the folder of checkpoints cannot be used.
-    pub(super) fn new(plan: Plan, counters: Arc<Counters>, wake: &Arc<Wake>, saver: Saver) -> io::Result<Self> {
-        let store = Store::open(&plan.dir)?;
+    pub(super) fn new(
+        plan: Plan,
+        counters: Arc<Counters>,
+        wake: &Arc<Wake>,
+        saver: Saver,
+        held: &[(usize, Vec<crate::place::Place>)],
+    ) -> io::Result<Self> {
+        let mut store = Store::open(&plan.dir)?;
+        store.keep_keys();
+        let further = store.take_over(&plan.id, held, clock::now_ns() / SECOND as i64);
+        if further > 0 {
+            tracing::info!(source = %plan.id, files = further, "sinks hold more than the checkpoint has: reading goes on behind that");
+        }
         let watch = if plan.watch && !plan.once {
             Watch::new(wake.clone())
                 .map_err(|error| tracing::warn!(source = %plan.id, %error, "no notices of changes; polling instead"))
@@ -226,6 +240,8 @@ impl Tailer {
             counters: counters.clone(),
             check_contents: plan.check_contents,
             hasher: store.hasher,
+            source: plan.id.clone(),
+            keys_kept: store.keys_kept,
             held: None,
             outstanding: 0,
             damaged: 0,
@@ -383,6 +399,8 @@ impl Tailer {
         let Some(mut tail) = self.tails[key].take() else { return Turn::End };
         tail.queued = false;
         self.reader.mono = now.mono;
+        self.reader.keys_kept = self.store.keys_kept;
+        tail.stands_in = self.store.is_unsettled_copy(tail.generation);
         if tail.place == Place::Closed {
             return self.give_closed(key, tail, now, out);
         }

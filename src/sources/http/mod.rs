@@ -253,7 +253,7 @@ fn serve(
     cx: &BuildContext,
     run: SourceContext,
 ) -> Result<(), RunError> {
-    let SourceContext { output, shutdown, deadline, counters } = run;
+    let SourceContext { output, shutdown, deadline, counters, .. } = run;
     let permits = |n: u32| Arc::new(Semaphore::new((n as usize).min(Semaphore::MAX_PERMITS)));
     let shared = Arc::new(Shared {
         source: cx.id.clone(),

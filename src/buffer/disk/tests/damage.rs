@@ -182,12 +182,12 @@ fn a_later_version_is_refused_and_left_as_it_is() {
     let (sim, options, _) = closed(DiskCompression::None);
     let path = path_of(&sim, ".seg");
     let mut bytes = bytes_of(&sim, &path);
-    bytes[8] = 3;
+    bytes[8] = 4;
     let crc = crc32c::crc32c(&bytes[..60]);
     bytes[60..64].copy_from_slice(&crc.to_le_bytes());
     sim.put(&path, bytes.clone());
     let error = Rig::open_patient(&sim, &options).err().unwrap();
-    assert!(error.to_string().contains("has version 3 of the format"), "{error}");
+    assert!(error.to_string().contains("has version 4 of the format"), "{error}");
     assert_eq!(bytes_of(&sim, &path), bytes);
 }
 

@@ -110,6 +110,7 @@ fn what_has_no_place_in_the_position_gives_repeats() {
     }
     rig.check();
     let sim = rig.close();
+    sim.take(std::path::Path::new("/data/buffer/out/settled"));
     let mut rig = Rig::open(&sim, &options(16 * MIB));
     rig.check();
     let got = rig.drain();

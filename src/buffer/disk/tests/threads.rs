@@ -33,6 +33,7 @@ impl Running {
             abort: abort.clone(),
             shutdown: shutdown.clone(),
             health: Arc::default(),
+            report: Default::default(),
         };
         let thread = std::thread::spawn(move || stage(options)(context));
         Running { into, sink, counters, source: Arc::default(), shutdown, abort, thread }

@@ -144,6 +144,7 @@ impl Writer {
             lost += self.lose_segment(epoch);
         }
         self.say_deleted(&found, saved, lost);
+        self.shared.renew_notes(true);
         self.save_position()
     }
 

@@ -141,7 +141,7 @@ impl Writer {
                 len,
                 body_crc: crc32c::crc32c(&from[body.start + record::HEADER..body.end]),
                 zstd,
-                extended: false,
+                extended: true,
             };
             from[body.start..body.start + record::HEADER].copy_from_slice(&header.to_bytes());
             *event += part.events;
@@ -241,6 +241,8 @@ impl Writer {
         let (file, _) = opened?;
         let (end, capacity) = (segment::HEADER, self.sizes.segment.max(need));
         self.active = Some(Active { file: file.clone(), epoch, end, at: end, synced: 0, capacity });
+        // Of the last segment alone all records are read at a start.
+        self.shared.renew_notes(true);
         let header = SegmentHeader { epoch, first_seq: part.seq, first_event: event, created: part.received_at };
         if let Err(error) = file.write_at(&header.to_bytes(), 0) {
             self.seal_now();
@@ -401,6 +403,8 @@ impl Writer {
     /// Makes the group's records below `seq` count: they are on disk, or the sink has them.
     pub(super) fn finish(&mut self, seq: u64) {
         let mut acks = Vec::new();
+        let mut settled = Vec::new();
+        let promised;
         {
             let mut state = self.shared.lock();
             let state = &mut *state;
@@ -417,6 +421,10 @@ impl Writer {
                 }
                 if part.settled {
                     state.position_stale |= state.settled.add(part.seq, part.seq + 1, part.events);
+                    settled.push((part.seq, part.events));
+                }
+                if let Some(place) = part.place.take() {
+                    state.claims.note(&place);
                 }
                 acks.extend(part.upstream.take());
             }
@@ -425,8 +433,13 @@ impl Writer {
                 last.data_end = active.at;
             }
             state.written_seq = state.group.first().map_or(state.next_seq, |p| p.seq);
+            state.claim();
+            promised = (state.written_seq, state.next_event);
             self.shared.publish(state);
             self.shared.some.notify_all();
+        }
+        for (seq, events) in settled {
+            self.shared.note(|notes| notes.settled(seq, events, None, promised));
         }
         for ack in acks {
             ack.settle(Verdict::Delivered);

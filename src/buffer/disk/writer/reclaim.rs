@@ -17,6 +17,7 @@ impl Writer {
         }
         if self.saved_at.elapsed() >= POSITION_EVERY {
             self.saved_at = Instant::now();
+            self.shared.renew_notes(false);
             self.expire();
             let (promised, at) = self.saved_promise;
             let mark_moved = self.mark.is_some_and(|mark| mark.promised != promised) && at.elapsed() >= MARK_EVERY;

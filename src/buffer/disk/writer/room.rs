@@ -6,7 +6,8 @@ impl Writer {
     /// Whether a record with a body of `len` bytes is more than the whole buffer.
     pub(super) fn never_fits(&self, len: usize) -> bool {
         let size = record::HEADER + len;
-        FIXED + cost(segment::HEADER + size as u64) > self.shared.max_bytes || size > record::MAX_BODY
+        let fixed = fixed(self.shared.max_bytes);
+        fixed + cost(segment::HEADER + size as u64) > self.shared.max_bytes || size > record::MAX_BODY
     }
 
     /// Makes room for a record of `size` bytes that stands at `start` of the buffer, as the policy says. The record

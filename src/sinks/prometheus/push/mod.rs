@@ -217,6 +217,7 @@ impl Push {
             may_leave: None,
             successors: input.successors.clone(),
             health: input.health().clone(),
+            report: Default::default(),
         };
         let driver = tokio::spawn(Driver::new(protocol, plan, inner, exchange, mask).run());
         let names = handover::take_up(&whose);

@@ -513,6 +513,7 @@ async fn the_page_is_served_while_events_come_and_everything_is_settled() {
         may_leave: None,
         successors: Default::default(),
         health: Arc::new(Health::default()),
+        report: Default::default(),
     };
     let task = tokio::spawn(run(input));
     let verdicts = Arc::new(Verdicts::default());

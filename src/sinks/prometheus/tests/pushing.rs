@@ -91,6 +91,7 @@ impl Rig {
             may_leave: None,
             successors: successors.clone(),
             health: Arc::new(Health::default()),
+            report: Default::default(),
         };
         let source = Arc::new(Source { waits, ..Source::default() });
         Rig { sender: Some(queue.sender()), counters, successors, abort, source, task: tokio::spawn(run(input)) }

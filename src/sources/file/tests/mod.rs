@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod containers;
+mod held;
 mod matrix;
 mod missed;
 mod model;
@@ -20,6 +21,7 @@ use super::watch::Wake;
 use crate::ack::{Ack, Verdict};
 use crate::component::{BuildContext, Chunk, Frames};
 use crate::config::read_text;
+use crate::place::Place;
 use crate::telemetry::{ComponentKind, Counters};
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
@@ -40,6 +42,8 @@ struct Line {
 struct Taken {
     lines: Vec<Line>,
     acks: Vec<Ack>,
+    /// Places of all chunks that came.
+    places: Vec<Option<Place>>,
     /// Which lines came with the first, second, … of `acks`, where none of those was taken since they were all.
     unsettled: Vec<std::ops::Range<usize>>,
     /// It has no room.
@@ -53,6 +57,7 @@ impl Out for Taken {
         if self.full {
             return Sent::Full(chunk);
         }
+        self.places.push(chunk.ack.place().cloned());
         let from = self.lines.len();
         let name = chunk.origin.file.as_deref().unwrap();
         let file = Path::new(name).file_name().unwrap().to_str().unwrap().to_owned();
@@ -109,7 +114,7 @@ fn config(yaml: &str) -> FileConfig {
     config.unwrap_or_else(|| panic!("{}", report.render()))
 }
 
-struct World {
+pub(crate) struct World {
     dir: tempfile::TempDir,
     yaml: String,
     now: Now,
@@ -117,6 +122,8 @@ struct World {
     taken: Taken,
     counters: Arc<Counters>,
     once: bool,
+    /// What sinks say at the next start.
+    held: Vec<(usize, Vec<Place>)>,
 }
 
 impl World {
@@ -126,7 +133,7 @@ impl World {
     }
 
     /// `include` is relative to the folder of logs.
-    fn reading(include: &str, more: &str) -> Self {
+    pub(crate) fn reading(include: &str, more: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("logs")).unwrap();
         let logs = dir.path().join("logs");
@@ -142,6 +149,7 @@ impl World {
             taken: Taken { settle: true, ..Taken::default() },
             counters: Counters::new("none", ComponentKind::Source, "file"),
             once: false,
+            held: Vec::new(),
         };
         world.start();
         world
@@ -160,7 +168,7 @@ impl World {
         cx.own_files = Arc::new(vec![self.dir.path().join("logs/own.log")]);
         self.counters = cx.counters.clone();
         let plan = config(&self.yaml).plan(&cx).unwrap();
-        let tailer = Tailer::new(plan, cx.counters, &Arc::new(Wake::default()), Saver::Inline).unwrap();
+        let tailer = Tailer::new(plan, cx.counters, &Arc::new(Wake::default()), Saver::Inline, &self.held).unwrap();
         self.tailer = Some(tailer);
     }
 
@@ -194,7 +202,7 @@ impl World {
     }
 
     /// Ends without a word, as after kill -9.
-    fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.tailer = None;
         self.taken.acks.clear();
     }
@@ -214,7 +222,7 @@ impl World {
     }
 
     /// Turns until there is nothing to do at this moment.
-    fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         for _ in 0..100_000 {
             if self.turn() != Next::Now || self.taken.full {
                 return;
@@ -233,22 +241,41 @@ impl World {
     }
 
     /// Long enough for everything that is there to be found and read.
-    fn read(&mut self) {
+    pub(crate) fn read(&mut self) {
         self.settle();
         self.pass(2);
     }
 
-    fn append(&self, name: &str, text: &str) {
+    pub(crate) fn append(&self, name: &str, text: &str) {
         let mut file = OpenOptions::new().create(true).append(true).open(self.path(name)).unwrap();
         file.write_all(text.as_bytes()).unwrap();
     }
 
-    fn rename(&self, from: &str, to: &str) {
+    pub(crate) fn rename(&self, from: &str, to: &str) {
         std::fs::rename(self.path(from), self.path(to)).unwrap();
     }
 
     fn remove(&self, name: &str) {
         std::fs::remove_file(self.path(name)).unwrap();
+    }
+
+    /// Whoever takes chunks settles them.
+    pub(crate) fn keep_acks(&mut self) {
+        self.taken.settle = false;
+    }
+
+    /// The chunks that came since the last call: their lines with their places.
+    pub(crate) fn take(&mut self) -> Vec<(Vec<(String, u64)>, Ack)> {
+        let lines: Vec<(String, u64)> = self.taken.lines.drain(..).map(|l| (l.text, l.offset)).collect();
+        let ranges = std::mem::take(&mut self.taken.unsettled);
+        let acks = std::mem::take(&mut self.taken.acks);
+        ranges.into_iter().zip(acks).map(|(range, ack)| (lines[range].to_vec(), ack)).collect()
+    }
+
+    /// Starts again, with what sinks hold.
+    pub(crate) fn hold(&mut self, held: Vec<(usize, Vec<Place>)>) {
+        self.held = held;
+        self.start();
     }
 
     /// The lines since the last call.

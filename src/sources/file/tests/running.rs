@@ -52,6 +52,7 @@ fn topology_with(yaml: &str, data: PathBuf, once: bool, lines: &Lines, rest: Dur
         run: SinkRun::Thread(Box::new(sink)),
         inputs: vec![("src".into(), "".into())],
         takes_stale: false,
+        keeps_places: false,
         when: None,
         buffer: BufferPart { max_bytes: None, policy: crate::buffer::FullPolicy::Block, disk: None, behind_disk: None },
         dead_letter: None,

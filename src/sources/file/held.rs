@@ -1,0 +1,190 @@
+//! What sinks hold already: the places that go with chunks, and at a start the way back from them.
+//!
+//! With each chunk goes the position behind it ([`Place`]). At a start each sink says how far it holds each generation. What all of
+//! them hold is where reading goes on, as if the checkpoint had been saved then; the checkpoint's own place counts for a sink that
+//! says nothing or less, because what was saved had been acknowledged by all. Where some hold more than others, the file
+//! is read from the least, and those that hold more are spared what they have ([`Place::held`]): only after the bytes up to
+//! there were compared with the running hash.
+//!
+//! A generation that the checkpoint does not know of was found in the run before and not saved any more: it is entered as the
+//! sinks tell it. One that the checkpoint knew of once and has no more was forgotten by wish, and stays forgotten.
+
+use super::checkpoint::{Known, Store};
+use super::identity::{Identity, MARK_BYTES, Position, Running, Sum, read_at};
+use super::parts::Ahead;
+use super::tail::{Reader, Tail};
+use super::tailer::Tailer;
+use crate::place::{At, FileOf, Held, NOWHERE, Place};
+use hashbrown::HashMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use xxhash_rust::xxh3::xxh3_128;
+
+/// Sinks by number, with the part of one generation that they hold: from an offset to a position, the least of these first.
+pub(super) type BySink = Vec<(usize, u64, Position)>;
+
+/// Sinks that hold a file further than it is read, until it is.
+#[derive(Debug)]
+pub(super) struct Spared {
+    sinks: Arc<[Held]>,
+    upto: u64,
+}
+
+/// A position as others keep it.
+pub(super) fn told(at: &Position) -> At {
+    let flags = u8::from(at.skipping) | at.ahead.flags() << 1;
+    At { offset: at.offset, mark: at.mark, sum: at.sum.0, flags, given: at.ahead.given }
+}
+
+/// And back.
+fn heard(at: &At) -> Position {
+    let skipping = [at.flags >> 1 & 2 != 0, at.flags >> 1 & 4 != 0];
+    let ahead = Ahead { given: at.given, skipping };
+    Position { offset: at.offset, mark: at.mark, sum: Sum(at.sum), skipping: at.flags & 1 != 0, ahead }
+}
+
+impl Reader {
+    /// The place behind a chunk, where it can be told: not as long as the keys are not on disk, nor of a copy that stands in
+    /// for contents that are on their way from elsewhere.
+    /// The chunk begins at `from`.
+    pub(super) fn place(&self, tail: &mut Tail, from: u64, at: &Position) -> Option<Place> {
+        if !self.keys_kept || tail.stands_in {
+            return None;
+        }
+        let file = match &tail.told {
+            Some(file) if file.generation == tail.generation => file.clone(),
+            _ => {
+                let file = Arc::new(self.file_of(tail));
+                tail.told = Some(file.clone());
+                file
+            }
+        };
+        let held = tail.spared.as_ref().map(|spared| spared.sinks.clone());
+        if tail.spared.as_ref().is_some_and(|spared| at.offset >= spared.upto) {
+            tail.spared = None;
+        }
+        // Container lines come in the order in which they are whole.
+        let from = if tail.parts.is_some() { NOWHERE } else { from };
+        Some(Place { file, at: told(at), from, held })
+    }
+
+    fn file_of(&self, tail: &Tail) -> FileOf {
+        let Identity { device, inode, birth } = tail.identity;
+        let mut seed = [0; 32];
+        for (i, n) in [device, inode, birth as u64, tail.generation].into_iter().enumerate() {
+            seed[i * 8..i * 8 + 8].copy_from_slice(&n.to_le_bytes());
+        }
+        FileOf {
+            source: self.source.clone(),
+            keys: self.hasher.keys,
+            generation: tail.generation,
+            identity: (device, inode, birth),
+            packed: tail.packed.is_some(),
+            path: tail.path.clone(),
+            ids: xxh3_128(&seed),
+        }
+    }
+}
+
+impl Store {
+    /// Takes over what the sinks that a source reaches hold; `now` in seconds since 1970. Gives for how many files that is further
+    /// than the checkpoint.
+    pub(super) fn take_over(&mut self, source: &str, told: &[(usize, Vec<Place>)], now: i64) -> usize {
+        let first_unknown = self.next_generation();
+        let mut all: HashMap<u64, Vec<(usize, &Place)>> = HashMap::new();
+        for (sink, places) in told {
+            for place in places.iter().filter(|p| &*p.file.source == source && p.file.keys == self.hasher.keys) {
+                all.entry(place.file.generation).or_default().push((*sink, place));
+            }
+        }
+        let mut generations: Vec<u64> = all.keys().copied().collect();
+        generations.sort_unstable();
+        let mut further = 0;
+        for generation in generations {
+            let places = &all[&generation];
+            if self.get(generation).is_none() {
+                let Some((_, place)) = places.first().filter(|_| generation >= first_unknown) else { continue };
+                self.enter(generation, &place.file, now);
+            }
+            further += usize::from(self.take_over_file(generation, places, told));
+        }
+        further
+    }
+
+    /// Enters a generation that was found in the run before.
+    fn enter(&mut self, generation: u64, file: &FileOf, now: i64) {
+        let (device, inode, birth) = file.identity;
+        let identity = Identity { device, inode, birth };
+        // Nothing is known of when it was looked at: all that was made since it was may come after it.
+        let touched = if birth == 0 { 0 } else { (birth / 1_000_000_000).min(now) };
+        let known = Known { packed: file.packed, ..Known::new(identity, &file.path, touched) };
+        self.number_from(generation + 1);
+        self.add_as(generation, known);
+    }
+
+    fn take_over_file(&mut self, generation: u64, places: &[(usize, &Place)], told: &[(usize, Vec<Place>)]) -> bool {
+        let Some(known) = self.get(generation) else { return false };
+        let (saved, packed) = (super::held::told(&known.at), known.packed);
+        let held_by = |sink: usize| {
+            let of = places.iter().filter(|(n, p)| *n == sink && p.from == 0).map(|(_, place)| place.at);
+            of.filter(|at| at.is_beyond(&saved)).fold(saved, |a, b| if b.is_beyond(&a) { b } else { a })
+        };
+        let mut by_sink: Vec<(usize, At)> = told.iter().map(|(sink, _)| (*sink, held_by(*sink))).collect();
+        by_sink.sort_by_key(|(_, at)| at.offset);
+        let Some((_, least)) = by_sink.iter().copied().reduce(|a, b| if a.1.is_beyond(&b.1) { b } else { a }) else {
+            return false;
+        };
+        let moved = least.is_beyond(&saved);
+        let islands = places.iter().filter(|(_, p)| p.from > 0).map(|(n, p)| (*n, p.from, p.at));
+        let all = by_sink.iter().map(|(n, at)| (*n, 0, *at)).chain(islands);
+        let ahead = all.filter(|(_, _, at)| at.offset > least.offset);
+        let mut ahead: BySink = ahead.map(|(n, from, at)| (n, from, heard(&at))).collect();
+        ahead.sort_by_key(|(_, _, at)| at.offset);
+        let most = ahead.last().map_or(least.offset, |(_, _, at)| at.offset);
+        if moved || !ahead.is_empty() {
+            self.update(generation, |k| {
+                k.at = heard(&least);
+                // It is not as it was when all in it was settled, as far as that is known.
+                k.changed = 0;
+                k.size = k.size.max(most);
+            });
+        }
+        // Of what comes out of an archive nothing is compared here.
+        if !ahead.is_empty() && !packed {
+            self.ahead.insert(generation, ahead);
+        }
+        moved
+    }
+}
+
+impl Tailer {
+    /// At a start: which sinks are spared what they have of a file, read from `tail.at` on, because the bytes are proven to
+    /// be those that they were given.
+    pub(super) fn spare_sinks(&mut self, tail: &mut Tail, file: &OwnedFd) -> io::Result<()> {
+        let Some(ahead) = self.store.ahead.remove(&tail.generation) else { return Ok(()) };
+        if !self.plan.check_contents || tail.at.offset > 0 && !tail.at.is_proof() {
+            return Ok(());
+        }
+        let mut before = vec![0; MARK_BYTES.min(tail.at.mark_len())];
+        let from = tail.at.offset - before.len() as u64;
+        let got = read_at(file, &mut before, from)?;
+        if got < before.len() {
+            return Ok(());
+        }
+        let mut running = Running::from(self.store.hasher, tail.at, before);
+        let mut sinks: Vec<Held> = Vec::new();
+        for (sink, from, at) in ahead {
+            running.read(file, at.offset, u64::MAX)?;
+            if !running.at.proves(&at) {
+                break;
+            }
+            sinks.push(Held { sink, from, to: at.offset });
+        }
+        if let Some(upto) = sinks.last().map(|held| held.to) {
+            tracing::debug!(source = %self.plan.id, file = %tail.path.display(), upto, "sinks hold more than others");
+            tail.spared = Some(Spared { sinks: sinks.into(), upto });
+        }
+        Ok(())
+    }
+}

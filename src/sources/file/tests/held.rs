@@ -1,0 +1,206 @@
+//! What sinks hold of files at a start: where reading goes on, who is spared, and what is not believed.
+
+use super::*;
+use crate::place::Places;
+
+/// The places that came, each with all before it: what a sink holds that has so many chunks.
+fn held(w: &World, chunks: usize) -> Vec<Place> {
+    let mut places = Places::default();
+    places.note_all(w.taken.places[..chunks].iter().flatten());
+    places.to_vec()
+}
+
+/// Up to where the first sink is spared what it has.
+fn held_by_first(place: &Place) -> u64 {
+    place.held.iter().flat_map(|held| held.iter()).filter(|held| held.sink == 0).map(|held| held.to).max().unwrap_or(0)
+}
+
+/// A world whose source has read three chunks of a file, of which nothing is saved or settled.
+fn three_chunks() -> World {
+    let mut w = World::new("");
+    w.keep_acks();
+    for text in ["one\ntwo\n", "three\n", "four\nfive\n"] {
+        w.append("a.log", text);
+        w.read();
+    }
+    assert_eq!(w.lines(), ["one", "two", "three", "four", "five"]);
+    assert_eq!(w.taken.places.iter().flatten().map(|p| p.at.offset).collect::<Vec<_>>(), [8, 14, 24]);
+    w
+}
+
+#[test]
+fn reading_goes_on_behind_what_all_sinks_hold() {
+    for (sinks, came) in [
+        (vec![3, 3], vec![""; 0]),
+        (vec![3], vec![]),
+        (vec![2, 1], vec!["three", "four", "five"]),
+        (vec![2, 0], vec!["one", "two", "three", "four", "five"]),
+        (vec![], vec!["one", "two", "three", "four", "five"]),
+    ] {
+        let mut w = three_chunks();
+        w.kill();
+        let all = sinks.iter().enumerate().map(|(n, chunks)| (n, held(&w, *chunks))).collect();
+        w.taken.places.clear();
+        w.hold(all);
+        w.read();
+        assert_eq!(w.lines(), came, "{sinks:?}");
+        // Who holds more is spared as far as it does.
+        let spared: Vec<u64> = w.taken.places.iter().flatten().map(held_by_first).collect();
+        let expected: &[u64] = match &sinks[..] {
+            [2, 1 | 0] => &[14],
+            [] => &[0],
+            _ => &[],
+        };
+        assert_eq!(spared, expected, "{sinks:?}");
+        w.append("a.log", "six\n");
+        w.read();
+        assert_eq!(w.lines(), ["six"]);
+        assert!(w.taken.places.last().unwrap().as_ref().unwrap().held.is_none());
+    }
+}
+
+#[test]
+fn a_part_that_a_sink_settled_out_of_turn_is_spared_it() {
+    for proven in [true, false] {
+        let mut w = three_chunks();
+        w.kill();
+        let mut places = held(&w, 1);
+        // Of the second chunk it has nothing.
+        let mut island = w.taken.places[2].clone().unwrap();
+        assert_eq!((island.from, island.at.offset), (14, 24));
+        if !proven {
+            island.at.sum[0] ^= 1;
+        }
+        places.push(island);
+        w.taken.places.clear();
+        w.hold(vec![(0, places)]);
+        w.read();
+        assert_eq!(w.lines(), ["three", "four", "five"]);
+        let spared: Vec<_> =
+            w.taken.places.iter().flatten().flat_map(|p| p.held.iter().flat_map(|h| h.to_vec())).collect();
+        let expected = crate::place::Held { sink: 0, from: 14, to: 24 };
+        assert_eq!(spared, if proven { vec![expected] } else { vec![] });
+    }
+}
+
+#[test]
+fn what_was_saved_counts_for_a_sink_that_says_nothing() {
+    let mut w = three_chunks();
+    let sent: Vec<_> = w.taken.acks.drain(..2).collect();
+    sent.into_iter().for_each(|ack| ack.settle(Verdict::Delivered));
+    w.read();
+    w.kill();
+    let quick = held(&w, 3);
+    w.hold(vec![(0, quick), (1, Vec::new())]);
+    w.read();
+    assert_eq!(w.lines(), ["four", "five"]);
+}
+
+#[test]
+fn contents_that_are_not_proven_are_read_whatever_sinks_say() {
+    for text in ["one\ntwo\nthree\nfoxr\nfive\nmore\n", "xne\ntwo\nthree\nfour\nfive\nmore\n", "one\n"] {
+        for sinks in [[3, 3], [3, 0], [1, 0]] {
+            let mut w = three_chunks();
+            let all = vec![(0, held(&w, sinks[0])), (1, held(&w, sinks[1]))];
+            w.kill();
+            // The same file by device, inode and birth.
+            std::fs::write(w.path("a.log"), text).unwrap();
+            w.taken.places.clear();
+            w.hold(all);
+            w.read();
+            let came = w.lines();
+            let whole: Vec<&str> = text.lines().collect();
+            let begins_alike = sinks == [1, 0] && text.starts_with("one\ntwo\n");
+            assert_eq!(came, whole, "{text:?} {sinks:?}");
+            let spared = w.taken.places.iter().flatten().map(held_by_first).max();
+            assert_eq!(spared, Some(if begins_alike { 8 } else { 0 }), "{text:?} {sinks:?}");
+        }
+    }
+}
+
+#[test]
+fn after_a_reset_nothing_is_believed() {
+    for all in [true, false] {
+        let mut w = three_chunks();
+        w.pass(3);
+        w.kill();
+        let places = held(&w, 3);
+        let dir = w.dir.path().join("data/src");
+        let files = if all { Vec::new() } else { vec![w.path("a.log")] };
+        crate::sources::file::forget_places(&dir, &files).unwrap();
+        w.hold(vec![(0, places)]);
+        w.read();
+        assert_eq!(w.lines().len(), 5, "{all}");
+    }
+}
+
+#[test]
+fn another_source_and_another_folder_of_checkpoints_say_nothing() {
+    let mut w = three_chunks();
+    w.kill();
+    let of_another = |change: fn(&mut crate::place::FileOf)| {
+        let mut places = held(&w, 3);
+        for place in &mut places {
+            change(Arc::make_mut(&mut place.file));
+        }
+        places
+    };
+    let other_source = of_another(|file| file.source = "other".into());
+    let other_keys = of_another(|file| file.keys[0] ^= 1);
+    for places in [other_source, other_keys] {
+        w.hold(vec![(0, places)]);
+        w.read();
+        assert_eq!(w.lines().len(), 5);
+        w.kill();
+    }
+}
+
+#[test]
+fn generations_that_were_never_saved_are_known_as_sinks_tell_them() {
+    let mut w = World::new("");
+    w.keep_acks();
+    w.settle();
+    w.append("a.log", "one\n");
+    w.settle();
+    w.pass(2);
+    // Cut off and written anew: another generation of the same file.
+    std::fs::write(w.path("a.log"), "").unwrap();
+    w.settle();
+    w.append("a.log", "two\n");
+    w.read();
+    w.append("gone.log", "three\n");
+    w.read();
+    assert_eq!(w.lines(), ["one", "two", "three"]);
+    let places = held(&w, w.taken.places.len());
+    assert_eq!(places.len(), 3);
+    w.kill();
+    // As if nothing had ever been saved but the keys.
+    let dir = w.dir.path().join("data/src");
+    for entry in std::fs::read_dir(&dir).unwrap().map(|e| e.unwrap().path()) {
+        if !entry.ends_with("files.0") {
+            std::fs::remove_file(entry).unwrap();
+        }
+    }
+    w.remove("gone.log");
+    w.hold(vec![(0, places)]);
+    w.append("a.log", "four\n");
+    w.append("new.log", "five\n");
+    w.pass(8);
+    let mut lines = w.lines();
+    lines.sort();
+    assert_eq!(lines, ["five", "four"]);
+    assert_eq!(w.errors("rest_not_found"), 0);
+}
+
+#[test]
+fn keys_are_on_disk_before_anything_is_told_and_a_first_start_stays_one() {
+    let w = World::new("start_at: end");
+    let store = w.tailer.as_ref().map(|t| (t.store.keys_kept, t.store.hasher.keys)).unwrap();
+    assert!(store.0);
+    let mut again = World { tailer: None, ..w };
+    again.append("a.log", "of before\n");
+    again.start();
+    assert_eq!(again.tailer.as_ref().map(|t| t.store.hasher.keys), Some(store.1));
+    again.read();
+    assert_eq!(again.lines(), [""; 0]);
+}
