@@ -7,6 +7,7 @@ use crate::component::Health;
 use crate::ledger::Keeper;
 use crate::telemetry::{Books, Counters};
 use crate::time::clock;
+use crate::web::host_is_ours;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -105,10 +106,7 @@ impl Api {
             router = router.route("/api/v1/ledger", get(ledger)).route("/api/v1/audit", get(audit));
         }
         let router = router.layer(middleware::from_fn_with_state(api.clone(), guard)).with_state(api);
-        match tls {
-            None => crate::http_server::serve(listener, router, stop).await,
-            Some(tls) => crate::http_server::serve(crate::tls::TlsListener::new(listener, tls)?, router, stop).await,
-        }
+        crate::http_server::serve(listener, tls, router, stop).await;
         Ok(())
     }
 
@@ -121,7 +119,7 @@ impl Api {
 /// Checks the Host header and, where there is `auth`, who asks; probes of liveness need no password.
 async fn guard(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
     let host = request.headers().get(header::HOST).and_then(|h| h.to_str().ok()).unwrap_or_default();
-    if !host_is_allowed(host, &api.allowed_hosts) {
+    if !host_is_ours(host, &api.allowed_hosts) {
         let text = "this Host is not allowed; add it to api.allowed_hosts\n";
         return (StatusCode::MISDIRECTED_REQUEST, text).into_response();
     }
@@ -131,16 +129,6 @@ async fn guard(State(api): State<Arc<Api>>, request: Request, next: Next) -> Res
             .into_response();
     }
     next.run(request).await
-}
-
-fn host_is_allowed(host: &str, allowed: &[String]) -> bool {
-    let name = match host.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or_default(),
-        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
-    };
-    name.parse::<std::net::IpAddr>().is_ok()
-        || name.eq_ignore_ascii_case("localhost")
-        || allowed.iter().any(|a| a.eq_ignore_ascii_case(name) || a.eq_ignore_ascii_case(host))
 }
 
 async fn ready(State(api): State<Arc<Api>>) -> Response {
@@ -361,10 +349,10 @@ mod tests {
     fn hosts_are_checked() {
         let allowed = ["agent.example".to_owned()];
         for good in ["127.0.0.1:8686", "localhost", "[::1]:8686", "agent.example:1", "AGENT.example"] {
-            assert!(host_is_allowed(good, &allowed), "{good}");
+            assert!(host_is_ours(good, &allowed), "{good}");
         }
         for bad in ["evil.example", "", "localhost.evil.example:80"] {
-            assert!(!host_is_allowed(bad, &allowed), "{bad}");
+            assert!(!host_is_ours(bad, &allowed), "{bad}");
         }
     }
 

@@ -66,6 +66,11 @@ pub struct BuildContext {
     /// Bytes that a sink may hold beside its queue, in bodies of requests: its part of `memory_limit`, as far as it asked for
     /// some ([`SinkPlan::working_bytes`](crate::plan::SinkPlan::working_bytes)).
     pub working_bytes: usize,
+    /// Connections that a source may have at once, as far as it asked for some
+    /// ([`SourcePlan::connections`](crate::plan::SourcePlan::connections)).
+    pub connections: u32,
+    /// Handles that connections leave to everything else.
+    pub handles: u64,
     /// Nothing is left to chance: `sample` keeps what has a share above 0. For unit tests of pipelines.
     pub no_chance: bool,
 }

@@ -7,15 +7,20 @@ pub mod cli;
 pub mod component;
 pub mod condition;
 pub mod config;
+mod connections;
 pub mod data_dir;
 pub mod decoding;
 pub mod doctor;
 pub mod encoding;
+pub mod escape;
 pub mod event;
 pub mod framing;
+mod handles;
 mod http_server;
 pub mod ledger;
 pub mod letter;
+mod log_throttle;
+pub mod mask;
 pub mod place;
 pub mod plan;
 pub mod proxy_protocol;
@@ -29,6 +34,7 @@ pub mod time;
 pub mod tls;
 pub mod topology;
 pub mod transforms;
+pub mod web;
 
 #[cfg(test)]
 mod test_data;

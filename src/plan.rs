@@ -7,6 +7,7 @@ use crate::decoding::FrameDecoder;
 use crate::doctor::{Finding, Host};
 use crate::sinks::common::SinkCommon;
 use crate::sources::common::SourceCommon;
+use crate::topology::WantedConnections;
 use std::path::PathBuf;
 
 /// Settings of a source, read and free of mistakes.
@@ -26,6 +27,11 @@ pub trait SourcePlan: Send {
     /// Addresses it listens on, as written.
     fn listens(&self) -> Vec<Spanned<String>> {
         Vec::new()
+    }
+    /// Connections that it would take at once, and what each may hold. It is told how many it may
+    /// ([`BuildContext::connections`]).
+    fn connections(&self) -> Option<WantedConnections> {
+        None
     }
     /// The setting by which it would read the file at this absolute path, if there is one.
     fn reads(&self, _path: &std::path::Path) -> Option<crate::config::Span> {

@@ -1,7 +1,8 @@
 //! `tidegate audit`: whether the books of all runs balance.
 
-use super::{ConfigArgs, Exit, print, say};
+use super::{ConfigArgs, Exit, print, say_line};
 use crate::config::{Config, Globals};
+use crate::escape::Page;
 use crate::ledger::{Ledger, Sums};
 use crate::sinks::net::{Exchange, HttpExchange, Mask, Request};
 use crate::time::write_rfc3339_utc;
@@ -9,7 +10,6 @@ use base64::Engine;
 use clap::Args;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -48,7 +48,7 @@ pub(super) fn run(args: &AuditArgs) -> Exit {
 
 fn find(args: &AuditArgs) -> Result<(Ledger, String), Exit> {
     let fail = |message: String| {
-        say(&format!("error: {message}\n"));
+        say_line!("error: {message}");
         Exit::Failed
     };
     if let Some(dir) = &args.data_dir {
@@ -118,7 +118,7 @@ fn get(request: Request, ca: Option<&Path>) -> Result<Vec<u8>, String> {
     }
 }
 
-fn json(ledger: &Ledger, faults: &[String]) -> String {
+fn json(ledger: &Ledger, faults: &[String]) -> Page {
     let accounts: serde_json::Map<String, serde_json::Value> = ledger
         .accounts
         .iter()
@@ -136,34 +136,36 @@ fn json(ledger: &Ledger, faults: &[String]) -> String {
         "balanced": faults.is_empty(), "faults": faults, "lost": lost, "since": time(ledger.since), "at": time(ledger.at),
         "runs": ledger.runs, "killed": ledger.killed, "ended": ledger.ended, "stopped": ledger.stopped, "components": accounts,
     });
-    format!("{all:#}\n")
+    let mut page = Page::new();
+    page.json(&format!("{all:#}\n"));
+    page
 }
 
-fn report(ledger: &Ledger, faults: &[String], from: &str) -> String {
+fn report(ledger: &Ledger, faults: &[String], from: &str) -> Page {
     let width = ledger.accounts.keys().map(String::len).max().unwrap_or(0).max("component".len());
-    let mut out = String::new();
+    let mut out = Page::new();
     let header = ["in", "created", "resumed", "out", "dropped", "rejected", "held", "left"];
-    let _always = write!(out, "{:width$}  {:9}", "component", "kind");
+    write!(out, "{:width$}  {:9}", "component", "kind");
     for name in header {
-        let _always = write!(out, " {name:>10}");
+        write!(out, " {name:>10}");
     }
-    out.push('\n');
+    writeln!(out);
     for (id, account) in &ledger.accounts {
         let total = account.total();
         let Sums { r#in, created, resumed, out: put_out, held, left, .. } = total;
         let (dropped, rejected) = (total.dropped.values().sum::<u64>(), total.rejected.values().sum::<u64>());
-        let _always = write!(out, "{id:width$}  {:9}", account.kind);
+        write!(out, "{id:width$}  {:9}", account.kind);
         for n in [r#in, created, resumed, put_out, dropped, rejected, held, left] {
-            let _always = write!(out, " {n:>10}");
+            write!(out, " {n:>10}");
         }
         let why: Vec<String> = total.dropped.iter().chain(&total.rejected).map(|(r, n)| format!("{r} {n}")).collect();
         if !why.is_empty() {
-            let _always = write!(out, "  ({})", why.join(", "));
+            write!(out, "  ({})", why.join(", "));
         }
-        out.push('\n');
+        writeln!(out);
     }
     let n = |n: u64, word: &str| format!("{n} {word}{}", if n == 1 { "" } else { "s" });
-    let _always = writeln!(
+    writeln!(
         out,
         "{from}: {} since {}, {} killed; as of {}{}",
         n(ledger.runs, "run"),
@@ -177,18 +179,22 @@ fn report(ledger: &Ledger, faults: &[String], from: &str) -> String {
         }
     );
     for fault in faults {
-        let _always = writeln!(out, "fault: {fault}");
+        writeln!(out, "fault: {fault}");
     }
     let lost = ledger.lost();
     for (id, events) in &lost {
-        let _always = writeln!(
+        writeln!(
             out,
             "lost: `{id}`: {} of its disk buffer {} damaged or missing (corrupt): the log says which",
             n(*events, "event"),
             if *events == 1 { "was" } else { "were" }
         );
     }
-    out.push_str(if faults.is_empty() { "the books balance\n" } else { "THE BOOKS DO NOT BALANCE: this is a bug\n" });
+    writeln!(
+        out,
+        "{}",
+        if faults.is_empty() { "the books balance" } else { "THE BOOKS DO NOT BALANCE: this is a bug" }
+    );
     out
 }
 

@@ -1,13 +1,14 @@
 //! `tidegate buffer`: looks into disk buffers, also those of a running agent (it only reads there), and mends or
 //! removes them when none runs.
 
-use super::{Exit, print, say};
+use super::{Exit, print, report_page, say, say_line};
 use crate::buffer::disk::tools;
 use crate::config::{Loaded, ProcessEnvironment, Registry, load};
+use crate::escape::{self, Form, Page};
 use crate::ledger::{Ledger, Note};
 use crate::telemetry::BufferTotals;
 use clap::{Args, Subcommand};
-use std::fmt::Write as _;
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 /// Arguments of `buffer`.
@@ -111,7 +112,7 @@ pub(super) fn run(args: &BufferArgs) -> Exit {
     match result {
         Ok(exit) => exit,
         Err(failure) => {
-            say(&format!("error: {failure}\n"));
+            say_line!("error: {failure}");
             Exit::Failed
         }
     }
@@ -128,7 +129,7 @@ fn data_dir(args: &BufferArgs) -> Result<PathBuf, Exit> {
     match config {
         Some(config) => Ok(config.globals.data_dir),
         None => {
-            say(&report.render());
+            say(&report_page(&report.render()));
             Err(Exit::BadConfig)
         }
     }
@@ -143,8 +144,12 @@ fn existing(data_dir: &Path, id: &str) -> Result<PathBuf, Failure> {
     Err(format!("no buffer of a sink `{id}` under `{}`; {known}", data_dir.display()))
 }
 
-fn out(text: &str) -> Result<(), Failure> {
-    print(text).map_err(|e| e.to_string())
+fn out(page: &Page) -> Result<(), Failure> {
+    print(page).map_err(|e| e.to_string())
+}
+
+fn out_line(args: std::fmt::Arguments<'_>) -> Result<(), Failure> {
+    out(&Page::of_line(args))
 }
 
 fn ls(data_dir: &Path) -> Result<Exit, Failure> {
@@ -155,7 +160,8 @@ fn ls(data_dir: &Path) -> Result<Exit, Failure> {
         ));
     }
     let ids = tools::ids(data_dir).map_err(|e| format!("cannot list `{}`: {e}", data_dir.display()))?;
-    let mut text = format!("{:<24} {:>12} {:>14} {:>8}  STATE\n", "SINK", "EVENTS", "BYTES", "SEGMENTS");
+    let mut text = Page::new();
+    writeln!(text, "{:<24} {:>12} {:>14} {:>8}  STATE", "SINK", "EVENTS", "BYTES", "SEGMENTS");
     for id in ids {
         let folder = tools::folder(data_dir, &id);
         let state = if tools::is_live(&folder) { "in use" } else { "at rest" };
@@ -163,7 +169,7 @@ fn ls(data_dir: &Path) -> Result<Exit, Failure> {
             (Ok(held), Ok((segments, bytes))) => format!("{id:<24} {held:>12} {bytes:>14} {segments:>8}  {state}"),
             (Err(e), _) | (_, Err(e)) => format!("{id:<24} {e}"),
         };
-        let _ok = writeln!(text, "{}", printable(&line));
+        writeln!(text, "{line}");
     }
     out(&text)?;
     Ok(Exit::Done)
@@ -171,18 +177,17 @@ fn ls(data_dir: &Path) -> Result<Exit, Failure> {
 
 fn inspect(folder: &Path) -> Result<Exit, Failure> {
     let report = tools::inspect(folder).map_err(|e| e.to_string())?;
-    let mut text = format!(
-        "folder      {}\nevents held {}\nbytes       {}\nsettled     {}\nspares      {} ({} bytes)\nquarantine  {} ({} bytes)\n\n",
-        printable(&folder.display().to_string()),
-        report.held,
-        report.bytes,
-        report.settled_below.map_or("unknown: the position cannot be read".into(), |n| format!("below record {n}")),
-        report.spares.0,
-        report.spares.1,
-        report.quarantine.0,
-        report.quarantine.1,
-    );
-    let _ok = writeln!(
+    let mut text = Page::new();
+    let settled =
+        report.settled_below.map_or("unknown: the position cannot be read".into(), |n| format!("below record {n}"));
+    writeln!(text, "folder      {}", folder.display());
+    writeln!(text, "events held {}", report.held);
+    writeln!(text, "bytes       {}", report.bytes);
+    writeln!(text, "settled     {settled}");
+    writeln!(text, "spares      {} ({} bytes)", report.spares.0, report.spares.1);
+    writeln!(text, "quarantine  {} ({} bytes)", report.quarantine.0, report.quarantine.1);
+    writeln!(text);
+    writeln!(
         text,
         "{:>20} {:>12} {:>10} {:>10} {:>10} {:>12} {:>12}  RECEIVED",
         "SEGMENT", "FIRST", "RECORDS", "EVENTS", "HELD", "BYTES", "UNPACKED"
@@ -194,7 +199,7 @@ fn inspect(folder: &Path) -> Result<Exit, Failure> {
             received.extend_from_slice(b" to ");
             crate::time::write_rfc3339_utc(new, 0, &mut received);
         }
-        let _ok = writeln!(
+        writeln!(
             text,
             "{:>20} {:>12} {:>10} {:>10} {:>10} {:>12} {:>12}  {}{}",
             s.epoch,
@@ -208,17 +213,16 @@ fn inspect(folder: &Path) -> Result<Exit, Failure> {
             if s.header { "" } else { " (its header is damaged)" }
         );
     }
-    text.push_str(&damaged(&report.damage));
+    text.append(&damaged(&report.damage));
     out(&text)?;
     Ok(Exit::Done)
 }
 
-fn damaged(damage: &[tools::Damage]) -> String {
-    let mut text = String::new();
+fn damaged(damage: &[tools::Damage]) -> Page {
+    let mut text = Page::new();
     for d in damage {
         let events = d.events.map_or(String::new(), |n| format!(", {n} events"));
-        let _ok =
-            writeln!(text, "damaged: segment {}, {} bytes from {} on{events}: {}", d.epoch, d.bytes, d.at, d.what);
+        writeln!(text, "damaged: segment {}, {} bytes from {} on{events}: {}", d.epoch, d.bytes, d.at, d.what);
     }
     text
 }
@@ -229,8 +233,10 @@ fn cat(
     limit: Option<u64>,
     pattern: Option<&regex_automata::meta::Regex>,
 ) -> Result<Exit, Failure> {
+    // A pipe takes the events as they are; a terminal the same JSON with nothing in it that steers.
+    let form = std::io::stdout().is_terminal().then_some(Form::Json);
     let mut stdout = std::io::BufWriter::with_capacity(1 << 18, std::io::stdout().lock());
-    let (count, damage) = events(folder, all, limit, pattern, &mut stdout)?;
+    let (count, damage) = events(folder, all, limit, pattern, form, &mut stdout)?;
     say(&damage);
     // As grep does it.
     Ok(if pattern.is_some() && count == 0 { Exit::Failed } else { Exit::Done })
@@ -242,9 +248,10 @@ fn events(
     all: bool,
     limit: Option<u64>,
     pattern: Option<&regex_automata::meta::Regex>,
+    form: Option<Form>,
     to: &mut dyn std::io::Write,
-) -> Result<(u64, String), Failure> {
-    let mut line = Vec::new();
+) -> Result<(u64, Page), Failure> {
+    let (mut line, mut shown) = (Vec::new(), Vec::new());
     let mut count = 0;
     let mut failed = None;
     let report = tools::read(folder, &mut |record| {
@@ -265,6 +272,11 @@ fn events(
                 continue;
             }
             line.push(b'\n');
+            if let Some(form) = form {
+                shown.clear();
+                escape::append(&line, form, &mut shown);
+                std::mem::swap(&mut line, &mut shown);
+            }
             if let Err(error) = to.write_all(&line) {
                 failed = Some(error);
                 return false;
@@ -293,12 +305,8 @@ fn verify(data_dir: &Path, id: Option<&str>) -> Result<Exit, Failure> {
         let report = tools::inspect(&tools::folder(data_dir, &id)).map_err(|e| e.to_string())?;
         let records: u64 = report.segments.iter().map(|s| s.records).sum();
         let verdict = if report.damage.is_empty() { "whole" } else { "DAMAGED" };
-        let id = printable(&id);
-        out(&format!(
-            "{id}: {verdict}: {} segments, {records} records, {} events held\n",
-            report.segments.len(),
-            report.held
-        ))?;
+        let (segments, held) = (report.segments.len(), report.held);
+        out_line(format_args!("{id}: {verdict}: {segments} segments, {records} records, {held} events held"))?;
         if !report.damage.is_empty() {
             out(&damaged(&report.damage))?;
             exit = Exit::Failed;
@@ -314,18 +322,18 @@ fn repair(data_dir: &Path, id: &str, folder: &Path) -> Result<Exit, Failure> {
     let (damage, lost) = tools::repair(folder, before, &mut note).map_err(|e| e.to_string())?;
     let bytes: u64 = damage.iter().map(|d| d.bytes).sum();
     out(&damaged(&damage))?;
-    out(&format!("{} damaged places, {bytes} bytes set aside, {lost} events lost\n", damage.len()))?;
+    out_line(format_args!("{} damaged places, {bytes} bytes set aside, {lost} events lost", damage.len()))?;
     Ok(Exit::Done)
 }
 
 fn export(folder: &Path, output: &Path) -> Result<Exit, Failure> {
     let file = std::fs::File::create_new(output).map_err(|e| format!("cannot make `{}`: {e}", output.display()))?;
     let mut file = std::io::BufWriter::with_capacity(1 << 18, file);
-    let (count, damage) = events(folder, false, None, None, &mut file)?;
+    let (count, damage) = events(folder, false, None, None, None, &mut file)?;
     let file = file.into_inner().map_err(|e| format!("cannot write `{}`: {e}", output.display()))?;
     file.sync_all().map_err(|e| format!("cannot write `{}`: {e}", output.display()))?;
     say(&damage);
-    out(&format!("{count} events written to {}\n", printable(&output.display().to_string())))?;
+    out_line(format_args!("{count} events written to {}", output.display()))?;
     Ok(Exit::Done)
 }
 
@@ -336,7 +344,7 @@ fn remove(data_dir: &Path, id: &str, folder: &Path, yes: bool) -> Result<Exit, F
     }
     let mut note = |events, left| note(data_dir, id, "removed", events, left);
     let held = tools::remove(folder, &mut note).map_err(|e| e.to_string())?;
-    out(&format!("removed, with {held} events that were not delivered\n"))?;
+    out_line(format_args!("removed, with {held} events that were not delivered"))?;
     Ok(Exit::Done)
 }
 
@@ -350,9 +358,4 @@ fn note(
 ) -> Result<(), (PathBuf, std::io::Error)> {
     let at = crate::time::clock::now_ns();
     Note { at, component: id.to_owned(), reason: reason.to_owned(), events, buffer }.append(data_dir)
-}
-
-/// Names come from the file system: no control character reaches the terminal.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }

@@ -1,10 +1,10 @@
 //! `tidegate checkpoint show|reset`: how far files were read, and to begin anew.
 
-use super::{ConfigArgs, Exit, print, say};
+use super::{ConfigArgs, Exit, print, say_line};
 use crate::data_dir::lock_data_dir;
+use crate::escape::Page;
 use crate::sources::file::{FilePlace, forget_places, places};
 use clap::{Args, Subcommand};
-use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 /// Arguments of `checkpoint`.
@@ -86,19 +86,19 @@ pub(super) fn run(args: CheckpointArgs) -> Exit {
         Command::Reset { at, file, all } => at.dir().map(|dir| reset(at, &dir, file, *all)),
     };
     match result {
-        Ok(Ok(text)) => match print(&text) {
+        Ok(Ok(page)) => match print(&page) {
             Ok(()) => Exit::Done,
             Err(_) => Exit::Failed,
         },
         Ok(Err(message)) => {
-            say(&format!("error: {message}\n"));
+            say_line!("error: {message}");
             Exit::Failed
         }
         Err(exit) => exit,
     }
 }
 
-fn show(at: &At, dir: &Path, json: bool) -> Result<String, String> {
+fn show(at: &At, dir: &Path, json: bool) -> Result<Page, String> {
     let sources = at.sources(dir)?;
     if json {
         let list: Vec<_> = sources
@@ -112,23 +112,25 @@ fn show(at: &At, dir: &Path, json: bool) -> Result<String, String> {
                 })
             })
             .collect();
-        return Ok(format!("{:#}\n", serde_json::Value::Array(list)));
+        let mut page = Page::new();
+        page.json(&format!("{:#}\n", serde_json::Value::Array(list)));
+        return Ok(page);
     }
-    let mut out = String::new();
+    let mut out = Page::new();
     for (id, places) in sources {
-        let _always = writeln!(out, "{id}: {} files", places.len());
-        let _always = writeln!(out, "{:>14} {:>14} {:>12}  file", "offset", "size", "left");
+        writeln!(out, "{id}: {} files", places.len());
+        writeln!(out, "{:>14} {:>14} {:>12}  file", "offset", "size", "left");
         for p in places {
             let size = p.size.map_or("-".to_owned(), |n| n.to_string());
             let left = p.size.map_or("-".to_owned(), |n| n.saturating_sub(p.offset).to_string());
             let gone = if p.current && p.size.is_some() { "" } else { "  (gone or rotated)" };
-            let _always = writeln!(out, "{:>14} {size:>14} {left:>12}  {}{gone}", p.offset, p.path.display());
+            writeln!(out, "{:>14} {size:>14} {left:>12}  {}{gone}", p.offset, p.path.display());
         }
     }
     Ok(out)
 }
 
-fn reset(at: &At, dir: &Path, files: &[PathBuf], all: bool) -> Result<String, String> {
+fn reset(at: &At, dir: &Path, files: &[PathBuf], all: bool) -> Result<Page, String> {
     if !all && at.source.is_none() && files.is_empty() {
         return Err("name a --source, a --file, or --all".into());
     }
@@ -137,13 +139,13 @@ fn reset(at: &At, dir: &Path, files: &[PathBuf], all: bool) -> Result<String, St
     for file in files {
         wanted.push(std::path::absolute(file).map_err(|e| format!("{}: {e}", file.display()))?);
     }
-    let mut out = String::new();
+    let mut out = Page::new();
     let mut sum = 0;
     for (id, _) in at.sources(dir)? {
         let folder = dir.join(&id);
         let n = forget_places(&folder, &wanted).map_err(|e| format!("{}: {e}", folder.display()))?;
         sum += n;
-        let _always = writeln!(out, "{id}: {n} places forgotten");
+        writeln!(out, "{id}: {n} places forgotten");
     }
     if sum == 0 && !files.is_empty() {
         return Err("no source knows such a file; `checkpoint show` lists those that are known".into());

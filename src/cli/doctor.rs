@@ -1,13 +1,13 @@
 //! `tidegate doctor`: what on this host will lose data, and the fix.
 
-use super::{ConfigArgs, Exit, print, say};
+use super::{ConfigArgs, Exit, print, say_line};
 use crate::buffer::BufferConfig;
 use crate::config::{AnyPlan, Component, Config, Kind};
 use crate::doctor::general::{self, DiskBuffer};
 use crate::doctor::{Finding, Host, Severity};
+use crate::escape::Page;
 use crate::time::clock;
 use clap::Args;
-use std::fmt::Write;
 use std::path::PathBuf;
 
 /// Arguments of `doctor`.
@@ -37,7 +37,7 @@ pub(super) fn run(args: &DoctorArgs) -> Exit {
     if !args.offline {
         match clocks(&config.components) {
             Ok(found) => findings.extend(found),
-            Err(error) => say(&format!("error: cannot start: {error}\n")),
+            Err(error) => say_line!("error: cannot start: {error}"),
         }
     }
     findings.sort_by_key(|(_, f)| std::cmp::Reverse(f.severity));
@@ -123,8 +123,8 @@ fn clocks(components: &[Component]) -> std::io::Result<Found> {
     Ok(findings)
 }
 
-fn report(findings: &Found, loses: usize) -> String {
-    let mut out = String::new();
+fn report(findings: &Found, loses: usize) -> Page {
+    let mut out = Page::new();
     for (component, finding) in findings {
         let word = match finding.severity {
             Severity::Loss => "LOSES DATA",
@@ -132,25 +132,28 @@ fn report(findings: &Found, loses: usize) -> String {
             Severity::Note => "note",
         };
         let of = component.as_ref().map_or_else(String::new, |id| format!("`{id}`: "));
-        let _always = writeln!(out, "{word}: {of}{}\n  fix: {}", finding.what, finding.fix);
+        writeln!(out, "{word}: {of}{}", finding.what);
+        writeln!(out, "  fix: {}", finding.fix);
     }
     let n = |n: usize, word: &str| format!("{n} {word}{}", if n == 1 { "" } else { "s" });
-    let _always = match (loses, findings.len()) {
+    match (loses, findings.len()) {
         (0, 0) => writeln!(out, "nothing found that loses data"),
         (0, all) => writeln!(out, "nothing found that loses data; {}", n(all, "remark")),
         (loses, all) => {
-            writeln!(out, "{} that will lose data, {}", n(loses, "finding"), n(all - loses, "remark"))
+            writeln!(out, "{} that will lose data, {}", n(loses, "finding"), n(all - loses, "remark"));
         }
-    };
+    }
     out
 }
 
-fn json(findings: &Found) -> String {
+fn json(findings: &Found) -> Page {
     let list: Vec<_> = findings
         .iter()
         .map(|(component, f)| {
             serde_json::json!({"component": component, "severity": f.severity, "what": f.what, "fix": f.fix})
         })
         .collect();
-    format!("{:#}\n", serde_json::Value::Array(list))
+    let mut page = Page::new();
+    page.json(&format!("{:#}\n", serde_json::Value::Array(list)));
+    page
 }

@@ -1,6 +1,6 @@
 //! `tidegate graph`: who reads whom. Shows ids and types, never settings, so nothing secret.
 
-use super::{ConfigArgs, Exit, print, say};
+use super::{ConfigArgs, Exit, print, report_page, say};
 use crate::config::{Graph, Kind, Loaded, ProcessEnvironment, Registry, load};
 use clap::{Args, ValueEnum};
 use std::fmt::Write as _;
@@ -30,7 +30,7 @@ pub(super) enum Format {
 pub(super) fn run(args: &GraphArgs) -> Exit {
     let Loaded { config, graph, report } = load(&args.config.config, &ProcessEnvironment, Registry::built_in());
     if config.is_none() {
-        say(&report.render());
+        say(&report_page(&report.render()));
         return Exit::BadConfig;
     }
     let lines = Lines::of(&graph);
@@ -39,7 +39,7 @@ pub(super) fn run(args: &GraphArgs) -> Exit {
         Format::Mermaid => mermaid(&graph, &lines),
         Format::Dot => dot(&graph, &lines),
     };
-    match print(&text) {
+    match print(&report_page(&text)) {
         Ok(()) => Exit::Done,
         Err(_) => Exit::Failed,
     }

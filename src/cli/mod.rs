@@ -19,6 +19,7 @@ mod validate;
 pub use exit::Exit;
 
 use crate::config::{Config, Loaded, ProcessEnvironment, Registry, load_with_texts};
+use crate::escape::Page;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -93,11 +94,11 @@ impl ConfigArgs {
             load_with_texts(&self.config, &ProcessEnvironment, Registry::built_in());
         let text = report.render();
         if config.is_none() {
-            say_errors(&text);
+            say_errors(&report_page(&text));
         } else if !text.is_empty() {
             match logging::is_json() {
                 true => tracing::warn!("{}", text.trim_end()),
-                false => say(&text),
+                false => say(&report_page(&text)),
             }
         }
         config.map(|config| (config, texts)).ok_or(Exit::BadConfig)
@@ -111,12 +112,16 @@ pub fn main() -> Exit {
         Err(error) => {
             // Help and version go to stdout and are no mistake.
             let exit = if error.use_stderr() { Exit::Usage } else { Exit::Done };
-            drop(error.print());
+            // What was given may hold anything: the shell puts names of files there.
+            match error.use_stderr() {
+                true => say(&report_page(&error.render().to_string())),
+                false => drop(error.print()),
+            }
             return exit;
         }
     };
     if let Err(message) = logging::start(cli.log_format, cli.log_level.as_deref()) {
-        say(&format!("error: {message}\n"));
+        say_line!("error: {message}");
         return Exit::Usage;
     }
     // A panic is a bug to be told of, with its place, but what it shows may hold anything.
@@ -146,23 +151,36 @@ pub fn main() -> Exit {
 }
 
 /// Writes to stderr: diagnostics. A closed stderr is nobody's mistake.
-pub(crate) fn say(text: &str) {
+pub(crate) fn say(page: &Page) {
     use std::io::Write;
-    drop(std::io::stderr().write_all(text.as_bytes()));
+    drop(std::io::stderr().write_all(page.as_str().as_bytes()));
+}
+
+/// As [`say`], one line: `say_line!("error: {error}")`.
+macro_rules! say_line {
+    ($($words:tt)*) => { $crate::cli::say(&$crate::escape::Page::of_line(format_args!($($words)*))) };
+}
+use say_line;
+
+/// Diagnostics of a configuration, or of the command line, whose lines are their own.
+fn report_page(text: &str) -> Page {
+    let mut page = Page::new();
+    page.text(text);
+    page
 }
 
 /// Says what is wrong: on stderr, as a record where the log is JSON.
-pub(crate) fn say_errors(text: &str) {
+pub(crate) fn say_errors(page: &Page) {
     match logging::is_json() {
-        true => tracing::error!("{}", text.trim_end()),
-        false => say(text),
+        true => tracing::error!("{}", page.as_str().trim_end()),
+        false => say(page),
     }
 }
 
-/// Writes to stdout: data.
+/// Writes to stdout: data. A [`Page`] is the one thing that goes there, so that nothing that was read steers a terminal.
 ///
 /// Errors: it is closed, as by `| head`.
-pub(crate) fn print(text: &str) -> std::io::Result<()> {
+pub(crate) fn print(page: &Page) -> std::io::Result<()> {
     use std::io::Write;
-    std::io::stdout().write_all(text.as_bytes())
+    std::io::stdout().write_all(page.as_str().as_bytes())
 }

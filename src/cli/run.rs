@@ -1,16 +1,16 @@
 //! `tidegate run`.
 
 use super::reload::{Control, Texts};
-use super::{ConfigArgs, Exit, memory, say, say_errors};
+use super::{ConfigArgs, Exit, memory, say, say_errors, say_line};
 use crate::api::{Api, ApiAuth};
 use crate::buffer::disk::tools;
 use crate::config::{AnyPlan, Config, Globals, ProcessEnvironment, Registry, load_texts};
 use crate::data_dir::{Lock, lock_data_dir};
+use crate::escape::Page;
 use crate::ledger::Keeper;
 use crate::telemetry::{Books, ComponentKind, LedgerLine, Totals};
 use crate::topology::{self, Running, Summary};
 use clap::Args;
-use std::fmt::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
@@ -39,7 +39,7 @@ pub(super) fn run(args: RunArgs) -> Exit {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(8).build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            say(&format!("error: cannot start the runtime: {error}\n"));
+            say_line!("error: cannot start the runtime: {error}");
             return Exit::Failed;
         }
     };
@@ -50,7 +50,7 @@ pub(super) fn run(args: RunArgs) -> Exit {
     let mut control = match control {
         Ok(control) => control,
         Err(error) => {
-            say(&format!("error: cannot watch signals: {error}\n"));
+            say_line!("error: cannot watch signals: {error}");
             return Exit::Failed;
         }
     };
@@ -64,7 +64,9 @@ pub(super) fn run(args: RunArgs) -> Exit {
         let ready = own(&globals, &mut lock).and_then(|()| {
             topology::assemble(config, args.once).map_err(|errors| {
                 let bad_config = errors.iter().any(|e| e.is_config);
-                (errors.iter().map(|e| format!("error: {e}\n")).collect(), bad_config)
+                let mut page = Page::new();
+                errors.iter().for_each(|error| writeln!(page, "error: {error}"));
+                (page, bad_config)
             })
         });
         let ran = ready.and_then(|blueprint| {
@@ -102,11 +104,12 @@ pub(super) fn run(args: RunArgs) -> Exit {
 }
 
 /// Makes the `data_dir` this agent's own, before anything opens what is in it; keeps the lock where it has it already.
-fn own(globals: &Globals, lock: &mut Option<(PathBuf, Arc<Lock>)>) -> Result<(), (String, bool)> {
+fn own(globals: &Globals, lock: &mut Option<(PathBuf, Arc<Lock>)>) -> Result<(), (Page, bool)> {
     if lock.as_ref().is_some_and(|(dir, _)| *dir == globals.data_dir) {
         return Ok(());
     }
-    let taken = lock_data_dir(&globals.data_dir).map_err(|error| (format!("error: {error}\n"), false))?;
+    let taken =
+        lock_data_dir(&globals.data_dir).map_err(|error| (Page::of_line(format_args!("error: {error}")), false))?;
     *lock = Some((globals.data_dir.clone(), Arc::new(taken)));
     Ok(())
 }
@@ -150,18 +153,24 @@ async fn drive(
     globals: &Globals,
     lock: Option<Arc<Lock>>,
     control: &mut Control,
-) -> Result<(Exit, Books), String> {
+) -> Result<(Exit, Books), Page> {
     // A port in use must not be found out when events are on their way.
     let listener = match &globals.api {
         None => None,
         Some(api) => {
-            let refused = |error| format!("error: the API cannot listen on {}: {error}\n", api.listen.value);
+            let refused =
+                |error| Page::of_line(format_args!("error: the API cannot listen on {}: {error}", api.listen.value));
             let listener = Api::bind(api.listen.value).await.map_err(refused)?;
             let tls = api.tls.as_ref().map(crate::tls::TlsServer::open).transpose();
-            Some((api, listener, tls.map_err(|error| format!("error: the API's certificate: {error}\n"))?))
+            Some((
+                api,
+                listener,
+                tls.map_err(|error| Page::of_line(format_args!("error: the API's certificate: {error}")))?,
+            ))
         }
     };
-    let mut running = topology::start(blueprint).map_err(|error| format!("error: cannot start a thread: {error}\n"))?;
+    let mut running = topology::start(blueprint)
+        .map_err(|error| Page::of_line(format_args!("error: cannot start a thread: {error}")))?;
     let ledger = keep_ledger(&globals.data_dir, &running.books, lock);
     let stop_api = CancellationToken::new();
     let api = listener.map(|(config, listener, tls)| {
@@ -323,33 +332,33 @@ fn say_ledger(lines: &[LedgerLine]) {
 }
 
 /// The ledger as a table.
-pub(super) fn ledger_table(lines: &[LedgerLine]) -> String {
+pub(super) fn ledger_table(lines: &[LedgerLine]) -> Page {
     let reasons = |map: &std::collections::BTreeMap<&'static str, u64>| {
         map.iter().map(|(reason, n)| format!("{reason} {n}")).collect::<Vec<_>>().join(", ")
     };
     let width = lines.iter().map(|l| l.component.len()).max().unwrap_or(0).max("component".len());
-    let mut out = String::new();
+    let mut out = Page::new();
     let header = ["in", "created", "out", "dropped", "rejected", "held"];
-    let _always = write!(out, "{:width$}  {:9}", "component", "kind");
+    write!(out, "{:width$}  {:9}", "component", "kind");
     for name in header {
-        let _always = write!(out, " {name:>10}");
+        write!(out, " {name:>10}");
     }
-    out.push('\n');
+    writeln!(out);
     for line in lines {
         let (dropped, rejected) = (line.dropped.values().sum::<u64>(), line.rejected.values().sum::<u64>());
-        let _always = write!(out, "{:width$}  {:9}", line.component, line.kind);
+        write!(out, "{:width$}  {:9}", line.component, line.kind);
         for n in [line.r#in, line.created, line.out, dropped, rejected, line.held] {
-            let _always = write!(out, " {n:>10}");
+            write!(out, " {n:>10}");
         }
         let why = [reasons(&line.dropped), reasons(&line.rejected)];
         let why: Vec<&str> = why.iter().filter(|w| !w.is_empty()).map(String::as_str).collect();
         if !why.is_empty() {
-            let _always = write!(out, "  ({})", why.join("; "));
+            write!(out, "  ({})", why.join("; "));
         }
         if line.difference != 0 {
-            let _always = write!(out, "  DIFFERENCE {}: this is a bug", line.difference);
+            write!(out, "  DIFFERENCE {}: this is a bug", line.difference);
         }
-        out.push('\n');
+        writeln!(out);
     }
     out
 }

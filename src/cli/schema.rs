@@ -1,6 +1,6 @@
 //! `tidegate schema` and `tidegate reference`: what can stand in a configuration.
 
-use super::{Exit, print, say};
+use super::{Exit, print, report_page, say_line};
 use crate::config::{Registry, json_schema, reference};
 use clap::Args;
 
@@ -15,7 +15,7 @@ pub(super) struct ReferenceArgs {
 pub(super) fn schema() -> Exit {
     let schema = json_schema(Registry::built_in());
     // Alternate form is indented.
-    match print(&format!("{schema:#}\n")) {
+    match print(&report_page(&format!("{schema:#}\n"))) {
         Ok(()) => Exit::Done,
         Err(_) => Exit::Failed,
     }
@@ -25,7 +25,7 @@ pub(super) fn schema() -> Exit {
 pub(super) fn reference(args: &ReferenceArgs) -> Exit {
     let registry = Registry::built_in();
     match reference::markdown(registry, args.component.as_deref()) {
-        Some(text) => match print(&text) {
+        Some(text) => match print(&report_page(&text)) {
             Ok(()) => Exit::Done,
             Err(_) => Exit::Failed,
         },
@@ -34,7 +34,7 @@ pub(super) fn reference(args: &ReferenceArgs) -> Exit {
             names.sort_unstable();
             names.dedup();
             let wanted = args.component.as_deref().unwrap_or_default();
-            say(&format!("error: there is no component type `{wanted}`; there are {}\n", names.join(", ")));
+            say_line!("error: there is no component type `{wanted}`; there are {}", names.join(", "));
             Exit::Usage
         }
     }

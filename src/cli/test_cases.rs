@@ -1,9 +1,10 @@
 //! `tidegate test`: runs the unit tests under `tests:`. Delivers nothing, opens no socket.
 
-use super::{ConfigArgs, Exit, print, say};
+use super::{ConfigArgs, Exit, print, say_line};
 use crate::ack::Ack;
 use crate::condition::Faults;
 use crate::config::{Kind, Map, ProcessEnvironment, Registry, TestCase, TestExpect, TestInput, TestKind, load};
+use crate::escape::Page;
 use crate::event::{Batch, EventKind, EventRef, FieldPath, JsonRows, Origin, Slab};
 use crate::time::parse_rfc3339;
 use crate::topology::{Inline, Stage};
@@ -40,24 +41,24 @@ pub(super) fn run(args: &TestArgs) -> Exit {
             Err(errors) => errors.iter().map(ToString::to_string).collect(),
         };
         let word = if faults.is_empty() { "ok" } else { "FAILED" };
-        let mut text = format!("test {} ... {word}\n", test.name.value);
-        for fault in &faults {
-            text.push_str(&format!("  {}\n", fault.replace('\n', "\n  ")));
+        let mut page = Page::of_line(format_args!("test {} ... {word}", test.name.value));
+        for line in faults.iter().flat_map(|fault| fault.lines()) {
+            writeln!(page, "  {line}");
         }
         if faults.is_empty() {
             passed += 1
         } else {
             failed += 1
         }
-        if print(&text).is_err() {
+        if print(&page).is_err() {
             return Exit::Failed;
         }
     }
     if passed + failed == 0 {
-        say("error: there are no tests; write some under `tests:`\n");
+        say_line!("error: there are no tests; write some under `tests:`");
         return Exit::Failed;
     }
-    drop(print(&format!("{passed} passed, {failed} failed\n")));
+    drop(print(&Page::of_line(format_args!("{passed} passed, {failed} failed"))));
     if failed == 0 { Exit::Done } else { Exit::Failed }
 }
 

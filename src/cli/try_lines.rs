@@ -1,12 +1,12 @@
 //! `tidegate try`: pipes sample lines through the pipeline and shows what each stage made of them. Delivers nothing.
 
-use super::{ConfigArgs, Exit, print, say};
+use super::{ConfigArgs, Exit, print, say_line};
 use crate::config::Kind;
+use crate::escape::{Form, Page, escaped};
 use crate::event::{Batch, Origin};
 use crate::time::clock;
 use crate::topology::{Inline, Stage};
 use clap::Args;
-use std::fmt::Write;
 use std::io::BufRead;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -32,14 +32,14 @@ pub(super) fn run(args: &TryArgs) -> Exit {
     let mut inline = match Inline::new(config, false) {
         Ok(inline) => inline,
         Err(errors) => {
-            errors.iter().for_each(|e| say(&format!("error: {e}\n")));
+            errors.iter().for_each(|e| say_line!("error: {e}"));
             return Exit::Failed;
         }
     };
     let source = match pick_source(&inline, args.source.as_deref()) {
         Ok(source) => source,
         Err(message) => {
-            say(&format!("error: {message}\n"));
+            say_line!("error: {message}");
             return Exit::Usage;
         }
     };
@@ -48,7 +48,7 @@ pub(super) fn run(args: &TryArgs) -> Exit {
         match std::fs::File::open(path) {
             Ok(file) => inputs.push((path.display().to_string(), Box::new(std::io::BufReader::new(file)))),
             Err(error) => {
-                say(&format!("error: {}: {error}\n", path.display()));
+                say_line!("error: {}: {error}", path.display());
                 return Exit::Failed;
             }
         }
@@ -68,14 +68,14 @@ pub(super) fn run(args: &TryArgs) -> Exit {
             let line = match line {
                 Ok(line) => line,
                 Err(error) => {
-                    say(&format!("error: {name}: {error}\n"));
+                    say_line!("error: {name}: {error}");
                     return Exit::Failed;
                 }
             };
             let line = String::from_utf8_lossy(&line);
             let line = line.strip_suffix('\r').unwrap_or(&line);
             let shown = one_line(&mut inline, &source, line, origin.clone());
-            if print(&format!("{name}:{} {}\n{shown}", n + 1, plain(line))).is_err() {
+            if print(&headed(&name, n as u64 + 1, line, &shown)).is_err() {
                 return Exit::Done;
             }
         }
@@ -99,22 +99,22 @@ fn pick_source(inline: &Inline, wanted: Option<&str>) -> Result<String, String> 
 fn whole(inline: &mut Inline, source: &str, name: &str, mut input: Box<dyn BufRead>, origin: &Arc<Origin>) -> bool {
     let mut text = Vec::new();
     if let Err(error) = input.read_to_end(&mut text) {
-        say(&format!("error: {name}: {error}\n"));
+        say_line!("error: {name}: {error}");
         return false;
     }
     for (number, frame) in inline.frames(source, &text) {
         let event = &*String::from_utf8_lossy(&frame);
         let shown = one_line(inline, source, event, origin.clone());
-        if print(&format!("{name}:{number} {}\n{shown}", plain(event))).is_err() {
+        if print(&headed(name, number as u64, event, &shown)).is_err() {
             return true;
         }
     }
     true
 }
 
-fn one_line(inline: &mut Inline, source: &str, line: &str, origin: Arc<Origin>) -> String {
+fn one_line(inline: &mut Inline, source: &str, line: &str, origin: Arc<Origin>) -> Page {
     let now = clock::now_ns();
-    let mut out = String::new();
+    let mut out = Page::new();
     let Some((batch, rejected)) = inline.decode(source, line, origin, now) else {
         return out;
     };
@@ -128,11 +128,11 @@ fn one_line(inline: &mut Inline, source: &str, line: &str, origin: Arc<Origin>) 
     out
 }
 
-fn show(stage: &Stage, width: usize, out: &mut String) {
+fn show(stage: &Stage, width: usize, out: &mut Page) {
     let name = format!("{} ({})", stage.id, stage.type_name);
     let came: Vec<String> = stage.came.iter().flat_map(lines_of).collect();
     let mut line = |label: &str, text: &str| {
-        let _always = writeln!(out, "  {label:width$}  {text}");
+        writeln!(out, "  {label:width$}  {text}");
     };
     if stage.kind == Kind::Sink {
         line(&name, if came.len() == 1 { "reached" } else { "reached by several" });
@@ -163,12 +163,14 @@ fn lines_of(batch: &Batch) -> Vec<String> {
     let json = |event: crate::event::EventRef<'_>| {
         let mut out = Vec::new();
         event.write_json(&mut out);
-        plain(&String::from_utf8_lossy(&out))
+        escaped(&String::from_utf8_lossy(&out), Form::Json).into_owned()
     };
     batch.iter().map(json).collect()
 }
 
-/// Text without control characters: a terminal is never sent what came as data.
-fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect()
+/// What each stage made of a line, below the line.
+fn headed(name: &str, number: u64, line: &str, shown: &Page) -> Page {
+    let mut page = Page::of_line(format_args!("{name}:{number} {line}"));
+    page.append(shown);
+    page
 }

@@ -1,7 +1,8 @@
 //! `tidegate validate`.
 
-use super::{ConfigArgs, Exit, print, say};
+use super::{ConfigArgs, Exit, print, report_page, say, say_line};
 use crate::config::{AnyPlan, Component, Kind, Loaded, ProcessEnvironment, Registry, load};
+use crate::escape::Page;
 use crate::topology;
 use clap::Args;
 
@@ -22,13 +23,15 @@ pub(super) struct ValidateArgs {
 /// Says everything that is wrong with a configuration.
 pub(super) fn run(args: &ValidateArgs) -> Exit {
     let Loaded { config, report, .. } = load(&args.config.config, &ProcessEnvironment, Registry::built_in());
-    say(&report.render());
+    say(&report_page(&report.render()));
     let Some(config) = config else { return Exit::BadConfig };
     if args.deny_warnings && report.diagnostics.warning_count() > 0 {
         return Exit::BadConfig;
     }
-    if let Err(message) = topology::check_memory(&config.components, config.globals.memory_limit.as_usize()) {
-        say(&format!("error: {message}\n"));
+    let limit = config.globals.memory_limit.as_usize();
+    let fits = topology::check_memory(&config.components, limit);
+    if let Err(message) = fits.and_then(|()| topology::check_connections(&config.components, limit)) {
+        say_line!("error: {message}");
         return Exit::BadConfig;
     }
     let count = |kind: Kind| config.components.iter().filter(|component| component.kind == kind).count();
@@ -46,11 +49,11 @@ pub(super) fn run(args: &ValidateArgs) -> Exit {
         && let Err(errors) = topology::assemble(config, false)
     {
         for error in &errors {
-            say(&format!("error: {error}\n"));
+            say_line!("error: {error}");
         }
         return if errors.iter().any(|error| error.is_config) { Exit::BadConfig } else { Exit::Failed };
     }
-    match print(&format!("ok: {}\n", counts.join(", "))) {
+    match print(&Page::of_line(format_args!("ok: {}", counts.join(", ")))) {
         Ok(()) => Exit::Done,
         Err(_) => Exit::Failed,
     }
@@ -62,7 +65,7 @@ fn warn(components: &[Component]) -> bool {
     for component in components {
         let AnyPlan::Source(plan) = &component.plan else { continue };
         for finding in plan.unread_now() {
-            say(&format!("warning: `{}`: {}\n", component.id.value, finding.what));
+            say_line!("warning: `{}`: {}", component.id.value, finding.what);
             warned = true;
         }
     }
@@ -84,14 +87,14 @@ fn probe(components: &[Component]) -> bool {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            say(&format!("error: cannot start: {error}\n"));
+            say_line!("error: cannot start: {error}");
             return false;
         }
     };
     let mut fine = true;
     for (id, probe) in probes {
         if let Err(why) = runtime.block_on(probe) {
-            say(&format!("error: `{id}`: {why}\n"));
+            say_line!("error: `{id}`: {why}");
             fine = false;
         }
     }

@@ -9,9 +9,13 @@
 //!    = help: did you mean `max_line_bytes`?
 //! ```
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::ops::Range;
+
+use crate::escape::{Form, escaped, line as line_of};
+use crate::mask::HIDDEN;
 
 use super::source_map::{SourceFile, SourceMap, Span};
 
@@ -39,12 +43,25 @@ pub struct Diagnostic {
     pub helps: Vec<String>,
     /// The key that it says is missing: taken back where an unknown key turns out to be that one misspelled.
     pub(crate) missing: Option<String>,
+    /// Keys, ids and suggestions it names: the agent's own words, which stay whatever a secret or a variable holds.
+    pub(crate) own: Vec<String>,
+    /// It quotes the value as it was written, `${…}` and all: nothing in it came out of a variable.
+    pub(crate) as_written: bool,
 }
 
 impl Diagnostic {
     /// A mistake at `span`.
     pub fn new(severity: Severity, span: Option<Span>, message: impl Into<String>) -> Self {
-        Self { severity, span, message: message.into(), notes: Vec::new(), helps: Vec::new(), missing: None }
+        Self {
+            severity,
+            span,
+            message: message.into(),
+            notes: Vec::new(),
+            helps: Vec::new(),
+            missing: None,
+            own: Vec::new(),
+            as_written: false,
+        }
     }
 
     /// Adds what to do about it.
@@ -57,6 +74,7 @@ impl Diagnostic {
     pub fn suggest<'n>(&mut self, wrong: &str, names: impl IntoIterator<Item = &'n str>) -> &mut Self {
         if let Some(near) = nearest(wrong, names) {
             let help = format!("did you mean `{near}`?");
+            self.own.push(near.to_owned());
             self.helps.push(help);
         }
         self
@@ -194,34 +212,40 @@ impl Diagnostics {
         let mut secrets: Vec<&str> = self.secrets.iter().map(String::as_str).collect();
         secrets.sort_by_key(|secret| (std::cmp::Reverse(secret.len()), *secret));
         for diagnostic in &mut list {
-            let span = diagnostic.span;
-            self.scrub(&mut diagnostic.message, span, &secrets);
-            diagnostic.helps.iter_mut().for_each(|help| self.scrub(help, span, &secrets));
-            diagnostic.notes.iter_mut().for_each(|(at, note)| {
-                self.scrub(note, span, &secrets);
-                self.scrub(note, Some(*at), &secrets);
-            });
+            let (span, as_written) = (diagnostic.span, diagnostic.as_written);
+            let hidden = self.hidden(span.as_slice(), as_written, &secrets);
+            diagnostic.message = hide_named(&hidden.in_text(&diagnostic.message, &diagnostic.own));
+            diagnostic.helps.iter_mut().for_each(|help| *help = hidden.in_text(help, &diagnostic.own));
+            for (at, note) in &mut diagnostic.notes {
+                let spans: Vec<Span> = span.into_iter().chain([*at]).collect();
+                *note = hide_named(&self.hidden(&spans, as_written, &secrets).in_text(note, &diagnostic.own));
+            }
         }
         list
     }
 
-    fn scrub(&self, text: &mut String, at: Option<Span>, secrets: &[&str]) {
+    /// What must not show in the words of a diagnostic at `spans`.
+    fn hidden<'d>(&'d self, spans: &[Span], as_written: bool, secrets: &[&'d str]) -> Hidden<'d> {
         let here = |span: Span| {
-            at.is_some_and(|at| at.file == span.file && at.start <= span.end && span.start <= at.end.max(at.start + 1))
+            spans
+                .iter()
+                .any(|at| at.file == span.file && at.start <= span.end && span.start <= at.end.max(at.start + 1))
         };
-        for interpolated in self.interpolated.iter().filter(|interpolated| here(interpolated.span)) {
-            for (piece, shown) in &interpolated.pieces {
-                if piece.len() >= SHORTEST_SCRUBBED && piece != shown && text.contains(piece.as_str()) {
-                    *text = text.replace(piece.as_str(), shown);
-                }
-            }
-            hide_fragments(text, &interpolated.pieces);
-        }
-        for secret in secrets {
-            if text.contains(secret) {
-                *text = text.replace(secret, "***");
+        let put_in: Vec<&Interpolated> = self.interpolated.iter().filter(|put_in| here(put_in.span)).collect();
+        let pieces = || put_in.iter().flat_map(|put_in| &put_in.pieces);
+        let mut needles: Vec<Needle<'d>> = Vec::new();
+        if !as_written {
+            for (value, shown) in pieces().filter(|(value, shown)| value.len() >= SHORTEST_SCRUBBED && value != shown) {
+                needles.push(Needle { text: value, shown, anywhere: shown == HIDDEN || !may_be_a_word(value) });
             }
         }
+        for &secret in secrets {
+            // Where the secret itself stands, a parser's words hold it bare.
+            let own = pieces().any(|(value, _)| value == secret);
+            needles.push(Needle { text: secret, shown: HIDDEN, anywhere: own || !may_be_a_word(secret) });
+        }
+        needles.sort_by_key(|n| std::cmp::Reverse(n.text.len()));
+        Hidden { needles, values: if as_written { Vec::new() } else { pieces().collect() } }
     }
 
     /// All of them as text, for stderr, with a last line that counts them. Empty where there are none.
@@ -276,8 +300,13 @@ const MAX_SHOWN_COLUMNS: usize = 160;
 
 fn excerpt(out: &mut String, width: usize, file: &SourceFile, span: Span, arrow: &str, mark: char, label: &str) {
     let (line, column) = file.position(span.start);
-    _ = writeln!(out, "{:width$}{arrow} {}:{line}:{column}", "", printable(file.name()));
-    let range = file.line_range(line);
+    _ = writeln!(out, "{:width$}{arrow} {}:{line}:{column}", "", line_of(file.name()));
+    let mut range = file.line_range(line);
+    // A comment says nothing about the mistake, and may say anything.
+    let comment = range.start + comment_start(&file.text()[range.clone()]);
+    if comment > span.start as usize {
+        range.end = range.start + file.text()[range.start..comment].trim_end().len();
+    }
     let from = (span.start as usize).clamp(range.start, range.end);
     let to = (span.end as usize).clamp(from, range.end);
     let (text, from, to) = shown_line(file, range, from..to);
@@ -303,6 +332,9 @@ fn shown_line(file: &SourceFile, line: Range<usize>, marked: Range<usize>) -> (S
         .collect();
     masks.extend(
         url_passwords(&file.text()[line.clone()]).map(|range| range.start + line.start..range.end + line.start),
+    );
+    masks.extend(
+        named_secrets(&file.text()[line.clone()]).map(|range| range.start + line.start..range.end + line.start),
     );
     masks.retain(|mask| !mask.is_empty());
     masks.sort_by_key(|mask| mask.start);
@@ -366,36 +398,160 @@ fn shorten(text: &str, from: usize, to: usize) -> (String, usize, usize) {
     (out, from - start + shift, to.min(end) - start + shift)
 }
 
-/// Byte ranges of passwords in `scheme://user:password@host` within `text`.
+/// Byte ranges of credentials in `scheme://user:password@host` or `scheme://token@host` within `text`.
 fn url_passwords(text: &str) -> impl Iterator<Item = Range<usize>> + '_ {
     text.match_indices("://").filter_map(move |(at, _)| {
         let start = at + 3;
-        let authority = text[start..].find(['/', ' ', '"', '\'', ',', '?', '#']).map_or(text.len(), |n| start + n);
-        let host = start + text[start..authority].rfind('@')?;
-        let colon = start + text[start..host].find(':')?;
-        Some(colon + 1..host)
+        let end = text[start..].find(['"', '\'', '`', ' ', '\t', '\n']).map_or(text.len(), |n| start + n);
+        let authority = text[start..end].find(['/', ',', '?', '#']).map_or(end, |n| start + n);
+        let host = match text[start..authority].rfind('@') {
+            Some(n) => start + n,
+            // A password with a `/` or the like: what stands after the `:` is no port.
+            None => {
+                let port = text[start..authority].rsplit_once(':')?.1;
+                let is_port = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
+                start + text[start..end].rfind('@').filter(|_| !is_port)?
+            }
+        };
+        let from = text[start..host].find(':').map_or(start, |n| start + n + 1);
+        Some(from..host)
     })
 }
 
-/// Replaces what a message quotes of a value that was put in: a parser's words hold parts of it.
-fn hide_fragments(text: &mut String, pieces: &[(String, String)]) {
-    let mut out = String::with_capacity(text.len());
-    for (n, part) in text.split('`').enumerate() {
-        if n > 0 {
-            out.push('`');
-        }
-        let fragment = part.trim_end_matches('…');
-        let of_value = n % 2 == 1
-            && fragment.len() >= SHORTEST_SCRUBBED
-            && pieces.iter().any(|(value, written)| value.contains(fragment) && !written.contains(fragment));
-        out.push_str(if of_value { "***" } else { part });
-    }
-    *text = out;
+/// A text that must not show.
+struct Needle<'d> {
+    text: &'d str,
+    /// What stands in its place.
+    shown: &'d str,
+    /// Outside of quotes too: it is no word that the agent itself may have written there.
+    anywhere: bool,
 }
 
-/// Without control characters: text from a file never steers a terminal.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if (c.is_control() && c != '\n') || is_format(c) { '\u{fffd}' } else { c }).collect()
+/// What must not show in some words.
+struct Hidden<'d> {
+    /// Longest first.
+    needles: Vec<Needle<'d>>,
+    /// Values that were put in, with how they are written: parsers quote parts of them.
+    values: Vec<&'d (String, String)>,
+}
+
+impl Hidden<'_> {
+    /// The words with each place of a needle replaced, once, and not searched again. What stands in backticks is a value, or
+    /// one of the agent's `own` words, which stay.
+    fn in_text(&self, text: &str, own: &[String]) -> String {
+        if self.needles.is_empty() && self.values.is_empty() {
+            return text.to_owned();
+        }
+        let mut out = String::with_capacity(text.len());
+        let mut rest = text;
+        let mut quoted = false;
+        while let Some(c) = rest.chars().next() {
+            let needle = self.needles.iter().find(|n| (quoted || n.anywhere) && rest.starts_with(n.text));
+            if let Some(needle) = needle {
+                out.push_str(needle.shown);
+                rest = &rest[needle.text.len()..];
+                continue;
+            }
+            out.push(c);
+            rest = &rest[c.len_utf8()..];
+            if c != '`' {
+                continue;
+            }
+            quoted = !quoted;
+            if !quoted {
+                continue;
+            }
+            let fragment = &rest[..rest.find('`').unwrap_or(rest.len())];
+            if own.iter().any(|word| word == fragment) {
+                out.push_str(fragment);
+                rest = &rest[fragment.len()..];
+            } else if self.is_part_of_a_value(fragment) {
+                out.push_str(HIDDEN);
+                rest = &rest[fragment.len()..];
+            }
+        }
+        out
+    }
+
+    fn is_part_of_a_value(&self, fragment: &str) -> bool {
+        let part = fragment.trim_end_matches('…');
+        part.len() >= SHORTEST_SCRUBBED
+            && self
+                .values
+                .iter()
+                .any(|(value, written)| value.len() > part.len() && value.contains(part) && !written.contains(part))
+    }
+}
+
+/// Letters only: a text that the agent's own words may hold by chance.
+fn may_be_a_word(text: &str) -> bool {
+    text.len() <= 16 && text.bytes().all(|b| b.is_ascii_alphabetic() || b == b'_')
+}
+
+/// Byte ranges of values after a name of a secret and `=`: in the query of a URL, in a connection string.
+fn named_secrets(text: &str) -> impl Iterator<Item = Range<usize>> + '_ {
+    text.match_indices('=').filter_map(move |(at, _)| {
+        let name_end = text[..at].trim_end();
+        let start = name_end
+            .rfind(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | '-' | '.')))
+            .map_or(0, |n| n + name_end[n..].chars().next().map_or(1, char::len_utf8));
+        if name_end[start..].is_empty() || !super::node::is_secret_name(&name_end[start..]) {
+            return None;
+        }
+        let value = at + 1;
+        let quote = text[value..].chars().next().filter(|c| matches!(c, '"' | '\''));
+        let length = match quote {
+            Some(quote) => text[value + 1..].find(quote).map_or(text.len() - value, |n| n + 2),
+            None => text[value..]
+                .find(|c: char| c.is_whitespace() || matches!(c, '&' | ';' | '"' | '\'' | '`' | ',' | '#'))
+                .unwrap_or(text.len() - value),
+        };
+        (length > 0).then_some(value..value + length)
+    })
+}
+
+/// What the text names as a secret itself, hidden.
+fn hide_named(text: &str) -> String {
+    let mut ranges: Vec<Range<usize>> = named_secrets(text).chain(url_passwords(text)).collect();
+    if ranges.is_empty() {
+        return text.to_owned();
+    }
+    ranges.sort_by_key(|range| range.start);
+    let (mut out, mut at) = (String::with_capacity(text.len()), 0);
+    for range in ranges {
+        if range.start < at {
+            at = at.max(range.end);
+            continue;
+        }
+        out.push_str(&text[at..range.start]);
+        out.push_str(HIDDEN);
+        at = range.end;
+    }
+    out.push_str(&text[at.min(text.len())..]);
+    out
+}
+
+/// Where the comment of a line begins, or its end. A `#` in quotes is none.
+fn comment_start(line: &str) -> usize {
+    let (mut quote, mut before) = (None, ' ');
+    for (at, c) in line.char_indices() {
+        match (quote, c) {
+            (None, '#') if before.is_whitespace() => return at,
+            (None, '"' | '\'') if before.is_whitespace() || matches!(before, '[' | '{' | ',' | ':') => quote = Some(c),
+            (Some(open), c) if open == c && before != '\\' => quote = None,
+            _ => {}
+        }
+        before = c;
+    }
+    line.len()
+}
+
+/// On a terminal's side: text from a file never steers it. Line ends are those of a parser's words.
+fn printable(text: &str) -> Cow<'_, str> {
+    match escaped(text, Form::Text) {
+        text if text.contains('\t') => Cow::Owned(text.replace('\t', "\\t")),
+        text => text,
+    }
 }
 
 /// Characters that change how their neighbours are shown (bidirectional overrides and the like).

@@ -60,6 +60,16 @@ config! {
     }
 }
 
+impl ServerAuth {
+    /// Notes what would let everybody in, or nobody.
+    fn check(&self, span: Span, cx: &mut Reader<'_>) {
+        if self.basic.is_none() && self.bearer.is_empty() {
+            cx.error(span, "`api.auth` asks for nothing; it needs `basic` or `bearer`")
+                .help("write `auth: {bearer: [\"${TOKEN}\"]}`, or leave `auth` out");
+        }
+    }
+}
+
 config! {
     /// User and password.
     pub struct BasicAuth {
@@ -377,6 +387,11 @@ fn read(root: &Node, cx: &mut Reader<'_>, registry: Registry<'_>) -> Document {
         Document { globals: None, plans: Vec::new(), graph: Graph::default(), tests: Vec::new(), places: Vec::new() };
     let Some(mut keys) = cx.keys(root, "a mapping") else { return document };
     document.globals = Globals::read_keys(&mut keys, cx);
+    let api = document.globals.as_ref().and_then(|globals| globals.api.as_ref());
+    if let Some(auth) = api.and_then(|api| api.auth.as_ref()) {
+        let at = root.get("api").and_then(|api| api.entry("auth"));
+        auth.check(at.map_or(root.span, |entry| entry.key_span), cx);
+    }
     for (section, kind, _) in SECTIONS {
         read_section(section, kind, &mut keys, cx, registry, &mut document);
     }

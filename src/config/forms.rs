@@ -116,6 +116,7 @@ pub fn chosen<'n>(
             None => {
                 let message = format!("unknown key `{}`{}", entry.key, cx.place());
                 let near = super::diagnostic::nearest(&entry.key, names.iter().copied());
+                cx.hide_unknown(entry, near);
                 let help = match near {
                     Some(near) => format!("did you mean `{near}`?"),
                     None => format!("one of {}", words_in_words(&names)),

@@ -14,7 +14,7 @@
 use std::path::Path;
 
 use super::diagnostic::{Diagnostic, Diagnostics, Severity};
-use super::node::{Node, NodeKind, Style, plain_kind};
+use super::node::{Node, NodeKind, Style, is_secret_name, plain_kind};
 use super::source_map::SourceMap;
 
 /// Where `${…}` takes its values from: handed in, never global, so that two configurations can be read side by side.
@@ -77,17 +77,19 @@ pub(crate) fn interpolate(
     sources: &mut SourceMap,
     out: &mut Diagnostics,
 ) {
-    walk(node, false, environment, sources, out);
+    walk(node, true, environment, sources, out);
 }
 
-/// `weak`: the value stands under the bare name `key`, which as often names a field (`sample`) as a secret (`hmac`). It is
-/// hidden where it stands, but other messages may use the same word.
+/// `weak`: nothing but where it stands says that a value is a secret: the bare name `key`, which as often names a field
+/// (`sample`) as a secret (`hmac`), or a block of credentials, which also holds names. It is hidden where it stands, but
+/// other messages may use the same word.
 fn walk(node: &mut Node, weak: bool, environment: &dyn Environment, sources: &mut SourceMap, out: &mut Diagnostics) {
     match &mut node.kind {
         NodeKind::Seq(items) => items.iter_mut().for_each(|item| walk(item, weak, environment, sources, out)),
         NodeKind::Map(entries) => {
             for entry in entries {
-                walk(&mut entry.value, entry.key == "key", environment, sources, out);
+                let weak = entry.key == "key" || weak && !is_secret_name(&entry.key);
+                walk(&mut entry.value, weak, environment, sources, out);
             }
         }
         NodeKind::Str(text) if text.contains('$') => {

@@ -72,12 +72,13 @@ pub use graph::{Graph, Kind};
 pub use interpolate::{Environment, ProcessEnvironment};
 #[allow(unused_imports, reason = "a form that no setting uses yet")]
 pub(crate) use macros::{config, config_choice, config_doc, config_enum, config_field, config_tagged, config_union};
+pub(crate) use node::is_secret_name;
 pub use node::{Entry, Node, NodeKind, Style};
 pub use quantity::{Size, duration_text, parse_duration};
 pub use reader::{Asked, Keys, Reader};
 pub use scalars::read_string;
 pub use schema::{Properties, SchemaBuilder};
-pub use secret::{Secret, mask_known};
+pub use secret::{Secret, mask_known, mask_log};
 pub use setting::{FieldDoc, Setting, Settings, doc_text, read_block, read_key};
 pub use source_map::{SourceFile, SourceMap, Span};
 

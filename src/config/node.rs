@@ -245,6 +245,18 @@ pub(crate) fn is_secret_name(key: &str) -> bool {
         || words.rsplit('_').next() == Some("key")
 }
 
+/// Whether a block under this key holds credentials: every scalar in it is hidden where it stands.
+pub(crate) fn is_secret_block(key: &str) -> bool {
+    const NAMES: [&str; 9] =
+        ["auth", "authn", "authentication", "authorization", "headers", "header", "hmac", "basic", "credentials"];
+    let key = key.to_ascii_lowercase().replace('-', "_");
+    let nearly = |name: &str| {
+        let allowed = if name.len() >= 6 { 2 } else { 1 };
+        key.len() >= 4 && name.len() >= 4 && strsim::damerau_levenshtein(&key, name) <= allowed
+    };
+    key.split('_').any(|word| NAMES.contains(&word)) || NAMES.iter().any(|name| nearly(name))
+}
+
 /// A typing mistake away from a word for a secret.
 fn is_nearly_secret(word: &str) -> bool {
     const NAMES: [(&str, usize); 8] = [

@@ -48,12 +48,35 @@ impl<'a> Reader<'a> {
 
     /// Notes a mistake at `span`.
     pub fn error(&mut self, span: Span, message: impl Into<String>) -> &mut Diagnostic {
-        self.out.push(Diagnostic::new(Severity::Error, Some(span), message))
+        self.note(Severity::Error, Some(span), message.into())
     }
 
     /// Notes something that is probably not meant.
     pub fn warn(&mut self, span: Span, message: impl Into<String>) -> &mut Diagnostic {
-        self.out.push(Diagnostic::new(Severity::Warning, Some(span), message))
+        self.note(Severity::Warning, Some(span), message.into())
+    }
+
+    /// The keys and the id that were read on the way here are the agent's words in it.
+    fn note(&mut self, severity: Severity, span: Option<Span>, message: String) -> &mut Diagnostic {
+        let mut diagnostic = Diagnostic::new(severity, span, message);
+        diagnostic.own = self.own_words();
+        self.out.push(diagnostic)
+    }
+
+    /// Whether a key with one of these names was read on the way here.
+    pub fn is_below(&self, keys: &[&str]) -> bool {
+        self.path.iter().any(|step| matches!(step, Step::Key(key) if keys.contains(&key.as_str())))
+    }
+
+    fn own_words(&self) -> Vec<String> {
+        let component = self.path.iter().rposition(|step| matches!(step, Step::Component { .. }));
+        let steps = &self.path[component.map_or(0, |n| n + 1)..];
+        let each = self.path.iter().filter_map(|step| match step {
+            Step::Component { id, .. } => Some(id.clone()),
+            Step::Key(key) => Some(key.clone()),
+            Step::Index(_) => None,
+        });
+        each.chain([join(steps)]).filter(|word| !word.is_empty()).collect()
     }
 
     /// Notes a mistake at a byte range of the scalar's text, as the regex, template or condition parser counts it. In an
@@ -63,7 +86,7 @@ impl<'a> Reader<'a> {
             return self.out.discard();
         }
         let span = node.span_within(at, self.sources).unwrap_or(node.span);
-        self.out.push(Diagnostic::new(Severity::Error, Some(span), message))
+        self.error(span, message)
     }
 
     /// Notes that a value is not what it should be: "expected a size for `max` in source `app`, found the string `x`".
@@ -75,7 +98,9 @@ impl<'a> Reader<'a> {
             // What went wrong with its interpolation has been said; this would only confuse.
             return self.out.discard();
         }
-        self.error(span, message)
+        let diagnostic = self.error(span, message);
+        diagnostic.as_written = true;
+        diagnostic
     }
 
     /// Notes the metadata that the setting being read asks for.
@@ -180,9 +205,29 @@ impl<'a> Reader<'a> {
         node.as_map().into_iter().flatten().for_each(|entry| self.hide_all(&entry.value));
     }
 
+    /// Never shows the value of a key that nobody knows in an excerpt, unless it is a key misspelt (`near`) that is no
+    /// secret.
+    pub(super) fn hide_unknown(&mut self, entry: &Entry, near: Option<&str>) {
+        use super::node::{is_secret_block, is_secret_name};
+        let of_secrets = |near: &str| is_secret_name(near) || is_secret_block(near);
+        if near.is_none_or(of_secrets) || strsim::damerau_levenshtein(&entry.key, "key") <= 1 {
+            self.hide_here(&entry.value);
+        }
+    }
+
+    /// Never shows what stands here in an excerpt. Other messages may use the same words.
+    fn hide_here(&mut self, node: &Node) {
+        match &node.kind {
+            NodeKind::Seq(items) => items.iter().for_each(|item| self.hide_here(item)),
+            NodeKind::Map(entries) => entries.iter().for_each(|entry| self.hide_here(&entry.value)),
+            NodeKind::Null | NodeKind::Bool(_) => {}
+            _ => self.sources.mask(node.span),
+        }
+    }
+
     /// Notes a mistake that has no place in a file.
     pub fn error_nowhere(&mut self, message: impl Into<String>) -> &mut Diagnostic {
-        self.out.push(Diagnostic::new(Severity::Error, None, message))
+        self.note(Severity::Error, None, message.into())
     }
 
     /// Whether an error was noted so far.
@@ -213,8 +258,9 @@ impl<'a> Reader<'a> {
             any = true;
             let message = format!("unknown key `{}`{}", abridged(&entry.key), self.place());
             let near = super::diagnostic::nearest(&entry.key, known.iter().map(String::as_str));
-            if near.is_some_and(super::node::is_secret_name) {
-                self.hide_all(&entry.value);
+            match near {
+                Some(near) if super::node::is_secret_name(near) => self.hide_all(&entry.value),
+                _ => self.hide_unknown(entry, near),
             }
             if let Some(near) = near {
                 let opened = self.opened_at(keys.span());

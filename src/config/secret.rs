@@ -1,7 +1,10 @@
 //! A text that is never shown.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
+
+use crate::mask::Needles;
 
 use serde_json::{Value, json};
 
@@ -10,27 +13,37 @@ use super::reader::Reader;
 use super::schema::SchemaBuilder;
 use super::setting::Setting;
 
-/// Every secret that was read, for [`mask_known`].
-static KNOWN: Mutex<Vec<String>> = Mutex::new(Vec::new());
+/// Every secret that was read: all of them, and those that cannot be words of the agent's own.
+static KNOWN: Mutex<Option<(Needles, Needles)>> = Mutex::new(None);
 
-/// Shorter ones are not looked for: they stand in every text by chance.
-const MIN_LOOKED_FOR: usize = 4;
+/// Shorter ones may stand in the agent's own log by chance.
+const MIN_IN_LOG: usize = 6;
 
 /// Keeps a text as one that [`mask_known`] hides.
 pub(super) fn remember(text: &str) {
     let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-    if text.len() >= MIN_LOOKED_FOR && !known.iter().any(|k| k == text) {
-        known.push(text.to_owned());
-        // Longer ones first, lest a part hides the whole.
-        known.sort_by_key(|k| std::cmp::Reverse(k.len()));
+    let (all, clear) = known.get_or_insert_default();
+    // What has several lines is repeated by the line.
+    for part in text.lines().map(str::trim).chain([text]) {
+        all.add(part);
+        if part.len() >= MIN_IN_LOG && !part.bytes().all(|b| b.is_ascii_alphabetic() || b" _-./:".contains(&b)) {
+            clear.add(part);
+        }
     }
 }
 
-/// A text that nobody composed with care, such as a panic's, with every secret of the configuration and every value of
-/// `${file:…}` as `***`.
+/// A text that nobody composed with care, such as a panic's or a server's, with every secret of the configuration and
+/// every value of `${file:…}` as `***`.
 pub fn mask_known(text: &str) -> String {
     let known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-    known.iter().fold(text.to_owned(), |text, secret| text.replace(secret.as_str(), "***"))
+    known.as_ref().map_or_else(|| text.to_owned(), |(all, _)| all.hide(text).into_owned())
+}
+
+/// A record of the log on its way out, with the same as `***` where it cannot be a word of the agent's own: the last of
+/// several nets.
+pub fn mask_log(text: &str) -> Cow<'_, str> {
+    let known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    known.as_ref().map_or(Cow::Borrowed(text), |(_, clear)| clear.hide(text))
 }
 
 /// A password, token or key. `Debug` and `Display` show `***`; comparing takes the same time wherever two differ.
@@ -86,6 +99,14 @@ impl Setting for Secret {
     fn read(node: &Node, cx: &mut Reader<'_>) -> Option<Self> {
         cx.hide_all(node);
         if let Some(text) = node.as_str() {
+            if text.trim().is_empty() && !cx.is_below(&["headers", "proxy"]) {
+                let message = format!("{} is empty; anybody could show it", cx.subject());
+                let diagnostic = cx.error(node.span, message);
+                if node.interpolated {
+                    diagnostic.help("what `${…}` stands for is not set, or has no text");
+                }
+                return None;
+            }
             remember(text);
             return Some(Self(text.to_owned()));
         }

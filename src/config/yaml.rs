@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use saphyr_parser::{Event, Parser, ScalarStyle};
 
 use super::diagnostic::{Diagnostic, Diagnostics, Severity};
-use super::node::{Entry, Node, NodeKind, Style, is_secret_name, plain_kind};
+use super::node::{Entry, Node, NodeKind, Style, is_secret_block, is_secret_name, plain_kind};
 use super::source_map::{SourceMap, Span};
 
 /// The longest text of one file.
@@ -33,11 +33,11 @@ pub(crate) fn parse(file: u32, sources: &mut SourceMap, out: &mut Diagnostics) -
         out.push(diagnostic);
     }
     for (mut node, secret) in builder.repeated {
-        mark_secrets(&mut node, secret, 2, sources);
+        mark_secrets(&mut node, secret, Level::Setting, sources);
     }
     match root {
         Ok(mut root) => {
-            mark_secrets(&mut root, false, 0, sources);
+            mark_secrets(&mut root, false, Level::Top, sources);
             Some(root)
         }
         Err(mut diagnostic) => {
@@ -255,7 +255,7 @@ impl<'t> Builder<'t> {
                 }
                 // What it hides stays hidden: the excerpt of the mistake shows the line.
                 Some(Key { repeated: true, text, .. }) => {
-                    self.repeated.push((node, is_secret_name(&text)));
+                    self.repeated.push((node, is_secret_name(&text) || is_secret_block(&text)));
                 }
                 Some(Key { text: key, span: key_span, .. }) => entries.push(Entry { key, key_span, value: node }),
             },
@@ -359,6 +359,10 @@ fn plain_words(info: &str, text: &str, at: usize) -> (String, Option<&'static st
     let line_start = text[..at].rfind('\n').map_or(0, |n| n + 1);
     let before = &text[line_start..at];
     let rest = &text[at..];
+    if let Some(c) = rest.chars().next().filter(|c| c.is_control() && !matches!(c, '\t' | '\n' | '\r')) {
+        let message = format!("the character U+{:04X}, which YAML does not allow", u32::from(c));
+        return (message, Some("write it as an escape in double quotes, such as \"\\x1b\""));
+    }
     if before.trim().is_empty() && (before.contains('\t') || rest.starts_with('\t')) || info.contains("tab") {
         return ("a tab character where YAML allows only spaces".into(), Some("indent with spaces"));
     }
@@ -423,16 +427,32 @@ fn depth(node: &Node) -> usize {
     }
 }
 
-/// Marks what stands under a key named like a secret. `level` counts mappings: the keys of levels 0 and 1 are sections and
-/// component ids, so a mapping under one of them is not hidden for its name.
-fn mark_secrets(node: &mut Node, secret: bool, level: usize, sources: &mut SourceMap) {
+/// What the keys of a mapping are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Level {
+    /// Sections and settings of the agent.
+    Top,
+    /// Ids of components: a mapping under one is not hidden for its name.
+    Ids,
+    /// Settings.
+    Setting,
+}
+
+/// Marks what stands under a key named like a secret, and all that a block of credentials holds: where it is written in a
+/// wrong shape, nothing else tells the secret from the rest.
+fn mark_secrets(node: &mut Node, secret: bool, level: Level, sources: &mut SourceMap) {
     match &mut node.kind {
         NodeKind::Seq(items) => items.iter_mut().for_each(|item| mark_secrets(item, secret, level, sources)),
         NodeKind::Map(entries) => {
             for entry in entries {
                 let block = matches!(entry.value.kind, NodeKind::Map(_));
-                let named = is_secret_name(&entry.key) && (level >= 2 || !block);
-                mark_secrets(&mut entry.value, secret || named, level + 1, sources);
+                let named =
+                    (is_secret_name(&entry.key) || is_secret_block(&entry.key)) && !(block && level == Level::Ids);
+                let below = match &*entry.key {
+                    "sources" | "transforms" | "sinks" if level == Level::Top => Level::Ids,
+                    _ => Level::Setting,
+                };
+                mark_secrets(&mut entry.value, secret || named, below, sources);
             }
         }
         NodeKind::Null => {}
@@ -482,7 +502,7 @@ fn secret_value_start(line: &str) -> Option<usize> {
         let start = key_end
             .rfind(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | '-' | '.')))
             .map_or(0, |n| n + key_end[n..].chars().next().map_or(1, char::len_utf8));
-        if is_secret_name(&key_end[start..]) {
+        if is_secret_name(&key_end[start..]) || is_secret_block(&key_end[start..]) {
             let rest = &line[at + 1..];
             return Some(at + 1 + (rest.len() - rest.trim_start_matches([' ', '\t']).len()));
         }

@@ -8,6 +8,7 @@ use crate::buffer::Received;
 use crate::component::{BuildContext, BuildError, Input, RunError, SinkRun};
 use crate::config::{config, config_enum};
 use crate::encoding::{Encoder, Encoding};
+use crate::escape::{self, Form};
 use crate::event::Batch;
 use crate::plan::SinkPlan;
 use crate::sinks::common::SinkCommon;
@@ -126,50 +127,12 @@ impl Screen {
             }
         }
         match self.encoding {
-            ConsoleEncoding::Text => harmless(&self.raw, Escape::Text, &mut self.shown),
-            _ if self.terminal => harmless(&self.raw, Escape::Json, &mut self.shown),
+            ConsoleEncoding::Text => escape::append(&self.raw, Form::Text, &mut self.shown),
+            _ if self.terminal => escape::append(&self.raw, Form::Json, &mut self.shown),
             _ => return &self.raw,
         }
         &self.shown
     }
-}
-
-/// How a control character is written.
-#[derive(Clone, Copy)]
-enum Escape {
-    /// `\x1b`
-    Text,
-    /// `\u001b`
-    Json,
-}
-
-/// Appends text with its control characters, those of C1 included, escaped; line ends and tabs stay.
-fn harmless(text: &[u8], escape: Escape, out: &mut Vec<u8>) {
-    let mut from = 0;
-    let mut i = 0;
-    while i < text.len() {
-        let (code, len) = match text[i] {
-            b'\n' | b'\t' => (0, 1),
-            c @ (0x00..=0x1f | 0x7f) => (usize::from(c) | 0x100, 1),
-            0xc2 => match text.get(i + 1) {
-                Some(&c @ 0x80..=0x9f) => (usize::from(c) | 0x100, 2),
-                _ => (0, 2),
-            },
-            _ => (0, 1),
-        };
-        if code != 0 {
-            const HEX: &[u8; 16] = b"0123456789abcdef";
-            out.extend_from_slice(&text[from..i]);
-            out.extend_from_slice(match escape {
-                Escape::Text => b"\\x",
-                Escape::Json => b"\\u00",
-            });
-            out.extend_from_slice(&[HEX[code >> 4 & 15], HEX[code & 15]]);
-            from = i + len;
-        }
-        i += len;
-    }
-    out.extend_from_slice(text.get(from..).unwrap_or_default());
 }
 
 #[cfg(test)]

@@ -56,17 +56,3 @@ impl Setting for Attach {
         format!("the name of metadata: {}, http.<variable>", Meta::NAMES.join(", "))
     }
 }
-
-/// Each connection is an open file: the soft limit is raised to the hard one where it would not do.
-pub fn allow_connections(connections: u32) {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    let (Some(soft), wanted) = (limit.current, u64::from(connections) + 1024) else { return };
-    if soft >= wanted {
-        return;
-    }
-    let raised = limit.maximum.map_or(wanted, |hard| hard.min(wanted));
-    if raised > soft && setrlimit(Resource::Nofile, Rlimit { current: Some(raised), maximum: limit.maximum }).is_err() {
-        tracing::debug!(soft, "the limit of open files cannot be raised");
-    }
-}

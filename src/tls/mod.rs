@@ -1,5 +1,4 @@
-//! TLS of our own servers: certificates from PEM files, read again when they change; client certificates; handshakes
-//! aside from the accept loop.
+//! TLS of our own servers: certificates from PEM files, read again when they change; client certificates.
 
 mod settings;
 mod subject;
@@ -13,20 +12,13 @@ use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, ServerConfig};
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-/// Longest handshake; a client that takes longer is gone.
-const HANDSHAKE: Duration = Duration::from_secs(10);
-/// Handshakes at once; further clients wait in the system's queue.
-const HANDSHAKES: usize = 64;
 /// How often the files are looked at; a change is in use within two looks.
 const LOOK: Duration = Duration::from_secs(2);
 
@@ -201,69 +193,6 @@ impl ResolvesServerCert for Shown {
             self.exact.get(&name).or_else(|| self.below.get(name.split_once('.')?.1)).cloned()
         });
         Some(named.unwrap_or_else(|| self.default.clone()))
-    }
-}
-
-/// A listener whose connections have their handshake behind them.
-pub struct TlsListener {
-    ready: mpsc::Receiver<(TlsStream<TcpStream>, SocketAddr)>,
-    address: SocketAddr,
-    accepting: tokio::task::JoinHandle<()>,
-}
-
-impl TlsListener {
-    /// Accepts on `listener` from now on. A slow handshake holds up nobody else.
-    pub fn new(listener: TcpListener, server: Arc<TlsServer>) -> std::io::Result<Self> {
-        let address = listener.local_addr()?;
-        let (to, ready) = mpsc::channel(HANDSHAKES);
-        let accepting = tokio::spawn(accept(listener, server, to));
-        Ok(TlsListener { ready, address, accepting })
-    }
-}
-
-async fn accept(listener: TcpListener, server: Arc<TlsServer>, to: mpsc::Sender<(TlsStream<TcpStream>, SocketAddr)>) {
-    let slots = Arc::new(tokio::sync::Semaphore::new(HANDSHAKES));
-    loop {
-        let Ok(slot) = slots.clone().acquire_owned().await else { return };
-        let (stream, peer) = match listener.accept().await {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                // Too many open files, mostly: try again when some have closed.
-                tracing::warn!(%error, "a connection cannot be accepted");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
-            }
-        };
-        let (server, to) = (server.clone(), to.clone());
-        tokio::spawn(async move {
-            match server.accept(stream, HANDSHAKE).await {
-                Ok((stream, _)) => drop(to.send((stream, peer)).await),
-                Err(error) => tracing::debug!(%peer, %error, "TLS handshake failed"),
-            }
-            drop(slot);
-        });
-    }
-}
-
-impl Drop for TlsListener {
-    fn drop(&mut self) {
-        self.accepting.abort();
-    }
-}
-
-impl axum::serve::Listener for TlsListener {
-    type Io = TlsStream<TcpStream>;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
-        match self.ready.recv().await {
-            Some(accepted) => accepted,
-            None => std::future::pending().await,
-        }
-    }
-
-    fn local_addr(&self) -> std::io::Result<SocketAddr> {
-        Ok(self.address)
     }
 }
 

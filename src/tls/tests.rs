@@ -61,7 +61,7 @@ async fn meet(server: &Arc<TlsServer>, client: &Client) -> Result<(Option<String
         Ok::<_, String>(subject(&shown).unwrap())
     };
     let serving = async {
-        let (mut stream, subject) = server.accept(far, HANDSHAKE).await.map_err(|e| e.to_string())?;
+        let (mut stream, subject) = server.accept(far, Duration::from_secs(10)).await.map_err(|e| e.to_string())?;
         stream.write_all(b"!").await.map_err(|e| e.to_string())?;
         stream.read_exact(&mut [0]).await.map_err(|e| e.to_string())?;
         Ok::<_, String>(subject.map(|s| s.to_string()))

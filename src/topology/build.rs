@@ -1,5 +1,6 @@
 //! From a checked configuration to a blueprint: every component is built. Knows no component by name.
 
+use super::connections::{allot, check_connections};
 use super::{Blueprint, BufferPart, DEFAULT_BUFFER_BYTES, SOURCE_ROOM_BYTES, SinkPart, SourcePart, TransformPart};
 use crate::buffer::{BufferConfig, FullPolicy, WhenFull, disk};
 use crate::component::BuildContext;
@@ -45,7 +46,8 @@ pub fn assemble(config: Config, once: bool) -> Result<Blueprint, Vec<AssembleErr
         errors.push(AssembleError { component: None, message, is_config: false });
     }
     let memory_limit = globals.memory_limit.as_usize();
-    if let Err(message) = check_memory(&config.components, memory_limit) {
+    let fits = check_memory(&config.components, memory_limit);
+    if let Err(message) = fits.and_then(|()| check_connections(&config.components, memory_limit)) {
         errors.push(AssembleError { component: None, message, is_config: true });
     }
     if !errors.is_empty() {
@@ -60,6 +62,8 @@ pub fn assemble(config: Config, once: bool) -> Result<Blueprint, Vec<AssembleErr
     let own_files = Arc::new(own_files);
     let host: Arc<str> = host_name().into();
     let sinks = config.components.iter().filter(|c| c.kind == Kind::Sink).count();
+    let connections = allot(&config.components, memory_limit, crate::handles::limit())
+        .map_err(|message| vec![AssembleError { component: None, message, is_config: true }])?;
     let share = default_share(memory_limit, sinks);
     let working = Working::of(&config.components, memory_limit);
     let mut blueprint = Blueprint {
@@ -94,6 +98,8 @@ pub fn assemble(config: Config, once: bool) -> Result<Blueprint, Vec<AssembleErr
                 AnyPlan::Sink(plan) => working.part(plan.working_bytes()),
                 _ => 0,
             },
+            connections: connections.of(&id),
+            handles: connections.handles_left,
             no_chance: false,
         };
         let inputs = component

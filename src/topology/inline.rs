@@ -86,6 +86,8 @@ impl Inline {
                 host: host.clone(),
                 memory_limit: config.globals.memory_limit.as_usize(),
                 working_bytes: usize::MAX,
+                connections: u32::MAX,
+                handles: 1024,
                 no_chance,
             };
             let part = match component.plan {

@@ -7,6 +7,7 @@
 //! ```
 
 mod build;
+mod connections;
 mod inline;
 mod replay;
 mod running;
@@ -14,6 +15,8 @@ mod worker;
 
 pub(crate) use build::check_memory;
 pub use build::{AssembleError, assemble};
+pub use connections::Wanted as WantedConnections;
+pub(crate) use connections::check_connections;
 pub use inline::{Inline, Stage, StageOutput};
 pub use replay::{LETTERS, REFUSED, assemble_replay, metadata_asked};
 pub use running::{Running, Summary, single_worker, start};

@@ -77,6 +77,8 @@ pub(crate) fn context() -> BuildContext {
         host: "h".into(),
         memory_limit: 24 << 20,
         working_bytes: usize::MAX,
+        connections: u32::MAX,
+        handles: 1024,
         no_chance: false,
     }
 }

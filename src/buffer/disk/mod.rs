@@ -38,8 +38,9 @@ pub use recover::OpenError;
 pub use stage::stage;
 
 use super::{DiskBufferConfig, DiskCompression, Fsync, WhenDiskFull};
+use crate::log_throttle::LogThrottle;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// What a disk buffer is to be.
 #[derive(Clone, Debug)]
@@ -136,20 +137,17 @@ impl DiskBufferConfig {
 
 /// A message that is said when something begins to fail, then once a minute, and when it works again.
 #[derive(Default)]
-struct Complaint {
-    last: Option<Instant>,
-}
+struct Complaint(LogThrottle);
 
 impl Complaint {
     fn say(&mut self, message: impl FnOnce()) {
-        if self.last.is_none_or(|at| at.elapsed() >= Duration::from_secs(60)) {
-            self.last = Some(Instant::now());
+        if self.0.due(1).is_some() {
             message();
         }
     }
 
     fn over(&mut self, message: impl FnOnce()) {
-        if self.last.take().is_some() {
+        if self.0.ended() {
             message();
         }
     }

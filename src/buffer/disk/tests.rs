@@ -14,6 +14,7 @@ use crate::telemetry::{ComponentKind, Counters};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 mod damage;

@@ -2,6 +2,7 @@
 
 use crate::component::RunError;
 use crate::config::Asked;
+use crate::escape::Page;
 use crate::event::Meta;
 use crate::letter::{Letter, LetterReader, Metadata};
 use rustix::fs::Access;
@@ -62,20 +63,16 @@ pub(super) struct Found {
 impl Found {
     fn bad(&mut self, file: &Path, line: u64, why: &str) -> Option<String> {
         self.bad += 1;
-        (self.bad <= SHOWN).then(|| format!("{}:{line}: not a dead letter: {why}\n", file.display()))
+        (self.bad <= SHOWN).then(|| format!("{}:{line}: not a dead letter: {why}", file.display()))
     }
 
     fn left(&mut self, file: &Path, line: u64) -> Option<String> {
         self.left += 1;
-        (self.left <= SHOWN).then(|| format!("{}:{line}: not replayed: the letter has no metadata\n", file.display()))
+        (self.left <= SHOWN).then(|| format!("{}:{line}: not replayed: the letter has no metadata", file.display()))
     }
 
-    pub(super) fn summary(&self) -> String {
+    pub(super) fn summary(&self) -> Page {
         let n = |n: u64, word: &str| format!("{n} {word}{}", if n == 1 { "" } else { "s" });
-        let mut text = String::new();
-        for ((component, reason), count) in &self.kinds {
-            let _always = writeln!(text, "  {count:>10}  {component}: {reason}");
-        }
         let mut line = n(self.letters, "letter");
         if self.skipped > 0 {
             let _always = write!(line, ", {} not asked for", self.skipped);
@@ -86,7 +83,11 @@ impl Found {
         if self.left > 0 {
             let _always = write!(line, ", {} left as they are: written without metadata", n(self.left, "letter"));
         }
-        format!("{line}\n{text}")
+        let mut page = Page::of_line(format_args!("{line}"));
+        for ((component, reason), count) in &self.kinds {
+            writeln!(page, "  {count:>10}  {component}: {reason}");
+        }
+        page
     }
 }
 
@@ -135,15 +136,15 @@ impl Reader {
     }
 
     /// What is asked for that letters without metadata do not say, in words.
-    pub(super) fn wanting(&self) -> String {
-        let mut text = String::new();
+    pub(super) fn wanting(&self) -> Page {
+        let mut text = Page::new();
         for Asked { component, setting, meta } in &self.asked {
             let setting = if setting.is_empty() { String::new() } else { format!(" by `{setting}`") };
-            let _always = writeln!(text, "`{component}` asks for `@{}`{setting}", meta.name());
+            writeln!(text, "`{component}` asks for `@{}`{setting}", meta.name());
         }
         if let Some(Asked { meta, .. }) = self.asked.first() {
             let name = meta.name();
-            let _always = writeln!(
+            writeln!(
                 text,
                 "where it would have gone cannot be known; say what it was, as in `--metadata {name}=…`, or `--metadata {name}=` for nothing"
             );

@@ -7,7 +7,7 @@
 
 mod files;
 
-use super::{ConfigArgs, Exit, print, run, say};
+use super::{ConfigArgs, Exit, print, run, say, say_line};
 use crate::ack::{Ack, Settled, Verdict};
 use crate::component::{Chunk, Frames, Input, RunError, SinkRun, SourceContext, SourceRun};
 use crate::config::Config;
@@ -18,7 +18,6 @@ use crate::letter::Letter;
 use crate::topology::{self, LETTERS, REFUSED};
 use clap::Args;
 use files::{Found, Reader};
-use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -69,11 +68,11 @@ pub(super) fn run(args: ReplayArgs) -> Exit {
     };
     let refused = args.refused.clone().unwrap_or_else(|| beside(&args.files[0]));
     if args.files.contains(&refused) {
-        say(&format!("error: {} is read and would be written; name another with --refused\n", refused.display()));
+        say_line!("error: {} is read and would be written; name another with --refused", refused.display());
         return Exit::Usage;
     }
     let failed = |error: &str| {
-        say(&format!("error: {error}\n"));
+        say_line!("error: {error}");
         Exit::Failed
     };
     let mut reader = match Reader::open(&args.files, &refused) {
@@ -86,7 +85,7 @@ pub(super) fn run(args: ReplayArgs) -> Exit {
     };
     reader.only(args.reason, args.from);
     reader.asked(asked, args.metadata);
-    let found = match reader.look(say) {
+    let found = match reader.look(|words| say_line!("{words}")) {
         Ok(found) => found,
         Err(error) => return failed(&error),
     };
@@ -122,13 +121,14 @@ fn dry_run(config: Config, to: &str, found: &Found) -> Exit {
     let through =
         blueprint.transforms.iter().map(|t| &t.counters.id).chain(blueprint.sinks.iter().map(|s| &s.counters.id));
     let through: Vec<&str> = through.map(|id| &**id).filter(|id| *id != REFUSED).collect();
-    let text = format!("{}would go into `{to}`, through {}\n", found.summary(), through.join(", "));
-    if print(&text).is_err() || found.bad > 0 || found.left > 0 { Exit::Failed } else { Exit::Done }
+    let mut page = found.summary();
+    writeln!(page, "would go into `{to}`, through {}", through.join(", "));
+    if print(&page).is_err() || found.bad > 0 || found.left > 0 { Exit::Failed } else { Exit::Done }
 }
 
 fn assemble_failed(errors: &[topology::AssembleError]) -> Exit {
     for error in errors {
-        say(&format!("error: {error}\n"));
+        say_line!("error: {error}");
     }
     if errors.iter().any(|e| e.is_config) { Exit::BadConfig } else { Exit::Failed }
 }
@@ -149,7 +149,7 @@ fn deliver(config: Config, to: &str, mut reader: Reader, found: &Found, refused:
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(8).build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            say(&format!("error: cannot start the runtime: {error}\n"));
+            say_line!("error: cannot start the runtime: {error}");
             return Exit::Failed;
         }
     };
@@ -165,7 +165,7 @@ fn deliver(config: Config, to: &str, mut reader: Reader, found: &Found, refused:
     let (books, summary) = match ended {
         Ok(ended) => ended,
         Err(error) => {
-            say(&format!("error: cannot start a thread: {error}\n"));
+            say_line!("error: cannot start a thread: {error}");
             return Exit::Failed;
         }
     };
@@ -176,12 +176,12 @@ fn deliver(config: Config, to: &str, mut reader: Reader, found: &Found, refused:
     let fed = totals(LETTERS).events_out;
     let ok = summary.failed.is_empty() && summary.stuck == 0 && !summary.timed_out && held == 0 && fed == found.letters;
     let mut text = found.summary();
-    let _always = writeln!(text, "{fed} went into `{to}`: {again} refused again, {held} not delivered");
+    writeln!(text, "{fed} went into `{to}`: {again} refused again, {held} not delivered");
     if again > 0 {
-        let _always = writeln!(text, "what was refused again is in {}", refused.display());
+        writeln!(text, "what was refused again is in {}", refused.display());
     }
     for (id, error) in &summary.failed {
-        say(&format!("error: `{id}`: {error}\n"));
+        say_line!("error: `{id}`: {error}");
     }
     let ok = ok && again == 0 && found.bad == 0 && found.left == 0;
     if print(&text).is_err() || !ok { Exit::Failed } else { Exit::Done }

@@ -20,17 +20,15 @@ use super::codec::Codec;
 use super::folder::{self, Problem};
 use super::journal::{FileId, Journal, Known, Stand};
 use super::{Compression, Fsync, Rotate};
+use crate::log_throttle::LogThrottle;
 use crate::place::Place;
-use crate::time::{Civil, clock};
+use crate::time::Civil;
 use hashbrown::HashMap;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
-use std::time::{Duration, Instant};
 
-/// How often deleted files are said.
-const SAY_DELETED: Duration = Duration::from_secs(60);
 /// A path that nothing was written to for so long makes room for others.
 const IDLE_NS: i64 = 3_600 * 1_000_000_000;
 /// Buffers of more than this are given back when many files are open.
@@ -90,9 +88,8 @@ pub(super) struct Files {
     crowded_at: i64,
     /// The sink.
     id: Box<str>,
-    /// When it was last said that a file was deleted, and how many were since.
-    said_deleted: Option<Instant>,
-    deleted_unsaid: u64,
+    /// Files that were deleted while they were written.
+    deleted: LogThrottle,
 }
 
 /// How long it is not tried to forget paths after it was in vain.
@@ -119,8 +116,7 @@ impl Files {
             uses: 0,
             crowded_at: i64::MIN / 2,
             id: id.into(),
-            said_deleted: None,
-            deleted_unsaid: 0,
+            deleted: LogThrottle::default(),
         })
     }
 
@@ -308,15 +304,11 @@ impl Files {
         let path = String::from_utf8_lossy(path);
         if !deleted {
             tracing::info!(component = %self.id, %path, "the file was moved away or replaced: begun anew");
-        } else if self.said_deleted.is_some_and(|at| at.elapsed() < SAY_DELETED) {
-            self.deleted_unsaid += 1;
-        } else {
-            let before = std::mem::take(&mut self.deleted_unsaid);
+        } else if let Some(files) = self.deleted.due(1) {
             tracing::warn!(
-                component = %self.id, %path, others_before = before,
+                component = %self.id, %path, others_before = files - 1,
                 "the file was deleted while it was written: begun anew, without what was in it"
             );
-            self.said_deleted = Some(clock::monotonic());
         }
     }
 

@@ -9,6 +9,7 @@ use crate::buffer::Received;
 use crate::component::{BuildContext, Input, RunError};
 use crate::encoding::Encoder;
 use crate::event::Batch;
+use crate::log_throttle::LogThrottle;
 use crate::place::Places;
 use crate::template::Values;
 use crate::time::clock;
@@ -23,8 +24,6 @@ const DIRECT_BYTES: usize = 32 << 10;
 const CARE: Duration = Duration::from_secs(1);
 /// How often old files are looked for.
 const CLEAN: Duration = Duration::from_secs(600);
-/// How often a failure that goes on is said.
-const SAY: Duration = Duration::from_secs(60);
 /// How long it waits before it tries again, at first and at most.
 const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
@@ -61,13 +60,13 @@ struct Runner {
     /// How far sources' files are written once all that is pending is, and was not told to the journal yet.
     places: Places,
     letters: Arc<Letters>,
-    said: Option<Instant>,
+    said: LogThrottle,
     cared: Instant,
     cleaned: Option<Instant>,
 }
 
 pub(super) fn run(options: FileSinkOptions, context: &BuildContext, input: Input) -> Result<(), RunError> {
-    let mut said = None;
+    let mut said = LogThrottle::default();
     let files = loop {
         match Files::new(options.clone(), &context.data_dir, &context.id, |places| input.report().tell(places)) {
             Ok(files) => break files,
@@ -350,7 +349,7 @@ impl Runner {
                 Err(problem) => self.hold(&problem, &mut pause)?,
             }
         }
-        if self.said.take().is_some() {
+        if self.said.ended() {
             tracing::info!(component = %self.input.counters().id, "files can be written again");
             self.input.health().working();
         }
@@ -399,11 +398,10 @@ impl Runner {
 }
 
 /// Says once a minute what does not work.
-fn complain(input: &Input, what: &str, said: &mut Option<Instant>) {
+fn complain(input: &Input, what: &str, said: &mut LogThrottle) {
     input.health().failing(what);
     input.count(|t| t.error("write", 1));
-    if said.is_none_or(|at| at.elapsed() >= SAY) {
-        *said = Some(clock::monotonic());
+    if said.due(1).is_some() {
         tracing::error!(component = %input.counters().id, "{what}; waiting until it can be written");
     }
 }

@@ -55,6 +55,8 @@ fn start(dir: &Path, options: FileSinkOptions) -> Rig {
         host: "h".into(),
         memory_limit: 24 << 20,
         working_bytes: usize::MAX,
+        connections: u32::MAX,
+        handles: 1024,
         no_chance: false,
     };
     std::fs::create_dir_all(&context.data_dir).unwrap();

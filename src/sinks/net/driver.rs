@@ -20,7 +20,6 @@ use super::concurrency::{Limit, Load as Pressure};
 use super::exchange::{Answer, Exchange, Lost, LostKind, Request};
 use super::load::{Load, Part};
 use super::mask::Mask;
-use super::notice::Notice;
 use super::protocol::{Judgement, Protocol, Refusal};
 use super::rate::RateLimit;
 use super::retry::{Backoff, MAX_RETRY_AFTER};
@@ -29,6 +28,7 @@ use super::status::{judge_lost, judge_status};
 use crate::ack::{Ack, Rows, Verdict};
 use crate::component::{BoxFuture, Input, RunError};
 use crate::event::Batch;
+use crate::log_throttle::LogThrottle;
 use crate::time::clock;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
@@ -130,9 +130,9 @@ pub struct Driver<P: Protocol> {
     misconfigured: u32,
     /// `/ready` has been told that it fails.
     failing: bool,
-    faults: Notice,
-    retries: Notice,
-    refusals: Notice,
+    faults: LogThrottle,
+    retries: LogThrottle,
+    refusals: LogThrottle,
     /// No more will come.
     ended: bool,
     /// The agent stops and a disk buffer keeps what is not delivered: since when.
@@ -173,9 +173,9 @@ impl<P: Protocol> Driver<P> {
             asked_until: None,
             misconfigured: 0,
             failing: false,
-            faults: Notice::default(),
-            retries: Notice::default(),
-            refusals: Notice::default(),
+            faults: LogThrottle::default(),
+            retries: LogThrottle::default(),
+            refusals: LogThrottle::default(),
             ended: false,
             stopping: None,
             last_attempt: None,
@@ -525,8 +525,8 @@ impl<P: Protocol> Driver<P> {
         self.misconfigured = 0;
         if self.failing || was_open {
             self.failing = false;
-            self.faults.reset();
-            self.retries.reset();
+            self.faults.ended();
+            self.retries.ended();
             self.input.health().working();
             tracing::info!(component = %self.input.counters().id, "the server works again");
         }
@@ -536,7 +536,8 @@ impl<P: Protocol> Driver<P> {
         load.failed = load.failed.saturating_add(1);
         self.input.count(|t| t.error(kind, 1));
         let now = Instant::now();
-        if let Some(held_back) = self.retries.due(now) {
+        if let Some(times) = self.retries.due_at(now.into_std(), 1) {
+            let held_back = times - 1;
             tracing::warn!(
                 component = %self.input.counters().id, error = %detail, attempts = load.failed, held_back,
                 "a request failed and is tried again"
@@ -566,7 +567,8 @@ impl<P: Protocol> Driver<P> {
         let now = Instant::now();
         self.failing = true;
         self.input.health().failing(&detail);
-        if let Some(held_back) = self.faults.due(now) {
+        if let Some(times) = self.faults.due_at(now.into_std(), 1) {
+            let held_back = times - 1;
             tracing::error!(
                 component = %self.input.counters().id, error = %detail, held_back,
                 "the server refuses all requests; they are kept and tried again"
@@ -696,7 +698,8 @@ impl<P: Protocol> Driver<P> {
     }
 
     fn say_refused(&mut self, events: usize, reason: &str, detail: &str) {
-        if let Some(held_back) = self.refusals.due(Instant::now()) {
+        if let Some(times) = self.refusals.due_at(Instant::now().into_std(), 1) {
+            let held_back = times - 1;
             let to = if self.input.has_dead_letter() { "sent to the dead letter" } else { "dropped" };
             tracing::error!(
                 component = %self.input.counters().id, reason, error = %detail, events, held_back,

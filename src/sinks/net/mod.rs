@@ -17,7 +17,6 @@ mod driver;
 mod exchange;
 mod load;
 mod mask;
-mod notice;
 mod protocol;
 mod rate;
 mod retry;

@@ -189,7 +189,7 @@ impl OpenObserve {
         let organization = config.organization.value.trim();
         let credentials =
             match &config.auth {
-                Some(auth) => Some(Credentials::new(auth).ok_or_else(|| {
+                Some(auth) => Some(Credentials::new(auth, &mask).ok_or_else(|| {
                     BuildError("`auth`: the token has characters that no HTTP header may have".into())
                 })?),
                 None => None,

@@ -39,6 +39,7 @@ use crate::buffer::Received;
 use crate::component::{BuildContext, BuildError, Input, RunError, SinkRun};
 use crate::config::{Map, Reader, Span, Spanned, config, config_enum};
 use crate::event::FieldPath;
+use crate::log_throttle::LogThrottle;
 use crate::plan::SinkPlan;
 use crate::sinks::common::SinkCommon;
 use crate::template::Template;
@@ -51,7 +52,7 @@ use registry::{FamilyOptions, Registry};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 config_enum! {
@@ -378,14 +379,12 @@ fn say_unseen(registry: &Mutex<Registry>, input: &Input) {
     }
 }
 
-/// How often it is said that there are too many series.
-const SAY: Duration = Duration::from_secs(60);
 /// How often series grow old where nobody scrapes.
 const AGE: Duration = Duration::from_secs(10);
 
 /// Counts batches until no more come. Without anyone who waits for them to be sent they are delivered then.
 fn count(mut collector: Collector, registry: &Mutex<Registry>, waiting: Option<&Waiting>, input: &Input) {
-    let mut said: Option<Instant> = None;
+    let mut full = LogThrottle::default();
     let mut aged = clock::monotonic();
     loop {
         if waiting.is_some_and(|waiting| !waiting.wait_for_room(input.abort())) {
@@ -406,9 +405,8 @@ fn count(mut collector: Collector, registry: &Mutex<Registry>, waiting: Option<&
                         t.error("max_series", outcome.full + outcome.dropped);
                     });
                 }
-                if outcome.full + outcome.dropped > 0 && said.is_none_or(|at| at.elapsed() >= SAY) {
-                    said = Some(clock::monotonic());
-                    tracing::warn!(component = %input.counters().id, "more series than `max_series`; the rest is dropped");
+                if let Some(series) = full.due(outcome.full + outcome.dropped) {
+                    tracing::warn!(component = %input.counters().id, series, "more series than `max_series`; the rest is dropped");
                 }
                 if outcome.dropped > 0 {
                     input.dropped(crate::ack::Ack::none(), "max_series", outcome.dropped);

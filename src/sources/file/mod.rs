@@ -88,7 +88,6 @@ use crate::framing::{Framing, PartLimits, framing};
 use crate::plan::SourcePlan;
 use crate::sources::common::SourceCommon;
 use crate::time::clock;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::task::{Context, Waker};
@@ -190,7 +189,7 @@ impl FileConfig {
             follow_symlinks: self.follow_symlinks,
             once: cx.once,
             own,
-            max_open: max_open(),
+            max_open: max_open(cx.handles),
             dir: cx.data_dir.join(&*cx.id),
         })
     }
@@ -219,17 +218,9 @@ fn own_paths(cx: &BuildContext) -> Vec<PathBuf> {
     own
 }
 
-/// Raises the limit of open files as far as allowed; how many of them this source may use.
-fn max_open() -> usize {
-    let limit = getrlimit(Resource::Nofile);
-    let wanted = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    if limit.current != limit.maximum
-        && let Err(error) = setrlimit(Resource::Nofile, wanted)
-    {
-        tracing::debug!(%error, "the limit of open files stays as it is");
-    }
-    let now = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    (now / 4 * 3).clamp(16, 1 << 20) as usize
+/// How many files this source may have open, of the handles that connections leave.
+fn max_open(handles: u64) -> usize {
+    (handles / 4 * 3).clamp(16, 1 << 20) as usize
 }
 
 /// A thread that writes checkpoints; it ends with the source.

@@ -2,26 +2,29 @@
 
 use super::Shared;
 use super::handle::handle;
+use crate::connections::{Phase, Place, Watched};
 use crate::proxy_protocol;
-use crate::time::clock;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll, ready};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 /// Longest head of a request; a longer one gets a 431.
 const MAX_HEAD: usize = 16 << 10;
-/// Bytes read at once.
-const MAX_READ: usize = 64 << 10;
+/// Bytes read at once, and held for a client that nothing is known of.
+const MAX_READ: usize = 16 << 10;
+/// What a connection may take of memory before its client has shown credentials: its task, hyper's buffers for reading and
+/// writing, a head; over TLS rustls's state too.
+pub(super) const BYTES_EACH: usize = 32 << 10;
+pub(super) const TLS_BYTES_EACH: usize = 64 << 10;
 /// Most headers.
 const MAX_HEADERS: usize = 128;
 /// How long and how many bytes of a refused body are read and thrown away, so that the client gets to read the answer.
@@ -35,6 +38,8 @@ pub(super) struct Peer {
     pub(super) address: Option<Arc<str>>,
     /// The subject of its certificate.
     pub(super) tls_subject: Option<Arc<str>>,
+    /// Only this host reaches the address that it came to.
+    pub(super) loopback: bool,
     /// Requests of one connection keep their order.
     pub(super) order: u64,
 }
@@ -44,13 +49,6 @@ pub(super) async fn accept(listener: std::net::TcpListener, shared: Arc<Shared>)
     let listener = TcpListener::from_std(listener)?;
     let mut open = JoinSet::new();
     loop {
-        // Over `max_connections`, further clients wait in the system's queue.
-        let slot = tokio::select! {
-            biased;
-            () = shared.shutdown.cancelled() => break,
-            slot = shared.slots.clone().acquire_owned() => slot,
-        };
-        let Ok(slot) = slot else { break };
         let accepted = tokio::select! {
             biased;
             () = shared.shutdown.cancelled() => break,
@@ -59,19 +57,29 @@ pub(super) async fn accept(listener: std::net::TcpListener, shared: Arc<Shared>)
         };
         match accepted {
             Ok((stream, address)) => {
+                // Where all are within requests, further clients wait in the system's queue.
+                let place = tokio::select! {
+                    biased;
+                    () = shared.shutdown.cancelled() => break,
+                    place = shared.places.take(Some(address.ip().to_canonical())) => place,
+                };
+                shared.count_waited();
                 let shared = shared.clone();
                 open.spawn(async move {
                     shared.count_connection(1.0);
-                    let why = connect(stream, address, &shared).await;
+                    let why = connect(stream, address, &shared, &place).await;
                     shared.count_connection(-1.0);
                     tracing::debug!(peer = %address, why, "a connection has ended");
-                    drop(slot);
+                    drop(place);
                 });
             }
             Err(error) => {
                 shared.counters.update(|t| t.error("accept", 1));
                 // Too many open files, mostly: try again when some have closed.
-                tracing::warn!(%error, "a connection cannot be accepted");
+                let due = shared.accept_failed.lock().unwrap_or_else(|e| e.into_inner()).due(1);
+                if let Some(times) = due {
+                    tracing::warn!(component = %shared.source, %error, times, "a connection cannot be accepted");
+                }
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
@@ -85,15 +93,17 @@ pub(super) async fn accept(listener: std::net::TcpListener, shared: Arc<Shared>)
     Ok(())
 }
 
-async fn connect(mut stream: TcpStream, address: SocketAddr, shared: &Arc<Shared>) -> &'static str {
+async fn connect(mut stream: TcpStream, address: SocketAddr, shared: &Arc<Shared>, place: &Place) -> &'static str {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY cannot be set");
     }
     let order = shared.next.fetch_add(1, Ordering::Relaxed);
+    let loopback = stream.local_addr().is_ok_and(|local| local.ip().to_canonical().is_loopback());
     let begun = tokio::select! {
         biased;
-        begun = proxy_protocol::begin(&mut stream, shared.proxy_protocol) => begun,
+        begun = Box::pin(proxy_protocol::begin(&mut stream, shared.proxy_protocol)) => begun,
         () = shared.shutdown.cancelled() => return "the agent stops",
+        () = place.gives_way() => return "it gave way to another",
         // Silence before a header that may come or not.
         () = tokio::time::sleep(shared.header_timeout) => return "it was too slow",
     };
@@ -106,17 +116,30 @@ async fn connect(mut stream: TcpStream, address: SocketAddr, shared: &Arc<Shared
         }
     };
     let address = begun.peer.unwrap_or(address.ip()).to_canonical().to_string();
-    let mut peer = Peer { address: Some(address.into()), tls_subject: None, order };
-    let Some(tls) = &shared.tls else { return serve(stream, begun.read, Arc::new(peer), shared).await };
+    let mut peer = Peer { address: Some(address.into()), tls_subject: None, loopback, order };
+    let Some(tls) = &shared.tls else {
+        if begun.read.is_empty() {
+            // One that never says anything costs no more than this.
+            tokio::select! {
+                biased;
+                readable = stream.readable() => drop(readable),
+                () = shared.shutdown.cancelled() => return "the agent stops",
+                () = place.gives_way() => return "it gave way to another",
+                () = tokio::time::sleep(shared.header_timeout) => {}
+            }
+        }
+        return Box::pin(serve(stream, begun.read, Arc::new(peer), shared, place)).await;
+    };
     let accepted = tokio::select! {
         biased;
-        accepted = tls.accept(stream, shared.header_timeout) => accepted,
+        accepted = Box::pin(tls.accept(stream, shared.header_timeout)) => accepted,
         () = shared.shutdown.cancelled() => return "the agent stops",
+        () = place.gives_way() => return "it gave way to another",
     };
     match accepted {
         Ok((stream, subject)) => {
             peer.tls_subject = subject;
-            serve(stream, Vec::new(), Arc::new(peer), shared).await
+            Box::pin(serve(stream, Vec::new(), Arc::new(peer), shared, place)).await
         }
         Err(error) => {
             shared.counters.update(|t| t.error("tls", 1));
@@ -126,147 +149,21 @@ async fn connect(mut stream: TcpStream, address: SocketAddr, shared: &Arc<Shared
     }
 }
 
-/// What a connection is about, as its watch sees it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u64)]
-enum Phase {
-    /// Nothing of a request has come yet, or an answer goes out: idle since the last byte.
-    Waiting = 0,
-    /// A head is coming, since then.
-    Head = 1,
-    /// A request is being handled, which keeps its own time.
-    Busy = 2,
-}
-
-/// The phase in the low two bits, and since when (milliseconds of the monotonic clock) above.
-#[derive(Debug)]
-struct Watch(AtomicU64);
-
-fn now_ms() -> u64 {
-    clock::monotonic_ns() / 1_000_000
-}
-
-impl Watch {
-    fn new(phase: Phase) -> Watch {
-        Watch(AtomicU64::new(now_ms() << 2 | phase as u64))
-    }
-
-    fn set(&self, phase: Phase) {
-        self.0.store(now_ms() << 2 | phase as u64, Ordering::Relaxed);
-    }
-
-    fn get(&self) -> (Phase, u64) {
-        let word = self.0.load(Ordering::Relaxed);
-        let phase = match word & 3 {
-            0 => Phase::Waiting,
-            1 => Phase::Head,
-            _ => Phase::Busy,
-        };
-        (phase, word >> 2)
-    }
-
-    fn bytes_read(&self) {
-        if self.get().0 == Phase::Waiting {
-            self.set(Phase::Head);
-        }
-    }
-
-    fn bytes_written(&self) {
-        if self.get().0 == Phase::Waiting {
-            self.set(Phase::Waiting);
-        }
-    }
-
-    /// Resolves when the client has taken too long; in which phase.
-    async fn too_slow(&self, header_timeout: Duration, idle_timeout: Duration) -> Phase {
-        let (header, idle) = (header_timeout.as_millis() as u64, idle_timeout.as_millis() as u64);
-        loop {
-            let (phase, since) = self.get();
-            let due = match phase {
-                Phase::Waiting => since + idle,
-                Phase::Head => since + header,
-                // It will be another phase then.
-                Phase::Busy => now_ms() + header.min(idle).max(10),
-            };
-            let left = due.saturating_sub(now_ms());
-            if left == 0 {
-                return phase;
-            }
-            // A head may begin right away, and is due sooner than an idle connection.
-            tokio::time::sleep(Duration::from_millis(left.min(header.max(1)))).await;
-        }
-    }
-}
-
-/// A stream that tells its watch of every byte.
-struct Watched<S> {
-    stream: S,
-    /// Bytes that were read from it before.
-    ahead: Vec<u8>,
-    watch: Arc<Watch>,
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        if !self.ahead.is_empty() {
-            let n = self.ahead.len().min(buf.remaining());
-            buf.put_slice(&self.ahead[..n]);
-            self.ahead.drain(..n);
-            return Poll::Ready(Ok(()));
-        }
-        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
-        if buf.filled().len() > before {
-            self.watch.bytes_read();
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes))?;
-        self.watch.bytes_written();
-        Poll::Ready(Ok(written))
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, bytes))?;
-        self.watch.bytes_written();
-        Poll::Ready(Ok(written))
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-}
-
 /// Serves one connection to its end; why it ended.
 async fn serve(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send,
     ahead: Vec<u8>,
     peer: Arc<Peer>,
     shared: &Arc<Shared>,
+    place: &Place,
 ) -> &'static str {
-    let watch = Arc::new(Watch::new(Phase::Head));
-    let mut io = Watched { stream, ahead, watch: watch.clone() };
+    let watch = &place.watch;
+    let mut io = Watched::new(stream, ahead, watch.clone());
     let mut slow = None;
     let why = {
         let service = service_fn(|request| {
             watch.set(Phase::Busy);
-            let handled = handle(shared.clone(), peer.clone(), request);
+            let handled = Box::pin(handle(shared.clone(), peer.clone(), request));
             let watch = watch.clone();
             async move {
                 let answer = handled.await;
@@ -284,7 +181,7 @@ async fn serve(
             .serve_connection(TokioIo::new(&mut io), service);
         let mut connection = pin!(connection);
         let mut too_slow = pin!(watch.too_slow(shared.header_timeout, shared.idle_timeout));
-        let mut stopping = false;
+        let (mut stopping, mut asked) = (false, false);
         loop {
             tokio::select! {
                 biased;
@@ -299,6 +196,13 @@ async fn serve(
                     stopping = true;
                     connection.as_mut().graceful_shutdown();
                 }
+                () = place.gives_way(), if !asked => {
+                    if place.must_close() {
+                        break "it gave way to another";
+                    }
+                    asked = true;
+                    connection.as_mut().graceful_shutdown();
+                }
                 phase = &mut too_slow => {
                     slow = Some(phase);
                     break "it was too slow";
@@ -306,7 +210,7 @@ async fn serve(
             }
         }
     };
-    if slow == Some(Phase::Head) {
+    if matches!(slow, Some(Phase::Head | Phase::Silent)) {
         shared.counters.update(|t| t.error("slow", 1));
         let text = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
         let written = tokio::time::timeout(LINGER, io.stream.write_all(text)).await;

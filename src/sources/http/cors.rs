@@ -53,6 +53,11 @@ impl CorsConfig {
         self.origins.iter().any(|o| o.as_bytes() == origin.as_bytes()).then(|| origin.clone())
     }
 
+    /// Whether the page that sends this may.
+    pub(super) fn allows(&self, headers: &HeaderMap) -> bool {
+        self.allowed(headers).is_some()
+    }
+
     /// The answer to a browser that asks whether a page may send.
     pub(super) fn preflight(&self, method: &Method, headers: &HeaderMap) -> Option<Answer> {
         if method != Method::OPTIONS || !headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD) {

@@ -11,9 +11,10 @@ use crate::ack::{Ack, Settled, Verdict};
 use crate::component::{Chunk, Closed, Frames, Output};
 use crate::event::{Origin, Slab};
 use crate::time::clock;
+use crate::web::is_of_foreign_page;
 use hyper::body::{Bytes, Frame, Incoming, SizeHint};
 use hyper::header::{self, HeaderValue};
-use hyper::{Response, StatusCode};
+use hyper::{Method, Response, StatusCode};
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -126,6 +127,14 @@ async fn answer(
 ) -> Result<(Answer, Option<Charge>), No> {
     if let Some(answer) = shared.cors.as_ref().and_then(|cors| cors.preflight(&head.method, &head.headers)) {
         return Ok((answer, None));
+    }
+    if !matches!(head.method, Method::GET | Method::HEAD | Method::OPTIONS)
+        && is_of_foreign_page(&head.headers, peer.loopback)
+        && !shared.cors.as_ref().is_some_and(|cors| cors.allows(&head.headers))
+    {
+        shared.counters.update(|t| t.error("foreign_page", 1));
+        let text = "pages of other sites may not send here, except those that `cors` names";
+        return Err(No::Answer(Answer::text(StatusCode::FORBIDDEN, text)));
     }
     let does = match shared.routes.find(&head.method, &head.path) {
         Found::Route(does, variables) => {

@@ -17,6 +17,9 @@
 //! Downstream full: requests wait for room up to `acknowledge_timeout`, then are refused with `Retry-After`: 503, or
 //! 429 where the system that is stood in for says so. So are those over `max_in_flight`.
 //!
+//! Connections: those that ask nothing give way when there are no places left, the longest idle first. One costs about 2 KiB
+//! before its first byte, 32 KiB at most before its client has shown who it is (64 over TLS).
+//!
 //! Limits: `max_body` bytes of a body, compressed and decompressed; `max_event` of one event; heads of 16 KiB; time for
 //! head, body and silence. Bodies being read hold a quarter of `memory_limit` together, and one request at a time may go
 //! beyond it, up to its `max_body`.
@@ -45,12 +48,15 @@ pub use settings::HttpCommon;
 
 use crate::component::{BuildContext, BuildError, Output, RunError, SourceContext, SourceRun};
 use crate::config::{OneOrMany, Reader, Size, Spanned, config, config_enum};
+use crate::connections::{Limits, Places};
 use crate::decoding::{FrameDecoder, JsonDecoder};
+use crate::log_throttle::LogThrottle;
 use crate::plan::SourcePlan;
 use crate::proxy_protocol::ProxyProtocol;
-use crate::sources::common::{SourceCommon, allow_connections};
+use crate::sources::common::SourceCommon;
 use crate::telemetry::Counters;
 use crate::tls::{ClientAuth, ServerTls, TlsServer};
+use crate::topology::WantedConnections;
 use auth::Auth;
 use body::Budget;
 use decode::HttpDecoder;
@@ -95,8 +101,10 @@ config! {
         pub max_event: Size = Size::mib(4),
         /// Most requests handled at once; further ones are refused with `Retry-After`.
         pub max_in_flight: u32 = 1024,
-        /// Most connections at once; further ones wait in the system's queue.
-        pub max_connections: u32 = 2048,
+        /// Most connections at once. Beyond them, those that ask nothing give way to new ones; where all are within requests,
+        /// new ones wait in the system's queue. Without it 2048, or as many as fit a quarter of `memory_limit` (32 KiB each,
+        /// over TLS 64) and half of the files that the process may have open; fewer are said at the start.
+        pub max_connections: Option<u32> = None,
         /// A head must be whole in this time from its first byte.
         pub header_timeout: Duration = Duration::from_secs(10),
         /// A body must be whole in this time.
@@ -145,7 +153,7 @@ impl SourcePlan for HttpConfig {
             ("max_body", self.max_body.as_usize() == 0),
             ("max_event", self.max_event.as_usize() == 0),
             ("max_in_flight", self.max_in_flight == 0),
-            ("max_connections", self.max_connections == 0),
+            ("max_connections", self.max_connections == Some(0)),
             ("header_timeout", self.header_timeout.is_zero()),
             ("body_timeout", self.body_timeout.is_zero()),
             ("idle_timeout", self.idle_timeout.is_zero()),
@@ -160,6 +168,14 @@ impl SourcePlan for HttpConfig {
 
     fn listens(&self) -> Vec<Spanned<String>> {
         self.listen.iter().map(|listen| Spanned::new(listen.value.to_string(), listen.span)).collect()
+    }
+
+    fn connections(&self) -> Option<WantedConnections> {
+        Some(WantedConnections {
+            connections: self.max_connections.unwrap_or(DEFAULT_CONNECTIONS),
+            is_explicit: self.max_connections.is_some(),
+            bytes_each: if self.tls.is_some() { connection::TLS_BYTES_EACH } else { connection::BYTES_EACH },
+        })
     }
 
     fn decoder(&self, cx: &BuildContext) -> Result<Box<dyn FrameDecoder>, BuildError> {
@@ -178,10 +194,12 @@ impl SourcePlan for HttpConfig {
             .transpose()
             .map_err(|error| BuildError(format!("`tls`: {error}")))?;
         let (listeners, cx) = (listeners?, cx.clone());
-        allow_connections(self.max_connections);
         Ok(SourceRun::Thread(Box::new(move |run| serve(&self, listeners, tls, &cx, run))))
     }
 }
+
+/// As far as memory and handles allow.
+const DEFAULT_CONNECTIONS: u32 = 2048;
 
 /// Frames are found by places of 32 bits.
 const MAX_BODY: usize = 1 << 30;
@@ -224,7 +242,8 @@ struct Shared {
     max_event: usize,
     budget: Arc<Budget>,
     in_flight: Arc<Semaphore>,
-    slots: Arc<Semaphore>,
+    places: Arc<Places>,
+    accept_failed: Mutex<LogThrottle>,
     /// Number of the next connection.
     next: AtomicU64,
     /// Gone once the agent stops: workers end when requests that are being handed over are through.
@@ -236,6 +255,14 @@ struct Shared {
 impl Shared {
     fn output(&self) -> Option<Arc<Output>> {
         self.output.lock().unwrap_or_else(|e| e.into_inner()).clone()
+    }
+
+    /// Notes clients that found no place free.
+    fn count_waited(&self) {
+        let waited = self.places.take_waited();
+        if waited > 0 {
+            self.counters.update(|t| t.error("connections_at_limit", waited));
+        }
     }
 
     fn count_connection(&self, by: f64) {
@@ -273,7 +300,11 @@ fn serve(
         max_event: config.max_event.as_usize(),
         budget: Budget::new(cx.memory_limit / 4),
         in_flight: permits(config.max_in_flight),
-        slots: permits(config.max_connections),
+        places: {
+            let connections = cx.connections as usize;
+            Places::new(Limits { connections, silent: usize::MAX, silent_of_peer: usize::MAX })
+        },
+        accept_failed: Mutex::default(),
         next: AtomicU64::new(0),
         output: Mutex::new(Some(Arc::new(output))),
         shutdown,

@@ -39,10 +39,11 @@ use crate::decoding::{DecodeSetting, FrameDecoder};
 use crate::event::SlabPool;
 use crate::framing::syslog::SyslogFramer;
 use crate::plan::SourcePlan;
-use crate::sources::common::{SourceCommon, allow_connections};
+use crate::sources::common::SourceCommon;
 use crate::telemetry::Counters;
 use crate::time::Zone;
 use crate::tls::{ServerTls, TlsServer};
+use crate::topology::WantedConnections;
 use datagram::DatagramSocket;
 use globset::{GlobBuilder, GlobMatcher};
 use listen::Socket;
@@ -65,8 +66,9 @@ config! {
         pub timezones: Map<Zone> = Map::default(),
         /// Longest message; a longer one is cut, counted.
         pub max_message: Size = Size::kib(64),
-        /// Most connections at once; further ones wait in the system's queue.
-        pub max_connections: u32 = 20_000,
+        /// Most connections at once; further ones wait in the system's queue. Without it 20,000, or as many as fit a quarter of
+        /// `memory_limit` (4 KiB each) and half of the files that the process may have open; fewer are said at the start.
+        pub max_connections: Option<u32> = None,
         /// A connection on which nothing came for this long is closed. Without it, silent ones stay.
         pub idle_timeout: Option<Duration> = None,
         /// Whether connections over TCP begin with a header of the PROXY protocol (version 1 or 2), which names the sender.
@@ -112,6 +114,9 @@ impl SourcePlan for SyslogConfig {
                 cx.error(sender.span, format!("bad pattern `{}` in `timezones`: {}", sender.value, error.kind()));
             }
         }
+        if self.max_connections == Some(0) {
+            cx.error_nowhere("`max_connections` of a syslog source is 0; nothing could come in");
+        }
         if self.max_message.as_usize() == 0 {
             cx.error_nowhere("`max_message` of a syslog source is 0; it needs room for a message");
         }
@@ -119,6 +124,16 @@ impl SourcePlan for SyslogConfig {
 
     fn listens(&self) -> Vec<Spanned<String>> {
         self.listen.iter().map(|listen| Spanned::new(listen.value.to_string(), listen.span)).collect()
+    }
+
+    fn connections(&self) -> Option<WantedConnections> {
+        let streams = self.listen.iter().any(|l| !matches!(l.value, Listen::Udp(_) | Listen::UnixDatagram(_)));
+        let secured = self.listen.iter().any(|l| matches!(l.value, Listen::Tls(_)));
+        streams.then(|| WantedConnections {
+            connections: self.max_connections.unwrap_or(DEFAULT_CONNECTIONS),
+            is_explicit: self.max_connections.is_some(),
+            bytes_each: if secured { stream::TLS_BYTES_EACH } else { stream::BYTES_EACH },
+        })
     }
 
     fn decoder(&self, cx: &BuildContext) -> Result<Box<dyn FrameDecoder>, BuildError> {
@@ -145,10 +160,13 @@ impl SourcePlan for SyslogConfig {
         let receive_buffer = self.receive_buffer.map(|size| size.as_usize());
         let sockets: Result<Vec<_>, _> = self.listen.iter().map(|listen| listen.bind(receive_buffer)).collect();
         let (sockets, origins) = (sockets?, Origins::new(cx));
-        allow_connections(self.max_connections);
-        Ok(SourceRun::Thread(Box::new(move |cx| run(&self, sockets, origins, tls, cx))))
+        let limits = (cx.connections as usize, cx.memory_limit / 4);
+        Ok(SourceRun::Thread(Box::new(move |cx| run(&self, sockets, origins, tls, limits, cx))))
     }
 }
+
+/// As far as memory and handles allow.
+const DEFAULT_CONNECTIONS: u32 = 20_000;
 
 /// What the listeners of one source share.
 struct Shared {
@@ -158,6 +176,8 @@ struct Shared {
     pool: SlabPool,
     max_message: usize,
     max_connections: usize,
+    /// Bytes of unfinished messages of all connections together.
+    max_unfinished: usize,
     idle_timeout: Option<Duration>,
     proxy_protocol: ProxyProtocol,
 }
@@ -167,6 +187,7 @@ fn run(
     sockets: Vec<Socket>,
     origins: Origins,
     tls: Option<Arc<TlsServer>>,
+    (max_connections, max_unfinished): (usize, usize),
     cx: SourceContext,
 ) -> Result<(), RunError> {
     let max_message = config.max_message.as_usize();
@@ -177,7 +198,8 @@ fn run(
         shutdown: cx.shutdown,
         pool: SlabPool::new(slab, 12),
         max_message,
-        max_connections: config.max_connections as usize,
+        max_connections,
+        max_unfinished: max_unfinished.clamp(2 * max_message, stream::UNFINISHED.max(2 * max_message)),
         idle_timeout: config.idle_timeout,
         proxy_protocol: config.proxy_protocol,
     });

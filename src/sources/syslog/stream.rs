@@ -6,6 +6,7 @@ use crate::ack::Ack;
 use crate::component::{Chunk, Closed, Frames, RunError};
 use crate::event::{Origin, Slab};
 use crate::framing::syslog::{Ended, SyslogFramer};
+use crate::log_throttle::LogThrottle;
 use crate::proxy_protocol;
 use crate::time::clock;
 use crate::tls::TlsServer;
@@ -13,8 +14,8 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::net::IpAddr;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt};
@@ -26,8 +27,12 @@ use tokio::task::JoinSet;
 pub(super) const SLAB: usize = 256 << 10;
 /// Room that a slab must have left for another read into it.
 const WORTH_A_READ: usize = 16 << 10;
-/// Unfinished messages of all connections together, in bytes; a connection that would need more is closed.
-const UNFINISHED: usize = 16 << 20;
+/// Unfinished messages of all connections together, in bytes, or a quarter of `memory_limit` where that is less; a
+/// connection that would need more is closed.
+pub(super) const UNFINISHED: usize = 16 << 20;
+/// What a connection takes of memory beside its unfinished message: its task, about; over TLS with rustls's state.
+pub(super) const BYTES_EACH: usize = 4 << 10;
+pub(super) const TLS_BYTES_EACH: usize = 32 << 10;
 /// Bytes read from one connection when the agent stops, at most: what its sender was told is received is less.
 const LAST_BYTES: usize = 16 << 20;
 /// And for how long, at most: a sender of many small segments makes many small reads.
@@ -55,6 +60,7 @@ struct Connections {
     next: AtomicU64,
     /// Bytes of unfinished messages.
     unfinished: AtomicUsize,
+    accept_failed: Mutex<LogThrottle>,
 }
 
 /// Accepts and reads until the agent stops, on a runtime of this thread's own: a read that waits for the workers holds
@@ -63,8 +69,14 @@ pub(super) fn run(listeners: Vec<StreamListener>, shared: Arc<Shared>, origins: 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|e| RunError(format!("cannot start a runtime: {e}")))?;
     let slots = Arc::new(Semaphore::new(shared.max_connections.min(Semaphore::MAX_PERMITS)));
-    let connections =
-        Arc::new(Connections { shared, origins, slots, next: AtomicU64::new(0), unfinished: AtomicUsize::new(0) });
+    let connections = Arc::new(Connections {
+        shared,
+        origins,
+        slots,
+        next: AtomicU64::new(0),
+        unfinished: AtomicUsize::new(0),
+        accept_failed: Mutex::default(),
+    });
     runtime.block_on(async {
         let mut accepting = JoinSet::new();
         for listener in listeners {
@@ -96,7 +108,10 @@ async fn accept(listener: StreamListener, connections: Arc<Connections>) -> Resu
     let shutdown = connections.shared.shutdown.clone();
     let mut open = JoinSet::new();
     loop {
-        // Over `max_connections`, further clients wait in the system's queue.
+        // Over `max_connections`, further clients wait in the system's queue: one that is closed may lose what it sends next.
+        if connections.slots.available_permits() == 0 {
+            connections.shared.counters.update(|t| t.error("connections_at_limit", 1));
+        }
         let slot = tokio::select! {
             biased;
             () = shutdown.cancelled() => break,
@@ -130,7 +145,11 @@ async fn accept(listener: StreamListener, connections: Arc<Connections>) -> Resu
             Err(error) => {
                 connections.shared.counters.update(|t| t.error("accept", 1));
                 // Too many open files, mostly: try again when some have closed.
-                tracing::warn!(%error, "a connection cannot be accepted");
+                let id = &connections.shared.counters.id;
+                let due = connections.accept_failed.lock().unwrap_or_else(|e| e.into_inner()).due(1);
+                if let Some(times) = due {
+                    tracing::warn!(component = %id, %error, times, "a connection cannot be accepted");
+                }
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
@@ -384,7 +403,7 @@ impl<'a> Connection<'a> {
         }
         self.rest.clear();
         let sum = unfinished.fetch_add(bytes.len(), Ordering::Relaxed) + bytes.len();
-        if sum > UNFINISHED.max(2 * self.framer.most_kept()) {
+        if sum > self.connections.shared.max_unfinished.max(2 * self.framer.most_kept()) {
             unfinished.fetch_sub(bytes.len(), Ordering::Relaxed);
             return false;
         }

@@ -7,6 +7,7 @@ use super::*;
 use crate::buffer::disk::tools;
 use crate::storage::{FileId, Storage};
 use crate::telemetry::BufferTotals;
+use std::time::Instant;
 
 const FOLDER: &str = "/data/buffer/out";
 

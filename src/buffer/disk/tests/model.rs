@@ -3,6 +3,7 @@
 //! `TIDEGATE_SEEDS=10000` runs it long, `TIDEGATE_SEED=7` one seed; a seed that fails is printed, and joins `SEEDS`.
 
 use super::*;
+use std::time::Instant;
 
 /// Seeds that failed once.
 const SEEDS: &[u64] = &[6, 26, 27, 37, 119, 285, 292, 499, 507, 748, 1462, 1826, 2049, 2420, 2451];

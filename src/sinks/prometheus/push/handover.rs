@@ -26,6 +26,12 @@ fn left() -> MutexGuard<'static, Vec<(Whose, Names)>> {
     LEFT.lock().unwrap_or_else(|e| e.into_inner())
 }
 
+/// A URL as it may be shown: where to, without what may be a secret.
+fn address(url: &str) -> &str {
+    let end = url.find(['?', '#']).unwrap_or(url.len());
+    &url[..end]
+}
+
 /// Leaves the series to the next of this sink.
 pub(super) fn leave(whose: &Whose, names: Names) {
     let mut left = left();
@@ -45,7 +51,7 @@ pub(super) fn take_up(whose: &Whose) -> Names {
     tracing::info!(
         component = whose.id,
         series = names.len(),
-        url = before.url,
+        url = address(&before.url),
         "the server that series were sent to is another now; the one before shows their last values for a while"
     );
     Names::new()

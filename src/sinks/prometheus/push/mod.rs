@@ -29,6 +29,7 @@ use super::registry::Registry;
 use crate::ack::{Ack, Verdict};
 use crate::buffer::{FullPolicy, Queue, QueueSender};
 use crate::component::{BuildError, Input};
+use crate::config::is_secret_name;
 use crate::config::{Map, Reader, Secret, Settings, Spanned, config};
 use crate::encoding::remote_write;
 use crate::event::{EventKind, EventRef, Origin, Sym, Value};
@@ -167,13 +168,19 @@ pub(super) struct Push {
 impl Push {
     /// `id` is the sink's, `data_dir` the agent's.
     pub(super) fn new(config: RemoteWriteConfig, data_dir: &Path, id: &str) -> Result<Push, BuildError> {
-        let url = Url::parse(&config.url.value).map_err(|e| BuildError(format!("`{}`: {e}", config.url.value)))?;
+        let url = Url::parse(&config.url.value).map_err(|e| BuildError(format!("`url` is no address: {e}")))?;
         let auth = config.auth.as_ref();
         let basic = auth.and_then(|a| a.basic.as_ref());
         let bearer = auth.and_then(|a| a.bearer.as_ref());
         let mut secrets: Vec<&str> = config.headers.iter().map(|(_, v)| v.reveal()).collect();
         secrets.extend(basic.map(|b| b.password.reveal()));
         secrets.extend(bearer.map(|b| b.reveal()));
+        // What a query holds may be a key, unless it is a plain word.
+        let is_word = |value: &str| value.bytes().all(|b| b.is_ascii_alphabetic());
+        let in_url = url.query_pairs().filter(|(name, value)| is_secret_name(name) || !is_word(value));
+        let in_url: Vec<String> = in_url.map(|(_, value)| value.into_owned()).collect();
+        let pair = basic.map(|b| format!("{}:{}", b.user, b.password.reveal()));
+        secrets.extend(in_url.iter().chain(&pair).map(String::as_str));
         let mask = Mask::new(secrets);
         let credentials = basic
             .map(|b| {

@@ -14,6 +14,7 @@ use crate::event::{Batch, EventKind, Origin, Slab};
 use crate::telemetry::{ComponentKind, Counters};
 use std::io::{Read, Write};
 use std::path::PathBuf;
+use std::time::Instant;
 
 fn config(yaml: &str) -> PrometheusConfig {
     let (config, report) = crate::config::read_text::<PrometheusConfig>("t.yaml", yaml, &ProcessEnvironment);

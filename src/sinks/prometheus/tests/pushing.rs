@@ -5,6 +5,7 @@ use crate::encoding::remote_write::STALE;
 use axum::http::{HeaderMap, StatusCode};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
+use std::time::Instant;
 use tokio::task::JoinHandle;
 
 /// What a server got: headers, series, and what it answered.

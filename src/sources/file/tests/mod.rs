@@ -105,6 +105,8 @@ fn context(id: &str, data_dir: PathBuf, once: bool) -> BuildContext {
         host: "host".into(),
         memory_limit: 24 << 20,
         working_bytes: usize::MAX,
+        connections: u32::MAX,
+        handles: 1024,
         no_chance: false,
     }
 }

@@ -1,0 +1,154 @@
+//! Hiding secrets in texts that others composed: servers' words, libraries' errors, panics.
+//!
+//! Promises: each place of a secret becomes `***` once, the longest secret that stands there as a whole; what was put in
+//! is not searched again. A secret is found as it is and as others repeat it: escaped as in JSON (with and without
+//! letters beyond ASCII), percent-encoded as in URLs and forms, in base64 of both alphabets.
+
+use aho_corasick::{AhoCorasick, MatchKind};
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE};
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::sync::OnceLock;
+
+/// What stands in place of a secret.
+pub const HIDDEN: &str = "***";
+/// Shorter secrets are not looked for: they stand in every text by chance.
+pub const MIN_SECRET: usize = 4;
+
+/// Texts that are looked for.
+#[derive(Clone, Debug, Default)]
+pub struct Needles {
+    list: HashSet<String>,
+    /// Finds all of them at once; made when it is needed.
+    finder: OnceLock<Option<AhoCorasick>>,
+}
+
+impl Needles {
+    /// Adds a secret with the forms in which others repeat it; nothing where it is too short.
+    pub fn add(&mut self, secret: &str) {
+        if secret.len() < MIN_SECRET {
+            return;
+        }
+        for form in forms(secret) {
+            self.insert(form);
+        }
+    }
+
+    /// Adds a text as it is.
+    pub fn insert(&mut self, text: String) {
+        if !text.is_empty() && self.list.insert(text) {
+            self.finder = OnceLock::new();
+        }
+    }
+
+    /// Whether there is nothing to look for.
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// `text` with each place of a needle replaced; borrowed where there is none.
+    pub fn hide<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        if self.list.is_empty() {
+            return Cow::Borrowed(text);
+        }
+        let finder = self
+            .finder
+            .get_or_init(|| AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(&self.list).ok());
+        // Too many for a finder, which a configuration cannot hold: rather nothing than a secret.
+        let Some(finder) = finder else { return Cow::Borrowed(HIDDEN) };
+        let mut found = finder.find_iter(text).peekable();
+        if found.peek().is_none() {
+            return Cow::Borrowed(text);
+        }
+        let (mut out, mut at) = (String::with_capacity(text.len()), 0);
+        for found in found {
+            out.push_str(&text[at..found.start()]);
+            out.push_str(HIDDEN);
+            at = found.end();
+        }
+        out.push_str(&text[at..]);
+        Cow::Owned(out)
+    }
+}
+
+/// A secret as it is and as others write it.
+fn forms(secret: &str) -> Vec<String> {
+    let json = serde_json::to_string(secret).unwrap_or_default();
+    let json = json.trim_start_matches('"').strip_suffix('"').unwrap_or_default().to_owned();
+    // What writers do that keep to ASCII, in both spellings of the digits; and what is made safe for pages.
+    let ascii = |hex: fn(u16) -> String, page: bool| {
+        let mut out = String::new();
+        for c in json.chars() {
+            match c {
+                '<' | '>' | '&' | '\'' if page => out.push_str(&hex(c as u16)),
+                c if c.is_ascii() && c != '\u{7f}' => out.push(c),
+                c => c.encode_utf16(&mut [0; 2]).iter().for_each(|u| out.push_str(&hex(*u))),
+            }
+        }
+        out
+    };
+    let (lower, upper): (fn(u16) -> String, fn(u16) -> String) = (|u| format!("\\u{u:04x}"), |u| format!("\\u{u:04X}"));
+    let percent = |space: &str, upper: bool| {
+        let mut out = String::new();
+        for b in secret.bytes() {
+            match b {
+                b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(b as char),
+                b' ' => out.push_str(space),
+                b if upper => out.push_str(&format!("%{b:02X}")),
+                b => out.push_str(&format!("%{b:02x}")),
+            }
+        }
+        out
+    };
+    let base64 = |text: String| text.trim_end_matches('=').to_owned();
+    vec![
+        secret.to_owned(),
+        json.replace('/', "\\/"),
+        ascii(lower, false),
+        ascii(upper, false),
+        ascii(lower, true),
+        ascii(upper, true),
+        // Go's encoder.
+        json.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026"),
+        percent("%20", true),
+        percent("%20", false),
+        percent("+", true),
+        secret.escape_debug().to_string(),
+        base64(STANDARD.encode(secret)),
+        base64(URL_SAFE.encode(secret)),
+        json,
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn needles(list: &[&str]) -> Needles {
+        let mut needles = Needles::default();
+        list.iter().for_each(|s| needles.add(s));
+        needles
+    }
+
+    #[test]
+    fn each_place_is_replaced_once_and_what_was_put_in_is_not_searched() {
+        assert_eq!(needles(&["****", "abcd", "abcdefgh"]).hide("abcdefgh abcd ****"), "*** *** ***");
+        assert!(matches!(needles(&["secret"]).hide("nothing"), Cow::Borrowed(_)));
+        assert!(needles(&["abc"]).is_empty());
+    }
+
+    #[test]
+    fn a_secret_is_found_as_others_repeat_it() {
+        let secret = "pä\"s\\s/wörd<&' 🔑";
+        let needles = needles(&[secret]);
+        let python = r#"p\u00e4\"s\\s/w\u00f6rd<&' \ud83d\udd11"#;
+        let go = r#"pä\"s\\s/wörd\u003c\u0026' 🔑"#;
+        let page = r#"p\u00E4\"s\\s/w\u00F6rd\u003C\u0026\u0027 \uD83D\uDD11"#;
+        let url = "p%C3%A4%22s%5Cs%2Fw%C3%B6rd%3C%26%27%20%F0%9F%94%91";
+        for form in [secret, python, go, page, url, &STANDARD.encode(secret), &serde_json::json!(secret).to_string()] {
+            let shown = needles.hide(form).into_owned();
+            assert_eq!(shown.trim_matches(['"', '=']), "***", "{form}");
+        }
+    }
+}
