@@ -228,6 +228,14 @@ fn read_on(
         report.segments.push(segment);
         report.damage.extend(damage);
     }
+    if let Some((file, first)) =
+        found.first().filter(|(_, first)| first.whole && settled_below.is_none_or(|low| first.first_seq > low))
+    {
+        let missing = first.first_event.saturating_sub(settled.events_between(0, first.first_seq, 0));
+        let what = "segments before this one are missing";
+        let damage = Damage { epoch: file.epoch, at: 0, bytes: 0, events: Some(missing), what };
+        report.damage.extend((missing > 0).then_some(damage));
+    }
     if found.is_empty() {
         let missing = promised.first_event - settled.events_between(0, promised.first_seq, 0).min(promised.first_event);
         let what = "the segments are missing";

@@ -283,7 +283,7 @@ impl Files {
 
     /// Opens the slot's file where it is not, or is no longer the one under its name: it was deleted, or moved away with or
     /// without its folder, and what is written to it would not be found. Looked at before every write.
-    fn reopen(&mut self, slot: usize, now: i64) -> Result<(), Problem> {
+    pub(super) fn reopen(&mut self, slot: usize, now: i64) -> Result<(), Problem> {
         let Slot { path, file, .. } = &self.slots[slot];
         if let Some(open) = file {
             if folder::identity(path) == Some(open.identity) {

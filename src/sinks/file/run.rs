@@ -224,6 +224,10 @@ impl Runner {
             if !self.files.is_at(self.last, &self.path) && !self.look_up(row, now)? {
                 continue;
             }
+            // Before the first line of the next write: a file that can be written no more takes only its own events with it.
+            if self.files.buffer(self.last).is_empty() && !self.look_again(row, now)? {
+                continue;
+            }
             let buf = self.files.buffer(self.last);
             let before = buf.len();
             self.encoder.event(event, buf);
@@ -245,6 +249,22 @@ impl Runner {
                 }
                 // Of this batch only a part is written: the step goes on.
                 Ok(Found::Full) => self.flush_files(false)?,
+                Err(Problem::Path(detail)) => {
+                    self.refused.push((row, "path", detail));
+                    return Ok(false);
+                }
+                Err(problem) => self.hold(&problem, &mut attempt)?,
+            }
+        }
+    }
+
+    /// Opens the file of `last` again where it is not the one under its name any more; `false` where the event in `row` cannot
+    /// be written there.
+    fn look_again(&mut self, row: usize, now: i64) -> Result<bool, Leave> {
+        let mut attempt = RETRY.0;
+        loop {
+            match self.files.reopen(self.last, now) {
+                Ok(()) => return Ok(true),
                 Err(Problem::Path(detail)) => {
                     self.refused.push((row, "path", detail));
                     return Ok(false);

@@ -299,6 +299,28 @@ fn values_cannot_leave_the_literal_folder_and_symlinks_are_not_followed() {
 }
 
 #[test]
+fn a_path_that_goes_bad_after_its_first_write_stops_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut rig = start(dir.path(), options(&dir.path().join("out/{{ a }}")));
+    rig.deliver("{\"a\":\"x\",\"message\":\"1\"}\n{\"a\":\"y\",\"message\":\"1\"}\n");
+    std::fs::rename(dir.path().join("out/x"), dir.path().join("moved")).unwrap();
+    std::fs::create_dir(dir.path().join("out/x")).unwrap();
+    for n in 2..5 {
+        rig.deliver(&format!(
+            "{{\"a\":\"x\",\"message\":\"{n}\"}}\n{{\"a\":\"y\",\"message\":\"{n}\"}}\n{{\"a\":\"x\",\"message\":\"-\"}}\n"
+        ));
+    }
+    assert_eq!(rig.read("out/y"), "1\n2\n3\n4\n");
+    let totals = rig.counters.snapshot();
+    assert_eq!((totals.events_out, totals.rejected["path"]), (5, 6));
+    // Mended, it is written again.
+    std::fs::remove_dir(dir.path().join("out/x")).unwrap();
+    rig.deliver("{\"a\":\"x\",\"message\":\"5\"}\n");
+    assert_eq!((rig.read("out/x"), rig.read("moved")), ("5\n".to_owned(), "1\n".to_owned()));
+    rig.end();
+}
+
+#[test]
 fn more_paths_than_allowed_go_to_the_dead_letter() {
     let dir = tempfile::tempdir().unwrap();
     let mut options = options(&dir.path().join("out/{{ a }}"));

@@ -50,6 +50,32 @@ fn left(sim: &Sim, options: &DiskOptions, held: u64, what: &str) -> (Vec<u64>, u
 }
 
 #[test]
+fn a_first_segment_that_is_gone_is_found_by_inspect() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = options(MIB);
+    let mut rig = Rig::open(&Sim::default(), &options);
+    for n in 0..200 {
+        rig.write(n * 10, 10, 400);
+        rig.commit();
+    }
+    let sim = rig.kill();
+    let files = sim.files();
+    let first = segments(&sim).iter().map(|(path, _)| path.clone()).min().unwrap();
+    assert!(segments(&sim).len() > 1);
+    for (path, bytes) in files {
+        if path.starts_with(FOLDER) {
+            std::fs::write(dir.path().join(path.file_name().unwrap()), bytes).unwrap();
+        }
+    }
+    assert_eq!(tools::inspect(dir.path()).unwrap().damage.len(), 0);
+    let held = tools::inspect(dir.path()).unwrap().held;
+    std::fs::remove_file(dir.path().join(first.file_name().unwrap())).unwrap();
+    let report = tools::inspect(dir.path()).unwrap();
+    let missing: u64 = report.damage.iter().filter_map(|d| d.events).sum();
+    assert!(missing > 0 && report.held + missing == held, "{missing} of {held}, {} left", report.held);
+}
+
+#[test]
 fn a_damaged_cut_or_missing_end_that_was_acknowledged_is_lost_and_never_taken_for_a_torn_one() {
     for fsync in [Fsync::Batch, Fsync::Interval, Fsync::Never] {
         let options = DiskOptions { fsync, ..options(MIB) };
