@@ -470,10 +470,13 @@ pub(super) fn open(storage: &dyn Storage, folder: &Path) -> Result<Recovered, Op
     opening.drop_torn()?;
     let first = opening.segments.front().map_or((0, 0), |(s, _)| (s.first_seq, s.first_event));
     let known = position.as_ref().map(|(_, p)| p.settled.clone());
-    let mut settled = known.unwrap_or_else(|| Settled::new(first.0, first.1, &[]));
     let heard = opening.notes.take().unwrap_or_default();
-    let saved = settled.clone();
-    settled = heard.add_to(&settled, opening.segments.iter().map(|(s, _)| s.first_seq));
+    let saved = known.unwrap_or_else(|| match heard.is_there() {
+        // The notes tell from where on.
+        true => Settled::default(),
+        false => Settled::new(first.0, first.1, &[]),
+    });
+    let mut settled = heard.add_to(&saved, opening.segments.iter().map(|(s, _)| s.first_seq));
     let (end_seq, end_event) = opening.last(&mut settled)?;
     let Opening { segments, spares, emptied, rest, cut, places, .. } = opening;
     let mut claims = heard.held.clone();

@@ -426,9 +426,13 @@ impl Listener for Shared {
         let places: Vec<_> = places.collect();
         let new = state.within.entry(seq).or_default().add(places.iter().cloned());
         state.held = state.held.saturating_sub(new);
-        state.position_stale |= seq < state.written_seq;
+        // Of one that is not written yet it is noted when it is.
+        let written = seq < state.written_seq;
+        state.position_stale |= written;
         drop(guard);
-        self.note(|notes| notes.part(seq, places.into_iter()));
+        if written {
+            self.note(|notes| notes.part(seq, places.into_iter()));
+        }
     }
 
     /// The sink is done with record `seq`.
