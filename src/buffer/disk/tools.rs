@@ -229,7 +229,7 @@ fn read_on(
         report.damage.extend(damage);
     }
     if let Some((file, first)) =
-        found.first().filter(|(_, first)| first.whole && settled_below.is_none_or(|low| first.first_seq > low))
+        found.first().filter(|(_, first)| first.whole && settled_below.is_some_and(|low| first.first_seq > low))
     {
         let missing = first.first_event.saturating_sub(settled.events_between(0, first.first_seq, 0));
         let what = "segments before this one are missing";

@@ -58,7 +58,8 @@ fn a_first_segment_that_is_gone_is_found_by_inspect() {
         rig.write(n * 10, 10, 400);
         rig.commit();
     }
-    let sim = rig.kill();
+    // A stop in order notes how far it is settled.
+    let sim = rig.close();
     let files = sim.files();
     let first = segments(&sim).iter().map(|(path, _)| path.clone()).min().unwrap();
     assert!(segments(&sim).len() > 1);
