@@ -23,6 +23,7 @@ mod log_throttle;
 pub mod mask;
 pub mod plan;
 pub mod proxy_protocol;
+pub mod remarks;
 pub mod sinks;
 pub mod sources;
 mod storage;

@@ -161,6 +161,7 @@ impl Worker {
             t.reject_events("decode", rejected);
             t.error("decode", stats.errors);
             t.error("invalid_utf8", stats.invalid_utf8);
+            t.error("header_unread", stats.header_unread);
             faults.drain(|kind, n| t.error(kind, n));
             // Joined lines count as one.
             *t.outputs.entry(default_output()).or_default() += out;
@@ -168,6 +169,9 @@ impl Worker {
                 *t.outputs.entry("rejected".into()).or_default() += rejected;
             }
         });
+        for (kind, text) in stats.examples.drain(..) {
+            lane.counters.example(kind, || text);
+        }
         let (room, targets) = (lane.room.clone(), std::mem::take(&mut lane.targets));
         if let Some(rejects) = rejects {
             let readers = std::mem::take(&mut self.sources[source].rejected);
@@ -262,6 +266,9 @@ impl Worker {
                 count_output(t, &lane.outputs[*output].0, batch.len() as u64);
             }
         });
+        for (kind, text) in delta.examples.drain(..) {
+            lane.counters.example(kind, || text);
+        }
         (delta.created, delta.held) = (0, 0);
     }
 

@@ -218,14 +218,22 @@ fn write_anew(path: &Path, files: &HashMap<FileId, Known>, boot: u64) -> io::Res
         all.extend_from_slice(&record);
     }
     let new = path.with_extension("journal.new");
-    let mut file = File::create(&new)?;
+    let mut file = state_file().write(true).create(true).truncate(true).open(&new)?;
     file.write_all(&all)?;
     file.sync_all()?;
     std::fs::rename(&new, path)?;
     if let Some(folder) = path.parent() {
         File::open(folder)?.sync_all()?;
     }
-    Ok((OpenOptions::new().append(true).open(path)?, all.len() as u64))
+    Ok((state_file().append(true).open(path)?, all.len() as u64))
+}
+
+/// Follows no link.
+fn state_file() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, crate::storage::NO_LINKS);
+    options
 }
 
 fn frame(out: &mut Vec<u8>, body: impl FnOnce(&mut Vec<u8>)) {
