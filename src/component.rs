@@ -6,7 +6,7 @@ use crate::buffer::{Queue, QueueSender, Received};
 use crate::event::{Batch, FieldPath, Origin, Slab, Sym, Value};
 use crate::letter::push_envelope;
 use crate::place::{Holdings, Report};
-use crate::telemetry::{Counters, Totals};
+use crate::telemetry::{Counters, Totals, example_of};
 use crate::time::clock;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -301,6 +301,7 @@ pub(crate) struct Delta {
     pub(crate) rejected: Vec<(&'static str, u64)>,
     pub(crate) errors: Vec<(&'static str, u64)>,
     pub(crate) rules: Vec<(&'static str, Arc<str>, u64)>,
+    pub(crate) examples: Vec<(&'static str, String)>,
 }
 
 fn add(list: &mut Vec<(&'static str, u64)>, reason: &'static str, n: u64) {
@@ -345,6 +346,13 @@ impl<'a> Emitter<'a> {
     /// Counts mistakes that did not end an event.
     pub fn error(&mut self, kind: &'static str, n: u64) {
         add(&mut self.delta.errors, kind, n);
+    }
+
+    /// Shows one error of a kind to whoever reads the log; call it once a batch, and only where there is one.
+    pub fn example(&mut self, kind: &'static str, text: &[u8]) {
+        if self.delta.examples.iter().all(|(k, _)| *k != kind) {
+            self.delta.examples.push((kind, example_of(text)));
+        }
     }
 
     /// Adds to a counter `tidegate_<metric>_total{rule="…"}`.
@@ -616,11 +624,14 @@ impl Health {
         state.failing = Some((why.to_owned(), since));
     }
 
-    /// Its disk buffer cannot be written; `at_once`: no time is given to it, because what was there is gone.
-    pub fn disk_failing(&self, why: &str, at_once: bool) {
-        let mut state = self.lock();
-        let since = state.disk.as_ref().map_or_else(clock::monotonic_ns, |f| f.1);
-        state.disk = Some((why.to_owned(), if at_once { 0 } else { since }));
+    /// The component takes nothing, whatever it is given: no time is given to it.
+    pub fn takes_nothing(&self, why: &str) {
+        self.lock().failing = Some((why.to_owned(), 0));
+    }
+
+    /// Its disk buffer cannot be written, or what was there is gone: no time is given to it.
+    pub fn disk_failing(&self, why: &str) {
+        self.lock().disk = Some((why.to_owned(), 0));
     }
 
     /// Its disk buffer works.

@@ -1,8 +1,8 @@
 //! The places of a server's connections, and who gives way when they are all taken.
 //!
 //! Promises: no more connections than there are places, whatever clients do. A place is held for as long as something is
-//! being asked on it: when places are short, those give way on which nothing came yet, or nothing is asked any more, the
-//! longest idle first, and then heads that take their time. So clients that hold connections for nothing keep nobody out.
+//! being asked on it: when places are short, the one gives way that has asked nothing for the longest: nothing came on it yet,
+//! nothing since the last answer, or a head that takes its time. So clients that hold connections for nothing keep nobody out.
 //! Handshakes of TLS are bounded apart, and by peer. A connection within a request is never closed for another.
 
 use std::collections::HashMap;
@@ -290,7 +290,7 @@ impl Taken {
     /// Asks the one that is longest idle to give way, unless one that was asked has not gone yet.
     fn give_way(&mut self, among: impl Fn(&Open) -> bool) {
         let now = now_ms();
-        let mut oldest: Option<((Phase, u64, u64), &Open)> = None;
+        let mut oldest: Option<((u64, u64), &Open)> = None;
         for (&id, open) in self.open.iter().filter(|(_, open)| among(open)) {
             let (phase, since) = open.watch.get();
             if phase == Phase::Busy || phase != Phase::Waiting && now.saturating_sub(since) < GRACE_MS {
@@ -299,8 +299,8 @@ impl Taken {
             if open.close.is_cancelled() {
                 return;
             }
-            if oldest.is_none_or(|(key, _)| (phase, since, id) < key) {
-                oldest = Some(((phase, since, id), open));
+            if oldest.is_none_or(|(key, _)| (since, id) < key) {
+                oldest = Some(((since, id), open));
             }
         }
         if let Some((_, open)) = oldest {

@@ -1,7 +1,7 @@
 //! The folder where state is kept: its lock, and the one way in which small files in it are replaced.
 
 use crate::component::BuildError;
-use crate::storage::{Disk, Open, Storage};
+use crate::storage::{Disk, NO_LINKS, Open, Storage};
 use rustix::fs::{FlockOperation, flock};
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
@@ -36,7 +36,39 @@ impl Lock {
 }
 
 fn open_lock(path: &Path) -> io::Result<File> {
-    OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path)
+    OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).custom_flags(NO_LINKS).open(path)
+}
+
+/// Whether an agent runs with this `data_dir`. Makes nothing.
+pub fn is_in_use(dir: &Path) -> bool {
+    let Ok(file) = OpenOptions::new().read(true).custom_flags(NO_LINKS).open(dir.join("lock")) else { return false };
+    // A shared lock, for a moment: two that ask do not take each other for an agent.
+    matches!(flock(&file, FlockOperation::NonBlockingLockShared), Err(rustix::io::Errno::WOULDBLOCK))
+}
+
+/// What is wrong with a folder of state that others may have a hand in: whoever can make names there can have the agent
+/// read, or lose, what they like. Nothing where it is this user's, and only they may write.
+pub fn strangers(meta: &std::fs::Metadata) -> Option<String> {
+    let us = rustix::process::geteuid().as_raw();
+    let mode = meta.mode() & 0o7777;
+    if meta.uid() != us && meta.uid() != 0 {
+        return Some(format!("it belongs to the user with the number {}, this is {us}", meta.uid()));
+    }
+    let who = match (mode & 0o002 != 0, mode & 0o020 != 0) {
+        (true, _) => "everybody",
+        (false, true) => "its group",
+        (false, false) => return None,
+    };
+    Some(format!("{who} may write there (mode {mode:04o})"))
+}
+
+/// Refuses a file of state that belongs to somebody else.
+fn check_owner(file: &File) -> io::Result<()> {
+    let (owner, us) = (file.metadata()?.uid(), rustix::process::geteuid().as_raw());
+    if owner == us || owner == 0 || us == 0 {
+        return Ok(());
+    }
+    Err(io::Error::other(format!("it belongs to the user with the number {owner}, this is {us}")))
 }
 
 /// Makes `dir` (mode 0700) where it is missing and locks it.
@@ -45,8 +77,22 @@ fn open_lock(path: &Path) -> io::Result<File> {
 pub fn lock_data_dir(dir: &Path) -> Result<Lock, BuildError> {
     create_dir(dir)
         .map_err(|e| BuildError(format!("cannot create data_dir {}: {e}; make it or name another", dir.display())))?;
+    if let Some(why) = std::fs::metadata(dir).ok().as_ref().and_then(strangers) {
+        tracing::warn!(
+            data_dir = %dir.display(),
+            "STATE IS NOT SAFE HERE: {why}; others can take what is buffered, and make the agent read files anew or not at \
+             all. `chmod 700` it, with this user as its owner"
+        );
+    }
     let path = dir.join("lock");
-    let file = open_lock(&path).map_err(|e| BuildError(format!("cannot write in data_dir {}: {e}", dir.display())))?;
+    let file = open_lock(&path).map_err(|e| {
+        let hint = match e.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) {
+            true => "; `lock` there is a link, which the agent has not made: look who has",
+            false => "",
+        };
+        BuildError(format!("cannot write in data_dir {}: {e}{hint}", dir.display()))
+    })?;
+    check_owner(&file).map_err(|e| BuildError(format!("{}: {e}", path.display())))?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(Lock { path, file: Mutex::new(file) }),
         Err(rustix::io::Errno::WOULDBLOCK) => Err(BuildError(format!(
@@ -121,6 +167,52 @@ mod tests {
         std::fs::rename(&path, dir.path().join("moved")).unwrap();
         let _other = lock_data_dir(&path).unwrap();
         assert!(lock.renew().is_err());
+    }
+
+    #[test]
+    fn no_file_of_state_is_written_through_a_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let precious = dir.path().join("precious");
+        std::fs::write(&precious, "precious").unwrap();
+        let data = dir.path().join("data");
+        create_dir(&data).unwrap();
+        let link = |name: &str| std::os::unix::fs::symlink(&precious, data.join(name)).unwrap();
+        link("lock");
+        let refused = lock_data_dir(&data).unwrap_err();
+        assert!(refused.0.contains("is a link"), "{refused}");
+        link("state.tmp");
+        assert!(replace_file(&data.join("state"), b"evil").is_err());
+        assert!(Disk.open(&data.join("state.tmp"), Open::Write).is_err());
+        assert!(Disk.open(&data.join("state.tmp"), Open::Read).is_err());
+        assert!(Disk.lock(&data.join("lock")).is_err());
+        assert_eq!(std::fs::read(&precious).unwrap(), b"precious");
+    }
+
+    #[test]
+    fn a_folder_that_others_have_a_hand_in_is_told_from_our_own() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let of_mode = |mode: u32| {
+            std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(mode)).unwrap();
+            strangers(&std::fs::metadata(dir.path()).unwrap())
+        };
+        assert_eq!((of_mode(0o700), of_mode(0o755)), (None, None));
+        assert!(of_mode(0o777).unwrap().contains("everybody may write there (mode 0777)"));
+        assert!(of_mode(0o770).unwrap().contains("its group"));
+        if rustix::process::geteuid().is_root() {
+            std::os::unix::fs::chown(dir.path(), Some(12345), None).unwrap();
+            assert!(of_mode(0o700).unwrap().contains("number 12345"));
+        }
+    }
+
+    #[test]
+    fn who_asks_whether_a_folder_is_in_use_hears_of_agents_only() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(!is_in_use(dir.path()));
+        let lock = lock_data_dir(dir.path()).unwrap();
+        assert!(is_in_use(dir.path()));
+        drop(lock);
+        assert!(!is_in_use(dir.path()));
     }
 
     #[test]

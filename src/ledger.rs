@@ -210,6 +210,7 @@ impl Note {
             let mut options = std::fs::OpenOptions::new();
             options.append(true).create(true);
             std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+            std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, crate::storage::NO_LINKS);
             let mut file = options.open(&path)?;
             io::Write::write_all(&mut file, line.as_bytes())?;
             file.sync_all()?;

@@ -24,6 +24,7 @@ pub mod mask;
 pub mod place;
 pub mod plan;
 pub mod proxy_protocol;
+pub mod remarks;
 pub mod sinks;
 pub mod sources;
 mod storage;

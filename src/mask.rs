@@ -72,6 +72,21 @@ impl Needles {
     }
 }
 
+/// A text of unknown origin up to the first value that a name says is a secret (`password: x`, `token=x`, `"api_key":"x"`):
+/// where such a value ends cannot be told, so nothing after it is shown.
+pub fn before_secret(text: &str) -> Cow<'_, str> {
+    for (at, separator) in text.match_indices([':', '=']) {
+        let name = text[..at].trim_end().trim_end_matches(['"', '\'', '\\']);
+        let start = name
+            .rfind(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | '-' | '.')))
+            .map_or(0, |n| n + name[n..].chars().next().map_or(1, char::len_utf8));
+        if !name[start..].is_empty() && crate::config::is_secret_name(&name[start..]) {
+            return Cow::Owned(format!("{}{HIDDEN}", &text[..at + separator.len()]));
+        }
+    }
+    Cow::Borrowed(text)
+}
+
 /// A secret as it is and as others write it.
 fn forms(secret: &str) -> Vec<String> {
     let json = serde_json::to_string(secret).unwrap_or_default();
@@ -136,6 +151,19 @@ mod tests {
         assert_eq!(needles(&["****", "abcd", "abcdefgh"]).hide("abcdefgh abcd ****"), "*** *** ***");
         assert!(matches!(needles(&["secret"]).hide("nothing"), Cow::Borrowed(_)));
         assert!(needles(&["abc"]).is_empty());
+    }
+
+    #[test]
+    fn what_follows_the_name_of_a_secret_is_not_shown() {
+        for (text, shown) in [
+            ("{\"user\":\"a\",\"password\":\"b c\", torn", "{\"user\":\"a\",\"password\":***"),
+            ("GET /?api_key=x&y=z", "GET /?api_key=***"),
+            ("Authorization: Bearer abc", "Authorization:***"),
+            ("{\\\"token\\\": 1}", "{\\\"token\\\":***"),
+            ("no json 12:30 a=b", "no json 12:30 a=b"),
+        ] {
+            assert_eq!(before_secret(text), shown);
+        }
     }
 
     #[test]

@@ -100,13 +100,17 @@ pub(crate) trait StoredFile: Send + Sync {
     fn identity(&self) -> io::Result<FileId>;
 }
 
+/// For opening files of state: a link in the place of one is an error. Who can plant one would have the agent write
+/// wherever it may.
+pub(crate) const NO_LINKS: i32 = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
+
 /// The real thing.
 pub(crate) struct Disk;
 
 impl Storage for Disk {
     fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn StoredFile>> {
         let mut options = OpenOptions::new();
-        options.read(true).mode(0o600);
+        options.read(true).mode(0o600).custom_flags(NO_LINKS);
         if how == Open::Write {
             options.write(true).create(true).truncate(false);
         }
@@ -146,7 +150,9 @@ impl Storage for Disk {
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Send>> {
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(NO_LINKS);
+        let file = options.open(path)?;
         file.try_lock().map_err(io::Error::from)?;
         Ok(Box::new(file))
     }

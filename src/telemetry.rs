@@ -151,6 +151,29 @@ pub struct Counters {
     totals: Mutex<Totals>,
     latency: Mutex<hdrhistogram::Histogram<u64>>,
     age: Mutex<hdrhistogram::Histogram<u64>>,
+    /// One of each kind of error since it was last said.
+    examples: Mutex<BTreeMap<&'static str, String>>,
+}
+
+/// Longest example of what went wrong, in bytes.
+const MAX_EXAMPLE: usize = 160;
+
+/// A text cut to the length of an example, and before the first value that is named like a secret.
+pub fn example_of(text: &[u8]) -> String {
+    let cut = &text[..text.len().min(MAX_EXAMPLE)];
+    let mut out = match (std::str::from_utf8(cut), cut.len() < text.len()) {
+        (Err(error), true) if error.error_len().is_none() => {
+            String::from_utf8_lossy(&cut[..error.valid_up_to()]).into_owned()
+        }
+        _ => String::from_utf8_lossy(cut).into_owned(),
+    };
+    if let std::borrow::Cow::Owned(hidden) = crate::mask::before_secret(&out) {
+        return hidden;
+    }
+    if cut.len() < text.len() {
+        out.push('…');
+    }
+    out
 }
 
 impl Counters {
@@ -170,7 +193,18 @@ impl Counters {
             totals: Mutex::default(),
             latency: histogram(3_600_000_000),
             age: histogram(86_400_000_000),
+            examples: Mutex::default(),
         })
+    }
+
+    /// Keeps one error of a kind to be shown, where none is kept yet.
+    pub fn example(&self, kind: &'static str, text: impl FnOnce() -> String) {
+        self.examples.lock().unwrap_or_else(|e| e.into_inner()).entry(kind).or_insert_with(text);
+    }
+
+    /// The error that was kept.
+    pub fn take_example(&self, kind: &'static str) -> Option<String> {
+        self.examples.lock().unwrap_or_else(|e| e.into_inner()).remove(kind)
     }
 
     /// Changes the totals as one step; call it once a batch.
@@ -253,6 +287,8 @@ pub struct LedgerLine {
     pub rejected: BTreeMap<&'static str, u64>,
     /// Events held.
     pub held: u64,
+    /// Mistakes that did not end an event, by kind.
+    pub errors: BTreeMap<&'static str, u64>,
     /// What does not add up: 0 where the books balance.
     pub difference: i128,
 }
@@ -276,6 +312,7 @@ impl Books {
                     dropped: t.dropped,
                     rejected: t.rejected,
                     held: t.held,
+                    errors: t.errors,
                 }
             })
             .collect()

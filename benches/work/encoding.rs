@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 use tidegate::config::read_text;
-use tidegate::encoding::{Encoder, Encoding};
+use tidegate::encoding::{Encoder, Encoding, Formulas};
 use tidegate::event::FieldPath;
 use tidegate::sinks::net::{Batcher, Bounds, Mask};
 use tidegate::sinks::openobserve::{OpenObserve, OpenObserveConfig};
@@ -50,7 +50,9 @@ pub(super) fn add(list: &mut Vec<Maker>) {
     });
     stage("csv", || {
         let fields = ["timestamp", "level", "service", "message"].map(|f| FieldPath::parse(f).unwrap()).to_vec();
-        encoding(corpus::app(EVENTS), "json", "", Encoding::Csv(fields), |out| assert_eq!(count(out, b"\n"), EVENTS))
+        encoding(corpus::app(EVENTS), "json", "", Encoding::Csv(fields, Formulas::Escape), |out| {
+            assert_eq!(count(out, b"\n"), EVENTS)
+        })
     });
     stage("openobserve body", openobserve);
     stage("openobserve body, zstd 1", || compressed(|body| zstd::bulk::compress(body, 1).unwrap()));

@@ -3,6 +3,7 @@
 use super::{ConfigArgs, Exit, print, say_line};
 use crate::buffer::BufferConfig;
 use crate::config::{AnyPlan, Component, Config, Kind};
+use crate::data_dir::is_in_use;
 use crate::doctor::general::{self, DiskBuffer};
 use crate::doctor::{Finding, Host, Severity};
 use crate::escape::Page;
@@ -73,8 +74,31 @@ fn examine(config: &Config, host: &Host) -> Found {
         findings.extend(found.into_iter().map(|f| (Some(id.clone()), f)));
     }
     agent.extend(general::space(&buffers));
+    findings.extend(taken_addresses(config));
     findings.extend(agent.into_iter().map(|f| (None, f)));
     findings
+}
+
+/// Addresses that others have. Those of an agent that runs with this `data_dir` are its own.
+fn taken_addresses(config: &Config) -> Found {
+    if is_in_use(&config.globals.data_dir) {
+        return Vec::new();
+    }
+    let api = config.globals.api.iter().map(|api| (None, api.listen.value.to_string()));
+    let listens = |component: &Component| match &component.plan {
+        AnyPlan::Source(plan) => plan.listens(),
+        AnyPlan::Sink(plan) => plan.listens(),
+        AnyPlan::Transform(_) => Vec::new(),
+    };
+    let of_components = config.components.iter().flat_map(|component| {
+        listens(component).into_iter().map(|listen| (Some(component.id.value.clone()), listen.value))
+    });
+    let fault = |(id, address): (Option<String>, String)| {
+        let why = general::try_address(&address).err()?;
+        let of = if id.is_none() { "the API " } else { "" };
+        Some((id, Finding::loss(format!("{of}{why}"), "stop what has it, or set another `listen`")))
+    };
+    api.chain(of_components).filter_map(fault).collect()
 }
 
 /// What a sink would drop by its configuration.

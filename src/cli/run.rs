@@ -8,6 +8,7 @@ use crate::config::{AnyPlan, Config, Globals, ProcessEnvironment, Registry, load
 use crate::data_dir::{Lock, lock_data_dir};
 use crate::escape::Page;
 use crate::ledger::Keeper;
+use crate::remarks::Remarks;
 use crate::telemetry::{Books, ComponentKind, LedgerLine, Totals};
 use crate::topology::{self, Running, Summary};
 use clap::Args;
@@ -188,10 +189,13 @@ async fn drive(
     tracing::info!(version = env!("CARGO_PKG_VERSION"), components = running.books.components.len(), "running");
     let (shutdown, deadline) = (running.shutdown().clone(), running.deadline().clone());
     let successors = running.successors().clone();
+    let (books, mut remarks) = (running.books.clone(), Remarks::default());
     let summary = tokio::select! {
         summary = running.wait() => summary,
         () = control.attend(shutdown, deadline, successors) => Summary::default(),
+        () = remarks.run(&books) => Summary::default(),
     };
+    remarks.finish(&books);
     stop_api.cancel();
     if let Some(mut api) = api {
         // Its address is free for the next graph when it has ended; a client that is slow does not hold that up.
@@ -199,7 +203,6 @@ async fn drive(
             api.abort();
         }
     }
-    let books = running.books.clone();
     if let Some(ledger) = &ledger {
         // What a disk buffer has lost without knowing it is counted by then, however short the run was.
         ledger.keeper.now();
@@ -322,11 +325,11 @@ fn say_ledger(lines: &[LedgerLine]) {
     }
     for line in lines {
         let text = |map: &std::collections::BTreeMap<&'static str, u64>| serde_json::to_string(map).unwrap_or_default();
-        let (dropped, rejected) = (text(&line.dropped), text(&line.rejected));
+        let (dropped, rejected, errors) = (text(&line.dropped), text(&line.rejected), text(&line.errors));
         let difference = line.difference as i64;
         tracing::info!(
             component = %line.component, kind = line.kind, r#in = line.r#in, created = line.created, out = line.out,
-            dropped, rejected, held = line.held, difference, "ledger"
+            dropped, rejected, errors, held = line.held, difference, "ledger"
         );
     }
 }
@@ -339,18 +342,22 @@ pub(super) fn ledger_table(lines: &[LedgerLine]) -> Page {
     let width = lines.iter().map(|l| l.component.len()).max().unwrap_or(0).max("component".len());
     let mut out = Page::new();
     let header = ["in", "created", "out", "dropped", "rejected", "held"];
+    let has_errors = lines.iter().any(|l| l.errors.values().any(|n| *n > 0));
     write!(out, "{:width$}  {:9}", "component", "kind");
-    for name in header {
+    for name in header.into_iter().chain(has_errors.then_some("errors")) {
         write!(out, " {name:>10}");
     }
     writeln!(out);
     for line in lines {
         let (dropped, rejected) = (line.dropped.values().sum::<u64>(), line.rejected.values().sum::<u64>());
         write!(out, "{:width$}  {:9}", line.component, line.kind);
-        for n in [line.r#in, line.created, line.out, dropped, rejected, line.held] {
+        let errors = has_errors.then(|| line.errors.values().sum::<u64>());
+        for n in [line.r#in, line.created, line.out, dropped, rejected, line.held].into_iter().chain(errors) {
             write!(out, " {n:>10}");
         }
-        let why = [reasons(&line.dropped), reasons(&line.rejected)];
+        let kinds = reasons(&line.errors);
+        let kinds = if kinds.is_empty() { kinds } else { format!("errors: {kinds}") };
+        let why = [reasons(&line.dropped), reasons(&line.rejected), kinds];
         let why: Vec<&str> = why.iter().filter(|w| !w.is_empty()).map(String::as_str).collect();
         if !why.is_empty() {
             write!(out, "  ({})", why.join("; "));

@@ -29,6 +29,7 @@ pub(super) fn run(args: &TryArgs) -> Exit {
         Ok(config) => config,
         Err(exit) => return exit,
     };
+    crate::condition::absent::ask();
     let mut inline = match Inline::new(config, false) {
         Ok(inline) => inline,
         Err(errors) => {
@@ -135,6 +136,9 @@ fn show(stage: &Stage, width: usize, out: &mut Page) {
         writeln!(out, "  {label:width$}  {text}");
     };
     if stage.kind == Kind::Sink {
+        for field in &stage.absent {
+            line(&name, &format!("no field {field}"));
+        }
         line(&name, if came.len() == 1 { "reached" } else { "reached by several" });
         return;
     }
@@ -153,6 +157,9 @@ fn show(stage: &Stage, width: usize, out: &mut Page) {
     }
     for (reason, n) in &stage.dropped {
         line(&name, &format!("dropped {n}: {reason}"));
+    }
+    for field in &stage.absent {
+        line(&name, &format!("no field {field}"));
     }
     if first && stage.dropped.is_empty() {
         line(&name, "nothing (held, or counted as unread)");

@@ -1,10 +1,14 @@
 //! `tidegate validate`.
 
 use super::{ConfigArgs, Exit, print, report_page, say, say_line};
-use crate::config::{AnyPlan, Component, Kind, Loaded, ProcessEnvironment, Registry, load};
+use crate::config::{AnyPlan, Component, Config, Kind, Loaded, ProcessEnvironment, Registry, load};
+use crate::data_dir::is_in_use;
+use crate::doctor::general::try_address;
+use crate::doctor::{Host, Severity};
 use crate::escape::Page;
 use crate::topology;
 use clap::Args;
+use std::path::Path;
 
 /// Arguments of `validate`.
 #[derive(Args, Debug)]
@@ -39,7 +43,7 @@ pub(super) fn run(args: &ValidateArgs) -> Exit {
         let n = count(kind);
         format!("{n} {}{}", kind.word(), if n == 1 { "" } else { "s" })
     });
-    if args.environment && !probe(&config.components) {
+    if args.environment && !(here(&config) & probe(&config.components)) {
         return Exit::Failed;
     }
     if args.environment && warn(&config.components) && args.deny_warnings {
@@ -70,6 +74,31 @@ fn warn(components: &[Component]) -> bool {
         }
     }
     warned
+}
+
+/// Says what this host does not give: folders of sinks, the API's address. Other addresses are found out when everything is
+/// built.
+fn here(config: &Config) -> bool {
+    let host = Host::read(Path::new("/"));
+    let mut fine = true;
+    for component in &config.components {
+        let AnyPlan::Sink(plan) = &component.plan else { continue };
+        for finding in plan.examine(&host).iter().filter(|f| f.severity == Severity::Loss) {
+            say_line!("error: `{}`: {}; {}", component.id.value, finding.what, finding.fix);
+            fine = false;
+        }
+    }
+    if let Some(api) = &config.globals.api
+        && let Err(why) = try_address(&api.listen.value.to_string())
+    {
+        let hint = match is_in_use(&config.globals.data_dir) {
+            true => "an agent runs with this `data_dir` and may have it",
+            false => "stop what has it, or set another `listen`",
+        };
+        say_line!("error: the API {why}; {hint}");
+        fine = false;
+    }
+    fine
 }
 
 /// Asks every sink's server; says what failed.

@@ -23,6 +23,7 @@ pub(super) struct Program {
     pub(super) finders: Vec<memchr::memmem::Finder<'static>>,
     pub(super) root: Id,
     text: String,
+    suspects: Vec<(Range<usize>, String)>,
 }
 
 /// One operation; its operands stand before it.
@@ -127,6 +128,27 @@ impl Program {
 
     pub(super) fn paths(&self) -> &[FieldPath] {
         &self.paths
+    }
+
+    pub(super) fn suspects(&self) -> &[(Range<usize>, String)] {
+        &self.suspects
+    }
+
+    /// Notes a field that is compared with `other` and looks like a text whose quotes were forgotten: `ERROR`, or a level's
+    /// name beside a field of levels.
+    fn suspect(&mut self, expr: &Expr, other: &Expr) {
+        const LEVELS: [&str; 10] =
+            ["trace", "debug", "info", "notice", "warn", "warning", "error", "err", "fatal", "critical"];
+        let (ExprKind::Path(path), ExprKind::Path(beside)) = (&expr.kind, &other.kind) else { return };
+        let (word, beside) = (path.text(), beside.text().to_ascii_lowercase());
+        let capitals = word.len() > 1
+            && word.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
+            && word.starts_with(|c: char| c.is_ascii_uppercase());
+        let level = LEVELS.contains(&word.to_ascii_lowercase().as_str())
+            && ["level", "severity", "lvl"].iter().any(|name| beside.ends_with(name));
+        if path.meta().is_none() && (capitals || level) {
+            self.suspects.push((expr.span.clone(), word.to_owned()));
+        }
     }
 
     pub(super) fn constant(&self) -> Option<bool> {
@@ -265,6 +287,11 @@ impl Program {
 
     fn compare(&mut self, compare: Compare, sides: &[Expr; 2], span: &Range<usize>) -> Result<(Id, Type)> {
         let [left, right] = sides;
+        let before = self.suspects.len();
+        self.suspect(right, left);
+        if self.suspects.len() == before {
+            self.suspect(left, right);
+        }
         let ((a, left_type), (b, right_type)) = (self.add(left)?, self.add(right)?);
         let sign = compare.sign();
         for (side, kind) in [(left, left_type), (right, right_type)] {
@@ -314,6 +341,9 @@ impl Program {
 
     fn contained(&mut self, sides: &[Expr; 2]) -> Result<(Id, Type)> {
         let [value, set] = sides;
+        if let ExprKind::List(items) = &set.kind {
+            items.iter().for_each(|item| self.suspect(item, value));
+        }
         let (value, _) = self.add(value)?;
         let (id, kind) = self.add(set)?;
         if !kind.may_be(Type::List) {

@@ -33,6 +33,7 @@
 //! Parsed, checked and folded once; evaluation walks a flat table, looks up no string and allocates nothing once its
 //! work space has grown. Regexes of fixed shape, like `^[0-9a-f]{32}$`, become loops over bytes.
 
+pub mod absent;
 mod ast;
 mod compile;
 mod eval;
@@ -169,8 +170,19 @@ impl Condition {
         match eval::run(&self.program, &mut self.work, event) {
             Ok(true) => Outcome::True,
             Ok(false) => Outcome::False,
-            Err(fault) => Outcome::Fault(fault),
+            Err(fault) => {
+                if fault == Fault::Absent && absent::is_asked_for() {
+                    self.note_absent(event);
+                }
+                Outcome::Fault(fault)
+            }
         }
+    }
+
+    #[cold]
+    fn note_absent(&self, event: EventRef<'_>) {
+        let absent = self.paths().iter().filter(|path| event.get(path).is_none());
+        absent::note(absent.map(|path| format!("`{path}` in `{}`", self.text())));
     }
 
     /// Whether it holds; a fault is noted and does not.
@@ -179,6 +191,9 @@ impl Condition {
         match eval::run(&self.program, &mut self.work, event) {
             Ok(truth) => truth,
             Err(fault) => {
+                if fault == Fault::Absent && absent::is_asked_for() {
+                    self.note_absent(event);
+                }
                 faults.note(fault);
                 false
             }
@@ -195,6 +210,11 @@ impl Condition {
     #[must_use]
     pub fn paths(&self) -> &[FieldPath] {
         self.program.paths()
+    }
+
+    /// Fields that are most likely meant as texts (`level == ERROR`), with their places in the text.
+    pub fn suspects(&self) -> &[(Range<usize>, String)] {
+        self.program.suspects()
     }
 
     /// Its truth, where that is the same for every event.

@@ -63,6 +63,10 @@ text_setting!(
     |text, node, cx| match Condition::parse(text) {
         Ok(condition) => {
             cx.asks(condition.paths());
+            for (at, word) in condition.suspects() {
+                let message = format!("`{word}` in the condition for {} is read as the name of a field", cx.subject());
+                cx.warn_in(node, at.clone(), message).help(format!("a text stands in quotes: \"{word}\""));
+            }
             Some(condition)
         }
         Err(e) => {

@@ -63,6 +63,12 @@ impl<'a> Reader<'a> {
         self.out.push(diagnostic)
     }
 
+    /// Whether this key of a component, or of a block read for itself, is being read.
+    pub fn is_at(&self, key: &str) -> bool {
+        let component = self.path.iter().rposition(|step| matches!(step, Step::Component { .. }));
+        matches!(&self.path[component.map_or(0, |n| n + 1)..], [Step::Key(only)] if only == key)
+    }
+
     /// Whether a key with one of these names was read on the way here.
     pub fn is_below(&self, keys: &[&str]) -> bool {
         self.path.iter().any(|step| matches!(step, Step::Key(key) if keys.contains(&key.as_str())))
@@ -87,6 +93,12 @@ impl<'a> Reader<'a> {
         }
         let span = node.span_within(at, self.sources).unwrap_or(node.span);
         self.error(span, message)
+    }
+
+    /// As [`error_in`](Self::error_in), something that is probably not meant.
+    pub fn warn_in(&mut self, node: &Node, at: Range<usize>, message: impl Into<String>) -> &mut Diagnostic {
+        let span = node.span_within(at, self.sources).unwrap_or(node.span);
+        self.warn(span, message)
     }
 
     /// Notes that a value is not what it should be: "expected a size for `max` in source `app`, found the string `x`".

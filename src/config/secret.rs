@@ -99,13 +99,15 @@ impl Setting for Secret {
     fn read(node: &Node, cx: &mut Reader<'_>) -> Option<Self> {
         cx.hide_all(node);
         if let Some(text) = node.as_str() {
-            if text.trim().is_empty() && !cx.is_below(&["headers", "proxy"]) {
+            // A header may be empty, no proxy is none, and a key that is not for a client says itself what it is for.
+            if text.trim().is_empty() && !cx.is_below(&["headers", "proxy"]) && !cx.is_at("key") {
                 let message = format!("{} is empty; anybody could show it", cx.subject());
                 let diagnostic = cx.error(node.span, message);
                 if node.interpolated {
                     diagnostic.help("what `${…}` stands for is not set, or has no text");
                 }
-                return None;
+                // Mistakes beside it are found all the same.
+                return Some(Self::default());
             }
             remember(text);
             return Some(Self(text.to_owned()));

@@ -26,6 +26,7 @@ pub use config::DecodeSetting;
 use crate::component::{Chunk, Frames};
 use crate::config::config_enum;
 use crate::event::{Batch, JsonRows, Origin, Slab, Sym, Value, json};
+use crate::telemetry::example_of;
 
 config_enum! {
     /// What becomes of a frame that cannot be decoded.
@@ -58,6 +59,11 @@ pub trait FrameDecoder: Send {
     /// Whether a frame of blanks is nothing, where it is not of the format: an empty line between records.
     fn skips_blanks(&self) -> bool {
         false
+    }
+
+    /// Frames since the last call that were taken although their header was not read, and one of them.
+    fn take_unread_headers(&mut self) -> (u64, Option<String>) {
+        (0, None)
     }
 
     /// Called when a source has ended: append what is still held.
@@ -122,6 +128,19 @@ pub struct DecodeStats {
     pub dropped: u64,
     /// Of the errors: rows to be sent to `rejected`, with the reason.
     pub rejects: Vec<(usize, &'static str)>,
+    /// Frames that were taken although their header was not read.
+    pub header_unread: u64,
+    /// One of each kind of error.
+    pub examples: Vec<(&'static str, String)>,
+}
+
+impl DecodeStats {
+    #[cold]
+    fn example(&mut self, kind: &'static str, text: &[u8]) {
+        if self.examples.iter().all(|(k, _)| *k != kind) {
+            self.examples.push((kind, example_of(text)));
+        }
+    }
 }
 
 /// Decodes the chunks of one source on one worker.
@@ -143,6 +162,14 @@ impl Decoder {
 
     /// Decodes a chunk into a batch.
     pub fn decode(&mut self, chunk: Chunk, stats: &mut DecodeStats) -> Batch {
+        let batch = self.decode_chunk(chunk, stats);
+        let (unread, example) = self.frames.take_unread_headers();
+        stats.header_unread += unread;
+        stats.examples.extend(example.map(|text| ("header_unread", text)));
+        batch
+    }
+
+    fn decode_chunk(&mut self, chunk: Chunk, stats: &mut DecodeStats) -> Batch {
         let Chunk { text, frames, origin, offset, received_at, ack } = chunk;
         let (start, end) = match &frames {
             Frames::Decoded(_) => {
@@ -234,6 +261,9 @@ impl Decoder {
             return;
         }
         stats.errors += 1;
+        if stats.errors == 1 {
+            stats.example("decode", &batch.text()[from..to]);
+        }
         if self.on_error == OnDecodeError::Drop {
             stats.dropped += 1;
             return;
@@ -282,7 +312,10 @@ fn replace_invalid(text: &Slab, frames: &Frames, offset: u64, stats: &mut Decode
                 clean.extend_from_slice("\u{fffd}".as_bytes());
             }
         }
-        stats.invalid_utf8 += u64::from(simdutf8::basic::from_utf8(frame).is_err());
+        if simdutf8::basic::from_utf8(frame).is_err() {
+            stats.invalid_utf8 += 1;
+            stats.example("invalid_utf8", frame);
+        }
         (span.0, span.1) = (at, clean.len() as u32);
     }
     (Slab::from_vec(clean), spans)

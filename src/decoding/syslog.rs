@@ -22,6 +22,7 @@ use super::FrameDecoder;
 use super::span::Span;
 use crate::event::json::{self, Kind};
 use crate::event::{Batch, Sym, Value};
+use crate::telemetry::example_of;
 use crate::time::{Civil, TimestampReader, Zone, parse_rfc3339};
 
 pub use data::write_structured_data;
@@ -249,6 +250,8 @@ pub struct SyslogDecoder {
     zones: zones::ZoneOfSender,
     keys: Keys,
     json: Vec<u8>,
+    /// Messages whose header was not read, and one of them.
+    unread: (u64, Option<String>),
 }
 
 #[derive(Clone, Copy)]
@@ -282,7 +285,7 @@ impl SyslogDecoder {
             structured_data: key("structured_data"),
             cisco: key("cisco"),
         };
-        SyslogDecoder { zones: zones.into_cache(), keys, json: Vec::new() }
+        SyslogDecoder { zones: zones.into_cache(), keys, json: Vec::new(), unread: (0, None) }
     }
 }
 
@@ -304,6 +307,12 @@ impl FrameDecoder for SyslogDecoder {
         let found = parse(&batch.text()[start..end]);
         if found.format == Format::Unknown && found.pri.is_none() {
             return Err("no syslog header");
+        }
+        if found.timestamp.is_none() && matches!(found.format, Format::Unknown | Format::Rfc3164) {
+            self.unread.0 += 1;
+            if self.unread.1.is_none() {
+                self.unread.1 = Some(example_of(&batch.text()[start..end]));
+            }
         }
         let keys = self.keys;
         let row = batch.push_line(start, end, offset);
@@ -363,7 +372,14 @@ impl FrameDecoder for SyslogDecoder {
         Ok(())
     }
 
+    fn take_unread_headers(&mut self) -> (u64, Option<String>) {
+        match self.unread.0 {
+            0 => (0, None),
+            _ => std::mem::take(&mut self.unread),
+        }
+    }
+
     fn fork(&self) -> Box<dyn FrameDecoder> {
-        Box::new(SyslogDecoder { zones: self.zones.clone(), keys: self.keys, json: Vec::new() })
+        Box::new(SyslogDecoder { zones: self.zones.clone(), keys: self.keys, json: Vec::new(), unread: (0, None) })
     }
 }

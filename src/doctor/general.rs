@@ -1,6 +1,7 @@
 //! What concerns the agent as a whole: its folder, space, memory.
 
 use super::{Finding, Host};
+use crate::escape::shell_word;
 use rustix::fs::{Access, access, statfs, statvfs};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -24,6 +25,7 @@ pub struct DiskBuffer {
 /// The folder of state: whether it can be used, by whom it can be read, whether it lasts.
 pub fn data_dir(dir: &Path) -> Vec<Finding> {
     let shown = dir.display();
+    let word = path_word(dir);
     let mut findings = Vec::new();
     match std::fs::metadata(dir) {
         Ok(meta) if !meta.is_dir() => {
@@ -34,14 +36,19 @@ pub fn data_dir(dir: &Path) -> Vec<Finding> {
             if access(dir, Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK).is_err() {
                 findings.push(Finding::loss(
                     format!("data_dir {shown} cannot be written by this user: nothing is remembered over a restart"),
-                    format!("chown -R \"$(id -u)\" {shown}, or run `doctor` as the agent's user"),
+                    format!("chown -R \"$(id -u)\" {word}, or run `doctor` as the agent's user"),
                 ));
             }
             let mode = meta.permissions().mode() & 0o777;
-            if mode & 0o077 != 0 {
+            if let Some(why) = crate::data_dir::strangers(&meta) {
+                findings.push(Finding::warning(
+                    format!("data_dir {shown} is not the agent's own: {why}"),
+                    format!("chown \"$(id -u)\" {word} && chmod 700 {word}"),
+                ));
+            } else if mode & 0o077 != 0 {
                 findings.push(Finding::warning(
                     format!("data_dir {shown} has mode {mode:04o}: others can read what is buffered there"),
-                    format!("chmod 700 {shown}"),
+                    format!("chmod 700 {word}"),
                 ));
             }
         }
@@ -50,7 +57,7 @@ pub fn data_dir(dir: &Path) -> Vec<Finding> {
             if access(&above, Access::WRITE_OK | Access::EXEC_OK).is_err() {
                 findings.push(Finding::loss(
                     format!("data_dir {shown} is not there and cannot be made in {}", above.display()),
-                    format!("install -d -m 700 -o \"$(id -u)\" {shown}"),
+                    format!("install -d -m 700 -o \"$(id -u)\" {word}"),
                 ));
             }
         }
@@ -71,6 +78,43 @@ pub fn data_dir(dir: &Path) -> Vec<Finding> {
         ));
     }
     findings
+}
+
+/// A path as a word for a shell.
+pub fn path_word(path: &Path) -> String {
+    shell_word(&path.to_string_lossy())
+}
+
+/// Whether files can be made in a folder, and the folder itself: what had to be made for it is taken away again.
+///
+/// Errors: what cannot be made, and why.
+pub fn try_folder(dir: &Path) -> Result<(), String> {
+    let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
+    let missing: Vec<&Path> = dir.ancestors().take_while(|p| !p.as_os_str().is_empty() && !p.exists()).collect();
+    let tried = std::fs::create_dir_all(dir).map_err(|e| format!("cannot make the folder {}: {e}", dir.display()));
+    let tried = tried.and_then(|()| {
+        let name = dir.join(format!(".tidegate-try-{}", std::process::id()));
+        let made = std::fs::File::create_new(&name).and_then(|_| std::fs::remove_file(&name));
+        made.map_err(|e| format!("cannot make a file in {}: {e}", dir.display()))
+    });
+    // The innermost first; one that somebody uses meanwhile stays.
+    for made in missing {
+        let _kept = std::fs::remove_dir(made);
+    }
+    tried
+}
+
+/// Whether an address can be listened on: `127.0.0.1:8686`, `tcp://…`, `tls://…`, `udp://…`; others are not tried.
+///
+/// Errors: why it cannot.
+pub fn try_address(address: &str) -> Result<(), String> {
+    let (scheme, host) = address.split_once("://").unwrap_or(("tcp", address));
+    let tried = match scheme {
+        "tcp" | "tls" | "http" | "https" => std::net::TcpListener::bind(host).map(drop),
+        "udp" => std::net::UdpSocket::bind(host).map(drop),
+        _ => Ok(()),
+    };
+    tried.map_err(|error| format!("cannot listen on {address}: {error}"))
 }
 
 /// The next folder above that is there.
@@ -198,6 +242,34 @@ mod tests {
         std::fs::write(&file, "").unwrap();
         assert_eq!(data_dir(&file)[0].severity, Severity::Loss);
         assert_eq!(data_dir(&file.join("data"))[0].severity, Severity::Loss, "below a file");
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_made_and_a_port_that_is_taken_are_found_and_nothing_is_left() {
+        let dir = tempfile::tempdir().unwrap();
+        let deep = dir.path().join("a/b/c");
+        assert_eq!(try_folder(&deep), Ok(()));
+        assert!(!dir.path().join("a").exists());
+        std::fs::write(dir.path().join("file"), "").unwrap();
+        assert!(try_folder(&dir.path().join("file/x")).unwrap_err().contains("cannot make the folder"));
+        assert!(try_folder(Path::new("/proc/nope")).unwrap_err().contains("/proc/nope"));
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = taken.local_addr().unwrap().to_string();
+        assert!(try_address(&address).unwrap_err().contains(&address));
+        assert!(try_address(&format!("tcp://{address}")).is_err() && try_address("unix:///x").is_ok());
+        drop(taken);
+        assert_eq!(try_address(&address), Ok(()));
+    }
+
+    #[test]
+    fn commands_are_quoted_for_the_shell() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("it's $(touch x)");
+        std::fs::create_dir(&path).unwrap();
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+        let fix = &data_dir(&path)[0].fix;
+        assert!(fix.starts_with("chmod 700 '") && fix.ends_with("it'\\''s $(touch x)'"), "{fix}");
     }
 
     #[test]

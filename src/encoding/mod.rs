@@ -17,7 +17,7 @@ pub mod remote_write;
 #[cfg(test)]
 mod tests;
 
-use crate::config::{config, config_choice};
+use crate::config::{config, config_choice, config_enum};
 use crate::event::{Batch, EventRef, FieldPath, Sym, Value};
 
 config_choice! {
@@ -39,6 +39,19 @@ config! {
     pub struct CsvConfig {
         /// Fields, in the order of the columns; an absent one is an empty column.
         pub fields: Vec<FieldPath>,
+        /// What becomes of texts that a spreadsheet would take for a formula.
+        pub formulas: Formulas = Formulas::Escape,
+    }
+}
+
+config_enum! {
+    /// What becomes of texts that a spreadsheet would take for a formula: those that begin with `=`, `@`, `+` or `-` and are
+    /// no numbers.
+    pub enum Formulas {
+        /// They get an apostrophe in front, which spreadsheets do not show.
+        Escape = "escape",
+        /// They stay as they are, for programs that read the file.
+        Keep = "keep",
     }
 }
 
@@ -53,7 +66,7 @@ pub enum Encoding {
     /// `key=value` pairs.
     Logfmt,
     /// These fields, separated by commas.
-    Csv(Vec<FieldPath>),
+    Csv(Vec<FieldPath>, Formulas),
 }
 
 impl From<EncodingConfig> for Encoding {
@@ -62,7 +75,7 @@ impl From<EncodingConfig> for Encoding {
             EncodingConfig::Json => Encoding::Json,
             EncodingConfig::Text => Encoding::Text,
             EncodingConfig::Logfmt => Encoding::Logfmt,
-            EncodingConfig::Csv(csv) => Encoding::Csv(csv.fields),
+            EncodingConfig::Csv(csv) => Encoding::Csv(csv.fields, csv.formulas),
         }
     }
 }
@@ -99,7 +112,7 @@ impl Encoder {
                 Some(message) => message.append_text(out),
             },
             Encoding::Logfmt => logfmt::write(event, &mut self.work, out),
-            Encoding::Csv(fields) => csv::write(event, fields, &mut self.work, out),
+            Encoding::Csv(fields, formulas) => csv::write(event, fields, *formulas, &mut self.work, out),
         }
         out.push(b'\n');
     }

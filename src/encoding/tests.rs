@@ -3,6 +3,7 @@ use super::*;
 use crate::ack::Ack;
 use crate::component::{Chunk, Frames};
 use crate::decoding::{DecodeStats, Decoder, FrameDecoder, JsonDecoder, OnDecodeError, TextDecoder};
+use crate::event::EventKind;
 use crate::event::{Origin, Slab};
 use proptest::prelude::*;
 
@@ -106,7 +107,7 @@ fn logfmt_quotes_what_needs_it() {
 fn csv_has_the_listed_columns_and_a_reader_gets_the_values_back() {
     let batch = json("{\"a\":\"x,\\\"y\\\"\\n\",\"b\":{\"c\":[1,2]},\"n\":7}\n{\"n\":8}\n");
     let fields = ["n", "a", "b.c", "none"].map(|p| FieldPath::parse(p).unwrap()).to_vec();
-    let out = encode(&batch, Encoding::Csv(fields));
+    let out = encode(&batch, Encoding::Csv(fields, Formulas::Escape));
     assert_eq!(out, "7,\"x,\"\"y\"\"\n\",\"[1,2]\",\n8,,,\n");
     let mut reader = ::csv::ReaderBuilder::new().has_headers(false).from_reader(out.as_bytes());
     let rows: Vec<_> = reader.records().map(|r| r.unwrap()).collect();
@@ -114,7 +115,7 @@ fn csv_has_the_listed_columns_and_a_reader_gets_the_values_back() {
     assert_eq!(rows[1].len(), 4);
 
     let one = vec![FieldPath::parse("a").unwrap()];
-    assert_eq!(encode(&batch, Encoding::Csv(one)), "\"x,\"\"y\"\"\n\"\n\"\"\n");
+    assert_eq!(encode(&batch, Encoding::Csv(one, Formulas::Escape)), "\"x,\"\"y\"\"\n\"\n\"\"\n");
 }
 
 proptest! {
@@ -189,4 +190,31 @@ fn an_object_that_came_on_several_lines_goes_on_one() {
     let mut out = Vec::new();
     Encoder::new(Encoding::Json).batch(&batch, &mut out);
     assert_eq!(out.iter().filter(|c| **c == b'\n').count(), 1);
+}
+
+#[test]
+fn csv_cells_that_begin_a_formula_get_an_apostrophe_and_numbers_do_not() {
+    let texts = [
+        ("=1+2", "'=1+2"),
+        ("@SUM(A1)", "'@SUM(A1)"),
+        ("+49 30 123", "'+49 30 123"),
+        ("-cmd|' /C calc'!A0", "'-cmd|' /C calc'!A0"),
+        ("=HYPERLINK(\"http://x\",\"y\")", "\"'=HYPERLINK(\"\"http://x\"\",\"\"y\"\")\""),
+        ("\t=1", "'\t=1"),
+        ("＝1", "'＝1"),
+        ("-5", "-5"),
+        ("+1.5e3", "+1.5e3"),
+        ("-", "-"),
+        ("a=b", "a=b"),
+        ("--", "'--"),
+    ];
+    for (text, right) in texts {
+        let mut batch = Batch::new(Slab::default(), Origin::of_source("s"), 0, Ack::none());
+        let row = batch.push_event(EventKind::Log);
+        batch.event_mut(row).push(Sym::MESSAGE, Value::from(text));
+        let fields = vec![FieldPath::parse("message").unwrap()];
+        assert_eq!(encode(&batch, Encoding::Csv(fields.clone(), Formulas::Escape)), format!("{right}\n"), "{text}");
+        let kept = encode(&batch, Encoding::Csv(fields, Formulas::Keep));
+        assert_eq!(kept.replace("\"\"", "\"").trim().trim_matches('"'), text.trim().trim_matches('"'));
+    }
 }

@@ -56,3 +56,18 @@ impl Setting for Attach {
         format!("the name of metadata: {}, http.<variable>", Meta::NAMES.join(", "))
     }
 }
+
+/// Says at the start that a source has fewer connections than by default.
+pub fn say_cut(component: &str, connections: u32, default: u32, bytes_each: usize) {
+    if connections < default {
+        tracing::info!(
+            component,
+            connections,
+            default,
+            "fewer connections than by default, so that they fit a quarter of `memory_limit` ({} KiB each) and half of the \
+             files that may be open ({})",
+            bytes_each >> 10,
+            crate::handles::limit()
+        );
+    }
+}

@@ -112,14 +112,6 @@ fn share_out(wanted: &[(&str, Wanted)], memory_limit: usize, handles: u64) -> Re
             let by_memory = u32::try_from(bytes / w.bytes_each.max(1)).unwrap_or(u32::MAX);
             w.connections.min(by_memory.min(by_handles).max(LEAST))
         };
-        if connections < w.connections {
-            tracing::info!(
-                component = %id, connections, default = w.connections,
-                "fewer connections than by default, so that they fit `memory_limit` ({} each, a quarter of it in all) and \
-                 half of the {handles} files that may be open",
-                kib(w.bytes_each)
-            );
-        }
         sum += u64::from(connections);
         allotment.of.insert((*id).to_owned(), connections);
     }

@@ -30,6 +30,8 @@ pub struct Stage {
     pub out: Vec<StageOutput>,
     /// Dropped events by reason.
     pub dropped: Vec<(&'static str, u64)>,
+    /// Fields that its conditions missed, where [`absent::ask`](crate::condition::absent::ask) was called.
+    pub absent: Vec<String>,
 }
 
 /// Events that left by one output.
@@ -274,7 +276,8 @@ impl Inline {
             delta = Delta::default();
             if !came.is_empty() || !out.is_empty() {
                 let (id, type_name, kind) = (node.id.clone(), node.type_name, node.kind);
-                stages.push(Stage { id, type_name, kind, came, out, dropped });
+                let absent = crate::condition::absent::take();
+                stages.push(Stage { id, type_name, kind, came, out, dropped, absent });
             }
         }
         stages

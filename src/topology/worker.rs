@@ -179,6 +179,7 @@ impl Worker {
             t.reject_events("decode", rejected);
             t.error("decode", stats.errors);
             t.error("invalid_utf8", stats.invalid_utf8);
+            t.error("header_unread", stats.header_unread);
             faults.drain(|kind, n| t.error(kind, n));
             // Joined lines count as one.
             *t.outputs.entry(default_output()).or_default() += out;
@@ -186,6 +187,9 @@ impl Worker {
                 *t.outputs.entry("rejected".into()).or_default() += rejected;
             }
         });
+        for (kind, text) in stats.examples.drain(..) {
+            lane.counters.example(kind, || text);
+        }
         let (room, targets) = (lane.room.clone(), std::mem::take(&mut lane.targets));
         if let Some(rejects) = rejects {
             let readers = std::mem::take(&mut self.sources[source].rejected);
@@ -296,6 +300,9 @@ impl Worker {
             }
         });
         self.keeps |= delta.held > 0;
+        for (kind, text) in delta.examples.drain(..) {
+            lane.counters.example(kind, || text);
+        }
         (delta.created, delta.held) = (0, 0);
     }
 

@@ -111,6 +111,9 @@ impl Transform for Parse {
                 }
                 Err(why) => {
                     errors += 1;
+                    if errors == 1 {
+                        out.example("decode", &found.text()[start..end]);
+                    }
                     match self.on_error {
                         OnDecodeError::Keep => batch.event_mut(row).set_field(Sym::DECODE_ERROR, Value::from(why)),
                         OnDecodeError::Reject => out.reject(batch, row, "decode", why),

@@ -24,10 +24,15 @@ impl Receiver {
 
     /// With this metadata attached.
     fn start_with(listen: &[&str], more: &str, attach: &str) -> Receiver {
+        Receiver::start_in(listen, more, attach, "")
+    }
+
+    /// With settings of the agent.
+    fn start_in(listen: &[&str], more: &str, attach: &str, agent: &str) -> Receiver {
         let dir = tempfile::tempdir().unwrap();
         let listen_list = listen.iter().map(|l| format!("\"{l}\"")).collect::<Vec<_>>().join(", ");
         let yaml = format!(
-            "data_dir: ./data\nsources:\n  in: {{type: syslog, listen: [{listen_list}], attach: [{attach}]{more}}}\nsinks: {{out: {{type: file, inputs: [in], path: ./out}}}}\n"
+            "{agent}data_dir: ./data\nsources:\n  in: {{type: syslog, listen: [{listen_list}], attach: [{attach}]{more}}}\nsinks: {{out: {{type: file, inputs: [in], path: ./out}}}}\n"
         );
         config(dir.path(), &yaml);
         let agent = Agent::run(dir.path(), &["--log-format", "json"]);
@@ -258,7 +263,8 @@ fn ten_thousand_silent_connections_take_little_memory_and_no_time_of_a_busy_one(
         println!("skipped: no more than {:?} files may be open", limit.maximum);
         return;
     }
-    let receiver = Receiver::start(&[TCP], "");
+    // A quarter of it must hold what so many may take.
+    let receiver = Receiver::start_in(&[TCP], "", "peer", "memory_limit: 160MiB\n");
     let message = "<13>1 2026-11-21T02:17:48.123Z host app 42 ID7 [m@1 a=\"b\"] an event of some length, as they are\n";
     let messages = 20_000;
     let body = message.repeat(messages);

@@ -110,7 +110,7 @@ fn run(options: &DiskOptions, storage: Arc<dyn Storage>, context: DiskStageConte
                 complaint
                     .say(|| tracing::error!(component = &*counters.id, %error, "cannot open the disk buffer; waiting"));
                 counters.update(|t| t.error("disk", 1));
-                health.disk_failing(&format!("cannot open the disk buffer: {error}"), false);
+                health.disk_failing(&format!("cannot open the disk buffer: {error}"));
                 std::thread::sleep(IDLE);
             }
             Err(error) => return Err(RunError(error.to_string())),

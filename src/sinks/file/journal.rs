@@ -501,14 +501,14 @@ fn write_anew(
         all.extend_from_slice(&record);
     }
     let new = path.with_extension("journal.new");
-    let mut file = File::create(&new)?;
+    let mut file = state_file().write(true).create(true).truncate(true).open(&new)?;
     file.write_all(&all)?;
     file.sync_all()?;
     std::fs::rename(&new, path)?;
     if let Some(folder) = path.parent() {
         File::open(folder)?.sync_all()?;
     }
-    let opened = OpenOptions::new().append(true).open(path)?;
+    let opened = state_file().append(true).open(path)?;
     (sources.numbers, sources.last) = (numbers, 0);
     Ok((opened, all.len() as u64))
 }
@@ -519,6 +519,14 @@ fn put_source_file(number: u32, file: &FileOf, out: &mut Vec<u8>) {
         out.extend_from_slice(&number.to_le_bytes());
         file.put(out);
     });
+}
+
+/// Follows no link.
+fn state_file() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, crate::storage::NO_LINKS);
+    options
 }
 
 fn frame(out: &mut Vec<u8>, body: impl FnOnce(&mut Vec<u8>)) {

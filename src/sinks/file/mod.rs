@@ -23,11 +23,12 @@ mod undo;
 
 use crate::component::{BuildContext, BuildError, SinkRun};
 use crate::config::{Reader, Size, Spanned, config, config_enum};
+use crate::doctor::{Finding, Host, general};
 use crate::encoding::{Encoding, EncodingConfig};
 use crate::plan::SinkPlan;
 use crate::sinks::common::SinkCommon;
 use crate::template::NameTemplate;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 config_enum! {
@@ -144,6 +145,19 @@ impl SinkPlan for FileConfig {
             Some(path) => PathBuf::from(path),
             None => PathBuf::from(prefix.get(..folder::literal_len(prefix)).filter(|p| !p.is_empty()).unwrap_or(".")),
         }]
+    }
+
+    fn examine(&self, _host: &Host) -> Vec<Finding> {
+        let tried = self.writes().into_iter().map(|path| match self.path.value.as_literal() {
+            Some(_) => general::try_folder(path.parent().unwrap_or(Path::new("."))),
+            None => general::try_folder(&path),
+        });
+        let failed = tried.filter_map(Result::err);
+        failed
+            .map(|why| {
+                Finding::loss(format!("{why}: it takes nothing"), "make it for the agent's user, or set another `path`")
+            })
+            .collect()
     }
 
     fn writes_like(&self) -> Option<PathBuf> {

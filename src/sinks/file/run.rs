@@ -419,7 +419,7 @@ impl Runner {
 
 /// Says once a minute what does not work.
 fn complain(input: &Input, what: &str, said: &mut LogThrottle) {
-    input.health().failing(what);
+    input.health().takes_nothing(what);
     input.count(|t| t.error("write", 1));
     if said.due(1).is_some() {
         tracing::error!(component = %input.counters().id, "{what}; waiting until it can be written");

@@ -5,6 +5,7 @@ use super::config::{Compressed, Fingerprint};
 use super::discovery::{Found, Patterns, is_literal};
 use super::missed::{ClosedFolder, Why};
 use super::rotation::is_packed_name;
+use crate::doctor::general::path_word;
 use crate::doctor::logrotate::Rule;
 use crate::doctor::{Finding, Host};
 use rustix::fs::{Access, access};
@@ -190,7 +191,7 @@ fn closed_folders(found: &Found) -> Vec<Finding> {
     closed.extend(shut.map(|dir| (dir, format!("{}: it may not be entered", dir.display()))));
     closed.sort();
     let Some((first, _)) = closed.first() else { return Vec::new() };
-    let fix = format!("setfacl -m u:USER:rx {}", first.display());
+    let fix = format!("setfacl -m u:USER:rx {}", path_word(first));
     let shown: Vec<&str> = closed.iter().take(SHOWN).map(|(_, why)| why.as_str()).collect();
     let more = closed.len().saturating_sub(SHOWN) + found.closed_more;
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
@@ -208,8 +209,8 @@ fn permissions(files: &BTreeSet<PathBuf>) -> Vec<Finding> {
         files.iter().map(PathBuf::as_path).filter(|p| access(*p, Access::READ_OK).is_err()).collect();
     if let Some(first) = unreadable.first() {
         let fix = format!(
-            "add the agent's user to the group of the files (`usermod -aG $(stat -c %G {0}) USER`), or `setfacl -m u:USER:r {0}`",
-            first.display()
+            "add the agent's user to the group of the files (`usermod -aG \"$(stat -c %G {0})\" USER`), or `setfacl -m u:USER:r {0}`",
+            path_word(first)
         );
         findings.push(Finding::loss(format!("this user cannot read {}", names(&unreadable)), fix));
     }

@@ -23,13 +23,17 @@ const MAX_HEAD: usize = 16 << 10;
 const MAX_READ: usize = 16 << 10;
 /// What a connection may take of memory before its client has shown credentials: its task, hyper's buffers for reading and
 /// writing, a head; over TLS rustls's state too.
-pub(super) const BYTES_EACH: usize = 32 << 10;
+pub(super) const BYTES_EACH: usize = 40 << 10;
 pub(super) const TLS_BYTES_EACH: usize = 64 << 10;
 /// Most headers.
 const MAX_HEADERS: usize = 128;
 /// How long and how many bytes of a refused body are read and thrown away, so that the client gets to read the answer.
 const LINGER: Duration = Duration::from_millis(500);
 const LINGER_BYTES: usize = 1 << 20;
+/// What one is told that did not ask in time.
+const TOO_SLOW: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+/// How long that may take where another waits for the place.
+const HURRY: Duration = Duration::from_millis(20);
 
 /// Who is at the other end.
 #[derive(Debug)]
@@ -63,7 +67,7 @@ pub(super) async fn accept(listener: std::net::TcpListener, shared: Arc<Shared>)
                     () = shared.shutdown.cancelled() => break,
                     place = shared.places.take(Some(address.ip().to_canonical())) => place,
                 };
-                shared.count_waited();
+                shared.count_waited(address);
                 let shared = shared.clone();
                 open.spawn(async move {
                     shared.count_connection(1.0);
@@ -111,7 +115,7 @@ async fn connect(mut stream: TcpStream, address: SocketAddr, shared: &Arc<Shared
         Ok(begun) => begun,
         Err(error) => {
             shared.counters.update(|t| t.error("proxy_protocol", 1));
-            tracing::warn!(peer = %address, %error, "a connection is closed");
+            shared.counters.example("proxy_protocol", || format!("{address}: {error}"));
             return "it has no PROXY header";
         }
     };
@@ -120,11 +124,20 @@ async fn connect(mut stream: TcpStream, address: SocketAddr, shared: &Arc<Shared
     let Some(tls) = &shared.tls else {
         if begun.read.is_empty() {
             // One that never says anything costs no more than this.
+            let mut first = [0];
             tokio::select! {
                 biased;
-                readable = stream.readable() => drop(readable),
+                peeked = stream.peek(&mut first) => {
+                    if !matches!(peeked, Ok(1..)) {
+                        return "it was closed";
+                    }
+                }
                 () = shared.shutdown.cancelled() => return "the agent stops",
-                () = place.gives_way() => return "it gave way to another",
+                () = place.gives_way() => {
+                    let written = stream.try_write(TOO_SLOW);
+                    tracing::trace!(?written, "told a client that gave way");
+                    return "it gave way to another";
+                }
                 () = tokio::time::sleep(shared.header_timeout) => {}
             }
         }
@@ -210,10 +223,17 @@ async fn serve(
             }
         }
     };
+    if place.must_close() {
+        // Another waits for the place, so nobody lingers here; nothing that was asked is left unanswered.
+        if watch.get().0 != Phase::Waiting {
+            let written = tokio::time::timeout(HURRY, io.stream.write_all(TOO_SLOW)).await;
+            tracing::trace!(?written, "told a client that gave way");
+        }
+        return why;
+    }
     if matches!(slow, Some(Phase::Head | Phase::Silent)) {
         shared.counters.update(|t| t.error("slow", 1));
-        let text = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
-        let written = tokio::time::timeout(LINGER, io.stream.write_all(text)).await;
+        let written = tokio::time::timeout(LINGER, io.stream.write_all(TOO_SLOW)).await;
         tracing::trace!(?written, "told a slow client");
     }
     linger(&mut io.stream).await;

@@ -133,6 +133,10 @@ async fn answer(
         && !shared.cors.as_ref().is_some_and(|cors| cors.allows(&head.headers))
     {
         shared.counters.update(|t| t.error("foreign_page", 1));
+        shared.counters.example("foreign_page", || {
+            let origin = head.header(header::ORIGIN).unwrap_or("no Origin").to_owned();
+            format!("{} {} of {origin}", head.method, head.path)
+        });
         let text = "pages of other sites may not send here, except those that `cors` names";
         return Err(No::Answer(Answer::text(StatusCode::FORBIDDEN, text)));
     }

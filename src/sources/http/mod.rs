@@ -18,7 +18,7 @@
 //! 429 where the system that is stood in for says so. So are those over `max_in_flight`.
 //!
 //! Connections: those that ask nothing give way when there are no places left, the longest idle first. One costs about 2 KiB
-//! before its first byte, 32 KiB at most before its client has shown who it is (64 over TLS).
+//! before its first byte, 40 KiB at most before its client has shown who it is (64 over TLS).
 //!
 //! Limits: `max_body` bytes of a body, compressed and decompressed; `max_event` of one event; heads of 16 KiB; time for
 //! head, body and silence. Bodies being read hold a quarter of `memory_limit` together, and one request at a time may go
@@ -53,7 +53,7 @@ use crate::decoding::{FrameDecoder, JsonDecoder};
 use crate::log_throttle::LogThrottle;
 use crate::plan::SourcePlan;
 use crate::proxy_protocol::ProxyProtocol;
-use crate::sources::common::SourceCommon;
+use crate::sources::common::{SourceCommon, say_cut};
 use crate::telemetry::Counters;
 use crate::tls::{ClientAuth, ServerTls, TlsServer};
 use crate::topology::WantedConnections;
@@ -102,7 +102,7 @@ config! {
         /// Most requests handled at once; further ones are refused with `Retry-After`.
         pub max_in_flight: u32 = 1024,
         /// Most connections at once. Beyond them, those that ask nothing give way to new ones; where all are within requests,
-        /// new ones wait in the system's queue. Without it 2048, or as many as fit a quarter of `memory_limit` (32 KiB each,
+        /// new ones wait in the system's queue. Without it 2048, or as many as fit a quarter of `memory_limit` (40 KiB each,
         /// over TLS 64) and half of the files that the process may have open; fewer are said at the start.
         pub max_connections: Option<u32> = None,
         /// A head must be whole in this time from its first byte.
@@ -258,10 +258,11 @@ impl Shared {
     }
 
     /// Notes clients that found no place free.
-    fn count_waited(&self) {
+    fn count_waited(&self, last: SocketAddr) {
         let waited = self.places.take_waited();
         if waited > 0 {
             self.counters.update(|t| t.error("connections_at_limit", waited));
+            self.counters.example("connections_at_limit", || last.to_string());
         }
     }
 
@@ -310,6 +311,9 @@ fn serve(
         shutdown,
         deadline,
     });
+    if let Some(wanted) = config.connections().filter(|wanted| !wanted.is_explicit) {
+        say_cut(&cx.id, cx.connections, wanted.connections, wanted.bytes_each);
+    }
     for listener in &listeners {
         let address = listener.local_addr().map_err(|e| RunError(e.to_string()))?;
         let scheme = if shared.tls.is_some() { "https" } else { "http" };

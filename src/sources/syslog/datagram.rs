@@ -167,7 +167,6 @@ fn count_drops(drops: &mut Option<Drops>, shared: &Shared) {
             t.events_in += new;
             t.drop_events("kernel_buffer_full", new);
         });
-        tracing::debug!(datagrams = new, "the kernel dropped datagrams; raise `receive_buffer`");
     }
 }
 

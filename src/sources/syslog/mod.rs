@@ -39,7 +39,7 @@ use crate::decoding::{DecodeSetting, FrameDecoder};
 use crate::event::SlabPool;
 use crate::framing::syslog::SyslogFramer;
 use crate::plan::SourcePlan;
-use crate::sources::common::SourceCommon;
+use crate::sources::common::{SourceCommon, say_cut};
 use crate::telemetry::Counters;
 use crate::time::Zone;
 use crate::tls::{ServerTls, TlsServer};
@@ -67,7 +67,7 @@ config! {
         /// Longest message; a longer one is cut, counted.
         pub max_message: Size = Size::kib(64),
         /// Most connections at once; further ones wait in the system's queue. Without it 20,000, or as many as fit a quarter of
-        /// `memory_limit` (4 KiB each) and half of the files that the process may have open; fewer are said at the start.
+        /// `memory_limit` (3 KiB each, over TLS 32) and half of the files that the process may have open; fewer are said at the start.
         pub max_connections: Option<u32> = None,
         /// A connection on which nothing came for this long is closed. Without it, silent ones stay.
         pub idle_timeout: Option<Duration> = None,
@@ -203,6 +203,10 @@ fn run(
         idle_timeout: config.idle_timeout,
         proxy_protocol: config.proxy_protocol,
     });
+    if let Some(wanted) = config.connections().filter(|wanted| !wanted.is_explicit) {
+        let connections = u32::try_from(max_connections).unwrap_or(u32::MAX);
+        say_cut(&shared.counters.id, connections, wanted.connections, wanted.bytes_each);
+    }
     let (mut streams, mut datagrams, mut paths) = (Vec::new(), Vec::new(), Vec::new());
     for socket in sockets {
         tracing::info!(component = %shared.counters.id, address = socket.address(), "listening");

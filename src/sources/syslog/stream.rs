@@ -31,7 +31,7 @@ const WORTH_A_READ: usize = 16 << 10;
 /// connection that would need more is closed.
 pub(super) const UNFINISHED: usize = 16 << 20;
 /// What a connection takes of memory beside its unfinished message: its task, about; over TLS with rustls's state.
-pub(super) const BYTES_EACH: usize = 4 << 10;
+pub(super) const BYTES_EACH: usize = 3 << 10;
 pub(super) const TLS_BYTES_EACH: usize = 32 << 10;
 /// Bytes read from one connection when the agent stops, at most: what its sender was told is received is less.
 const LAST_BYTES: usize = 16 << 20;
@@ -212,7 +212,8 @@ async fn serve_tcp(
         Ok(begun) => begun,
         Err(error) => {
             shared.counters.update(|t| t.error("proxy_protocol", 1));
-            tracing::warn!(?peer, %error, "a connection is closed");
+            let from = peer.map_or_else(String::new, |peer| format!("{peer}: "));
+            shared.counters.example("proxy_protocol", || format!("{from}{error}"));
             return "it has no PROXY header";
         }
     };

@@ -253,6 +253,15 @@ enum Step {
     },
 }
 
+/// Counts changes of a file that could not be used.
+fn say_refused<T: Send + Sync + 'static>(watched: &Watched<T>, out: &mut Emitter<'_>) {
+    let refused = watched.refused();
+    if refused > 0 {
+        out.error("reload", refused);
+        out.example("reload", watched.why().as_bytes());
+    }
+}
+
 impl Transform for Enrich {
     fn apply(&mut self, batch: &mut Batch, out: &mut Emitter<'_>) {
         let Enrich { steps, work } = self;
@@ -343,14 +352,14 @@ impl Step {
                 }
                 out.error("geoip_address", odd);
                 out.error("geoip_database", damaged);
-                out.error("reload", database.refused());
+                say_refused(database, out);
             }
             Step::UserAgent { from, to, table, cache, scratch } => {
                 if let AgentTable::File(watched) = table {
                     if watched.refresh() {
                         cache.clear();
                     }
-                    out.error("reload", watched.refused());
+                    say_refused(watched, out);
                 }
                 let table = match table {
                     AgentTable::BuiltIn(table) => table,
@@ -367,7 +376,7 @@ impl Step {
             }
             Step::Lookup { when, key, table, to, miss, faults } => {
                 table.refresh();
-                out.error("reload", table.refused());
+                say_refused(table, out);
                 let mut misses = 0;
                 for row in 0..batch.rows() {
                     let wanted =

@@ -5,6 +5,7 @@
 //! A file that is gone, cannot be read, is no such file, or is less than what is in use (empty, without a part that it had,
 //! cut off) leaves the old value in use and is said once in the log. Workers notice a new value by one atomic load a batch.
 
+use crate::log_throttle::LogThrottle;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,8 +22,10 @@ struct Shared<T> {
     path: PathBuf,
     value: Mutex<Arc<T>>,
     version: AtomicU64,
-    /// Changes that could not be used.
+    /// Changes that could not be used, counted again each minute for as long as the file is like that.
     refused: AtomicU64,
+    /// The last of them.
+    why: Mutex<String>,
     load: Box<Load<T>>,
 }
 
@@ -57,6 +60,7 @@ impl<T: Send + Sync + 'static> Watched<T> {
             value: Mutex::new(value.clone()),
             version: AtomicU64::new(0),
             refused: AtomicU64::new(0),
+            why: Mutex::default(),
             load: Box::new(load),
         });
         let watching = Arc::downgrade(&shared);
@@ -87,6 +91,11 @@ impl<T: Send + Sync + 'static> Watched<T> {
         }
     }
 
+    /// Why the file as it is now cannot be used.
+    pub(super) fn why(&self) -> String {
+        self.shared.why.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// The value.
     #[inline]
     pub(super) fn value(&self) -> &T {
@@ -102,10 +111,14 @@ impl<T: Send + Sync + 'static> Watched<T> {
 /// Looks until nobody uses the value any more.
 fn watch<T>(watching: &Weak<Shared<T>>, loaded: Option<Signature>, interval: Duration) {
     let (mut loaded, mut seen) = (loaded, loaded);
+    let mut unusable: Option<LogThrottle> = None;
     loop {
         std::thread::sleep(interval);
         let Some(shared) = watching.upgrade() else { return };
         let now = signature(&shared.path);
+        if now == loaded && unusable.as_mut().is_some_and(|throttle| throttle.due(1).is_some()) {
+            shared.refused.fetch_add(1, Ordering::Relaxed);
+        }
         if now == loaded || now != seen {
             seen = now;
             continue;
@@ -118,6 +131,7 @@ fn watch<T>(watching: &Weak<Shared<T>>, loaded: Option<Signature>, interval: Dur
             continue;
         }
         loaded = now;
+        unusable = None;
         match read {
             Ok(value) => {
                 *shared.value.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(value);
@@ -125,7 +139,11 @@ fn watch<T>(watching: &Weak<Shared<T>>, loaded: Option<Signature>, interval: Dur
                 tracing::info!(path = %shared.path.display(), "file changed and was read again");
             }
             Err(why) => {
+                let shown = format!("{}: {why}", shared.path.display());
+                *shared.why.lock().unwrap_or_else(PoisonError::into_inner) = shown;
                 shared.refused.fetch_add(1, Ordering::Relaxed);
+                let mut throttle = LogThrottle::default();
+                unusable = throttle.due(1).map(|_| throttle);
                 tracing::error!(
                     path = %shared.path.display(), error = %why,
                     "the file changed and cannot be used; what was read before stays in use, but a start with this file would fail"

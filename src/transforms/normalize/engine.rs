@@ -31,6 +31,9 @@ pub struct Normalize {
     text: Vec<u8>,
     raw: Vec<u8>,
     taken: Taken,
+    /// The first level of a batch that is not known, and its first time that cannot be read.
+    odd_level: Vec<u8>,
+    odd_time: Vec<u8>,
 }
 
 /// What one event's fields play: field number and rank per part.
@@ -186,6 +189,8 @@ impl Normalize {
             text: Vec::new(),
             raw: Vec::new(),
             taken: Taken::default(),
+            odd_level: Vec::new(),
+            odd_time: Vec::new(),
         }
     }
 
@@ -321,6 +326,7 @@ impl Normalize {
                 true
             }
             None => {
+                first_of(&mut self.odd_time, value);
                 self.raw.clear();
                 value.append_json(&mut self.raw);
                 self.write_time(Stamp { ns: now, digits: 3 });
@@ -390,6 +396,7 @@ impl Normalize {
             (Some(level), _) => level,
             (None, unknown_is) => {
                 *unknown += 1;
+                first_of(&mut self.odd_level, value);
                 match unknown_is {
                     UnknownLevel::Keep => return,
                     UnknownLevel::Info => level::Level::Info,
@@ -564,7 +571,10 @@ impl Normalize {
                     }
                 }
                 // Left as it is: `validate` tells what is wrong with it.
-                None => *unreadable += 1,
+                None => {
+                    *unreadable += 1;
+                    first_of(&mut self.odd_time, value);
+                }
             }
         }
         let mut event = batch.event_mut(row);
@@ -639,6 +649,14 @@ impl Taken {
     }
 }
 
+/// Keeps the first of a batch.
+#[cold]
+fn first_of(kept: &mut Vec<u8>, value: Value<'_>) {
+    if kept.is_empty() {
+        value.append_text(kept);
+    }
+}
+
 fn clean(text: &[u8]) -> Value<'_> {
     Value::Str(Str { bytes: text, form: Form::Clean })
 }
@@ -671,6 +689,14 @@ impl Transform for Normalize {
         crate::component::attach(batch, &self.options.attach);
         out.error("timestamp_unreadable", unreadable);
         out.error("level_unknown", unknown);
+        for (kind, n, kept) in
+            [("timestamp_unreadable", unreadable, &mut self.odd_time), ("level_unknown", unknown, &mut self.odd_level)]
+        {
+            if n > 0 {
+                out.example(kind, kept);
+                kept.clear();
+            }
+        }
     }
 
     fn fork(&self) -> Box<dyn Transform> {

@@ -65,7 +65,7 @@ impl Writer {
             Some(found) => self.make_good(found),
         });
         if let Err(error) = mended {
-            self.say_failing("files of the disk buffer are gone; waiting", &error, true);
+            self.say_failing("files of the disk buffer are gone; waiting", &error);
         }
     }
 
@@ -240,20 +240,19 @@ impl Writer {
         self.hurt_at = Some(Instant::now());
         if let Some(health) = &self.health {
             let why = format!("files of the disk buffer were deleted or moved away: {lost} events are lost");
-            health.disk_failing(&why, true);
+            health.disk_failing(&why);
         }
     }
 
-    /// The disk does not take what is to be written: said once a minute, and by `/ready` after one; at once where it is not
-    /// there any more.
-    pub(super) fn say_failing(&mut self, what: &str, error: &io::Error, is_gone: bool) {
+    /// The disk does not take what is to be written: said once a minute, and by `/ready` until it does.
+    pub(super) fn say_failing(&mut self, what: &str, error: &io::Error) {
         self.complaint.say(|| {
             let (component, folder) = (&*self.shared.counters.id, self.folder.display());
             tracing::error!(component, %folder, %error, "{what}");
         });
         self.shared.counters.update(|t| t.error("disk", 1));
         if let Some(health) = &self.health {
-            health.disk_failing(&format!("{what}: {error}"), is_gone);
+            health.disk_failing(&format!("{what}: {error}"));
         }
     }
 

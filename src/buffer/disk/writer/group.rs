@@ -32,7 +32,7 @@ impl Writer {
             match self.try_commit() {
                 Ok(()) => break,
                 Err(error) => {
-                    self.say_failing("cannot write the disk buffer; waiting", &error, folder::is_missing(&error));
+                    self.say_failing("cannot write the disk buffer; waiting", &error);
                     if self.abort.is_cancelled() {
                         self.give_up();
                         break;

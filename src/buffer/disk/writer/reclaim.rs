@@ -34,7 +34,7 @@ impl Writer {
     /// Syncs what was acknowledged already; after a failure it is written again, to another segment.
     pub(super) fn sync_interval(&mut self) {
         if let Err(error) = self.sync() {
-            self.say_failing("cannot sync the disk buffer", &error, false);
+            self.say_failing("cannot sync the disk buffer", &error);
         }
     }
 
@@ -60,7 +60,7 @@ impl Writer {
             }
             Err(error) => {
                 self.shared.lock().position_stale = true;
-                self.say_failing("cannot save the disk buffer's position", &error, folder::is_missing(&error));
+                self.say_failing("cannot save the disk buffer's position", &error);
                 Err(error)
             }
         }

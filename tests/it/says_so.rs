@@ -1,0 +1,136 @@
+//! Nothing goes wrong in silence: what is counted is said, `/ready` and `validate` know what takes nothing.
+
+use crate::agent::{Agent, config, eventually, get, output, tidegate};
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+
+fn run(dir: &Path, args: &[&str]) -> (Option<i32>, String) {
+    let (code, stdout, stderr) = output(tidegate(dir, &[args, &["--config", "tidegate.yaml"]].concat()));
+    (code, stdout + &stderr)
+}
+
+#[test]
+fn what_could_not_be_read_is_said_once_with_count_component_and_example() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let text: String = (0..1000).map(|n| format!("no json {n}\n")).collect();
+    std::fs::write(dir.join("in.log"), text).unwrap();
+    std::fs::write(dir.join("odd.log"), "{\"time\":\"some day\",\"level\":\"BLURB\"}\n".repeat(3)).unwrap();
+    std::fs::write(dir.join("dev.log"), "<13>%%% what a device says\n<13>Oct 11 22:14:15 host su: fine\n").unwrap();
+    config(
+        dir,
+        "data_dir: ./data\nsources:\n  in: {type: file, include: [in.log], decode: json}\n  odd: {type: file, include: [odd.log], decode: json}\n  \
+         dev: {type: file, include: [dev.log], decode: syslog}\n\
+         transforms: {shape: {type: normalize, inputs: [odd]}}\nsinks: {out: {type: blackhole, inputs: [in, shape, dev]}}\n",
+    );
+    let (code, said) = run(dir, &["run", "--once"]);
+    assert_eq!(code, Some(0), "{said}");
+    let line = |component: &str, kind: &str| {
+        let mut found = said.lines().filter(|l| l.contains(&format!("component={component} kind=\"{kind}\"")));
+        let line = found.next().unwrap_or_else(|| panic!("{component} {kind}: {said}")).to_owned();
+        assert_eq!(found.next(), None, "{said}");
+        line
+    };
+    assert!(line("in", "decode").contains("count=1000 example=no json 0"), "{said}");
+    assert!(line("shape", "timestamp_unreadable").contains("count=3 example=some day"), "{said}");
+    assert!(line("shape", "level_unknown").contains("count=3 example=BLURB"), "{said}");
+    assert!(line("dev", "header_unread").contains("count=1 example=<13>%%% what a device says"), "{said}");
+    let table = said.lines().find(|l| l.starts_with("component")).unwrap();
+    assert!(table.trim_end().ends_with("errors"), "{said}");
+    assert!(said.contains("(errors: decode 1000)"), "{said}");
+    assert!(said.contains("(errors: level_unknown 3, timestamp_unreadable 3)"), "{said}");
+    // No column where there are none.
+    config(
+        dir,
+        "data_dir: ./data2\nsources: {d: {type: demo, count: 1, decode: json}}\nsinks: {o: {type: blackhole, inputs: [d]}}\n",
+    );
+    assert!(!run(dir, &["run", "--once"]).1.contains("errors"));
+}
+
+#[test]
+fn a_sink_that_takes_nothing_is_not_ready_at_once_and_found_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    std::fs::write(dir.join("file"), "").unwrap();
+    config(
+        dir,
+        "data_dir: ./data\napi: {listen: \"127.0.0.1:0\"}\nsources: {h: {type: http, listen: \"127.0.0.1:0\", acknowledge_timeout: 200ms}}\n\
+         sinks: {f: {type: file, inputs: [h], path: ./file/nope/x}}\nshutdown_timeout: 1s\n",
+    );
+    let (code, said) = run(dir, &["validate", "--environment"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("error: `f`: cannot make the folder ./file/nope"), "{said}");
+    let (code, said) = run(dir, &["doctor", "--offline"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("LOSES DATA: `f`: cannot make the folder ./file/nope"), "{said}");
+    let agent = Agent::run(dir, &[]);
+    eventually("it listens", || agent.addresses().len() == 2);
+    let said = agent.said();
+    let address = |word: &str| {
+        let line = said.lines().find(|l| l.contains(word)).unwrap();
+        let at = line.split_once("address=").unwrap().1;
+        at.split(' ').next().unwrap().trim_start_matches("http://").to_owned()
+    };
+    let (api, web) = (address("API listening"), address("http://"));
+    assert_eq!(get(&api, "/ready").0, 200);
+    let mut stream = TcpStream::connect(&web).unwrap();
+    stream
+        .write_all(b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: 7\r\n\r\n{\"m\":1}")
+        .unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    assert!(text.starts_with("HTTP/1.1 503"), "{text}");
+    let (status, why) = get(&api, "/ready");
+    assert_eq!(status, 503, "{why}");
+    assert!(why.contains("f: ") && why.contains("file/nope"), "{why}");
+    assert_eq!(get(&api, "/health").0, 200);
+}
+
+#[test]
+fn a_port_that_is_taken_is_found_before_the_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let rest = "sources: {app: {type: demo, count: 3, decode: json}}";
+    let api = format!(
+        "data_dir: ./data\napi: {{listen: \"{address}\"}}\n{rest}\nsinks: {{out: {{type: console, inputs: [app]}}}}\n"
+    );
+    let page = format!(
+        "data_dir: ./data\n{rest}\nsinks: {{out: {{type: prometheus, inputs: [app], listen: \"{address}\"}}}}\n"
+    );
+    for yaml in [&api, &page] {
+        config(dir, yaml);
+        for args in [&["validate", "--environment"][..], &["doctor", "--offline"]] {
+            let (code, said) = run(dir, args);
+            assert_eq!(code, Some(1), "{args:?}: {said}");
+            assert!(said.contains(&format!("cannot listen on {address}")), "{args:?}: {said}");
+        }
+    }
+    drop(taken);
+    config(dir, &api);
+    assert_eq!(run(dir, &["validate", "--environment"]).0, Some(0));
+    assert_eq!(run(dir, &["doctor", "--offline"]).0, Some(0));
+}
+
+#[test]
+fn a_forgotten_quote_is_warned_of_and_try_says_which_field_was_absent() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    config(
+        dir,
+        "data_dir: ./data\nsources: {in: {type: stdin, decode: json}}\ntransforms: {t: {type: filter, inputs: [in], when: 'level == ERROR'}}\n\
+         sinks: {out: {type: console, inputs: [t]}}\n",
+    );
+    let (code, said) = run(dir, &["validate"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(
+        said.contains("warning: `ERROR` in the condition for `when` in transform `t` is read as the name of a field"),
+        "{said}"
+    );
+    assert!(said.contains("a text stands in quotes: \"ERROR\""), "{said}");
+    std::fs::write(dir.join("sample"), "{\"level\":\"ERROR\"}\n").unwrap();
+    let (_, said) = run(dir, &["try", "sample"]);
+    assert!(said.contains("dropped 1: filtered") && said.contains("no field `ERROR` in `level == ERROR`"), "{said}");
+}
