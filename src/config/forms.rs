@@ -50,10 +50,20 @@ pub fn words_in_words(words: &[&str]) -> String {
     }
 }
 
+/// Of very many words a message lists so many.
+const MAX_LISTED: usize = 20;
+
 /// Notes that a value is none of the words.
 pub fn not_a_word(node: &Node, cx: &mut Reader<'_>, words: &[&str]) {
     let text = node.scalar_text().unwrap_or_default();
-    cx.expected(node, &words_in_words(words)).suggest(text, words.iter().copied());
+    let listed = match words.get(..MAX_LISTED).filter(|_| words.len() > 2 * MAX_LISTED) {
+        Some(first) => {
+            let first: Vec<String> = first.iter().map(|word| format!("`{word}`")).collect();
+            format!("{} or one of {} more (the reference lists them)", first.join(", "), words.len() - MAX_LISTED)
+        }
+        None => words_in_words(words),
+    };
+    cx.expected(node, &listed).suggest(text, words.iter().copied());
 }
 
 /// Notes that a value has none of the shapes that a setting may have.

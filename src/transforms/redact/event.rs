@@ -1,11 +1,11 @@
 //! The transform: which fields of an event are dropped, replaced or searched.
 
-use super::find::secrets::is_secret_key;
+use super::find::secrets::{self, PairKey, Word};
 use super::nested::Walker;
 use super::paths::{DROP, EXCEPT, HASH, IN, KEEP_LAST, MASK as MASK_FIELDS, PathGlob, Paths, Purposes};
 use super::scanner::{Action, HashKey, Hit, Rules, Scanner};
 use crate::component::{Emitter, Transform};
-use crate::event::{Batch, EventMut, Form, Str, Sym, Value, json};
+use crate::event::{Batch, EventMut, EventRef, Form, Str, Sym, Value, json};
 use std::sync::Arc;
 
 /// What a [`Redact`] is to do.
@@ -49,7 +49,7 @@ pub(super) enum Whole {
     /// Place of its action in [`Shared::field_actions`], which is also that of its counter.
     Replace(u8),
     /// It holds a secret, as its key says.
-    Secret,
+    Secret(Word),
 }
 
 /// Where in the counters those of `fields` begin, behind the rules: drop, mask, hash, keep_last.
@@ -72,13 +72,24 @@ impl Shared {
             let place = (ends & (DROP | MASK_FIELDS | HASH | KEEP_LAST)).trailing_zeros() as u8;
             return Some(if place == 0 { Whole::Drop } else { Whole::Replace(place) });
         }
-        let secret = searched && self.rules.secrets_rule().is_some() && key.is_some_and(is_secret_key);
-        secret.then_some(Whole::Secret)
+        if !searched || self.rules.secrets_rule().is_none() {
+            return None;
+        }
+        key.and_then(secrets::secret_key).map(Whole::Secret)
+    }
+
+    /// Whether the value says that it is no secret, whatever its key is: `"auth":"ok"`.
+    pub(super) fn is_none(whole: Whole, value: &Value<'_>) -> bool {
+        match (whole, value) {
+            (Whole::Secret(word), Value::Str(s)) => secrets::no_secret(word, s.bytes),
+            (Whole::Secret(word), Value::Number(text)) => secrets::no_secret(word, text),
+            _ => false,
+        }
     }
 
     /// Whether the field goes with its key.
     pub(super) fn removes(&self, whole: Whole) -> bool {
-        whole == Whole::Drop || (whole == Whole::Secret && matches!(self.rules.action(), Action::Remove))
+        whole == Whole::Drop || (matches!(whole, Whole::Secret(_)) && matches!(self.rules.action(), Action::Remove))
     }
 
     /// The action on a whole field, and its counter.
@@ -87,7 +98,7 @@ impl Shared {
         match whole {
             Whole::Drop => (&self.field_actions[0], fields),
             Whole::Replace(n) => (&self.field_actions[usize::from(n)], fields + usize::from(n)),
-            Whole::Secret => (self.rules.action(), usize::from(self.rules.secrets_rule().unwrap_or_default())),
+            Whole::Secret(_) => (self.rules.action(), usize::from(self.rules.secrets_rule().unwrap_or_default())),
         }
     }
 }
@@ -120,6 +131,8 @@ struct Plan {
     whole: Option<Whole>,
     scope: Scope,
     places: Vec<u16>,
+    /// What it may be of a pair of name and value.
+    pair: Option<PairKey>,
     /// Paths go on below, so that an object is worth looking into even where nothing is searched.
     goes_on: bool,
     /// The name without what was found in it, and by which rules.
@@ -128,6 +141,7 @@ struct Plan {
 
 impl Plan {
     fn idle(&self) -> bool {
+        // What may be of a pair is searched as well.
         self.whole.is_none() && !self.scope.searched() && !self.goes_on && self.rename.is_none()
     }
 }
@@ -136,6 +150,10 @@ impl Plan {
 const UNKNOWN: u32 = 0;
 const IDLE: u32 = 1;
 const PLANS: u32 = 2;
+/// Bits of [`PairKey`].
+const NAME: u8 = 1;
+const VALUE: u8 = 2;
+const BOTH: u8 = 3;
 /// Most different plans that are kept: mostly there is a handful, unless names from input hold what is looked for.
 const MAX_PLANS: usize = 1024;
 
@@ -147,6 +165,7 @@ pub(super) struct Bench {
     pub(super) text: Vec<u8>,
     /// The same with the escapes of JSON inside it undone.
     inner: Vec<u8>,
+    spare: Vec<u8>,
     /// What a value becomes.
     pub(super) out: Vec<u8>,
     /// Hits by counter.
@@ -192,12 +211,25 @@ impl Bench {
 
     /// As [`search`](Self::search) for text that may hold JSON, in which `token\u003dx` says `token=x`.
     fn search_plain(&mut self, text: &[u8]) -> bool {
-        if memchr::memmem::find(text, b"\\u00").is_none() {
+        let escapes = |text: &[u8]| memchr::memmem::find(text, b"\\u").is_some();
+        if !escapes(text) {
             return self.search(text);
         }
         let mut inner = std::mem::take(&mut self.inner);
         inner.clear();
-        undo_ascii_escapes(text, &mut inner);
+        undo_escapes(text, &mut inner);
+        // What an escape says may be part of an escape one level further in.
+        for _ in 0..MAX_LEVELS {
+            if !escapes(&inner) {
+                break;
+            }
+            self.spare.clear();
+            undo_escapes(&inner, &mut self.spare);
+            if self.spare == inner {
+                break;
+            }
+            std::mem::swap(&mut self.spare, &mut inner);
+        }
         let found = self.search(&inner);
         self.inner = inner;
         found
@@ -256,6 +288,7 @@ impl Redact {
             hits: Vec::new(),
             text: Vec::new(),
             inner: Vec::new(),
+            spare: Vec::new(),
             out: Vec::new(),
             counts: vec![0; shared.names.len()],
         };
@@ -265,17 +298,25 @@ impl Redact {
     #[inline]
     fn event(&mut self, batch: &mut Batch, row: usize) {
         self.todo.clear();
+        // Names and values of pairs, or keys that are not known yet.
+        let mut pairs = 0;
         for (i, (key, _)) in batch.event(row).key_indexes().enumerate() {
             let plan = self.by_symbol.get(key).copied().unwrap_or(UNKNOWN);
             if plan != IDLE {
                 self.todo.push((i as u16, plan));
+                pairs |= self.pairs_of(plan);
             }
         }
+        let pair = if pairs == BOTH { self.pair(batch.event(row)) } else { None };
         // From the last one: a field that is removed moves only those behind it.
         for n in (0..self.todo.len()).rev() {
             let (i, known) = self.todo[n];
             let i = usize::from(i);
             let event = batch.event(row);
+            if pair == Some(i) {
+                self.secret_field(&mut batch.event_mut(row), i);
+                continue;
+            }
             if known >= PLANS {
                 self.field(&mut batch.event_mut(row), i, (known - PLANS) as usize);
                 continue;
@@ -293,6 +334,47 @@ impl Redact {
                     }
                 }
             }
+        }
+    }
+
+    #[inline]
+    fn pairs_of(&self, plan: u32) -> u8 {
+        match plan.checked_sub(PLANS).map(|p| self.plans[p as usize].pair) {
+            None => BOTH,
+            Some(None) => 0,
+            Some(Some(PairKey::Name)) => NAME,
+            Some(Some(PairKey::Value)) => VALUE,
+        }
+    }
+
+    /// The field that is the value of a pair whose name says that it is a secret: `{"name":"password","value":"x"}`.
+    #[cold]
+    fn pair(&self, event: EventRef<'_>) -> Option<usize> {
+        self.shared.rules.secrets_rule()?;
+        let mut value = None;
+        let mut named = false;
+        for i in 0..event.len() {
+            match PairKey::of(event.key_text_at(i)) {
+                Some(PairKey::Name) => {
+                    named |= matches!(event.value_at(i), Value::Str(s) if secrets::secret_key(s.bytes).is_some());
+                }
+                Some(PairKey::Value) if self.todo.iter().any(|t| usize::from(t.0) == i) => value = Some(i),
+                _ => {}
+            }
+        }
+        let root = Scope::root(&self.shared.paths);
+        value.filter(|_| named && root.searched())
+    }
+
+    /// A field that holds a secret, whatever its key.
+    #[cold]
+    fn secret_field(&mut self, event: &mut EventMut<'_>, i: usize) {
+        let whole = Whole::Secret(Word::Plain);
+        if self.shared.removes(whole) {
+            self.bench.counts[self.shared.action(whole).1] += 1;
+            event.remove_at(i);
+        } else if replace_whole(&self.shared, whole, event.as_ref().value_at(i), &mut self.bench) {
+            event.set_at(i, Value::Str(Str::plain(&self.bench.out)));
         }
     }
 
@@ -336,7 +418,8 @@ impl Redact {
                 rename = Some((name, self.bench.hits.iter().map(|h| h.rule).collect()));
             }
         }
-        Plan { whole, scope, goes_on: paths.goes_on(&places), places, rename }
+        let pair = if self.shared.rules.secrets_rule().is_some() && scope.searched() { PairKey::of(key) } else { None };
+        Plan { whole, scope, pair, goes_on: paths.goes_on(&places), places, rename }
     }
 
     #[inline]
@@ -344,7 +427,7 @@ impl Redact {
         let plan = &self.plans[plan];
         let bench = &mut self.bench;
         let value = event.as_ref().value_at(i);
-        if let Some(whole) = plan.whole {
+        if let Some(whole) = plan.whole.filter(|&w| !Shared::is_none(w, &value)) {
             if self.shared.removes(whole) {
                 bench.counts[self.shared.action(whole).1] += 1;
                 event.remove_at(i);
@@ -380,29 +463,64 @@ impl Redact {
     }
 }
 
-/// Appends `text` with `\u00XX` for printable ASCII as the character it says, whatever backslashes stand before it; so
-/// JSON in it means the same as before. Quotes and backslashes stay as they are written.
-fn undo_ascii_escapes(text: &[u8], out: &mut Vec<u8>) {
+/// Appends `text` with `\uXXXX` as the character it says, whatever backslashes stand before it; so JSON in it means the same
+/// as before. Quotes and backslashes stay escaped, with a backslash; control characters and halves of pairs as they are.
+fn undo_escapes(text: &[u8], out: &mut Vec<u8>) {
     let mut at = 0;
     while let Some(found) = memchr::memchr(b'\\', &text[at..]) {
         let slash = at + found;
         out.extend_from_slice(&text[at..slash]);
-        let slashes = text[slash..].iter().take_while(|&&b| b == b'\\').count();
-        let end = slash + slashes;
-        let hex = |i: usize| text.get(i).and_then(|&b| char::from(b).to_digit(16));
-        let code = match (text.get(end..end + 3), hex(end + 3), hex(end + 4)) {
-            (Some(b"u00"), Some(high), Some(low)) => (high * 16 + low) as u8,
-            _ => 0,
-        };
-        if matches!(code, b' '..=b'~') && code != b'"' && code != b'\\' {
-            out.push(code);
-            at = end + 5;
-        } else {
-            out.extend_from_slice(&text[slash..end]);
-            at = end;
+        let mut end = slash;
+        let mut slashes = 0;
+        // An escaped backslash may be the first of another escape.
+        loop {
+            let more = text[end..].iter().take_while(|&&b| b == b'\\').count();
+            slashes += more;
+            end += more;
+            if (1..MAX_SLASHES).contains(&slashes) && escaped_char(text, end) == Some('\\') {
+                slashes = backslashes_of(slashes);
+                end += 5;
+            } else {
+                break;
+            }
         }
+        match escaped_char(text, end).filter(|_| (1..MAX_SLASHES).contains(&slashes)) {
+            Some('"') => {
+                out.extend(std::iter::repeat_n(b'\\', quotes_of(slashes)));
+                out.push(b'"');
+                end += 5;
+            }
+            Some(c) => {
+                out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+                end += 5;
+            }
+            None => out.extend(std::iter::repeat_n(b'\\', slashes)),
+        }
+        at = end;
     }
     out.extend_from_slice(&text[at..]);
+}
+
+/// How many levels of escapes within escapes are undone.
+const MAX_LEVELS: usize = 8;
+/// More backslashes than this are no escape of JSON in JSON.
+const MAX_SLASHES: usize = 256;
+
+/// The character that `uXXXX` at `at` says; none where it is a control character or half of a pair.
+fn escaped_char(text: &[u8], at: usize) -> Option<char> {
+    let digits = text.get(at..at + 5)?.strip_prefix(b"u")?;
+    let code = digits.iter().try_fold(0, |code, &b| Some(code * 16 + char::from(b).to_digit(16)?))?;
+    char::from_u32(code).filter(|c| !c.is_control())
+}
+
+/// How many backslashes stand before a quote that says the same as `u0022` behind so many.
+fn quotes_of(slashes: usize) -> usize {
+    if slashes % 2 == 1 { slashes } else { 2 * quotes_of(slashes / 2) + 1 }
+}
+
+/// How many backslashes say the same as `u005c` behind so many.
+fn backslashes_of(slashes: usize) -> usize {
+    if slashes % 2 == 1 { slashes + 1 } else { 2 * backslashes_of(slashes / 2) }
 }
 
 /// Puts what stands in for a whole field into `bench.out`; `false` for null, which says nothing and stays.

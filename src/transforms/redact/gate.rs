@@ -1,5 +1,6 @@
 //! What a kind needs to be in a text at all: most texts lack it, and then its finder need not run.
 
+use super::find::Finder;
 use super::kinds::DetectKind;
 
 const DIGIT: u16 = 1;
@@ -11,13 +12,14 @@ const COLON: u16 = 1 << 5;
 const EQUALS: u16 = 1 << 6;
 const POINT: u16 = 1 << 7;
 const DASH: u16 = 1 << 8;
-const UNDERSCORE: u16 = 1 << 9;
 const SLASH: u16 = 1 << 10;
 const SPACE: u16 = 1 << 11;
+/// Quotes and brackets, and whatever is not ASCII.
+const OTHER: u16 = 1 << 12;
 const ANY: u16 = u16::MAX;
 
 static PRESENCE: [u16; 256] = {
-    let mut t = [1 << 12; 256];
+    let mut t = [OTHER; 256];
     let mut i = 0;
     while i < 256 {
         let b = i as u8;
@@ -36,7 +38,6 @@ static PRESENCE: [u16; 256] = {
     t[b'=' as usize] = EQUALS;
     t[b'.' as usize] = POINT;
     t[b'-' as usize] = DASH;
-    t[b'_' as usize] = UNDERSCORE;
     t[b'/' as usize] = SLASH;
     t[b' ' as usize] = SPACE;
     t
@@ -66,7 +67,6 @@ impl Gate {
     pub(super) fn of(kind: DetectKind) -> Self {
         let gate = |shortest, needs| Self { shortest, needs };
         match kind {
-            DetectKind::Secrets => gate(5, [COLON | EQUALS | PERCENT, ANY, ANY]),
             DetectKind::Email => gate(6, [AT | PERCENT, POINT, ANY]),
             DetectKind::CreditCard => gate(12, [DIGIT, ANY, ANY]),
             DetectKind::Phone => gate(7, [DIGIT, ANY, ANY]),
@@ -74,18 +74,26 @@ impl Gate {
             DetectKind::Ipv6 => gate(2, [COLON, ANY, ANY]),
             DetectKind::MacAddress => gate(14, [COLON | DASH | POINT, ANY, ANY]),
             DetectKind::UsSsn => gate(11, [DIGIT, DASH | POINT | SPACE, ANY]),
-            DetectKind::Jwt => gate(12, [POINT, LOWER, UPPER]),
             DetectKind::AwsKey => gate(20, [UPPER | LOWER, ANY, ANY]),
-            DetectKind::GithubToken => gate(40, [UNDERSCORE, ANY, ANY]),
-            DetectKind::SlackToken => gate(15, [DASH | SLASH, LOWER, ANY]),
-            DetectKind::StripeKey => gate(30, [UNDERSCORE, LOWER, ANY]),
-            DetectKind::SendgridKey => gate(69, [UPPER, POINT, ANY]),
             DetectKind::PrivateKey => gate(27, [DASH, SPACE, UPPER]),
             DetectKind::Iban => gate(15, [UPPER, DIGIT, ANY]),
             DetectKind::CnIdCard => gate(18, [DIGIT, ANY, ANY]),
             DetectKind::CnPhone => gate(11, [DIGIT, ANY, ANY]),
             DetectKind::UrlCredentials => gate(7, [COLON, SLASH, AT]),
             DetectKind::HighEntropy => gate(24, [DIGIT, LOWER | UPPER, ANY]),
+            // Tokens of makers, and what `secrets` has beside the finders with gates of their own.
+            _ => gate(20, [ANY; 3]),
+        }
+    }
+
+    /// What a finder needs, of the finders of `kind`.
+    pub(super) fn for_finder(kind: DetectKind, finder: &Finder) -> Self {
+        match finder {
+            Finder::Secrets => Self { shortest: 5, needs: [COLON | EQUALS | PERCENT, ANY, ANY] },
+            Finder::Quotes => Self { shortest: 12, needs: [OTHER, ANY, ANY] },
+            Finder::Words(_) => Self { shortest: 8, needs: [SPACE | OTHER, ANY, ANY] },
+            Finder::Makers(_) => Self { shortest: 20, needs: [LOWER | UPPER, ANY, ANY] },
+            _ => Self::of(kind),
         }
     }
 

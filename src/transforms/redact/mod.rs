@@ -14,9 +14,9 @@
 //! what was replaced is not searched again. The `action` (mask, remove, hash, keep the last characters) goes for all of
 //! it but patterns with a `replace` of their own.
 //!
-//! **It never fails open.** Text is searched as it reads, whatever escapes it was written with, and escaped again; all
+//! **It never fails open.** Where it cannot be told how far a value goes, more is masked, not less. Text is searched as it reads, whatever escapes it was written with, and escaped again; all
 //! duplicates of a key count; nested JSON is walked at any depth without recursion, keys too; what is hidden in a
-//! number becomes a string; a pattern that does not compile is a mistake in the configuration. Paths are matched
+//! number becomes a string, and a number in JSON inside a string too; a second pass changes nothing; a pattern that does not compile is a mistake in the configuration. Paths are matched
 //! generously: through arrays, and with dotted keys read both ways.
 //!
 //! **Limits**: booleans, nulls and timestamps made by the agent are not searched. A value that is cut into two fields, or

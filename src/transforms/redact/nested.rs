@@ -1,6 +1,7 @@
 //! Walks a nested object or array and writes it anew where something in it is dropped, replaced or found.
 
-use super::event::{Bench, Scope, Shared, replace_whole};
+use super::event::{Bench, Scope, Shared, Whole, replace_whole};
+use super::find::secrets::{self, Word};
 use super::paths::Purposes;
 use crate::event::json::{self, Token, Tokens};
 
@@ -29,6 +30,9 @@ pub(super) struct Walker {
     here: Vec<u16>,
     key: Vec<u8>,
     out: Vec<u8>,
+    /// Where values begin that belong to the name of a secret, in order, and the next of them.
+    named: Vec<usize>,
+    next_named: usize,
     /// Up to where the text has been copied to `out`.
     copied: usize,
 }
@@ -53,6 +57,12 @@ impl Walker {
         self.places.extend_from_slice(places);
         self.out.clear();
         self.copied = 0;
+        self.named.clear();
+        if shared.rules.secrets_rule().is_some() {
+            secrets::named_values(text, |at| self.named.push(at));
+            self.named.sort_unstable();
+            self.next_named = 0;
+        }
         let mut tokens = Tokens::new(text);
         let Some((Token::Open { object }, _, first)) = tokens.next() else { return false };
         self.open(object, scope, 0, first);
@@ -125,6 +135,28 @@ impl Walker {
         (ends, mark)
     }
 
+    /// What becomes of a whole value, as its key says, when its name and its text are known too.
+    fn settled(
+        &mut self,
+        whole: Option<Whole>,
+        scope: Scope,
+        (token, from, to): (Token, usize, usize),
+        value: &[u8],
+    ) -> Option<Whole> {
+        while self.named.get(self.next_named).is_some_and(|&at| at < from) {
+            self.next_named += 1;
+        }
+        let within = |&at: &usize| at == from || (token == Token::Str && at < to);
+        let named = scope.searched() && self.named.get(self.next_named).is_some_and(within);
+        // A container says nothing of itself.
+        let container = matches!(token, Token::Open { .. });
+        match whole {
+            None if named => Some(Whole::Secret(Word::Plain)),
+            Some(w) if !container && Shared::is_none(w, &json::value_of(value)) => None,
+            whole => whole,
+        }
+    }
+
     fn value(
         &mut self,
         text: &[u8],
@@ -142,6 +174,8 @@ impl Walker {
         let pending = level.pending.take();
         let scope = level.scope.enter(ends);
         let whole = shared.whole(ends, scope.searched(), key.map(|_| self.key.as_slice()));
+        let whole = self.settled(whole, scope, (token, from, to), &text[start..end]);
+        let Some(level) = self.levels.last_mut() else { return };
         if whole.is_some() && matches!(token, Token::Open { .. }) {
             end = close(tokens, end);
         }

@@ -111,12 +111,20 @@ pub struct Hit {
     pub wrap: u8,
 }
 
+/// A finder and what it finds.
+struct Entry {
+    gate: Gate,
+    finder: Finder,
+    /// Places of its rules in [`Rules::names`], by [`Found::which`].
+    rules: Vec<u16>,
+}
+
 /// All that is looked for, compiled once and shared by the workers.
 pub struct Rules {
     patterns: Patterns,
     /// How many of the rules are patterns: these come first.
     pattern_count: u16,
-    finders: Vec<(Gate, Finder)>,
+    finders: Vec<Entry>,
     names: Vec<String>,
     secrets: Option<u16>,
     in_numbers: bool,
@@ -141,23 +149,25 @@ impl Rules {
         let compiled = Patterns::new(patterns)?;
         let mut names: Vec<String> = patterns.iter().map(|p| p.name.clone()).collect();
         let pattern_count = patterns.len() as u16;
-        let mut finders = Vec::new();
-        let mut secrets = None;
         let in_numbers = !patterns.is_empty() || detect.iter().any(|k| k.in_numbers());
-        let mut seen = Vec::new();
+        let mut kinds: Vec<(DetectKind, u16)> = Vec::new();
+        let mut finders = Vec::new();
         for &kind in detect {
-            if seen.contains(&kind) {
+            if kinds.iter().any(|k| k.0 == kind) {
                 continue;
             }
-            seen.push(kind);
-            let Some(finder) = Finder::new(kind) else {
-                return Err(vec![(0, PatternError::Build(format!("no prefilter for `{}`", kind.word())))]);
+            let rule = names.len() as u16;
+            let Some(of_kind) = Finder::of(kind) else {
+                return Err(vec![(0, PatternError::Build(format!("no finder for `{}`", kind.word())))]);
             };
-            if kind == DetectKind::Secrets {
-                secrets = Some(names.len() as u16);
-            }
-            finders.push((Gate::of(kind), finder));
+            kinds.push((kind, rule));
             names.push(kind.word().to_owned());
+            let entry = |finder| Entry { gate: Gate::for_finder(kind, &finder), finder, rules: vec![rule] };
+            finders.extend(of_kind.into_iter().map(entry));
+        }
+        let secrets = kinds.iter().find(|k| k.0 == DetectKind::Secrets).map(|k| k.1);
+        if let Some((finder, rules)) = Finder::makers(&kinds) {
+            finders.push(Entry { gate: Gate::for_finder(DetectKind::Secrets, &finder), finder, rules });
         }
         Ok(Self { patterns: compiled, pattern_count, finders, names, secrets, in_numbers, action })
     }
@@ -195,8 +205,32 @@ impl Rules {
     }
 }
 
+/// A hit in a number of JSON that stands in the text, made to be all of it and to get quotes, so that JSON stays JSON.
+#[cold]
+fn in_json_number(text: &[u8], found: Found) -> Found {
+    let number = |b: u8| b.is_ascii_digit() || matches!(b, b'-' | b'+' | b'.' | b'e' | b'E');
+    let start = found.start - text[..found.start].iter().rev().take(32).take_while(|&&b| number(b)).count();
+    let end = found.end + text[found.end..].iter().take(32).take_while(|&&b| number(b)).count();
+    let white = |b: &&u8| matches!(**b, b' ' | b'\t' | b'\n' | b'\r');
+    let after = end + text[end..].iter().take_while(white).count();
+    if !text[start..end].iter().all(|&b| number(b)) || !matches!(text.get(after), Some(b',' | b'}' | b']')) {
+        return found;
+    }
+    // Back over other numbers of the same array, to the colon behind a key.
+    let list = |b: &&u8| number(**b) || matches!(**b, b',' | b' ' | b'[' | b'"' | b'*');
+    let before = start - text[..start].iter().rev().take(512).take_while(list).count();
+    let before = if text[..start].trim_ascii_end().ends_with(b":") { start } else { before };
+    let head = text[..before].trim_ascii_end();
+    let wrap = match head.strip_suffix(b":").map(<[u8]>::trim_ascii_end) {
+        Some(key) if key.ends_with(b"\"") => 1 + key[..key.len() - 1].iter().rev().take_while(|&&b| b == b'\\').count(),
+        _ if before == 0 && text.first() == Some(&b'[') => 1,
+        _ => return found,
+    };
+    u8::try_from(wrap).map_or(found, |wrap| Found { start, end, wrap, ..found })
+}
+
 /// From so many finders on it pays to look at the bytes of a text first, and to ask each whether it need run.
-const MANY_FINDERS: usize = 6;
+const MANY_FINDERS: usize = 8;
 /// In texts up to so many bytes it always does.
 const SHORT_TEXT: usize = 24;
 
@@ -219,7 +253,7 @@ impl fmt::Debug for Scanner {
     }
 }
 
-const NO_HIT: Found = Found { start: NONE, end: NONE, wrap: 0 };
+const NO_HIT: Found = Found { start: NONE, end: NONE, wrap: 0, which: 0 };
 
 impl Scanner {
     /// A scanner of these rules, with caches of its own.
@@ -242,16 +276,16 @@ impl Scanner {
         let mut any = false;
         if rules.finders.len() >= MANY_FINDERS || text.len() <= SHORT_TEXT {
             let presence = Presence::of(text);
-            for ((gate, finder), next) in rules.finders.iter().zip(&mut self.next) {
+            for (entry, next) in rules.finders.iter().zip(&mut self.next) {
                 *next = NO_HIT;
-                if gate.lets(text, presence) {
-                    *next = finder.find(text, 0).unwrap_or(NO_HIT);
+                if entry.gate.lets(text, presence) {
+                    *next = entry.finder.find(text, 0).unwrap_or(NO_HIT);
                     any |= next.start != NONE;
                 }
             }
         } else {
-            for ((_, finder), next) in rules.finders.iter().zip(&mut self.next) {
-                *next = finder.find(text, 0).unwrap_or(NO_HIT);
+            for (entry, next) in rules.finders.iter().zip(&mut self.next) {
+                *next = entry.finder.find(text, 0).unwrap_or(NO_HIT);
                 any |= next.start != NONE;
             }
         }
@@ -267,31 +301,54 @@ impl Scanner {
     /// Takes the first hit of all, again and again.
     fn merge(&mut self, text: &[u8], hits: &mut Vec<Hit>) {
         let rules = &*self.rules;
+        let mut rest = false;
         loop {
             let (mut first, mut rule) = self.next_pattern;
-            for (i, next) in self.next.iter().enumerate() {
-                if next.start < first.start {
+            for (entry, next) in rules.finders.iter().zip(&self.next) {
+                if next.start > first.start || next.start == NONE {
+                    continue;
+                }
+                let own = entry.rules[usize::from(next.which)];
+                // At one place the rule that is named first, and of its hits the longest.
+                if next.start < first.start || own < rule || (own == rule && next.end > first.end) {
                     first = *next;
-                    rule = rules.pattern_count + i as u16;
+                    rule = own;
                 }
             }
             if first.start == NONE {
                 return;
             }
-            hits.push(Hit { start: first.start, end: first.end, rule, wrap: first.wrap });
+            // Who else found the whole of a value knows whether it needs quotes.
+            let begin = first.start;
+            for next in self.next.iter().filter(|n| n.start == begin && n.wrap > 0) {
+                first = Found { end: first.end.max(next.end), wrap: next.wrap, ..first };
+            }
+            if first.wrap == 0 && text[begin].is_ascii_digit() {
+                let whole = in_json_number(text, first);
+                if hits.last().is_none_or(|h| h.end <= whole.start) {
+                    first = whole;
+                }
+            }
             let at = first.end;
+            match hits.last_mut().filter(|h| rest && h.end == first.start && first.wrap == 0) {
+                // What is left of a hit that another one ran into goes with that one: one placeholder, not two.
+                Some(before) if before.rule >= rules.pattern_count => before.end = at,
+                _ => hits.push(Hit { start: first.start, end: at, rule, wrap: first.wrap }),
+            }
+            rest = false;
             if self.next_pattern.0.start < at {
                 self.next_pattern = rules.patterns.find(&mut self.caches, text, at).unwrap_or((NO_HIT, 0));
             }
-            for ((_, finder), next) in rules.finders.iter().zip(&mut self.next) {
+            for (entry, next) in rules.finders.iter().zip(&mut self.next) {
                 if next.start >= at {
                     continue;
                 }
-                if finder.keeps_rest() && next.end > at {
+                if entry.finder.keeps_rest() && next.end > at {
                     // Not a whole value any more: no quotes around it.
-                    *next = Found { start: at, end: next.end, wrap: 0 };
+                    *next = Found { start: at, wrap: 0, ..*next };
+                    rest = true;
                 } else {
-                    *next = finder.find(text, at).unwrap_or(NO_HIT);
+                    *next = entry.finder.find(text, at).unwrap_or(NO_HIT);
                 }
             }
         }

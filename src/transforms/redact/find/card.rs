@@ -1,14 +1,22 @@
-//! Payment card numbers: 12 to 19 digits that pass Luhn's check, in one piece or in groups with single spaces or dashes.
+//! Payment card numbers: 12 to 19 digits that pass Luhn's check, in one piece or in groups, and what is on the stripe of a
+//! card.
 //!
-//! Groups are as cards are written: the first of 4, 6 or 8 digits, the others of 3 to 8 (13 after six), the last one
-//! of any size. Numbers with a leading 0 are none, and those with a leading 1 only with 15 digits (UATP): else one in
-//! ten epoch times in milli-, micro- or nanoseconds would be masked. Decimal fractions and parts of a UUID are none.
+//! The first digits and the length must be those of a network that issues cards: one in ten numbers passes Luhn's check, and
+//! most that are as long are no cards (IMEIs, times, ids). Groups are as cards are written: of four digits, the last of any
+//! size up to four or of five; 4-6-5 and 4-6-4; 6-13; 8-8; with single blanks (of any width), dashes or dots between. A number
+//! in a longer list of groups is none, nor one behind a `+`, a decimal fraction, part of a UUID, or what is called an order,
+//! an IMEI or the like.
+//!
+//! Of a stripe all of it goes: `%B4111111111111111^DOE/J^2512…?`, `;4111111111111111=2512…?`.
 
 use super::Found;
-use crate::transforms::redact::ascii::{ALNUM, DIGIT, GAP, HEX, after_point, class, is, is_at, is_before};
+use crate::transforms::redact::ascii::{
+    ALNUM, DIGIT, GAP, HEX, LOWER, UPPER, after_point, class, is, is_at, is_before, run, run_back,
+};
 
 const MIN_DIGITS: usize = 12;
 const MAX_DIGITS: usize = 19;
+const MAX_GROUPS: usize = 5;
 
 /// The leftmost card number at or after `from`.
 ///
@@ -17,7 +25,9 @@ pub(super) fn find(text: &[u8], from: usize) -> Option<Found> {
     let mut at = from;
     'window: while let Some(window) = text.get(at..at + MIN_DIGITS) {
         for k in (0..MIN_DIGITS).rev() {
-            if class(window[k]) & (DIGIT | GAP) == 0 {
+            let b = window[k];
+            // Dots, and the bytes of blanks beyond ASCII, may stand between groups.
+            if class(b) & (DIGIT | GAP) == 0 && b != b'.' && b < 0x80 {
                 at += k + 1;
                 continue 'window;
             }
@@ -30,18 +40,17 @@ pub(super) fn find(text: &[u8], from: usize) -> Option<Found> {
         // A digit: walk its groups, each of which may be the first one of a number.
         loop {
             let group = at;
-            if !is_before(text, group, ALNUM)
-                && !after_point(text, group)
-                && let Some(end) = number_at(text, group)
-                && !in_uuid(text, group, end)
+            if let Some(end) =
+                number_at(text, group).filter(|&end| begins(text, group) && !in_list(text, from, group, end))
             {
-                return Some(Found::plain(group, end));
+                return Some(whole(text, from, group, end));
             }
             while is_at(text, at, DIGIT) {
                 at += 1;
             }
-            if is_at(text, at, GAP) && is_at(text, at + 1, DIGIT) {
-                at += 1;
+            let gap = gap(text, at);
+            if gap > 0 && is_at(text, at + gap, DIGIT) {
+                at += gap;
             } else {
                 break;
             }
@@ -50,16 +59,126 @@ pub(super) fn find(text: &[u8], from: usize) -> Option<Found> {
     None
 }
 
+/// The length of what may stand between two groups at `at`; 0 where there is nothing of the kind.
+fn gap(text: &[u8], at: usize) -> usize {
+    match text.get(at..) {
+        Some([b' ' | b'-' | b'.', ..]) => 1,
+        Some([0xc2, 0xa0, ..]) => 2,
+        Some([0xe2, 0x80, 0x80..=0x95 | 0xaf, ..]) => 3,
+        _ => 0,
+    }
+}
+
+/// The length of what may stand between two groups before `at`.
+fn gap_before(text: &[u8], at: usize) -> usize {
+    (1..=3).find(|&n| at >= n && gap(text, at - n) == n).unwrap_or(0)
+}
+
+/// Whether a card number may begin at `start`, as far as what stands before it tells.
+fn begins(text: &[u8], start: usize) -> bool {
+    const CARD: [&[u8]; 12] = [
+        b"card",
+        b"pan",
+        b"cc",
+        b"ccn",
+        b"visa",
+        b"amex",
+        b"mastercard",
+        b"number",
+        b"num",
+        b"no",
+        b"cardnumber",
+        b"b",
+    ];
+    const OTHER: [&[u8]; 16] = [
+        b"imei",
+        b"order",
+        b"invoice",
+        b"tracking",
+        b"shipment",
+        b"parcel",
+        b"isbn",
+        b"ean",
+        b"gtin",
+        b"upc",
+        b"snowflake",
+        b"iccid",
+        b"imsi",
+        b"meid",
+        b"waybill",
+        b"msisdn",
+    ];
+    if start == 0 {
+        return true;
+    }
+    let letters = run_back(text, start.saturating_sub(12), start, LOWER | UPPER);
+    if letters < start {
+        return CARD.iter().any(|w| text[letters..start].eq_ignore_ascii_case(w)) && !is_before(text, letters, ALNUM);
+    }
+    if is_before(text, start, ALNUM) || after_point(text, start) || text[start - 1] == b'+' {
+        return false;
+    }
+    // What it is called: `order #`, `imei: `, `"order_id":"`.
+    let signs = text[..start].iter().rev().take(8).take_while(|&&b| !is(b, ALNUM) && b < 0x80).count();
+    let mut end = start - signs;
+    for _ in 0..2 {
+        let word = run_back(text, end.saturating_sub(16), end, LOWER | UPPER);
+        if OTHER.iter().any(|w| text[word..end].eq_ignore_ascii_case(w)) {
+            return false;
+        }
+        let id = [&b"id"[..], b"no", b"number", b"nr"].iter().any(|w| text[word..end].eq_ignore_ascii_case(w));
+        if !id || word == 0 || !matches!(text[word - 1], b'_' | b'-' | b' ' | b'.') {
+            break;
+        }
+        end = word - 1;
+    }
+    true
+}
+
+/// Whether groups of a longer list stand before the groups `start..end`: of three to eight digits. What lies before `from`
+/// was a number of its own.
+fn in_list(text: &[u8], from: usize, start: usize, end: usize) -> bool {
+    let gap = gap_before(text, start);
+    if gap == 0 || start - gap <= from || text[start..end].iter().all(u8::is_ascii_digit) {
+        return false;
+    }
+    let before = start - gap - run_back(text, start.saturating_sub(24), start - gap, DIGIT);
+    text[start - gap..start] == text[run(text, start, DIGIT)..][..gap] && (3..=8).contains(&before)
+}
+
+/// The number with what else of the stripe is around it.
+fn whole(text: &[u8], from: usize, start: usize, end: usize) -> Found {
+    let stripe = |end: usize| {
+        let rest = &text[end..text.len().min(end + 110)];
+        let len = rest.iter().take_while(|&&b| b != b'?' && b >= b' ' && b != b'"' && b != b'\'').count();
+        end + len + usize::from(rest.get(len) == Some(&b'?'))
+    };
+    match text.get(end) {
+        // `%B` number `^` name `^` expiry, service code and more `?`.
+        Some(b'^') => {
+            let before = [&b"%B"[..], b"%b", b"B"].iter().find(|p| text[..start].ends_with(p)).map_or(0, |p| p.len());
+            let start = (start - before).max(from);
+            Found::plain(start, stripe(end))
+        }
+        // Number `=` expiry and more `?`.
+        Some(b'=' | b'D') if text.get(end + 1..end + 8).is_some_and(|t| t.iter().all(u8::is_ascii_digit)) => {
+            let start = start - usize::from(text[..start].ends_with(b";") && start > from);
+            let digits = run(text, end + 1, DIGIT);
+            Found::plain(start, digits + usize::from(text.get(digits) == Some(&b'?')))
+        }
+        _ => Found::plain(start, end),
+    }
+}
+
 /// The end of the longest card number whose first group begins at `start`.
 fn number_at(text: &[u8], start: usize) -> Option<usize> {
-    if text[start] == b'0' {
-        return None;
-    }
+    let mut groups = [0u8; MAX_GROUPS];
+    let (mut digits, mut count) = (0usize, 0usize);
     // Sums with every even and with every odd digit (from the left) doubled: which one counts is known at the end.
     let mut sums = [0u32; 2];
-    let (mut digits, mut group, mut groups, mut first) = (0usize, 0usize, 1usize, 0usize);
     let mut best = None;
     let mut at = start;
+    let mut between: &[u8] = &[];
     while digits < MAX_DIGITS && is_at(text, at, DIGIT) {
         let d = u32::from(text[at] - b'0');
         let twice = if d > 4 { 2 * d - 9 } else { 2 * d };
@@ -67,46 +186,107 @@ fn number_at(text: &[u8], start: usize) -> Option<usize> {
         sums[0] += if even { twice } else { d };
         sums[1] += if even { d } else { twice };
         digits += 1;
-        group += 1;
+        groups[count] += 1;
         at += 1;
         if is_at(text, at, DIGIT) {
             continue;
         }
-        if groups == 1 {
-            first = group;
-        }
-        let shape = groups == 1 || group <= 8 || (groups == 2 && first == 6 && group == 13);
-        let leading_one = text[start] == b'1' && digits != 15;
-        let decimal = text.get(at) == Some(&b'.') && is_at(text, at + 1, DIGIT);
-        let whole = !decimal && !is_at(text, at, ALNUM);
-        if digits >= MIN_DIGITS && shape && whole && !leading_one && sums[digits & 1] % 10 == 0 {
+        let luhn = digits >= MIN_DIGITS && sums[digits & 1] % 10 == 0;
+        if luhn && written(&groups[..=count]) && issued(text, start, digits) && over(text, at, between) {
             best = Some(at);
         }
-        if !(is_at(text, at, GAP) && is_at(text, at + 1, DIGIT)) {
+        let gap = gap(text, at);
+        if gap == 0 || !is_at(text, at + gap, DIGIT) || (!between.is_empty() && text[at..at + gap] != *between) {
             break;
         }
-        let goes_on = if groups == 1 { matches!(group, 4 | 6 | 8) } else { (3..=8).contains(&group) };
-        if !goes_on {
+        count += 1;
+        if count == MAX_GROUPS {
             break;
         }
-        groups += 1;
-        group = 0;
-        at += 1;
+        between = &text[at..at + gap];
+        at += gap;
     }
-    best
+    best.filter(|&end| !in_uuid(text, start, end))
 }
 
-/// Whether `start..end` lies in a UUID, whose last group may well be twelve decimal digits.
+/// Whether a number with these groups is written as cards are.
+fn written(groups: &[u8]) -> bool {
+    match groups {
+        [_] | [4, 6, 4 | 5] | [6, 13] | [8, 8] | [4, 4, 5] => true,
+        [4, 4, rest @ .., last] => rest.iter().all(|&n| n == 4) && (1..=4).contains(last),
+        _ => false,
+    }
+}
+
+/// Whether a number that ends at `at` is over there, and no group of a longer list.
+fn over(text: &[u8], at: usize, between: &[u8]) -> bool {
+    if is_at(text, at, ALNUM) && text[at] != b'D' {
+        return false;
+    }
+    let gap = gap(text, at);
+    if gap == 0 || !is_at(text, at + gap, DIGIT) {
+        return true;
+    }
+    if text[at] == b'.' && between.is_empty() {
+        // A decimal fraction.
+        return false;
+    }
+    if text[at..at + gap] != *between {
+        return true;
+    }
+    // A check value or a year may follow, but no group of the same list.
+    let next = run(text, at + gap, DIGIT);
+    let more =
+        self::gap(text, next) == gap && is_at(text, next + gap, DIGIT) && run(text, next + gap, DIGIT) - next - gap > 3;
+    match next - at - gap {
+        0..=3 | 9.. => true,
+        4 => !more,
+        _ => false,
+    }
+}
+
+/// Whether a network issues numbers of this length that begin so.
+fn issued(text: &[u8], start: usize, digits: usize) -> bool {
+    let mut first = 0u32;
+    let mut at = start;
+    for _ in 0..4 {
+        while !is_at(text, at, DIGIT) {
+            at += 1;
+        }
+        first = first * 10 + u32::from(text[at] - b'0');
+        at += 1;
+    }
+    match first {
+        1000..=1999 => digits == 15,
+        2014 | 2100..=2199 => digits == 15,
+        2200..=2204 => (16..=19).contains(&digits),
+        2221..=2720 => digits == 16,
+        3000..=3059 | 3095 | 3600..=3699 | 3800..=3999 => (14..=19).contains(&digits),
+        3400..=3499 | 3700..=3799 => digits == 15,
+        3500..=3599 => (16..=19).contains(&digits),
+        4000..=4999 => matches!(digits, 13 | 16 | 19),
+        5100..=5599 => digits == 16,
+        5000..=5099 | 5600..=5899 | 6000..=6999 => (12..=19).contains(&digits),
+        8100..=8299 => (16..=19).contains(&digits),
+        9792 => digits == 16,
+        _ => false,
+    }
+}
+
+/// Whether `start..end` lies in a UUID, whose groups may well be decimal digits; more may stand before the UUID (`req-`).
 fn in_uuid(text: &[u8], start: usize, end: usize) -> bool {
     const UUID: usize = 36;
     let part = |b: u8| is(b, HEX) || b == b'-';
-    let (mut left, mut right) = (start, end);
-    while left > 0 && part(text[left - 1]) && right - left <= UUID {
+    let mut left = start;
+    while left > 0 && part(text[left - 1]) && start - left < UUID {
         left -= 1;
     }
-    while right < text.len() && part(text[right]) && right - left <= UUID {
-        right += 1;
-    }
-    right - left == UUID
-        && text[left..right].iter().enumerate().all(|(i, &b)| (b == b'-') == matches!(i, 8 | 13 | 18 | 23))
+    (left..=start).any(|at| {
+        text.get(at..at + UUID).is_some_and(|t| {
+            at + UUID >= end
+                && t.iter()
+                    .enumerate()
+                    .all(|(i, &b)| if matches!(i, 8 | 13 | 18 | 23) { b == b'-' } else { is(b, HEX) })
+        })
+    })
 }

@@ -1,7 +1,13 @@
 //! Addresses: found by their `@` (or `%40`, as URLs have it) and extended both ways.
+//!
+//! Letters of any script count. What stands before an address without a blank is part of it, unless it is of a script that
+//! is written without blanks and letters of ours come between (`邮箱bob@example.com`).
+//!
+//! No addresses are users of version control (`git@github.com:a/b.git`), images (`icon@2x.png`), packages with their version
+//! (`react@18.2.next`) and units (`getty@tty1.service`).
 
 use super::Found;
-use crate::transforms::redact::ascii::{ALNUM, HEX, LOCAL, LOWER, UPPER, class, is};
+use crate::transforms::redact::ascii::{ALNUM, DIGIT, HEX, LOCAL, LOWER, UPPER, class, is};
 use memchr::memchr2;
 
 /// How far the local part is followed to the left. RFC 5321 allows 64 bytes.
@@ -26,6 +32,7 @@ pub(super) fn find(text: &[u8], from: usize) -> Option<Found> {
         let start = local_start(text, left.max(sign.saturating_sub(MAX_LOCAL)), sign);
         if start < sign
             && let Some(end) = domain_end(text, after)
+            && !is_other(text, start, sign, &text[after..end])
         {
             return Some(Found::plain(start, end));
         }
@@ -41,6 +48,21 @@ fn is_lead(b: u8) -> bool {
     (0xc3..=0xd4).contains(&b)
 }
 
+/// The length of a letter beyond ASCII at `at`, 0 where there is none: punctuation, blanks and emoji are no letters.
+fn wide(text: &[u8], at: usize) -> usize {
+    match text[at..] {
+        [0xc3..=0xdf, 0x80..=0xbf, ..] => 2,
+        [0xe2, 0x80..=0xaf, ..] | [0xe3, 0x80, ..] | [0xef, 0xbc..=0xbd, ..] => 0,
+        [0xe0..=0xef, 0x80..=0xbf, 0x80..=0xbf, ..] => 3,
+        _ => 0,
+    }
+}
+
+/// The length of a letter beyond ASCII that ends at `end`.
+fn wide_before(text: &[u8], left: usize, end: usize) -> usize {
+    (2..=3).find(|&n| end >= left + n && wide(text, end - n) == n).unwrap_or(0)
+}
+
 fn local_start(text: &[u8], left: usize, sign: usize) -> usize {
     let mut start = sign;
     while start > left {
@@ -50,6 +72,16 @@ fn local_start(text: &[u8], left: usize, sign: usize) -> usize {
             start -= 2;
         } else {
             break;
+        }
+    }
+    // No letter of ours begins it: letters of any script do.
+    if start == sign || !is(text[start], UPPER | LOWER) {
+        while start > left {
+            match wide_before(text, left, start) {
+                0 if class(text[start - 1]) & (ALNUM | LOCAL) != 0 => start -= 1,
+                0 => break,
+                n => start -= n,
+            }
         }
     }
     if text[sign] == b'%' {
@@ -79,24 +111,15 @@ fn domain_end(text: &[u8], start: usize) -> Option<usize> {
             at += 1;
             label = at;
             // The letters of this label end the domain, should it be the last one.
-            let mut letters = at;
-            while letters < text.len() {
-                if is(text[letters], UPPER | LOWER) {
-                    letters += 1;
-                } else if letters + 1 < text.len() && is_lead(text[letters]) {
-                    letters += 2;
-                } else {
-                    break;
-                }
-            }
+            let letters = letters_end(text, at);
             if letters - label >= 2 {
                 end = Some(letters);
             }
             at = letters;
         } else if is(b, ALNUM) || b == b'-' {
             at += 1;
-        } else if is_lead(b) && at + 1 < text.len() {
-            at += 2;
+        } else if b >= 0x80 && wide(text, at) > 0 && (is_lead(b) || end != Some(at)) {
+            at += wide(text, at);
         } else {
             // Internationalised top-level domains have digits and dashes.
             if label > start && at - label > 4 && text[label..label + 4].eq_ignore_ascii_case(b"xn--") {
@@ -106,4 +129,70 @@ fn domain_end(text: &[u8], start: usize) -> Option<usize> {
             return end;
         }
     }
+}
+
+/// Behind the letters at `at`: all of the script that the first one is of, ours or any other.
+fn letters_end(text: &[u8], at: usize) -> usize {
+    let ours = text.get(at).is_some_and(|&b| is(b, UPPER | LOWER) || is_lead(b));
+    let mut end = at;
+    while end < text.len() {
+        if ours && is(text[end], UPPER | LOWER) {
+            end += 1;
+        } else if text[end] >= 0x80 && wide(text, end) > 0 && (!ours || is_lead(text[end])) {
+            end += wide(text, end);
+        } else {
+            break;
+        }
+    }
+    end
+}
+
+/// Whether it only looks like an address.
+fn is_other(text: &[u8], start: usize, sign: usize, domain: &[u8]) -> bool {
+    const USERS: [&[u8]; 6] = [b"git", b"hg", b"svn", b"gitlab", b"gitea", b"bzr"];
+    const NO_TOP: [&[u8]; 31] = [
+        b"png",
+        b"jpg",
+        b"jpeg",
+        b"gif",
+        b"svg",
+        b"webp",
+        b"css",
+        b"scss",
+        b"jsx",
+        b"tsx",
+        b"json",
+        b"html",
+        b"xml",
+        b"yml",
+        b"yaml",
+        b"java",
+        b"class",
+        b"dll",
+        b"exe",
+        b"log",
+        b"txt",
+        b"conf",
+        b"service",
+        b"socket",
+        b"timer",
+        b"mount",
+        b"slice",
+        b"scope",
+        b"device",
+        b"automount",
+        b"swap",
+    ];
+    const TAGS: [&[u8]; 10] =
+        [b"next", b"canary", b"beta", b"alpha", b"rc", b"latest", b"dev", b"nightly", b"snapshot", b"experimental"];
+    let local = &text[start..sign];
+    let top = domain.rsplit(|&b| b == b'.').next().unwrap_or(domain);
+    let any = |list: &[&[u8]], word: &[u8]| list.iter().any(|w| word.eq_ignore_ascii_case(w));
+    if any(&USERS, local) || any(&NO_TOP, top) {
+        return true;
+    }
+    let digits = |label: Option<&[u8]>| label.is_some_and(|l| !l.is_empty() && l.iter().all(|&b| is(b, DIGIT)));
+    let mut labels = domain.split(|&b| b == b'.');
+    let (first, second) = (labels.next(), labels.next());
+    digits(first) && (digits(second) || any(&TAGS, top))
 }

@@ -5,14 +5,18 @@ use crate::transforms::redact::ascii::{ALNUM, DIGIT, HEX, is, is_at, is_before, 
 use memchr::{memchr, memchr2, memchr3, memmem};
 use std::net::Ipv6Addr;
 
-/// A dotted quad. A fifth number behind it is left alone (`192.168.1.1.1`).
+/// A dotted quad. Four numbers of a longer run of dotted numbers are none: an object identifier, a telephone number.
 pub(super) fn ipv4(text: &[u8], from: usize) -> Option<Found> {
     let mut at = from;
     while let Some(found) = memchr(b'.', &text[at..]) {
         let dot = at + found;
         at = dot + 1;
         let start = run_back(text, from.max(dot.saturating_sub(4)), dot, DIGIT);
-        if start == dot || is_before(text, start, ALNUM) || (start > 0 && text[start - 1] == b'_') {
+        if start == dot || is_before(text, start, ALNUM) || (start > 0 && matches!(text[start - 1], b'_' | b'+')) {
+            continue;
+        }
+        if start >= 2 && text[start - 1] == b'.' && is(text[start - 2], DIGIT) {
+            at = run_of_numbers(text, dot + 1);
             continue;
         }
         if let Some(end) = quad_at(text, start) {
@@ -41,7 +45,23 @@ fn quad_at(text: &[u8], start: usize) -> Option<usize> {
             at += 1;
         }
     }
-    (!is_at(text, at, ALNUM) && text.get(at) != Some(&b'_')).then_some(at)
+    let more = text.get(at) == Some(&b'.') && is_at(text, at + 1, DIGIT);
+    (!is_at(text, at, ALNUM) && text.get(at) != Some(&b'_') && !more).then_some(at)
+}
+
+/// The end of the dotted numbers at `at`.
+fn run_of_numbers(text: &[u8], mut at: usize) -> usize {
+    while is_at(text, at, DIGIT) || (text.get(at) == Some(&b'.') && is_at(text, at + 1, DIGIT)) {
+        at += 1;
+    }
+    at
+}
+
+/// Whether the word that goes on at `at` with hexadecimal digits is a label before an address, such as `IPv6:`.
+fn labelled(text: &[u8], at: usize) -> bool {
+    const LABELS: [&[u8]; 5] = [b"ipv", b"ip", b"inet", b"v", b"addr"];
+    let word = &text[run_back(text, at.saturating_sub(8), at, ALNUM)..at];
+    LABELS.iter().any(|l| word.eq_ignore_ascii_case(l))
 }
 
 /// The longest text of an IPv6 address with an IPv4 tail.
@@ -62,6 +82,10 @@ pub(super) fn ipv6(text: &[u8], from: usize) -> Option<Found> {
         at = end;
         // `IPv6:2001:db8::1`, `addr:fe80::1`: the first colon is not the address's.
         let word = is_before(text, start, ALNUM) || (start > 0 && text[start - 1] == b'_');
+        if word && start < colon && !labelled(text, start) {
+            // `text2001:db8::1`: the word goes on into the address.
+            continue;
+        }
         if word || (start == colon && text.get(colon + 1) != Some(&b':')) {
             start = colon + 1;
         }
@@ -129,34 +153,46 @@ pub(super) fn url_credentials(text: &[u8], from: usize, slashes: &memmem::Finder
     let mut at = from;
     while let Some(found) = slashes.find(&text[at..]) {
         let colon = at + found;
-        let start = colon + 3;
-        at = start;
-        if !is_before(text, colon, ALNUM) {
-            continue;
-        }
-        let mut end = start;
-        let mut sign = None;
-        while end < text.len() {
-            match text[end] {
-                b'@' => sign = Some(end),
-                b'/' | b'?' | b'#' | b'"' | b'\'' | b'`' | b'<' | b'>' | b'\\' | 0..=b' ' => break,
-                _ => {}
-            }
-            end += 1;
-        }
+        let (end, credentials) = credentials(text, colon);
         at = end;
-        let Some(sign) = sign.filter(|&s| s > start) else { continue };
-        let scheme = &text[run_back(text, colon.saturating_sub(16), colon, ALNUM)..colon];
-        let web = [&b"http"[..], b"https", b"ftp"].iter().any(|s| scheme.eq_ignore_ascii_case(s));
-        let secret = match memchr2(b':', b':', &text[start..sign]) {
-            Some(p) => !is_placeholder(&text[start + p + 1..sign], web),
-            None => sign - start >= 16,
-        };
-        if secret {
+        if let Some((start, _, sign)) = credentials {
             return Some(Found::plain(start, sign));
         }
     }
     None
+}
+
+/// The password alone of a URL whose `://` begins at `colon`.
+pub(super) fn url_password(text: &[u8], colon: usize) -> Option<Found> {
+    let (_, password, sign) = credentials(text, colon).1?;
+    Some(Found::plain(password, sign))
+}
+
+/// Behind the host and the port of a URL: where its user begins, where its password does, and its `@`; `None` where there
+/// is no password, or one that stands for it.
+fn credentials(text: &[u8], colon: usize) -> (usize, Option<(usize, usize, usize)>) {
+    let start = colon + 3;
+    if !is_before(text, colon, ALNUM) {
+        return (start, None);
+    }
+    let mut end = start;
+    let mut sign = None;
+    while end < text.len() {
+        match text[end] {
+            b'@' => sign = Some(end),
+            b'/' | b'?' | b'#' | b'"' | b'\'' | b'`' | b'<' | b'>' | b'\\' | 0..=b' ' => break,
+            _ => {}
+        }
+        end += 1;
+    }
+    let Some(sign) = sign.filter(|&s| s > start) else { return (end, None) };
+    let scheme = &text[run_back(text, colon.saturating_sub(16), colon, ALNUM)..colon];
+    let web = [&b"http"[..], b"https", b"ftp"].iter().any(|s| scheme.eq_ignore_ascii_case(s));
+    let password = match memchr2(b':', b':', &text[start..sign]) {
+        Some(p) => Some(start + p + 1).filter(|&p| !is_placeholder(&text[p..sign], web)),
+        None => (sign - start >= 16).then_some(start),
+    };
+    (end, password.map(|p| (start, p, sign)))
 }
 
 fn is_placeholder(password: &[u8], web: bool) -> bool {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 /// How many cases pass at least. The others are listed in `DEVIATIONS`.
-const REACHED: usize = 236;
+const REACHED: usize = 235;
 
 /// Cases that we fail on purpose, and why.
 const DEVIATIONS: &[&str] = &[
@@ -14,6 +14,8 @@ const DEVIATIONS: &[&str] = &[
     "secretlint-aws-ng.AWS Secret Access Key",
     // Two passwords that hold `@` and `!` are not in the spans: they go too.
     "secretlint-basicauth-ng.real-credentials",
+    // Four of five numbers with dots are no address.
+    "presidio-ip_address-73",
     // The span ends before the secret part of the token: that goes too.
     "secretlint-slack-ng.xapp-token",
 ];

@@ -90,7 +90,7 @@ fn values_of_secrets_are_masked_and_nothing_else() {
         (r#"{\"secrets\":[\"a]\",\"b\"],\"c\":1}"#, r#"{\"secrets\":\"***\",\"c\":1}"#),
         (r#"{"m":"{\"secrets\":[\"a"}"#, r#"{"m":"{\"secrets\":\"***\""}"#),
         ("Authorization: Bearer x1.y", "Authorization: Bearer ***"),
-        ("authorization: Basic dXNlcjpw== next", "authorization: Basic *** next"),
+        ("authorization: Basic dXNlcjpw== next", "authorization: Basic ***"),
         ("authorization: x1", "authorization: ***"),
         ("Proxy-Authorization: Custom abcdef123456", "Proxy-Authorization: ***"),
         ("Authorization: Digest username=\"a\", response=\"b\"\nHost: x", "Authorization: Digest ***\nHost: x"),
@@ -178,7 +178,7 @@ fn addresses_are_found_whole() {
         ("jürgen@müller.de", "***"),
         ("a@b a@b. @x.com a@.com a@localhost", "a@b a@b. @x.com a@.com a@localhost"),
         ("100% @ x.y", "100% @ x.y"),
-        ("git@github.com:a/b.git", "***:a/b.git"),
+        ("git@github.com:a/b.git", "git@github.com:a/b.git"),
         ("a@b@c.de", "a@***"),
     ] {
         assert_eq!(mask(&[Email], text), expected, "{text}");
@@ -188,7 +188,7 @@ fn addresses_are_found_whole() {
 #[test]
 fn other_kinds() {
     for (kind, text, expected) in [
-        (Ipv4, "from 10.1.2.3:80, v1.2.3 and 1.2.3.4.5", "from ***:80, v1.2.3 and ***.5"),
+        (Ipv4, "from 10.1.2.3:80, v1.2.3 and 1.2.3.4.5", "from ***:80, v1.2.3 and 1.2.3.4.5"),
         (Ipv6, "addr:fe80::1%eth0 [2001:db8::1]:443 10:20:30 a::b", "addr:*** [***]:443 10:20:30 a::b"),
         (
             MacAddress,
@@ -286,7 +286,7 @@ fn every_bad_pattern_is_reported_with_its_place() {
 
 #[test]
 fn rest_of_a_secret_that_begins_like_an_address_goes_too() {
-    assert_eq!(mask(&[Email, Secrets], "password=a@b.com!x y"), "password=****** y");
+    assert_eq!(mask(&[Email, Secrets], "password=a@b.com!x y"), "password=*** y");
 }
 
 #[test]

@@ -59,7 +59,11 @@ fn escapes_of_json_inside_strings_hide_nothing() {
     let yaml = "detect: [secrets, email]";
     for (inner, expected) in [
         (r#"{"u":"/x?token\u003dabc\u0026b\u003d2"}"#, r#"{"u":"/x?token=***&b=2"}"#),
-        (r#"{"pass\u0077ord":"x","a":"\u0022"}"#, r#"{"password":"***","a":"\u0022"}"#),
+        (r#"{"pass\u0077ord":"x","a":"\u0022"}"#, r#"{"password":"***","a":"\""}"#),
+        (r#"{\u0022password\u0022:\u0022x\u0022}"#, r#"{\"password\":\"***\"}"#),
+        (r#"{\\u0022password\\u0022:\\u0022x\\u0022}"#, r#"{\\\"password\\\":\\\"***\\\"}"#),
+        (r#"{\"\u5bc6\u7801\":\"x\",\"\u540d\":1}"#, r#"{\"密码\":\"***\",\"名\":1}"#),
+        (r#"{\u005cu0022token\u005cu0022:1}"#, r#"{\\\"token\\\":\\\"***\\\"}"#),
         (r#"{"a":"{\"m\":\"x\\u0040y.de\"}"}"#, r#"{"a":"{\"m\":\"***\"}"}"#),
         (r"C:\u0041 \u00e9", r"C:\u0041 \u00e9"),
     ] {
@@ -96,6 +100,18 @@ fn fields_whose_key_is_a_secret_are_masked_whole() {
         ),
         (r#"{"pass\u0077ord":"x","a":{"pass\u0077ord":"x"}}"#, r#"{"password":"***","a":{"pass\u0077ord":"***"}}"#),
         (r#"{"user.password":"x","tokens":5,"key":"v"}"#, r#"{"user.password":"***","tokens":5,"key":"v"}"#),
+        (
+            r#"{"auth":"ok","jwt":"x","cookie":"sid=x","signature":"f(x)","a":{"auth":"failed","bearer":"x"}}"#,
+            r#"{"auth":"ok","jwt":"***","cookie":"***","signature":"f(x)","a":{"auth":"failed","bearer":"***"}}"#,
+        ),
+        (
+            r#"{"password ":"x","passwordValue":"x","DB_PASS_OLD":1}"#,
+            r#"{"password ":"***","passwordValue":"***","DB_PASS_OLD":"***"}"#,
+        ),
+        (
+            r#"{"password_length":8,"tokenType":"x","secretName":"y"}"#,
+            r#"{"password_length":8,"tokenType":"x","secretName":"y"}"#,
+        ),
         (r#"{"m":"{\"password\":\"x\",\"a\":[1]}"}"#, r#"{"m":"{\"password\":\"***\",\"a\":[1]}"}"#),
     ] {
         assert_eq!(one(yaml, line), expected);
@@ -147,6 +163,28 @@ fn fields_are_dropped_masked_hashed_and_cut_by_path() {
             assert_eq!(got, expected);
         }
     }
+}
+
+#[test]
+fn values_are_masked_that_belong_to_the_name_of_a_secret() {
+    for (line, expected) in [
+        (r#"{"name":"DB_PASSWORD","value":"x"}"#, r#"{"name":"DB_PASSWORD","value":"***"}"#),
+        (r#"{"value":{"a":1},"x":1,"key":"token"}"#, r#"{"value":"***","x":1,"key":"token"}"#),
+        (r#"{"name":"bob","value":"x"}"#, r#"{"name":"bob","value":"x"}"#),
+        (
+            r#"{"env":[{"name":"DB_PASSWORD","value":"x y"},{"name":"A","value":"x"}]}"#,
+            r#"{"env":[{"name":"DB_PASSWORD","value":"***"},{"name":"A","value":"x"}]}"#,
+        ),
+        (r#"{"a":[{"key":"api_key","value":{"stringValue":"x"}}]}"#, r#"{"a":[{"key":"api_key","value":"***"}]}"#),
+        (r#"{"h":[["Authorization","Bearer x"],["Host","h"]]}"#, r#"{"h":[["Authorization","***"],["Host","h"]]}"#),
+        (r#"{"h":[["password",5],["a",5]]}"#, r#"{"h":[["password","***"],["a",5]]}"#),
+        (r#"{"required":["user","password","email"]}"#, r#"{"required":["user","password","email"]}"#),
+    ] {
+        assert_eq!(one("detect: [secrets]", line), expected);
+    }
+    let line = r#"{"name":"token","value":"x","a":{"name":"token","value":"x"}}"#;
+    assert_eq!(one("detect: [secrets]\naction: remove", line), r#"{"name":"token","a":{"name":"token"}}"#);
+    assert_eq!(one("detect: [secrets]\nin: [message]", line), line);
 }
 
 #[test]

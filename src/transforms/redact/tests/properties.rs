@@ -152,6 +152,64 @@ proptest! {
     }
 }
 
+/// Members of an object that hold what some rule finds, as strings, numbers and more.
+fn secret_member() -> impl Strategy<Value = String> {
+    prop::sample::select(vec![
+        r#""password":"canary7 \"q\" \\""#,
+        r#""token":5.5e3"#,
+        r#""n":4111111111111111"#,
+        r#""list":[4111111111111111, -1,"canary7@leak.example"]"#,
+        r#""secret":{"canary7":[1,"}"]}"#,
+        r#""m":"password=canary7\nuser=b, token: canary7""#,
+        r#""h":"Authorization: Bearer canary7\r\nHost: x""#,
+        r#""h":"Cookie: a=canary7; b=\"canary7\"""#,
+        r#""name":"api_key","value":"canary7""#,
+        r#""pair":["password","canary7"]"#,
+        r#""x":"<password>canary7</password>""#,
+        r#""x":"Some(\"password\") password: Some(\"canary7\") x""#,
+        r#""y":"password: |\n  canary7\n  canary7\nx: 1""#,
+        r#""u":"https://bob:canary7@h.example/?token=canary7&x=1""#,
+        r#""c":"mysql -pcanary7 --password canary7""#,
+        r#""q":"q='it''s' password='canary7''canary7'""#,
+        r#""a":true"#,
+        r#""b":null"#,
+        r#""e":[]"#,
+    ])
+    .prop_map(Into::into)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    /// JSON within JSON strings is JSON afterwards, at every level, and no level shows a secret.
+    #[test]
+    fn json_stays_json_at_every_level(
+        members in prop::collection::vec(secret_member(), 1..5),
+        levels in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..6), 0..4),
+        (colon, comma) in (blanks(), prop::sample::select(vec!["", " ", "\n  ", "\r\n\t"])),
+        all in any::<bool>(),
+    ) {
+        let mut text = format!("{{{comma}{}{comma}}}", members.join(&format!(",{comma}"))).replace("\":", &format!("\"{colon}:{comma}"));
+        prop_assume!(serde_json::from_str::<Value>(&text).is_ok());
+        for choices in &levels {
+            text = format!("{{\"i\":\"{}\",\"z\":1}}", spelled(&text, choices));
+        }
+        let line = format!("{{\"top\":\"{}\",\"o\":{text}}}", spelled(&text, &[3]));
+        let kinds = DetectKind::ALL.map(DetectKind::word).join(", ");
+        let kinds = if all { &kinds } else { "credit_card, email, secrets" };
+        let mut redact = transform(&format!("detect: [{kinds}]"));
+        let got = apply(&mut *redact, &[&line]).0.remove(0);
+        let outer = parsed(&got);
+        let mut inner = vec![outer["o"].clone(), parsed(outer["top"].as_str().unwrap())];
+        for _ in &levels {
+            inner = inner.iter().map(|v| parsed(v["i"].as_str().unwrap_or_else(|| panic!("{line}\n{got}")))).collect();
+        }
+        prop_assert!(inner.iter().all(|v| v.is_object() && !leaks(&v.to_string())), "{line}\n{got}");
+        prop_assert!(!leaks(&got), "{line}\n{got}");
+        prop_assert_eq!(&apply(&mut *redact, &[&got]).0[0], &got, "a second pass changes nothing");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 3000, ..ProptestConfig::default() })]
 
@@ -183,7 +241,7 @@ proptest! {
 }
 
 /// The shortest of each kind, and some others.
-const SAMPLES: [&str; 34] = [
+const SAMPLES: [&str; 44] = [
     "pwd=x",
     "otp:1",
     "pwd%3Dx",
@@ -198,12 +256,12 @@ const SAMPLES: [&str; 34] = [
     "0012.3456.789a",
     "00:1a:2b:3c:4d:5e",
     "123-45-6789",
-    "eyJhbGciOi.a.",
+    "eyJhbGciOi.aaaa.bbbb",
     "AKIAABCDEFGHIJKLMNOP",
     "secret_access_key=ABCDEFGHIJABCDEFGHIJABCDEFGHIJABCDEFGHIJ",
     "ghp_abcdefghijabcdefghijabcdefghijabcdef",
     "github_pat_aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
-    "xoxb-1234567890",
+    "xoxb-123456789012345",
     "hooks.slack.com/services/A/B/C",
     "sk_live_aaaaaaaaaaaaaaaaaaaaaaaa",
     "whsec_aaaaaaaaaaaaaaaaaaaaaaaa",
@@ -218,4 +276,14 @@ const SAMPLES: [&str; 34] = [
     "0123456789abcdef0123456789abcdef01234567",
     "+12345678",
     "token:\"x\"",
+    "<pwd>x</pwd>",
+    "[\"pwd\",\"x\"]",
+    "password \"x\"",
+    " --pwd x",
+    "\u{5bc6}\u{7801}\u{ff1a}x",
+    "PASS x",
+    "&lt;pin_code&gt;x",
+    "name:pwd,value:x",
+    "glpat-aaaaaaaaaaaaaaaaaaa1",
+    "1234567:AAaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
 ];

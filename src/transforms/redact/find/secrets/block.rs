@@ -1,0 +1,115 @@
+//! Values in the lines below their key, as in YAML.
+
+use super::ends::{Enclosing, MAX_BACK, line_break, skip_blanks};
+use super::none::{doubtful, is_placeholder, no_secret};
+use super::value::Context;
+use crate::transforms::redact::ascii::{ALNUM, DIGIT, is};
+use crate::transforms::redact::find::Found;
+use memchr::memmem;
+
+/// The lines that are further in than the line of the key, where nothing follows a key in its line, as in YAML; and nothing
+/// where there are none. `None` where something follows, which is the value.
+pub(super) fn block(text: &[u8], at: usize, cx: &Context<'_>) -> Option<Option<Found>> {
+    let key = cx.key;
+    let header = block_header(text, at);
+    let first = line_break(text, header)?;
+    let explicit = header > at;
+    if !cx.colon || doubtful(cx.word) {
+        return Some(None);
+    }
+    let escaped = text[header] == b'\\';
+    let own = indentation(text, key.start, escaped);
+    let around = Enclosing::around(text, key);
+    let (mut start, mut end) = (None, first);
+    let mut line = first;
+    loop {
+        let content = skip_blanks(text, line);
+        let over = line_over(text, content, &around);
+        if over > content {
+            let item = text[content..].starts_with(b"- ") && content - line >= own && !explicit;
+            if content - line <= own && !item {
+                break;
+            }
+            start.get_or_insert(content);
+            end = over;
+        }
+        match line_break(text, over) {
+            Some(next) => line = next,
+            None => break,
+        }
+    }
+    let Some(start) = start.filter(|&s| s < end) else { return Some(None) };
+    let value = &text[start..end];
+    let none = is_placeholder(value) || no_secret(cx.word, value) || refers(value);
+    Some((!none).then(|| Found::plain(start, end)))
+}
+
+/// Whether a block says where a secret is, as manifests do: `secret:` and `secretName: x` below it.
+pub(super) fn refers(block: &[u8]) -> bool {
+    const KEYS: [&[u8]; 9] = [
+        b"secretName:",
+        b"name:",
+        b"existingSecret:",
+        b"enabled:",
+        b"create:",
+        b"optional:",
+        b"key:",
+        b"defaultMode:",
+        b"items:",
+    ];
+    KEYS.iter().any(|k| block.starts_with(k))
+}
+
+/// Behind `|`, `>-`, `|2+`, `!!binary |`, `&name` where a block may follow.
+pub(super) fn block_header(text: &[u8], at: usize) -> usize {
+    let mut i = at;
+    for _ in 0..2 {
+        if matches!(text.get(i), Some(b'!' | b'&')) {
+            i += text[i..]
+                .iter()
+                .take_while(|&&b| is(b, ALNUM) || matches!(b, b'!' | b'&' | b'_' | b'-' | b'/'))
+                .count();
+            i = skip_blanks(text, i);
+        }
+    }
+    if matches!(text.get(i), Some(b'|' | b'>')) {
+        i += 1 + text[i + 1..].iter().take(2).take_while(|&&b| matches!(b, b'+' | b'-') || is(b, DIGIT)).count();
+    }
+    let i = skip_blanks(text, i);
+    if line_break(text, i).is_some() { i } else { skip_blanks(text, at) }
+}
+
+/// The end of a line of a block: its line end, or the end of the string that the block stands in.
+pub(super) fn line_over(text: &[u8], at: usize, around: &Enclosing) -> usize {
+    let mut i = at;
+    while i < text.len() {
+        match text[i] {
+            b'\n' | b'\r' => return i,
+            b'\\' => {
+                let slashes = text[i..].iter().take_while(|&&b| b == b'\\').count();
+                match text.get(i + slashes) {
+                    Some(b'n' | b'r') if slashes.is_power_of_two() => return i,
+                    Some(b'"') if around.double(slashes) => return i,
+                    _ => i += slashes,
+                }
+            }
+            b'"' if around.double(0) => return i,
+            _ => {}
+        }
+        i += 1;
+    }
+    text.len()
+}
+
+/// How far in the line of a key is, with `- ` of a list.
+pub(super) fn indentation(text: &[u8], key: usize, escaped: bool) -> usize {
+    let least = key.saturating_sub(MAX_BACK);
+    let line = &text[least..key];
+    let mut start = memchr::memrchr(b'\n', line).map_or(0, |p| p + 1);
+    if escaped && let Some(p) = memmem::rfind(&line[start..], b"\\n") {
+        start += p + 2;
+    }
+    let line = &line[start..];
+    let quote = line.iter().position(|&b| b == b'"').filter(|_| escaped && start == 0).map_or(0, |p| p + 1);
+    line[quote..].iter().take_while(|&&b| b == b' ').count()
+}

@@ -1,0 +1,253 @@
+//! The value after a word such as `password` or `api key`.
+//!
+//! Three finders share the work, so that each passes over the text once:
+//! - this one takes `:`, `=` and what stands for them in URLs as its anchor: from there back to the key (over blanks,
+//!   quotes, brackets), forth to the value;
+//! - [`quotes`]: elements of XML, lists of two, values in quotes behind a word (`IDENTIFIED BY 'x'`);
+//! - [`words`]: options of commands (`--password x`, `mysql -px`) and words behind which a value follows after a blank.
+//!
+//! The value only is a hit: key, separator and quotes stay.
+//!
+//! **Where a value ends** is told by what encloses it: its own quotes or brackets, the quotes that the whole `key=value`
+//! stands in, the end of the header, the indentation of its block. Where that cannot be told, more is masked, not less: a
+//! quote that closes nothing is part of the value, and so is what follows a bracket without a blank.
+//!
+//! What is understood, by example (the value is `x`):
+//! `password=x` · `Password : x` · `db_password := x` · `apiKey => 'x'` · `{"token":"x"}` · `{\"token\":\"x\"}` (JSON in a
+//! string, up to four levels) · `{"pin_secret":{"a":1}}` and `"token":5` (replaced by a string, so that JSON stays JSON) ·
+//! `password: Some("x")`, `b"x"` · `Authorization: Bearer x` (the scheme stays) · `Authorization: Digest x…` (to the end of
+//! the header) · `[Authorization:[Bearer x]]` · `?access_token=x&` · `user[password][]=x` · `%3Ftoken%3Dx%26` (URL in a
+//! URL) · `&quot;password&quot;:&quot;x&quot;` · `password: |` and the lines below · `{"name":"password","value":"x"}`.
+
+mod block;
+mod ends;
+mod header;
+mod key;
+mod none;
+mod odd;
+mod pairs;
+pub(super) mod quotes;
+mod value;
+pub(super) mod words;
+
+pub(in crate::transforms::redact) use key::Word;
+pub(in crate::transforms::redact) use pairs::PairKey;
+
+use super::{Found, network};
+use crate::transforms::redact::ascii::{ALNUM, DIGIT, LOWER, UPPER, is, run_back};
+use memchr::memchr3;
+
+/// The leftmost value at or after `from`, of a separator at or after `from`.
+#[inline]
+pub(super) fn find(text: &[u8], from: usize) -> Option<Found> {
+    let mut at = from;
+    while let Some(found) = memchr3(b':', b'=', b'%', &text[at..]) {
+        let sep = at + found;
+        at = sep + 1;
+        let encoded = text[sep] == b'%';
+        let mut after = sep + 1;
+        if encoded {
+            match text.get(sep + 1..sep + 3) {
+                Some(b"3D" | b"3d" | b"3A" | b"3a") => after = sep + 3,
+                _ => continue,
+            }
+        }
+        // Most separators have a digit, a blank or a bracket before them that no key ends with.
+        let Some(key) = key_before(text, sep) else { continue };
+        if let Some(hit) = separated(text, sep, after, &key, encoded).filter(|h| h.start >= from) {
+            return Some(hit);
+        }
+    }
+    None
+}
+
+/// The value of what stands before the separator.
+fn separated(text: &[u8], sep: usize, after: usize, key: &Key, encoded: bool) -> Option<Found> {
+    if text[after..].starts_with(b"//") {
+        return network::url_password(text, sep);
+    }
+    let name = &text[key.start..key.end];
+    if let Some(found) = odd::value(text, after, key, encoded) {
+        return Some(found);
+    }
+    if let Some(word) = key::word_of(name).or_else(|| longer_word(text, key)) {
+        if word == Word::Pass && key.quote == Quote::None && text[sep] == b':' && !odd::pass_of_openssl(text, key.start)
+        {
+            return None;
+        }
+        if word == Word::Token && key.quote == Quote::None && in_grammar(text, key.start) {
+            return None;
+        }
+        return value::after(text, after, &value::Context { key, word, encoded, colon: text[sep] == b':' });
+    }
+    pairs::after_name(text, after, key, encoded).or_else(|| odd::prompt(text, after, key))
+}
+
+/// Whether a field of this name holds a secret as its value, and what kind of one.
+pub(in crate::transforms::redact) fn secret_key(key: &[u8]) -> Option<Word> {
+    key::word_of(key).filter(|w| !matches!(w, Word::Pin))
+}
+
+/// Whether the value of a field with such a key says that there is no secret.
+pub(in crate::transforms::redact) fn no_secret(word: Word, value: &[u8]) -> bool {
+    none::doubtful(word) && word != Word::Token && none::no_secret(word, value)
+}
+
+/// Gives `each` the places where values begin, within the JSON of an object or array, that belong to a name of a secret in
+/// the same object or list of two; behind the quote where it is a string.
+pub(in crate::transforms::redact) fn named_values(json: &[u8], mut each: impl FnMut(usize)) {
+    for colon in memchr::memchr_iter(b':', json) {
+        let Some(key) = key_before(json, colon) else { continue };
+        if let Some(found) = pairs::after_name(json, colon + 1, &key, false) {
+            each(found.start);
+        }
+    }
+    for bracket in memchr::memchr_iter(b'[', json) {
+        if let Some(found) = quotes::list_of_two_at(json, bracket) {
+            each(found.start);
+        }
+    }
+}
+
+/// What is around a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Quote {
+    None,
+    /// `"` behind so many backslashes.
+    Double(usize),
+    /// `'` or a backtick.
+    Single,
+    /// Something that stands for a quote: its text is `text[at..at + len]`.
+    Alias(&'static [u8]),
+}
+
+/// A key as found before a separator: `text[start..end]`, without what is around it.
+struct Key {
+    quote: Quote,
+    start: usize,
+    end: usize,
+}
+
+/// What stands for a quote: in URLs, in HTML, in logs of web servers, in CSV.
+const ALIASES: [&[u8]; 8] = [b"%22", b"&quot;", b"\\x22", b"%27", b"&#34;", b"&#39;", b"&apos;", b"\"\""];
+
+#[inline]
+fn key_before(text: &[u8], sep: usize) -> Option<Key> {
+    let mut end = sep;
+    while end > 0 && matches!(text[end - 1], b' ' | b'\t') {
+        end -= 1;
+    }
+    if end == 0 {
+        return None;
+    }
+    let mut quote = Quote::None;
+    let last = text[end - 1];
+    if !is(last, LOWER | UPPER | DIGIT) || matches!(last, b'2' | b'D' | b'd' | b'7' | b'n' | b'r' | b't') {
+        end = before_closers(text, end, &mut quote);
+    }
+    let start = key_start(text, end);
+    (start < end).then_some(Key { quote, start, end })
+}
+
+/// Where the run of bytes that a key may have begins, at most [`key::MAX_KEY`] before its end.
+#[inline]
+fn key_start(text: &[u8], end: usize) -> usize {
+    let least = end.saturating_sub(key::MAX_KEY);
+    let mut start = end;
+    while start > least {
+        let b = text[start - 1];
+        if !(is(b, ALNUM) || matches!(b, b'_' | b'-' | b'.' | b'$' | b'%') || b >= 0x80) {
+            break;
+        }
+        if b == b'%' && !key::encodes_letter(text, start) {
+            // `%26token`: what stands before is another value.
+            return (start + 2).min(end);
+        }
+        start -= 1;
+    }
+    // Not in the middle of a character.
+    while start < end && text[start] & 0xc0 == 0x80 {
+        start += 1;
+    }
+    start
+}
+
+/// Steps back over what may close a key: white space within JSON, a quote with its backslashes or what stands for one, and
+/// brackets, with an index in them, also as URLs have them.
+fn before_closers(text: &[u8], mut end: usize, quote: &mut Quote) -> usize {
+    let over_space = ends::space_before(text, end);
+    if over_space < end {
+        // JSON may have line ends before the colon; elsewhere the line is over.
+        let tabs = !text[over_space..end].iter().any(|b| matches!(b, b'n' | b'r' | b'\n' | b'\r'));
+        if !tabs && !matches!(text[..over_space].last(), Some(b'"' | b';' | b'2')) {
+            return end;
+        }
+        end = over_space;
+    }
+    for _ in 0..5 {
+        let Some(&last) = text[..end].last() else { break };
+        if let Some(alias) = ALIASES.iter().find(|a| text[..end].ends_with(a)) {
+            // `""` is a quote of CSV only where a name stands before it.
+            *quote = Quote::Alias(alias);
+            end -= alias.len();
+            continue;
+        }
+        match last {
+            b'"' | b'\'' | b'`' => {
+                let bare = end - 1 - ends::slashes_before(text, end - 1);
+                *quote = if last == b'"' { Quote::Double(end - 1 - bare) } else { Quote::Single };
+                end = bare;
+            }
+            b']' => {
+                end = run_back(text, end.saturating_sub(8), end - 1, DIGIT);
+                if text[..end].ends_with(b"[") {
+                    end -= 1;
+                }
+            }
+            b' ' if *quote != Quote::None => end -= 1,
+            b')' => end -= 1,
+            b'D' | b'd' if end >= 3 && text[end - 3..end].eq_ignore_ascii_case(b"%5d") => {
+                end = run_back(text, end.saturating_sub(8), end - 3, DIGIT);
+                if end >= 3 && text[end - 3..end].eq_ignore_ascii_case(b"%5b") {
+                    end -= 3;
+                }
+            }
+            _ => break,
+        }
+    }
+    end
+}
+
+/// The word of a key of several words with blanks between (`api key`, `mot de passe`), of which the last one says nothing.
+fn longer_word(text: &[u8], key: &Key) -> Option<Word> {
+    const LAST: [&[u8]; 11] =
+        [b"key", b"keys", b"code", b"codes", b"phrase", b"passe", b"word", b"community", b"id", b"pass", b"string"];
+    let name = &text[key.start..key.end];
+    if !(LAST.iter().any(|l| name.eq_ignore_ascii_case(l)) || key.quote != Quote::None) {
+        return None;
+    }
+    let mut start = key.start;
+    for _ in 0..3 {
+        if start == 0 || text[start - 1] != b' ' {
+            break;
+        }
+        let before = key_start(text, start - 1);
+        if before == start - 1 {
+            break;
+        }
+        start = before;
+        if let Some(word) = key::word_of(&text[start.max(key.end.saturating_sub(key::MAX_KEY))..key.end]) {
+            return Some(word);
+        }
+    }
+    None
+}
+
+/// Whether `token` is one that a parser complains of: `unexpected token: x`.
+fn in_grammar(text: &[u8], start: usize) -> bool {
+    const BEFORE: [&[u8]; 8] =
+        [b"unexpected", b"illegal", b"invalid", b"bad", b"unknown", b"next", b"parse", b"missing"];
+    let Some(end) = start.checked_sub(1).filter(|&e| text[e] == b' ') else { return false };
+    let word = &text[run_back(text, end.saturating_sub(12), end, ALNUM)..end];
+    BEFORE.iter().any(|b| word.eq_ignore_ascii_case(b))
+}

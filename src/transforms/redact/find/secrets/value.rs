@@ -1,0 +1,285 @@
+//! Where the value behind a separator begins, and what of it is the secret.
+
+use super::block::block;
+use super::ends::{
+    MAX_NAME, after_value, bracket_end, ends_value, escaped_space, line_end, quote_at, quote_end, skip_blanks,
+    skip_space, slashes_before, token_end,
+};
+use super::header::{Scheme, after_scheme, header, header_end, names_next, scheme};
+use super::none::{doubtful, is_placeholder, no_secret};
+use super::{Key, Quote, Word};
+use crate::transforms::redact::ascii::{ALNUM, DIGIT, LOWER, is, is_at};
+use crate::transforms::redact::find::Found;
+use memchr::memmem;
+
+/// What is known of a value before it is looked at.
+pub(super) struct Context<'a> {
+    pub(super) key: &'a Key,
+    pub(super) word: Word,
+    /// The separator was written as URLs do.
+    pub(super) encoded: bool,
+    /// The separator was a colon.
+    pub(super) colon: bool,
+}
+
+/// The value that begins somewhere after the separator.
+pub(super) fn after(text: &[u8], after: usize, cx: &Context<'_>) -> Option<Found> {
+    let mut at = after;
+    // `:=` and `::`; `=>`, `==` and `===`.
+    while at < text.len()
+        && at < after + 2
+        && (text[at] == b'=' || (cx.colon && text[at] == b':') || (!cx.colon && text[at] == b'>'))
+    {
+        at += 1;
+    }
+    let arrow = at > after && text[at - 1] == b'>';
+    at = skip_blanks(text, at);
+    while let Some(next) = escaped_space(text, at).filter(|&e| text[e - 1] == b't') {
+        at = skip_blanks(text, next);
+    }
+    if cx.key.quote == Quote::None && !arrow {
+        if let Some(found) = block(text, at, cx) {
+            return found;
+        }
+    } else {
+        at = skip_space(text, at);
+    }
+    if cx.colon && cx.key.quote == Quote::None {
+        at = behind_type(text, at);
+    }
+    let found = begins(text, at, cx)?;
+    let value = &text[found.start..found.end];
+    let quoted = is_before_quote(text, found.start);
+    let in_url = value.starts_with(b"***@") && text[..cx.key.start].ends_with(b"://");
+    let none = in_url
+        || is_placeholder(value)
+        || (found.wrap == 0 && (!quoted || doubtful(cx.word)) && no_secret(cx.word, value));
+    (!none).then_some(found)
+}
+
+/// Behind the type of a declaration: `password: &str = "x"`.
+pub(super) fn behind_type(text: &[u8], at: usize) -> usize {
+    let part = |b: u8| is(b, ALNUM) || matches!(b, b'&' | b'<' | b'>' | b'\'' | b':' | b'_' | b'[' | b']');
+    let end = at + text[at..].iter().take(MAX_NAME).take_while(|&&b| part(b)).count();
+    let equals = skip_blanks(text, end);
+    let typed = end > at && equals > end && text[equals..].starts_with(b"= ");
+    let value = skip_blanks(text, equals + 1);
+    if typed && quote_at(text, value).is_some() { value } else { at }
+}
+
+pub(super) fn is_before_quote(text: &[u8], start: usize) -> bool {
+    start > 0 && matches!(text[start - 1], b'"' | b'\'' | b'`' | b';')
+}
+
+/// The value that begins at `at`, which is no blank.
+pub(super) fn begins(text: &[u8], at: usize, cx: &Context<'_>) -> Option<Found> {
+    let b = *text.get(at)?;
+    let key = cx.key;
+    if let Quote::Double(level) = key.quote
+        && let Some(found) = json_value(text, at, level)
+    {
+        return found;
+    }
+    if let Quote::Alias(alias) = key.quote
+        && text[at..].starts_with(alias)
+    {
+        return aliased(text, at + alias.len(), alias, cx.word);
+    }
+    if matches!(b, b'[' | b'(' | b'{' | b'<')
+        && let Some(found) = bracketed(text, at, cx)
+    {
+        return found;
+    }
+    if let Some((open, level)) = quote_at(text, at) {
+        return quoted(text, open, level, cx);
+    }
+    if text[at..].starts_with(b"%22") || text[at..].starts_with(b"%27") {
+        let start = at + 3;
+        let end =
+            memmem::find(&text[start..], &text[at..start]).map_or_else(|| token_end(text, start, cx), |p| start + p);
+        return (start < end).then(|| Found::plain(start, end));
+    }
+    if key.quote == Quote::None && cx.colon && matches!(cx.word, Word::Authorization | Word::Cookie) {
+        return header(text, at, cx);
+    }
+    unquoted(text, at, cx)
+}
+
+/// A value in what stands for quotes, to the next of them that is not escaped.
+pub(super) fn aliased(text: &[u8], start: usize, alias: &[u8], word: Word) -> Option<Found> {
+    let mut from = start;
+    let end = loop {
+        match memmem::find(&text[from..], alias) {
+            Some(p) if text[..from + p].ends_with(b"\\") || text[..from + p].ends_with(b"%5C") => {
+                from += p + alias.len()
+            }
+            Some(p) => break from + p,
+            None => break line_end(text, start),
+        }
+    };
+    let value = after_scheme(text, start, end, word);
+    (value < end).then(|| Found::plain(value, end))
+}
+
+/// An unquoted value, which may be a scheme and its credentials.
+pub(super) fn unquoted(text: &[u8], at: usize, cx: &Context<'_>) -> Option<Found> {
+    let mut end = token_end(text, at, cx);
+    if end == at {
+        return None;
+    }
+    if cx.word == Word::Phrase {
+        return Some(Found::plain(at, header_end(text, at, cx.key)));
+    }
+    if cx.word == Word::Authorization && cx.key.quote == Quote::None {
+        return header(text, at, cx);
+    }
+    if cx.word == Word::Cookie {
+        while text[end - 1] == b';' || text.get(end) == Some(&b';') {
+            let next = skip_blanks(text, end + usize::from(text.get(end) == Some(&b';')));
+            let goes_on = token_end(text, next, cx);
+            if goes_on <= next {
+                break;
+            }
+            end = goes_on;
+        }
+    }
+    if !matches!(scheme(&text[at..end], cx.word), Scheme::None) {
+        let next = skip_blanks(text, end);
+        let next_end = token_end(text, next, cx);
+        // Alone, the word is the value.
+        if next > end && next_end > next && !names_next(text, next) {
+            return Some(Found::plain(next, next_end));
+        }
+    }
+    Some(Found::plain(at, end))
+}
+
+/// A value in quotes, without them. A quote that something follows which cannot follow a value closes nothing.
+pub(super) fn quoted(text: &[u8], open: usize, level: usize, cx: &Context<'_>) -> Option<Found> {
+    let quote = text[open];
+    let mut start = open + 1;
+    let three =
+        level == 0 && text[start..].starts_with(&[quote, quote]) && text.get(start + 2).is_some_and(|&b| b != quote);
+    if three && !after_value(text, start + 1, quote) {
+        start += 2;
+        let end = memmem::find(&text[start..], &[quote; 3]).map_or_else(|| line_end(text, start), |p| start + p);
+        return (start < end).then(|| Found::plain(start, end));
+    }
+    let mut from = start;
+    let end = loop {
+        let Some((end, close)) = quote_end(text, from, quote, level) else {
+            // Not closed: the rest of the line, or what was closed before.
+            let rest = line_end(text, start);
+            break if from > start { token_end(text, from, cx).max(from) } else { rest };
+        };
+        if after_value(text, close + 1, quote) || (end == start && from == start) {
+            break end;
+        }
+        // Doubled, or not the end.
+        from = close + 1 + usize::from(text.get(close + 1) == Some(&quote));
+    };
+    let value = after_scheme(text, start, end, cx.word);
+    if cx.word == Word::Authorization && !matches!(cx.key.quote, Quote::None) && no_secret(cx.word, &text[value..end]) {
+        return None;
+    }
+    (value < end).then(|| Found::plain(value, end))
+}
+
+/// The value of a JSON key whose quotes have `level` backslashes: numbers, booleans, arrays and objects become a
+/// string, null stays. `None` when the value is a string, or no JSON.
+pub(super) fn json_value(text: &[u8], at: usize, level: usize) -> Option<Option<Found>> {
+    let wrap = u8::try_from(level + 1).ok()?;
+    let end = match *text.get(at)? {
+        b'{' | b'[' => {
+            let end = container_end(text, at, level);
+            // `[]string{"x"}` is no JSON.
+            if is_at(text, end, ALNUM) || matches!(text.get(end), Some(b'{' | b'(' | b'[' | b'*')) {
+                return None;
+            }
+            end
+        }
+        b'-' | b'0'..=b'9' | b't' | b'f' | b'n' => {
+            let mut end = at;
+            while end < text.len() && (is(text[end], ALNUM) || matches!(text[end], b'-' | b'+' | b'.')) {
+                end += 1;
+            }
+            let word = &text[at..end];
+            let literal = word == b"true" || word == b"false" || word == b"null";
+            if !literal
+                && (is(text[at], LOWER)
+                    || !word.iter().all(|&b| is(b, DIGIT) || matches!(b, b'-' | b'+' | b'.' | b'e' | b'E')))
+            {
+                return None;
+            }
+            // Not JSON unless something that may follow a value does.
+            if !matches!(text.get(end), None | Some(b',' | b'}' | b']' | b' ' | b'\t' | b'\n' | b'\r' | b'\\')) {
+                return None;
+            }
+            if word == b"null" {
+                return Some(None);
+            }
+            end
+        }
+        _ => return None,
+    };
+    Some(Some(Found { wrap, ..Found::plain(at, end) }))
+}
+
+/// The end of the array or object at `at`, or of the text when it is cut off.
+pub(super) fn container_end(text: &[u8], at: usize, level: usize) -> usize {
+    let mut depth = 0usize;
+    let mut i = at;
+    while i < text.len() {
+        match text[i] {
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => {
+                depth -= 1;
+                if depth == 0 {
+                    return i + 1;
+                }
+            }
+            b'"' => {
+                let slashes = slashes_before(&text[at..], i - at);
+                if slashes != level {
+                    // The string that holds the JSON ends here.
+                    return i - slashes;
+                }
+                match quote_end(text, i + 1, b'"', level) {
+                    Some((end, close)) if close - end == level => i = close,
+                    Some((end, _)) => return end,
+                    None => return line_end(text, i),
+                }
+            }
+            _ => {}
+        }
+        i += 1;
+    }
+    text.len()
+}
+
+/// What stands in brackets, as Java and Go print headers and maps: `token=[x y]`. `None` where more follows the bracket:
+/// then all of it is the value.
+pub(super) fn bracketed(text: &[u8], at: usize, cx: &Context<'_>) -> Option<Option<Found>> {
+    let end = bracket_end(text, at)?;
+    let next = text.get(end).copied();
+    if next.is_some_and(|b| !ends_value(text, end, b)) {
+        return None;
+    }
+    let (start, close) = (at + 1, end - 1);
+    if is_placeholder(&text[at..end]) {
+        return Some(None);
+    }
+    let (mut from, mut to) = (start, close);
+    if let Some((open, slashes)) = quote_at(text, from).filter(|q| q.0 < close) {
+        // `["x"]`, and `["x", "y"]` from the first to the last quote.
+        if let Some(last) = text[open + 1..close].iter().rposition(|&b| b == text[open]) {
+            if last + open + 2 + slashes < close && text[open + 2 + last..close].iter().any(|&b| is(b, ALNUM)) {
+                return Some(Some(Found::plain(start, close)));
+            }
+            from = open + 1;
+            to = open + 1 + last - slashes.min(last);
+        }
+    }
+    let value = after_scheme(text, from, to, cx.word);
+    Some((value < to).then(|| Found::plain(value, to)))
+}

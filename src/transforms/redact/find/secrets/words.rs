@@ -1,0 +1,559 @@
+//! Values that follow a word after a blank, without any separator: options of commands, lines of configurations and of
+//! protocols, and sentences.
+//!
+//! `--password x` · `mysql -px` · `curl -u user:x` · `machine h login u password x` · `username u password 7 x` ·
+//! `snmp-server community x` · `requirepass x` · `AUTH PLAIN x` · `Bearer x` · `Basic dTp4` · `password is x1!` · `密码：x` ·
+//! `&lt;password&gt;x&lt;/password&gt;`.
+//!
+//! A sentence is no configuration: there a word counts where it looks like a secret, with letters and digits or signs.
+
+use super::value::{self, Context};
+use super::{Key, Quote, Word, key, key_start};
+use super::{ends, none};
+use crate::transforms::redact::ascii::{ALNUM, DIGIT, LOWER, UPPER, is, is_at, is_before};
+use crate::transforms::redact::find::Found;
+use memchr::memmem;
+use regex_automata::Span;
+use regex_automata::util::prefilter::Prefilter;
+
+/// What one of these values is behind. No more than 64: so many are searched for at once with vector instructions.
+const ANCHORS: [&str; 61] = [
+    " --",
+    " -p",
+    " -P",
+    " -u",
+    " -U",
+    " -a",
+    " -A",
+    " -w",
+    " -c",
+    " -X",
+    " -st",
+    " -ke",
+    " -to",
+    " -se",
+    "\"--",
+    "'--",
+    "\"-p",
+    "'-p",
+    "word ",
+    "WORD ",
+    "asswd ",
+    "ASSWD ",
+    "hrase ",
+    "ecret ",
+    "ECRET ",
+    "oken ",
+    "OKEN ",
+    "_KEY ",
+    " key ",
+    "earer ",
+    "EARER ",
+    "asic ",
+    "IED BY ",
+    "ied by ",
+    "unity ",
+    "epass ",
+    "erauth ",
+    "AUTH ",
+    "PASS ",
+    "h pass ",
+    " psk ",
+    "&gt;",
+    "LOGIN ",
+    "auth sha ",
+    "auth md5 ",
+    "priv aes ",
+    "priv des ",
+    "com2sec ",
+    " /user:",
+    "code is ",
+    "OTP ",
+    "word\t",
+    "oken\t",
+    "ecret\t",
+    " -k ",
+    " -b ",
+    "密码",
+    "口令",
+    "密钥",
+    "令牌",
+    "パスワード",
+];
+
+/// How far a value is looked at first.
+const NEAR: usize = 512;
+/// How far back the command of an option is looked for.
+const MAX_COMMAND: usize = 160;
+
+/// Finds the anchors, then checks the place.
+pub(in crate::transforms::redact) struct Words(Prefilter);
+
+impl Words {
+    pub(in crate::transforms::redact::find) fn new() -> Option<Self> {
+        Prefilter::new(regex_automata::MatchKind::LeftmostFirst, &ANCHORS).map(Self)
+    }
+
+    /// The leftmost value at or after `from`, of a word at or after `from`.
+    #[inline]
+    pub(in crate::transforms::redact::find) fn find(&self, text: &[u8], from: usize) -> Option<Found> {
+        let mut at = from;
+        while at < text.len() {
+            let span = self.0.find(text, Span { start: at, end: text.len() })?;
+            at = span.start + 1;
+            if let Some(hit) = check(text, span).filter(|h| h.start >= from && h.start < h.end) {
+                return Some(hit);
+            }
+        }
+        None
+    }
+}
+
+fn check(text: &[u8], span: Span) -> Option<Found> {
+    let hit = match &text[span.start..span.end] {
+        [b' ' | b'"' | b'\'', b'-', ..] => option(text, span.start + 1),
+        b"&gt;" => element(text, span.start),
+        [0x80..=0xff, ..] => wide(text, span.end),
+        b"earer " | b"EARER " => bearer(text, span.end),
+        b"asic " => basic(text, span.end),
+        b"AUTH " | b"PASS " => command(text, span.end),
+        b"IED BY " | b"ied by " => {
+            plain(text, span.end).filter(|f| !text[f.start..f.end].eq_ignore_ascii_case(b"password"))
+        }
+        b"LOGIN " => login(text, span.start, span.end),
+        b"auth sha " | b"auth md5 " | b"priv aes " | b"priv des " => snmp_v3(text, span.end),
+        b"com2sec " => third(text, span.end),
+        b" /user:" => plain(text, ends::token_of(text, span.end)),
+        b"code is " | b"OTP " => code(text, span),
+        _ => word(text, span.end),
+    }?;
+    let value = &text[hit.start..hit.end];
+    (!none::is_placeholder(value) && !none::no_secret(Word::Plain, value)).then_some(hit)
+}
+
+/// The word or string at `at`, whatever it looks like.
+fn plain(text: &[u8], at: usize) -> Option<Found> {
+    let near = &text[..text.len().min(at + NEAR)];
+    let found = token(near, at)?;
+    // It may be longer than what was looked at.
+    if found.end + 1 >= near.len() && near.len() < text.len() { token(text, at) } else { Some(found) }
+}
+
+/// As [`plain`], of a sentence: nothing that is longer than a word.
+fn short_word(text: &[u8], at: usize) -> Option<Found> {
+    let near = &text[..text.len().min(at + NEAR)];
+    token(near, at).filter(|f| f.end + 1 < near.len() || near.len() == text.len())
+}
+
+fn token(text: &[u8], at: usize) -> Option<Found> {
+    let at = ends::skip_blanks(text, at);
+    let key = Key { quote: Quote::None, start: at.saturating_sub(1), end: at };
+    let cx = Context { key: &key, word: Word::Plain, encoded: false, colon: false };
+    if let Some((open, level)) = ends::quote_at(text, at) {
+        return value::quoted(text, open, level, &cx);
+    }
+    let end = ends::token_end(text, at, &cx);
+    (end > at).then(|| Found::plain(at, end))
+}
+
+/// The value of an option whose dashes begin at `at`.
+fn option(text: &[u8], at: usize) -> Option<Found> {
+    let dashes = 1 + usize::from(text.get(at + 1) == Some(&b'-'));
+    let start = at + dashes;
+    let end = start + text[start..].iter().take(48).take_while(|&&b| is(b, ALNUM) || matches!(b, b'-' | b'_')).count();
+    let name = &text[start..end];
+    if name.is_empty() {
+        return None;
+    }
+    if (dashes == 2 || name.len() > 3)
+        && let Some(word) = key::word_of(name).filter(|w| *w != Word::Pwd)
+    {
+        return argument(text, end).filter(|f| !none::no_secret(word, &text[f.start..f.end]));
+    }
+    if name == b"user" || name == b"proxy-user" {
+        return argument(text, end).and_then(|f| after_colon(text, f));
+    }
+    if dashes == 2 {
+        return None;
+    }
+    short(text, at, start, name[0])
+}
+
+/// The argument behind an option that ends at `end`: after a blank, or after the quotes and the comma of a list.
+fn argument(text: &[u8], end: usize) -> Option<Found> {
+    let mut at = end;
+    if let Some((close, _)) = ends::quote_at(text, at) {
+        at = ends::skip_space(text, close + 1);
+        if text.get(at) != Some(&b',') {
+            return None;
+        }
+        at = ends::skip_space(text, at + 1);
+        ends::quote_at(text, at)?;
+    } else if text.get(at) != Some(&b' ') {
+        return None;
+    }
+    let at = ends::skip_blanks(text, at);
+    if text.get(at) == Some(&b'-') && is_at(text, at + 1, UPPER | LOWER) || text.get(at..at + 2) == Some(b"--") {
+        return None;
+    }
+    plain(text, at)
+}
+
+fn after_colon(text: &[u8], found: Found) -> Option<Found> {
+    let colon = found.start + memchr::memchr(b':', &text[found.start..found.end])?;
+    (colon + 1 < found.end).then(|| Found::plain(colon + 1, found.end))
+}
+
+/// Commands of which an option of one letter is a password; with a blank in between, the last two words.
+const COMMANDS: &[(u8, &[&[u8]])] = &[
+    (
+        b'p',
+        &[
+            b"sshpass",
+            b"docker login",
+            b"podman login",
+            b"registry login",
+            b"mongo",
+            b"mongosh",
+            b"mongodump",
+            b"mongorestore",
+            b"az login",
+            b"rabbitmqadmin",
+            b"7z",
+            b"unrar",
+            b"cqlsh",
+            b"oc login",
+            b"psexec",
+            b"nerdctl login",
+            b"helm login",
+        ],
+    ),
+    (
+        b'P',
+        &[
+            b"sqlcmd",
+            b"osql",
+            b"bcp",
+            b"isql",
+            b"ipmitool",
+            b"mosquitto_pub",
+            b"mosquitto_sub",
+            b"zip",
+            b"unzip",
+            b"tsql",
+        ],
+    ),
+    (b'a', &[b"redis-cli"]),
+    (b'k', &[b"openssl"]),
+    (b'w', &[b"ldapsearch", b"ldapadd", b"ldapmodify", b"ldapdelete", b"ldappasswd", b"ldapwhoami"]),
+    (b'c', &[b"snmpwalk", b"snmpget", b"snmpset", b"snmpbulkwalk", b"snmptrap", b"snmpgetnext"]),
+    (b'A', &[b"snmpwalk", b"snmpget", b"snmpset", b"snmpbulkwalk", b"snmptrap"]),
+    (b'X', &[b"snmpwalk", b"snmpget", b"snmpset", b"snmpbulkwalk", b"snmptrap"]),
+    (b'u', &[b"curl", b"http", b"https", b"wget", b"htpasswd"]),
+    (b'U', &[b"smbclient", b"rpcclient", b"net", b"curl"]),
+];
+
+/// Those of which the password follows `-p` without a blank.
+const MYSQL: &[&[u8]] =
+    &[b"mysql", b"mysqldump", b"mysqladmin", b"mariadb", b"mysqlimport", b"mysqlshow", b"mysqlsh", b"mysqlcheck"];
+
+/// Options of one letter, of commands in which they are a password.
+fn short(text: &[u8], at: usize, start: usize, letter: u8) -> Option<Found> {
+    if letter == b'b' {
+        let line = &text[at.saturating_sub(MAX_COMMAND)..at];
+        return if has_command(line, &[b"htpasswd"]) { third(text, ends::skip_blanks(text, start + 1)) } else { None };
+    }
+    let commands = COMMANDS.iter().find(|c| c.0 == letter)?.1;
+    let next = text.get(start + 1).copied().unwrap_or(b' ');
+    let string =
+        matches!(next, b'"' | b'\'') && text.get(start + 2).is_some_and(|&b| b > b' ' && !matches!(b, b',' | b']'));
+    let attached = string || (next > b' ' && !matches!(next, b'"' | b'\'' | b','));
+    let found = if attached { plain(text, start + 1) } else { argument(text, start + 1) }?;
+    let least = at.saturating_sub(MAX_COMMAND);
+    let from = memchr::memrchr2(b'\n', b'|', &text[least..at]).map_or(least, |p| least + p + 1);
+    let line = &text[from..at];
+    if letter == b'p' && attached && has_command(line, MYSQL) {
+        return Some(found);
+    }
+    if !has_command(line, commands) {
+        return None;
+    }
+    if !matches!(letter, b'u' | b'U') {
+        return Some(found);
+    }
+    after_colon(text, found).or_else(|| {
+        let percent = found.start + memchr::memchr(b'%', &text[found.start..found.end])?;
+        (percent + 1 < found.end).then(|| Found::plain(percent + 1, found.end))
+    })
+}
+
+/// Whether one of the commands is among the words of a line.
+fn has_command(line: &[u8], commands: &[&[u8]]) -> bool {
+    let mut before: &[u8] = b"";
+    line.split(|&b| matches!(b, b' ' | b'"' | b'\'' | b'/' | b',' | b'[' | b'=' | b'\t' | b'('))
+        .filter(|w| !w.is_empty())
+        .any(|word| {
+            let two = |c: &[u8]| c.strip_suffix(word).and_then(|c| c.strip_suffix(b" ")) == Some(before);
+            let found = commands.iter().any(|c| *c == word || (c.contains(&b' ') && two(c)));
+            before = word;
+            found
+        })
+}
+
+/// The password of `a1 LOGIN bob x`, of IMAP.
+fn login(text: &[u8], start: usize, at: usize) -> Option<Found> {
+    let tag = start.checked_sub(1).filter(|&t| text[t] == b' ')?;
+    let first = key_start(text, tag);
+    let begins = first == 0 || matches!(text[first - 1], b'\n' | b' ' | b'"');
+    let near = &text[at..text.len().min(at + NEAR)];
+    let line = near.iter().position(|&b| matches!(b, b'\n' | b'\r')).unwrap_or(near.len());
+    let words = near[..line].split(|&b| b == b' ').filter(|w| !w.is_empty()).count();
+    if !begins || first == tag || words != 2 {
+        return None;
+    }
+    plain(text, ends::token_of(text, at))
+}
+
+/// The passphrase of a user of SNMPv3, behind its method and the length of its key.
+fn snmp_v3(text: &[u8], at: usize) -> Option<Found> {
+    let found = plain(text, at)?;
+    match &text[found.start..found.end] {
+        b"128" | b"192" | b"256" => plain(text, found.end),
+        _ => Some(found),
+    }
+}
+
+/// The third word at `at`.
+fn third(text: &[u8], at: usize) -> Option<Found> {
+    let second = ends::token_of(text, at);
+    plain(text, ends::token_of(text, ends::skip_blanks(text, second)))
+}
+
+/// A code of four to eight digits: `your code is 123456`, `OTP 123456`.
+fn code(text: &[u8], span: Span) -> Option<Found> {
+    if is_before(text, span.start, ALNUM) {
+        return None;
+    }
+    if text[span.start] == b'c' {
+        let word = &text[key_start(text, span.start.saturating_sub(1))..span.start.saturating_sub(1)];
+        let mine = [&b"your"[..], b"verification", b"security", b"login", b"confirmation", b"access", b"otp"];
+        if !mine.iter().any(|w| word.eq_ignore_ascii_case(w)) {
+            return None;
+        }
+    }
+    let at = if text[span.end..].starts_with(b"is ") { span.end + 3 } else { span.end };
+    let end = at + text[at..].iter().take(9).take_while(|&&b| is(b, DIGIT)).count();
+    ((4..=8).contains(&(end - at)) && !is_at(text, end, ALNUM)).then(|| Found::plain(at, end))
+}
+
+/// The value of an element of XML that was escaped: `&lt;password&gt;x&lt;/password&gt;`.
+fn element(text: &[u8], end: usize) -> Option<Found> {
+    let start = key_start(text, end);
+    let name = &text[start..end];
+    if !text[..start].ends_with(b"&lt;") && !text[..start].ends_with(b":") {
+        return None;
+    }
+    key::word_of(name)?;
+    let from = end + 4;
+    let to =
+        memmem::find(&text[from..], b"&lt;").map_or_else(|| plain(text, from).map_or(from, |f| f.end), |p| from + p);
+    (from < to).then(|| Found::plain(from, to))
+}
+
+/// What follows a word that is not ASCII: behind `：`, `是`, `为`, a colon or a blank.
+fn wide(text: &[u8], end: usize) -> Option<Found> {
+    const BETWEEN: [&str; 8] = ["：", "＝", "是", "为", "為", "は", ":", "="];
+    let mut at = ends::skip_blanks(text, end);
+    let first = at;
+    for _ in 0..2 {
+        if let Some(sign) = BETWEEN.iter().find(|b| text[at..].starts_with(b.as_bytes())) {
+            at = ends::skip_blanks(text, at + sign.len());
+        }
+    }
+    if at == first {
+        return None;
+    }
+    let found = plain(text, at)?;
+    // Words of the same script say something about it.
+    text[found.start..found.end].iter().any(u8::is_ascii_alphanumeric).then_some(found)
+}
+
+/// The token behind `Bearer `.
+fn bearer(text: &[u8], at: usize) -> Option<Found> {
+    let at = ends::skip_blanks(text, at);
+    let end = at
+        + text[at..]
+            .iter()
+            .take_while(|&&b| is(b, ALNUM) || matches!(b, b'-' | b'.' | b'_' | b'~' | b'+' | b'/' | b'='))
+            .count();
+    let token = &text[at..end];
+    let mixed = token.iter().any(|&b| is(b, DIGIT))
+        || token.iter().skip(1).any(|&b| is(b, UPPER)) && token.iter().any(|&b| is(b, LOWER));
+    let pair = token.iter().rposition(|&b| b != b'=').is_some_and(|last| token[..last].contains(&b'='));
+    (token.len() >= 8 && mixed && !pair).then(|| Found::plain(at, end))
+}
+
+/// The credentials behind `Basic `: base64 of a text with a colon.
+fn basic(text: &[u8], at: usize) -> Option<Found> {
+    let at = ends::skip_blanks(text, at);
+    let end = at + text[at..].iter().take_while(|&&b| is(b, ALNUM) || matches!(b, b'+' | b'/' | b'=')).count();
+    let token = &text[at..end];
+    if token.len() < 8 || token.len() > 400 {
+        return None;
+    }
+    let mut colon = false;
+    for group in token.chunks_exact(4) {
+        let mut bits = 0u32;
+        let mut bytes = 3;
+        for &b in group {
+            let six = match b {
+                b'A'..=b'Z' => b - b'A',
+                b'a'..=b'z' => b - b'a' + 26,
+                b'0'..=b'9' => b - b'0' + 52,
+                b'+' => 62,
+                b'/' => 63,
+                _ => {
+                    bytes -= 1;
+                    0
+                }
+            };
+            bits = bits << 6 | u32::from(six);
+        }
+        for i in 0..bytes.max(0) {
+            let b = (bits >> (16 - 8 * i)) as u8;
+            if b < b' ' || b == 0x7f {
+                return None;
+            }
+            colon |= b == b':';
+        }
+    }
+    colon.then(|| Found::plain(at, end))
+}
+
+/// Commands of protocols: `AUTH PLAIN x`, `AUTH x`, `PASS x`.
+fn command(text: &[u8], at: usize) -> Option<Found> {
+    const MECHANISMS: [&[u8]; 7] = [b"PLAIN", b"LOGIN", b"XOAUTH2", b"CRAM-MD5", b"NTLM", b"OAUTHBEARER", b"EXTERNAL"];
+    let keyword = at - 5;
+    if is_before(text, keyword, ALNUM) {
+        return None;
+    }
+    let auth = text[keyword] == b'A';
+    let near = text.len().min(at + NEAR);
+    let line = text[at..near].iter().position(|&b| matches!(b, b'\n' | b'\r')).map_or(near, |p| at + p);
+    if line == near && near < text.len() {
+        return None;
+    }
+    let first = at + text[at..line].iter().take_while(|&&b| b > b' ').count();
+    if auth && MECHANISMS.contains(&&text[at..first]) {
+        let found = plain(text, first)?;
+        return Some(found).filter(|f| f.end - f.start >= 4);
+    }
+    // One word, or two with the user first, up to the end of the line.
+    let starts = keyword == 0
+        || matches!(text[keyword - 1], b'\n' | b'>' | b':' | b'"')
+        || text[..keyword].ends_with(b"> ")
+        || text[..keyword].ends_with(b": ");
+    let words = text[at..line].split(|&b| b == b' ').filter(|w| !w.is_empty()).count();
+    let path = text[at..first].iter().any(|b| matches!(b, b'/' | b'.'));
+    let quotes = text[at..line].contains(&b'"') && !text[at..line].starts_with(b"\"");
+    if !starts || quotes || path && !auth {
+        return None;
+    }
+    match words {
+        1 => plain(text, at),
+        2 if auth => plain(text, first),
+        _ => None,
+    }
+}
+
+/// What follows a word such as `password` after a blank.
+fn word(text: &[u8], end: usize) -> Option<Found> {
+    if matches!(text.get(end), Some(b':' | b'=' | b'>' | b',')) {
+        return None;
+    }
+    let blank = end - 1;
+    let start = key_start(text, blank);
+    let name = &text[start..blank];
+    let least = start.saturating_sub(MAX_COMMAND);
+    let line_start = memchr::memrchr(b'\n', &text[least..start]).map_or(least, |p| least + p + 1);
+    let before = &text[line_start..start];
+    if name.eq_ignore_ascii_case(b"community") {
+        let snmp = memmem::find(before, b"snmp").is_some();
+        return if snmp { plain(text, end) } else { None };
+    }
+    if name.eq_ignore_ascii_case(b"key") || name.eq_ignore_ascii_case(b"pass") {
+        return device(text, end, before, name);
+    }
+    if name == b"wpa_passphrase" {
+        return plain(text, ends::token_of(text, end));
+    }
+    let word = key::word_of(name)?;
+    if !matches!(word, Word::Plain | Word::Token) {
+        return None;
+    }
+    // Lines of `.netrc`, of devices and of servers.
+    let netrc = memmem::find(before, b"machine ").is_some()
+        || memmem::find(before, b"login ").is_some()
+        || before.starts_with(b"default ");
+    let directive = before.iter().all(|&b| matches!(b, b' ' | b'\t'))
+        && matches!(name, b"requirepass" | b"masterauth" | b"rocommunity" | b"rwcommunity" | b"bindpw" | b"rootpw");
+    if (netrc && name.eq_ignore_ascii_case(b"password")) || directive {
+        return plain(text, end);
+    }
+    if let Some(found) = device(text, end, before, name) {
+        return Some(found);
+    }
+    // A sentence.
+    let mut at = end;
+    for filler in [&b"is "[..], b"was ", b"to ", b"= ", b"of "] {
+        if text[at..].starts_with(filler) {
+            at += filler.len();
+            break;
+        }
+    }
+    let found = short_word(text, at)?;
+    let value = &text[found.start..found.end];
+    let value = value.strip_suffix(b".").unwrap_or(value);
+    let version = value.first() == Some(&b'v') && is_at(value, 1, DIGIT);
+    let path = value.iter().any(|b| matches!(b, b'/' | b'(' | b'='));
+    let long = word != Word::Token || value.len() >= 12;
+    (none::looks_secret(value) && long && !version && !path)
+        .then(|| Found::plain(found.start, found.start + value.len()))
+}
+
+/// Configurations of network devices: `password 7 x`, `secret 5 x`, `tacacs-server key x`, `neighbor a password x`.
+fn device(text: &[u8], end: usize, before: &[u8], name: &[u8]) -> Option<Found> {
+    let of_type = is_at(text, end, DIGIT) && text.get(end + 1) == Some(&b' ');
+    if of_type {
+        let found = plain(text, end + 2)?;
+        let value = &text[found.start..found.end];
+        let signs = value.iter().any(|&b| is(b, DIGIT) || matches!(b, b'$' | b'!'));
+        return (signs && value.len() >= 4 || text[end] == b'0').then_some(found);
+    }
+    const LINES: [&[u8]; 9] = [
+        b"username ",
+        b"enable ",
+        b"neighbor ",
+        b"tacacs-server ",
+        b"radius-server ",
+        b"isakmp ",
+        b"user ",
+        b"wpa-",
+        b"set ",
+    ];
+    let configured = LINES
+        .iter()
+        .any(|l| before.starts_with(l) || memmem::find(before, l).is_some_and(|p| p == 0 || before[p - 1] == b' '));
+    let strong = !name.eq_ignore_ascii_case(b"key")
+        || memmem::find(before, b"-server ").is_some()
+        || memmem::find(before, b"isakmp ").is_some();
+    if !configured || !strong || memmem::find(before, b" for ").is_some() {
+        return None;
+    }
+    let found = plain(text, end)?;
+    let value = &text[found.start..found.end];
+    let sentence = value.iter().all(|&b| is(b, LOWER)) && value.len() < 6;
+    let rest = ends::skip_blanks(text, found.end);
+    let over = rest >= text.len() || matches!(text[rest], b'\n' | b'\r' | b'"' | b'\'') || none::looks_secret(value);
+    (over && !sentence).then_some(found)
+}
