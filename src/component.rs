@@ -65,6 +65,8 @@ pub struct BuildContext {
     /// Bytes that a sink may hold beside its queue, in bodies of requests: its part of `memory_limit`, as far as it asked for
     /// some ([`SinkPlan::working_bytes`](crate::plan::SinkPlan::working_bytes)).
     pub working_bytes: usize,
+    /// A source upstream decodes access logs.
+    pub reads_access_logs: bool,
     /// Nothing is left to chance: `sample` keeps what has a share above 0. For unit tests of pipelines.
     pub no_chance: bool,
 }

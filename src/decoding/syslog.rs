@@ -16,13 +16,14 @@ mod data;
 mod legacy;
 #[cfg(test)]
 mod tests;
+mod when;
 mod zones;
 
 use super::FrameDecoder;
 use super::span::Span;
 use crate::event::json::{self, Kind};
 use crate::event::{Batch, Sym, Value};
-use crate::time::{Civil, TimestampReader, Zone, parse_rfc3339};
+use crate::time::{Civil, TimestampReader, WrittenZone, Zone, parse_rfc3339};
 
 pub use data::write_structured_data;
 pub use zones::SenderZones;
@@ -43,13 +44,17 @@ pub enum Format {
 pub enum When {
     /// RFC 3339, as written.
     Exact(Span),
-    /// A date and time without zone; `has_year` is false where the year is to be inferred.
+    /// A date and time; `has_year` is false where the year is to be inferred.
     Local {
         /// What was written; the year is 0 where there was none.
         civil: Civil,
         /// There was a year.
         has_year: bool,
+        /// The zone that was written.
+        zone: Option<WrittenZone>,
     },
+    /// Nanoseconds since 1970 UTC.
+    Instant(i64),
 }
 
 /// A message taken apart, as places in it.
@@ -110,7 +115,7 @@ pub fn parse(text: &[u8]) -> Message {
         Some((pri, at)) => (Some(pri), at),
         None => (None, whole.start),
     };
-    if let Some(message) = line.rfc5424(pri, at) {
+    if let Some(message) = line.rfc5424(pri, if pri.is_some() { line.skip_blanks(at) } else { at }) {
         return message;
     }
     if let Some(message) = legacy::parse(&line, pri, at) {
@@ -193,13 +198,38 @@ impl Line<'_> {
         let (time, at) = self.header(version.end)?;
         match time {
             Some(time) if parse_rfc3339(time.of(self.text)).is_some() => message.timestamp = Some(When::Exact(time)),
-            Some(_) => return None,
+            Some(time) => return self.slips(message, time, at),
             None if pri.is_none() => return None,
             None => {}
         }
         if pri.is_none() && number != 1 {
             return None;
         }
+        self.fields(message, at)
+    }
+
+    /// As [`rfc5424`](Self::rfc5424), with a time that is near what it has to be: an offset without colon, seconds since 1970.
+    #[cold]
+    fn slips(&self, mut message: Message, time: Span, at: usize) -> Option<Message> {
+        message.pri?;
+        let epoch = || when::epoch(self, time.start).map(|(when, _)| when);
+        message.timestamp = Some(when::iso_word(self, time).or_else(epoch)?);
+        let message = self.fields(message, at)?;
+        // Seconds since 1970 are read so only where all the rest is as it has to be: Meraki's are not.
+        let is_whole = message.structured_data.is_some() || self.has_dash_for_data(at);
+        (is_whole || !matches!(message.timestamp, Some(When::Instant(_)))).then_some(message)
+    }
+
+    /// Whether `-` stands for structured data behind four words.
+    fn has_dash_for_data(&self, mut at: usize) -> bool {
+        for _ in 0..4 {
+            at = self.word(self.skip_blanks(at)).end;
+        }
+        self.word(self.skip_blanks(at)).of(self.text) == b"-"
+    }
+
+    /// Host, application, process, message id, structured data and text; the host stands behind the blank at `at`.
+    fn fields(&self, mut message: Message, at: usize) -> Option<Message> {
         let mut at = at;
         (message.hostname, at) = self.header(at)?;
         (message.appname, at) = self.header(at)?;
@@ -230,6 +260,10 @@ impl Line<'_> {
             return None;
         }
         let end = json::find(self.text, at + 1, json::Class::NotGraphic);
+        if end == at + 1 && self.byte(end) == Some(b' ') {
+            // One blank too many.
+            return self.header(self.skip_blanks(at) - 1);
+        }
         if end == at + 1 || self.byte(end).is_some_and(|c| c != b' ') {
             return None;
         }
@@ -286,17 +320,21 @@ impl SyslogDecoder {
     }
 }
 
-/// The instant in nanoseconds since 1970 UTC of a time without zone or year; `None` for a date that does not exist.
-fn instant(zone: &Zone, civil: &Civil, has_year: bool, now: i64) -> Option<i64> {
+/// The instant in nanoseconds since 1970 UTC of a time that may have no zone and no year; `None` for a date that does not exist.
+fn instant(zone: &Zone, civil: &Civil, has_year: bool, written: Option<WrittenZone>, now: i64) -> Option<i64> {
     const AHEAD: i64 = 2 * 86_400 * 1_000_000_000;
+    let to_ns = |civil: &Civil| match written {
+        Some(written) => civil.to_ns(zone.seconds_of(written)),
+        None => zone.to_ns(civil),
+    };
     if has_year {
-        return zone.to_ns(civil);
+        return to_ns(civil);
     }
     let this_year = zone.civil(now).year;
     // Next year first: a clock that is ahead already writes January. 29 February may have to go back eight years.
     (this_year - 8..=this_year + 1)
         .rev()
-        .find_map(|year| zone.to_ns(&Civil { year, ..*civil }).filter(|ns| *ns <= now.saturating_add(AHEAD)))
+        .find_map(|year| to_ns(&Civil { year, ..*civil }).filter(|ns| *ns <= now.saturating_add(AHEAD)))
 }
 
 impl FrameDecoder for SyslogDecoder {
@@ -326,10 +364,13 @@ impl FrameDecoder for SyslogDecoder {
             Some(When::Exact(span)) => {
                 batch.push_span_field(Sym::TIMESTAMP, Kind::Clean, start + span.start, start + span.end);
             }
-            Some(When::Local { civil, has_year }) => {
-                if let Some(ns) = instant(self.zones.of(&batch.origin), &civil, has_year, batch.received_at) {
+            Some(When::Local { civil, has_year, zone }) => {
+                if let Some(ns) = instant(self.zones.of(&batch.origin), &civil, has_year, zone, batch.received_at) {
                     batch.event_mut(row).push(Sym::TIMESTAMP, Value::Timestamp(ns));
                 }
+            }
+            Some(When::Instant(ns)) => {
+                batch.event_mut(row).push(Sym::TIMESTAMP, Value::Timestamp(ns));
             }
             None => {}
         }

@@ -68,6 +68,7 @@ impl Inline {
         let mut errors = Vec::new();
         let mut nodes = Vec::new();
         let host: Arc<str> = host_name().into();
+        let access = super::build::below_access_logs(&config.components);
         for component in config.components {
             let kind = match component.kind {
                 Kind::Source => ComponentKind::Source,
@@ -86,6 +87,7 @@ impl Inline {
                 host: host.clone(),
                 memory_limit: config.globals.memory_limit.as_usize(),
                 working_bytes: usize::MAX,
+                reads_access_logs: access.contains(&id),
                 no_chance,
             };
             let part = match component.plan {

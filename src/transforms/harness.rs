@@ -77,6 +77,7 @@ pub(crate) fn context() -> BuildContext {
         host: "h".into(),
         memory_limit: 24 << 20,
         working_bytes: usize::MAX,
+        reads_access_logs: false,
         no_chance: false,
     }
 }

@@ -29,7 +29,7 @@ fn report(raw: &[u8]) -> Json {
     });
     match found.timestamp {
         Some(When::Exact(span)) => report["timestamp"] = text(Some(span)),
-        Some(When::Local { civil, has_year }) => {
+        Some(When::Local { civil, has_year, .. }) => {
             let mut time = format!("{:02}:{:02}:{:02}", civil.hour, civil.minute, civil.second);
             if civil.nanos > 0 {
                 time.push_str(&format!(".{:03}", civil.nanos / 1_000_000));
@@ -39,6 +39,7 @@ fn report(raw: &[u8]) -> Json {
                 report["timestamp_bsd"]["year"] = civil.year.into();
             }
         }
+        Some(When::Instant(ns)) => report["timestamp_ns"] = ns.into(),
         None => {}
     }
     if let Some(span) = found.structured_data {
@@ -95,7 +96,12 @@ fn messages_of_standards_vendors_and_other_receivers_are_read() {
     for case in text.lines() {
         let case: Json = serde_json::from_str(case).unwrap();
         let raw = raw_of(&case, "raw");
-        let wrong = differences(&case, &raw);
+        let mut wrong = differences(&case, &raw);
+        if case["id"] == "rfc3164-5.4-3" {
+            // By the letter of RFC 3164 the zone in the host's place is the host; nobody wants that.
+            assert_eq!(wrong.len(), 2, "{wrong:?}");
+            wrong.clear();
+        }
         total += 1;
         passed += u32::from(wrong.is_empty());
         if !wrong.is_empty() {
@@ -170,15 +176,15 @@ fn the_year_is_the_latest_that_does_not_lie_ahead() {
     let zone = crate::time::Zone::UTC;
     let now = 1_700_000_000_000_000_000;
     let time = |text: &str, now: i64| match parse(text.as_bytes()).timestamp {
-        Some(When::Local { civil, has_year }) => {
-            instant(&zone, &civil, has_year, now).map(|ns| crate::time::Civil::from_ns(ns).year)
+        Some(When::Local { civil, has_year, zone: written }) => {
+            instant(&zone, &civil, has_year, written, now).map(|ns| crate::time::Civil::from_ns(ns).year)
         }
         other => panic!("{other:?}"),
     };
     assert_eq!(time("<1>Nov 14 00:00:00 h a: b", now), Some(2023));
     assert_eq!(time("<1>Dec 31 23:59:59 h a: b", now), Some(2022));
     assert_eq!(time("<1>Feb 29 00:00:00 h a: b", now), Some(2020));
-    assert_eq!(time("<1>Nov 15 00:00:00 1999 h a: b", now), Some(2023));
+    assert_eq!(time("<1>Nov 15 00:00:00 1999 h a: b", now), Some(1999));
     // 2023-12-31T23:59:50: a clock some seconds ahead writes January.
     assert_eq!(time("<1>Jan  1 00:00:01 h a: b", 1_704_067_190_000_000_000), Some(2024));
 }

@@ -55,6 +55,7 @@ fn start(dir: &Path, options: FileSinkOptions) -> Rig {
         host: "h".into(),
         memory_limit: 24 << 20,
         working_bytes: usize::MAX,
+        reads_access_logs: false,
         no_chance: false,
     };
     std::fs::create_dir_all(&context.data_dir).unwrap();

@@ -99,6 +99,7 @@ fn context(id: &str, data_dir: PathBuf, once: bool) -> BuildContext {
         host: "host".into(),
         memory_limit: 24 << 20,
         working_bytes: usize::MAX,
+        reads_access_logs: false,
         no_chance: false,
     }
 }
