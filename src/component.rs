@@ -71,6 +71,8 @@ pub struct BuildContext {
     pub connections: u32,
     /// Handles that connections leave to everything else.
     pub handles: u64,
+    /// A source upstream decodes access logs.
+    pub reads_access_logs: bool,
     /// Nothing is left to chance: `sample` keeps what has a share above 0. For unit tests of pipelines.
     pub no_chance: bool,
 }

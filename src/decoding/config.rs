@@ -22,7 +22,7 @@ config_choice! {
         Json = "json",
         /// `key=value` pairs; values are text.
         Logfmt = "logfmt",
-        /// RFC 5424 and RFC 3164, told apart message by message.
+        /// RFC 5424, RFC 3164 and what devices make of them, told apart message by message; a header that is not read is an error.
         Syslog = "syslog",
         /// Access logs of Apache and nginx, common and combined.
         Access = "access",

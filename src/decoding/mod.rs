@@ -56,6 +56,13 @@ pub trait FrameDecoder: Send {
         false
     }
 
+    /// Appends the event of a frame that [`decode`](Self::decode) refused, and returns its row: by default its text alone.
+    fn push_refused(&self, batch: &mut Batch, start: usize, end: usize, offset: u64) -> usize {
+        let row = batch.push_line(start, end, offset);
+        batch.push_text_field(Sym::MESSAGE, start, end);
+        row
+    }
+
     /// Whether a frame of blanks is nothing, where it is not of the format: an empty line between records.
     fn skips_blanks(&self) -> bool {
         false
@@ -268,8 +275,7 @@ impl Decoder {
             stats.dropped += 1;
             return;
         }
-        let row = batch.push_line(from, to, offset);
-        batch.push_text_field(Sym::MESSAGE, from, to);
+        let row = self.frames.push_refused(batch, from, to, offset);
         match self.on_error {
             OnDecodeError::Keep => {
                 batch.event_mut(row).push(Sym::DECODE_ERROR, Value::from(reason));

@@ -6,24 +6,37 @@
 //! <189>105: 000104: *Mar 12 07:12:10.295: %SYS-5-CONFIG_I: Configured from console     Cisco IOS
 //! ```
 //!
+//! What devices make of RFC 3164 stands in the modules: `legacy` (hosts and tags), `front` (Cisco's counters), `keyed` (firewalls
+//! that name everything), `when` (times), `words` (levels, and English). By maker: `tests/fixtures/syslog_headers.jsonl`.
+//!
 //! [`parse`] is pure and never refuses: what it cannot read stays in the message, so no byte of text is lost. In a message
 //! of RFC 3164 the tag is what ends in `:` or `[pid]:`; a first word without either belongs to the message. A word in
 //! the host's place that is a tag means there is no host. Structured data that breaks its grammar stays, raw, at the
 //! head of the message. Times without zone or year get them from the receiver: the zone is a setting, the year is the
 //! latest that puts the time no more than two days ahead of now.
+//!
+//! A header that was not read is an error of decoding. There is one to be read where a priority is missing altogether, or
+//! where, behind a priority, something like a time stands among the first two words, or a version and `-`. Behind a priority
+//! that nothing like it follows (`<13>text`), all is text, and right.
 
 mod data;
+mod front;
+#[cfg(test)]
+mod headers;
+mod keyed;
 mod legacy;
 #[cfg(test)]
 mod tests;
+mod when;
+mod words;
 mod zones;
 
 use super::FrameDecoder;
 use super::span::Span;
 use crate::event::json::{self, Kind};
-use crate::event::{Batch, Sym, Value};
+use crate::event::{Batch, Form, Str, Sym, Value};
 use crate::telemetry::example_of;
-use crate::time::{Civil, TimestampReader, Zone, parse_rfc3339};
+use crate::time::{Civil, TimestampReader, WrittenZone, Zone, parse_rfc3339, write_rfc3339_utc};
 
 pub use data::write_structured_data;
 pub use zones::SenderZones;
@@ -44,13 +57,17 @@ pub enum Format {
 pub enum When {
     /// RFC 3339, as written.
     Exact(Span),
-    /// A date and time without zone; `has_year` is false where the year is to be inferred.
+    /// A date and time; `has_year` is false where the year is to be inferred.
     Local {
         /// What was written; the year is 0 where there was none.
         civil: Civil,
         /// There was a year.
         has_year: bool,
+        /// The zone that was written.
+        zone: Option<WrittenZone>,
     },
+    /// Nanoseconds since 1970 UTC.
+    Instant(i64),
 }
 
 /// A message taken apart, as places in it.
@@ -74,12 +91,33 @@ pub struct Message {
     pub msgid: Option<Span>,
     /// RFC 5424's structured data with its brackets, checked.
     pub structured_data: Option<Span>,
-    /// Cisco's counter of messages.
-    pub message_counter: Option<u64>,
-    /// Cisco's sequence number.
-    pub sequence: Option<u64>,
     /// The text; never empty.
     pub message: Option<Span>,
+    /// The severity that a word gives, where there is no `<PRI>`.
+    pub severity: Option<u8>,
+    /// The facility that a word gives, where there is no `<PRI>`.
+    pub facility: Option<u8>,
+    /// What Cisco's devices add.
+    pub cisco: Cisco,
+    /// There is something of it.
+    has_cisco: bool,
+}
+
+/// What stands in front of times of Cisco's devices.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cisco {
+    /// The counter of messages.
+    pub message_counter: Option<u64>,
+    /// The sequence number.
+    pub sequence: Option<u64>,
+    /// The node of an IOS-XR, the card of a cBR-8.
+    pub node: Option<Span>,
+    /// How long the device is up, in place of the time.
+    pub uptime: Option<Span>,
+    /// A zone that an operator named and nobody else knows.
+    pub zone: Option<Span>,
+    /// The host that a relay gave, where the device gives its own.
+    pub relay: Option<Span>,
 }
 
 impl Message {
@@ -94,9 +132,11 @@ impl Message {
             procid: None,
             msgid: None,
             structured_data: None,
-            message_counter: None,
-            sequence: None,
             message: None,
+            severity: None,
+            facility: None,
+            cisco: Cisco::default(),
+            has_cisco: false,
         }
     }
 }
@@ -111,7 +151,7 @@ pub fn parse(text: &[u8]) -> Message {
         Some((pri, at)) => (Some(pri), at),
         None => (None, whole.start),
     };
-    if let Some(message) = line.rfc5424(pri, at) {
+    if let Some(message) = line.rfc5424(pri, if pri.is_some() { line.skip_blanks(at) } else { at }) {
         return message;
     }
     if let Some(message) = legacy::parse(&line, pri, at) {
@@ -194,13 +234,45 @@ impl Line<'_> {
         let (time, at) = self.header(version.end)?;
         match time {
             Some(time) if parse_rfc3339(time.of(self.text)).is_some() => message.timestamp = Some(When::Exact(time)),
-            Some(_) => return None,
+            Some(time) => return self.slips(message, time, at),
             None if pri.is_none() => return None,
             None => {}
         }
         if pri.is_none() && number != 1 {
             return None;
         }
+        self.fields(message, at).filter(|message| pri.is_none() || !self.has_text_for_app(message))
+    }
+
+    /// Whether a text begins in the application's place: `1 2026-10-01T10:00:00Z host app: text`, `… host CEF:0|…`.
+    fn has_text_for_app(&self, message: &Message) -> bool {
+        let Some(app) = message.appname.map(|app| app.of(self.text)) else { return false };
+        let is_pid = |span: Option<Span>| span.is_none_or(|pid| pid.of(self.text).iter().all(u8::is_ascii_digit));
+        (app.ends_with(b":") && !is_pid(message.procid)) || app.starts_with(b"CEF:") || app.starts_with(b"LEEF:")
+    }
+
+    /// As [`rfc5424`](Self::rfc5424), with a time that is near what it has to be: an offset without colon, seconds since 1970.
+    #[cold]
+    fn slips(&self, mut message: Message, time: Span, at: usize) -> Option<Message> {
+        message.pri?;
+        let epoch = || when::epoch(self, time.start).map(|(when, _)| when);
+        message.timestamp = Some(when::iso_word(self, time).or_else(epoch)?);
+        let message = self.fields(message, at)?;
+        // Seconds since 1970 are read so only where all the rest is as it has to be: Meraki's are not.
+        let is_whole = message.structured_data.is_some() || self.has_dash_for_data(at);
+        (is_whole || !matches!(message.timestamp, Some(When::Instant(_)))).then_some(message)
+    }
+
+    /// Whether `-` stands for structured data behind four words.
+    fn has_dash_for_data(&self, mut at: usize) -> bool {
+        for _ in 0..4 {
+            at = self.word(self.skip_blanks(at)).end;
+        }
+        self.word(self.skip_blanks(at)).of(self.text) == b"-"
+    }
+
+    /// Host, application, process, message id, structured data and text; the host stands behind the blank at `at`.
+    fn fields(&self, mut message: Message, at: usize) -> Option<Message> {
         let mut at = at;
         (message.hostname, at) = self.header(at)?;
         (message.appname, at) = self.header(at)?;
@@ -231,6 +303,10 @@ impl Line<'_> {
             return None;
         }
         let end = json::find(self.text, at + 1, json::Class::NotGraphic);
+        if end == at + 1 && self.byte(end) == Some(b' ') {
+            // One blank too many.
+            return self.header(self.skip_blanks(at) - 1);
+        }
         if end == at + 1 || self.byte(end).is_some_and(|c| c != b' ') {
             return None;
         }
@@ -289,26 +365,78 @@ impl SyslogDecoder {
     }
 }
 
-/// The instant in nanoseconds since 1970 UTC of a time without zone or year; `None` for a date that does not exist.
-fn instant(zone: &Zone, civil: &Civil, has_year: bool, now: i64) -> Option<i64> {
+/// The instant in nanoseconds since 1970 UTC of a time that may have no zone and no year; `None` for a date that does not exist.
+fn instant(zone: &Zone, civil: &Civil, has_year: bool, written: Option<WrittenZone>, now: i64) -> Option<i64> {
     const AHEAD: i64 = 2 * 86_400 * 1_000_000_000;
+    let to_ns = |civil: &Civil| match written {
+        Some(written) => civil.to_ns(zone.seconds_of(written)),
+        None => zone.to_ns(civil),
+    };
     if has_year {
-        return zone.to_ns(civil);
+        return to_ns(civil);
     }
     let this_year = zone.civil(now).year;
     // Next year first: a clock that is ahead already writes January. 29 February may have to go back eight years.
     (this_year - 8..=this_year + 1)
         .rev()
-        .find_map(|year| zone.to_ns(&Civil { year, ..*civil }).filter(|ns| *ns <= now.saturating_add(AHEAD)))
+        .find_map(|year| to_ns(&Civil { year, ..*civil }).filter(|ns| *ns <= now.saturating_add(AHEAD)))
+}
+
+/// The time of an event, with the digits that it has.
+fn push_time(batch: &mut Batch, row: usize, ns: i64) {
+    if ns % 1_000_000 == 0 {
+        batch.event_mut(row).push(Sym::TIMESTAMP, Value::Timestamp(ns));
+        return;
+    }
+    let mut text = Vec::with_capacity(32);
+    write_rfc3339_utc(ns, if ns % 1000 == 0 { 6 } else { 9 }, &mut text);
+    batch.event_mut(row).push(Sym::TIMESTAMP, Value::Str(Str { bytes: &text, form: Form::Clean }));
+}
+
+/// Appends what there is as a JSON object; nothing where there is nothing.
+#[cold]
+fn write_cisco(cisco: &Cisco, text: &[u8], out: &mut Vec<u8>) {
+    let name = |name: &str, out: &mut Vec<u8>| {
+        out.extend_from_slice(if out.is_empty() { b"{\"" } else { b",\"" });
+        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(b"\":");
+    };
+    for (key, n) in [("message_counter", cisco.message_counter), ("sequence", cisco.sequence)] {
+        let Some(n) = n else { continue };
+        name(key, out);
+        out.extend_from_slice(itoa::Buffer::new().format(n).as_bytes());
+    }
+    for (key, span) in [("node", cisco.node), ("uptime", cisco.uptime), ("zone", cisco.zone), ("relay", cisco.relay)] {
+        let Some(span) = span else { continue };
+        name(key, out);
+        out.push(b'"');
+        json::escape(span.of(text), out);
+        out.push(b'"');
+    }
+    if !out.is_empty() {
+        out.push(b'}');
+    }
+}
+
+/// Whether a message without a header should have had one, and which error that is.
+#[cold]
+fn unread(text: &[u8], found: &Message) -> Result<(), &'static str> {
+    if found.pri.is_none() {
+        return Err("no syslog header");
+    }
+    match found.message.is_some_and(|message| when::is_like_a_header(message.of(text))) {
+        true => Err("syslog header not read"),
+        false => Ok(()),
+    }
 }
 
 impl FrameDecoder for SyslogDecoder {
     fn decode(&mut self, batch: &mut Batch, start: usize, end: usize, offset: u64) -> Result<(), &'static str> {
         let found = parse(&batch.text()[start..end]);
-        if found.format == Format::Unknown && found.pri.is_none() {
-            return Err("no syslog header");
+        if found.format == Format::Unknown {
+            unread(&batch.text()[start..end], &found)?;
         }
-        if found.timestamp.is_none() && matches!(found.format, Format::Unknown | Format::Rfc3164) {
+        if found.timestamp.is_none() && found.format == Format::Unknown {
             self.unread.0 += 1;
             if self.unread.1.is_none() {
                 self.unread.1 = Some(example_of(&batch.text()[start..end]));
@@ -335,16 +463,22 @@ impl FrameDecoder for SyslogDecoder {
             Some(When::Exact(span)) => {
                 batch.push_span_field(Sym::TIMESTAMP, Kind::Clean, start + span.start, start + span.end);
             }
-            Some(When::Local { civil, has_year }) => {
-                if let Some(ns) = instant(self.zones.of(&batch.origin), &civil, has_year, batch.received_at) {
-                    batch.event_mut(row).push(Sym::TIMESTAMP, Value::Timestamp(ns));
+            Some(When::Local { civil, has_year, zone }) => {
+                if let Some(ns) = instant(self.zones.of(&batch.origin), &civil, has_year, zone, batch.received_at) {
+                    push_time(batch, row, ns);
                 }
             }
+            Some(When::Instant(ns)) => push_time(batch, row, ns),
             None => {}
         }
         if let Some(pri) = found.pri {
             batch.event_mut(row).push(keys.severity, Value::I64(i64::from(pri & 7)));
             batch.event_mut(row).push(keys.facility, Value::I64(i64::from(pri >> 3)));
+        } else if let Some(severity) = found.severity {
+            batch.event_mut(row).push(keys.severity, Value::I64(i64::from(severity)));
+            if let Some(facility) = found.facility {
+                batch.event_mut(row).push(keys.facility, Value::I64(i64::from(facility)));
+            }
         }
         word(batch, keys.hostname, found.hostname);
         word(batch, keys.appname, found.appname);
@@ -356,17 +490,12 @@ impl FrameDecoder for SyslogDecoder {
             write_structured_data(data.of(&batch.text()[start..end]), json);
             batch.event_mut(row).push(keys.structured_data, Value::Object(json));
         }
-        if found.message_counter.is_some() || found.sequence.is_some() {
+        if found.has_cisco {
             json.clear();
-            for (name, n) in [("message_counter", found.message_counter), ("sequence", found.sequence)] {
-                let Some(n) = n else { continue };
-                json.extend_from_slice(if json.is_empty() { b"{\"" } else { b",\"" });
-                json.extend_from_slice(name.as_bytes());
-                json.extend_from_slice(b"\":");
-                json.extend_from_slice(itoa::Buffer::new().format(n).as_bytes());
+            write_cisco(&found.cisco, &batch.text()[start..end], json);
+            if !json.is_empty() {
+                batch.event_mut(row).push(keys.cisco, Value::Object(json));
             }
-            json.push(b'}');
-            batch.event_mut(row).push(keys.cisco, Value::Object(json));
         }
         text(batch, Sym::MESSAGE, found.message);
         Ok(())
@@ -377,6 +506,18 @@ impl FrameDecoder for SyslogDecoder {
             0 => (0, None),
             _ => std::mem::take(&mut self.unread),
         }
+    }
+
+    fn push_refused(&self, batch: &mut Batch, start: usize, end: usize, offset: u64) -> usize {
+        let found = parse(&batch.text()[start..end]);
+        let row = batch.push_line(start, end, offset);
+        if let Some(pri) = found.pri {
+            batch.event_mut(row).push(self.keys.severity, Value::I64(i64::from(pri & 7)));
+            batch.event_mut(row).push(self.keys.facility, Value::I64(i64::from(pri >> 3)));
+        }
+        let text = found.message.filter(|_| found.pri.is_some()).unwrap_or(Span::new(0, end - start));
+        batch.push_text_field(Sym::MESSAGE, start + text.start, start + text.end);
+        row
     }
 
     fn fork(&self) -> Box<dyn FrameDecoder> {

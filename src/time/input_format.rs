@@ -11,16 +11,21 @@ use jiff::fmt::strtime::{self, BrokenDownTime};
 use crate::config::{Node, Reader, SchemaBuilder, Setting, read_string};
 
 use super::civil::Civil;
-use super::loose::Found;
+use super::loose::{Found, WrittenZone};
+use super::zone_names::zone_name;
 
 /// Codes that may stand behind `%` (and behind the flags and widths in front of them).
-const CODES: &[u8] = b"aAbBdDeFfHhIjklMmNnPpRQSsTtUuVvWwYyZzGgC%";
+const CODES: &[u8] = b"aAbBdDeFfHhIjkLlMmNnPpRQSsTtUuVvWwYyZzGgC%";
 
 /// One checked format.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InputFormat {
     text: String,
+    /// What jiff reads: `%f` for `%L`, and nothing in the place of `%Z`.
+    read: String,
     has_year: bool,
+    /// It has `%Z`.
+    names_zone: bool,
 }
 
 /// A format that cannot be used, and the bytes of it that are at fault.
@@ -42,7 +47,8 @@ impl std::error::Error for InputFormatError {}
 
 impl InputFormat {
     /// Checks a format: `%Y %m %d %H %M %S %f %.f %z %Z %b %B %a %A %p %I %j %s %y %e %F %T %R %Q` and so on. A
-    /// fraction is `%f` behind any separator, or `%.f` with its point; all digits up to the ninth count.
+    /// fraction is `%f` (or `%L`) behind any separator, or `%.f` with its point; all digits up to the ninth count. `%Z` is
+    /// the usual abbreviation of a zone.
     ///
     /// Errors: unknown codes, and formats without date and time.
     pub fn parse(text: &str) -> Result<InputFormat, InputFormatError> {
@@ -67,11 +73,13 @@ impl InputFormat {
 
     /// What is written with a format must be readable with it.
     fn probe(text: &str, has_year: bool) -> Result<InputFormat, InputFormatError> {
-        let format = InputFormat { text: text.to_owned(), has_year };
+        let (to_read, names_zone) = for_jiff(text);
         let fail = |message: String| InputFormatError { at: 0..text.len(), message };
         let sample = jiff::Timestamp::constant(1_655_301_296, 789_000_000).to_zoned(jiff::tz::TimeZone::UTC);
-        let written = strtime::format(text, &sample).map_err(|e| fail(format!("this format cannot be used: {e}")))?;
-        let read = strtime::parse(text, &written).map_err(|e| fail(format!("this format cannot be read: {e}")))?;
+        let written =
+            strtime::format(&to_read, &sample).map_err(|e| fail(format!("this format cannot be used: {e}")))?;
+        let read = strtime::parse(&to_read, &written).map_err(|e| fail(format!("this format cannot be read: {e}")))?;
+        let format = InputFormat { text: text.to_owned(), read: to_read, has_year, names_zone };
         if convert(read, has_year).is_none() {
             return Err(fail("this format does not give a date and a time".to_owned()));
         }
@@ -86,8 +94,39 @@ impl InputFormat {
 
     /// Reads a text with this format, from first to last byte.
     pub(super) fn read(&self, text: &[u8]) -> Option<Found> {
-        convert(strtime::parse(&self.text, text).ok()?, self.has_year)
+        if !self.names_zone {
+            return convert(strtime::parse(&self.read, text).ok()?, self.has_year);
+        }
+        // The first word that is the name of a zone; what stands around it is read without it.
+        let is_letter = |at: usize| text.get(at).is_some_and(u8::is_ascii_alphabetic);
+        let starts = (0..text.len()).filter(|&at| is_letter(at) && (at == 0 || !is_letter(at - 1)));
+        let words = starts.map(|at| at..(at..).find(|&end| !is_letter(end)).unwrap_or(text.len()));
+        let (at, name) = words.filter_map(|at| Some((at.clone(), zone_name(&text[at])?))).next()?;
+        let rest = [&text[..at.start], &text[at.end..]].concat();
+        let found = convert(strtime::parse(&self.read, rest).ok()?, self.has_year)?;
+        Some(Found { offset: found.offset.or(Some(WrittenZone::Name(name))), ..found })
     }
+}
+
+/// A format as jiff reads it, and whether it has `%Z`, which jiff does not read.
+fn for_jiff(text: &str) -> (String, bool) {
+    let (mut out, mut names_zone, mut rest) = (String::with_capacity(text.len()), false, text);
+    while let Some(at) = rest.find('%') {
+        let code = rest[at + 1..].find(|c: char| !matches!(c, '-' | '_' | '^' | '#' | '.' | ':' | '0'..='9'));
+        let Some(code) = code.map(|n| at + 1 + n) else { break };
+        out.push_str(&rest[..at]);
+        match &rest[code..=code] {
+            "Z" => names_zone = true,
+            "L" => {
+                out.push_str(&rest[at..code]);
+                out.push('f');
+            }
+            _ => out.push_str(&rest[at..=code]),
+        }
+        rest = &rest[code + 1..];
+    }
+    out.push_str(rest);
+    (out, names_zone)
 }
 
 /// The codes of a format, flags and widths skipped.
@@ -129,7 +168,12 @@ fn convert(mut time: BrokenDownTime, has_year: bool) -> Option<Found> {
     if let Ok(at) = time.to_timestamp() {
         let nanos = i64::try_from(at.as_nanosecond()).ok()?;
         let digits = fraction_digits(nanos.rem_euclid(super::NS_PER_SEC) as u32);
-        return Some(Found { civil: Civil::from_ns(nanos), digits, offset: Some(0), has_year: true });
+        return Some(Found {
+            civil: Civil::from_ns(nanos),
+            digits,
+            offset: Some(WrittenZone::Offset(0)),
+            has_year: true,
+        });
     }
     if !has_year {
         time.set_year(Some(2000)).ok()?; // a leap year: whether 29 February exists is settled with the real year
@@ -151,7 +195,7 @@ fn convert(mut time: BrokenDownTime, has_year: bool) -> Option<Found> {
         second: local.second() as u8,
         nanos,
     };
-    let offset = time.offset().map(|o| o.seconds());
+    let offset = time.offset().map(|o| WrittenZone::Offset(o.seconds()));
     Some(Found { civil, digits: fraction_digits(nanos), offset, has_year })
 }
 

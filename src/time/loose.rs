@@ -4,23 +4,32 @@
 //! `Dec  1 [2021]`, `Dec 1, 2021`, `21/12/01` and `211201` (year first, as Spark and HDFS write them); a day name may
 //! stand in front. `12/01/2021` is day or month first depending on who wrote it, so it needs a format of the user.
 //! Then `T`, `_`, `:`, `-`, a comma or spaces, and a time: `13:53[:33[(.|,)f…]]`, `135333`, `13.53.33`, `1:53:33 PM`.
-//! Then nothing, `Z`, an offset (`+02:00`, `+0200`, `+02`), `UTC`, `GMT`, one of the zone names below, an IANA name in
+//! Then nothing, `Z`, an offset (`+02:00`, `+0200`, `+02`), `UTC`, `GMT`, a name of a zone (`CET`), an IANA name in
 //! brackets (ignored where an offset stands before it); a year behind the time (`ctime`); brackets around the whole.
 //! A date alone is its midnight. No format here is longer than [`MAX_LEN`].
 
 use super::civil::Civil;
 use super::rfc3339::{fraction, offset_seconds};
+use super::zone_names::{ZoneName, zone_name};
 
 /// Longer texts are no timestamp.
 const MAX_LEN: usize = 96;
+
+/// The zone that a text names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WrittenZone {
+    /// Seconds east of UTC.
+    Offset(i32),
+    /// What it means may depend on where it is read.
+    Name(ZoneName),
+}
 
 /// What a text said: zone and year may be missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Found {
     pub(super) civil: Civil,
     pub(super) digits: u8,
-    /// Seconds east of UTC.
-    pub(super) offset: Option<i32>,
+    pub(super) offset: Option<WrittenZone>,
     /// Without it `civil.year` means nothing.
     pub(super) has_year: bool,
 }
@@ -41,32 +50,6 @@ const MONTHS: [&[u8]; 12] = [
 ];
 
 const DAY_NAMES: [&[u8]; 7] = [b"sunday", b"monday", b"tuesday", b"wednesday", b"thursday", b"friday", b"saturday"];
-
-/// Zone names that mean one thing (RFC 2822's, and those of Europe and Japan), in minutes east of UTC.
-const ZONES: [(&[u8], i32); 22] = [
-    (b"z", 0),
-    (b"utc", 0),
-    (b"gmt", 0),
-    (b"ut", 0),
-    (b"est", -300),
-    (b"edt", -240),
-    (b"cst", -360),
-    (b"cdt", -300),
-    (b"mst", -420),
-    (b"mdt", -360),
-    (b"pst", -480),
-    (b"pdt", -420),
-    (b"wet", 0),
-    (b"west", 60),
-    (b"cet", 60),
-    (b"cest", 120),
-    (b"eet", 120),
-    (b"eest", 180),
-    (b"msk", 180),
-    (b"jst", 540),
-    (b"akst", -540),
-    (b"akdt", -480),
-];
 
 /// Reads a trimmed text.
 pub(super) fn read(text: &[u8]) -> Option<Found> {
@@ -341,13 +324,13 @@ impl<'a> Cursor<'a> {
     }
 
     /// Takes zone and, where one is still missing, the year, in either order; then nothing may be left.
-    fn after_time(&mut self, wants_year: bool) -> Option<(Option<i32>, Option<i32>)> {
+    fn after_time(&mut self, wants_year: bool) -> Option<(Option<WrittenZone>, Option<i32>)> {
         let (mut offset, mut year) = (None, None);
         loop {
             let spaces = self.spaces();
             match self.peek() {
                 None => return Some((offset, year)),
-                Some(b'+' | b'-') if offset.is_none() => offset = Some(self.offset()?),
+                Some(b'+' | b'-') if offset.is_none() => offset = Some(WrittenZone::Offset(self.offset()?)),
                 Some(b'0'..=b'9') if wants_year && year.is_none() && spaces > 0 => year = Some(self.year4()?),
                 // `[Europe/Berlin]` of RFC 9557 only repeats what the offset says.
                 Some(b'[') if offset.is_some() && self.rest.last() == Some(&b']') => self.rest = &[],
@@ -355,15 +338,16 @@ impl<'a> Cursor<'a> {
                 Some(b'm') if offset.is_some() && self.rest.starts_with(b"m=") => self.rest = &[],
                 Some(b) if b.is_ascii_alphabetic() => {
                     let word = self.word();
-                    match (zone_offset(word), offset) {
-                        (Some(seconds), None) => offset = Some(seconds),
+                    match (zone_name(word), offset) {
+                        (Some(name), None) => offset = Some(WrittenZone::Name(name)),
                         // `+0200 CEST`, `+0000 UTC`: the number counts.
                         (_, Some(_)) if word.len() <= 5 => {}
                         _ => return None,
                     }
                     // `UTC+2`, `GMT-0700`.
-                    if offset == Some(0) && matches!(self.peek(), Some(b'+' | b'-')) {
-                        offset = Some(self.offset()?);
+                    let utc = matches!(word.to_ascii_uppercase().as_slice(), b"UTC" | b"GMT" | b"UT" | b"Z");
+                    if utc && matches!(self.peek(), Some(b'+' | b'-')) {
+                        offset = Some(WrittenZone::Offset(self.offset()?));
                     }
                 }
                 // `(CEST)` behind an offset, as mail has it.
@@ -397,11 +381,6 @@ impl<'a> Cursor<'a> {
         };
         Some(if negative { -seconds } else { seconds })
     }
-}
-
-/// Seconds east of UTC of a zone name.
-fn zone_offset(word: &[u8]) -> Option<i32> {
-    ZONES.iter().find(|(name, _)| name.eq_ignore_ascii_case(word)).map(|(_, minutes)| minutes * 60)
 }
 
 /// The index of a name, written out or as its first three letters (`Sept` and `Thur` too).

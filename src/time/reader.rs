@@ -5,7 +5,8 @@ use std::fmt;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
-use super::loose::{self, Found};
+use super::loose::{self, Found, WrittenZone};
+use super::zone_names::OwnNames;
 use super::{Civil, InputFormat, NS_PER_SEC, POW10, Stamp, parse_rfc3339};
 
 /// How far ahead of now a timestamp without year may lie before it is taken for last year's: clocks and zones differ.
@@ -20,7 +21,7 @@ enum Kind {
     Utc,
     /// Seconds east of UTC.
     Fixed(i32),
-    Named(TimeZone),
+    Named(TimeZone, OwnNames),
 }
 
 /// A zone name that is in no database.
@@ -60,14 +61,14 @@ impl Zone {
         let text = name.trim();
         match text.to_ascii_lowercase().as_str() {
             "utc" | "z" | "gmt" => return Ok(Zone::UTC),
-            "local" => return Ok(Zone(Kind::Named(TimeZone::system()))),
+            "local" => return Ok(Zone::named(TimeZone::system())),
             _ => {}
         }
         if let Some(seconds) = loose::offset_only(text.as_bytes()) {
             return Ok(Zone(Kind::Fixed(seconds)));
         }
         match TimeZone::get(text) {
-            Ok(zone) if !text.is_empty() => Ok(Zone(Kind::Named(zone))),
+            Ok(zone) if !text.is_empty() => Ok(Zone::named(zone)),
             _ => Err(ZoneError { name: name.to_owned() }),
         }
     }
@@ -75,7 +76,22 @@ impl Zone {
     /// A zone of jiff's, as [`BuildContext`](crate::component::BuildContext) carries it.
     #[must_use]
     pub fn from_jiff(zone: TimeZone) -> Zone {
-        if zone == TimeZone::UTC { Zone::UTC } else { Zone(Kind::Named(zone)) }
+        if zone == TimeZone::UTC { Zone::UTC } else { Zone::named(zone) }
+    }
+
+    fn named(zone: TimeZone) -> Zone {
+        let own = OwnNames::of(&zone);
+        Zone(Kind::Named(zone, own))
+    }
+
+    /// Seconds east of UTC that a zone in a text means here.
+    #[must_use]
+    pub fn seconds_of(&self, written: WrittenZone) -> i32 {
+        match (written, &self.0) {
+            (WrittenZone::Offset(seconds), _) => seconds,
+            (WrittenZone::Name(name), Kind::Named(_, own)) => own.seconds(name),
+            (WrittenZone::Name(name), _) => OwnNames::default().seconds(name),
+        }
     }
 
     /// The instant of a local date and time in this zone; in a gap or fold of daylight saving time the earlier offset
@@ -85,7 +101,7 @@ impl Zone {
         match &self.0 {
             Kind::Utc => civil.to_ns(0),
             Kind::Fixed(seconds) => civil.to_ns(*seconds),
-            Kind::Named(zone) => {
+            Kind::Named(zone, _) => {
                 if !civil.is_real() {
                     return None;
                 }
@@ -116,7 +132,7 @@ impl Zone {
         let offset = match &self.0 {
             Kind::Utc => 0,
             Kind::Fixed(seconds) => *seconds,
-            Kind::Named(zone) => {
+            Kind::Named(zone, _) => {
                 jiff::Timestamp::from_second(ns.div_euclid(NS_PER_SEC)).map_or(0, |at| zone.to_offset(at).seconds())
             }
         };
@@ -132,7 +148,7 @@ impl fmt::Display for Zone {
                 let sign = if *s < 0 { '-' } else { '+' };
                 write!(f, "{sign}{:02}:{:02}", s.abs() / 3600, s.abs() / 60 % 60)
             }
-            Kind::Named(zone) => f.write_str(zone.iana_name().unwrap_or("local")),
+            Kind::Named(zone, _) => f.write_str(zone.iana_name().unwrap_or("local")),
         }
     }
 }
@@ -222,7 +238,7 @@ impl TimestampReader {
     fn settle(&self, found: Found, now_ns: i64) -> Option<Stamp> {
         let Found { mut civil, digits, offset, has_year } = found;
         let resolve = |civil: &Civil| match offset {
-            Some(seconds) => civil.to_ns(seconds),
+            Some(written) => civil.to_ns(self.zone.seconds_of(written)),
             None => self.zone.to_ns(civil),
         };
         if has_year {

@@ -108,7 +108,7 @@ pub fn parse_rfc3339(text: &[u8]) -> Option<Stamp> {
 
 /// Seconds of `hhmm`, at most 23:59.
 #[inline]
-pub(super) fn offset_seconds(h1: u8, h0: u8, m1: u8, m0: u8) -> Option<i32> {
+pub(crate) fn offset_seconds(h1: u8, h0: u8, m1: u8, m0: u8) -> Option<i32> {
     let d = |c: u8| c.is_ascii_digit().then(|| i32::from(c - b'0'));
     let (hours, minutes) = (d(h1)? * 10 + d(h0)?, d(m1)? * 10 + d(m0)?);
     (hours < 24 && minutes < 60).then_some(hours * 3600 + minutes * 60)

@@ -8,6 +8,7 @@ use crate::config::{AnyPlan, Config, Kind};
 use crate::decoding::Decoder;
 use crate::sources::common::Attach;
 use crate::telemetry::{ComponentKind, Counters};
+use std::collections::HashSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -77,6 +78,7 @@ pub fn assemble(config: Config, once: bool) -> Result<Blueprint, Vec<AssembleErr
             .or_else(|| std::thread::available_parallelism().ok())
             .map_or(1, std::num::NonZeroUsize::get),
     };
+    let access = below_access_logs(&config.components);
     for component in config.components {
         let kind = match component.kind {
             Kind::Source => ComponentKind::Source,
@@ -100,6 +102,7 @@ pub fn assemble(config: Config, once: bool) -> Result<Blueprint, Vec<AssembleErr
             },
             connections: connections.of(&id),
             handles: connections.handles_left,
+            reads_access_logs: access.contains(&id),
             no_chance: false,
         };
         let inputs = component
@@ -150,6 +153,23 @@ pub fn assemble(config: Config, once: bool) -> Result<Blueprint, Vec<AssembleErr
         }
     }
     if errors.is_empty() { Ok(blueprint) } else { Err(errors) }
+}
+
+/// Ids of the components that get events of a source that decodes access logs.
+pub(super) fn below_access_logs(components: &[crate::config::Component]) -> HashSet<String> {
+    let decodes = |c: &&crate::config::Component| matches!(&c.plan, AnyPlan::Source(plan) if matches!(plan.common().decode, crate::decoding::DecodeSetting::Access));
+    let mut below: HashSet<String> = components.iter().filter(decodes).map(|c| c.id.value.clone()).collect();
+    loop {
+        let more: Vec<String> = components
+            .iter()
+            .filter(|c| !below.contains(&c.id.value) && c.inputs.iter().any(|edge| below.contains(&*edge.from)))
+            .map(|c| c.id.value.clone())
+            .collect();
+        if more.is_empty() {
+            return below;
+        }
+        below.extend(more);
+    }
 }
 
 fn buffer_part(buffer: &BufferConfig, data_dir: &Path, id: &str, share: usize) -> BufferPart {

@@ -70,6 +70,7 @@ impl Inline {
         let mut errors = Vec::new();
         let mut nodes = Vec::new();
         let host: Arc<str> = host_name().into();
+        let access = super::build::below_access_logs(&config.components);
         for component in config.components {
             let kind = match component.kind {
                 Kind::Source => ComponentKind::Source,
@@ -90,6 +91,7 @@ impl Inline {
                 working_bytes: usize::MAX,
                 connections: u32::MAX,
                 handles: 1024,
+                reads_access_logs: access.contains(&id),
                 no_chance,
             };
             let part = match component.plan {

@@ -79,6 +79,7 @@ pub(crate) fn context() -> BuildContext {
         working_bytes: usize::MAX,
         connections: u32::MAX,
         handles: 1024,
+        reads_access_logs: false,
         no_chance: false,
     }
 }

@@ -110,6 +110,38 @@ fn one_connection_may_frame_each_message_differently() {
 }
 
 #[test]
+fn a_header_that_is_not_read_is_marked_and_counted() {
+    let api = crate::agent::nobody().to_string();
+    let dir = tempfile::tempdir().unwrap();
+    config(
+        dir.path(),
+        &format!(
+            "data_dir: ./data\napi: {{listen: \"{api}\"}}\nsources: {{in: {{type: syslog, listen: \"unixgram://{}\"}}}}\n\
+             sinks: {{out: {{type: file, inputs: [in], path: ./out}}}}\n",
+            dir.path().join("s").display()
+        ),
+    );
+    let agent = Agent::run(dir.path(), &[]);
+    eventually("it listens", || dir.path().join("s").exists());
+    let socket = UnixDatagram::unbound().unwrap();
+    let send = |line: &str| eventually("it takes it", || socket.send_to(line.as_bytes(), dir.path().join("s")).is_ok());
+    send("<11>Okt 13 14:04:23 web-1 app[7]: dreizehnter Oktober");
+    send("<11>plain text");
+    send("<11>Oct 13 14:04:23 web-1 app[7]: read");
+    eventually("3 events", || lines(&dir.path().join("out")).len() == 3);
+    let events: Vec<Json> = lines(&dir.path().join("out")).iter().map(|l| serde_json::from_str(l).unwrap()).collect();
+    let get = |key: &str| events.iter().map(|e| e[key].as_str().unwrap_or("-")).collect::<Vec<_>>();
+    assert_eq!(get("decode_error"), ["syslog header not read", "-", "-"]);
+    assert_eq!(get("message"), ["Okt 13 14:04:23 web-1 app[7]: dreizehnter Oktober", "plain text", "read"]);
+    assert!(events.iter().all(|event| event["severity"] == 3), "{events:#?}");
+    let page = crate::agent::get(&api, "/metrics").1;
+    let counted =
+        page.lines().find(|line| line.starts_with("tidegate_errors_total") && line.contains("kind=\"decode\""));
+    assert!(counted.is_some_and(|line| line.ends_with(" 1")), "{page}");
+    agent.stop();
+}
+
+#[test]
 fn every_kind_of_socket_is_read_by_one_source() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);

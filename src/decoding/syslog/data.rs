@@ -56,7 +56,7 @@ fn name(text: &[u8], at: usize) -> Option<Span> {
     Span::new(at, json::find(text, at, Class::NotSdName)).non_empty()
 }
 
-/// ` name="value"` at `at`.
+/// ` name="value"` at `at`; without quotes the value ends at a blank or at the closing bracket, as ESXi writes it.
 #[inline]
 fn param(text: &[u8], at: usize) -> Option<Param> {
     if text.get(at) != Some(&b' ') {
@@ -64,7 +64,7 @@ fn param(text: &[u8], at: usize) -> Option<Param> {
     }
     let name = name(text, at + 1)?;
     if text.get(name.end..name.end + 2) != Some(b"=\"") {
-        return None;
+        return bare_param(text, name);
     }
     let from = name.end + 2;
     let (mut at, mut escaped) = (from, false);
@@ -76,6 +76,15 @@ fn param(text: &[u8], at: usize) -> Option<Param> {
         escaped = true;
         at += 2;
     }
+}
+
+/// ` name=value` at `at`, whose name this is.
+#[cold]
+fn bare_param(text: &[u8], name: Span) -> Option<Param> {
+    let from = (text.get(name.end) == Some(&b'=')).then_some(name.end + 1)?;
+    let len = text[from..].iter().position(|c| matches!(c, b' ' | b']' | b'"'))?;
+    let value = Span::new(from, from + len).non_empty()?;
+    (text[value.end] != b'"').then_some(Param { name, value, escaped: false, end: value.end })
 }
 
 /// Appends structured data as a JSON object of objects, `{"id": {"name": "value"}}`; a name given several times in one

@@ -1,32 +1,66 @@
 //! RFC 3164, which describes what was seen and not what must be, and its relatives.
+//!
+//! ```text
+//! <34>Oct 11 22:14:15 host su[231]: text             <38>Sep 22 10:11:56 Message forwarded from aix: sshd[6]: text
+//! <189>Oct 11 22:14:15 2026 sw1 %%10SHELL/5/X: text  <30>2026:10:15-14:04:23 utm ulogd[5157]: text
+//! <134>1 1790000000.77 mx flows src=10.0.0.1         <134>[2026-10-15 14:04:23] EFW: text
+//! Oct 15 14:04:23 aix6 auth|security:info sshd[3]: … Sun Oct 15 14:04:23 2026 daemon.info dnsmasq[1]: text
+//! ```
+//!
+//! A host is what stands behind the time; never a year, the name of a zone, or an English word that no tag follows. `CEF:`,
+//! `LEEF:` and `@cee:` begin a text and are no tags. Words for level and facility give them where there is no priority, and
+//! are passed over.
 
 use super::super::span::Span;
-use super::{Format, Line, Message, When};
-use crate::time::{Civil, parse_rfc3339};
+use super::front::{front, is_mnemonic};
+use super::keyed::keyed;
+use super::when::{epoch, header_time, is_year};
+use super::words::{Priority, bare_level, is_english, priority};
+use super::{Format, Line, Message, When, data};
 
 /// A message whose header stands at `at`, behind the priority. `None` where nothing of it looks like one.
 pub(super) fn parse(line: &Line<'_>, pri: Option<u8>, at: usize) -> Option<Message> {
-    let mut message = Message::new(Format::Rfc3164, pri);
     let from = line.skip_blanks(at);
-    let (cisco, start) = cisco_front(line, from, &mut message);
-    let Some((when, at)) = timestamp(line, start, cisco) else {
-        return without_time(line, pri, from);
-    };
-    message.timestamp = Some(when);
-    let mut at = line.skip_blanks(at);
-    let word = line.word(at);
-    if !cisco && is_host(line, word) {
-        message.hostname = Some(word);
-        at = line.skip_blanks(word.end);
-        // `host : %ASA-6-302013: …`
-        if line.rest(at).starts_with(b": %") {
-            at += 2;
-        }
-    } else if let Some(host) = host_before_cisco_tag(line, word) {
-        message.hostname = Some(host);
-        at = line.skip_blanks(word.end);
+    let Some(time) = header_time(line, from) else { return without_time_first(line, pri, from) };
+    let mut message = Message::new(Format::Rfc3164, pri);
+    message.timestamp = Some(time.when);
+    let at = line.skip_blanks(time.end);
+    if matches!(time.when, When::Exact(_))
+        && pri.is_some()
+        && let Some(fields) = whole_fields(line, &message, at)
+    {
+        return Some(fields);
     }
+    let at = host(line, at, &mut message);
+    let nested = matches!(line.byte(at), Some(b'0'..=b'9' | b'*' | b'.' | b':'));
+    let at = if nested { front(line, at, &mut message).unwrap_or(at) } else { at };
     content(line, at, true, &mut message);
+    Some(message)
+}
+
+/// What does not begin with a time.
+#[cold]
+fn without_time_first(line: &Line<'_>, pri: Option<u8>, at: usize) -> Option<Message> {
+    let mut message = Message::new(Format::Rfc3164, pri);
+    if let Some(at) = front(line, at, &mut message) {
+        content(line, at, true, &mut message);
+        return Some(message);
+    }
+    bracketed(line, pri, at)
+        .or_else(|| versioned(line, pri, at))
+        .or_else(|| keyed(line, pri, at))
+        .or_else(|| without_time(line, pri, at))
+}
+
+/// `[2026-10-15 14:04:23] EFW: text`
+fn bracketed(line: &Line<'_>, pri: Option<u8>, at: usize) -> Option<Message> {
+    let head = line.rest(at).strip_prefix(b"[").filter(|_| pri.is_some())?;
+    let close = memchr::memchr(b']', &head[..head.len().min(40)])? + 1;
+    let inner = Line { text: line.text.get(..at + close)? };
+    let time = header_time(&inner, at + 1).filter(|time| time.end == at + close)?;
+    let mut message = Message::new(Format::Rfc3164, pri);
+    message.timestamp = Some(time.when);
+    content(line, line.skip_blanks(at + close + 1), true, &mut message);
     Some(message)
 }
 
@@ -38,176 +72,258 @@ fn without_time(line: &Line<'_>, pri: Option<u8>, at: usize) -> Option<Message> 
     message.appname.is_some().then_some(message)
 }
 
-/// `643: `, `105: 000104: `, `269614: myhostname: ` or `: ` in front of a time. Whether there was any, and where the time
-/// begins. Nothing is noted unless a time follows.
-fn cisco_front(line: &Line<'_>, from: usize, message: &mut Message) -> (bool, usize) {
-    let mut numbers = [None; 2];
-    let (mut host, mut at, mut seen) = (None, from, false);
-    if line.rest(at).starts_with(b": ") {
-        (at, seen) = (at + 2, true);
+/// RFC 5424's version before a time that is not its, or before a text that is not: `1 1790000000.774 host app text` (Meraki,
+/// who leave the version out too), `1 Oct 12 10:00:00 host app: text`, `1 2026-10-01 10:00:00 host app 123 - - text`.
+fn versioned(line: &Line<'_>, pri: Option<u8>, at: usize) -> Option<Message> {
+    pri?;
+    let mut message = Message::new(Format::Rfc3164, pri);
+    let mut from = at;
+    if line.rest(at).starts_with(b"1 ") {
+        message.version = Some(1);
+        from = line.skip_blanks(at + 1);
+    } else if !line.word(at).of(line.text).contains(&b'.') {
+        return None;
     }
-    for place in &mut numbers {
-        let word = line.word(at);
-        let Some(digits) = word.of(line.text).strip_suffix(b":") else { break };
-        if digits.is_empty() || digits.len() > 18 || !digits.iter().all(u8::is_ascii_digit) {
-            break;
+    if let Some((when, end)) = epoch(line, from) {
+        message.timestamp = Some(when);
+        let host = line.word(line.skip_blanks(end));
+        if !is_host(line, host) {
+            return None;
         }
-        *place = Some(digits.iter().fold(0, |n, c| n * 10 + u64::from(c - b'0')));
-        (at, seen) = (line.skip_blanks(word.end), true);
-    }
-    if seen && timestamp(line, at, true).is_none() {
-        let word = line.word(at);
-        if word.of(line.text).ends_with(b":") && word.len() > 1 {
-            host = Some(Span::new(word.start, word.end - 1));
-            at = line.skip_blanks(word.end);
+        message.hostname = Some(host);
+        let app = line.word(line.skip_blanks(host.end));
+        let plain = |c: &u8| c.is_ascii_alphanumeric() || matches!(c, b'_' | b'-' | b'.');
+        match app.non_empty().filter(|app| app.of(line.text).iter().all(plain)) {
+            Some(app) => {
+                message.appname = Some(app);
+                message.message = line.message(line.skip_blanks(app.end));
+            }
+            None => content(line, app.start, true, &mut message),
         }
+        return Some(message);
     }
-    if !seen || timestamp(line, at, true).is_none() {
-        return (false, from);
+    message.version?;
+    let time = header_time(line, from)?;
+    message.timestamp = Some(time.when);
+    let at = line.skip_blanks(time.end);
+    if let Some(fields) = whole_fields(line, &message, at) {
+        return Some(fields);
     }
-    [message.message_counter, message.sequence] = numbers;
-    message.hostname = host;
-    (true, at)
+    let at = host(line, at, &mut message);
+    content(line, at, true, &mut message);
+    Some(message)
 }
 
-/// The time at `at` and the position behind it and a colon that follows.
-///
-/// Shape: RFC 3339; the same without zone; `Mmm [d]d [yyyy] hh:mm:ss[.f]` in any case, on Cisco devices with `*` or `.` in
-/// front (a clock that is not synchronised) and the name of a zone behind.
-fn timestamp(line: &Line<'_>, at: usize, cisco: bool) -> Option<(When, usize)> {
-    let mut at = at;
-    if cisco && matches!(line.byte(at), Some(b'*' | b'.')) {
-        at += 1;
+/// Host, application, process, message id and data as in RFC 5424, behind a time that is not its: `host app 123 ID - text`.
+fn whole_fields(line: &Line<'_>, message: &Message, at: usize) -> Option<Message> {
+    let mut rest = at;
+    let mut words = [Span::default(); 5];
+    for word in &mut words {
+        *word = line.word(rest);
+        rest = word.non_empty()?.end + 1;
     }
+    let [_, _, procid, _, data] = words.map(|word| word.of(line.text));
+    // With a version, data may break its grammar, as Check Point's does.
+    let whole = || message.version.is_some() || data::end(line.text, words[4].start).is_some();
+    let is_data = data == b"-" || data.starts_with(b"[") && whole();
+    let is_procid = procid == b"-" || procid.iter().all(u8::is_ascii_digit);
+    if !is_data || !is_procid {
+        return None;
+    }
+    line.fields(Message { format: Format::Rfc5424, ..*message }, at.checked_sub(1)?)
+}
+
+/// The host at `at`, noted; where what follows it begins.
+fn host(line: &Line<'_>, at: usize, message: &mut Message) -> usize {
     let word = line.word(at);
-    let bare = match word.of(line.text) {
+    let behind = line.skip_blanks(word.end);
+    let text = word.of(line.text);
+    if let Some(written) = priority(text) {
+        note_priority(message, written);
+        return host(line, behind, message);
+    }
+    if is_host(line, word) && !is_english_text(line, word, behind) {
+        message.hostname = Some(word);
+        // `host : %ASA-6-302013: …`
+        return if line.rest(behind).starts_with(b": ") { line.skip_blanks(behind + 2) } else { behind };
+    }
+    odd_host(line, word, behind, message)
+}
+
+/// A host that is not made of what hosts are made of, or none.
+#[cold]
+fn odd_host(line: &Line<'_>, word: Span, behind: usize, message: &mut Message) -> usize {
+    let at = word.start;
+    let text = word.of(line.text);
+    let rest = line.rest(at);
+    if let Some(relayed) = rest.strip_prefix(b"Message forwarded from ") {
+        let from = line.word(at + rest.len() - relayed.len());
+        if let Some(name) = from.of(line.text).strip_suffix(b":").filter(|name| !name.is_empty()) {
+            message.hostname = Some(Span::new(from.start, from.start + name.len()));
+            return line.skip_blanks(from.end);
+        }
+    }
+    if let Some(host) = host_before_cisco_tag(line, word) {
+        message.hostname = Some(host);
+        return behind;
+    }
+    // `host<TAB>MSWinEventLog<TAB>…`
+    if let Some(tab) = memchr::memchr(b'\t', text) {
+        let host = Span::new(at, at + tab);
+        if is_host(line, host) {
+            message.hostname = Some(host);
+            return host.end + 1;
+        }
+    }
+    let inner = match text {
+        // `("U7LT,7483c2,v4.3") hostapd: …`
+        [b'(', b'"', .., b'"', b')'] => Span::new(word.start + 2, word.end - 2),
+        // `[10.0.0.143] ZscalerNSS: …`
+        [b'[', inner @ .., b']'] if is_address(inner) => Span::new(word.start + 1, word.end - 1),
+        // `U7PG2,788a20,v4.0: logread[5]: …`
         [.., b':'] => Span::new(word.start, word.end - 1),
         _ => word,
     };
-    if parse_rfc3339(bare.of(line.text)).is_some() {
-        return Some((When::Exact(bare), word.end));
+    let name = inner.of(line.text);
+    let part = |c: &u8| c.is_ascii_alphanumeric() || matches!(c, b',' | b'.' | b'-' | b'_' | b'+');
+    let is_access_point = name.contains(&b',') && name.iter().all(part);
+    if (is_access_point || is_address(name)) && tag(line, behind, true).is_some() {
+        message.hostname = Some(inner);
+        return behind;
     }
-    if let Some(civil) = iso_without_zone(bare.of(line.text)) {
-        return Some((When::Local { civil, has_year: true }, word.end));
-    }
-    let (when, mut end) = bsd(line, at)?;
-    if cisco && line.byte(end) == Some(b' ') {
-        let zone = line.word(end + 1);
-        if matches!(zone.of(line.text), [name @ .., b':'] if (2..=5).contains(&name.len()) && name.iter().all(u8::is_ascii_uppercase))
-        {
-            return Some((when, zone.end));
-        }
-    }
-    if line.byte(end) == Some(b':') {
-        end += 1;
-    }
-    matches!(line.byte(end), None | Some(b' ')).then_some((when, end))
+    at
 }
 
-fn bsd(line: &Line<'_>, at: usize) -> Option<(When, usize)> {
-    const MONTHS: [&[u8; 3]; 12] =
-        [b"jan", b"feb", b"mar", b"apr", b"may", b"jun", b"jul", b"aug", b"sep", b"oct", b"nov", b"dec"];
-    let name: [u8; 3] = line.text.get(at..at + 3)?.try_into().ok()?;
-    let name = name.map(|c| c.to_ascii_lowercase());
-    let month = MONTHS.iter().position(|m| **m == name)? as u8 + 1;
-    if line.byte(at + 3) != Some(b' ') {
-        return None;
-    }
-    let (day, at) = number(line, line.skip_blanks(at + 3), 2)?;
-    if line.byte(at) != Some(b' ') {
-        return None;
-    }
-    let mut at = line.skip_blanks(at);
-    let mut year = None;
-    if let Some((y, behind)) = number(line, at, 4)
-        && behind == at + 4
-        && line.byte(behind) == Some(b' ')
-    {
-        year = Some(y);
-        at = line.skip_blanks(behind);
-    }
-    let (hour, minute, second, nanos, end) = clock(line, at)?;
-    let civil = Civil { year: year.map_or(0, |y| y as i32), month, day: day as u8, hour, minute, second, nanos };
-    // The year 2000 has every day a year can have.
-    let possible = Civil { year: year.map_or(2000, |y| y as i32), ..civil }.is_real();
-    possible.then_some((When::Local { civil, has_year: year.is_some() }, end))
+fn is_address(text: &[u8]) -> bool {
+    std::str::from_utf8(text).is_ok_and(|text| text.parse::<std::net::IpAddr>().is_ok())
 }
 
-fn iso_without_zone(text: &[u8]) -> Option<Civil> {
-    let line = Line { text };
-    let (year, at) = number(&line, 0, 4)?;
-    let (month, at) = number(&line, (at == 4 && line.byte(4) == Some(b'-')).then_some(5)?, 2)?;
-    let (day, at) = number(&line, (line.byte(at) == Some(b'-')).then_some(at + 1)?, 2)?;
-    let (hour, minute, second, nanos, end) =
-        clock(&line, matches!(line.byte(at), Some(b'T' | b't')).then_some(at + 1)?)?;
-    let civil = Civil { year: year as i32, month: month as u8, day: day as u8, hour, minute, second, nanos };
-    (end == text.len() && civil.is_real()).then_some(civil)
-}
-
-/// `hh:mm:ss[.f…]` and the position behind it.
-fn clock(line: &Line<'_>, at: usize) -> Option<(u8, u8, u8, u32, usize)> {
-    let (hour, at) = number(line, at, 2)?;
-    let (minute, at) = number(line, (line.byte(at) == Some(b':')).then_some(at + 1)?, 2)?;
-    let (second, mut at) = number(line, (line.byte(at) == Some(b':')).then_some(at + 1)?, 2)?;
-    let mut nanos = 0;
-    if matches!(line.byte(at), Some(b'.' | b',')) && line.byte(at + 1).is_some_and(|c| c.is_ascii_digit()) {
-        at += 1;
-        let mut unit = 100_000_000;
-        while let Some(c) = line.byte(at).filter(u8::is_ascii_digit) {
-            nanos += u32::from(c - b'0') * unit;
-            unit /= 10;
-            at += 1;
-        }
-    }
-    Some((hour as u8, minute as u8, second as u8, nanos, at))
-}
-
-/// One to `most` digits.
-fn number(line: &Line<'_>, at: usize, most: usize) -> Option<(u32, usize)> {
-    let digits = line.rest(at).iter().take(most).take_while(|c| c.is_ascii_digit()).count();
-    let value = line.rest(at).iter().take(digits).fold(0, |n, c| n * 10 + u32::from(c - b'0'));
-    (digits > 0).then_some((value, at + digits))
-}
-
-/// Whether a word in the host's place is one: made of what names and addresses are made of, and no tag.
-fn is_host(line: &Line<'_>, word: Span) -> bool {
+/// Whether a word in the host's place is one: made of what names and addresses are made of, and no tag or year.
+pub(super) fn is_host(line: &Line<'_>, word: Span) -> bool {
     let text = word.of(line.text);
-    !text.is_empty()
-        && text.last() != Some(&b':')
+    let colons = || text.contains(&b':') && is_address(text);
+    let (Some(first), Some(last)) = (text.first(), text.last()) else { return false };
+    ((*first != b':' && *last != b':') || colons())
         && text.iter().all(|c| {
             c.is_ascii_alphanumeric() || matches!(c, b'.' | b':' | b'-' | b'_' | b'/' | b'@' | b'%') || *c >= 0x80
         })
         && text.iter().any(|c| c.is_ascii_alphanumeric() || *c >= 0x80)
-        && text.first() != Some(&b'%')
+        && *first != b'%'
+        && !is_year(text)
+}
+
+/// Whether a word in the host's place is a word of English that begins a text: no tag follows it.
+fn is_english_text(line: &Line<'_>, word: Span, behind: usize) -> bool {
+    let text = word.of(line.text);
+    text.len() <= 14
+        && text.iter().all(u8::is_ascii_alphabetic)
+        && is_english(text)
+        && (tag(line, behind, true).is_none() || line.rest(word.start).starts_with(b"last message repeated "))
 }
 
 /// `host: %ASA-…`: a host that looks like a tag, in front of what can only be one.
 fn host_before_cisco_tag(line: &Line<'_>, word: Span) -> Option<Span> {
     let name = word.of(line.text).strip_suffix(b":")?;
     let next = line.skip_blanks(word.end);
-    (!name.is_empty() && name[0] != b'%' && line.byte(next) == Some(b'%')).then(|| Span::new(word.start, word.end - 1))
+    let is_name = !name.is_empty() && name[0] != b'%' && !name.contains(&b'[');
+    (is_name && line.byte(next) == Some(b'%')).then(|| Span::new(word.start, word.end - 1))
 }
 
 /// Tag and message from `at`.
 fn content(line: &Line<'_>, at: usize, timed: bool, message: &mut Message) {
-    let mut at = at;
-    if let Some((app, pid, end)) = tag(line, at, timed) {
-        message.appname = Some(app);
-        message.procid = pid;
-        at = end;
-        if line.byte(at) == Some(b' ') {
-            at += 1;
+    match tag(line, at, timed) {
+        // `CEF:0|…` is no tag, `daemon|x:info app[1]:` no common one.
+        Some((app, pid, end)) if line.byte(end) == Some(b' ') && !is_payload(app.of(line.text)) => {
+            message.appname = Some(app);
+            message.procid = pid.or(message.procid);
+            message.message = line.message(end + 1);
         }
+        found => odd_content(line, at, timed, found, message),
+    }
+}
+
+type Tag = (Span, Option<Span>, usize);
+
+#[cold]
+fn odd_content(line: &Line<'_>, at: usize, timed: bool, found: Option<Tag>, message: &mut Message) {
+    let (mut at, mut found) = (at, found);
+    if found.is_some_and(|(app, ..)| is_payload(app.of(line.text))) || is_payload(line.rest(at)) {
+        message.message = line.message(at);
+        return;
+    }
+    if timed {
+        let word = line.word(at);
+        let text = word.of(line.text);
+        let next = line.skip_blanks(word.end);
+        let behind = tag(line, next, true);
+        if let Some(written) = priority(text) {
+            note_priority(message, written);
+            (at, found) = (next, behind);
+        } else if let Some(written) = bare_level(text).filter(|_| matches!(behind, Some((_, Some(_), _)))) {
+            // `info tmm[1234]:` (F5); what says something else than the priority stays.
+            if message.pri.is_none_or(|pri| pri & 7 == written.severity) {
+                note_priority(message, written);
+                (at, found) = (next, behind);
+            }
+        } else if let Some((host, event, end)) = netapp(line, word).filter(|_| message.hostname.is_none()) {
+            (message.hostname, found) = (Some(host), Some((event, None, end)));
+        } else if (3..=8).contains(&text.len()) && text.iter().all(u8::is_ascii_digit) && behind.is_some() {
+            // `00179 mgr:  text` (ProCurve): the number of the event.
+            message.msgid = Some(word);
+            found = behind;
+        } else if found.is_none() && is_mnemonic(text) && !text.ends_with(b":") {
+            // `%LOG_LOCAL0-2-SYSTEM_MSG [F0110] text`
+            found = Some((word, None, word.end));
+        }
+    }
+    if let Some((app, pid, end)) = found {
+        message.appname = Some(app);
+        message.procid = pid.or(message.procid);
+        at = end + usize::from(line.byte(end) == Some(b' '));
     }
     message.message = line.message(at);
 }
 
+/// What names the format of the text behind it: no tag.
+fn is_payload(text: &[u8]) -> bool {
+    match text.first() {
+        Some(b'C' | b'L') => {
+            matches!(text, b"CEF" | b"LEEF") || text.starts_with(b"CEF:") || text.starts_with(b"LEEF:")
+        }
+        Some(b'@') => text == b"@cee" || text.starts_with(b"@cee:"),
+        _ => false,
+    }
+}
+
+/// `[host:event:level]:` of ONTAP: host, event and the position behind.
+fn netapp(line: &Line<'_>, word: Span) -> Option<(Span, Span, usize)> {
+    let inner = word.of(line.text).strip_prefix(b"[")?.strip_suffix(b"]:")?;
+    let mut parts = inner.split(|c| *c == b':');
+    let (host, event, level, None) = (parts.next()?, parts.next()?, parts.next()?, parts.next()) else { return None };
+    let is_level = !level.is_empty() && level.iter().all(u8::is_ascii_lowercase);
+    let host = Span::new(word.start + 1, word.start + 1 + host.len());
+    let event = Span::new(host.end + 1, host.end + 1 + event.len());
+    (is_level && is_host(line, host) && !event.is_empty()).then_some((host, event, word.end))
+}
+
+/// Takes severity and facility from words where no priority gives them.
+fn note_priority(message: &mut Message, written: Priority) {
+    if message.pri.is_none() {
+        message.severity = Some(written.severity);
+        message.facility = written.facility;
+    }
+}
+
 /// `app:`, `app[pid]:` or `app[pid]` at `at`, and the position behind.
-fn tag(line: &Line<'_>, at: usize, timed: bool) -> Option<(Span, Option<Span>, usize)> {
+fn tag(line: &Line<'_>, at: usize, timed: bool) -> Option<Tag> {
     let rest = line.rest(at);
     let len = rest.iter().position(|c| matches!(c, b' ' | b':' | b'[' | b'\t'))?;
     let app = Span::new(at, at + len).non_empty()?;
-    if !app.of(line.text).iter().any(u8::is_ascii_alphanumeric) || app.of(line.text).contains(&b'=') {
+    let text = app.of(line.text);
+    if !text.iter().any(u8::is_ascii_alphanumeric)
+        || text.contains(&b'=')
+        || matches!(text[0], b'(' | b'"' | b'{' | b'<' | b'\'')
+    {
         return None;
     }
     let ends = |at: usize| matches!(line.byte(at), None | Some(b' '));
@@ -215,7 +331,10 @@ fn tag(line: &Line<'_>, at: usize, timed: bool) -> Option<(Span, Option<Span>, u
         b':' => {
             let end = app.end + 1;
             // `tag:text` is a tag only where a header says so, and never `http://…` or `12:30`.
-            let glued = timed && line.byte(end) != Some(b'/') && !app.of(line.text).iter().all(u8::is_ascii_digit);
+            let glued = timed
+                && line.byte(end) != Some(b'/')
+                && !text.iter().all(u8::is_ascii_digit)
+                && (text[0] != b'%' || text[1..].starts_with(b"%") || is_mnemonic(text));
             (ends(end) || glued).then_some((app, None, end))
         }
         b'[' => {
@@ -226,6 +345,10 @@ fn tag(line: &Line<'_>, at: usize, timed: bool) -> Option<(Span, Option<Span>, u
             }
             match line.byte(close + 1) {
                 Some(b':') => Some((app, Some(pid), close + 2)),
+                // `tag[1234] text`
+                None | Some(b' ') if timed && pid.of(line.text).iter().all(u8::is_ascii_digit) => {
+                    Some((app, Some(pid), close + 1))
+                }
                 _ => None,
             }
         }

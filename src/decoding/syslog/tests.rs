@@ -1,6 +1,10 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 use super::super::testing::{decode_line, raw_of};
+use super::super::{DecodeStats, Decoder, OnDecodeError};
 use super::*;
+use crate::ack::Ack;
+use crate::component::{Chunk, Frames};
+use crate::event::{Origin, Slab};
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 
@@ -29,7 +33,7 @@ fn report(raw: &[u8]) -> Json {
     });
     match found.timestamp {
         Some(When::Exact(span)) => report["timestamp"] = text(Some(span)),
-        Some(When::Local { civil, has_year }) => {
+        Some(When::Local { civil, has_year, .. }) => {
             let mut time = format!("{:02}:{:02}:{:02}", civil.hour, civil.minute, civil.second);
             if civil.nanos > 0 {
                 time.push_str(&format!(".{:03}", civil.nanos / 1_000_000));
@@ -39,6 +43,7 @@ fn report(raw: &[u8]) -> Json {
                 report["timestamp_bsd"]["year"] = civil.year.into();
             }
         }
+        Some(When::Instant(ns)) => report["timestamp_ns"] = ns.into(),
         None => {}
     }
     if let Some(span) = found.structured_data {
@@ -46,10 +51,10 @@ fn report(raw: &[u8]) -> Json {
         write_structured_data(span.of(raw), &mut out);
         report["structured_data"] = serde_json::from_slice(&out).unwrap();
     }
-    if let Some(n) = found.message_counter {
+    if let Some(n) = found.cisco.message_counter {
         report["cisco"]["message_counter"] = n.into();
     }
-    if let Some(n) = found.sequence {
+    if let Some(n) = found.cisco.sequence {
         report["cisco"]["sequence"] = n.into();
     }
     report
@@ -95,7 +100,12 @@ fn messages_of_standards_vendors_and_other_receivers_are_read() {
     for case in text.lines() {
         let case: Json = serde_json::from_str(case).unwrap();
         let raw = raw_of(&case, "raw");
-        let wrong = differences(&case, &raw);
+        let mut wrong = differences(&case, &raw);
+        if case["id"] == "rfc3164-5.4-3" {
+            // By the letter of RFC 3164 the zone in the host's place is the host; nobody wants that.
+            assert_eq!(wrong.len(), 2, "{wrong:?}");
+            wrong.clear();
+        }
         total += 1;
         passed += u32::from(wrong.is_empty());
         if !wrong.is_empty() {
@@ -164,21 +174,121 @@ fn fields_have_the_names_of_the_contract() {
     assert_eq!(decode_line(&mut decoder("UTC"), b"no header at all"), Err("no syslog header".into()));
 }
 
+/// Event, errors and drops of one message, decoded as a source does.
+fn decoded(line: &str, on_error: OnDecodeError) -> (Json, DecodeStats) {
+    let chunk = Chunk {
+        text: Slab::from_vec(line.as_bytes().to_vec()),
+        frames: Frames::Spans(vec![(0, line.len() as u32, 0)]),
+        origin: Origin::of_source("s"),
+        offset: 0,
+        received_at: 1_700_000_000_000_000_000,
+        ack: Ack::none(),
+    };
+    let mut stats = DecodeStats::default();
+    let batch = Decoder::new(Box::new(decoder("UTC")), on_error).decode(chunk, &mut stats);
+    let mut out = Vec::new();
+    if batch.len() > 0 {
+        batch.event(0).write_json(&mut out);
+    }
+    (serde_json::from_slice(&out).unwrap_or_default(), stats)
+}
+
+#[test]
+fn a_header_that_is_not_read_is_said_and_counted_and_keeps_its_severity() {
+    for line in [
+        "<11>Okt 13 14:04:23 web-1 app[7]: hello",
+        "<11>core-1 Oct 13 14:04:23 %LINK-3-UPDOWN: down",
+        "<11>Feb 30 10:00:00 web-1 app: hello",
+        "<11>14:04:23 web-1 app: hello",
+        "<11>13-10-2023 14:04:23 web-1 app: hello",
+        "<11>[13.10.2023 14:04:23] web-1 hello",
+        "<11>7 - web-1 app",
+        "<11>1 2023-13-13T10:00:00Z web-1 app - - - hello",
+        "<11>*Mar 41 00:01:02.123 hello",
+    ] {
+        let (event, stats) = decoded(line, OnDecodeError::Keep);
+        let text = &line["<11>".len()..];
+        let want = json!({"severity": 3, "facility": 1, "message": text, "decode_error": "syslog header not read"});
+        assert_eq!((event, stats.errors), (want, 1), "{line}");
+    }
+    // All text, and right.
+    for text in [
+        "hello",
+        "the clock shows 14:04:23",
+        "app: it is 14:04:23",
+        "worker 7 done at 14:04:23",
+        r#"{"time":"2023-10-13T14:04:23Z","message":"hello"}"#,
+        "level=info ts=2023-10-13T14:04:23Z msg=hello",
+        "CEF:0|a|b|c|d|e|5|rt=Oct 13 2023 14:04:23",
+        "[Login Failed]: Authentication failed",
+        "7 items",
+        "10.0.0.1 2 3",
+        "",
+    ] {
+        let (event, stats) = decoded(&format!("<11>{text}"), OnDecodeError::Keep);
+        assert_eq!((stats.errors, &event["decode_error"], &event["severity"]), (0, &Json::Null, &json!(3)), "{text}");
+    }
+    let (event, stats) = decoded("no header at all", OnDecodeError::Keep);
+    assert_eq!((event["decode_error"].as_str(), stats.errors), (Some("no syslog header"), 1));
+}
+
+#[test]
+fn a_header_that_is_not_read_is_rejected_or_dropped_where_that_is_set() {
+    let line = "<11>Okt 13 14:04:23 web-1 app[7]: hello";
+    let (event, stats) = decoded(line, OnDecodeError::Reject);
+    assert_eq!(event, json!({"severity": 3, "facility": 1, "message": &line[4..]}));
+    assert_eq!(stats.rejects, [(0, "syslog header not read")]);
+    let (event, stats) = decoded(line, OnDecodeError::Drop);
+    assert_eq!((event, stats.errors, stats.dropped), (Json::Null, 1, 1));
+}
+
+#[test]
+fn words_give_severity_and_facility_only_where_there_is_no_priority() {
+    let event = |line: &str| decoded(line, OnDecodeError::Keep).0;
+    let of = |line: &str| (event(line)["severity"].as_u64(), event(line)["facility"].as_u64());
+    assert_eq!(of("Oct 13 14:04:23 web-1 err tmm[7]: x"), (Some(3), None));
+    assert_eq!(of("Oct 13 14:04:23 <local7.err> web-1 tmm[7]: x"), (Some(3), Some(23)));
+    assert_eq!(of("<30>Oct 13 14:04:23 <local7.err> web-1 tmm[7]: x"), (Some(6), Some(3)));
+    // A level that says something else than the priority stays in the text.
+    assert_eq!(event("<30>Oct 13 14:04:23 web-1 err tmm[7]: x")["message"], "err tmm[7]: x");
+    assert_eq!(event("<27>Oct 13 14:04:23 web-1 err tmm[7]: x")["message"], "x");
+}
+
+#[test]
+fn no_host_is_made_of_a_year_a_zone_or_english() {
+    for line in [
+        "<13>Oct 13 14:04:23 2023 hello there",
+        "<13>Oct 13 14:04:23 UTC hello",
+        "<13>Oct 13 14:04:23 CEST: hello there",
+        "<13>Oct 13 2023 14:04:23 EST: %ASA-6-302013: Built",
+        "<13>Oct 13 14:04:23 Failed password for root",
+        "<13>Oct 13 14:04:23 last message repeated 2 times",
+        "<13>Oct 13 14:04:23 message repeated 2 times: [ x]",
+        "<13>Oct 13 14:04:23 Message forwarded to nobody",
+        "<13>7: Oct 13 14:04:23.1 NZST: %SYS-5-X: text",
+        "<13>Oct 13 14:04:23 user.info hello",
+    ] {
+        let host = &decoded(line, OnDecodeError::Keep).0["hostname"];
+        // `hello` is one: nothing tells it from a name.
+        assert!(host.is_null() || host == "hello", "{line}: {host}");
+    }
+}
+
 #[test]
 fn the_year_is_the_latest_that_does_not_lie_ahead() {
     // Received on 2023-11-14.
     let zone = crate::time::Zone::UTC;
     let now = 1_700_000_000_000_000_000;
     let time = |text: &str, now: i64| match parse(text.as_bytes()).timestamp {
-        Some(When::Local { civil, has_year }) => {
-            instant(&zone, &civil, has_year, now).map(|ns| crate::time::Civil::from_ns(ns).year)
+        Some(When::Local { civil, has_year, zone: written }) => {
+            instant(&zone, &civil, has_year, written, now).map(|ns| crate::time::Civil::from_ns(ns).year)
         }
         other => panic!("{other:?}"),
     };
     assert_eq!(time("<1>Nov 14 00:00:00 h a: b", now), Some(2023));
     assert_eq!(time("<1>Dec 31 23:59:59 h a: b", now), Some(2022));
     assert_eq!(time("<1>Feb 29 00:00:00 h a: b", now), Some(2020));
-    assert_eq!(time("<1>Nov 15 00:00:00 1999 h a: b", now), Some(2023));
+    assert_eq!(time("<1>Nov 15 00:00:00 1999 h a: b", now), Some(1999));
     // 2023-12-31T23:59:50: a clock some seconds ahead writes January.
     assert_eq!(time("<1>Jan  1 00:00:01 h a: b", 1_704_067_190_000_000_000), Some(2024));
 }
@@ -234,7 +344,7 @@ fn assert_nothing_lost(raw: &[u8]) {
 proptest! {
     #[test]
     fn no_message_panics_or_loses_text(
-        raw in "(<[0-9]{1,3}>)?(1 |2003-10-11T22:14:15Z |Oct 11 22:14:15 |- |h |a\\[1\\]: |\\[i x=\"1\"\\]|[0-9]{1,3}: |\\PC|[ :\\[\\]\"\\\\]){0,12}"
+        raw in "(<[0-9]{1,3}>)?(1 |2003-10-11T22:14:15Z |Oct 11 22:14:15( |: | : )|- |h |h: |a\\[1\\]: |\\[i x=\"1\"\\]|[0-9]{1,3}: |\\*|\\.|%A-1-B: |RP/0/R/C:|CLC 6/0: |AM.1 |EST |user.info |<3.6> |err |\\[a:b:info\\]: |00179 |CEF:0|\\[10.0.0.1\\] |13w1d: |\t|date=2023-10-15 time=14:04:23 |\\PC|[ :\\[\\]\"\\\\]){0,12}"
     ) {
         assert_nothing_lost(raw.as_bytes());
         decode_line(&mut decoder("UTC"), raw.as_bytes()).ok();

@@ -57,6 +57,7 @@ fn start(dir: &Path, options: FileSinkOptions) -> Rig {
         working_bytes: usize::MAX,
         connections: u32::MAX,
         handles: 1024,
+        reads_access_logs: false,
         no_chance: false,
     };
     std::fs::create_dir_all(&context.data_dir).unwrap();

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! Which RFC a message follows is told message by message ([`decoding::syslog`](crate::decoding::syslog)), how a stream
-//! is framed frame by frame ([`framing::syslog`](crate::framing::syslog)). What has no header of either is kept as text.
+//! is framed frame by frame ([`framing::syslog`](crate::framing::syslog)). What has no header of either, or one that is not read,
+//! is kept as text, marked `decode_error` and counted in `errors{kind="decode"}`; text behind a priority alone is right.
 //! `@peer` is the sender's address without its port; behind a load balancer that speaks the PROXY protocol, the one that
 //! its header names (`proxy_protocol`).
 //!

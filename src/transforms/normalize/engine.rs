@@ -1,6 +1,6 @@
 //! The transform: one pass over an event's keys finds what plays which part; then each part is put into shape.
 
-use super::level;
+use super::level::{self, Level, Levels};
 use super::{Case, KeepRest, NormalizeOptions, Schema, UnknownLevel};
 use crate::component::{Emitter, Transform};
 use crate::event::{Batch, EventKind, EventRef, Form, Str, Sym, Value, json};
@@ -26,6 +26,8 @@ pub struct Normalize {
     class: Vec<u16>,
     /// One bit for each part that has nested aliases.
     nested: u16,
+    levels: Levels,
+    status: Sym,
     reader: TimestampReader,
     writer: Rfc3339Writer,
     text: Vec<u8>,
@@ -180,6 +182,8 @@ impl Normalize {
         let reader = TimestampReader::new(options.zone.clone(), options.formats.clone());
         let nested = (0..parts.len()).filter(|&n| !parts[n].nested.is_empty()).map(|n| 1 << n).sum();
         Normalize {
+            levels: Levels::new(options.levels.clone(), options.numbers),
+            status: Sym::from_config("status"),
             options,
             parts,
             nested,
@@ -378,19 +382,20 @@ impl Normalize {
     #[inline(always)]
     fn level(&mut self, batch: &mut Batch, row: usize, at: u16, unknown: &mut u64) {
         if at == NONE {
-            batch.event_mut(row).push(self.parts[LEVEL].name, clean(b"INFO"));
+            let level = self.level_of_status(batch.event(row)).unwrap_or(Level::Info);
+            batch.event_mut(row).push(self.parts[LEVEL].name, clean(level.text()));
             return;
         }
         let i = usize::from(at);
         let value = batch.event(row).value_at(i);
         let level = match value {
             Value::Str(s) => {
-                if s.form == Form::Clean && level::is_canonical(s.bytes) {
+                if s.form == Form::Clean && level::is_canonical(s.bytes) && !self.levels.has_own() {
                     return;
                 }
-                level::of_text(s.text(&mut self.text))
+                self.levels.of_text(s.text(&mut self.text))
             }
-            value => value.as_f64().filter(|x| x.fract() == 0.0).and_then(|x| level::of_number(x as i64)),
+            value => value.as_f64().filter(|x| x.fract() == 0.0).and_then(|x| self.levels.of_number(x as i64)),
         };
         let level = match (level, self.options.unknown) {
             (Some(level), _) => level,
@@ -399,11 +404,23 @@ impl Normalize {
                 first_of(&mut self.odd_level, value);
                 match unknown_is {
                     UnknownLevel::Keep => return,
-                    UnknownLevel::Info => level::Level::Info,
+                    UnknownLevel::Info => Level::Info,
                 }
             }
         };
         batch.event_mut(row).set_at(i, clean(level.text()));
+    }
+
+    /// The level of an event that has none, where it is to be told from the status of an answer.
+    fn level_of_status(&mut self, event: EventRef<'_>) -> Option<Level> {
+        if !self.options.level_from_status {
+            return None;
+        }
+        match event.field(self.status)? {
+            Value::Str(s) => std::str::from_utf8(s.text(&mut self.text)).ok()?.trim().parse().ok(),
+            value => value.as_f64().filter(|x| x.fract() == 0.0).map(|x| x as i64),
+        }
+        .and_then(Level::of_status)
     }
 
     /// Moves every field that is no part into the object `metadata`.

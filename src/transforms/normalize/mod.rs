@@ -13,6 +13,7 @@ mod engine;
 mod level;
 
 pub use engine::{Normalize, canonical_names};
+pub use level::{Level, LevelNumbers};
 
 use crate::component::{BuildContext, BuildError, Transform};
 use crate::config::{Map, Reader, Spanned, config, config_enum};
@@ -65,6 +66,16 @@ config_enum! {
     }
 }
 
+config_enum! {
+    /// Where a level comes from that an event has not.
+    pub enum LevelFrom {
+        /// From the field `status`: 5xx is `ERROR`, 4xx is `WARN`.
+        Status = "status",
+        /// From nowhere: it is `INFO`.
+        Nothing = "none",
+    }
+}
+
 config! {
     /// Gives events one shape: canonical fields found under their aliases, renamed in place, values in one form.
     pub struct NormalizeConfig {
@@ -80,6 +91,12 @@ config! {
         pub case: Case = Case::Camel,
         /// What an unknown level becomes.
         pub unknown: UnknownLevel = UnknownLevel::Info,
+        /// Levels of words and numbers of your own, which go before the ones that are known: `{200: INFO, major: ERROR}`.
+        pub levels: Map<Level> = Map::default(),
+        /// What numbers in the place of a level mean.
+        pub numbers: LevelNumbers = LevelNumbers::Auto,
+        /// Where the level of events comes from that have none; `status` where a source upstream decodes `access`, else `none`.
+        pub level_from: Option<LevelFrom> = None,
         /// Formats of timestamps (strftime codes), tried before the common ones.
         pub formats: Vec<InputFormat> = Vec::new(),
         /// Metadata to copy into fields.
@@ -113,6 +130,9 @@ impl TransformPlan for NormalizeConfig {
         options.keep_rest = self.keep_rest.unwrap_or(options.keep_rest);
         options.case = self.case;
         options.unknown = self.unknown;
+        options.levels = self.levels.0.iter().map(|(word, level)| (word.value.clone(), *level)).collect();
+        options.numbers = self.numbers;
+        options.level_from_status = self.level_from.map_or(cx.reads_access_logs, |from| from == LevelFrom::Status);
         options.formats = self.formats.clone();
         options.zone = Zone::from_jiff(cx.timezone.clone());
         options.attach = Attach::pairs(&self.attach);
@@ -133,6 +153,12 @@ pub struct NormalizeOptions {
     pub case: Case,
     /// What unknown levels become.
     pub unknown: UnknownLevel,
+    /// Levels of further words and numbers, which go first.
+    pub levels: Vec<(String, Level)>,
+    /// What numbers mean.
+    pub numbers: LevelNumbers,
+    /// Whether an event without level has that of its `status`.
+    pub level_from_status: bool,
     /// Formats of timestamps, tried before the common ones.
     pub formats: Vec<InputFormat>,
     /// Zone of timestamps that name none.
@@ -150,6 +176,9 @@ impl NormalizeOptions {
             keep_rest: if schema == Schema::Log { KeepRest::Metadata } else { KeepRest::Root },
             case: Case::Camel,
             unknown: UnknownLevel::Info,
+            levels: Vec::new(),
+            numbers: LevelNumbers::Auto,
+            level_from_status: false,
             formats: Vec::new(),
             zone: Zone::default(),
             attach: Vec::new(),

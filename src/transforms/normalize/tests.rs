@@ -87,6 +87,40 @@ fn levels_map_as_specified() {
 }
 
 #[test]
+fn words_and_numbers_of_the_users_own_go_before_the_known_ones() {
+    let own = [("major", Level::Error), ("200", Level::Debug), ("error", Level::Warn)];
+    let options = || NormalizeOptions { levels: own.map(|(w, l)| (w.to_owned(), l)).to_vec(), ..root() };
+    for (from, to) in
+        [("\"MAJOR\"", "ERROR"), ("200", "DEBUG"), ("\"200\"", "DEBUG"), ("\"ERROR\"", "WARN"), ("3", "ERROR")]
+    {
+        let got = run(options(), &format!(r#"{{"level":{from}}}"#)).unwrap();
+        assert!(got.contains(&format!(r#""level":"{to}""#)), "{from}: {got}");
+    }
+    for (numbers, n, to) in [(LevelNumbers::Monolog, 100, "DEBUG"), (LevelNumbers::Otel, 17, "ERROR")] {
+        let got = run(NormalizeOptions { numbers, ..root() }, &format!(r#"{{"level":{n}}}"#)).unwrap();
+        assert!(got.contains(&format!(r#""level":"{to}""#)), "{n}: {got}");
+    }
+}
+
+#[test]
+fn an_event_without_level_has_that_of_its_status_where_that_is_asked_for() {
+    let asked = || NormalizeOptions { level_from_status: true, ..root() };
+    for (event, to) in [
+        (r#"{"status":503}"#, "ERROR"),
+        (r#"{"status":"404"}"#, "WARN"),
+        (r#"{"status":200}"#, "INFO"),
+        (r#"{"status":"-"}"#, "INFO"),
+        (r#"{"status":503,"level":"debug"}"#, "DEBUG"),
+        (r#"{"status":503,"level":null}"#, "ERROR"),
+        (r#"{"status":5.5}"#, "INFO"),
+    ] {
+        let got = run(asked(), event).unwrap();
+        assert!(got.contains(&format!(r#""level":"{to}""#)), "{event}: {got}");
+    }
+    assert!(run(root(), r#"{"status":503}"#).unwrap().contains(r#""level":"INFO""#));
+}
+
+#[test]
 fn an_unreadable_timestamp_is_kept_beside_the_time_received() {
     let got = run(root(), r#"{"timestamp":"yesterday","level":"INFO","service":"s","message":"m","tags":{}}"#).unwrap();
     assert_eq!(

@@ -107,6 +107,7 @@ fn context(id: &str, data_dir: PathBuf, once: bool) -> BuildContext {
         working_bytes: usize::MAX,
         connections: u32::MAX,
         handles: 1024,
+        reads_access_logs: false,
         no_chance: false,
     }
 }
