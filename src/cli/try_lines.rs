@@ -106,7 +106,7 @@ fn whole(inline: &mut Inline, source: &str, name: &str, mut input: Box<dyn BufRe
     for (number, frame) in inline.frames(source, &text) {
         let event = &*String::from_utf8_lossy(&frame);
         let shown = one_line(inline, source, event, origin.clone());
-        if print(&headed(name, number as u64, event, &shown)).is_err() {
+        if print(&headed(name, number, event, &shown)).is_err() {
             return true;
         }
     }

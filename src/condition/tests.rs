@@ -566,7 +566,7 @@ fn words_whose_quotes_were_forgotten_are_suspected() {
         Condition::parse(text).unwrap().suspects().iter().map(|(at, word)| format!("{word}@{}", at.start)).collect()
     };
     assert_eq!(suspects("level == ERROR"), ["ERROR@9"]);
-    assert_eq!(suspects("a > 1 && (status != OK || x == 1)"), ["OK@19"]);
+    assert_eq!(suspects("a > 1 && (status != OK || x == 1)"), ["OK@20"]);
     assert_eq!(suspects("WARN == level"), ["WARN@0"]);
     assert_eq!(suspects("level in [ERROR, \"WARN\", FATAL]"), ["ERROR@10", "FATAL@25"]);
     assert_eq!(suspects("http.severity == error"), ["error@17"]);

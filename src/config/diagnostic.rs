@@ -241,7 +241,7 @@ impl Diagnostics {
         }
         for &secret in secrets {
             // Where the secret itself stands, a parser's words hold it bare.
-            let own = pieces().any(|(value, _)| value == secret);
+            let own = !as_written && pieces().any(|(value, _)| value == secret);
             needles.push(Needle { text: secret, shown: HIDDEN, anywhere: own || !may_be_a_word(secret) });
         }
         needles.sort_by_key(|n| std::cmp::Reverse(n.text.len()));
