@@ -65,6 +65,8 @@ fn blueprint(text: Arc<Vec<u8>>, dir: &std::path::Path) -> Blueprint {
         once: true,
         memory_limit: 24 << 20,
         working_bytes: usize::MAX,
+        connections: u32::MAX,
+        handles: 1024,
         no_chance: false,
         own_files: Arc::default(),
         host: "h".into(),

@@ -364,7 +364,8 @@ mod tests {
         assert!(!tasks[0].is_finished() && !tasks[2].is_finished());
         let fifth = places.take(peer(2)).await;
         ended(&tasks[2]).await;
-        (fourth.watch.set(Phase::Busy), fifth.watch.set(Phase::Busy));
+        fourth.watch.set(Phase::Busy);
+        fifth.watch.set(Phase::Busy);
         assert!(soon(places.take(peer(2))).await.is_none(), "all are within requests");
         assert_eq!(places.take_waited(), 3);
         drop(fifth);

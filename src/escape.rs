@@ -192,7 +192,8 @@ mod tests {
     fn a_page_has_as_many_lines_as_were_written() {
         let mut page = Page::new();
         write!(page, "{:<4}", "a\nb");
-        writeln!(page, " {}", "\u{1b}[31m\n");
+        let evil = "\u{1b}[31m\n";
+        writeln!(page, " {evil}");
         writeln!(page);
         page.text("two\nlines\u{9b}\n");
         assert_eq!(page.as_str(), "a\\nb  \\x1b[31m\\n\n\ntwo\nlines\\x9b\n");
