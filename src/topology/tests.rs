@@ -289,3 +289,44 @@ async fn a_sink_that_fails_behind_a_disk_buffer_does_not_hold_up_the_end() {
     let ledger = running.books.ledger();
     assert!(ledger.iter().all(|l| l.difference == 0), "{ledger:#?}");
 }
+
+/// A chunk whose place is known, over two ways to one sink: its last batch there is marked, and what sinks hold is left out.
+#[test]
+fn the_last_batch_of_a_chunk_is_marked_and_what_a_sink_holds_is_left_out_for_it_alone() {
+    use crate::place::{Held, Place, tests::place};
+    let settler = Arc::new(Settler::default());
+    let blueprint = blueprint(
+        vec![lines_source("in", 0, 0, settler.clone())],
+        vec![part("odd", &[("in", "")])],
+        vec![sink("all", &[("in", "")], |_| {}), sink("both", &[("odd", ""), ("odd", "rejected")], |_| {})],
+    );
+    let (mut worker, queues) = single_worker(&blueprint);
+    let text: String = (10..30).map(|n| format!("{{\"seq\":{n}}}\n")).collect();
+    let held: Arc<[Held]> =
+        vec![Held { sink: 0, from: 0, to: 5 * 11 }, Held { sink: 0, from: 10 * 11, to: 12 * 11 }].into();
+    for held in [None, Some(held)] {
+        let place = Place { from: 0, held: held.clone(), ..place(1, 220) };
+        worker.chunk(
+            0,
+            Chunk {
+                frames: Frames::Lines { start: 0, end: text.len() },
+                text: Slab::from_vec(text.clone().into_bytes()),
+                origin: Origin::of_source("in"),
+                offset: 0,
+                received_at: 0,
+                ack: Ack::placed(settler.clone(), 1, place),
+            },
+        );
+        let took = |n: usize| {
+            let batches: Vec<Batch> = std::iter::from_fn(|| queues[n].1.try_recv()).collect();
+            let seen = batches.iter().map(|b| (b.len(), b.whole, b.alone)).collect::<Vec<_>>();
+            batches.into_iter().for_each(|mut batch| batch.ack.take().settle(Verdict::Delivered));
+            seen
+        };
+        assert_eq!(took(0), [(if held.is_some() { 13 } else { 20 }, true, true)]);
+        assert_eq!(took(1), [(2, false, false), (8, true, false)]);
+    }
+    assert_eq!(settler.good.load(Ordering::SeqCst), 2);
+    let counters = blueprint.sinks[0].counters.snapshot();
+    assert_eq!((counters.events_in, counters.dropped.get("already_held")), (40, Some(&7)));
+}

@@ -25,8 +25,8 @@
 //! **Writes** are announced (8) before they are done, with hashes of the first and the last bytes (64 at the most); the next
 //! record says that the one before came through. Several of them make one step, which ends with flag 2: its places then
 //! say how far sources' files are written. A step that did not come through is undone at the next start of the same boot
-//! ([`Journal::open`]): its bytes are cut off again, where what wrote them comes again (flag 1) and nothing else follows them. Flag 4: what was
-//! announced before it survives a loss of power.
+//! ([`Journal::open_telling`]): its bytes are cut off again, where what wrote them comes again (flag 1) and nothing else follows
+//! them. Flag 4: what was announced before it survives a loss of power.
 //!
 //! Version: the first byte of every body; other values end reading, as a torn or damaged record does. What stood before is
 //! taken, and the file is written anew. Losing records costs repairs, deletions and repeats, never data: a file that is not known

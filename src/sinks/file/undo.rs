@@ -74,7 +74,7 @@ fn open(known: &Known) -> Option<(File, u64)> {
     let path = Path::new(OsStr::from_bytes(&known.path));
     let file = File::from(openat(CWD, path, flags, Mode::empty()).ok()?);
     let meta = file.metadata().ok()?;
-    ((meta.dev(), meta.ino()) == (known.dev, known.ino) && meta.is_file()).then(|| (file, meta.len()))
+    ((meta.dev(), meta.ino()) == (known.dev, known.ino) && meta.is_file()).then_some((file, meta.len()))
 }
 
 /// Whether the bytes of a write stand in the file: all of them, as far as its ends tell.

@@ -301,10 +301,15 @@ fn the_committed_buffer_of_version_1_is_read() {
 
 /// Written once with `TIDEGATE_WRITE_FIXTURE=1` by the last program of its version and never again: later ones read it too.
 #[test]
-fn the_committed_buffer_of_version_2_is_read() {
+fn the_committed_buffer_of_version_3_is_read() {
     if std::env::var_os("TIDEGATE_WRITE_FIXTURE").is_some() {
-        write_fixture(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/disk-buffer/v2"));
+        write_fixture(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/disk-buffer/v3"));
     }
+    read_fixture("v3", 12);
+}
+
+#[test]
+fn the_committed_buffer_of_version_2_is_read() {
     read_fixture("v2", 12);
 }
 
