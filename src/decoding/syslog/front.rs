@@ -96,7 +96,7 @@ fn part(line: &Line<'_>, at: usize, parts: &mut Parts) -> Option<usize> {
     Some(word.end)
 }
 
-/// `CLC 6/0:`, or a host in front of the node of an IOS-XR: parts without a colon of their own.
+/// `CLC 6/0:`, or a host in front of the node of an IOS-XR or of `%FACILITY-…`: parts without a colon of their own.
 fn blanked(line: &Line<'_>, word: Span, parts: &mut Parts) -> Option<usize> {
     let next = line.word(line.skip_blanks(word.end));
     let slot = next.of(line.text).strip_suffix(b":").unwrap_or_default();
@@ -105,10 +105,12 @@ fn blanked(line: &Line<'_>, word: Span, parts: &mut Parts) -> Option<usize> {
         parts.node = Some(Span::new(word.start, next.end - 1));
         return Some(next.end);
     }
-    if parts.host.is_some() || !is_host(line, word) {
+    if parts.host.is_some() || !is_host(line, word) || word.of(line.text).iter().all(u8::is_ascii_digit) {
         return None;
     }
-    node_before_time(line, next)?;
+    if !is_mnemonic(next.of(line.text)) {
+        node_before_time(line, next)?;
+    }
     parts.host = Some(word);
     Some(word.end)
 }

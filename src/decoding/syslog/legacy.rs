@@ -167,6 +167,10 @@ fn odd_host(line: &Line<'_>, word: Span, behind: usize, message: &mut Message) -
         message.hostname = Some(host);
         return behind;
     }
+    // No host, as RFC 5424 and as Linux says it.
+    if matches!(text, b"-" | b"(none)") && tag(line, behind, true).is_some() {
+        return behind;
+    }
     // `host<TAB>MSWinEventLog<TAB>…`
     if let Some(tab) = memchr::memchr(b'\t', text) {
         let host = Span::new(at, at + tab);
@@ -321,7 +325,7 @@ fn tag(line: &Line<'_>, at: usize, timed: bool) -> Option<Tag> {
     let app = Span::new(at, at + len).non_empty()?;
     let text = app.of(line.text);
     if !text.iter().any(u8::is_ascii_alphanumeric)
-        || text.contains(&b'=')
+        || text.split(|c| *c == b'(').next().is_some_and(|name| name.contains(&b'='))
         || matches!(text[0], b'(' | b'"' | b'{' | b'<' | b'\'')
     {
         return None;
@@ -335,7 +339,8 @@ fn tag(line: &Line<'_>, at: usize, timed: bool) -> Option<Tag> {
                 && line.byte(end) != Some(b'/')
                 && !text.iter().all(u8::is_ascii_digit)
                 && (text[0] != b'%' || text[1..].starts_with(b"%") || is_mnemonic(text));
-            (ends(end) || glued).then_some((app, None, end))
+            let is_number = !timed && text.iter().all(u8::is_ascii_digit);
+            ((ends(end) && !is_number) || glued).then_some((app, None, end))
         }
         b'[' => {
             let close = app.end + 1 + memchr::memchr(b']', line.rest(app.end + 1))?;
@@ -345,9 +350,10 @@ fn tag(line: &Line<'_>, at: usize, timed: bool) -> Option<Tag> {
             }
             match line.byte(close + 1) {
                 Some(b':') => Some((app, Some(pid), close + 2)),
-                // `tag[1234] text`
+                // `tag[1234] text`, `tag[1234] : text`
                 None | Some(b' ') if timed && pid.of(line.text).iter().all(u8::is_ascii_digit) => {
-                    Some((app, Some(pid), close + 1))
+                    let colon = usize::from(line.rest(close + 1).starts_with(b" : ")) * 2;
+                    Some((app, Some(pid), close + 1 + colon))
                 }
                 _ => None,
             }

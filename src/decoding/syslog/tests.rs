@@ -205,6 +205,9 @@ fn a_header_that_is_not_read_is_said_and_counted_and_keeps_its_severity() {
         "<11>7 - web-1 app",
         "<11>1 2023-13-13T10:00:00Z web-1 app - - - hello",
         "<11>*Mar 41 00:01:02.123 hello",
+        "<11>Oct 13 14:04 web-1 app: hello",
+        "<11>1697378663 web-1 app: hello",
+        "<11><14>Oct 13 14:04:23 web-1 app: hello",
     ] {
         let (event, stats) = decoded(line, OnDecodeError::Keep);
         let text = &line["<11>".len()..];
@@ -223,6 +226,8 @@ fn a_header_that_is_not_read_is_said_and_counted_and_keeps_its_severity() {
         "[Login Failed]: Authentication failed",
         "7 items",
         "10.0.0.1 2 3",
+        "<info> 2.4.6 released",
+        "42: done",
         "",
     ] {
         let (event, stats) = decoded(&format!("<11>{text}"), OnDecodeError::Keep);

@@ -60,16 +60,39 @@ pub(super) fn iso_word(line: &Line<'_>, word: Span) -> Option<When> {
     if parse_rfc3339(text).is_some() {
         return Some(When::Exact(word));
     }
-    let (mut civil, at) = date(line, word.start)?;
-    if !matches!(line.byte(at), Some(b'T' | b't')) {
-        return None;
-    }
-    let at = clock(line, at + 1, &mut civil)?;
+    let (civil, at) = match text.get(8) {
+        Some(b'T') => compact(line, word.start)?,
+        _ => {
+            let (mut civil, at) = date(line, word.start)?;
+            if !matches!(line.byte(at), Some(b'T' | b't')) {
+                return None;
+            }
+            let at = clock(line, at + 1, &mut civil)?;
+            (civil, at)
+        }
+    };
     let (zone, at) = match glued_zone(line, at) {
         Some((zone, at)) => (Some(zone), at),
         None => (None, at),
     };
     (at == word.end && civil.is_real()).then_some(When::Local { civil, has_year: true, zone })
+}
+
+/// `20261001T100000` of ISO 8601, and the position behind.
+fn compact(line: &Line<'_>, at: usize) -> Option<(Civil, usize)> {
+    let part = |from: usize, len: usize| digits(line, at + from, len).filter(|(_, end)| *end == at + from + len);
+    let two = |from: usize| part(from, 2).map(|(n, _)| n as u8);
+    let (year, _) = part(0, 4)?;
+    let civil = Civil {
+        year: year as i32,
+        month: two(4)?,
+        day: two(6)?,
+        hour: two(9)?,
+        minute: two(11)?,
+        second: two(13)?,
+        nanos: 0,
+    };
+    Some((civil, at + 15))
 }
 
 fn digits_first(line: &Line<'_>, at: usize) -> Option<Found> {
@@ -236,6 +259,8 @@ fn clock(line: &Line<'_>, at: usize, civil: &mut Civil) -> Option<usize> {
             at += 1;
         }
     }
+    // A leap second is told as the one before it.
+    let second = second - u32::from(second == 60);
     *civil = Civil { hour: hour as u8, minute: minute as u8, second: second as u8, nanos, ..*civil };
     Some(at)
 }
@@ -351,11 +376,21 @@ fn digits(line: &Line<'_>, at: usize, most: usize) -> Option<(u32, usize)> {
 }
 
 /// Whether a text begins as a header does: with something like a time at one of its first two words (`12:30:01`, `2026-10-01`,
-/// `Okt 11 22:14:15`), or with a version and `-`. Texts that begin as JSON, XML, `key=value` or a list do are none.
+/// `Okt 11 22:14:15`, seconds since 1970), with a version and `-`, or with a second priority. Texts that begin as JSON, XML, `key=value` or a list do are none.
 pub(super) fn is_like_a_header(text: &[u8]) -> bool {
     let text = &text[..text.len().min(64)];
     let words: Vec<&[u8]> = text.split(|c| *c == b' ').filter(|word| !word.is_empty()).take(4).map(bare).collect();
     let Some(first) = words.first() else { return false };
+    // A second priority: a relay put its own in front.
+    if text.first() == Some(&b'<')
+        && text[1..]
+            .iter()
+            .take(4)
+            .position(|c| *c == b'>')
+            .is_some_and(|n| n > 0 && text[1..=n].iter().all(u8::is_ascii_digit))
+    {
+        return true;
+    }
     if matches!(first.first(), Some(b'{' | b'<' | b'"')) || first.contains(&b'=') || first.contains(&b'|') {
         return false;
     }
