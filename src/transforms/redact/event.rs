@@ -463,34 +463,27 @@ impl Redact {
     }
 }
 
-/// Appends `text` with `\uXXXX` as the character it says, whatever backslashes stand before it; so JSON in it means the same
-/// as before. Quotes and backslashes stay escaped, with a backslash; control characters and halves of pairs as they are.
+/// Appends `text` with `\uXXXX` as the character it says, at whatever level of escaping; so JSON in it means the same as
+/// before. Quotes and backslashes stay escaped, with a backslash; control characters and halves of pairs as they are.
 fn undo_escapes(text: &[u8], out: &mut Vec<u8>) {
     let mut at = 0;
     while let Some(found) = memchr::memchr(b'\\', &text[at..]) {
         let slash = at + found;
         out.extend_from_slice(&text[at..slash]);
-        let mut end = slash;
-        let mut slashes = 0;
-        // An escaped backslash may be the first of another escape.
-        loop {
-            let more = text[end..].iter().take_while(|&&b| b == b'\\').count();
-            slashes += more;
-            end += more;
-            if (1..MAX_SLASHES).contains(&slashes) && escaped_char(text, end) == Some('\\') {
-                slashes = backslashes_of(slashes);
-                end += 5;
-            } else {
-                break;
-            }
-        }
+        let slashes = text[slash..].iter().take_while(|&&b| b == b'\\').count();
+        let mut end = slash + slashes;
         match escaped_char(text, end).filter(|_| (1..MAX_SLASHES).contains(&slashes)) {
             Some('"') => {
                 out.extend(std::iter::repeat_n(b'\\', quotes_of(slashes)));
                 out.push(b'"');
                 end += 5;
             }
+            Some('\\') => {
+                out.extend(std::iter::repeat_n(b'\\', backslashes_of(slashes)));
+                end += 5;
+            }
             Some(c) => {
+                out.extend(std::iter::repeat_n(b'\\', letters_of(slashes)));
                 out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
                 end += 5;
             }
@@ -516,6 +509,11 @@ fn escaped_char(text: &[u8], at: usize) -> Option<char> {
 /// How many backslashes stand before a quote that says the same as `u0022` behind so many.
 fn quotes_of(slashes: usize) -> usize {
     if slashes % 2 == 1 { slashes } else { 2 * quotes_of(slashes / 2) + 1 }
+}
+
+/// How many backslashes stand before a character that says the same as its `uXXXX` behind so many.
+fn letters_of(slashes: usize) -> usize {
+    if slashes % 2 == 1 { slashes - 1 } else { 2 * letters_of(slashes / 2) }
 }
 
 /// How many backslashes say the same as `u005c` behind so many.

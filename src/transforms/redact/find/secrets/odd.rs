@@ -3,9 +3,9 @@
 //! `jdbc:oracle:thin:scott/x@` · `root:x@tcp(db:3306)` · `host:5432:db:user:x` (`.pgpass`) · `bob:$apr1$x` (`htpasswd`) ·
 //! `-passin pass:x` · `Password (again): x` · `password for bob: x`.
 
-use super::{Key, Quote, key};
+use super::{Key, Quote};
 use super::{ends, none};
-use crate::transforms::redact::ascii::{ALNUM, DIGIT, LOWER, is, is_at};
+use crate::transforms::redact::ascii::{ALNUM, DIGIT, is};
 use crate::transforms::redact::find::Found;
 use memchr::{memchr, memmem};
 
@@ -73,7 +73,7 @@ fn pgpass(text: &[u8], after: usize, key: &Key) -> Option<Found> {
         return None;
     }
     let near = &text[after..text.len().min(after + 2 * MAX)];
-    let line = near.iter().position(|&b| b <= b' ').unwrap_or(near.len());
+    let line = near.iter().position(|&b| b <= b' ').or((near.len() == text.len() - after).then_some(near.len()))?;
     let first = memchr(b':', &near[..line])?;
     let second = first + 1 + memchr(b':', &near[first + 1..line])?;
     let name = near.first().is_some_and(|&b| is(b, ALNUM) && !is(b, DIGIT) || b == b'*');
@@ -109,9 +109,10 @@ pub(super) fn prompt(text: &[u8], after: usize, key: &Key) -> Option<Found> {
     let at = ends::skip_blanks(text, after);
     let near = &text[..text.len().min(at + MAX)];
     let len = near[at..].iter().take_while(|&&b| b > b' ' && !matches!(b, b',' | b';' | b'"')).count();
+    if at + len == near.len() && near.len() < text.len() {
+        return None;
+    }
     let value = &text[at..at + len];
     let path = value.iter().any(|b| matches!(b, b'/' | b'(' | b'='));
-    (none::looks_secret(value) && !path && key::word_of(value).is_none() && !is_at(value, 0, DIGIT)
-        || is(value.first().copied().unwrap_or(0), LOWER) && none::looks_secret(value) && !path)
-        .then(|| Found::plain(at, at + len))
+    (none::looks_secret(value) && !path).then(|| Found::plain(at, at + len))
 }
