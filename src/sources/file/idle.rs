@@ -11,7 +11,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Files that lost their name are looked through for handles that often at most.
+/// Files that lost their name are looked through for handles that often at most, where no more of them were opened.
 const SPARE_EVERY: u64 = 20 * MILLISECOND;
 /// A deleted file that was quiet for that long is closed where its handle is needed.
 const DELETED_REST: u64 = 5 * SECOND;
@@ -137,7 +137,7 @@ impl Tailer {
     /// The same of files that lost their name and were read to their end, before their time: those renamed are looked at as after
     /// it, and those deleted were quiet for a while.
     fn spare_gone(&mut self, enough: usize) {
-        if self.open <= enough || self.reader.mono < self.next_spare {
+        if self.open <= enough || self.open < self.spare_from && self.reader.mono < self.next_spare {
             return;
         }
         self.next_spare = self.reader.mono + SPARE_EVERY;
@@ -156,13 +156,15 @@ impl Tailer {
         gone.sort_unstable();
         for (_, key) in gone {
             if self.open <= enough {
-                return;
+                break;
             }
             let Some(tail) = self.tails[key].take() else { continue };
             self.keep_looking(&tail);
             self.tails[key] = Some(tail);
             self.close(key);
         }
+        // All of them are looked at: not for each one that is opened.
+        self.spare_from = self.open + (self.plan.max_open / 8).max(1);
     }
 
     /// Opens a file to be read. Where the process has no handle left, others give up theirs.

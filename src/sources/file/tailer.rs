@@ -163,6 +163,8 @@ pub(super) struct Tailer {
     pub(super) start_bytes: u64,
     /// When handles of files without a name are looked for again: monotonic nanoseconds.
     pub(super) next_spare: u64,
+    /// And from how many open ones on.
+    pub(super) spare_from: usize,
     /// Files that could not be opened, as they were found at their paths: their generation and identity.
     pub(super) shut: HashMap<PathBuf, (u64, Identity)>,
     /// Files that lost their name, were read to their end, and are still there.
@@ -275,6 +277,7 @@ impl Tailer {
             compared_bytes: 0,
             start_bytes: PROVEN_STARTS,
             next_spare: 0,
+            spare_from: 0,
             shut: HashMap::new(),
             renamed: VecDeque::new(),
             missing: Vec::new(),
@@ -300,8 +303,12 @@ impl Tailer {
 
     /// Does what is due, and reads for a while.
     pub(super) fn turn(&mut self, now: Now, out: &mut dyn Out) -> Next {
+        self.reader.mono = now.mono;
         self.hear_verdicts();
         self.take_hints(now);
+        if self.open > self.plan.max_open {
+            self.spare_handles();
+        }
         if now.mono >= self.next_scan {
             self.scan(now);
         }
