@@ -22,7 +22,7 @@
 //! | body | | the entries |
 //!
 //! An entry: generation 8, device 8, inode 8, birth 8, head hash 8, head length 4, flags 1 (1 current, 2 skipping,
-//! 4 finished, 8 compressed, 16 left, 32 ahead), 1 stream flags (1 and 2 skipping in stdout and stderr), 2 zero bytes, offset
+//! 4 finished, 8 compressed, 16 left, 32 ahead, 64 partial), 1 stream flags (1 and 2 skipping in stdout and stderr), 2 zero bytes, offset
 //! 8, mark 8, sum 16, touched 8 (seconds since 1970), changed 8, modified 8, size 8, path length 4, path; with flag 32, how far
 //! stdout, stderr and other lines were given, 8 each. Version 1 and 2 have no `sum`, `modified` and `size` and no flags from 8
 //! on; version 2 has the time of modification in place of `changed`, and version 1 nothing. What they do not say is not known,
@@ -106,6 +106,8 @@ pub(super) struct Known {
     pub(super) packed: bool,
     /// It lost its name, and was read to its end since: nothing is missed where it is gone.
     pub(super) left: bool,
+    /// Its beginning was passed over by wish, and not delivered.
+    pub(super) partial: bool,
 }
 
 impl Known {
@@ -113,9 +115,9 @@ impl Known {
     pub(super) fn new(identity: Identity, path: &Arc<Path>, touched: i64) -> Self {
         let (head, at) = (Head::default(), Position::default());
         let path = path.clone();
-        let (finished, packed, left) = (false, false, false);
+        let (finished, packed, left, partial) = (false, false, false, false);
         let (changed, modified, size, current) = (0, 0, 0, true);
-        Known { identity, head, at, path, touched, changed, modified, size, current, finished, packed, left }
+        Known { identity, head, at, path, touched, changed, modified, size, current, finished, packed, left, partial }
     }
 
     /// What was made or modified later was not there when it was looked at last: nanoseconds since 1970.
@@ -195,6 +197,8 @@ pub(super) struct Store {
     slots: [usize; 2],
     /// The next file must be a `files`: what is on disk is damaged or of before.
     whole: bool,
+    /// Something of it was damaged: there was a run before, whatever is known of it.
+    damaged: bool,
     /// Entries written as `recent` since the last `files`.
     written_since: usize,
     /// Copies of contents that were not settled as far as they had been read, by the generation that they are copies of.
@@ -270,6 +274,7 @@ impl Store {
             }
         }
         store.whole |= damaged;
+        store.damaged = damaged;
         store.by_identity = store.files.iter().filter(|(_, k)| k.current).map(|(g, k)| (k.identity, *g)).collect();
         Ok(store)
     }
@@ -467,7 +472,7 @@ impl Store {
 
     /// Whether there was nothing on disk.
     pub(super) fn is_new(&self) -> bool {
-        self.sequence == 0
+        self.sequence == 0 && !self.damaged
     }
 
     /// Has a checkpoint written even where there is no file to speak of: the next start is not the first.
@@ -699,7 +704,7 @@ fn encode<'a>(
         }
         out.extend_from_slice(&k.head.len.to_le_bytes());
         let ahead = k.at.ahead.flags();
-        let flags = [k.current, k.at.skipping, k.finished, k.packed, k.left, ahead & 1 != 0];
+        let flags = [k.current, k.at.skipping, k.finished, k.packed, k.left, ahead & 1 != 0, k.partial];
         let flags = flags.iter().rev().fold(0, |flags, flag| flags << 1 | u8::from(*flag));
         out.extend_from_slice(&[flags, ahead >> 1, 0, 0]);
         let [a, b] = k.at.sum.0;
@@ -803,9 +808,10 @@ fn entry(cut: &mut Cut<'_>, version: u16) -> Option<(u64, Known)> {
     let (current, finished) = (flags & 1 != 0, flags & 4 != 0);
     // Versions of before do not tell; their names did.
     let packed = flags & 8 != 0 || version < 3 && super::rotation::is_packed_name(&path);
-    let left = flags & 16 != 0;
+    let (left, partial) = (flags & 16 != 0, flags & 64 != 0);
     at.ahead = Ahead::read(flags >> 5 & 1 | streams << 1, || cut.u64())?;
-    let known = Known { identity, head, at, path, touched, changed, modified, size, current, finished, packed, left };
+    let known =
+        Known { identity, head, at, path, touched, changed, modified, size, current, finished, packed, left, partial };
     Some((generation, known))
 }
 
@@ -864,6 +870,7 @@ mod tests {
             finished: false,
             packed: offset.is_multiple_of(3),
             left: offset.is_multiple_of(5),
+            partial: offset.is_multiple_of(7),
         }
     }
 

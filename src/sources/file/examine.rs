@@ -220,7 +220,7 @@ fn permissions(files: &BTreeSet<PathBuf>) -> Vec<Finding> {
 fn limits(host: &Host, files: u64, dirs: u64) -> Vec<Finding> {
     let mut findings = Vec::new();
     // As the source does: three quarters of the limit.
-    let usable = host.open_files() / 4 * 3;
+    let usable = super::usable_handles(host.open_files());
     if files > usable {
         let what = format!(
             "{files} files match, but the process may have {} open: of files beyond that, what is deleted before it is read is lost",

@@ -9,7 +9,7 @@ use super::joined::Open;
 use super::packed::Kind;
 use super::proof;
 use super::rotation::{
-    Adopted, Copies, Lost, Missing, Original, Turnstile, begins_with_all_of, is_numbered, is_packed_name,
+    Adopted, Copies, Lost, Missing, Original, Turnstile, base_names, begins_with_all_of, is_numbered, is_packed_name,
     is_rotation_of,
 };
 use super::tail::{Out, Place, Tail};
@@ -38,12 +38,18 @@ pub(super) const SAID_AT_FIRST: usize = 100;
 const GONE_WAIT: u64 = 250 * MILLISECOND;
 /// An unfinished last line of a file that lost its name is sent when nothing came for that long.
 const UNFINISHED_AFTER: u64 = 2 * SECOND;
-/// A deleted file is closed when nothing came for that long; its space is not free before.
-const DELETED_CLOSE_AFTER: u64 = 5 * SECOND;
-/// A renamed file is closed when nothing came for that long: writers go on for a while until they are told.
-const RENAMED_CLOSE_AFTER: u64 = 30 * SECOND;
+/// The same of one that only has a number in its name: its writer may have all the time.
+const UNFINISHED_NUMBERED_AFTER: u64 = 600 * SECOND;
+/// A file that lost its name is closed when nothing came for that long: writers go on for a while until they are told. The
+/// space of a deleted one is not free before.
+const GONE_CLOSE_AFTER: u64 = 30 * SECOND;
+/// The same for a deleted one that grew since: its writer holds it, and its space, as well.
+const WRITTEN_CLOSE_AFTER: u64 = 600 * SECOND;
 /// With `start_at: end`, what is passed over is hashed up to that length, to know copies of it.
-const PROVEN_START: u64 = 1 << 20;
+const PROVEN_START: u64 = 64 << 20;
+/// That much of it in all files; longer ones than this are not hashed then.
+pub(super) const PROVEN_STARTS: u64 = 512 << 20;
+const PROVEN_ALWAYS: u64 = 1 << 20;
 /// How far back from the end a line start is sought with `start_at: end`.
 const SEEK_BACK: u64 = 64 << 10;
 
@@ -55,6 +61,7 @@ impl Tailer {
             Ok(_) => return self.lose(path, now),
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
                 self.lose(path, now);
+                self.seek_shut(path, None);
                 self.adopt_missed(path, now);
                 return;
             }
@@ -139,10 +146,14 @@ impl Tailer {
         if let Some((generation, known)) = self.store.find(look.identity)
             && known.packed
             && known.finished
-            && (known.changed == 0 || known.changed == look.changed || self.plan.once)
+            && (known.changed == 0 || known.changed == look.changed)
         {
+            let partial = known.partial;
             self.store.touch(generation, now.seconds());
-            return self.remove_packed(path, look, now);
+            if !partial {
+                self.remove_packed(path, look, now);
+            }
+            return;
         }
         if self.is_own(path) {
             if self.unreadable.insert(path.to_owned()) {
@@ -152,19 +163,21 @@ impl Tailer {
         }
         if let Some(age) = self.plan.ignore_older
             && now.wall.saturating_sub(look.modified) > age.as_nanos() as i64
+            && !self.was_found(path, look)
         {
-            if let Some((generation, _)) = self.store.find(look.identity) {
-                self.store.touch(generation, now.seconds());
-            }
             return;
         }
+        self.seek_shut(path, Some(look.identity));
         // What is judged is what is read: the name may lead to the next file by now.
-        let opened = open(path, self.plan.follow_symlinks).and_then(|file| Ok((look_into(&file)?, file)));
+        let opened = self.open_path(path).and_then(|file| Ok((look_into(&file)?, file)));
         let (there, file) = match opened {
             Ok(opened) => opened,
             // Gone between the two looks: the next one sees what is there then, and what had the name meanwhile.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return,
-            Err(error) => return self.unreadable(path, &error),
+            Err(error) => {
+                self.note_shut(path, look, now);
+                return self.unreadable(path, &error);
+            }
         };
         if self.plan.identity_bytes.is_none() && there.identity != look.identity && there.is_file {
             return self.found(path, there, now);
@@ -173,12 +186,25 @@ impl Tailer {
         let after = self.adopt_between(path, there, now);
         match self.start_opened(path, file, there, after, now) {
             Ok(_) => {
+                self.shut.remove(path);
                 if self.unreadable.remove(path) {
                     tracing::info!(source = %self.plan.id, file = %path.display(), "readable now");
                 }
             }
-            Err(error) => self.unreadable(path, &error),
+            Err(error) => {
+                self.note_shut(path, there, now);
+                self.unreadable(path, &error);
+            }
         }
+    }
+
+    /// Whether a file was found before, and is read on however old it is.
+    fn was_found(&self, path: &Path, look: Look) -> bool {
+        if self.plan.identity_bytes.is_none() {
+            return self.store.find(look.identity).is_some();
+        }
+        let identity = open(path, self.plan.follow_symlinks).and_then(|file| self.identify(&file, look));
+        matches!(identity, Ok(Some(identity)) if self.store.find(identity).is_some())
     }
 
     pub(super) fn unreadable(&mut self, path: &Path, error: &io::Error) {
@@ -186,6 +212,19 @@ impl Tailer {
             self.counters.update(|t| t.error("open", 1));
             tracing::error!(source = %self.plan.id, file = %path.display(), %error, "cannot read a file; trying again");
         }
+    }
+
+    /// A file is too short for its fingerprint: it waits, but where nothing is waited for it is not read.
+    fn tell_short(&mut self, path: &Path, look: Look) -> io::Result<Option<Turnstile>> {
+        if !self.plan.once || look.size == 0 {
+            return Ok(None);
+        }
+        if self.unreadable.insert(path.to_owned()) {
+            self.counters.update(|t| t.error("open", 1));
+            tracing::error!(source = %self.plan.id, file = %path.display(), bytes_not_read = look.size,
+                "shorter than what `fingerprint: {{bytes: N}}` wants to tell it from others: not read");
+        }
+        Err(io::ErrorKind::InvalidData.into())
     }
 
     /// Whether the agent writes this file itself.
@@ -206,7 +245,7 @@ impl Tailer {
         adopted: Option<Adopted<'_>>,
         now: Now,
     ) -> io::Result<Option<Turnstile>> {
-        let file = open(path, self.plan.follow_symlinks)?;
+        let file = self.open_path(path)?;
         let look = look_into(&file)?;
         match adopted {
             None => self.start_opened(path, file, look, after, now),
@@ -246,7 +285,9 @@ impl Tailer {
         adopted: Option<Adopted<'_>>,
         now: Now,
     ) -> io::Result<Option<Turnstile>> {
-        let Some(identity) = self.identify(&file, look)? else { return Ok(None) };
+        let Some(identity) = self.identify(&file, look)? else {
+            return self.tell_short(path, look);
+        };
         if let Some(&key) = self.by_identity.get(&identity) {
             if adopted.is_none() {
                 self.add_path(key, path, now);
@@ -275,7 +316,8 @@ impl Tailer {
                 let mut bytes = [0; HEAD_BYTES];
                 let len = read_at(&file, &mut bytes, 0)?;
                 let head = Head::of(&bytes[..len.min(usize::try_from(at.offset).unwrap_or(usize::MAX))]);
-                let known = Known { head, at: *at, ..Known::new(identity, &name, now.seconds()) };
+                let partial = of.as_ref().is_some_and(|of| self.store.get(of.generation).is_some_and(|k| k.partial));
+                let known = Known { head, at: *at, partial, ..Known::new(identity, &name, now.seconds()) };
                 let of = of.as_ref().filter(|of| of.unsettled).map(|of| of.generation);
                 (self.store.add_copy(known, of), head, *at)
             }
@@ -330,6 +372,12 @@ impl Tailer {
             before: (look.size, look.modified),
             room: 0,
             proof: None,
+            replaced: false,
+            suspect: 0,
+            compared: 0,
+            is_text: false,
+            untold: false,
+            lost_size: 0,
             stash: Box::default(),
             place: Place::Present,
             queued: false,
@@ -443,6 +491,8 @@ impl Tailer {
                 copies = self.adopt_copy(&had, &of, now);
                 tail.after = copies.last.or(tail.after);
             }
+            // A writer that did not notice that its file was emptied leaves zeros before what it goes on with.
+            tail.zeros = known.at.offset == 0 || !as_known;
             if as_known && !copies.found {
                 self.store.moved(generation, name, now.seconds());
                 self.spare_sinks(tail, file)?;
@@ -468,13 +518,13 @@ impl Tailer {
                 tracing::debug!(source = %self.plan.id, file = %tail.path.display(), "found");
             }
             if self.plan.from_end && self.first_start && !self.scanned {
-                at = last_line_start(file, tail.looked.0, self.store.hasher)?;
+                at = last_line_start(file, tail.looked.0, self.store.hasher, &mut self.start_bytes)?;
                 let mut bytes = vec![0; HEAD_BYTES.min(usize::try_from(at.offset).unwrap_or(HEAD_BYTES))];
                 let len = read_at(file, &mut bytes, 0)?;
                 head = Head::of(&bytes[..len]);
             }
         }
-        let known = Known { head, at, ..Known::new(tail.identity, name, now.seconds()) };
+        let known = Known { head, at, partial: at.offset > 0, ..Known::new(tail.identity, name, now.seconds()) };
         Ok((self.store.add(known), head, at))
     }
 
@@ -562,6 +612,14 @@ impl Tailer {
         } else {
             tracing::info!(source = %self.plan.id, file = %path.display(), "rotated or removed; reading it to its end");
             tail.place = Place::Gone { since: now.mono, read: false };
+            tail.lost_size = tail.looked.0;
+            if let Some(look) = tail.file.as_ref().and_then(|file| look_into(file).ok()) {
+                tail.lost_size = look.size;
+                if (look.size, look.modified) == tail.looked {
+                    // Its name is what was changed.
+                    tail.changed = look.changed;
+                }
+            }
             self.lost.insert(path.into(), Lost::new(key, &tail, now));
             // The name's next file waits for this one.
             if !tail.queued {
@@ -575,12 +633,16 @@ impl Tailer {
     /// Takes in what a look at a file by its path told.
     fn looked(&mut self, key: usize, look: Look, hinted: bool, now: Now) {
         let Some(mut tail) = self.tails[key].take() else { return };
+        let inode = self.plan.identity_bytes.is_none();
+        tail.replaced |= inode && tail.packed.is_none() && look.size < tail.reading().offset;
         if (look.size, look.modified) != tail.looked {
             tail.unhinted = !hinted && !self.polls();
             tail.wait = FIRST_WAIT;
             self.queue(key, &mut tail);
+        } else if tail.failing || tail.untold {
+            self.queue(key, &mut tail);
         } else {
-            self.store.seen_whole(&tail, now.wall);
+            self.nothing_new(key, &mut tail, look, now);
         }
         self.store.touch(tail.generation, now.seconds());
         self.tails[key] = Some(tail);
@@ -593,11 +655,20 @@ impl Tailer {
         let look = match &tail.file {
             Some(file) => look_into(file),
             None if tail.place == Place::Present => return self.examine_idle(key, &path, now),
-            None => return self.gone_without_handle(key, now),
+            None if self.open < self.plan.max_open => return self.gone_without_handle(key, now),
+            // It is opened when it is read.
+            None => {
+                if let Some(mut tail) = self.tails[key].take() {
+                    self.queue(key, &mut tail);
+                    self.tails[key] = Some(tail);
+                }
+                return;
+            }
         };
         let Some(mut tail) = self.tails[key].take() else { return };
         match look {
             Ok(look) if (look.size, look.modified) != tail.looked => {
+                tail.replaced |= tail.packed.is_none() && look.size < tail.reading().offset;
                 if tail.place == Place::Present {
                     tail.unhinted = !self.polls();
                 }
@@ -605,7 +676,7 @@ impl Tailer {
                 self.queue(key, &mut tail);
             }
             Ok(look) => {
-                if tail.failing {
+                if tail.failing || tail.untold {
                     self.queue(key, &mut tail);
                 }
                 self.idle(key, &mut tail, look, now);
@@ -613,6 +684,17 @@ impl Tailer {
             Err(error) => self.failed(key, &mut tail, &error, now),
         }
         self.tails[key] = Some(tail);
+    }
+
+    /// Neither the size of a file nor its time of modification is another one than at the last look.
+    fn nothing_new(&mut self, key: usize, tail: &mut Tail, look: Look, now: Now) {
+        if look.changed != tail.changed {
+            self.changed_otherwise(tail, look, now);
+        }
+        if tail.suspect != 0 {
+            self.compare_suspect(key, tail, now);
+        }
+        self.store.seen_whole(tail, now.wall);
     }
 
     fn examine_idle(&mut self, key: usize, path: &Path, now: Now) {
@@ -632,13 +714,21 @@ impl Tailer {
     /// A look that found nothing new.
     fn idle(&mut self, key: usize, tail: &mut Tail, look: Look, now: Now) {
         if tail.waits() || tail.is_deciding() {
-            // What it waits for may have come.
+            // What it waits for may have come. One that is gone for good is not waited for.
+            tail.close_after = look.links == 0 && tail.is_told_cut() && now.mono - tail.grown >= GONE_CLOSE_AFTER;
             return self.queue(key, tail);
         }
-        self.store.seen_whole(tail, now.wall);
+        self.nothing_new(key, tail, look, now);
         if let Place::Gone { since, .. } = tail.place {
             let quiet = now.mono - since.max(tail.grown);
-            let close = quiet >= if look.links == 0 { DELETED_CLOSE_AFTER } else { RENAMED_CLOSE_AFTER };
+            let written = look.links == 0 && look.size > tail.lost_size;
+            let close = quiet >= if written { WRITTEN_CLOSE_AFTER } else { GONE_CLOSE_AFTER };
+            if close && written && !tail.close_after {
+                self.counters.update(|t| t.error("closed_deleted", 1));
+                tracing::warn!(source = %self.plan.id, file = %tail.path.display(), read_to = tail.at.offset,
+                    "deleted, and its writer went on in it, but not for ten minutes: it is closed, and what may still be \
+                     written to it is lost");
+            }
             if close || quiet >= UNFINISHED_AFTER && !tail.stash.is_empty() {
                 tail.open = if close { Open::Flush } else { Open::Finish };
                 tail.close_after = close;
@@ -652,14 +742,14 @@ impl Tailer {
         }
         if tail.at.offset < look.size - tail.room.min(look.size)
             && tail.expired_at != tail.end()
-            && self.is_rotated(tail)
+            && let Some(after) = unfinished_after(tail, look)
         {
-            if now.mono - tail.grown >= UNFINISHED_AFTER {
+            if now.mono - tail.grown >= after {
                 tail.open = Open::Finish;
                 tail.expired_at = tail.end();
                 return self.queue(key, tail);
             }
-            self.schedule(key, tail, tail.grown + UNFINISHED_AFTER);
+            self.schedule(key, tail, tail.grown + after);
         }
         if self.parts_are_due(tail, now) {
             return self.queue(key, tail);
@@ -681,12 +771,6 @@ impl Tailer {
         }
         self.schedule_parts(key, tail);
         self.wait_longer(key, tail, now);
-    }
-
-    /// Whether the file still has a name that matches, but one that says that nothing more is to be expected.
-    fn is_rotated(&self, tail: &Tail) -> bool {
-        tail.packed.is_none()
-            && (*tail.path != *tail.name || tail.path.file_name().and_then(|n| n.to_str()).is_some_and(is_numbered))
     }
 
     /// How long an event of several lines may stay open, where there may be one.
@@ -713,7 +797,7 @@ impl Tailer {
         if let Some(packed) = &tail.packed {
             if tail.is_deciding() {
                 self.decide_packed(key, tail, now);
-            } else if packed.ended && !tail.has_open_parts() {
+            } else if (packed.ended || tail.close_after) && !tail.has_open_parts() {
                 tail.place = Place::Closed;
             } else if packed.ended {
                 self.wait_longer(key, tail, now);
@@ -745,7 +829,7 @@ impl Tailer {
 
     /// The contents that were read so far are gone: what of them was read and not sent is sent, then it begins anew.
     pub(super) fn replaced(&mut self, key: usize, tail: &mut Tail, now: Now, out: &mut dyn Out) {
-        let cut = tail.looked.0 < tail.at.offset;
+        let cut = tail.packed.is_none() && tail.looked.0 < tail.at.offset;
         let how = if cut { "cut off" } else { "written anew in place" };
         tracing::info!(source = %self.plan.id, file = %tail.path.display(), how, "reading from its new beginning");
         self.counters.update(|t| t.error("truncated", 1));
@@ -784,6 +868,9 @@ impl Tailer {
         tail.before = (tail.looked.0, tail.looked.1);
         tail.room = 0;
         tail.zeros = true;
+        // What it is now its first bytes tell.
+        (tail.packed, tail.is_text, tail.untold) = (None, false, false);
+        (tail.replaced, tail.suspect, tail.compared) = (false, 0, now.mono);
         self.queue(key, tail);
     }
 
@@ -799,11 +886,13 @@ impl Tailer {
         self.wait_longer(key, tail, now);
     }
 
-    /// Whether everything in the file was delivered and it has been quiet for long enough.
+    /// Whether everything in the file was delivered and it has been quiet for long enough. Of an empty one nothing was, and its
+    /// writer may be about to begin.
     fn removable(&self, tail: &Tail, look: Look, now: Now, after: u64) -> bool {
-        tail.at.offset == look.size
+        (tail.is_whole() && tail.at.offset == look.size)
+            && look.size > 0
             && tail.flight.outstanding() == 0
-            && self.store.get(tail.generation).is_some_and(|k| k.at == tail.at)
+            && self.store.get(tail.generation).is_some_and(|k| k.at == tail.at && !k.partial)
             && now.mono.saturating_sub(tail.grown) >= after
             && now.wall.saturating_sub(look.modified) >= after as i64
     }
@@ -841,7 +930,7 @@ impl Tailer {
         if tail.file.is_some() {
             return Ok(true);
         }
-        let file = match open(&tail.path, self.plan.follow_symlinks) {
+        let file = match self.open_path(&tail.path.clone()) {
             Ok(file) => file,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
             Err(e) => return Err(e),
@@ -910,6 +999,23 @@ impl Tailer {
     }
 }
 
+/// After how much silence the unfinished line of a file that still has a name that matches is given up on; `None` where it is
+/// waited for. Nothing more is to be expected in one that was renamed, or that has a number in its name where the file without
+/// that was made after it was modified last.
+fn unfinished_after(tail: &Tail, look: Look) -> Option<u64> {
+    let name = tail.path.file_name().and_then(|n| n.to_str())?;
+    let is_successor = |base: String| {
+        let there = look_at(&tail.path.with_file_name(base), true).ok().filter(|l| l.is_file);
+        there.is_some_and(|l| (if l.identity.birth != 0 { l.identity.birth } else { l.modified }) > look.modified)
+    };
+    let rotated = *tail.path != *tail.name || is_numbered(name) && base_names(name).any(is_successor);
+    match tail.packed {
+        Some(_) => None,
+        None if rotated => Some(UNFINISHED_AFTER),
+        None => is_numbered(name).then_some(UNFINISHED_NUMBERED_AFTER),
+    }
+}
+
 /// Whether a file lies on an overlay, where its time of birth changes when it is first written to.
 fn is_on_overlay(file: &OwnedFd) -> bool {
     const OVERLAYFS_SUPER_MAGIC: i64 = 0x794c_7630;
@@ -925,7 +1031,7 @@ pub(super) fn mark_holds(file: &OwnedFd, at: Position) -> io::Result<bool> {
 }
 
 /// Behind the last whole line, where its end is near enough; else the end.
-fn last_line_start(file: &OwnedFd, size: u64, hasher: Hasher) -> io::Result<Position> {
+fn last_line_start(file: &OwnedFd, size: u64, hasher: Hasher, left: &mut u64) -> io::Result<Position> {
     let from = size.saturating_sub(SEEK_BACK + MARK_BYTES as u64);
     let mut bytes = vec![0; (size - from) as usize];
     let len = read_at(file, &mut bytes, from)?;
@@ -933,7 +1039,8 @@ fn last_line_start(file: &OwnedFd, size: u64, hasher: Hasher) -> io::Result<Posi
     let end = memchr::memrchr(b'\n', &bytes).map_or(if from == 0 { 0 } else { len }, |i| i + 1);
     bytes.truncate(end);
     let offset = from + end as u64;
-    if offset <= PROVEN_START {
+    if offset <= PROVEN_ALWAYS || offset <= PROVEN_START.min(*left) {
+        *left = left.saturating_sub(offset);
         let mut running = Running::new(hasher);
         running.read(file, offset, u64::MAX)?;
         return Ok(running.at);

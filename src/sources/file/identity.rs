@@ -207,7 +207,6 @@ impl Running {
     }
 
     /// The last bytes before the place, as far as its mark goes.
-    #[cfg(test)]
     pub(super) fn before(&self) -> &[u8] {
         &self.before
     }

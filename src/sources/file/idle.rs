@@ -4,9 +4,19 @@ use super::discovery::Entry;
 use super::files::LONGEST_WATCHED;
 use super::identity::{Look, look_at, look_into, open};
 use super::tail::{Place, Tail};
-use super::tailer::{Now, Tailer};
+use super::tailer::{MILLISECOND, Now, SECOND, Tailer};
+use rustix::io::Errno;
+use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+/// Files that lost their name are looked through for handles that often at most, where no more of them were opened.
+const SPARE_EVERY: u64 = 20 * MILLISECOND;
+/// A deleted file that was quiet for that long is closed where its handle is needed.
+const DELETED_REST: u64 = 5 * SECOND;
+/// Handles that a source needs at least.
+const LEAST_OPEN: usize = 8;
 
 /// The folder asked for last, and what it really is.
 #[derive(Default)]
@@ -102,6 +112,9 @@ impl Tailer {
         }
         let enough = self.plan.max_open - self.plan.max_open / 8;
         for also_queued in [false, true] {
+            if also_queued {
+                self.spare_gone(enough);
+            }
             for _ in 0..self.handles.len() {
                 if self.open <= enough {
                     return;
@@ -119,5 +132,53 @@ impl Tailer {
                 }
             }
         }
+    }
+
+    /// The same of files that lost their name and were read to their end, before their time: those renamed are looked at as after
+    /// it, and those deleted were quiet for a while.
+    fn spare_gone(&mut self, enough: usize) {
+        if self.open <= enough || self.open < self.spare_from && self.reader.mono < self.next_spare {
+            return;
+        }
+        self.next_spare = self.reader.mono + SPARE_EVERY;
+        let mono = self.reader.mono;
+        let done = |tail: &Tail| {
+            let Place::Gone { since, read: true } = tail.place else { return None };
+            let idle = tail.packed.is_none() && !tail.queued && tail.stash.is_empty() && !tail.has_open_parts();
+            let rests =
+                mono.saturating_sub(since.max(tail.grown)) >= DELETED_REST || !super::farewell::is_deleted(tail);
+            let all = idle && tail.file.is_some() && tail.unread() == 0 && tail.suspect == 0 && tail.proof.is_none();
+            (all && rests).then_some(since)
+        };
+        let tails = self.tails.iter().enumerate();
+        let mut gone: Vec<(u64, usize)> =
+            tails.filter_map(|(key, tail)| tail.as_deref().and_then(done).map(|since| (since, key))).collect();
+        gone.sort_unstable();
+        for (_, key) in gone {
+            if self.open <= enough {
+                break;
+            }
+            let Some(tail) = self.tails[key].take() else { continue };
+            self.keep_looking(&tail);
+            self.tails[key] = Some(tail);
+            self.close(key);
+        }
+        // All of them are looked at: not for each one that is opened.
+        self.spare_from = self.open + (self.plan.max_open / 8).max(1);
+    }
+
+    /// Opens a file to be read. Where the process has no handle left, others give up theirs.
+    pub(super) fn open_path(&mut self, path: &Path) -> io::Result<OwnedFd> {
+        let opened = open(path, self.plan.follow_symlinks);
+        let none_left = |error: &io::Error| {
+            [Errno::MFILE, Errno::NFILE].iter().any(|e| error.raw_os_error() == Some(e.raw_os_error()))
+        };
+        if !opened.as_ref().is_err_and(none_left) || self.open <= LEAST_OPEN {
+            return opened;
+        }
+        self.plan.max_open = (self.open - self.open.div_ceil(8)).max(LEAST_OPEN);
+        self.next_spare = 0;
+        self.spare_handles();
+        open(path, self.plan.follow_symlinks)
     }
 }

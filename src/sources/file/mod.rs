@@ -30,7 +30,7 @@
 //! between, and over a rotation: a file that ends in a part goes on in the file that took its name. A place in the file is not
 //! passed before what is open there was delivered, and what was delivered behind it is not read again. A message that lacks a
 //! part is given as it is `partial_timeout` after its last part, when a line comes that is none of a container's, or when its
-//! file is gone for good (5 s after the last growth of a deleted one, 30 s after that of one renamed out of sight).
+//! file is gone for good (30 s after it grew last; 10 minutes for a deleted one whose writer went on in it).
 //!
 //! **When downstream is full** nothing more is read; files that appear are still opened, so that deleting them loses nothing.
 //!
@@ -220,7 +220,13 @@ fn own_paths(cx: &BuildContext) -> Vec<PathBuf> {
 
 /// How many files this source may have open, of the handles that connections leave.
 fn max_open(handles: u64) -> usize {
-    (handles / 4 * 3).clamp(16, 1 << 20) as usize
+    usable_handles(handles) as usize
+}
+
+/// How many files a source may have open where it and all else may have `limit`: three quarters, and what is left is enough
+/// for all else that the agent opens.
+fn usable_handles(limit: u64) -> u64 {
+    (limit / 4 * 3).min(limit.saturating_sub(64)).clamp(16, 1 << 20)
 }
 
 /// A thread that writes checkpoints; it ends with the source.

@@ -14,14 +14,15 @@
 
 use super::checkpoint::Known;
 use super::formats::{SNIFF_BYTES, Sniff, sniff};
-use super::identity::{HEAD_BYTES, Head, Identity, Look, MARK_BYTES, Position, Running, look_at, look_into, read_at};
+use super::identity::{HEAD_BYTES, Hasher, Head, Identity, Look, Position, Running, look_at, look_into, read_at};
 use super::joined::Open;
 use super::rotation::{Adopted, Sibling, Turnstile, is_packed_name, is_rotation_of};
 use super::tail::{Out, Place, Reader, TURN_BYTES, Tail, Turn};
 use super::tailer::{Now, SECOND, Tailer};
+use flate2::bufread::GzDecoder;
 use hashbrown::HashMap;
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
@@ -115,6 +116,11 @@ impl Tail {
         self.packed.as_deref().is_some_and(waits)
     }
 
+    /// It is an archive that is cut off, which was told.
+    pub(super) fn is_told_cut(&self) -> bool {
+        self.packed.as_ref().is_some_and(|packed| packed.cut && packed.told)
+    }
+
     /// It is an archive that has something to be compared with.
     pub(super) fn compares(&self) -> bool {
         self.packed.as_deref().and_then(|packed| packed.deciding.as_ref()).is_some_and(|deciding| !deciding.done)
@@ -131,9 +137,55 @@ fn stream(file: &OwnedFd, format: Format) -> io::Result<Box<dyn Read + Send>> {
     // The handles share a place in the file, so it is a new one each time.
     let raw = BufReader::with_capacity(64 << 10, FromStart { file: File::from(file.try_clone()?), at: 0 });
     Ok(match format {
-        Format::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(raw)),
+        Format::Gzip => Box::new(Members { member: Some(GzDecoder::new(raw)), ended: false }),
         Format::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(raw)?),
     })
+}
+
+/// The members of a gzip file, one after the other. Zeros behind the last are padding, as of tapes and blocks.
+struct Members {
+    /// `None` while the next is looked for.
+    member: Option<GzDecoder<BufReader<FromStart>>>,
+    ended: bool,
+}
+
+impl Read for Members {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        while !self.ended && !buf.is_empty() {
+            let Some(member) = &mut self.member else { return Ok(0) };
+            let n = member.read(buf)?;
+            if n > 0 {
+                return Ok(n);
+            }
+            let Some(mut raw) = self.member.take().map(GzDecoder::into_inner) else { return Ok(0) };
+            match raw.fill_buf()?.first() {
+                None => self.ended = true,
+                Some(0) => {
+                    if !only_zeros(&mut raw)? {
+                        return Err(io::Error::new(io::ErrorKind::InvalidData, "what follows is no member"));
+                    }
+                    self.ended = true;
+                }
+                Some(_) => self.member = Some(GzDecoder::new(raw)),
+            }
+        }
+        Ok(0)
+    }
+}
+
+/// Whether nothing but zeros follows. Reads all of them.
+fn only_zeros(raw: &mut impl BufRead) -> io::Result<bool> {
+    loop {
+        let bytes = raw.fill_buf()?;
+        let len = bytes.len();
+        if len == 0 {
+            return Ok(true);
+        }
+        if bytes.iter().any(|byte| *byte != 0) {
+            return Ok(false);
+        }
+        raw.consume(len);
+    }
 }
 
 /// Reads a file without moving the place that its handles share.
@@ -150,32 +202,28 @@ impl Read for FromStart {
     }
 }
 
-/// A stream that was read up to a place, and the bytes before it that a mark covers.
+/// A stream that was read up to a place, and what it held; the place is before the one asked for where the stream ended.
 struct Skipped {
     stream: Box<dyn Read + Send>,
-    before: Vec<u8>,
-    /// Bytes there were; less than asked for where the stream ended.
-    len: u64,
+    running: Running,
 }
 
 /// Reads over the first `offset` bytes.
-fn skip(file: &OwnedFd, format: Format, offset: u64) -> io::Result<Skipped> {
+fn skip(file: &OwnedFd, format: Format, offset: u64, hasher: Hasher) -> io::Result<Skipped> {
     let mut stream = stream(file, format)?;
     let mut buf = vec![0; 64 << 10];
-    let (mut before, mut len) = (Vec::new(), 0);
-    while len < offset {
-        let most = (buf.len() as u64).min(offset - len) as usize;
+    let mut running = Running::new(hasher);
+    while running.at.offset < offset {
+        let most = (buf.len() as u64).min(offset - running.at.offset) as usize;
         let n = match stream.read(&mut buf[..most]) {
             Ok(0) => break,
             Ok(n) => n,
             Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
             Err(e) => return Err(e),
         };
-        len += n as u64;
-        before.extend_from_slice(&buf[..n]);
-        before.drain(..before.len().saturating_sub(MARK_BYTES));
+        running.push(&buf[..n]);
     }
-    Ok(Skipped { stream, before, len })
+    Ok(Skipped { stream, running })
 }
 
 /// How comparing a piece ended.
@@ -228,15 +276,17 @@ impl Reader {
             Some(stream) => stream,
             None => {
                 let from = tail.reading();
-                let skipped = match skip(file, packed.format, from.offset) {
+                let skipped = match skip(file, packed.format, from.offset, self.hasher) {
                     Ok(skipped) => skipped,
                     Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return self.cut(tail, packed),
                     Err(e) => return self.corrupt(tail, packed, &e),
                 };
-                if skipped.len < from.offset || Position::mark_of(&skipped.before) != from.mark {
+                let there = skipped.running.at;
+                let other = self.check_contents && from.is_proof() && !there.proves(&from);
+                if (there.offset, there.mark) != (from.offset, from.mark) || other {
                     return Turn::Replaced;
                 }
-                packed.carry = skipped.before;
+                packed.carry = skipped.running.before().to_vec();
                 skipped.stream
             }
         };
@@ -253,6 +303,13 @@ impl Reader {
             let read = (&mut stream).take(room).read_to_end(&mut buf);
             let at_end = matches!(read, Ok(0));
             let open = if at_end { Open::Finish } else { Open::Keep };
+            let unfinished = buf.len() > start && buf.last() != Some(&b'\n');
+            if at_end && unfinished && !packed.cut && !self.once {
+                // Members may be added, in which its last line goes on.
+                packed.short = Some((tail.looked.0, 0));
+                drop(self.pool.freeze(buf));
+                return Turn::End;
+            }
             if before == 0 && buf.starts_with(b"\xef\xbb\xbf") {
                 start = 3;
                 searched = 3;
@@ -320,9 +377,17 @@ impl Reader {
         packed.ended = true;
         packed.told = true;
         self.damaged += 1;
+        // The library has no kind for it.
+        if packed.format == Format::Zstd && error.to_string().contains("too much memory") {
+            self.counters.update(|t| t.error("window_too_large", 1));
+            tracing::error!(file = %tail.path.display(), %error, offset = tail.at.offset,
+                "a zstd file needs a window of more than 128 MiB (`zstd --long=28` and above), which is not granted here: it is \
+                 not read. Compress it with `--long=27` or without");
+            return Turn::End;
+        }
         self.counters.update(|t| t.error("corrupt", 1));
         tracing::error!(file = %tail.path.display(), %error, offset = tail.at.offset,
-            "a compressed file is damaged: what follows this place in what it holds is lost");
+            "a compressed file is damaged: what follows this place in what it holds is lost, unless it is repaired in place");
         Turn::End
     }
 }
@@ -356,6 +421,20 @@ fn compare(tail: &mut Tail, packed: &mut Packed) -> Turn {
 }
 
 impl Deciding {
+    fn new(hasher: Hasher, hidden: Option<i64>) -> Box<Self> {
+        Box::new(Deciding {
+            running: Running::new(hasher),
+            goals: Vec::new(),
+            proven: Vec::new(),
+            live: Vec::new(),
+            unsettled: false,
+            done: false,
+            hidden,
+            waits: 0,
+            for_archive: false,
+        })
+    }
+
     fn begin(&mut self) {
         self.running = Running::new(self.running.hasher());
         self.proven.clear();
@@ -421,17 +500,7 @@ impl Tailer {
             self.store.update(generation, |k| k.finished = false);
         } else {
             tail.generation = self.store.reserve();
-            deciding = Some(Box::new(Deciding {
-                running: Running::new(self.store.hasher),
-                goals: Vec::new(),
-                proven: Vec::new(),
-                live: Vec::new(),
-                unsettled: false,
-                done: false,
-                hidden,
-                waits: 0,
-                for_archive: false,
-            }));
+            deciding = Some(Deciding::new(self.store.hasher, hidden));
         }
         tail.after = after;
         tail.packed = Some(Box::new(Packed::new(format, deciding)));
@@ -452,6 +521,34 @@ impl Tailer {
         }
         self.opened(key);
         Ok(self.tails[key].as_ref().map(|t| (key, t.generation)))
+    }
+
+    /// A file of which nothing was read, and which was empty before or held something else, does not begin as text does.
+    pub(super) fn tell_kind(&mut self, key: usize, tail: &mut Tail, now: Now) {
+        let Some(file) = tail.file.take() else { return };
+        let (path, look) = (tail.path.clone(), look_into(&file));
+        let kind = look.and_then(|look| self.packed_format(&path, &file, look, now));
+        tail.file = Some(file);
+        match kind {
+            Ok(Kind::Plain) => {
+                tail.is_text = true;
+                self.queue(key, tail);
+            }
+            Ok(Kind::Packed(format)) => {
+                tail.generation = self.store.reserve();
+                tail.packed = Some(Box::new(Packed::new(format, Some(Deciding::new(self.store.hasher, None)))));
+                tail.stash = Box::default();
+                self.prepare(tail);
+                self.queue(key, tail);
+            }
+            Ok(Kind::Ignored) => tail.place = Place::Closed,
+            Ok(Kind::Unknown) => {
+                tail.untold = true;
+                return self.schedule(key, tail, now.mono + WAIT / 4);
+            }
+            Err(error) => self.failed(key, tail, &error, now),
+        }
+        tail.untold = false;
     }
 
     /// What a file is, by its first bytes.
@@ -663,7 +760,10 @@ impl Tailer {
         }
         let known = Known::new(tail.identity, &tail.path, now.seconds());
         let (head, changed) = (tail.head, if finished { tail.changed } else { 0 });
-        self.store.add_as(tail.generation, Known { head, at, finished, changed, packed: true, ..known });
+        // What it holds was not delivered either where the beginning of that was passed over.
+        let of = proven.iter().map(|(generation, _)| generation).chain(&live);
+        let partial = at.offset > 0 && of.filter_map(|of| self.store.get(*of)).any(|k| k.partial);
+        self.store.add_as(tail.generation, Known { head, at, finished, changed, packed: true, partial, ..known });
         self.packed_known += 1;
         tail.at = at;
         tail.parts.iter_mut().for_each(|parts| parts.go_on_at(at));

@@ -2,13 +2,19 @@
 //!
 //! Writers go on in a renamed file until they are told, most often for seconds, some for ever. So after 30 s of silence the
 //! handle is closed, and for as long as the file is there, at its new name or another one, its size is looked at with each
-//! look through the folders. What was written to it is read, and counts in `file_lag_bytes` until then.
+//! look through the folders. What was written to it is read, and counts in `file_lag_bytes` until then. Where it is gone, the
+//! archives that were made since it was modified last are asked whether they have more of it than was read.
+//!
+//! A file that could not be opened under the name it was found at is looked at in the same way when it lost that name.
 
 use super::checkpoint::Known;
+use super::discovery::Found;
 use super::identity::{Identity, look_at};
-use super::rotation::Adopted;
+use super::identity::{Look, open, read_at};
+use super::rotation::{Adopted, Sibling, is_packed_name, is_rotation_of};
 use super::tail::Tail;
 use super::tailer::{Now, Tailer};
+use hashbrown::HashSet;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -35,6 +41,11 @@ impl Renamed {
     /// Whether it is this generation.
     pub(super) fn is(&self, generation: u64) -> bool {
         self.generation == generation
+    }
+
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 }
 
@@ -73,6 +84,66 @@ impl Tailer {
         }
     }
 
+    /// A file that is at `path` could not be opened.
+    pub(super) fn note_shut(&mut self, path: &Path, look: Look, now: Now) {
+        if self.plan.identity_bytes.is_some() {
+            return;
+        }
+        let generation = match self.store.find(look.identity) {
+            Some((generation, _)) => generation,
+            None => self.store.add(Known::new(look.identity, &path.into(), now.seconds())),
+        };
+        self.shut.insert(path.to_owned(), (generation, look.identity));
+    }
+
+    /// Where `path` led to a file that could not be opened, and leads to `there` now: looks for that one.
+    pub(super) fn seek_shut(&mut self, path: &Path, there: Option<Identity>) {
+        if self.shut.get(path).is_none_or(|(_, identity)| there == Some(*identity)) {
+            return;
+        }
+        let Some((generation, identity)) = self.shut.remove(path) else { return };
+        let found = match self.find_by_identity(path, identity) {
+            Ok(Some(found)) => found,
+            Ok(None) => return,
+            Err(_) => {
+                // Nobody can look now.
+                self.shut.insert(path.to_owned(), (generation, identity));
+                return;
+            }
+        };
+        // One that matches is found as any other file.
+        if !self.plan.patterns.matches(&found.path) && self.renamed.len() < MOST {
+            let (name, path, looked) = (path.into(), found.path, (u64::MAX, 0));
+            self.renamed.push_back(Renamed { generation, identity, name, path, looked, lag: 0 });
+        }
+    }
+
+    /// The same of all whose paths lead to nothing.
+    pub(super) fn seek_all_shut(&mut self, found: &Found) {
+        if self.shut.is_empty() {
+            return;
+        }
+        let there: HashSet<&Path> = found.paths();
+        let gone: Vec<PathBuf> = self.shut.keys().filter(|path| !there.contains(path.as_path())).cloned().collect();
+        gone.iter().for_each(|path| self.seek_shut(path, None));
+    }
+
+    /// A renamed file is gone: the archives made since it was modified last may have more of it than was read.
+    fn seek_in_archives(&mut self, renamed: &Renamed, now: Now) {
+        let Some(at) = self.store.get(renamed.generation).map(|k| k.at).filter(|at| at.is_proof()) else { return };
+        let is_it = |s: &Sibling| {
+            let made = if s.look.identity.birth != 0 { s.look.identity.birth } else { s.look.changed };
+            let named = is_rotation_of(&renamed.path, &s.path) || is_rotation_of(&renamed.name, &s.path);
+            made >= renamed.looked.1 && is_packed_name(&s.path) && named && !ends_at(&s.path, at.offset)
+        };
+        let archives: Vec<Sibling> =
+            self.siblings(&renamed.name).unwrap_or_default().into_iter().filter(is_it).collect();
+        if !archives.is_empty() {
+            // Only what is proven to be the rest of something that was read is read of them.
+            self.adopt_packed(&renamed.name, &archives, 0, None, now);
+        }
+    }
+
     /// Looks at all of them.
     pub(super) fn look_at_renamed(&mut self, now: Now) {
         let mut kept = std::mem::take(&mut self.renamed);
@@ -100,6 +171,7 @@ impl Tailer {
                 }
                 Ok(None) => {
                     self.lag -= renamed.lag;
+                    self.seek_in_archives(renamed, now);
                     return false;
                 }
             },
@@ -128,4 +200,16 @@ impl Tailer {
             }
         }
     }
+}
+
+/// Whether what a gzip file holds is as long as that, as far as its last bytes tell.
+fn ends_at(path: &Path, len: u64) -> bool {
+    let last = || -> std::io::Result<u32> {
+        let file = open(path, false)?;
+        let size = super::identity::look_into(&file)?.size;
+        let mut bytes = [0; 4];
+        read_at(&file, &mut bytes, size.saturating_sub(4))?;
+        Ok(u32::from_le_bytes(bytes))
+    };
+    path.extension().is_some_and(|e| e == "gz") && last().is_ok_and(|last| last == len as u32)
 }

@@ -1,8 +1,9 @@
 //! One file that is being read: who it is, where we are in it, and one turn of reading.
 
 use super::flight::{Flight, Settlement, Verdicts};
+use super::formats::{SNIFF_BYTES, Sniff, sniff};
 use super::held::Spared;
-use super::identity::{HEAD_BYTES, Hasher, Head, Identity, MARK_BYTES, Position, Sum, look_into, read_at};
+use super::identity::{HEAD_BYTES, Hasher, Head, Identity, Look, MARK_BYTES, Position, Sum, look_into, read_at};
 use super::joined::Open;
 use super::lines::{Lines, LongLines, Taken};
 use super::packed::Packed;
@@ -92,6 +93,18 @@ pub(super) struct Tail {
     pub(super) room: u64,
     /// What lies before our place is being compared with what was read of it.
     pub(super) proof: Option<Box<Proof>>,
+    /// What was read of it is known not to stand in it any more.
+    pub(super) replaced: bool,
+    /// Since when it is to be compared, as it was changed and did not grow: monotonic nanoseconds; 0 where it is not.
+    pub(super) suspect: u64,
+    /// When it was compared last: monotonic nanoseconds.
+    pub(super) compared: u64,
+    /// Its first bytes say that it is no archive.
+    pub(super) is_text: bool,
+    /// Its first bytes are too few to say what it is.
+    pub(super) untold: bool,
+    /// Bytes that it had when it lost its last name.
+    pub(super) lost_size: u64,
     /// Bytes from `at` on that are no whole line yet, where they are few.
     pub(super) stash: Box<[u8]>,
     pub(super) place: Place,
@@ -160,7 +173,21 @@ impl Tail {
 
     /// Whether all that it had at the last look was sent.
     pub(super) fn is_whole(&self) -> bool {
-        self.packed.is_none() && self.proof.is_none() && !self.at.skipping && self.at.offset == self.looked.0
+        let certain = self.proof.is_none() && self.suspect == 0 && !self.replaced;
+        self.packed.is_none() && certain && !self.at.skipping && self.at.offset == self.looked.0
+    }
+
+    /// Takes in a look of `mono` (monotonic nanoseconds) and `wall`. One that was changed and has not grown was written into:
+    /// that may be room that was laid out in it, else it is to be compared.
+    fn take_look(&mut self, look: Look, mono: u64, wall: i64) {
+        let looked = (look.size, look.modified);
+        if look.size > self.looked.0 {
+            self.suspect = 0;
+        } else if looked != self.looked && self.room == 0 && self.suspect == 0 {
+            self.suspect = mono;
+        }
+        self.before = (self.end(), self.looked.1);
+        (self.looked, self.changed, self.seen, self.room) = (looked, look.changed, wall, 0);
     }
 
     /// Behind the last byte that counts, as of the last look: room for lines to come is not in the file yet.
@@ -192,6 +219,8 @@ pub(super) enum Turn {
     Closed,
     /// The contents are not those that were read so far: cut off, or written anew.
     Replaced,
+    /// Nothing of it was read yet, and its first bytes may be those of an archive.
+    NoText,
     Failed(io::Error),
 }
 
@@ -229,6 +258,8 @@ pub(super) struct Reader {
     pub(super) counters: Arc<Counters>,
     /// Contents tell files apart, besides the inode.
     pub(super) check_contents: bool,
+    /// Files are read to their end once.
+    pub(super) once: bool,
     /// A chunk that found no room. Nothing is read while there is one.
     pub(super) held: Option<Chunk>,
     /// Chunks without a verdict.
@@ -264,7 +295,7 @@ impl Reader {
     /// Reads on in `tail` (slot `key`, open), up to its end or for [`TURN_BYTES`]. `open`: what becomes of an
     /// unfinished line or event at the end.
     pub(super) fn read(&mut self, key: usize, tail: &mut Tail, open: Open, wall: i64, out: &mut dyn Out) -> Turn {
-        if tail.is_disproved() {
+        if tail.is_disproved() || tail.replaced {
             return Turn::Replaced;
         }
         if self.judge.is_some() && tail.parts.is_none() {
@@ -307,8 +338,7 @@ impl Reader {
                     // It goes on after all.
                     open = Open::Keep;
                 }
-                tail.before = (tail.end(), tail.looked.1);
-                (tail.looked, tail.changed, tail.seen, tail.room) = (looked, look.changed, wall, 0);
+                tail.take_look(look, self.mono, wall);
             }
             Err(e) => return Turn::Failed(e),
         }
@@ -344,6 +374,12 @@ impl Reader {
                 if buf.len() < known || self.check_contents && Position::mark_of(&buf[..known]) != from.mark {
                     return Turn::Replaced;
                 }
+                if from.offset == 0 && !tail.is_text && !buf.is_empty() {
+                    if sniff(&buf[..buf.len().min(SNIFF_BYTES)]) != Sniff::Plain {
+                        return Turn::NoText;
+                    }
+                    tail.is_text = true;
+                }
                 if from.offset == 0 && buf.starts_with(b"\xef\xbb\xbf") {
                     start = 3;
                 }
@@ -361,7 +397,12 @@ impl Reader {
             let leading = if zeros >= LEADING_ZEROS || tail.zeros { zeros } else { 0 };
             let mut at_end = n == 0;
             let mut hole = None;
-            if buf.last() == Some(&0) {
+            let behind = (start + leading).max(searched.saturating_sub(HOLE_BYTES as usize));
+            if let Some((text, next)) = zeros_within(buf, behind) {
+                hole = Some(base + next as u64);
+                buf.truncate(text);
+                at_end = false;
+            } else if buf.last() == Some(&0) {
                 let text = buf.iter().rposition(|b| *b != 0).map_or(0, |i| i + 1).max(start);
                 match zeros_end(file, base + buf.len() as u64) {
                     Ok(None) => {
@@ -670,6 +711,23 @@ impl Reader {
 fn leading_zeros(bytes: &[u8]) -> usize {
     let blocks = bytes.chunks_exact(64).take_while(|block| block.iter().fold(0, |all, b| all | b) == 0).count() * 64;
     blocks + bytes[blocks..].iter().take_while(|b| **b == 0).count()
+}
+
+/// From where to where zeros stand within `bytes`, behind `from`, that are no part of a line: a hole, or many at the start of one.
+fn zeros_within(bytes: &[u8], mut from: usize) -> Option<(usize, usize)> {
+    loop {
+        let zeros = from + memchr::memchr(0, bytes.get(from..)?)?;
+        let end = zeros + leading_zeros(&bytes[zeros..]);
+        if end == bytes.len() {
+            return None;
+        }
+        let leads = zeros > 0 && bytes[zeros - 1] == b'\n';
+        let least = if leads { LEADING_ZEROS } else { HOLE_BYTES as usize };
+        if end - zeros >= least {
+            return Some((zeros, end));
+        }
+        from = end;
+    }
 }
 
 /// Where zeros end that go on at `from`; `None` where nothing else follows. Holes are not read.

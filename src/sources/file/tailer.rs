@@ -7,7 +7,7 @@
 use super::chain::Families;
 use super::checkpoint::{Store, Write};
 use super::discovery::{Found, Patterns};
-use super::files::SAID_AT_FIRST;
+use super::files::{PROVEN_STARTS, SAID_AT_FIRST};
 use super::flight::Verdicts;
 use super::identity::Identity;
 use super::idle::RealDir;
@@ -155,6 +155,19 @@ pub(super) struct Tailer {
     pub(super) next_pending: u64,
     /// Files whose bytes before our place are being compared with what was read.
     pub(super) proofs: VecDeque<usize>,
+    /// Bytes that may be compared now of files that grew, and as of when: monotonic nanoseconds.
+    pub(super) proofs_left: u64,
+    pub(super) proofs_since: u64,
+    /// Bytes that were compared in this run, of files that were being read.
+    pub(super) compared_bytes: u64,
+    /// Bytes that may still be hashed of what `start_at: end` passes over.
+    pub(super) start_bytes: u64,
+    /// When handles of files without a name are looked for again: monotonic nanoseconds.
+    pub(super) next_spare: u64,
+    /// And from how many open ones on.
+    pub(super) spare_from: usize,
+    /// Files that could not be opened, as they were found at their paths: their generation and identity.
+    pub(super) shut: HashMap<PathBuf, (u64, Identity)>,
     /// Files that lost their name, were read to their end, and are still there.
     pub(super) renamed: VecDeque<Renamed>,
     /// Generations whose rest is looked for.
@@ -239,6 +252,7 @@ impl Tailer {
             verdicts: Verdicts::new(wake.clone()),
             counters: counters.clone(),
             check_contents: plan.check_contents,
+            once: plan.once,
             hasher: store.hasher,
             source: plan.id.clone(),
             keys_kept: store.keys_kept,
@@ -278,6 +292,13 @@ impl Tailer {
             pending: HashMap::new(),
             next_pending: 0,
             proofs: VecDeque::new(),
+            proofs_left: 0,
+            proofs_since: 0,
+            compared_bytes: 0,
+            start_bytes: PROVEN_STARTS,
+            next_spare: 0,
+            spare_from: 0,
+            shut: HashMap::new(),
             renamed: VecDeque::new(),
             missing: Vec::new(),
             missing_again: false,
@@ -304,8 +325,12 @@ impl Tailer {
 
     /// Does what is due, and reads for a while.
     pub(super) fn turn(&mut self, now: Now, out: &mut dyn Out) -> Next {
+        self.reader.mono = now.mono;
         self.hear_verdicts();
         self.take_hints(now);
+        if self.open > self.plan.max_open {
+            self.spare_handles();
+        }
         if now.mono >= self.next_scan {
             self.scan(now);
         }
@@ -404,8 +429,12 @@ impl Tailer {
         if tail.place == Place::Closed {
             return self.give_closed(key, tail, now, out);
         }
+        if self.open > self.plan.max_open {
+            self.spare_handles();
+        }
         let before = (tail.reading(), tail.looked.0);
-        let turn = match self.ensure_open(key, &mut tail) {
+        let opened = self.ensure_open(key, &mut tail);
+        let turn = match opened.and_then(|open| self.compare_grown(&mut tail, now).map(|()| open)) {
             Ok(true) => {
                 self.ensure_origin(&mut tail);
                 let open = if self.plan.once { Open::Finish } else { tail.open };
@@ -421,6 +450,7 @@ impl Tailer {
                     && tail.place != Place::Present
                 {
                     self.gone_without_handle(key, now);
+                    self.read_next(key);
                 }
                 return Turn::End;
             }
@@ -450,6 +480,7 @@ impl Tailer {
             }
             Turn::More | Turn::Blocked => self.queue(key, &mut tail),
             Turn::Replaced => self.replaced(key, &mut tail, now, out),
+            Turn::NoText => self.tell_kind(key, &mut tail, now),
             Turn::Failed(error) => self.failed(key, &mut tail, error, now),
             Turn::Closed => {}
         }
@@ -461,6 +492,14 @@ impl Tailer {
             self.close(key);
         }
         turn
+    }
+
+    /// A file that was queued just now is read before the others: its handle can be spared then.
+    fn read_next(&mut self, key: usize) {
+        if self.ready.back() == Some(&key) {
+            self.ready.pop_back();
+            self.ready.push_front(key);
+        }
     }
 
     pub(super) fn queue(&mut self, key: usize, tail: &mut Tail) {
@@ -587,8 +626,10 @@ impl Tailer {
         }
         if !self.unreadable.is_empty() {
             let paths = found.paths();
-            self.unreadable.retain(|p| paths.contains(p.as_path()));
+            let renamed: HashSet<&Path> = self.renamed.iter().map(Renamed::path).collect();
+            self.unreadable.retain(|p| paths.contains(p.as_path()) || renamed.contains(p.as_path()));
         }
+        self.seek_all_shut(&found);
         let factor = if self.watch.is_some() && found.complete { WATCHED_FACTOR } else { 1 };
         let interval = self.plan.glob_interval * factor;
         let interval = interval.max(files.max(self.lost.len()) as u64 * LOOK_PER_FILE);

@@ -32,11 +32,15 @@ enum Action {
     Archive,
     Folder,
     Cp,
+    RewriteAlike,
+    Touch,
+    AppendRotated,
 }
 
 struct Model {
     w: World,
     random: fastrand::Rng,
+    later: fastrand::Rng,
     include_rotated: bool,
     /// Lines written whole, in order, by name.
     written: HashMap<String, Vec<String>>,
@@ -74,6 +78,7 @@ impl Model {
         Model {
             w,
             random,
+            later: fastrand::Rng::with_seed(!seed),
             include_rotated,
             written: HashMap::new(),
             open: HashMap::new(),
@@ -266,6 +271,24 @@ impl Model {
                 // The unfinished line of the old contents is nowhere else.
                 self.settle();
             }
+            Action::RewriteAlike if there && self.w.tailer.is_some() => self.rewrite_alike(&name),
+            Action::Touch if there => {
+                let file = OpenOptions::new().append(true).open(self.w.path(&name)).unwrap();
+                file.set_modified(std::time::SystemTime::now()).unwrap();
+            }
+            Action::AppendRotated if self.w.path(&format!("{name}.1")).exists() && self.w.tailer.is_some() => {
+                // Long after it was closed.
+                self.is_read();
+                self.settle();
+                self.w.pass(40);
+                let line = self.line();
+                self.w.append(&format!("{name}.1"), &format!("{line}\n"));
+                self.late.insert(line.clone());
+                self.written.entry(name.clone()).or_default().push(line);
+                self.is_read();
+                self.w.pass(12);
+                self.is_read();
+            }
             Action::Compress => self.compress(&format!("{name}.1")),
             Action::Stop => {
                 self.w.taken.full = false;
@@ -287,6 +310,33 @@ impl Model {
             Action::Starve => self.w.taken.full = !self.w.taken.full,
             _ => {}
         }
+    }
+
+    /// Written anew in place: as long as before, and with the same beginning.
+    fn rewrite_alike(&mut self, name: &str) {
+        if self.open.contains_key(name) {
+            self.append(name);
+        }
+        self.is_read();
+        self.settle();
+        self.is_read();
+        let text = std::fs::read_to_string(self.w.path(name)).unwrap();
+        let mut to = String::new();
+        for line in text.split_inclusive('\n') {
+            if self.banner.iter().any(|b| b == line.trim_end()) || line.len() < 6 {
+                to.push_str(line);
+                continue;
+            }
+            self.number += 1;
+            let line = format!("{:04x}{}", self.number, &line[4..]);
+            to.push_str(&line);
+            self.written.entry(name.to_owned()).or_default().push(line.trim_end_matches('\n').to_owned());
+        }
+        self.wait_for_a_tick();
+        // Not emptied in between.
+        OpenOptions::new().write(true).open(self.w.path(name)).unwrap().write_all(to.as_bytes()).unwrap();
+        self.is_read();
+        self.settle();
     }
 
     fn rename(&mut self, name: &str) {
@@ -408,6 +458,8 @@ impl Model {
         self.w.pass(90);
         self.settle();
         self.w.taken.settle = true;
+        // Unfinished lines of files that only have a number in their names are waited for.
+        self.w.now.mono += 600 * SECOND;
         self.w.pass(90);
         let mut elsewhere = std::mem::take(&mut self.elsewhere);
         let mut places: HashMap<String, Vec<String>> = HashMap::new();
@@ -489,6 +541,13 @@ fn run(seed: u64) {
             92..95 => Action::Stop,
             95..97 if kill => Action::Kill,
             _ => Action::Starve,
+        };
+        // What joined later: seeds of before keep their actions.
+        let action = match (action, model.later.u8(..50)) {
+            (Action::Read, 0..4) => Action::RewriteAlike,
+            (Action::Read, 4..8) => Action::Touch,
+            (Action::Read, 8..11) => Action::AppendRotated,
+            (action, _) => action,
         };
         model.act(action);
     }
