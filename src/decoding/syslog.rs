@@ -16,8 +16,8 @@
 //! latest that puts the time no more than two days ahead of now.
 //!
 //! A header that was not read is an error of decoding. There is one to be read where a priority is missing altogether, or
-//! where, behind a priority, something like a time stands among the first two words, or a version and `-`, or another priority. Behind a priority
-//! that nothing like it follows (`<13>text`), all is text, and right.
+//! where, behind a priority, something like a time stands among the first two words, or a version and `-`, or another
+//! priority. Behind a priority that nothing like it follows (`<13>text`), all is text, and right.
 
 mod data;
 mod front;

@@ -187,7 +187,7 @@ fn decoded(line: &str, on_error: OnDecodeError) -> (Json, DecodeStats) {
     let mut stats = DecodeStats::default();
     let batch = Decoder::new(Box::new(decoder("UTC")), on_error).decode(chunk, &mut stats);
     let mut out = Vec::new();
-    if batch.len() > 0 {
+    if !batch.is_empty() {
         batch.event(0).write_json(&mut out);
     }
     (serde_json::from_slice(&out).unwrap_or_default(), stats)

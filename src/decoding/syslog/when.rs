@@ -376,7 +376,8 @@ fn digits(line: &Line<'_>, at: usize, most: usize) -> Option<(u32, usize)> {
 }
 
 /// Whether a text begins as a header does: with something like a time at one of its first two words (`12:30:01`, `2026-10-01`,
-/// `Okt 11 22:14:15`, seconds since 1970), with a version and `-`, or with a second priority. Texts that begin as JSON, XML, `key=value` or a list do are none.
+/// `Okt 11 22:14:15`, seconds since 1970), with a version and `-`, or with a second priority. Texts that begin as JSON, XML,
+/// `key=value` or a list do are none.
 pub(super) fn is_like_a_header(text: &[u8]) -> bool {
     let text = &text[..text.len().min(64)];
     let words: Vec<&[u8]> = text.split(|c| *c == b' ').filter(|word| !word.is_empty()).take(4).map(bare).collect();
@@ -397,10 +398,12 @@ pub(super) fn is_like_a_header(text: &[u8]) -> bool {
     let is_number = |word: &[u8], most: usize| (1..=most).contains(&word.len()) && word.iter().all(u8::is_ascii_digit);
     let is_name = |word: &[u8]| (3..=9).contains(&word.len()) && word.iter().all(u8::is_ascii_alphabetic);
     let of = |n: usize| words.get(n).copied().unwrap_or_default();
-    (is_number(first, 3) && of(1) == b"-")
-        || (0..2).any(|n| {
-            is_clock(of(n)) || is_date(of(n)) || (is_name(of(n)) && is_number(of(n + 1), 2) && is_clock(of(n + 2)))
-        })
+    let is_short_clock = |word: &[u8]| matches!(word, [b'0'..=b'2', b'0'..=b'9', b':', b'0'..=b'5', b'0'..=b'9', ..]);
+    let is_words = |n: usize| is_name(of(n)) && is_number(of(n + 1), 2) && is_short_clock(of(n + 2));
+    // Seconds since 1970, behind which something stands.
+    (is_number(first, 10) && first.len() == 10 && !of(1).is_empty())
+        || (is_number(first, 3) && of(1) == b"-")
+        || (0..2).any(|n| is_clock(of(n)) || is_date(of(n)) || is_words(n))
 }
 
 /// A word without the marks before it.
