@@ -70,10 +70,16 @@ pub(super) fn is_at(text: &[u8], i: usize, classes: u8) -> bool {
     text.get(i).is_some_and(|&b| is(b, classes))
 }
 
-/// Whether the byte before `i` is there and in any of `classes`.
+/// Whether the byte before `i` is there and in any of `classes`; the letter of an escaped line end or tab is not.
 #[inline(always)]
 pub(super) fn is_before(text: &[u8], i: usize, classes: u8) -> bool {
-    i > 0 && is(text[i - 1], classes)
+    i > 0 && is(text[i - 1], classes) && !escape_before(text, i)
+}
+
+/// Whether the letter of an escaped line end or tab stands before `i`, as in JSON within a string: `\n`.
+#[inline]
+pub(super) fn escape_before(text: &[u8], i: usize) -> bool {
+    i > 1 && text[i - 2] == b'\\' && matches!(text[i - 1], b'n' | b'r' | b't')
 }
 
 /// End of the run of bytes of `classes` that begins at `i`.

@@ -464,7 +464,8 @@ impl Redact {
 }
 
 /// Appends `text` with `\uXXXX` as the character it says, at whatever level of escaping; so JSON in it means the same as
-/// before. Quotes and backslashes stay escaped, with a backslash; control characters and halves of pairs as they are.
+/// before. Quotes and backslashes stay escaped, with a
+/// backslash, and so do line ends and tabs; other control characters and halves of pairs stay as they are.
 fn undo_escapes(text: &[u8], out: &mut Vec<u8>) {
     let mut at = 0;
     while let Some(found) = memchr::memchr(b'\\', &text[at..]) {
@@ -480,6 +481,16 @@ fn undo_escapes(text: &[u8], out: &mut Vec<u8>) {
             }
             Some('\\') => {
                 out.extend(std::iter::repeat_n(b'\\', backslashes_of(slashes)));
+                end += 5;
+            }
+            Some(c @ ('\n' | '\r' | '\t')) => {
+                // White space of JSON has short escapes.
+                out.extend(std::iter::repeat_n(b'\\', slashes));
+                out.push(match c {
+                    '\n' => b'n',
+                    '\r' => b'r',
+                    _ => b't',
+                });
                 end += 5;
             }
             Some(c) => {
@@ -503,7 +514,7 @@ const MAX_SLASHES: usize = 256;
 fn escaped_char(text: &[u8], at: usize) -> Option<char> {
     let digits = text.get(at..at + 5)?.strip_prefix(b"u")?;
     let code = digits.iter().try_fold(0, |code, &b| Some(code * 16 + char::from(b).to_digit(16)?))?;
-    char::from_u32(code).filter(|c| !c.is_control())
+    char::from_u32(code).filter(|c| !c.is_control() || matches!(c, '\n' | '\r' | '\t'))
 }
 
 /// How many backslashes stand before a quote that says the same as `u0022` behind so many.

@@ -4,6 +4,7 @@
 //! searched again. Every rule keeps its next hit; the first of all is taken, and the rules whose hit it runs into
 //! search again behind it. So a rule passes over the text about once, however many rules and hits there are.
 
+use super::find::secrets::{skip_space, space_before};
 use super::find::{Finder, Found};
 use super::gate::{Gate, Presence};
 use super::kinds::DetectKind;
@@ -211,19 +212,31 @@ fn in_json_number(text: &[u8], found: Found) -> Found {
     let number = |b: u8| b.is_ascii_digit() || matches!(b, b'-' | b'+' | b'.' | b'e' | b'E');
     let start = found.start - text[..found.start].iter().rev().take(32).take_while(|&&b| number(b)).count();
     let end = found.end + text[found.end..].iter().take(32).take_while(|&&b| number(b)).count();
-    let white = |b: &&u8| matches!(**b, b' ' | b'\t' | b'\n' | b'\r');
-    let after = end + text[end..].iter().take_while(white).count();
+    let after = skip_space(text, end);
     if !text[start..end].iter().all(|&b| number(b)) || !matches!(text.get(after), Some(b',' | b'}' | b']')) {
         return found;
     }
-    // Back over other numbers of the same array, to the colon behind a key.
-    let list = |b: &&u8| number(**b) || matches!(**b, b',' | b' ' | b'[' | b'"' | b'*');
-    let before = start - text[..start].iter().rev().take(512).take_while(list).count();
-    let before = if text[..start].trim_ascii_end().ends_with(b":") { start } else { before };
-    let head = text[..before].trim_ascii_end();
-    let wrap = match head.strip_suffix(b":").map(<[u8]>::trim_ascii_end) {
+    // Back over other elements of the same array, to the colon behind a key.
+    let list = |b: &&u8| {
+        number(**b)
+            || matches!(**b, b',' | b' ' | b'[' | b'"' | b'*' | b'\\' | b'n' | b'r' | b't' | b'\n' | b'\r' | b'\t')
+    };
+    let head = &text[..space_before(text, start)];
+    let head = if head.ends_with(b":") {
+        head
+    } else {
+        &text[..start - text[..start].iter().rev().take(512).take_while(list).count()]
+    };
+    // Not within a string of it.
+    let array = &text[head.len()..start];
+    let list = array.is_empty() || array[skip_space(array, 0)..].starts_with(b"[");
+    let inside = array.iter().filter(|&&b| b == b'"').count() % 2 == 1;
+    if inside || !(list || skip_space(array, 0) == array.len()) {
+        return found;
+    }
+    let wrap = match head.strip_suffix(b":").map(|key| &key[..space_before(key, key.len())]) {
         Some(key) if key.ends_with(b"\"") => 1 + key[..key.len() - 1].iter().rev().take_while(|&&b| b == b'\\').count(),
-        _ if before == 0 && text.first() == Some(&b'[') => 1,
+        _ if head.is_empty() && text.first() == Some(&b'[') => 1,
         _ => return found,
     };
     u8::try_from(wrap).map_or(found, |wrap| Found { start, end, wrap, ..found })

@@ -11,7 +11,7 @@
 
 use super::Found;
 use crate::transforms::redact::ascii::{
-    ALNUM, DIGIT, GAP, HEX, LOWER, UPPER, after_point, class, is, is_at, is_before, run, run_back,
+    ALNUM, DIGIT, GAP, HEX, LOWER, UPPER, after_point, class, escape_before, is, is_at, is_before, run, run_back,
 };
 
 const MIN_DIGITS: usize = 12;
@@ -112,7 +112,7 @@ fn begins(text: &[u8], start: usize) -> bool {
         return true;
     }
     let letters = run_back(text, start.saturating_sub(12), start, LOWER | UPPER);
-    if letters < start {
+    if letters < start && !escape_before(text, start) {
         return CARD.iter().any(|w| text[letters..start].eq_ignore_ascii_case(w)) && !is_before(text, letters, ALNUM);
     }
     if is_before(text, start, ALNUM) || after_point(text, start) || text[start - 1] == b'+' {

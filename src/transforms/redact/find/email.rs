@@ -7,7 +7,7 @@
 //! (`react@18.2.next`) and units (`getty@tty1.service`).
 
 use super::Found;
-use crate::transforms::redact::ascii::{ALNUM, DIGIT, HEX, LOCAL, LOWER, UPPER, class, is};
+use crate::transforms::redact::ascii::{ALNUM, DIGIT, HEX, LOCAL, LOWER, UPPER, class, escape_before, is};
 use memchr::memchr2;
 
 /// How far the local part is followed to the left. RFC 5321 allows 64 bytes.
@@ -65,7 +65,7 @@ fn wide_before(text: &[u8], left: usize, end: usize) -> usize {
 
 fn local_start(text: &[u8], left: usize, sign: usize) -> usize {
     let mut start = sign;
-    while start > left {
+    while start > left && !escape_before(text, start) {
         if class(text[start - 1]) & (ALNUM | LOCAL) != 0 {
             start -= 1;
         } else if start - left >= 2 && text[start - 1] & 0xc0 == 0x80 && is_lead(text[start - 2]) {
@@ -76,7 +76,7 @@ fn local_start(text: &[u8], left: usize, sign: usize) -> usize {
     }
     // No letter of ours begins it: letters of any script do.
     if start == sign || !is(text[start], UPPER | LOWER) {
-        while start > left {
+        while start > left && !escape_before(text, start) {
             match wide_before(text, left, start) {
                 0 if class(text[start - 1]) & (ALNUM | LOCAL) != 0 => start -= 1,
                 0 => break,

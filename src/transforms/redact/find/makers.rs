@@ -9,7 +9,9 @@
 
 use super::Found;
 use super::tokens::{self, Check};
-use crate::transforms::redact::ascii::{ALNUM, DASH, DIGIT, HEX, LOWER, UPPER, class, is, is_at, is_before, run};
+use crate::transforms::redact::ascii::{
+    ALNUM, DASH, DIGIT, HEX, LOWER, UPPER, class, escape_before, is, is_at, is_before, run,
+};
 use crate::transforms::redact::kinds::DetectKind as Kind;
 use regex_automata::Span;
 
@@ -230,6 +232,8 @@ impl Makers {
                 at += 1;
                 continue;
             }
+            // The letter of an escaped line end is no part of the word behind it.
+            at += usize::from(escape_before(text, at + 1) && at + 1 < end);
             if !is_before(text, at, ALNUM)
                 && let Some(found) = self.at(text, at, end, dead).filter(|f| f.start >= from)
             {

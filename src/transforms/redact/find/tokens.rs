@@ -1,7 +1,9 @@
 //! Tokens whose issuer gave them a prefix, PEM keys, and strings that look random.
 
 use super::Found;
-use crate::transforms::redact::ascii::{ALNUM, DASH, DIGIT, HEX, LOWER, UPPER, is, is_at, is_before, run};
+use crate::transforms::redact::ascii::{
+    ALNUM, DASH, DIGIT, HEX, LOWER, UPPER, escape_before, is, is_at, is_before, run,
+};
 use memchr::memmem;
 use regex_automata::Span;
 use regex_automata::util::prefilter::Prefilter;
@@ -253,6 +255,8 @@ pub(super) fn high_entropy(text: &[u8], from: usize) -> Option<Found> {
         while end < text.len() && part(text[end]) {
             end += 1;
         }
+        // The letter of an escaped line end is no part of it.
+        at += usize::from(escape_before(text, at + 1));
         let cut = at > from || from == 0 || !part(text[from - 1]);
         if cut && looks_random(&text[at..end]) {
             while end < text.len() && text[end] == b'=' {

@@ -171,6 +171,8 @@ fn secret_member() -> impl Strategy<Value = String> {
         r#""u":"https://bob:canary7@h.example/?token=canary7&x=1""#,
         r#""c":"mysql -pcanary7 --password canary7""#,
         r#""q":"q='it''s' password='canary7''canary7'""#,
+        r#""k":"4111111111111111, [4111111111111111]""#,
+        r#""l":["4111111111111111, 4111111111111111",4111111111111111]"#,
         r#""a":true"#,
         r#""b":null"#,
         r#""e":[]"#,

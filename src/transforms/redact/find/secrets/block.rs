@@ -5,7 +5,7 @@ use super::none::{doubtful, is_placeholder, no_secret};
 use super::value::Context;
 use crate::transforms::redact::ascii::{ALNUM, DIGIT, is};
 use crate::transforms::redact::find::Found;
-use memchr::memmem;
+use memchr::{memmem, memrchr};
 
 /// The lines that are further in than the line of the key, where nothing follows a key in its line, as in YAML; and nothing
 /// where there are none. `None` where something follows, which is the value.
@@ -105,11 +105,12 @@ pub(super) fn line_over(text: &[u8], at: usize, around: &Enclosing) -> usize {
 pub(super) fn indentation(text: &[u8], key: usize, escaped: bool) -> usize {
     let least = key.saturating_sub(MAX_BACK);
     let line = &text[least..key];
-    let mut start = memchr::memrchr(b'\n', line).map_or(0, |p| p + 1);
-    if escaped && let Some(p) = memmem::rfind(&line[start..], b"\\n") {
-        start += p + 2;
+    let mut start = memrchr(b'\n', line).map_or(0, |p| p + 1);
+    if escaped {
+        // The line begins behind an escaped line end, or with the string that it stands in.
+        let broken = memmem::rfind(&line[start..], b"\\n").map_or(0, |p| p + 2);
+        let string = memrchr(b'"', &line[start..]).map_or(0, |p| p + 1);
+        start += broken.max(string);
     }
-    let line = &line[start..];
-    let quote = line.iter().position(|&b| b == b'"').filter(|_| escaped && start == 0).map_or(0, |p| p + 1);
-    line[quote..].iter().take_while(|&&b| b == b' ').count()
+    line[start..].iter().take_while(|&&b| b == b' ').count()
 }

@@ -89,7 +89,7 @@ pub(super) fn token_of(text: &[u8], at: usize) -> usize {
 }
 
 /// Skips white space, line ends too, also where it is escaped (`\n`, `\\n`).
-pub(super) fn skip_space(text: &[u8], mut at: usize) -> usize {
+pub(in crate::transforms::redact) fn skip_space(text: &[u8], mut at: usize) -> usize {
     while let Some(&b) = text.get(at) {
         match b {
             b' ' | b'\t' | b'\n' | b'\r' => at += 1,
@@ -112,7 +112,7 @@ pub(super) fn escaped_space(text: &[u8], at: usize) -> Option<usize> {
 
 /// Where white space begins that ends at `end`, as [`skip_space`] skips it.
 #[inline]
-pub(super) fn space_before(text: &[u8], mut end: usize) -> usize {
+pub(in crate::transforms::redact) fn space_before(text: &[u8], mut end: usize) -> usize {
     loop {
         match text[..end] {
             [.., b' ' | b'\t' | b'\n' | b'\r'] => end -= 1,

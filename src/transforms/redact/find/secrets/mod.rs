@@ -30,11 +30,12 @@ pub(super) mod quotes;
 mod value;
 pub(super) mod words;
 
+pub(in crate::transforms::redact) use ends::{skip_space, space_before};
 pub(in crate::transforms::redact) use key::Word;
 pub(in crate::transforms::redact) use pairs::PairKey;
 
 use super::{Found, network};
-use crate::transforms::redact::ascii::{ALNUM, DIGIT, LOWER, UPPER, is, run_back};
+use crate::transforms::redact::ascii::{ALNUM, DIGIT, LOWER, UPPER, escape_before, is, run_back};
 use memchr::memchr3;
 
 /// The leftmost value at or after `from`, of a separator at or after `from`.
@@ -165,7 +166,10 @@ fn key_start(text: &[u8], end: usize) -> usize {
         }
         start -= 1;
     }
-    // Not in the middle of a character.
+    // Not in the middle of a character, nor in that of an escaped line end.
+    if escape_before(text, start + 1) && start < end {
+        start += 1;
+    }
     while start < end && text[start] & 0xc0 == 0x80 {
         start += 1;
     }
