@@ -129,8 +129,10 @@ impl Tailer {
     }
 
     /// A renamed file is gone: the archives made since it was modified last may have more of it than was read.
-    fn seek_in_archives(&mut self, renamed: &Renamed, now: Now) {
-        let Some(at) = self.store.get(renamed.generation).map(|k| k.at).filter(|at| at.is_proof()) else { return };
+    /// Whether there are such.
+    fn seek_in_archives(&mut self, renamed: &Renamed, now: Now) -> bool {
+        let at = self.store.get(renamed.generation).map(|k| k.at);
+        let Some(at) = at.filter(|at| at.is_proof()) else { return false };
         let is_it = |s: &Sibling| {
             let made = if s.look.identity.birth != 0 { s.look.identity.birth } else { s.look.changed };
             let named = is_rotation_of(&renamed.path, &s.path) || is_rotation_of(&renamed.name, &s.path);
@@ -142,6 +144,7 @@ impl Tailer {
             // Only what is proven to be the rest of something that was read is read of them.
             self.adopt_packed(&renamed.name, &archives, 0, None, now);
         }
+        !archives.is_empty()
     }
 
     /// Looks at all of them.
@@ -171,7 +174,11 @@ impl Tailer {
                 }
                 Ok(None) => {
                     self.lag -= renamed.lag;
-                    self.seek_in_archives(renamed, now);
+                    if !self.seek_in_archives(renamed, now) && renamed.lag > 0 {
+                        self.counters.update(|t| t.error("rest_not_found", 1));
+                        tracing::error!(source = %self.plan.id, file = %renamed.path.display(), bytes_not_read = renamed.lag,
+                            "renamed, written to and gone before it could be read: the rest is lost");
+                    }
                     return false;
                 }
             },

@@ -296,6 +296,9 @@ impl Reader {
     /// unfinished line or event at the end.
     pub(super) fn read(&mut self, key: usize, tail: &mut Tail, open: Open, wall: i64, out: &mut dyn Out) -> Turn {
         if tail.is_disproved() || tail.replaced {
+            if let Some(look) = tail.file.as_ref().and_then(|file| look_into(file).ok()) {
+                tail.take_look(look, self.mono, wall);
+            }
             return Turn::Replaced;
         }
         if self.judge.is_some() && tail.parts.is_none() {
