@@ -752,15 +752,26 @@ impl Tailer {
             return self.close(key);
         }
         let (identity, name) = (tail.identity, tail.path.clone());
-        let Ok(found) = self.find_by_identity(&name, identity) else {
-            // Nobody can look now: nothing is known to be gone.
-            if let Some(mut tail) = self.tails[key].take() {
-                self.wait_longer(key, &mut tail, now);
-                self.tails[key] = Some(tail);
+        let file = self.find_by_identity(&name, identity).and_then(|found| match found {
+            Some(found) => match open(&found.path, false) {
+                Ok(file) => Ok(Some((file, found.path))),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+                Err(error) => Err(error),
+            },
+            None => Ok(None),
+        });
+        let file = match file {
+            Ok(file) => file,
+            Err(_) if self.plan.once => None,
+            Err(_) => {
+                // Nobody can look now (too many open files, no permission): nothing is known to be gone.
+                if let Some(mut tail) = self.tails[key].take() {
+                    self.wait_longer(key, &mut tail, now);
+                    self.tails[key] = Some(tail);
+                }
+                return;
             }
-            return;
         };
-        let file = found.and_then(|s| open(&s.path, false).ok().map(|file| (file, s.path)));
         match file {
             Some((file, path)) => {
                 let Some(mut tail) = self.tails[key].take() else { return };
