@@ -79,7 +79,7 @@ pub(super) fn is_before(text: &[u8], i: usize, classes: u8) -> bool {
 /// Whether the letter of an escaped line end or tab stands before `i`, as in JSON within a string: `\n`.
 #[inline]
 pub(super) fn escape_before(text: &[u8], i: usize) -> bool {
-    i > 1 && text[i - 2] == b'\\' && matches!(text[i - 1], b'n' | b'r' | b't')
+    i > 1 && matches!(text.get(i - 2..i), Some([b'\\', b'n' | b'r' | b't']))
 }
 
 /// End of the run of bytes of `classes` that begins at `i`.

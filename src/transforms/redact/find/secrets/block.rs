@@ -1,6 +1,6 @@
 //! Values in the lines below their key, as in YAML.
 
-use super::ends::{Enclosing, MAX_BACK, line_break, skip_blanks};
+use super::ends::{Enclosing, MAX_BACK, line_break, own_slashes, skip_blanks};
 use super::none::{doubtful, is_placeholder, no_secret};
 use super::value::Context;
 use crate::transforms::redact::ascii::{ALNUM, DIGIT, is};
@@ -89,7 +89,7 @@ pub(super) fn line_over(text: &[u8], at: usize, around: &Enclosing) -> usize {
                 let slashes = text[i..].iter().take_while(|&&b| b == b'\\').count();
                 match text.get(i + slashes) {
                     Some(b'n' | b'r') if slashes.is_power_of_two() => return i,
-                    Some(b'"') if around.double(slashes) => return i,
+                    Some(b'"') if around.double(own_slashes(slashes)) => return i + slashes - own_slashes(slashes),
                     _ => i += slashes,
                 }
             }

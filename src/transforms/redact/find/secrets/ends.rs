@@ -56,8 +56,8 @@ impl Enclosing {
                 if !(is_before(text, p, ALNUM) && is_at(text, p + 1, ALNUM)) {
                     found.single = !found.single;
                 }
-            } else if slashes <= MAX_BACKSLASHES {
-                found.doubles ^= 1 << slashes;
+            } else if own_slashes(slashes) <= MAX_BACKSLASHES {
+                found.doubles ^= 1 << own_slashes(slashes);
             }
             end = p - slashes;
         }
@@ -158,6 +158,12 @@ pub(super) fn quote_end(text: &[u8], start: usize, quote: u8, level: usize) -> O
         at = place + 1;
     }
     None
+}
+
+/// How many of so many backslashes before a quote belong to it, and not to the text before it: `\\\\"` closes a string that
+/// ends with a backslash.
+pub(super) fn own_slashes(slashes: usize) -> usize {
+    if slashes.is_multiple_of(2) { 0 } else { 2 * own_slashes((slashes - 1) / 2) + 1 }
 }
 
 /// How many backslashes stand before `place`.
@@ -301,6 +307,10 @@ pub(super) fn backslashes(text: &[u8], at: usize, cx: &Context<'_>, around: &mut
     let slashes = text[at..].iter().take_while(|&&b| b == b'\\').count();
     match text.get(at + slashes) {
         Some(b'"' | b'\'') => {
+            let of_value = slashes - own_slashes(slashes);
+            if of_value > 0 {
+                return Some(at + of_value);
+            }
             let around = around.get_or_insert_with(|| Enclosing::around(text, cx.key));
             in_value(text, at, at + slashes, around)
         }

@@ -1,6 +1,6 @@
 //! The values of headers: a scheme, and all of what follows up to the end of the header.
 
-use super::ends::{Enclosing, MAX_NAME, skip_blanks, token_end};
+use super::ends::{Enclosing, MAX_NAME, own_slashes, skip_blanks, token_end};
 use super::none::no_secret;
 use super::value::Context;
 use super::{Key, Word};
@@ -147,8 +147,11 @@ pub(super) fn header_end(text: &[u8], at: usize, key: &Key) -> usize {
             }
             b'\\' => {
                 let slashes = text[i..].iter().take_while(|&&b| b == b'\\').count();
+                let own = own_slashes(slashes);
                 let over = match text.get(i + slashes) {
-                    Some(b'"') => around.get_or_insert_with(|| Enclosing::around(text, key)).double(slashes),
+                    Some(b'"') if around.get_or_insert_with(|| Enclosing::around(text, key)).double(own) => {
+                        return i + slashes - own;
+                    }
                     Some(b'n' | b'r') => slashes % 2 == 1,
                     Some(b'x') => text[i + slashes..].starts_with(b"x22"),
                     _ => false,

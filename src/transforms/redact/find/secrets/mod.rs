@@ -98,7 +98,8 @@ pub(in crate::transforms::redact) fn no_secret(word: Word, value: &[u8]) -> bool
 /// the same object or list of two; behind the quote where it is a string.
 pub(in crate::transforms::redact) fn named_values(json: &[u8], mut each: impl FnMut(usize)) {
     for colon in memchr::memchr_iter(b':', json) {
-        let Some(key) = key_before(json, colon) else { continue };
+        // What stands in a string is not of this object.
+        let Some(key) = key_before(json, colon).filter(|k| k.quote == Quote::Double(0)) else { continue };
         if let Some(found) = pairs::after_name(json, colon + 1, &key, false) {
             each(found.start);
         }

@@ -143,10 +143,7 @@ fn owner(text: &[u8], key: &Key) -> Option<Word> {
 /// A string or a word behind a separator: where it begins and ends, and what is behind it.
 fn scalar(text: &[u8], after: usize) -> Option<(usize, usize, usize)> {
     const MAX: usize = 200;
-    let mut at = ends::skip_blanks(text, after);
-    if matches!(text.get(at), Some(b'\n' | b'\r')) {
-        at = ends::skip_space(text, at);
-    }
+    let at = ends::skip_space(text, after);
     let limit = text.len().min(at + MAX);
     if let Some((open, slashes)) = ends::quote_at(text, at) {
         let quote = text[open];
