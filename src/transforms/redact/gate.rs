@@ -90,8 +90,8 @@ impl Gate {
     pub(super) fn for_finder(kind: DetectKind, finder: &Finder) -> Self {
         match finder {
             Finder::Secrets => Self { shortest: 5, needs: [COLON | EQUALS | PERCENT, ANY, ANY] },
-            Finder::Quotes => Self { shortest: 12, needs: [OTHER, ANY, ANY] },
-            Finder::Words(_) => Self { shortest: 8, needs: [SPACE | OTHER, ANY, ANY] },
+            Finder::Quotes => Self { shortest: 6, needs: [OTHER, ANY, ANY] },
+            Finder::Words(_) => Self { shortest: 5, needs: [SPACE | OTHER, ANY, ANY] },
             Finder::Makers(_) => Self { shortest: 20, needs: [LOWER | UPPER, ANY, ANY] },
             _ => Self::of(kind),
         }
