@@ -255,7 +255,7 @@ fn drain_any(rig: &mut Rig) {
 #[test]
 fn forged_segments_and_positions_are_survived() {
     let closed = [closed(DiskCompression::None), closed(DiskCompression::Zstd)];
-    let rounds = std::env::var("TIDEGATE_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(1500);
+    let rounds = std::env::var("TIDEGATE_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(800);
     let only = std::env::var("TIDEGATE_SEED").ok().and_then(|n| n.parse::<u64>().ok());
     for seed in only.map_or(0..rounds, |n| n..n + 1) {
         let result = std::panic::catch_unwind(|| {

@@ -559,7 +559,7 @@ fn whatever_is_damaged_or_deleted_what_was_acknowledged_is_delivered_or_counted(
     if let Some(n) = number("TIDEGATE_SEED") {
         return seed(n);
     }
-    for n in 0..number("TIDEGATE_SEEDS").unwrap_or(200) {
+    for n in 0..number("TIDEGATE_SEEDS").unwrap_or(100) {
         let result = std::panic::catch_unwind(|| seed(n));
         assert!(result.is_ok(), "seed {n} fails: TIDEGATE_SEED={n} runs it alone");
     }

@@ -279,7 +279,7 @@ fn whatever_happens_what_was_promised_is_delivered_and_the_books_balance() {
     for &n in SEEDS {
         run_seed(n);
     }
-    for n in 0..number("TIDEGATE_SEEDS").unwrap_or(150) {
+    for n in 0..number("TIDEGATE_SEEDS").unwrap_or(100) {
         run_seed(n);
     }
 }

@@ -274,7 +274,8 @@ impl Model {
             Action::RewriteAlike if there && self.w.tailer.is_some() => self.rewrite_alike(&name),
             Action::Touch if there => {
                 let file = OpenOptions::new().append(true).open(self.w.path(&name)).unwrap();
-                file.set_modified(std::time::SystemTime::now()).unwrap();
+                let now = u64::try_from(crate::time::clock::now_ns()).unwrap();
+                file.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_nanos(now)).unwrap();
             }
             Action::AppendRotated if self.w.path(&format!("{name}.1")).exists() && self.w.tailer.is_some() => {
                 // Long after it was closed.
@@ -565,7 +566,7 @@ fn whatever_happens_to_the_files_each_line_comes_once() {
     for &seed in SEEDS {
         run(seed);
     }
-    for seed in 0..number("TIDEGATE_SEEDS").unwrap_or(150) {
+    for seed in 0..number("TIDEGATE_SEEDS").unwrap_or(90) {
         run(seed);
     }
 }

@@ -2,7 +2,7 @@
 //! `<add key="password" value="x"/>`.
 
 use super::value::{self, Context};
-use super::{Key, Quote, Word, key, key_before};
+use super::{Key, Word, key, key_before};
 use super::{ends, none};
 use crate::transforms::redact::ascii::{ALNUM, is};
 use crate::transforms::redact::find::Found;
@@ -184,5 +184,5 @@ fn next_member(text: &[u8], at: usize) -> Option<(Key, usize)> {
     }
     let key = key_before(text, i)?;
     let arrow = text[i] == b'=' && text.get(i + 1) == Some(&b'>');
-    (key.start >= at && key.quote != Quote::Single || key.start >= at).then_some((key, i + 1 + usize::from(arrow)))
+    (key.start >= at).then_some((key, i + 1 + usize::from(arrow)))
 }
