@@ -14,6 +14,8 @@ pub(super) const GAP: u8 = 16;
 pub(super) const LOCAL: u8 = 32;
 /// `_` and `-`: what tokens in URL-safe alphabets have besides letters and digits.
 pub(super) const DASH: u8 = 64;
+/// What may stand between groups of a card number: space, `-`, `.` and the bytes of blanks beyond ASCII.
+pub(super) const CARD_GAP: u8 = 128;
 /// Letters and digits.
 pub(super) const ALNUM: u8 = DIGIT | UPPER | LOWER;
 
@@ -43,6 +45,9 @@ const fn table() -> [u8; 256] {
         }
         if b == b'_' || b == b'-' {
             c |= DASH;
+        }
+        if matches!(b, b' ' | b'-' | b'.') || b >= 0x80 {
+            c |= CARD_GAP;
         }
         t[i] = c;
         i += 1;

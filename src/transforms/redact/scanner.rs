@@ -242,6 +242,19 @@ fn in_json_number(text: &[u8], found: Found) -> Found {
     u8::try_from(wrap).map_or(found, |wrap| Found { start, end, wrap, ..found })
 }
 
+/// A hit whose ends are moved outwards to where characters begin: finders look at bytes, and what is left of a text is text.
+#[inline]
+fn on_characters(text: &[u8], mut found: Found) -> Found {
+    let within = |at: usize| text.get(at).is_some_and(|b| b & 0xc0 == 0x80);
+    while found.start > 0 && within(found.start) {
+        found.start -= 1;
+    }
+    while within(found.end) {
+        found.end += 1;
+    }
+    found
+}
+
 /// From so many finders on it pays to look at the bytes of a text first, and to ask each whether it need run.
 const MANY_FINDERS: usize = 8;
 /// In texts up to so many bytes it always does.
@@ -342,6 +355,7 @@ impl Scanner {
                     first = whole;
                 }
             }
+            first = on_characters(text, first);
             let at = first.end;
             match hits.last_mut().filter(|h| rest && h.end == first.start && first.wrap == 0) {
                 // What is left of a hit that another one ran into goes with that one: one placeholder, not two.

@@ -11,7 +11,7 @@
 
 use super::Found;
 use crate::transforms::redact::ascii::{
-    ALNUM, DIGIT, GAP, HEX, LOWER, UPPER, after_point, class, escape_before, is, is_at, is_before, run, run_back,
+    ALNUM, CARD_GAP, DIGIT, HEX, LOWER, UPPER, after_point, class, escape_before, is, is_at, is_before, run, run_back,
 };
 
 const MIN_DIGITS: usize = 12;
@@ -25,9 +25,7 @@ pub(super) fn find(text: &[u8], from: usize) -> Option<Found> {
     let mut at = from;
     'window: while let Some(window) = text.get(at..at + MIN_DIGITS) {
         for k in (0..MIN_DIGITS).rev() {
-            let b = window[k];
-            // Dots, and the bytes of blanks beyond ASCII, may stand between groups.
-            if class(b) & (DIGIT | GAP) == 0 && b != b'.' && b < 0x80 {
+            if class(window[k]) & (DIGIT | CARD_GAP) == 0 {
                 at += k + 1;
                 continue 'window;
             }

@@ -152,6 +152,59 @@ proptest! {
     }
 }
 
+/// Places in a text, from 0 to 1.
+fn place() -> impl Strategy<Value = f64> {
+    0.0..=1.0
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+
+    /// Whatever is cut out of what leaks, and whatever is put into it: hits are in order, and begin and end at characters.
+    #[test]
+    fn hits_in_texts_that_are_torn_begin_and_end_at_characters(
+        which in any::<prop::sample::Index>(),
+        cut in (place(), place()),
+        at in place(),
+        put in prop::sample::select(vec!["", "é", "⟧", "密码", "\u{a0}", "\\", "\"", "'", "{", "(", "\n", "パスワード"]),
+        all in any::<bool>(),
+    ) {
+        let texts = super::corpus::leaking();
+        let chars: Vec<char> = which.get(&texts).chars().collect();
+        let place = |share: f64, len: usize| (share * len as f64) as usize;
+        let (from, to) = (place(cut.0.min(cut.1), chars.len()), place(cut.0.max(cut.1), chars.len()));
+        // Mostly the greater part stays.
+        let kept: Vec<char> = if to - from > chars.len() / 2 {
+            chars[from..to].to_vec()
+        } else {
+            [&chars[..from], &chars[to..]].concat()
+        };
+        let (before, after) = kept.split_at(place(at, kept.len()));
+        let text: String = before.iter().copied().chain(put.chars()).chain(after.iter().copied()).collect();
+        let kinds: &[DetectKind] = if all { &DetectKind::ALL } else { &[DetectKind::Secrets] };
+        let mut scanner = Scanner::new(std::sync::Arc::new(Rules::new(kinds, &[], Action::Mask).unwrap()));
+        let mut hits = Vec::new();
+        scanner.scan(text.as_bytes(), &mut hits);
+        let mut at = 0;
+        for hit in &hits {
+            prop_assert!(at <= hit.start && hit.start < hit.end && hit.end <= text.len(), "{hit:?} in {text:?}");
+            prop_assert!(text.is_char_boundary(hit.start) && text.is_char_boundary(hit.end), "{hit:?} in {text:?}");
+            at = hit.end;
+        }
+        let mut out = Vec::new();
+        scanner.rewrite(text.as_bytes(), &hits, &mut out);
+        prop_assert!(String::from_utf8(out).is_ok());
+    }
+}
+
+#[test]
+fn what_is_left_of_a_text_is_text() {
+    // The value of a mnemonic goes to the end of what encloses it.
+    let line = r#"{"message":"x {\"a\": \"mnemonic: {\\\"p above absent\u27e7\"}"}"#;
+    let got = apply(&mut *transform("detect: [secrets]"), &[line]).0.remove(0);
+    assert!(serde_json::from_str::<Value>(&got).is_ok(), "{got}");
+}
+
 /// Members of an object that hold what some rule finds, as strings, numbers and more.
 fn secret_member() -> impl Strategy<Value = String> {
     prop::sample::select(vec![

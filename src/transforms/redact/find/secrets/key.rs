@@ -635,6 +635,16 @@ pub(super) fn word_of(key: &[u8]) -> Option<Word> {
     headers(text, last).or_else(|| passwords(text)).or_else(|| secrets(text)).or_else(|| by_word(text, last))
 }
 
+/// Where `part` is at or after `from`, if the text has its letters at all.
+#[inline]
+fn find_with(text: &[u8], from: usize, letters: u32, part: &[u8]) -> Option<usize> {
+    let all = needs(part);
+    if letters & all != all {
+        return None;
+    }
+    memmem::find(&text[from..], part).map(|p| from + p)
+}
+
 fn has(text: &[u8], part: &[u8]) -> bool {
     memmem::find(text, part).is_some()
 }
@@ -658,12 +668,17 @@ fn passwords(text: &[u8]) -> Option<Word> {
 }
 
 fn secrets(text: &[u8]) -> Option<Word> {
-    for at in memmem::find_iter(text, b"secret") {
+    let letters = letters(text);
+    let mut from = 0;
+    while let Some(at) = find_with(text, from, letters, b"secret") {
+        from = at + 6;
         if !text[at + 6..].starts_with(b"ar") && !text[at + 6..].starts_with(b"ly") {
             return Some(Word::Plain);
         }
     }
-    for at in memmem::find_iter(text, b"token") {
+    let mut from = 0;
+    while let Some(at) = find_with(text, from, letters, b"token") {
+        from = at + 5;
         let rest = &text[at + 5..];
         let plural = rest.first() == Some(&b's') && !rest.get(1).is_some_and(|&b| is(b, LOWER));
         let before = text[..at].strip_suffix(b"_").unwrap_or(&text[..at]);

@@ -227,6 +227,9 @@ fn before_closers(text: &[u8], mut end: usize, quote: &mut Quote) -> usize {
 fn longer_word(text: &[u8], key: &Key) -> Option<Word> {
     const LAST: [&[u8]; 11] =
         [b"key", b"keys", b"code", b"codes", b"phrase", b"passe", b"word", b"community", b"id", b"pass", b"string"];
+    if key.start == 0 || text[key.start - 1] != b' ' {
+        return None;
+    }
     let name = &text[key.start..key.end];
     if !(LAST.iter().any(|l| name.eq_ignore_ascii_case(l)) || key.quote != Quote::None) {
         return None;

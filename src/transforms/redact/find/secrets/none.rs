@@ -22,6 +22,13 @@ pub(super) fn is_placeholder(value: &[u8]) -> bool {
         b"omitted",
     ];
     let (Some(&first), Some(&last)) = (value.first(), value.last()) else { return true };
+    // Most values begin and end with a letter or digit, and have a digit.
+    if is(first, ALNUM) && is(last, ALNUM) && first != last {
+        let word = matches!(first | 0x20, b'r' | b'm' | b'f' | b'h' | b's' | b'p' | b'o');
+        if !word || value.len() > 40 || value.iter().any(|&b| is(b, DIGIT)) {
+            return false;
+        }
+    }
     let same = value.iter().all(|&b| b == first) && matches!(first, b'*' | b'.' | b'-' | b'x' | b'X' | b'?' | b'_');
     if same && (value.len() >= 3 || first == b'*') {
         return true;
@@ -189,7 +196,8 @@ pub(super) const WAYS: &[&[u8]] = &[
 pub(super) fn no_secret(word: Word, value: &[u8]) -> bool {
     let first = value.split(|&b| b <= b' ').next().unwrap_or(value);
     let state = first.strip_suffix(b",").or_else(|| first.strip_suffix(b".")).unwrap_or(first);
-    if STATES.iter().any(|s| state.eq_ignore_ascii_case(s)) {
+    let word_alone = state.len() <= 14 && !state.iter().any(|&b| is(b, DIGIT));
+    if word_alone && STATES.iter().any(|s| s.len() == state.len() && state.eq_ignore_ascii_case(s)) {
         return true;
     }
     match word {

@@ -57,7 +57,12 @@ pub(in crate::transforms::redact) enum PairKey {
 impl PairKey {
     /// The part that a field of this name may have.
     pub(in crate::transforms::redact) fn of(key: &[u8]) -> Option<Self> {
-        let any = |list: &[&[u8]]| list.iter().any(|w| key.eq_ignore_ascii_case(w));
+        let first = key.first()? | 0x20;
+        if key.len() > 14 {
+            return None;
+        }
+        let same = |w: &&[u8]| w.len() == key.len() && w[0] == first && key.eq_ignore_ascii_case(w);
+        let any = |list: &[&[u8]]| list.iter().any(same);
         if any(&NAMES) { Some(Self::Name) } else { any(&VALUES).then_some(Self::Value) }
     }
 }
