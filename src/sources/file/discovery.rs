@@ -6,6 +6,7 @@
 
 use globset::{Glob, GlobBuilder, GlobMatcher};
 use hashbrown::{HashMap, HashSet};
+use std::ffi::OsStr;
 use std::fs::FileType;
 use std::io;
 use std::os::unix::fs::{DirEntryExt, FileTypeExt, MetadataExt};
@@ -185,11 +186,7 @@ impl Patterns {
 
     /// Whether a path is wanted.
     pub(super) fn matches(&self, path: &Path) -> bool {
-        let names: Option<Vec<&str>> = path.components().skip(1).map(|c| c.as_os_str().to_str()).collect();
-        let Some(names) = names else {
-            // A name that is not UTF-8 can only be matched part by part below its folder; the walk does that.
-            return false;
-        };
+        let names: Vec<&OsStr> = path.components().skip(1).map(|c| c.as_os_str()).collect();
         self.include.iter().any(|p| fits(&p.parts, &names)) && !self.excludes(path)
     }
 
@@ -209,7 +206,7 @@ impl Patterns {
 }
 
 /// Whether the parts fit the names, to the end of both.
-fn fits(parts: &[Part], names: &[&str]) -> bool {
+fn fits(parts: &[Part], names: &[&OsStr]) -> bool {
     match parts {
         [] => names.is_empty(),
         [Part::AnyDepth, rest @ ..] => {
@@ -221,10 +218,10 @@ fn fits(parts: &[Part], names: &[&str]) -> bool {
 }
 
 impl Part {
-    fn is(&self, name: &str) -> bool {
+    fn is(&self, name: &OsStr) -> bool {
         match self {
-            Part::Literal(text) => text == name,
-            Part::Name(glob) => glob.is_match(name),
+            Part::Literal(text) => OsStr::new(text) == name,
+            Part::Name(glob) => glob.is_match(Path::new(name)),
             Part::AnyDepth => true,
         }
     }

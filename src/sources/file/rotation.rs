@@ -122,8 +122,8 @@ pub(super) struct Sibling {
 
 /// Whether `path` is what a rotation makes of `of`, beside it.
 pub(super) fn is_rotation_of(of: &Path, path: &Path) -> bool {
-    let name = |path: &Path| path.file_name().and_then(|n| n.to_str()).map(str::to_owned);
-    of.parent() == path.parent() && name(of).zip(name(path)).is_some_and(|(base, name)| is_rotated_name(&base, &name))
+    let names = || name_of(of).zip(name_of(path));
+    of.parent() == path.parent() && names().is_some_and(|(base, name)| is_rotated_name(&base, &name))
 }
 
 /// Whether `name` may be what a rotation, or whoever makes copies, makes of `base`: good enough where the contents are proven.

@@ -165,6 +165,30 @@ fn a_dated_name_before_the_extension_and_compressed_is_found() {
 }
 
 #[test]
+fn names_that_are_not_utf8_are_names() {
+    use std::os::unix::ffi::OsStrExt;
+    for down in [false, true] {
+        let mut w = World::new("");
+        let name = w.logs().join(std::ffi::OsStr::from_bytes(b"prot\xf6koll.log"));
+        let aside = w.logs().join(std::ffi::OsStr::from_bytes(b"prot\xf6koll.log.1"));
+        std::fs::write(&name, "1\n").unwrap();
+        w.read();
+        if down {
+            w.stop();
+        }
+        OpenOptions::new().append(true).open(&name).unwrap().write_all(b"2\n").unwrap();
+        std::fs::rename(&name, aside).unwrap();
+        a_moment();
+        std::fs::write(&name, "3\n").unwrap();
+        if down {
+            w.start();
+        }
+        w.read();
+        assert_eq!(w.lines(), ["1", "2", "3"], "{down}");
+    }
+}
+
+#[test]
 fn a_file_that_was_read_to_its_end_and_then_compressed_is_not_missed() {
     let mut w = World::reading("['a.log']", "");
     w.append("a.log", "1\n");
