@@ -1,6 +1,6 @@
 //! `tidegate graph`: who reads whom. Shows ids and types, never settings, so nothing secret.
 
-use super::{ConfigArgs, Exit, print, report_page, say};
+use super::{ConfigFiles, Exit, print, report_page, say};
 use crate::config::{Graph, Kind, Loaded, ProcessEnvironment, Registry, load};
 use clap::{Args, ValueEnum};
 use std::fmt::Write as _;
@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 #[derive(Args, Debug)]
 pub(super) struct GraphArgs {
     #[command(flatten)]
-    config: ConfigArgs,
+    config: ConfigFiles,
     /// What to write.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -28,9 +28,9 @@ pub(super) enum Format {
 
 /// Prints the graph.
 pub(super) fn run(args: &GraphArgs) -> Exit {
-    let Loaded { config, graph, report } = load(&args.config.config, &ProcessEnvironment, Registry::built_in());
+    let Loaded { config, graph, report } = load(&args.config.args().config, &ProcessEnvironment, Registry::built_in());
     if config.is_none() {
-        say(&report_page(&report.render()));
+        say(&report_page(&report.render_within(super::columns())));
         return Exit::BadConfig;
     }
     let lines = Lines::of(&graph);

@@ -74,8 +74,29 @@ enum Command {
 #[derive(Args, Debug, Clone)]
 pub struct ConfigArgs {
     /// A file, or a folder of *.yaml files; may be given several times.
-    #[arg(long, short, value_name = "PATH", default_value = "/etc/tidegate/tidegate.yaml")]
+    #[arg(long, short, value_name = "PATH", default_value = DEFAULT_CONFIG)]
     pub config: Vec<PathBuf>,
+}
+
+const DEFAULT_CONFIG: &str = "/etc/tidegate/tidegate.yaml";
+
+/// Where the configuration is, also without `--config`: `tidegate validate pipeline.yaml`.
+#[derive(Args, Debug, Clone)]
+pub struct ConfigFiles {
+    /// Files, or folders of *.yaml files.
+    #[arg(value_name = "PATH")]
+    files: Vec<PathBuf>,
+    /// The same by name; both may be given, and several times.
+    #[arg(long, short, value_name = "PATH")]
+    config: Vec<PathBuf>,
+}
+
+impl ConfigFiles {
+    /// All that were given; the default one where there are none.
+    pub fn args(&self) -> ConfigArgs {
+        let given: Vec<PathBuf> = self.config.iter().chain(&self.files).cloned().collect();
+        ConfigArgs { config: if given.is_empty() { vec![PathBuf::from(DEFAULT_CONFIG)] } else { given } }
+    }
 }
 
 impl ConfigArgs {
@@ -92,7 +113,7 @@ impl ConfigArgs {
     fn load_with_texts(&self) -> Result<(Config, reload::Texts), Exit> {
         let (Loaded { config, report, .. }, texts) =
             load_with_texts(&self.config, &ProcessEnvironment, Registry::built_in());
-        let text = report.render();
+        let text = report.render_within(columns());
         if config.is_none() {
             say_errors(&report_page(&text));
         } else if !text.is_empty() {
@@ -148,6 +169,11 @@ pub fn main() -> Exit {
             Exit::Done
         }
     }
+}
+
+/// The width of the terminal that diagnostics go to, where they go to one.
+pub(crate) fn columns() -> Option<usize> {
+    terminal_size::terminal_size_of(std::io::stderr()).map(|(width, _)| usize::from(width.0))
 }
 
 /// Writes to stderr: diagnostics. A closed stderr is nobody's mistake.

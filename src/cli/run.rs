@@ -1,7 +1,7 @@
 //! `tidegate run`.
 
 use super::reload::{Control, Texts};
-use super::{ConfigArgs, Exit, memory, say, say_errors, say_line};
+use super::{ConfigFiles, Exit, memory, say, say_errors, say_line};
 use crate::api::{Api, ApiAuth};
 use crate::buffer::disk::tools;
 use crate::config::{AnyPlan, Config, Globals, ProcessEnvironment, Registry, load_texts};
@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 #[derive(Args, Debug)]
 pub(super) struct RunArgs {
     #[command(flatten)]
-    config: ConfigArgs,
+    config: ConfigFiles,
     /// Read every source to its end, deliver, and exit: 0, or 1 if anything failed.
     #[arg(long)]
     once: bool,
@@ -32,7 +32,7 @@ pub(super) struct RunArgs {
 /// Runs until told to stop, or until every source has ended.
 pub(super) fn run(args: RunArgs) -> Exit {
     memory::few_heaps();
-    let mut current = match args.config.load_with_texts() {
+    let mut current = match args.config.args().load_with_texts() {
         Ok(loaded) => loaded,
         Err(exit) => return exit,
     };
@@ -46,7 +46,7 @@ pub(super) fn run(args: RunArgs) -> Exit {
     };
     let control = {
         let _inside = runtime.enter();
-        Control::new(args.config.clone(), args.watch_config, args.once)
+        Control::new(args.config.args(), args.watch_config, args.once)
     };
     let mut control = match control {
         Ok(control) => control,

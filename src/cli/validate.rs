@@ -1,20 +1,23 @@
 //! `tidegate validate`.
 
-use super::{ConfigArgs, Exit, print, report_page, say, say_line};
-use crate::config::{AnyPlan, Component, Config, Kind, Loaded, ProcessEnvironment, Registry, load};
+use super::{ConfigFiles, Exit, columns, print, report_page, say, say_line};
+use crate::config::{
+    AnyPlan, Component, Config, Kind, Loaded, ProcessEnvironment, Registry, Report, Severity, load, mask_known,
+};
 use crate::data_dir::is_in_use;
 use crate::doctor::general::try_address;
-use crate::doctor::{Host, Severity};
+use crate::doctor::{self, Host};
 use crate::escape::Page;
 use crate::topology;
-use clap::Args;
+use clap::{Args, ValueEnum};
+use serde_json::{Value, json};
 use std::path::Path;
 
 /// Arguments of `validate`.
 #[derive(Args, Debug)]
 pub(super) struct ValidateArgs {
     #[command(flatten)]
-    config: ConfigArgs,
+    config: ConfigFiles,
     /// Also build every component and ask every server: tries folders, files, addresses, hosts and credentials; warns of
     /// patterns of files that meet none.
     #[arg(long)]
@@ -22,70 +25,154 @@ pub(super) struct ValidateArgs {
     /// Warnings are mistakes too.
     #[arg(long)]
     deny_warnings: bool,
+    /// For people, on stderr, or for programs: one JSON object on stdout.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+/// Forms of what is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    /// Each mistake with its line.
+    Text,
+    /// `{"ok", "sources", "transforms", "sinks", "diagnostics": [{"severity", "message", "help", "file", "line", …}]}`.
+    Json,
+}
+
+/// What was found: said at once as text, gathered for JSON.
+struct Findings {
+    format: Format,
+    gathered: Vec<Value>,
+    errors: usize,
+    warnings: usize,
+}
+
+impl Findings {
+    /// Those of the reading.
+    fn of(report: &Report, format: Format) -> Self {
+        let gathered = match (format, report.to_json()) {
+            (Format::Json, Value::Array(list)) => list,
+            _ => Vec::new(),
+        };
+        if format == Format::Text {
+            say(&report_page(&report.render_within(columns())));
+        }
+        let (errors, warnings) = (report.diagnostics.error_count(), report.diagnostics.warning_count());
+        Findings { format, gathered, errors, warnings }
+    }
+
+    /// One that has no place in a file.
+    fn add(&mut self, severity: Severity, component: Option<&str>, message: &str, fix: &str) {
+        let word = match severity {
+            Severity::Error => {
+                self.errors += 1;
+                "error"
+            }
+            Severity::Warning => {
+                self.warnings += 1;
+                "warning"
+            }
+        };
+        let message = mask_known(message);
+        if self.format == Format::Json {
+            let help = if fix.is_empty() { json!([]) } else { json!([fix]) };
+            self.gathered
+                .push(json!({"severity": word, "component": component, "message": message, "help": help, "notes": []}));
+            return;
+        }
+        let who = component.map(|id| format!("`{id}`: ")).unwrap_or_default();
+        let fix = if fix.is_empty() { String::new() } else { format!("; {fix}") };
+        say_line!("{word}: {who}{message}{fix}");
+    }
+
+    fn error(&mut self, component: Option<&str>, message: &str) {
+        self.add(Severity::Error, component, message, "");
+    }
+
+    /// Prints the result; `exit` where it can be written.
+    fn end(self, config: Option<[usize; 3]>, exit: Exit) -> Exit {
+        let printed = match (self.format, config) {
+            (Format::Json, counts) => {
+                let [sources, transforms, sinks] = counts.unwrap_or_default();
+                let ok = exit == Exit::Done;
+                let all = json!({
+                    "ok": ok, "sources": sources, "transforms": transforms, "sinks": sinks, "diagnostics": self.gathered,
+                });
+                print(&Page::of_line(format_args!("{all}")))
+            }
+            (Format::Text, Some(counts)) if exit == Exit::Done => {
+                let words = ["source", "transform", "sink"];
+                let counts: Vec<String> = counts
+                    .iter()
+                    .zip(words)
+                    .map(|(n, word)| format!("{n} {word}{}", if *n == 1 { "" } else { "s" }))
+                    .collect();
+                print(&Page::of_line(format_args!("ok: {}", counts.join(", "))))
+            }
+            _ => Ok(()),
+        };
+        if printed.is_ok() { exit } else { Exit::Failed }
+    }
 }
 
 /// Says everything that is wrong with a configuration.
 pub(super) fn run(args: &ValidateArgs) -> Exit {
-    let Loaded { config, report, .. } = load(&args.config.config, &ProcessEnvironment, Registry::built_in());
-    say(&report_page(&report.render()));
-    let Some(config) = config else { return Exit::BadConfig };
-    if args.deny_warnings && report.diagnostics.warning_count() > 0 {
-        return Exit::BadConfig;
+    let paths = args.config.args().config;
+    let Loaded { config, report, .. } = load(&paths, &ProcessEnvironment, Registry::built_in());
+    let mut found = Findings::of(&report, args.format);
+    let Some(config) = config else { return found.end(None, Exit::BadConfig) };
+    let count = |kind: Kind| config.components.iter().filter(|component| component.kind == kind).count();
+    let counts = [Kind::Source, Kind::Transform, Kind::Sink].map(count);
+    if args.deny_warnings && found.warnings > 0 {
+        return found.end(Some(counts), Exit::BadConfig);
     }
     let limit = config.globals.memory_limit.as_usize();
     let fits = topology::check_memory(&config.components, limit);
     if let Err(message) = fits.and_then(|()| topology::check_connections(&config.components, limit)) {
-        say_line!("error: {message}");
-        return Exit::BadConfig;
+        found.error(None, &message.to_string());
+        return found.end(Some(counts), Exit::BadConfig);
     }
-    let count = |kind: Kind| config.components.iter().filter(|component| component.kind == kind).count();
-    let counts = [Kind::Source, Kind::Transform, Kind::Sink].map(|kind| {
-        let n = count(kind);
-        format!("{n} {}{}", kind.word(), if n == 1 { "" } else { "s" })
-    });
-    if args.environment && !(here(&config) & probe(&config.components)) {
+    let exit = if args.environment { environment(config, args.deny_warnings, &mut found) } else { Exit::Done };
+    found.end(Some(counts), exit)
+}
+
+/// Tries what the configuration asks of this host and of servers.
+fn environment(config: Config, deny_warnings: bool, found: &mut Findings) -> Exit {
+    here(&config, found);
+    probe(&config.components, found);
+    if found.errors > 0 {
         return Exit::Failed;
     }
-    if args.environment && warn(&config.components) && args.deny_warnings {
+    if warn(&config.components, found) && deny_warnings {
         return Exit::Failed;
     }
-    if args.environment
-        && let Err(errors) = topology::assemble(config, false)
-    {
-        for error in &errors {
-            say_line!("error: {error}");
-        }
-        return if errors.iter().any(|error| error.is_config) { Exit::BadConfig } else { Exit::Failed };
+    let Err(errors) = topology::assemble(config, false) else { return Exit::Done };
+    for error in &errors {
+        found.error(None, &error.to_string());
     }
-    match print(&Page::of_line(format_args!("ok: {}", counts.join(", ")))) {
-        Ok(()) => Exit::Done,
-        Err(_) => Exit::Failed,
-    }
+    if errors.iter().any(|error| error.is_config) { Exit::BadConfig } else { Exit::Failed }
 }
 
 /// Says what sources would not read as things are now; whether there is something.
-fn warn(components: &[Component]) -> bool {
-    let mut warned = false;
+fn warn(components: &[Component], found: &mut Findings) -> bool {
+    let before = found.warnings;
     for component in components {
         let AnyPlan::Source(plan) = &component.plan else { continue };
         for finding in plan.unread_now() {
-            say_line!("warning: `{}`: {}", component.id.value, finding.what);
-            warned = true;
+            found.add(Severity::Warning, Some(&component.id.value), &finding.what, "");
         }
     }
-    warned
+    found.warnings > before
 }
 
 /// Says what this host does not give: folders of sinks, the API's address. Other addresses are found out when everything is
 /// built.
-fn here(config: &Config) -> bool {
+fn here(config: &Config, found: &mut Findings) {
     let host = Host::read(Path::new("/"));
-    let mut fine = true;
     for component in &config.components {
         let AnyPlan::Sink(plan) = &component.plan else { continue };
-        for finding in plan.examine(&host).iter().filter(|f| f.severity == Severity::Loss) {
-            say_line!("error: `{}`: {}; {}", component.id.value, finding.what, finding.fix);
-            fine = false;
+        for finding in plan.examine(&host).iter().filter(|f| f.severity == doctor::Severity::Loss) {
+            found.add(Severity::Error, Some(&component.id.value), &finding.what, &finding.fix);
         }
     }
     if let Some(api) = &config.globals.api
@@ -95,14 +182,12 @@ fn here(config: &Config) -> bool {
             true => "an agent runs with this `data_dir` and may have it",
             false => "stop what has it, or set another `listen`",
         };
-        say_line!("error: the API {why}; {hint}");
-        fine = false;
+        found.add(Severity::Error, None, &format!("the API {why}"), hint);
     }
-    fine
 }
 
 /// Asks every sink's server; says what failed.
-fn probe(components: &[Component]) -> bool {
+fn probe(components: &[Component], found: &mut Findings) {
     let probes: Vec<_> = components
         .iter()
         .filter_map(|component| match &component.plan {
@@ -111,21 +196,15 @@ fn probe(components: &[Component]) -> bool {
         })
         .collect();
     if probes.is_empty() {
-        return true;
+        return;
     }
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => {
-            say_line!("error: cannot start: {error}");
-            return false;
-        }
+        Err(error) => return found.error(None, &format!("cannot start: {error}")),
     };
-    let mut fine = true;
     for (id, probe) in probes {
         if let Err(why) = runtime.block_on(probe) {
-            say_line!("error: `{id}`: {why}");
-            fine = false;
+            found.error(Some(id), &why.to_string());
         }
     }
-    fine
 }

@@ -82,9 +82,27 @@ impl<T: Setting> Setting for Box<T> {
     }
 }
 
-/// "a string" to "strings" is beyond us; "a list, each a string" is not.
-fn each(of: &str) -> String {
-    format!("a list, each {of}")
+/// "list of strings": the words for one thing with the thing itself in the plural.
+fn list_of(of: &str) -> String {
+    for (one, many) in [
+        ("a string", "strings"),
+        ("a number", "numbers"),
+        ("a mapping", "mappings"),
+        ("a field path", "field paths"),
+        ("a regular expression", "regular expressions"),
+        ("a timestamp format", "timestamp formats"),
+        ("a duration", "durations"),
+        ("a path", "paths"),
+        ("a list of ", "lists of "),
+        ("the name of metadata:", "names of metadata:"),
+        ("an address", "addresses"),
+        ("a condition", "conditions"),
+    ] {
+        if let Some(rest) = of.strip_prefix(one) {
+            return format!("a list of {many}{rest}");
+        }
+    }
+    format!("a list of {of}")
 }
 
 impl<T: Setting> Setting for Vec<T> {
@@ -114,7 +132,7 @@ impl<T: Setting> Setting for Vec<T> {
     }
 
     fn describe() -> String {
-        each(&T::describe())
+        list_of(&T::describe())
     }
 
     fn default_text(&self) -> Option<String> {

@@ -14,6 +14,8 @@ use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::ops::Range;
 
+use serde_json::Value;
+
 use crate::escape::{Form, escaped, line as line_of};
 use crate::mask::HIDDEN;
 
@@ -126,6 +128,8 @@ pub struct Diagnostics {
     secrets: HashSet<String>,
     /// What was put into scalars: messages at such a place show the expression in place of the value.
     interpolated: Vec<Interpolated>,
+    /// Scalars whose interpolation failed, which was said: what else is wrong with them comes of that.
+    broken: Vec<Span>,
     discarded: Option<Diagnostic>,
 }
 
@@ -153,6 +157,16 @@ impl Diagnostics {
     /// Something to write to that is never shown.
     pub(crate) fn discard(&mut self) -> &mut Diagnostic {
         self.discarded.insert(Diagnostic::new(Severity::Warning, None, ""))
+    }
+
+    /// Remembers that the interpolation of the scalar at `span` failed.
+    pub(crate) fn add_broken(&mut self, span: Span) {
+        self.broken.push(span);
+    }
+
+    /// Whether a place is in a scalar whose interpolation failed.
+    pub(crate) fn is_broken(&self, span: Span) -> bool {
+        self.broken.iter().any(|b| b.file == span.file && b.start <= span.start && span.end <= b.end)
     }
 
     /// Remembers a text that no message may show.
@@ -248,11 +262,12 @@ impl Diagnostics {
         Hidden { needles, values: if as_written { Vec::new() } else { pieces().collect() } }
     }
 
-    /// All of them as text, for stderr, with a last line that counts them. Empty where there are none.
-    pub fn render(&self, sources: &SourceMap) -> String {
+    /// All of them as text, for stderr, with a last line that counts them. Empty where there are none. Excerpts are cut to
+    /// `columns`, the width of the terminal.
+    pub fn render(&self, sources: &SourceMap, columns: Option<usize>) -> String {
         let mut out = String::new();
         for diagnostic in self.sorted() {
-            render_one(&mut out, &diagnostic, sources);
+            render_one(&mut out, &diagnostic, sources, columns.unwrap_or(usize::MAX));
             out.push('\n');
         }
         let (errors, warnings) = (self.error_count(), self.warning_count());
@@ -270,11 +285,55 @@ impl Diagnostics {
     }
 }
 
-fn render_one(out: &mut String, diagnostic: &Diagnostic, sources: &SourceMap) {
-    let word = match diagnostic.severity {
-        Severity::Error => "error",
-        Severity::Warning => "warning",
-    };
+impl Diagnostics {
+    /// All of them for programs.
+    ///
+    /// Shape: a list of `{severity, message, help: [text], file, line, column, end_line, end_column, notes: [{message, file, …}]}`;
+    /// lines and columns (characters) begin with 1; a mistake without a place has none of them.
+    pub fn to_json(&self, sources: &SourceMap) -> Value {
+        let place = |span: Option<Span>, mut out: serde_json::Map<String, Value>| {
+            if let Some((span, file)) = span.and_then(|span| Some((span, sources.file(span.file)?))) {
+                let (line, column) = file.position(span.start);
+                let (end_line, end_column) = file.position(span.end);
+                out.insert("file".into(), file.name().into());
+                for (name, n) in
+                    [("line", line), ("column", column), ("end_line", end_line), ("end_column", end_column)]
+                {
+                    out.insert(name.into(), n.into());
+                }
+            }
+            Value::Object(out)
+        };
+        let of = |diagnostic: &Diagnostic| {
+            let mut out = serde_json::Map::new();
+            out.insert("severity".into(), diagnostic.severity.word().into());
+            out.insert("message".into(), diagnostic.message.clone().into());
+            out.insert("help".into(), diagnostic.helps.clone().into());
+            let notes: Vec<Value> = diagnostic
+                .notes
+                .iter()
+                .map(|(span, text)| {
+                    place(Some(*span), [("message".to_owned(), text.clone().into())].into_iter().collect())
+                })
+                .collect();
+            out.insert("notes".into(), notes.into());
+            place(diagnostic.span, out)
+        };
+        self.sorted().iter().map(of).collect()
+    }
+}
+
+impl Severity {
+    fn word(self) -> &'static str {
+        match self {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        }
+    }
+}
+
+fn render_one(out: &mut String, diagnostic: &Diagnostic, sources: &SourceMap, columns: usize) {
+    let word = diagnostic.severity.word();
     _ = writeln!(out, "{word}: {}", printable(&diagnostic.message));
     let widest = diagnostic.span.iter().chain(diagnostic.notes.iter().map(|(span, _)| span));
     let width = widest
@@ -283,11 +342,11 @@ fn render_one(out: &mut String, diagnostic: &Diagnostic, sources: &SourceMap) {
         .unwrap_or(1)
         .max(2);
     if let Some((span, file)) = diagnostic.span.and_then(|span| Some((span, sources.file(span.file)?))) {
-        excerpt(out, width, file, span, "-->", '^', "");
+        excerpt(out, (width, columns), file, span, "-->", ('^', ""));
     }
     for (span, text) in &diagnostic.notes {
         if let Some(file) = sources.file(span.file) {
-            excerpt(out, width, file, *span, ":::", '-', &printable(text));
+            excerpt(out, (width, columns), file, *span, ":::", ('-', &printable(text)));
         }
     }
     for help in &diagnostic.helps {
@@ -297,8 +356,18 @@ fn render_one(out: &mut String, diagnostic: &Diagnostic, sources: &SourceMap) {
 
 /// The longest part of a source line that is shown.
 const MAX_SHOWN_COLUMNS: usize = 160;
+/// So much of it is shown on the narrowest terminal.
+const MIN_SHOWN_COLUMNS: usize = 24;
 
-fn excerpt(out: &mut String, width: usize, file: &SourceFile, span: Span, arrow: &str, mark: char, label: &str) {
+/// The line at `span`, marked and labelled. `width` is that of the line numbers, `columns` that of the terminal.
+fn excerpt(
+    out: &mut String,
+    (width, columns): (usize, usize),
+    file: &SourceFile,
+    span: Span,
+    arrow: &str,
+    (mark, label): (char, &str),
+) {
     let (line, column) = file.position(span.start);
     _ = writeln!(out, "{:width$}{arrow} {}:{line}:{column}", "", line_of(file.name()));
     let mut range = file.line_range(line);
@@ -310,7 +379,8 @@ fn excerpt(out: &mut String, width: usize, file: &SourceFile, span: Span, arrow:
     let from = (span.start as usize).clamp(range.start, range.end);
     let to = (span.end as usize).clamp(from, range.end);
     let (text, from, to) = shown_line(file, range, from..to);
-    let (text, from, to) = shorten(&text, from, to);
+    let room = columns.saturating_sub(width + " | ……".chars().count()).clamp(MIN_SHOWN_COLUMNS, MAX_SHOWN_COLUMNS);
+    let (text, from, to) = shorten(&text, from, to, room);
     let marks = mark.to_string().repeat(to.saturating_sub(from).max(1));
     _ = writeln!(out, "{:width$} |", "");
     _ = writeln!(out, "{line:>width$} | {text}");
@@ -376,14 +446,16 @@ fn shown_line(file: &SourceFile, line: Range<usize>, marked: Range<usize>) -> (S
     (text, from, to.unwrap_or(column).max(from))
 }
 
-/// Cuts a very long line around the marked columns.
-fn shorten(text: &str, from: usize, to: usize) -> (String, usize, usize) {
+/// Cuts a long line around the marked columns, to `room` of them and an ellipsis at each cut.
+fn shorten(text: &str, from: usize, to: usize, room: usize) -> (String, usize, usize) {
     let length = text.chars().count();
-    if length <= MAX_SHOWN_COLUMNS {
+    if length <= room {
         return (text.to_owned(), from, to);
     }
-    let start = from.saturating_sub(MAX_SHOWN_COLUMNS / 2);
-    let end = (start + MAX_SHOWN_COLUMNS).min(length);
+    // All of what is marked, where that fits, with what stands before it as far as there is room.
+    let before = room.saturating_sub(to - from).min(room / 2);
+    let start = from.saturating_sub(before).min(length - room);
+    let end = start + room;
     let mut out = String::new();
     let shift = if start > 0 {
         out.push('…');

@@ -267,7 +267,15 @@ fn load_from(
 ) -> Loaded {
     let mut roots = Vec::new();
     for (name, text) in texts {
-        let file = report.sources.add(name, text);
+        let foreign = super::foreign::recognise(&name, &text);
+        let file = report.sources.add(name, text.clone());
+        if let Some(foreign) = foreign {
+            yaml::mask_unread(file, &text, &mut report.sources);
+            let span = Span::new(file, foreign.shown_by.start, foreign.shown_by.end);
+            let message = format!("this is {}; tidegate reads YAML of its own", foreign.what);
+            report.diagnostics.push(Diagnostic::new(Severity::Error, Some(span), message)).help(foreign.help);
+            continue;
+        }
         if let Some(mut root) = yaml::parse(file, &mut report.sources, &mut report.diagnostics) {
             interpolate(&mut root, environment, &mut report.sources, &mut report.diagnostics);
             roots.push(root);
@@ -279,7 +287,7 @@ fn load_from(
     let root = merge(roots, &mut cx);
     let mut document = read(&root, &mut cx, registry);
     let asked = cx.take_asked();
-    if whole {
+    if whole && document.whole {
         document.graph.check(&mut cx, document.globals.as_ref());
         document.check_tests(&mut cx);
         document.check_own_output(&mut cx);
@@ -314,7 +322,8 @@ fn merge(roots: Vec<Node>, cx: &mut Reader<'_>) -> Node {
     let span = roots.first().map(|root| root.span).unwrap_or_default();
     for root in roots {
         let NodeKind::Map(entries) = root.kind else {
-            cx.expected(&root, "a mapping of `sources`, `transforms` and `sinks`");
+            cx.expected(&root, "a mapping of `sources`, `transforms` and `sinks`")
+                .help("for example `sources: {app: {type: demo}}` and `sinks: {out: {type: console, inputs: [app]}}`");
             continue;
         };
         for entry in entries {
@@ -360,6 +369,8 @@ struct Document {
     graph: Graph,
     tests: Vec<TestCase>,
     places: Vec<TestPlace>,
+    /// Every section could be read, so that what reads what can be told.
+    whole: bool,
 }
 
 /// A place that a test names, told by the tree alone: a mistake elsewhere in the test does not hide one here.
@@ -383,8 +394,14 @@ fn test_places(case: &Node, places: &mut Vec<TestPlace>) {
 }
 
 fn read(root: &Node, cx: &mut Reader<'_>, registry: Registry<'_>) -> Document {
-    let mut document =
-        Document { globals: None, plans: Vec::new(), graph: Graph::default(), tests: Vec::new(), places: Vec::new() };
+    let mut document = Document {
+        globals: None,
+        plans: Vec::new(),
+        graph: Graph::default(),
+        tests: Vec::new(),
+        places: Vec::new(),
+        whole: true,
+    };
     let Some(mut keys) = cx.keys(root, "a mapping") else { return document };
     document.globals = Globals::read_keys(&mut keys, cx);
     let api = document.globals.as_ref().and_then(|globals| globals.api.as_ref());
@@ -427,8 +444,11 @@ fn read_section(
     let Some(entry) = keys.take(section).filter(|entry| !entry.value.is_null()) else { return };
     let NodeKind::Map(components) = &entry.value.kind else {
         cx.under(entry, |cx| {
-            cx.expected(&entry.value, &format!("a mapping of ids, each to a {}", kind.word()));
+            let what = format!("a mapping of ids, each to a {}", kind.word());
+            cx.expected(&entry.value, &what)
+                .help(format!("each {} has a name: {section}: {{app: {{…}}}}", kind.word()));
         });
+        document.whole = false;
         return;
     };
     for component in components {
@@ -489,6 +509,11 @@ fn read_component<P: ?Sized>(
         return None;
     }
     let Some(named) = value.entry("type") else {
+        let glued = |entry: &&Entry| super::foreign::glued(&entry.key, |name| name == "type").is_some();
+        if let Some(entry) = value.as_map().into_iter().flatten().find(glued) {
+            cx.glued_key(entry, "type", entry.key.split_once(':').map_or("", |(_, name)| name));
+            return None;
+        }
         let message = format!("missing key `type` in {word} `{}`", component.key);
         let near =
             value.as_map().into_iter().flatten().find(|entry| matches!(entry.key.as_str(), "kind" | "typ" | "Type"));
@@ -510,10 +535,15 @@ fn read_component<P: ?Sized>(
     }
     let all = registry.names();
     let elsewhere = all.iter().find(|(other, known)| *other != kind && *known == name).map(|(other, _)| *other);
-    let near = super::diagnostic::nearest(name, types.iter().map(|t| t.name));
+    let near = super::foreign::type_here(name, types.iter().map(|t| t.name));
+    let near = near.or_else(|| super::diagnostic::nearest(name, types.iter().map(|t| t.name)));
     let names: Vec<String> = types.iter().map(|t| format!("`{}`", t.name)).collect();
     let message = format!("there is no {word} type `{}`", super::reader::abridged(name));
     let diagnostic = cx.error(named.value.span, message);
+    if let Some(hint) = super::foreign::type_hint(name) {
+        diagnostic.help(hint);
+        return None;
+    }
     match (elsewhere, near) {
         (Some(other), _) => {
             diagnostic.help(format!("`{name}` is a {}: put it under `{}`", other.word(), other.section()))

@@ -229,6 +229,10 @@ impl Graph {
             None => (text, None),
         };
         let Some(from) = self.index(id) else {
+            if output.is_some() && self.index(text).is_some() {
+                // That an id has a dot was said.
+                return Vec::new();
+            }
             let message = format!("{} reads `{text}`, but there is no component `{id}`", self.nodes[reader].name());
             let names = self.readable_names(reader);
             cx.error(input.span, message).suggest(text, names.iter().map(String::as_str));

@@ -141,6 +141,7 @@ fn scalar(
         let diagnostic = out.push(Diagnostic::new(Severity::Error, Some(span), fault.message));
         diagnostic.helps.extend(fault.help);
         node.broken = true;
+        out.add_broken(node.span);
     }
     if expansion.from_file {
         node.secret = true;

@@ -33,6 +33,7 @@ mod collections;
 mod diagnostic;
 pub mod document;
 mod expressions;
+mod foreign;
 mod forms;
 pub mod graph;
 pub mod interpolate;
@@ -106,6 +107,16 @@ pub struct Report {
 impl Report {
     /// As text, for stderr; empty where nothing was found.
     pub fn render(&self) -> String {
-        self.diagnostics.render(&self.sources)
+        self.diagnostics.render(&self.sources, None)
+    }
+
+    /// As text for a terminal of so many columns.
+    pub fn render_within(&self, columns: Option<usize>) -> String {
+        self.diagnostics.render(&self.sources, columns)
+    }
+
+    /// For programs: see [`Diagnostics::to_json`].
+    pub fn to_json(&self) -> serde_json::Value {
+        self.diagnostics.to_json(&self.sources)
     }
 }

@@ -111,10 +111,10 @@ impl Setting for Size {
                 let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').filter(|&n| n > 0)?;
                 let unit = text[digits..].trim().to_ascii_lowercase();
                 let meant = match unit.as_str() {
-                    "k" => "KiB",
-                    "m" => "MiB",
-                    "g" => "GiB",
-                    "t" => "TiB",
+                    "k" | "ki" => "KiB",
+                    "m" | "mi" => "MiB",
+                    "g" | "gi" => "GiB",
+                    "t" | "ti" => "TiB",
                     _ => return Some("units: B, kB, MB, GB, TB, KiB, MiB, GiB, TiB".to_owned()),
                 };
                 Some(format!("did you mean `{}{meant}`?", &text[..digits]))

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::diagnostic::{Diagnostic, Diagnostics, Severity};
+use super::foreign;
 use super::node::{Entry, Node, NodeKind};
 use super::source_map::{SourceMap, Span};
 use crate::event::{FieldPath, Meta};
@@ -58,6 +59,9 @@ impl<'a> Reader<'a> {
 
     /// The keys and the id that were read on the way here are the agent's words in it.
     fn note(&mut self, severity: Severity, span: Option<Span>, message: String) -> &mut Diagnostic {
+        if span.is_some_and(|span| self.out.is_broken(span)) {
+            return self.out.discard();
+        }
         let mut diagnostic = Diagnostic::new(severity, span, message);
         diagnostic.own = self.own_words();
         self.out.push(diagnostic)
@@ -268,8 +272,14 @@ impl<'a> Reader<'a> {
         let mut any = false;
         for entry in keys.rest() {
             any = true;
+            let names = || known.iter().map(String::as_str);
+            if let Some((name, value)) = foreign::glued(&entry.key, |key| known.iter().any(|name| name == key)) {
+                self.glued_key(entry, name, value);
+                continue;
+            }
             let message = format!("unknown key `{}`{}", abridged(&entry.key), self.place());
-            let near = super::diagnostic::nearest(&entry.key, known.iter().map(String::as_str));
+            let near = foreign::key_here(&entry.key, names());
+            let near = near.or_else(|| super::diagnostic::nearest(&entry.key, names()));
             match near {
                 Some(near) if super::node::is_secret_name(near) => self.hide_all(&entry.value),
                 _ => self.hide_unknown(entry, near),
@@ -281,6 +291,7 @@ impl<'a> Reader<'a> {
             let diagnostic = self.error(entry.key_span, message);
             match near {
                 Some(near) => _ = diagnostic.help(format!("did you mean `{near}`?")),
+                None if let Some(hint) = foreign::hint(&entry.key) => _ = diagnostic.help(hint),
                 None if !known.is_empty() && known.len() <= 40 => {
                     let mut names: Vec<String> = known.iter().map(|name| format!("`{name}`")).collect();
                     names.sort_unstable();
@@ -290,6 +301,21 @@ impl<'a> Reader<'a> {
             }
         }
         any
+    }
+}
+
+impl Reader<'_> {
+    /// Notes that a key and its value stand together without a blank.
+    pub(super) fn glued_key(&mut self, entry: &Entry, name: &str, value: &str) {
+        let secret = super::node::is_secret_name(name) || super::node::is_secret_block(name);
+        if secret {
+            self.sources.mask(entry.key_span);
+        }
+        let opened = self.opened_at(entry.key_span);
+        self.out.retract_missing(opened, name);
+        let value = if secret { "…".to_owned() } else { abridged(value) };
+        let message = format!("no blank after the colon of `{name}`{}", self.place());
+        self.error(entry.key_span, message).help(format!("write `{name}: {value}`"));
     }
 }
 

@@ -235,6 +235,14 @@ impl Setting for PathBuf {
 
 impl Setting for SocketAddr {
     fn read(node: &Node, cx: &mut Reader<'_>) -> Option<Self> {
+        let port = |text: &str| text.strip_prefix(':').unwrap_or(text).parse::<u16>().ok();
+        let both = |port| format!("for this machine only: \"127.0.0.1:{port}\"; for all: \"0.0.0.0:{port}\"");
+        if let NodeKind::Int(number) = node.resolved()
+            && let Ok(number) = u16::try_from(number)
+        {
+            cx.expected(node, &Self::describe()).help(both(number));
+            return None;
+        }
         let text = read_string(node, cx, &Self::describe())?;
         let parsed = match text.strip_prefix("localhost:") {
             Some(port) => format!("127.0.0.1:{port}").parse(),
@@ -243,11 +251,8 @@ impl Setting for SocketAddr {
         if let Ok(address) = parsed {
             return Some(address);
         }
-        let port = text.strip_prefix(':').unwrap_or(text).parse::<u16>();
-        let diagnostic = cx.expected(node, &Self::describe());
-        if let Ok(port) = port {
-            diagnostic.help(format!("for this machine only: \"127.0.0.1:{port}\"; for all: \"0.0.0.0:{port}\""));
-        }
+        let help = port(text).map(both);
+        cx.expected(node, &Self::describe()).helps.extend(help);
         None
     }
 

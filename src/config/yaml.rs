@@ -345,12 +345,59 @@ impl<'t> Builder<'t> {
         let at = self.offset(error.marker().index());
         let end = self.text[at..].chars().next().map_or(at, |c| at + c.len_utf8());
         let info = error.info();
+        if let Some((span, name)) = self.glued(at) {
+            let mut diagnostic = self.error(span, format!("no blank after the colon of `{name}`"));
+            diagnostic.help(format!("write `{name}: `, a blank and then the value"));
+            return diagnostic;
+        }
         let (message, help) = plain_words(info, self.text, at);
         let mut diagnostic = self.error(Span::new(self.file, at, end), message);
         if let Some(help) = help {
             diagnostic.help(help);
         }
+        if info.contains("bracket") || info.contains("flow") || info.contains("invalid indentation") {
+            self.explain_bracket(&mut diagnostic, at);
+        }
         diagnostic
+    }
+
+    /// A key whose value stands behind its colon without a blank, where that may be why the text at `at` cannot be read: just
+    /// there, or alone on the line before.
+    fn glued(&self, at: usize) -> Option<(Span, &'t str)> {
+        let is_key = |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+        let head = &self.text[..at];
+        let bytes = self.text.as_bytes();
+        let opens = |n: usize| bytes.get(n) == Some(&b':') && bytes.get(n + 1).is_some_and(|b| b"[{\"'".contains(b));
+        let colon = [Some(at), at.checked_sub(1)].into_iter().flatten().find(|&n| opens(n));
+        if let Some(colon) = colon {
+            let begin =
+                self.text[..colon].rfind(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).map_or(0, |n| n + 1);
+            let name = &self.text[begin..colon];
+            return is_key(name).then(|| (Span::new(self.file, begin, colon + 1), name));
+        }
+        let before = head[..head.rfind('\n')?].trim_end();
+        let begin = before.rfind('\n').map_or(0, |n| n + 1);
+        let line = before[begin..].trim_start();
+        let (name, value) = line.split_once(':')?;
+        let glued = is_key(name) && value.starts_with(|c: char| !c.is_whitespace()) && !value.contains(": ");
+        let start = before.len() - line.len();
+        glued.then(|| (Span::new(self.file, start, start + name.len() + 1), name))
+    }
+
+    /// Names the quote or bracket that is open at `at`.
+    fn explain_bracket(&self, diagnostic: &mut Diagnostic, at: usize) {
+        let (brackets, quote) = open_at_end(&self.text[..at + usize::from(self.text[at..].starts_with(['"', '\'']))]);
+        if let Some((open, quote)) = quote {
+            diagnostic.note(Span::new(self.file, open, open + 1), format!("this `{quote}` is not closed"));
+            return;
+        }
+        let Some(&(open, bracket)) = brackets.last() else { return };
+        let close = if bracket == '[' { ']' } else { '}' };
+        diagnostic.note(Span::new(self.file, open, open + 1), format!("this `{bracket}` is open"));
+        match self.text[at..].chars().next().filter(|c| matches!(c, ']' | '}') && *c != close) {
+            Some(wrong) => diagnostic.message = format!("`{wrong}` where `{close}` is expected"),
+            None => _ = diagnostic.help(format!("close `{bracket}` with `{close}`")),
+        }
     }
 }
 
@@ -406,9 +453,39 @@ fn plain_words(info: &str, text: &str, at: usize) -> (String, Option<&'static st
         return ("this line is indented too little, or a `[`, `{` or quote above it is not closed".into(), None);
     }
     if info.contains("bracket") || info.contains("flow") {
-        return (format!("a bracket too many or too few ({info})"), None);
+        let what = match rest.chars().next() {
+            Some(c @ (']' | '}')) => format!("`{c}` closes what is not open"),
+            _ => "a `[` or `{` is not closed, or a `,` is missing".to_owned(),
+        };
+        return (what, None);
     }
     (format!("this is not YAML: {info}"), None)
+}
+
+/// The brackets of lists and mappings, and the quote, that are open at the end of a text: where, and which. What stands in quotes
+/// and comments opens none.
+fn open_at_end(text: &str) -> (Vec<(usize, char)>, Option<(usize, char)>) {
+    let mut open = Vec::new();
+    let mut quote: Option<(usize, char)> = None;
+    let (mut comment, mut before) = (false, ' ');
+    for (at, c) in text.char_indices() {
+        let begins = before.is_whitespace() || "[{,:".contains(before);
+        match (quote, c) {
+            _ if comment => comment = c != '\n',
+            (Some((_, '"')), _) if before == '\\' => {
+                before = ' ';
+                continue;
+            }
+            (Some((_, mark)), _) => quote = quote.filter(|_| mark != c),
+            (None, '#') => comment = before.is_whitespace(),
+            (None, '"' | '\'') if begins => quote = Some((at, c)),
+            (None, '[' | '{') if !open.is_empty() || begins => open.push((at, c)),
+            (None, ']' | '}') => _ = open.pop(),
+            _ => {}
+        }
+        before = c;
+    }
+    (open, quote)
 }
 
 fn count(node: &Node) -> usize {
@@ -465,7 +542,7 @@ fn mark_secrets(node: &mut Node, secret: bool, level: Level, sources: &mut Sourc
 }
 
 /// Masks by appearance in a text that could not be read as YAML: from a key named like a secret to the end of its block.
-fn mask_unread(file: u32, text: &str, sources: &mut SourceMap) {
+pub(super) fn mask_unread(file: u32, text: &str, sources: &mut SourceMap) {
     let mut at = 0;
     // Indentation of the secret key whose block is being masked, and the quote that is still open in it.
     let mut inside: Option<usize> = None;

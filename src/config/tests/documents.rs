@@ -318,3 +318,58 @@ fn buffers_that_cannot_be_meant_are_mistakes() {
         assert!(sink(buffer).contains(message), "{buffer}: {}", sink(buffer));
     }
 }
+
+/// What users get wrong, and what they read then: one snapshot, to be read as they would.
+#[test]
+fn broken_configurations_get_a_message_that_helps() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/broken");
+    let mut files: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    assert!(files.len() >= 60);
+    let mut all = String::new();
+    for path in files {
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let loaded = load_texts(&[(&name, &text)], &BTreeMap::new(), Registry::built_in());
+        let said = loaded.report.render_within(Some(100));
+        let warned_only = name.contains("nobody-reads") || name.contains("text-without-quotes");
+        assert!(loaded.config.is_none() || warned_only, "{name} is taken");
+        all.push_str(&format!("=== {name}\n{said}\n"));
+    }
+    insta::assert_snapshot!(all);
+}
+
+/// Excerpts fit into the terminal, with what is marked in them.
+#[test]
+fn excerpts_are_cut_to_the_terminal() {
+    let before = "\"/var/log/a-long-name-of-a-service/*.log\", ".repeat(8);
+    let text = format!("sources:\n  app: {{type: file, include: [{before}\"x\"], inclde: 1, exclude: [{before}]}}\n");
+    let loaded = load_texts(&[("t.yaml", &text)], &BTreeMap::new(), Registry::built_in());
+    for columns in [0, 20, 40, 80, 200] {
+        let said = loaded.report.render_within(Some(columns));
+        let lines: Vec<&str> = said.lines().collect();
+        let marks = lines.iter().position(|line| line.contains("^^^^^^")).unwrap();
+        let at = lines[marks].chars().take_while(|c| *c != '^').count();
+        let marked: String = lines[marks - 1].chars().skip(at).take(6).collect();
+        assert_eq!(marked, "inclde", "{columns}: {said}");
+        let widest = lines[marks - 1].chars().count();
+        assert!(widest <= columns.clamp(33, 170), "{columns}: {widest}");
+    }
+}
+
+#[test]
+fn mistakes_for_programs_have_their_places() {
+    let loaded = load_texts(
+        &[("a.yaml", "sources:\n  ä: {type: demo, rate: x}\n"), ("b.yaml", "threads: 1\nthreads: 2\n")],
+        &BTreeMap::new(),
+        Registry::built_in(),
+    );
+    let found = loaded.report.to_json();
+    let short = |one: &serde_json::Value| {
+        format!("{} {} {}:{}-{}", one["severity"], one["file"], one["line"], one["column"], one["end_column"])
+    };
+    let all: Vec<String> = found.as_array().unwrap().iter().map(short).collect();
+    assert!(all.contains(&"\"error\" \"a.yaml\" 2:25-26".to_owned()), "{all:?}");
+    let twice = found.as_array().unwrap().iter().find(|one| one["file"] == "b.yaml").unwrap();
+    assert_eq!((&twice["line"], &twice["notes"][0]["line"]), (&2.into(), &1.into()), "{twice}");
+}

@@ -48,6 +48,14 @@ impl Share {
 
 impl Setting for Share {
     fn read(node: &Node, cx: &mut Reader<'_>) -> Option<Self> {
+        let percent = node.as_str().and_then(|text| text.trim().strip_suffix('%')?.trim().parse::<f64>().ok());
+        if let Some(percent) = percent {
+            let diagnostic = cx.expected(node, &Self::describe());
+            if (0.0..=100.0).contains(&percent) {
+                diagnostic.help(format!("write {}", percent / 100.0));
+            }
+            return None;
+        }
         let rate = f64::read(node, cx)?;
         let share = Share::new(rate);
         if share.is_none() {

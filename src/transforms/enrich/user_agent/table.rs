@@ -158,7 +158,7 @@ impl Table {
         let file = sources.add("regexes", text);
         let root = yaml::parse(file, &mut sources, &mut diagnostics);
         let Some(root) = root.filter(|_| !diagnostics.has_errors()) else {
-            return Err(TableError(format!("not a table of user agents:\n{}", diagnostics.render(&sources))));
+            return Err(TableError(format!("not a table of user agents:\n{}", diagnostics.render(&sources, None))));
         };
         let section = |name: &str| -> Result<Vec<Node>, TableError> {
             match root.get(name).and_then(Node::as_seq) {
