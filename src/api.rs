@@ -72,15 +72,41 @@ pub struct Api {
     pub shutdown: CancellationToken,
     /// The books over all runs.
     pub ledger: Option<Arc<Keeper>>,
-    /// Busy seconds by component at the last scrape, and when that was: what `tidegate_utilization` is over.
+    /// Busy seconds by component at pages before this one: what `tidegate_utilization` is over.
     pub scraped: Arc<Mutex<Scraped>>,
 }
 
-/// What the page before this one knew.
+/// What pages before this one knew. However many scrape: the share is over no less than [`WINDOW`] and, with one who asks less
+/// often, over the time since they asked last.
 #[derive(Default)]
 pub struct Scraped {
+    /// The sample that shares are over.
+    before: BusySample,
+    /// The latest one, [`WINDOW`] after that before it.
+    latest: BusySample,
+}
+
+/// Busy seconds by component at a time.
+#[derive(Default)]
+struct BusySample {
     at: u64,
-    busy: HashMap<Arc<str>, f64>,
+    seconds: HashMap<Arc<str>, f64>,
+}
+
+/// Shares are over no less than this.
+const WINDOW: Duration = Duration::from_secs(5);
+
+impl Scraped {
+    /// What a page made `now` compares with.
+    fn base(&mut self, now: u64, books: &Books) -> &BusySample {
+        let window = WINDOW.as_nanos() as u64;
+        if now.saturating_sub(self.latest.at) >= window {
+            let busy = |c: &Counters| c.snapshot().seconds.get("busy").copied();
+            let seconds = books.components.iter().filter_map(|c| Some((c.id.clone(), busy(c)?))).collect();
+            self.before = std::mem::replace(&mut self.latest, BusySample { at: now, seconds });
+        }
+        &self.before
+    }
 }
 
 impl Api {
@@ -165,16 +191,17 @@ async fn audit(State(api): State<Arc<Api>>) -> Response {
 
 /// The books in Prometheus' text format, rendered by the `metrics` exporter.
 ///
-/// `tidegate_utilization` is the share of the time since `before` that a component's work took on one worker, for
+/// `tidegate_utilization` is the share of the time since a page before that a component's work took on one worker, for
 /// sources (decoding) and transforms.
-pub fn exposition(books: &Books, before: &mut Scraped) -> String {
+pub fn exposition(books: &Books, scraped: &mut Scraped) -> String {
     let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
     for (name, help) in HELP {
         recorder.describe_counter((*name).into(), None, (*help).into());
         recorder.describe_gauge((*name).into(), None, (*help).into());
     }
-    let mut summaries = [String::new(), String::new()];
+    let mut histograms = [String::new(), String::new()];
     let now = clock::monotonic_ns();
+    let before = scraped.base(now, books);
     let seconds = now.saturating_sub(before.at) as f64 / 1e9;
     for component in &books.components {
         let totals = component.snapshot();
@@ -214,26 +241,28 @@ pub fn exposition(books: &Books, before: &mut Scraped) -> String {
             gauge(format!("tidegate_{name}_seconds_total"), None, *seconds);
         }
         if let Some(&busy) = totals.seconds.get("busy") {
-            let last = before.busy.insert(component.id.clone(), busy).unwrap_or(0.0);
+            let last = before.seconds.get(&component.id).copied().unwrap_or(0.0);
             gauge("tidegate_utilization".into(), None, ((busy - last) / seconds.max(1e-3)).clamp(0.0, 1.0));
         }
-        for (summary, (name, histogram)) in summaries
-            .iter_mut()
-            .zip(SUMMARIES.map(|(name, _)| name).into_iter().zip([component.latency(), component.age()]))
+        for ((name, _, bounds), (lines, histogram)) in
+            HISTOGRAMS.iter().zip(histograms.iter_mut().zip([component.latency(), component.age()]))
         {
             if !histogram.is_empty() {
-                write_summary(summary, name, &component.id, component.type_name, component.kind.name(), &histogram);
+                write_histogram(lines, name, component, bounds, &histogram);
             }
         }
     }
-    before.at = now;
     // The exporter's counters are integers; seconds are not, and go through it as gauges.
     let mut page = recorder.handle().render().replace("_seconds_total gauge\n", "_seconds_total counter\n");
-    for ((name, help), lines) in SUMMARIES.iter().zip(summaries) {
+    for ((name, help, _), lines) in HISTOGRAMS.iter().zip(histograms) {
         if !lines.is_empty() {
-            page.push_str(&format!("# HELP {name} {help}\n# TYPE {name} summary\n{lines}\n"));
+            page.push_str(&format!("# HELP {name} {help}\n# TYPE {name} histogram\n{lines}\n"));
         }
     }
+    let version = env!("CARGO_PKG_VERSION");
+    page.push_str("# HELP tidegate_build_info The program that runs\n# TYPE tidegate_build_info gauge\n");
+    page.push_str(&format!("tidegate_build_info{{version=\"{version}\"}} 1\n"));
+    page.push_str(&crate::process::page());
     page
 }
 
@@ -261,29 +290,45 @@ fn set(recorder: &PrometheusRecorder, name: &str, labels: Vec<Label>, value: Val
     }
 }
 
-/// Quantiles, sum and count of microseconds, in seconds. Ids have no character that must be escaped.
-fn write_summary(
+/// Buckets, sum and count of microseconds, in seconds. Ids have no character that must be escaped.
+fn write_histogram(
     to: &mut String,
     name: &str,
-    id: &str,
-    type_name: &str,
-    kind: &str,
+    component: &Counters,
+    bounds: &[f64],
     histogram: &hdrhistogram::Histogram<u64>,
 ) {
-    let labels = format!("component_id=\"{id}\",component_type=\"{type_name}\",component_kind=\"{kind}\"");
-    for q in [0.5, 0.9, 0.99, 0.999] {
-        let seconds = histogram.value_at_quantile(q) as f64 / 1e6;
-        to.push_str(&format!("{name}{{{labels},quantile=\"{q}\"}} {seconds}\n"));
+    let labels = format!(
+        "component_id=\"{}\",component_type=\"{}\",component_kind=\"{}\"",
+        component.id,
+        component.type_name,
+        component.kind.name()
+    );
+    for bound in bounds {
+        let below = histogram.count_between(0, (bound * 1e6) as u64);
+        to.push_str(&format!("{name}_bucket{{{labels},le=\"{bound}\"}} {below}\n"));
     }
     let count = histogram.len();
     let sum = histogram.mean() * count as f64 / 1e6;
+    to.push_str(&format!("{name}_bucket{{{labels},le=\"+Inf\"}} {count}\n"));
     to.push_str(&format!("{name}_sum{{{labels}}} {sum}\n{name}_count{{{labels}}} {count}\n"));
 }
 
-/// Distributions, since the start.
-const SUMMARIES: [(&str, &str); 2] = [
-    ("tidegate_send_latency_seconds", "From a request's start to its answer, or of a write"),
-    ("tidegate_event_age_seconds", "From where an event began, or was received, to its delivery"),
+/// Distributions since the start: name, words, upper bounds of the buckets in seconds.
+const HISTOGRAMS: [(&str, &str, &[f64]); 2] = [
+    (
+        "tidegate_send_latency_seconds",
+        "From a request's start to its answer, or of a write",
+        &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0],
+    ),
+    (
+        "tidegate_event_age_seconds",
+        "From where an event began, or was received, to its delivery",
+        &[
+            0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0,
+            21600.0, 86400.0,
+        ],
+    ),
 ];
 
 /// What each number says, shown as `# HELP`.
@@ -300,7 +345,7 @@ const HELP: &[(&str, &str)] = &[
     ("tidegate_buffer_events", "Events in the buffer"),
     ("tidegate_buffer_bytes", "Bytes that the buffer takes"),
     ("tidegate_buffer_max_bytes", "Bytes that the buffer may take"),
-    ("tidegate_utilization", "Share of the time since the last scrape that the component's work took on one worker"),
+    ("tidegate_utilization", "Share of the last seconds (5 at least) that the component's work took on one worker"),
     ("tidegate_busy_seconds_total", "Time that the component's work took"),
     ("tidegate_backpressure_seconds_total", "Time that the component waited for room downstream"),
     ("tidegate_file_lag_bytes", "Bytes in the files that are not read yet"),
@@ -343,6 +388,53 @@ mod tests {
         assert!(page.contains(&format!("tidegate_events_dropped_total{{{labels},reason=\"filtered\"}} 1\n")), "{page}");
         assert!(page.contains("# TYPE tidegate_backpressure_seconds_total counter\n"), "{page}");
         assert!(page.contains(&format!("tidegate_backpressure_seconds_total{{{labels}}} 1.5\n")), "{page}");
+    }
+
+    /// Whoever else asks, and however often, the share is over some seconds.
+    #[test]
+    fn two_scrapers_do_not_disturb_each_others_shares() {
+        let api = api();
+        let second = 1_000_000_000;
+        let component = &api.books.components[0];
+        let mut scraped = Scraped::default();
+        let mut share = |at: u64| {
+            let busy = component.snapshot().seconds.get("busy").copied().unwrap_or(0.0);
+            let base = scraped.base(at, &api.books);
+            (busy - base.seconds.get(&component.id).copied().unwrap_or(0.0)) / ((at - base.at) as f64 / 1e9)
+        };
+        for n in 1..60 {
+            component.update(|t| *t.seconds.entry("busy").or_default() += 0.5);
+            let now = n * second;
+            let shares = [share(now), share(now + 1), share(now + 2)];
+            assert!(shares.iter().all(|s| (s - 0.5).abs() < 0.01), "{n}: {shares:?}");
+        }
+    }
+
+    #[test]
+    fn distributions_are_classic_histograms_and_the_program_tells_of_itself() {
+        let counters = Counters::new("out", ComponentKind::Sink, "http");
+        for micros in [400, 900, 4_000, 70_000, 2_000_000, 90_000_000] {
+            counters.record_latency(Duration::from_micros(micros));
+        }
+        let page = exposition(&Books { components: vec![counters], ..Books::default() }, &mut Scraped::default());
+        let bucket = |le: &str| {
+            let label = format!("le=\"{le}\"}} ");
+            let line = page
+                .lines()
+                .find(|line| line.starts_with("tidegate_send_latency_seconds_bucket") && line.contains(&label));
+            line.unwrap().rsplit(' ').next().unwrap().parse::<u64>().unwrap()
+        };
+        assert_eq!(
+            ["0.0005", "0.001", "0.005", "0.1", "2.5", "60", "+Inf"].map(bucket),
+            [1, 2, 3, 4, 5, 5, 6],
+            "{page}"
+        );
+        assert!(page.contains("# TYPE tidegate_send_latency_seconds histogram\n"), "{page}");
+        assert!(
+            page.contains(&format!("tidegate_build_info{{version=\"{}\"}} 1\n", env!("CARGO_PKG_VERSION"))),
+            "{page}"
+        );
+        assert!(page.contains("\nprocess_start_time_seconds "), "{page}");
     }
 
     #[test]

@@ -23,6 +23,7 @@ mod log_throttle;
 pub mod mask;
 pub mod place;
 pub mod plan;
+mod process;
 pub mod proxy_protocol;
 pub mod remarks;
 pub mod sinks;

@@ -75,12 +75,20 @@ pub(crate) fn config(dir: &Path, yaml: &str) -> PathBuf {
 
 /// Waits until `done` holds.
 #[track_caller]
-pub(crate) fn eventually(what: &str, mut done: impl FnMut() -> bool) {
+pub(crate) fn eventually(what: &str, done: impl FnMut() -> bool) {
+    assert!(within_patience(done), "{what}: not within {PATIENCE:?}");
+}
+
+/// Whether `done` holds in time.
+fn within_patience(mut done: impl FnMut() -> bool) -> bool {
     let deadline = Instant::now() + PATIENCE;
     while !done() {
-        assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
+        if Instant::now() >= deadline {
+            return false;
+        }
         std::thread::park_timeout(Duration::from_millis(5));
     }
+    true
 }
 
 /// The lines of a file; none where it is not there.
@@ -139,10 +147,11 @@ impl Agent {
     #[track_caller]
     pub(crate) fn wait(&mut self) -> (ExitStatus, String) {
         let mut status = None;
-        eventually("the agent ends", || {
+        let ended = within_patience(|| {
             status = self.child.try_wait().unwrap();
             status.is_some()
         });
+        assert!(ended, "the agent ends: not within {PATIENCE:?}; it said:\n{}", self.said());
         if let Some(reader) = self.reader.take() {
             reader.join().unwrap();
         }

@@ -25,6 +25,7 @@ mod letters;
 mod main_job;
 mod many_files;
 mod missed;
+mod observe;
 mod openobserve;
 mod openobserve_double;
 mod overlay;
