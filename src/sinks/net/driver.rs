@@ -91,6 +91,14 @@ impl Plan {
     }
 }
 
+/// When what is ready may go, where only time is in its way: what is `blocked` until then, and whether the circuit breaker lets it
+/// pass. At once where nothing is in its way any more: that ended after the last look at what may go, and nothing else would
+/// wake us.
+fn goes_at(now: Instant, blocked: &[Option<Instant>], breaker_allows: bool) -> Option<Instant> {
+    let until = blocked.iter().flatten().copied().filter(|at| *at > now).max();
+    until.or_else(|| breaker_allows.then_some(now))
+}
+
 /// A request that has ended.
 struct Landed {
     load: Load,
@@ -376,7 +384,7 @@ impl<P: Protocol> Driver<P> {
         if !self.ready.is_empty() && self.flights.len() < self.places() {
             let now = Instant::now();
             let blocked = [self.paused_until, self.breaker.opens_at(), self.rate.waits_until(now)];
-            let free = blocked.into_iter().flatten().filter(|at| *at > now).max();
+            let free = goes_at(now, &blocked, self.breaker.allows(now));
             wake = [wake, free].into_iter().flatten().min();
         }
         wake
@@ -761,4 +769,22 @@ pub async fn check_health(
 
 fn same_words(a: &Refusal, b: &Refusal) -> bool {
     a.reason == b.reason && a.detail == b.detail
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A pause that ends between the look at what may go and the question when to wake is no reason to sleep for ever.
+    #[test]
+    fn whatever_time_it_is_something_wakes_what_only_waits_for_time() {
+        let start = Instant::now();
+        let at = |n: u64| start + Duration::from_millis(n);
+        for now in 0..30 {
+            let blocked = [Some(at(10)), None, Some(at(20))];
+            assert_eq!(goes_at(at(now), &blocked, true), Some(at(now.max(if now < 20 { 20 } else { 0 }))), "{now}");
+        }
+        assert_eq!(goes_at(at(30), &[Some(at(10)), None], false), None, "the end of a probe wakes it");
+        assert_eq!(goes_at(at(5), &[Some(at(10)), None], false), Some(at(10)));
+    }
 }
