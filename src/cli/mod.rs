@@ -12,6 +12,7 @@ mod reload;
 mod replay;
 mod run;
 mod schema;
+mod service;
 mod test_cases;
 mod try_lines;
 mod validate;

@@ -7,9 +7,11 @@
 //! not be written) the old one is started again.
 
 use super::ConfigArgs;
+use super::service::Service;
 use crate::component::Successors;
 use crate::config::{Config, Kind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -31,6 +33,8 @@ pub(super) struct Control {
     args: ConfigArgs,
     watch: bool,
     once: bool,
+    /// Who is told what happens.
+    pub(super) service: Arc<Service>,
     /// As the files were when they were read last.
     seen: Vec<Stamp>,
     /// The configuration to go on with.
@@ -53,6 +57,7 @@ impl Control {
             args,
             watch: watch && !once,
             once,
+            service: Arc::new(Service::of_environment()),
             seen,
             next: None,
         })
@@ -103,6 +108,7 @@ impl Control {
                         "stopping: sources first, then what is on its way is delivered; a second signal ends at once"
                     );
                     stopping = Some(tokio::time::Instant::now());
+                    self.service.stopping();
                     self.next = None;
                     successors.set(Vec::new());
                     shutdown.cancel();
@@ -122,6 +128,7 @@ impl Control {
         match self.args.load_with_texts() {
             Ok(loaded) => {
                 tracing::info!("the configuration is good and takes over");
+                self.service.reloading();
                 self.next = Some(loaded);
                 true
             }

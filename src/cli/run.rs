@@ -187,6 +187,8 @@ async fn drive(
         })
     });
     tracing::info!(version = env!("CARGO_PKG_VERSION"), components = running.books.components.len(), "running");
+    let service = control.service.clone();
+    service.ready();
     let (shutdown, deadline) = (running.shutdown().clone(), running.deadline().clone());
     let successors = running.successors().clone();
     let (books, mut remarks) = (running.books.clone(), Remarks::default());
@@ -194,6 +196,7 @@ async fn drive(
         summary = running.wait() => summary,
         () = control.attend(shutdown, deadline, successors) => Summary::default(),
         () = remarks.run(&books) => Summary::default(),
+        () = service.run(&books) => Summary::default(),
     };
     remarks.finish(&books);
     stop_api.cancel();

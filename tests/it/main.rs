@@ -34,6 +34,7 @@ mod program;
 mod reload;
 mod remote_write;
 mod says_so;
+mod service;
 mod signals;
 mod storage;
 mod strangers;
