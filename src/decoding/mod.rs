@@ -428,7 +428,7 @@ mod tests {
             assert_eq!(stats.invalid_utf8, 2);
             lines.into_iter().map(|line| line.split_once(' ').unwrap().1.to_owned()).collect::<Vec<_>>()
         };
-        let json = |invalid| by(Box::new(JsonDecoder::default()), invalid);
+        let json = |invalid| by(Box::<JsonDecoder>::default(), invalid);
         assert_eq!(
             json(InvalidUtf8::Replace)[1..3],
             ["{\"b\":\"\u{fffd}\u{fffd}\"}", "{\"message\":\"plain \u{fffd}\",\"decode_error\":\"not valid JSON\"}"]

@@ -72,15 +72,15 @@ config! {
 
 config! {
     /// Built-in rules with limits of their own.
-    pub struct PresetKeys {
+    struct PresetKeys {
         /// One built-in rule or several.
-        pub preset: OneOrMany<PresetSetting>,
+        preset: OneOrMany<PresetSetting>,
         /// An open event is closed when no line came for this long.
-        pub timeout: Duration = Duration::from_secs(1),
+        timeout: Duration = Duration::from_secs(1),
         /// Most lines of one event; further ones make the next event.
-        pub max_lines: u32 = Limits::default().max_lines,
+        max_lines: u32 = Limits::default().max_lines,
         /// Most bytes of one event; further lines make the next event.
-        pub max_bytes: Size = Size::mib(1),
+        max_bytes: Size = Size::mib(1),
     }
 }
 

@@ -58,11 +58,11 @@ fn standard_input_in_another_charset_keeps_its_characters() {
     assert_eq!(escaped, [r"latin \xe4\xf6\xfc", r"\x83e\x83X\x83g"]);
     assert!(said.contains("invalid_utf8"), "{said}");
     let (code, _, said) = {
-        config(dir.path(), &with(", charset: latin-one", "text"));
+        config(dir.path(), &with(", charset: latin-1", "text"));
         output(tidegate(dir.path(), &["validate", "--config", "tidegate.yaml"]))
     };
     assert_eq!(code, Some(78), "{said}");
-    assert!(said.contains("unknown charset `latin-one`") && said.contains("did you mean"), "{said}");
+    assert!(said.contains("unknown charset `latin-1`") && said.contains("did you mean"), "{said}");
 }
 
 fn joined(timeout: &str) -> String {

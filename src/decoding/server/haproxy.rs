@@ -218,7 +218,9 @@ fn itself(line: &[u8], from: usize, found: &mut Found, headed: bool) -> Option<(
         }
         if cursor.eat(b"(").is_some() {
             let pid = cursor.until(b")")?;
-            found.number(Name::Pid, line, pid);
+            if found.fields.iter().all(|(name, _)| *name != Name::Pid) {
+                found.number(Name::Pid, line, pid);
+            }
             cursor.blanks();
             cursor.eat(b":");
             cursor.blanks();

@@ -42,22 +42,21 @@ fn head(line: &[u8], found: &mut Found) -> Option<()> {
         cursor.at = before;
     }
     let from = cursor.at;
-    // What the message says may hold the same words.
-    let tail = memchr::memmem::rfind(cursor.rest(), b", client: ").map(|at| from + at);
-    let fields = found.fields.len() + 1;
-    let message = Span::new(from, tail.unwrap_or(line.len()));
-    found.text(Name::Message, message);
-    limits(line, message, found);
-    if let Some(tail) = tail {
-        let kept = found.fields.len();
-        if context(line, tail, found).is_none() {
-            // Something that is not known stands among them: the message keeps it all.
-            found.fields.truncate(kept);
-            if let Some(place) = found.fields.get_mut(fields - 1) {
-                place.1 = super::Said::Text(Span::new(from, line.len()));
-            }
+    let kept = found.fields.len();
+    found.text(Name::Message, Span::new(from, line.len()));
+    // What the message says, and what a client asks for, may hold the same words: the first place that leads to the end counts.
+    for tail in memchr::memmem::find_iter(cursor.rest(), b", client: ").map(|at| from + at) {
+        found.fields.truncate(kept);
+        found.text(Name::Message, Span::new(from, tail));
+        limits(line, Span::new(from, tail), found);
+        if context(line, tail, found).is_some() {
+            return Some(());
         }
     }
+    found.fields.truncate(kept);
+    let message = Span::new(from, line.len());
+    found.text(Name::Message, message);
+    limits(line, message, found);
     Some(())
 }
 
@@ -79,9 +78,14 @@ fn limits(line: &[u8], message: Span, found: &mut Found) {
 /// `, client: 192.0.2.1, server: a.example, request: "GET / HTTP/1.1", …` up to the end.
 fn context(line: &[u8], from: usize, found: &mut Found) -> Option<()> {
     let mut cursor = Cursor { line, at: from };
+    let mut seen: Vec<&[u8]> = Vec::new();
     while cursor.at < line.len() {
         cursor.eat(b", ")?;
         let key = cursor.until(b":")?.of(line);
+        if seen.contains(&key) {
+            return None;
+        }
+        seen.push(key);
         cursor.blanks();
         let value = match cursor.eat(b"\"") {
             Some(()) => quoted(&mut cursor)?,
@@ -93,7 +97,15 @@ fn context(line: &[u8], from: usize, found: &mut Found) -> Option<()> {
             }
         };
         match key {
-            b"client" => found.client(line, value),
+            b"client" => {
+                let (address, _) = super::with_port(line, value);
+                let is_one =
+                    std::str::from_utf8(address.of(line)).is_ok_and(|text| text.parse::<std::net::IpAddr>().is_ok());
+                if !is_one && !value.of(line).starts_with(b"unix:") {
+                    return None;
+                }
+                found.client(line, value);
+            }
             b"server" => found.text(Name::Server, value),
             b"request" => found.request(line, value),
             b"subrequest" => found.text(Name::Subrequest, value),

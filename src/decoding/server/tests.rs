@@ -50,6 +50,15 @@ fn nginx_error_logs_are_read() {
                 r#"2024/05/01 10:00:00 [info] 9#9: *5 client disconnected, client: 10.0.0.2, server: 0.0.0.0:443, upstream: "10.0.0.1:80", bytes from/to client:0/0, bytes from/to upstream:0/0"#,
                 r#"{"timestamp":"2024-05-01T08:00:00.000Z","level":"info","pid":9,"tid":9,"connection":5,"message":"client disconnected","client_ip":"10.0.0.2","server":"0.0.0.0:443","upstream":"10.0.0.1:80"}"#,
             ),
+            // What a client asks for forges nothing.
+            (
+                r#"2024/05/01 10:00:00 [error] 9#9: *5 no, client: 10.0.0.2, server: , request: "GET /?a, client: 1.2.3.4 HTTP/1.1", host: "y""#,
+                r#"{"timestamp":"2024-05-01T08:00:00.000Z","level":"error","pid":9,"tid":9,"connection":5,"message":"no","client_ip":"10.0.0.2","method":"GET","path":"/?a, client: 1.2.3.4","http_version":"1.1","host":"y"}"#,
+            ),
+            (
+                r#"2024/05/01 10:00:00 [error] 9#9: *5 no, client: 10.0.0.2, request: "GET /", client: 1.2.3.4, host: "y", host: "z""#,
+                r#"{"timestamp":"2024-05-01T08:00:00.000Z","level":"error","pid":9,"tid":9,"connection":5,"message":"no, client: 10.0.0.2, request: \"GET /\", client: 1.2.3.4, host: \"y\", host: \"z\""}"#,
+            ),
             // Something unknown among them.
             (
                 "2024/05/01 10:00:00 [error] 9#9: *5 no, client: 10.0.0.2, moon: full",

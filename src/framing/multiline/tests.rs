@@ -196,10 +196,7 @@ fn php_joins_stack_traces_of_its_own_and_of_loggers() {
                 "Stack trace:",
                 "#0 /srv/a.php(9): f()",
                 "#1 {main}",
-                "",
-                "Next RuntimeException: outer in /srv/a.php:12",
-            ][..4]
-                .as_ref(),
+            ],
             &[""],
             &[
                 "[2024-05-01 10:00:00] production.ERROR: no {\"exception\":\"[object] (Exception(code: 0): no at /srv/a.php:3)",
