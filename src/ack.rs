@@ -191,6 +191,15 @@ impl Ack {
         Ack::new(Arc::new(ForRows { share: std::sync::Mutex::new(self), rows }), 0)
     }
 
+    /// One share for all of these, which tells no place: each ends with its verdict.
+    pub fn of_all(mut shares: Vec<Ack>) -> Ack {
+        shares.retain(|share| !share.is_unheard());
+        if shares.is_empty() {
+            return Ack::none();
+        }
+        Ack::new(Arc::new(All(std::sync::Mutex::new(shares))), 0)
+    }
+
     /// Takes the share out, leaving one that nobody listens to.
     pub fn take(&mut self) -> Ack {
         std::mem::replace(self, Ack::none())
@@ -214,6 +223,20 @@ impl Settled for ForRows {
 
     fn waits(&self) -> bool {
         self.share.lock().unwrap_or_else(|e| e.into_inner()).is_waited_for()
+    }
+}
+
+/// See [`Ack::of_all`].
+struct All(std::sync::Mutex<Vec<Ack>>);
+
+impl Settled for All {
+    fn settled(&self, _token: u64, verdict: Verdict) {
+        let shares = std::mem::take(&mut *self.0.lock().unwrap_or_else(|e| e.into_inner()));
+        shares.into_iter().for_each(|share| share.settle(verdict));
+    }
+
+    fn waits(&self) -> bool {
+        self.0.lock().unwrap_or_else(|e| e.into_inner()).iter().any(Ack::is_waited_for)
     }
 }
 

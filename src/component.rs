@@ -107,6 +107,8 @@ pub enum Frames {
     },
     /// Frames one by one: start, end, and place in the file.
     Spans(Vec<(u32, u32, u64)>),
+    /// The same, of a text that the source has put into UTF-8, whatever its `charset`.
+    Utf8(Vec<(u32, u32, u64)>),
     /// Events made by the source itself; nothing to decode.
     Decoded(Batch),
 }
@@ -267,6 +269,11 @@ pub trait Transform: Send {
 
     /// Another instance for another worker; what must be one (limits, windows) is shared behind it.
     fn fork(&self) -> Box<dyn Transform>;
+
+    /// Whether it may keep events beyond the call that gave them: then no sink is told how far a source has come.
+    fn keeps_events(&self) -> bool {
+        false
+    }
 
     /// How often [`tick`](Transform::tick) is to be called; `None` for never.
     fn tick_interval(&self) -> Option<Duration> {

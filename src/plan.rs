@@ -3,7 +3,7 @@
 
 use crate::component::{BoxFuture, BuildContext, BuildError, SinkRun, SourceRun, Transform};
 use crate::config::{FieldDoc, Node, Reader, SchemaBuilder, Settings, Spanned, read_tagged, tagged_schema};
-use crate::decoding::FrameDecoder;
+use crate::decoding::{Charset, FrameDecoder};
 use crate::doctor::{Finding, Host};
 use crate::sinks::common::SinkCommon;
 use crate::sources::common::SourceCommon;
@@ -19,6 +19,10 @@ pub trait SourcePlan: Send {
     /// What decodes its frames.
     fn decoder(&self, cx: &BuildContext) -> Result<Box<dyn FrameDecoder>, BuildError> {
         self.common().decode.build(cx)
+    }
+    /// What its frames are in, where it does not put them into UTF-8 itself.
+    fn charset(&self) -> Option<Charset> {
+        None
     }
     /// How lines are joined to frames, where they are.
     fn framing(&self) -> Result<Option<crate::framing::Framing>, BuildError> {

@@ -8,6 +8,13 @@
 //! `-` gives an absent field. A user field that is missing altogether is taken as absent. What the common formats do not
 //! have is not thrown away: an identity other than `-` is `ident`, a request line that is no `METHOD path [HTTP/x]` is
 //! `request`, and text behind the user agent (custom formats) is `extra`. Error-log lines are not of this format.
+//!
+//! Of a list of addresses in front (`$http_x_forwarded_for`) `client_ip` is the first that is public, else the last; the list is
+//! `forwarded_for`, and an address behind it `proxy_ip`. Behind the user agent a list of addresses in quotes is `forwarded_for` too,
+//! a number in quotes `gzip_ratio`, and what ingress-nginx puts there has the fields of its variables. Formats of the user's
+//! own: [`formats`].
+
+pub mod formats;
 
 use std::net::IpAddr;
 
@@ -22,6 +29,10 @@ pub struct AccessLine {
     pub target_fqdn: Option<Span>,
     /// Address or name of the client.
     pub client_ip: Option<Span>,
+    /// The list of addresses that stood in front, as written.
+    pub forwarded_for: Option<Span>,
+    /// The address behind that list.
+    pub proxy_ip: Option<Span>,
     /// The identity of RFC 1413, where a server still asks for it.
     pub ident: Option<Span>,
     /// The authenticated user.
@@ -86,6 +97,11 @@ fn looks_like_time(text: &[u8]) -> bool {
 
 /// `[vhost] client ident [user]`, in front of the time.
 fn head(line: &[u8], end: usize, found: &mut AccessLine) -> Option<()> {
+    if (line[0] == b'"' || memchr::memchr(b',', line.get(..end)?).is_some())
+        && list_in_front(line, end, found).is_some()
+    {
+        return Some(());
+    }
     let mut words = [Span::default(); 4];
     let mut count = 0;
     let mut cursor = Cursor { line: line.get(..end)?, at: 0 };
@@ -115,7 +131,103 @@ fn head(line: &[u8], end: usize, found: &mut AccessLine) -> Option<()> {
     found.client_ip = words[first].unless_dash(line);
     found.ident = words[first + 1].unless_dash(line);
     found.user = if first + 2 < words.len() { user(first + 2) } else { None };
+    if let Some(user) = found.user.filter(|user| line[user.start] == b'"') {
+        found.user = without_quotes(line, user);
+    }
     Some(())
+}
+
+/// What stands between quotes; with one quote alone, all.
+#[cold]
+fn without_quotes(line: &[u8], span: Span) -> Option<Span> {
+    match span.of(line) {
+        [b'"', .., b'"'] => Span::new(span.start + 1, span.end - 1).unless_dash(line),
+        _ => Some(span),
+    }
+}
+
+/// `[vhost] a, b, c [proxy] ident [user]`, the list in quotes or not.
+#[cold]
+fn list_in_front(line: &[u8], end: usize, found: &mut AccessLine) -> Option<()> {
+    let mut cursor = Cursor { line: line.get(..end)?, at: 0 };
+    let first = cursor.word()?;
+    let in_list = |word: &[u8]| word.starts_with(b"\"") || word.ends_with(b",") || word.contains(&b',');
+    let vhost = !in_list(first.of(line));
+    if !vhost {
+        cursor.at = 0;
+    }
+    cursor.blanks();
+    let list = match cursor.quoted() {
+        Some(list) => list,
+        None => {
+            let from = cursor.at;
+            loop {
+                let word = cursor.word()?;
+                if !word.of(line).ends_with(b",") {
+                    break Span::new(from, word.end);
+                }
+            }
+        }
+    };
+    let client = client_of(line, list);
+    if client.is_none() && list.unless_dash(line).is_some() {
+        return None;
+    }
+    let before = cursor.at;
+    let proxy = cursor.word().filter(|word| is_address(word.of(line)));
+    if proxy.is_none() {
+        cursor.at = before;
+    }
+    found.client_ip = client.or(proxy);
+    if client.is_some() {
+        (found.forwarded_for, found.proxy_ip) = (Some(list), proxy);
+    }
+    found.client_ip?;
+    if vhost {
+        found.target_fqdn = without_port(line, first).unless_dash(line);
+    }
+    found.ident = cursor.word()?.unless_dash(line);
+    cursor.blanks();
+    let user = Span::new(cursor.at.min(end), end).unless_dash(line);
+    found.user = user.and_then(|user| without_quotes(line, user));
+    Some(())
+}
+
+/// Of a list of addresses the first that is public, else the last; `None` where it is no list of addresses.
+fn client_of(line: &[u8], list: Span) -> Option<Span> {
+    let (mut at, mut last) = (list.start, None);
+    for part in list.of(line).split(|c| *c == b',') {
+        let blanks = part.len() - part.trim_ascii_start().len();
+        let text = part.trim_ascii();
+        let span = Span::new(at + blanks, at + blanks + text.len());
+        at += part.len() + 1;
+        if matches!(text, b"-" | b"unknown" | b"") {
+            continue;
+        }
+        let (span, _) = match is_address(text) {
+            true => (span, None),
+            // With a port, as some balancers write it.
+            false => (without_port(line, span), Some(())),
+        };
+        let address: IpAddr = std::str::from_utf8(span.of(line)).ok()?.trim_matches(['[', ']']).parse().ok()?;
+        if is_public(address) {
+            return Some(span);
+        }
+        last = Some(span);
+    }
+    last
+}
+
+fn is_public(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => {
+            let shared = v4.octets()[0] == 100 && v4.octets()[1] & 0xc0 == 64;
+            !(v4.is_private() || v4.is_loopback() || v4.is_link_local() || v4.is_unspecified() || shared)
+        }
+        IpAddr::V6(v6) => {
+            !(v6.is_loopback() || v6.is_unspecified() || v6.is_unique_local() || v6.is_unicast_link_local())
+        }
+    }
 }
 
 fn is_address(word: &[u8]) -> bool {
@@ -134,7 +246,7 @@ fn without_port(line: &[u8], host: Span) -> Span {
     }
 }
 
-fn request_line(line: &[u8], request: Span, found: &mut AccessLine) {
+pub(super) fn request_line(line: &[u8], request: Span, found: &mut AccessLine) {
     let text = request.of(line);
     let method = text.iter().take_while(|c| c.is_ascii_alphabetic() || matches!(c, b'_' | b'-')).count();
     if method == 0 || text.get(method) != Some(&b' ') || method + 1 == text.len() {
@@ -246,6 +358,8 @@ pub struct AccessDecoder {
 struct Keys {
     target_fqdn: Sym,
     client_ip: Sym,
+    forwarded_for: Sym,
+    proxy_ip: Sym,
     ident: Sym,
     user: Sym,
     time_local: Sym,
@@ -267,6 +381,8 @@ impl Default for AccessDecoder {
             keys: Keys {
                 target_fqdn: key("target_fqdn"),
                 client_ip: key("client_ip"),
+                forwarded_for: key("forwarded_for"),
+                proxy_ip: key("proxy_ip"),
                 ident: key("ident"),
                 user: key("user"),
                 time_local: key("time_local"),
@@ -281,6 +397,84 @@ impl Default for AccessDecoder {
                 extra: key("extra"),
             },
             buf: Vec::new(),
+        }
+    }
+}
+
+/// What servers put behind the user agent.
+const INGRESS: [&str; 9] = [
+    "request_length",
+    "request_time",
+    "proxy_upstream_name",
+    "proxy_alternative_upstream_name",
+    "upstream_addr",
+    "upstream_response_length",
+    "upstream_response_time",
+    "upstream_status",
+    "request_id",
+];
+
+/// Sets the fields of what stands behind the user agent, as far as it is known; gives the rest.
+#[cold]
+fn behind_agent(batch: &mut Batch, row: usize, (start, end): (usize, usize), extra: Span, keys: Keys) -> Span {
+    let text = batch.text().clone();
+    let line = &text[start..end];
+    let mut cursor = Cursor { line, at: extra.start };
+    if let Some(quoted) = cursor.quoted() {
+        if client_of(line, quoted).is_some() {
+            batch.push_text_field(keys.forwarded_for, start + quoted.start, start + quoted.end);
+        } else if is_decimal(quoted.of(line)) {
+            batch.event_mut(row).push(Sym::from_config("gzip_ratio"), Value::Number(quoted.of(line)));
+        } else if quoted.unless_dash(line).is_some() {
+            return extra;
+        }
+        cursor.blanks();
+        return Span::new(cursor.at.min(line.len()), line.len());
+    }
+    let words = extra.of(line).split(|c| *c == b' ').filter(|word| !word.is_empty());
+    let words: Vec<&[u8]> = words.collect();
+    let [length, time, upstream, other, ..] = &words[..] else { return extra };
+    let bracketed = |word: &[u8]| word.starts_with(b"[") && word.ends_with(b"]");
+    let ingress = words.len() == INGRESS.len()
+        && length.iter().all(u8::is_ascii_digit)
+        && is_decimal(time)
+        && bracketed(upstream)
+        && bracketed(other);
+    if !ingress {
+        return extra;
+    }
+    for (name, word) in INGRESS.iter().zip(words) {
+        let word = word.strip_prefix(b"[").and_then(|word| word.strip_suffix(b"]")).unwrap_or(word);
+        if matches!(word, b"-" | b"") {
+            continue;
+        }
+        let value = if name.ends_with("_id") || !is_decimal(word) { Value::from(word) } else { Value::Number(word) };
+        batch.event_mut(row).push(Sym::from_config(name), value);
+    }
+    Span::new(line.len(), line.len())
+}
+
+/// A number as JSON has it, without a sign.
+fn is_decimal(text: &[u8]) -> bool {
+    let digits = text.iter().take_while(|c| c.is_ascii_digit()).count();
+    let fraction = match text.get(digits..) {
+        Some([b'.', rest @ ..]) => !rest.is_empty() && rest.iter().all(u8::is_ascii_digit),
+        rest => rest.is_none_or(<[u8]>::is_empty),
+    };
+    digits > 0 && fraction && (digits == 1 || text[0] != b'0')
+}
+
+impl AccessDecoder {
+    fn text(&mut self, batch: &mut Batch, row: usize, key: Sym, (from, to): (usize, usize)) {
+        if from == to {
+            return;
+        }
+        if memchr::memchr(b'\\', &batch.text()[from..to]).is_none() {
+            batch.push_text_field(key, from, to);
+        } else {
+            self.buf.clear();
+            unescape(&batch.text()[from..to], &mut self.buf);
+            batch.event_mut(row).push(key, Value::Str(Str::plain(&self.buf)));
         }
     }
 }
@@ -303,6 +497,10 @@ impl FrameDecoder for AccessDecoder {
         };
         text(batch, keys.target_fqdn, found.target_fqdn);
         text(batch, keys.client_ip, found.client_ip);
+        if found.forwarded_for.is_some() {
+            text(batch, keys.forwarded_for, found.forwarded_for);
+            text(batch, keys.proxy_ip, found.proxy_ip);
+        }
         text(batch, keys.ident, found.ident);
         text(batch, keys.user, found.user);
         text(batch, keys.time_local, found.time_local);
@@ -317,7 +515,10 @@ impl FrameDecoder for AccessDecoder {
         }
         text(batch, keys.referer, found.referer);
         text(batch, keys.user_agent, found.user_agent);
-        text(batch, keys.extra, found.extra);
+        if let Some(extra) = found.extra {
+            let left = behind_agent(batch, row, (start, end), extra, keys);
+            self.text(batch, row, keys.extra, (start + left.start, start + left.end));
+        }
         Ok(())
     }
 
@@ -372,6 +573,63 @@ mod tests {
         assert_eq!(
             decoded(r#"host.example - - [10/Oct/2000:13:55:36 -0700] "GET /a b" 000 0"#).unwrap(),
             r#"{"client_ip":"host.example","time_local":"10/Oct/2000:13:55:36 -0700","method":"GET","path":"/a b","status":0,"bytes":0}"#
+        );
+    }
+
+    #[test]
+    fn of_a_list_of_addresses_the_first_public_one_is_the_client() {
+        let behind = r#"[07/Dec/2016:11:05:07 +0100] "GET /o HTTP/1.1" 200 571"#;
+        let end = r#""time_local":"07/Dec/2016:11:05:07 +0100","method":"GET","path":"/o","http_version":"1.1","status":200,"bytes":571}"#;
+        for (front, want) in [
+            (
+                "10.0.0.2, 10.0.0.1, 192.0.2.98 - -",
+                r#""client_ip":"192.0.2.98","forwarded_for":"10.0.0.2, 10.0.0.1, 192.0.2.98","#,
+            ),
+            (
+                "10.0.0.2, 127.0.0.1 - frank",
+                r#""client_ip":"127.0.0.1","forwarded_for":"10.0.0.2, 127.0.0.1","user":"frank","#,
+            ),
+            (
+                r#""10.5.1.2, 198.51.100.1, 198.51.100.7" 10.2.1.5 - -"#,
+                r#""client_ip":"198.51.100.1","forwarded_for":"10.5.1.2, 198.51.100.1, 198.51.100.7","proxy_ip":"10.2.1.5","#,
+            ),
+            (
+                "2001:db8::8, 10.2.0.1 10.2.2.1 - -",
+                r#""client_ip":"2001:db8::8","forwarded_for":"2001:db8::8, 10.2.0.1","proxy_ip":"10.2.2.1","#,
+            ),
+            (
+                "unknown, 198.51.100.1:4711 - -",
+                r#""client_ip":"198.51.100.1","forwarded_for":"unknown, 198.51.100.1:4711","#,
+            ),
+            (r#""-" 10.2.1.5 - "frank q""#, r#""client_ip":"10.2.1.5","user":"frank q","#),
+            (
+                "www.example:80 10.0.0.2, 198.51.100.1 - -",
+                r#""target_fqdn":"www.example","client_ip":"198.51.100.1","forwarded_for":"10.0.0.2, 198.51.100.1","#,
+            ),
+            (r#"10.0.0.1 - "frank""#, r#""client_ip":"10.0.0.1","user":"frank","#),
+            (r#"10.0.0.1 - """#, r#""client_ip":"10.0.0.1","#),
+            // A comma in a name is no list.
+            ("10.0.0.1 - Frank, Q", r#""client_ip":"10.0.0.1","user":"Frank, Q","#),
+        ] {
+            assert_eq!(decoded(&format!("{front} {behind}")).unwrap(), format!("{{{want}{end}"), "{front}");
+        }
+    }
+
+    #[test]
+    fn what_servers_put_behind_the_agent_has_fields() {
+        let line = |extra: &str| {
+            let line = format!(r#"::1 - - [10/Oct/2000:13:55:36 -0700] "GET / HTTP/1.1" 200 5 "-" "a" {extra}"#);
+            let got = decoded(&line).unwrap();
+            got.split_once(r#""user_agent":"a""#).unwrap().1.trim_start_matches(',').to_owned()
+        };
+        assert_eq!(line(r#""-""#), "}");
+        assert_eq!(line(r#""192.0.2.1, 10.0.0.1""#), r#""forwarded_for":"192.0.2.1, 10.0.0.1"}"#);
+        assert_eq!(line(r#""2.75" x"#), r#""gzip_ratio":2.75,"extra":"x"}"#);
+        assert_eq!(line(r#""192.0.2.1" 0.003"#), r#""forwarded_for":"192.0.2.1","extra":"0.003"}"#);
+        assert_eq!(line(r#""text" 1"#), r#""extra":"\"text\" 1"}"#);
+        assert_eq!(
+            line("462 0.050 [ns-svc-80] [] 10.0.5.8:90 194 0.049 200 0abc"),
+            r#""request_length":462,"request_time":0.050,"proxy_upstream_name":"ns-svc-80","upstream_addr":"10.0.5.8:90","upstream_response_length":194,"upstream_response_time":0.049,"upstream_status":200,"request_id":"0abc"}"#
         );
     }
 

@@ -18,6 +18,10 @@ impl FrameDecoder for AutoDecoder {
         TextDecoder.decode(batch, start, end, offset)
     }
 
+    fn has_escapes(&self, frame: &[u8]) -> bool {
+        super::is_object(frame)
+    }
+
     fn fork(&self) -> Box<dyn FrameDecoder> {
         Box::new(AutoDecoder::default())
     }

@@ -1,11 +1,13 @@
 //! The `decode` setting of sources and of `parse`.
 
 use super::access::AccessDecoder;
+use super::access::formats::{FormatsDecoder, LogFormat};
 use super::auto::AutoDecoder;
 use super::cri::CriDecoder;
 use super::docker::DockerDecoder;
 use super::logfmt::LogfmtDecoder;
 use super::regex::{PatternError, RegexDecoder};
+use super::server::{Server, ServerDecoder};
 use super::syslog::SyslogDecoder;
 use super::{FrameDecoder, JsonDecoder, TextDecoder};
 use crate::component::{BuildContext, BuildError};
@@ -24,8 +26,20 @@ config_choice! {
         Logfmt = "logfmt",
         /// RFC 5424, RFC 3164 and what devices make of them, told apart message by message; a header that is not read is an error.
         Syslog = "syslog",
-        /// Access logs of Apache and nginx, common and combined.
-        Access = "access",
+        /// Access logs of Apache and nginx, common and combined, or of formats that are named.
+        Access(AccessSetting) = "access",
+        /// nginx's error log.
+        NginxError = "nginx_error",
+        /// Apache's error log.
+        ApacheError = "apache_error",
+        /// klog, as Kubernetes writes it, and glog.
+        Klog = "klog",
+        /// HAProxy's log: HTTP, TCP, errors, with or without a header of syslog.
+        Haproxy = "haproxy",
+        /// PostgreSQL's text log, with the usual prefixes.
+        Postgresql = "postgresql",
+        /// The error log of MySQL and MariaDB, the general and the slow log.
+        Mysql = "mysql",
         /// Container logs of containerd and CRI-O; split lines are joined.
         Cri = "cri",
         /// Container logs of Docker's json-file driver; split lines are joined.
@@ -34,6 +48,52 @@ config_choice! {
         Auto = "auto",
         /// The named groups of a regular expression.
         Regex(RegexSetting) = "regex",
+    }
+}
+
+config! {
+    /// What the lines of an access log look like.
+    pub struct AccessSetting {
+        /// Formats in nginx's `log_format` or Apache's `LogFormat` syntax, alone or as whole directives; `common` and `combined` are
+        /// those. The first that a line has the form of is taken. Without any, lines are read as common or combined.
+        pub log_formats: Vec<FormatSetting> = Vec::new(),
+    }
+}
+
+/// A format of an access log, known to be one.
+#[derive(Debug, Clone)]
+pub struct FormatSetting {
+    text: String,
+    format: LogFormat,
+}
+
+impl Setting for FormatSetting {
+    fn read(node: &Node, cx: &mut Reader<'_>) -> Option<Self> {
+        let text = read_string(node, cx, &Self::describe())?;
+        match LogFormat::compile(text) {
+            Ok(format) => Some(FormatSetting { text: text.to_owned(), format }),
+            Err(error) => {
+                let message = format!("bad format for {}: {}", cx.subject(), error.message);
+                cx.error_in(node, error.at, message);
+                None
+            }
+        }
+    }
+
+    fn schema(_: &mut SchemaBuilder) -> serde_json::Value {
+        serde_json::json!({"type": "string"})
+    }
+
+    fn describe() -> String {
+        "a format in the syntax of nginx's `log_format` or Apache's `LogFormat`".into()
+    }
+
+    fn accepts(node: &Node) -> bool {
+        node.as_str().is_some()
+    }
+
+    fn default_text(&self) -> Option<String> {
+        Some(self.text.clone())
     }
 }
 
@@ -90,12 +150,24 @@ impl DecodeSetting {
 
     /// The decoder it asks for, where times that name no zone are local to `zone`.
     pub fn decoder(&self, zone: &Zone) -> Result<Box<dyn FrameDecoder>, BuildError> {
+        let times = || TimestampReader::new(zone.clone(), Vec::new());
+        let server = |server| -> Box<dyn FrameDecoder> { Box::new(ServerDecoder::new(server, times())) };
         Ok(match self {
             DecodeSetting::Text => Box::new(TextDecoder),
             DecodeSetting::Json => Box::new(JsonDecoder::default()),
             DecodeSetting::Logfmt => Box::new(LogfmtDecoder::default()),
-            DecodeSetting::Syslog => Box::new(SyslogDecoder::new(TimestampReader::new(zone.clone(), Vec::new()))),
-            DecodeSetting::Access => Box::new(AccessDecoder::default()),
+            DecodeSetting::Syslog => Box::new(SyslogDecoder::new(times())),
+            DecodeSetting::Access(access) if access.log_formats.is_empty() => Box::new(AccessDecoder::default()),
+            DecodeSetting::Access(access) => {
+                let formats: Vec<LogFormat> = access.log_formats.iter().map(|setting| setting.format.clone()).collect();
+                Box::new(FormatsDecoder::new(&formats))
+            }
+            DecodeSetting::NginxError => server(Server::Nginx),
+            DecodeSetting::ApacheError => server(Server::Apache),
+            DecodeSetting::Klog => server(Server::Klog),
+            DecodeSetting::Haproxy => server(Server::Haproxy),
+            DecodeSetting::Postgresql => server(Server::Postgresql),
+            DecodeSetting::Mysql => server(Server::Mysql),
             DecodeSetting::Cri => Box::new(CriDecoder),
             DecodeSetting::Docker => Box::new(DockerDecoder::default()),
             DecodeSetting::Auto => Box::new(AutoDecoder::default()),
@@ -129,9 +201,25 @@ mod tests {
 
     #[test]
     fn every_word_builds_its_decoder() {
-        for word in ["text", "json", "logfmt", "syslog", "access", "cri", "docker", "auto"] {
+        for word in [
+            "text",
+            "json",
+            "logfmt",
+            "syslog",
+            "access",
+            "cri",
+            "docker",
+            "auto",
+            "nginx_error",
+            "apache_error",
+            "klog",
+            "haproxy",
+            "postgresql",
+            "mysql",
+        ] {
             read(word).unwrap().decoder(&Zone::UTC).unwrap();
         }
+        read("{access: {log_formats: ['$remote_addr $status', combined]}}").unwrap().decoder(&Zone::UTC).unwrap();
         read(r"{regex: {pattern: '^(?<level>\w+) (?<message>.*)$'}}").unwrap().decoder(&Zone::UTC).unwrap();
     }
 
@@ -139,6 +227,8 @@ mod tests {
     fn a_bad_pattern_is_reported_at_its_place() {
         let report = read("{regex: {pattern: '^(?<a>x)(('}}").unwrap_err();
         assert!(report.contains("t.yaml:1:29") && report.contains("unclosed group"), "{report}");
+        let report = read("{access: {log_formats: ['$a', 'x']}}").unwrap_err();
+        assert!(report.contains("t.yaml:1:32") && report.contains("needs a variable"), "{report}");
         assert!(read("{regex: {pattern: 'x'}}").unwrap_err().contains("named group"));
         assert!(read("regex").unwrap_err().contains("pattern"));
     }

@@ -121,6 +121,10 @@ impl FrameDecoder for DockerDecoder {
         Ok(())
     }
 
+    fn has_escapes(&self, frame: &[u8]) -> bool {
+        super::is_object(frame)
+    }
+
     fn fork(&self) -> Box<dyn FrameDecoder> {
         Box::new(DockerDecoder::default())
     }

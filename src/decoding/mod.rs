@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod auto;
+mod charset;
 mod config;
 pub mod cri;
 pub mod docker;
@@ -16,12 +17,16 @@ pub mod protobuf;
 pub mod records;
 pub mod regex;
 pub mod remote_write;
+pub mod server;
 pub mod span;
 pub mod syslog;
 #[cfg(test)]
 mod testing;
 
+pub use charset::{Charset, InvalidUtf8};
 pub use config::DecodeSetting;
+
+use charset::ToUtf8;
 
 use crate::component::{Chunk, Frames};
 use crate::config::config_enum;
@@ -65,6 +70,11 @@ pub trait FrameDecoder: Send {
 
     /// Whether a frame of blanks is nothing, where it is not of the format: an empty line between records.
     fn skips_blanks(&self) -> bool {
+        false
+    }
+
+    /// Whether a backslash means something in this frame, so that one that is put in has to be doubled.
+    fn has_escapes(&self, _frame: &[u8]) -> bool {
         false
     }
 
@@ -115,9 +125,18 @@ impl FrameDecoder for JsonDecoder {
         true
     }
 
+    fn has_escapes(&self, frame: &[u8]) -> bool {
+        is_object(frame)
+    }
+
     fn fork(&self) -> Box<dyn FrameDecoder> {
         Box::new(JsonDecoder::default())
     }
+}
+
+/// Whether a frame begins as a JSON object does.
+pub(crate) fn is_object(frame: &[u8]) -> bool {
+    frame.trim_ascii_start().first() == Some(&b'{')
 }
 
 /// What decoding a chunk came to, beside its events.
@@ -154,17 +173,25 @@ impl DecodeStats {
 pub struct Decoder {
     frames: Box<dyn FrameDecoder>,
     on_error: OnDecodeError,
+    to_utf8: ToUtf8,
 }
 
 impl Decoder {
-    /// A decoder for frames of one format.
+    /// A decoder for frames of one format, in UTF-8.
     pub fn new(frames: Box<dyn FrameDecoder>, on_error: OnDecodeError) -> Self {
-        Decoder { frames, on_error }
+        let to_utf8 = ToUtf8 { charset: None, invalid: InvalidUtf8::Replace };
+        Decoder { frames, on_error, to_utf8 }
+    }
+
+    /// The same for frames in `charset`, UTF-8 where there is none, and with what becomes of what is not in UTF-8.
+    pub fn with_charset(mut self, charset: Option<Charset>, invalid: InvalidUtf8) -> Self {
+        self.to_utf8 = ToUtf8 { charset: charset.and_then(Charset::encoding), invalid };
+        self
     }
 
     /// Another instance, for another worker.
     pub fn fork(&self) -> Decoder {
-        Decoder { frames: self.frames.fork(), on_error: self.on_error }
+        Decoder { frames: self.frames.fork(), ..*self }
     }
 
     /// Decodes a chunk into a batch.
@@ -187,13 +214,17 @@ impl Decoder {
             }
             Frames::Lines { start, end } => (*start, *end),
             // Of container lines, those come first that were completed first.
-            Frames::Spans(spans) => {
+            Frames::Spans(spans) | Frames::Utf8(spans) => {
                 let (from, to) = spans.iter().fold((u32::MAX, 0), |(from, to), s| (from.min(s.0), to.max(s.1)));
                 (from.min(to) as usize, to as usize)
             }
         };
-        if simdutf8::basic::from_utf8(&text[start..end]).is_err() {
-            let (text, spans) = replace_invalid(&text, &frames, offset, stats);
+        let to_utf8 = match frames {
+            Frames::Utf8(_) => ToUtf8 { charset: None, ..self.to_utf8 },
+            _ => self.to_utf8,
+        };
+        if to_utf8.is_needed(&text[start..end]) {
+            let (text, spans) = self.rewrite(&text, &frames, offset, to_utf8, stats);
             let mut batch = Batch::recycled(text, origin, received_at, ack);
             for (from, to, offset) in spans {
                 self.frame(&mut batch, from as usize, to as usize, offset, stats);
@@ -218,7 +249,7 @@ impl Decoder {
                     batch.set_plain_lines(start, end);
                 }
             }
-            Frames::Spans(spans) => {
+            Frames::Spans(spans) | Frames::Utf8(spans) => {
                 for (from, to, offset) in spans {
                     self.frame(&mut batch, from as usize, to as usize, offset, stats);
                 }
@@ -226,6 +257,30 @@ impl Decoder {
             Frames::Decoded(_) => {}
         }
         batch
+    }
+
+    /// The chunk's frames in UTF-8, in bytes of their own.
+    #[cold]
+    fn rewrite(
+        &self,
+        text: &Slab,
+        frames: &Frames,
+        offset: u64,
+        to_utf8: ToUtf8,
+        stats: &mut DecodeStats,
+    ) -> (Slab, Vec<(u32, u32, u64)>) {
+        let mut spans = spans_of(text, frames, offset);
+        let mut clean = Vec::with_capacity(text.len() + 64);
+        for span in &mut spans {
+            let frame = &text[span.0 as usize..span.1 as usize];
+            let at = clean.len() as u32;
+            if to_utf8.append(frame, self.frames.has_escapes(frame), &mut clean) {
+                stats.invalid_utf8 += 1;
+                stats.example("invalid_utf8", frame);
+            }
+            (span.0, span.1) = (at, clean.len() as u32);
+        }
+        (Slab::from_vec(clean), spans)
     }
 
     #[inline(always)]
@@ -292,8 +347,8 @@ impl Decoder {
     }
 }
 
-/// The chunk's frames with every invalid sequence replaced by U+FFFD, in bytes of their own.
-fn replace_invalid(text: &Slab, frames: &Frames, offset: u64, stats: &mut DecodeStats) -> (Slab, Vec<(u32, u32, u64)>) {
+/// The frames one by one.
+fn spans_of(text: &Slab, frames: &Frames, offset: u64) -> Vec<(u32, u32, u64)> {
     let mut spans = Vec::new();
     match frames {
         Frames::Lines { start, end } => {
@@ -305,26 +360,10 @@ fn replace_invalid(text: &Slab, frames: &Frames, offset: u64, stats: &mut Decode
                 from += line.len();
             }
         }
-        Frames::Spans(given) => spans.clone_from(given),
+        Frames::Spans(given) | Frames::Utf8(given) => spans.clone_from(given),
         Frames::Decoded(_) => {}
     }
-    let mut clean = Vec::with_capacity(text.len() + 64);
-    for span in &mut spans {
-        let frame = &text[span.0 as usize..span.1 as usize];
-        let at = clean.len() as u32;
-        for chunk in frame.utf8_chunks() {
-            clean.extend_from_slice(chunk.valid().as_bytes());
-            if !chunk.invalid().is_empty() {
-                clean.extend_from_slice("\u{fffd}".as_bytes());
-            }
-        }
-        if simdutf8::basic::from_utf8(frame).is_err() {
-            stats.invalid_utf8 += 1;
-            stats.example("invalid_utf8", frame);
-        }
-        (span.0, span.1) = (at, clean.len() as u32);
-    }
-    (Slab::from_vec(clean), spans)
+    spans
 }
 
 #[cfg(test)]
@@ -334,6 +373,10 @@ mod tests {
     use crate::ack::Ack;
 
     fn decode(text: &[u8], on_error: OnDecodeError) -> (Vec<String>, DecodeStats) {
+        decode_by(Decoder::new(Box::new(JsonDecoder::default()), on_error), text)
+    }
+
+    fn decode_by(mut decoder: Decoder, text: &[u8]) -> (Vec<String>, DecodeStats) {
         let chunk = Chunk {
             text: Slab::from_vec(text.to_vec()),
             frames: Frames::Lines { start: 0, end: text.len() },
@@ -343,7 +386,7 @@ mod tests {
             ack: Ack::none(),
         };
         let mut stats = DecodeStats::default();
-        let batch = Decoder::new(Box::new(JsonDecoder::default()), on_error).decode(chunk, &mut stats);
+        let batch = decoder.decode(chunk, &mut stats);
         let lines = batch.iter().map(|e| {
             let mut out = format!("{} ", e.offset()).into_bytes();
             e.write_json(&mut out);
@@ -373,5 +416,61 @@ mod tests {
         let (lines, stats) = decode(b"{\"a\":\"\xff\"}\n{\"b\":\"\xc3\xa9\"}\n", OnDecodeError::Drop);
         assert_eq!(lines, ["100 {\"a\":\"\u{fffd}\"}", "110 {\"b\":\"é\"}"]);
         assert_eq!((stats.invalid_utf8, stats.errors), (1, 0));
+    }
+
+    #[test]
+    fn bytes_that_are_no_utf8_are_kept_as_it_is_told() {
+        let text = "{\"a\":\"\u{e9}?\"}\n".replace('?', "\\\\x41").into_bytes();
+        let text = [&text[..], b"{\"b\":\"\x93\xe4\"}\nplain \xff\n"].concat();
+        let by = |frames: Box<dyn FrameDecoder>, invalid| {
+            let decoder = Decoder::new(frames, OnDecodeError::Keep).with_charset(None, invalid);
+            let (lines, stats) = decode_by(decoder, &text);
+            assert_eq!(stats.invalid_utf8, 2);
+            lines.into_iter().map(|line| line.split_once(' ').unwrap().1.to_owned()).collect::<Vec<_>>()
+        };
+        let json = |invalid| by(Box::<JsonDecoder>::default(), invalid);
+        assert_eq!(
+            json(InvalidUtf8::Replace)[1..3],
+            ["{\"b\":\"\u{fffd}\u{fffd}\"}", "{\"message\":\"plain \u{fffd}\",\"decode_error\":\"not valid JSON\"}"]
+        );
+        assert_eq!(json(InvalidUtf8::Latin1)[1], "{\"b\":\"\u{201c}\u{e4}\"}");
+        // The text is `\x93\xe4`, as JSON writes it.
+        assert_eq!(json(InvalidUtf8::Escape)[1], "{\"b\":\"\\\\x93\\\\xe4\"}");
+        assert_eq!(json(InvalidUtf8::Escape)[2], "{\"message\":\"plain \\\\xff\",\"decode_error\":\"not valid JSON\"}");
+        let plain = by(Box::new(TextDecoder), InvalidUtf8::Escape);
+        assert_eq!(plain[2], "{\"message\":\"plain \\\\xff\"}");
+        assert_eq!(json(InvalidUtf8::Escape)[0], "{\"a\":\"\u{e9}\\\\x41\"}", "what is UTF-8 stays");
+    }
+
+    #[test]
+    fn frames_of_another_charset_become_utf8_at_their_places() {
+        let by = |label: &str, text: &[u8]| {
+            let charset = Charset::of_label(label);
+            assert!(charset.is_some(), "{label}");
+            decode_by(
+                Decoder::new(Box::new(TextDecoder), OnDecodeError::Keep).with_charset(charset, InvalidUtf8::Replace),
+                text,
+            )
+        };
+        // The second byte of a character may be a backslash.
+        let (lines, stats) = by("shift_jis", b"\x83\x65\x83\x58\x83\x67\r\n\x95\x5c\nascii\n");
+        assert_eq!(
+            lines,
+            [
+                "100 {\"message\":\"\u{30c6}\u{30b9}\u{30c8}\"}",
+                "108 {\"message\":\"\u{8868}\"}",
+                "111 {\"message\":\"ascii\"}"
+            ]
+        );
+        assert_eq!(stats.invalid_utf8, 0);
+        assert_eq!(by("latin1", b"\xe4\xf6\n").0, ["100 {\"message\":\"\u{e4}\u{f6}\"}"]);
+        assert_eq!(by("iso-2022-jp", b"\x1b$B%F\x1b(B\n").0, ["100 {\"message\":\"\u{30c6}\"}"]);
+        assert_eq!(
+            by("koi8-r", b"\xef\xbb\xbf\xc3\xa4\n").0,
+            ["100 {\"message\":\"\u{feff}\u{e4}\"}"],
+            "marked as UTF-8"
+        );
+        let (lines, stats) = by("gbk", b"\xff\x41\n");
+        assert_eq!((lines, stats.invalid_utf8), (vec!["100 {\"message\":\"\u{fffd}A\"}".to_owned()], 1));
     }
 }

@@ -383,7 +383,7 @@ fn instant(zone: &Zone, civil: &Civil, has_year: bool, written: Option<WrittenZo
 }
 
 /// The time of an event, with the digits that it has.
-fn push_time(batch: &mut Batch, row: usize, ns: i64) {
+pub(super) fn push_time(batch: &mut Batch, row: usize, ns: i64) {
     if ns % 1_000_000 == 0 {
         batch.event_mut(row).push(Sym::TIMESTAMP, Value::Timestamp(ns));
         return;

@@ -7,19 +7,32 @@ use super::Framing;
 use super::container::{self, TooLong};
 use super::multiline::{Limits, Mode, Multiline, Preset, RuleError};
 use crate::component::BuildError;
-use crate::config::{Node, Reader, SchemaBuilder, Setting, Size, config, config_enum, config_union, read_string};
+use crate::config::{
+    FieldDoc, Node, OneOrMany, Reader, SchemaBuilder, Setting, Size, config, config_enum, config_union, read_string,
+};
 use crate::decoding::DecodeSetting;
 
 config_enum! {
     /// A built-in rule.
     pub enum PresetSetting {
-        /// The frames and causes of stack traces of Java and its like belong to the line above, which names the
-        /// exception. Where a logger writes a line with a date above that one, a rule on the date joins all three.
+        /// The frames and causes of stack traces of Java and its like belong to the line above, which names the exception, and
+        /// that to the line with a date above it, unless that one's level is below a warning.
         Java = "java",
-        /// A traceback, to the line that names the exception; chained ones belong together.
+        /// A traceback, to the line that names the exception; chained ones belong together, and to the line with a date above
+        /// them, as with `java`.
         Python = "python",
         /// A panic with its goroutines.
         Go = "go",
+        /// Frames and causes belong to the line above, Rails' too.
+        Ruby = "ruby",
+        /// An error with its frames and members, and what stands above and below one that nobody caught.
+        Node = "node",
+        /// `Stack trace:`, its numbered lines and where it was thrown; Laravel's and Monolog's `[stacktrace]`.
+        Php = "php",
+        /// A panic with its message, notes and backtrace; an error with its causes.
+        Rust = "rust",
+        /// Frames and inner exceptions belong to the line above; what ASP.NET's console writes below a category.
+        Dotnet = "dotnet",
         /// A line that begins with white space belongs to the line above.
         Indent = "indent",
     }
@@ -57,11 +70,55 @@ config! {
     }
 }
 
+config! {
+    /// Built-in rules with limits of their own.
+    struct PresetKeys {
+        /// One built-in rule or several.
+        preset: OneOrMany<PresetSetting>,
+        /// An open event is closed when no line came for this long.
+        timeout: Duration = Duration::from_secs(1),
+        /// Most lines of one event; further ones make the next event.
+        max_lines: u32 = Limits::default().max_lines,
+        /// Most bytes of one event; further lines make the next event.
+        max_bytes: Size = Size::mib(1),
+    }
+}
+
+/// As [`PresetKeys`], told from a rule by its key `preset`.
+#[derive(Debug, Clone)]
+pub struct LimitedPresets(PresetKeys);
+
+impl Setting for LimitedPresets {
+    fn read(node: &Node, cx: &mut Reader<'_>) -> Option<Self> {
+        PresetKeys::read(node, cx).map(LimitedPresets)
+    }
+
+    fn schema(g: &mut SchemaBuilder) -> serde_json::Value {
+        PresetKeys::schema(g)
+    }
+
+    fn describe() -> String {
+        "a mapping with `preset`".into()
+    }
+
+    fn accepts(node: &Node) -> bool {
+        node.as_map().is_some_and(|map| map.iter().any(|entry| entry.key.as_str() == "preset"))
+    }
+
+    fn fields() -> Vec<FieldDoc> {
+        PresetKeys::fields()
+    }
+}
+
 config_union! {
     /// Which lines make one event.
     pub enum MultilineSetting {
         /// A built-in rule.
         Preset(PresetSetting),
+        /// Several of them.
+        Presets(Vec<PresetSetting>),
+        /// One or several, with limits of their own.
+        Limited(LimitedPresets),
         /// A rule of its own.
         Rule(RuleSetting),
     }
@@ -102,20 +159,44 @@ impl Setting for LinePattern {
     }
 }
 
+impl PresetSetting {
+    fn preset(self) -> Preset {
+        match self {
+            PresetSetting::Java => Preset::Java,
+            PresetSetting::Python => Preset::Python,
+            PresetSetting::Go => Preset::Go,
+            PresetSetting::Ruby => Preset::Ruby,
+            PresetSetting::Node => Preset::Node,
+            PresetSetting::Php => Preset::Php,
+            PresetSetting::Rust => Preset::Rust,
+            PresetSetting::Dotnet => Preset::Dotnet,
+            PresetSetting::Indent => Preset::Indent,
+        }
+    }
+}
+
+fn limits(timeout: Duration, max_lines: u32, max_bytes: Size) -> Limits {
+    Limits {
+        timeout_nanos: u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX),
+        max_lines: max_lines.max(1),
+        max_bytes: max_bytes.as_usize(),
+    }
+}
+
 impl MultilineSetting {
     /// The rule, ready to be shared by the files of a source.
     ///
     /// Errors: none for settings that were read; patterns have been compiled then.
     pub fn build(&self) -> Result<Multiline, RuleError> {
         match self {
-            MultilineSetting::Preset(preset) => {
-                let preset = match preset {
-                    PresetSetting::Java => Preset::Java,
-                    PresetSetting::Python => Preset::Python,
-                    PresetSetting::Go => Preset::Go,
-                    PresetSetting::Indent => Preset::Indent,
-                };
-                Ok(Multiline::preset(preset, Limits::default()))
+            MultilineSetting::Preset(preset) => Ok(Multiline::preset(preset.preset(), Limits::default())),
+            MultilineSetting::Presets(presets) => {
+                let presets = presets.iter().map(|preset| preset.preset()).collect();
+                Ok(Multiline::presets(presets, Limits::default()))
+            }
+            MultilineSetting::Limited(LimitedPresets(keys)) => {
+                let presets = keys.preset.iter().map(|preset| preset.preset()).collect();
+                Ok(Multiline::presets(presets, limits(keys.timeout, keys.max_lines, keys.max_bytes)))
             }
             MultilineSetting::Rule(rule) => {
                 let mode = match rule.mode {
@@ -124,11 +205,7 @@ impl MultilineSetting {
                     ModeSetting::HaltBefore => Mode::HaltBefore,
                     ModeSetting::HaltWith => Mode::HaltWith,
                 };
-                let limits = Limits {
-                    timeout_nanos: u64::try_from(rule.timeout.as_nanos()).unwrap_or(u64::MAX),
-                    max_lines: rule.max_lines.max(1),
-                    max_bytes: rule.max_bytes.as_usize(),
-                };
+                let limits = limits(rule.timeout, rule.max_lines, rule.max_bytes);
                 Multiline::rule(&rule.start.0, mode, &rule.condition.0, limits)
             }
         }
@@ -180,9 +257,13 @@ mod tests {
 
     #[test]
     fn presets_and_rules_are_read() {
-        for word in ["java", "python", "go", "indent"] {
+        for word in ["java", "python", "go", "ruby", "node", "php", "rust", "dotnet", "indent"] {
             read(word).unwrap().build().unwrap();
         }
+        read("[java, python]").unwrap().build().unwrap();
+        let limited = read("{preset: [go, indent], timeout: 200ms, max_lines: 3}").unwrap().build().unwrap();
+        assert_eq!((limited.limits().timeout_nanos, limited.limits().max_lines), (200_000_000, 3));
+        read("{preset: java}").unwrap().build().unwrap();
         read(r"{start: '^\d', mode: halt_before, condition: '^\d', timeout: 200ms, max_lines: 20, max_bytes: 64KiB}")
             .unwrap()
             .build()
@@ -196,5 +277,7 @@ mod tests {
             assert!(report.contains(part), "{part}\n{report}");
         }
         assert!(read("jav").unwrap_err().contains("did you mean `java`"));
+        assert!(read("[java, pyton]").unwrap_err().contains("did you mean `python`"));
+        assert!(read("{preset: java, start: x}").unwrap_err().contains("unknown key `start`"));
     }
 }

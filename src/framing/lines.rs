@@ -39,8 +39,10 @@ pub(crate) struct Taken {
     pub(crate) long: u64,
     /// Events of several lines that were split because they were too large.
     pub(crate) splits: u64,
-    /// Joined lines, which stand nowhere in the buffer.
+    /// Joined lines, which stand nowhere in the buffer; the texts of all frames where they are [`Frames::Utf8`].
     pub(crate) text: Vec<u8>,
+    /// Frames in which something stood for no character, where they were put into UTF-8.
+    pub(crate) invalid: u64,
 }
 
 impl std::fmt::Debug for Frames {
@@ -48,6 +50,7 @@ impl std::fmt::Debug for Frames {
         match self {
             Frames::Lines { start, end } => write!(f, "Lines({start}..{end})"),
             Frames::Spans(spans) => write!(f, "Spans({spans:?})"),
+            Frames::Utf8(spans) => write!(f, "Utf8({spans:?})"),
             Frames::Decoded(batch) => write!(f, "Decoded({})", batch.len()),
         }
     }

@@ -6,6 +6,7 @@ mod framer;
 pub(crate) mod lines;
 pub mod multiline;
 pub mod syslog;
+pub mod wide;
 
 pub use config::{ModeSetting, MultilineSetting, PartLimits, PresetSetting, RuleSetting, framing};
 pub use container::ContainerFramer;

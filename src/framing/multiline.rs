@@ -1,7 +1,9 @@
 //! Multiline: which lines of one file make one event.
 //!
 //! ```yaml
-//! multiline: java                 # or python, go, indent
+//! multiline: java                 # or python, go, ruby, node, php, rust, dotnet, indent
+//! multiline: [java, python]       # of a source that has both
+//! multiline: {preset: go, timeout: 200ms}
 //! multiline: {start: '^\d{4}-', mode: halt_before, condition: '^\d{4}-', timeout: 1s}
 //! ```
 //!
@@ -16,16 +18,17 @@
 //! did not fit opens the next event of the same group: nothing is cut away, and [`Aggregator::splits`] counts it. An
 //! open event is closed when no line came for `timeout`, and at the end of the input. Time is handed in, never read.
 //!
-//! The presets err on the side of not joining: a line that no rule claims is an event of its own. In `java` and
-//! `indent` a continuation belongs to whatever line came before it (a log line with its stack trace below), in
-//! `python` and `go` a trace starts at its `Traceback` or `panic` line.
+//! The presets err on the side of not joining: a line that no rule claims is an event of its own. With most of them a
+//! continuation belongs to whatever line came before it (a log line with its stack trace below); in `python`, `go` and `rust`
+//! a trace starts at its own first line, or at a line with a date or level in front, none below a warning, just above
+//! (`presets.rs`). Of several presets the one that the open event is of is asked first.
 
 use std::sync::Arc;
 
-use memchr::memmem;
 use regex_automata::Input;
 use regex_automata::meta::{Cache, Regex};
 
+mod presets;
 #[cfg(test)]
 mod tests;
 
@@ -51,6 +54,16 @@ pub enum Preset {
     Python,
     /// `panic:` and `fatal error:` with every goroutine below it.
     Go,
+    /// Frames like `a.rb:1:in 'method'` belong to the line above; causes, and what Rails puts between.
+    Ruby,
+    /// `at …` below an error's name, with its members; the place and source line above one that nobody caught.
+    Node,
+    /// `Stack trace:`, `[stacktrace]`, `#0 …` and `thrown in …` belong to the line above.
+    Php,
+    /// `thread '…' panicked at` with its message, notes and backtrace; `Error:` with its causes.
+    Rust,
+    /// `at …`, ` ---> …` and `--- End of …` belong to the line above; what ASP.NET's console writes below a category.
+    Dotnet,
     /// A line that begins with white space belongs to the line above.
     Indent,
 }
@@ -96,7 +109,7 @@ impl std::error::Error for RuleError {
 #[derive(Debug)]
 enum Kind {
     Rule { start: Regex, condition: Regex, mode: Mode },
-    Preset(Preset),
+    Presets(Vec<Preset>),
 }
 
 /// A checked multiline setting, shared by all files of a source.
@@ -129,7 +142,19 @@ impl Multiline {
 
     /// One of the built-in rules.
     pub fn preset(preset: Preset, limits: Limits) -> Self {
-        Multiline { kind: Kind::Preset(preset), limits }
+        Multiline::presets(vec![preset], limits)
+    }
+
+    /// Several of the built-in rules; the first has the first word.
+    pub fn presets(presets: Vec<Preset>, limits: Limits) -> Self {
+        Multiline { kind: Kind::Presets(presets), limits }
+    }
+
+    /// The same rule with other limits.
+    #[must_use]
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
     }
 }
 
@@ -146,7 +171,7 @@ impl Matcher {
     pub fn new(rule: Arc<Multiline>) -> Self {
         let caches = match &rule.kind {
             Kind::Rule { start, condition, .. } => Some((start.create_cache(), condition.create_cache())),
-            Kind::Preset(_) => None,
+            Kind::Presets(_) => None,
         };
         Matcher { rule, caches }
     }
@@ -192,14 +217,25 @@ enum Place {
     /// Anything a preset needs no memory for.
     #[default]
     Plain,
-    /// Python: frames and source lines; the first line not indented names the exception.
+    /// A line with a date or level in front, of a warning at least: its trace may follow.
+    Dated,
+    /// Among frames, source lines and the like. Python: the first line not indented names the exception.
     Frames,
     /// Python: an exception group, all of whose lines are indented.
     Group,
-    /// Python: after the exception's name; only a chained exception goes on.
+    /// Behind the name of the exception.
     Named,
-    /// Java: a line that named an exception, which a wrapped cause may follow. Python: between two chained exceptions.
+    /// Java, .NET: a line that named an exception, which a wrapped cause may follow. Python: between two chained
+    /// exceptions. Node: behind the blank line below the frames.
     Nested,
+    /// Node: behind the place of what nobody caught; its source line follows.
+    Source,
+    /// Node: behind that; marks follow.
+    Caret,
+    /// The message follows, or goes on.
+    Message,
+    /// Node: among the members of an error.
+    Block,
 }
 
 /// What a rule says about one line, before the limits.
@@ -222,6 +258,8 @@ pub struct Aggregator {
     /// Bytes of the open event, line feeds between its lines included.
     bytes: usize,
     place: Place,
+    /// Which of several presets the open event is of.
+    preset: usize,
     /// When the last line of the open event came.
     last_nanos: u64,
     splits: u64,
@@ -305,7 +343,7 @@ impl Aggregator {
         self.place = Place::Plain;
     }
 
-    fn judge(&self, matcher: &mut Matcher, line: &[u8]) -> Verdict {
+    fn judge(&mut self, matcher: &mut Matcher, line: &[u8]) -> Verdict {
         let place = (self.lines > 0).then_some(self.place);
         match (&matcher.rule.kind, &mut matcher.caches) {
             (Kind::Rule { start, condition, mode }, Some((start_cache, condition_cache))) => {
@@ -322,15 +360,10 @@ impl Aggregator {
                 }
                 if is_match(start, start_cache, line) { Verdict::Opens(Place::Plain) } else { Verdict::Alone }
             }
-            (Kind::Preset(Preset::Java), _) => java(place, line),
-            (Kind::Preset(Preset::Python), _) => python(place, line),
-            (Kind::Preset(Preset::Go), _) => go(place, line),
-            (Kind::Preset(Preset::Indent), _) => {
-                if place.is_some() && starts_blank(line) {
-                    Verdict::Continue(Place::Plain)
-                } else {
-                    Verdict::Opens(Place::Plain)
-                }
+            (Kind::Presets(presets), _) => {
+                let (verdict, preset) = presets::judge(presets, self.preset, place, line);
+                self.preset = preset;
+                verdict
             }
             // A rule always comes with its caches; without them nothing is joined and nothing lost.
             (Kind::Rule { .. }, None) => Verdict::Alone,
@@ -340,125 +373,4 @@ impl Aggregator {
 
 fn is_match(regex: &Regex, cache: &mut Cache, line: &[u8]) -> bool {
     regex.search_half_with(cache, &Input::new(line).earliest(true)).is_some()
-}
-
-fn starts_blank(line: &[u8]) -> bool {
-    matches!(line.first(), Some(b' ' | b'\t'))
-}
-
-fn trim_start(line: &[u8]) -> &[u8] {
-    let blanks = line.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
-    line.get(blanks..).unwrap_or_default()
-}
-
-fn java(place: Option<Place>, line: &[u8]) -> Verdict {
-    let text = trim_start(line);
-    let named = names_exception(text);
-    let after = if named { Place::Nested } else { Place::Plain };
-    let Some(place) = place else { return Verdict::Opens(after) };
-    let indented = text.len() < line.len();
-    let frame = indented
-        && (text.starts_with(b"at ")
-            || text.starts_with(b"eval at ")
-            || text.starts_with(b"--- End of inner exception stack trace ---"));
-    let more = text.starts_with(b"... ") && text.get(4).is_some_and(u8::is_ascii_digit);
-    let end = line.starts_with(b"--- End of stack trace from previous location");
-    if frame || more || end {
-        return Verdict::Continue(Place::Plain);
-    }
-    if text.starts_with(b"Caused by:")
-        || text.starts_with(b"Suppressed:")
-        || text.starts_with(b"nested exception is:")
-        || (indented && text.starts_with(b"[CIRCULAR REFERENCE"))
-        || (indented && text.starts_with(b"- locked "))
-    {
-        return Verdict::Continue(Place::Nested);
-    }
-    // `java.rmi.ServerException: …; nested exception is:` puts the cause's name on an indented line below.
-    if place == Place::Nested && indented && named {
-        return Verdict::Continue(Place::Nested);
-    }
-    Verdict::Opens(after)
-}
-
-/// `Exception`, `Error` or `Throwable` as the end of a name, then `:` or the end of the line.
-fn names_exception(text: &[u8]) -> bool {
-    [b"Exception".as_slice(), b"Error", b"Throwable"].iter().any(|word| {
-        memmem::find_iter(text, word).any(|at| matches!(text.get(at + word.len()), None | Some(b':' | b'\r')))
-    })
-}
-
-fn python(place: Option<Place>, line: &[u8]) -> Verdict {
-    const HEAD: &[u8] = b"Traceback (most recent call last):";
-    let text = trim_start(line);
-    let group = text.starts_with(b"+ Exception Group Traceback (most recent call last):");
-    let blank = text.is_empty();
-    match place {
-        Some(Place::Frames) if starts_blank(line) => Verdict::Continue(Place::Frames),
-        Some(Place::Frames) if names_python_exception(line) => Verdict::Continue(Place::Named),
-        Some(Place::Group) if starts_blank(line) => Verdict::Continue(Place::Group),
-        Some(Place::Named) if blank => Verdict::Continue(Place::Named),
-        Some(Place::Named)
-            if line.starts_with(b"During handling of the above exception, another exception occurred:")
-                || line.starts_with(b"The above exception was the direct cause of the following exception:") =>
-        {
-            // From here to the next head only blank lines are expected.
-            Verdict::Continue(Place::Nested)
-        }
-        Some(Place::Nested) if blank => Verdict::Continue(Place::Nested),
-        Some(Place::Nested) if group => Verdict::Continue(Place::Group),
-        Some(Place::Nested) if line.starts_with(HEAD) => Verdict::Continue(Place::Frames),
-        _ if group => Verdict::Opens(Place::Group),
-        // Also at the end of a log line: `ERROR handler: Traceback (most recent call last):`.
-        _ if text.ends_with(HEAD) => Verdict::Opens(Place::Frames),
-        _ => Verdict::Alone,
-    }
-}
-
-/// `package.Name` or `package.Name: text`, at the left margin.
-fn names_python_exception(line: &[u8]) -> bool {
-    let name = line
-        .iter()
-        .take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'<' | b'>') || **byte >= 0x80)
-        .count();
-    name > 0 && !line.first().is_some_and(u8::is_ascii_digit) && matches!(line.get(name), None | Some(b':' | b'\r'))
-}
-
-fn go(place: Option<Place>, line: &[u8]) -> Verdict {
-    if place.is_some() && continues_panic(line) {
-        return Verdict::Continue(Place::Plain);
-    }
-    if find_word(line, b"panic: ") || line.starts_with(b"fatal error: ") || contains(line, b"http: panic serving ") {
-        return Verdict::Opens(Place::Plain);
-    }
-    Verdict::Alone
-}
-
-fn continues_panic(line: &[u8]) -> bool {
-    let Some(&first) = line.first() else { return true };
-    match first {
-        b' ' | b'\t' | b'\r' => true,
-        b'[' => line.starts_with(b"[signal ") || line.starts_with(b"[recovered"),
-        b'.' => line.starts_with(b"...additional frames elided..."),
-        b'g' if line.starts_with(b"goroutine ") => true,
-        b'c' if line.starts_with(b"created by ") => true,
-        b'e' if line.starts_with(b"exit status ") => true,
-        b'r' if line.starts_with(b"runtime stack:") => true,
-        // A frame: `path/to/package.(*Type).Method(0x1, {0x2, 0x3}, ...)`: a call with no blank before its bracket.
-        _ => {
-            let line = line.strip_suffix(b"\r").unwrap_or(line);
-            let name_end = line.iter().position(|byte| matches!(byte, b'(' | b' ' | b'\t' | b':'));
-            line.ends_with(b")") && name_end.is_some_and(|at| at > 0 && line.get(at) == Some(&b'('))
-        }
-    }
-}
-
-fn contains(line: &[u8], needle: &[u8]) -> bool {
-    memmem::find(line, needle).is_some()
-}
-
-/// `needle` at the start of the line or after something that is no word character.
-fn find_word(line: &[u8], needle: &[u8]) -> bool {
-    memmem::find_iter(line, needle)
-        .any(|at| at == 0 || line.get(at - 1).is_some_and(|byte| !byte.is_ascii_alphanumeric() && *byte != b'_'))
 }

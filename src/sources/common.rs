@@ -2,7 +2,7 @@
 
 use crate::condition::Condition;
 use crate::config::{Node, Reader, SchemaBuilder, Setting, config, read_string};
-use crate::decoding::{DecodeSetting, OnDecodeError};
+use crate::decoding::{DecodeSetting, InvalidUtf8, OnDecodeError};
 use crate::event::{FieldPath, Meta, Sym};
 
 config! {
@@ -12,6 +12,8 @@ config! {
         pub decode: DecodeSetting = DecodeSetting::Text,
         /// What becomes of a frame that cannot be decoded.
         pub on_decode_error: OnDecodeError = OnDecodeError::Keep,
+        /// What becomes of bytes that are not UTF-8.
+        pub invalid_utf8: InvalidUtf8 = InvalidUtf8::Replace,
         /// Metadata to copy into fields: `file`, `host`, `source`, `offset`, `peer`, …
         pub attach: Vec<Attach> = Vec::new(),
         /// Keep only events for which this holds; others are dropped and counted.

@@ -13,13 +13,17 @@
 use crate::ack::Ack;
 use crate::component::{BuildContext, BuildError, Chunk, Frames, RunError, SourceContext, SourceRun};
 use crate::config::{Size, config};
+use crate::decoding::Charset;
 use crate::event::{Origin, SlabPool};
 use crate::framing::container::{Frames as Joined, TooLong};
 use crate::framing::lines::Lines;
+use crate::framing::wide::Wide;
 use crate::framing::{ContainerFramer, Framer, Framing, LongLines, MultilineSetting, PartLimits, Spans, framing};
 use crate::plan::SourcePlan;
 use crate::sources::common::SourceCommon;
+use crate::telemetry::Counters;
 use crate::time::clock;
+use encoding_rs::Encoding;
 use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +33,10 @@ config! {
     pub struct StdinConfig {
         /// Longest line, without its end; a longer one is split, counted.
         pub max_line_bytes: Size = Size::mib(1),
-        /// Which lines make one event: `java`, `python`, `go`, `indent`, or a rule.
+        /// What the input is in, by a label of the WHATWG's Encoding Standard: `latin1`, `shift_jis`, `gbk`, `utf-16le`, … An input that
+        /// begins with the mark of UTF-16 is read as that without it.
+        pub charset: Option<Charset>,
+        /// Which lines make one event: one built-in rule or several, or a rule.
         pub multiline: Option<MultilineSetting>,
         /// With `decode: cri` and `decode: docker`: how long a message waits for its next part.
         pub partial_timeout: Duration = Duration::from_secs(10),
@@ -60,7 +67,114 @@ impl SourcePlan for StdinConfig {
             Some(Framing::Lines(rule)) => Cutter::Joined(Framer::new(rule).with_max_line(max_line)),
             Some(Framing::Containers(rule)) => Cutter::Containers(Box::new(ContainerFramer::new(rule))),
         };
-        Ok(SourceRun::Thread(Box::new(move |cx| run(std::io::stdin(), &cx, &origin, max_line, cutter))))
+        let charset = self.charset;
+        Ok(SourceRun::Thread(Box::new(move |cx| {
+            let input = InUtf8::new(std::io::stdin(), charset, cx.counters.clone());
+            run(input, &cx, &origin, max_line, cutter)
+        })))
+    }
+}
+
+/// Puts an input into UTF-8 that is in another charset, or begins with the mark of UTF-16.
+struct InUtf8<R> {
+    input: R,
+    charset: Option<&'static Encoding>,
+    counters: Arc<Counters>,
+    state: Recoding,
+    /// Bytes that were read and not decoded.
+    raw: Vec<u8>,
+    /// Text that was not asked for yet, from that place on.
+    text: (Vec<u8>, usize),
+}
+
+enum Recoding {
+    /// The first bytes are looked at.
+    Begins,
+    /// It is in UTF-8.
+    Off,
+    By(Box<encoding_rs::Decoder>),
+    Ended,
+}
+
+impl<R: Read> InUtf8<R> {
+    fn new(input: R, charset: Option<Charset>, counters: Arc<Counters>) -> Self {
+        let charset = charset.and_then(Charset::encoding);
+        InUtf8 { input, charset, counters, state: Recoding::Begins, raw: Vec::new(), text: (Vec::new(), 0) }
+    }
+
+    /// Reads until it is known what the input is in.
+    fn begin(&mut self, buf: &mut [u8]) -> std::io::Result<()> {
+        while self.raw.is_empty() || matches!(self.raw[..], [0xff | 0xfe]) {
+            let n = self.input.read(buf)?;
+            self.raw.extend_from_slice(&buf[..n]);
+            if n == 0 {
+                break;
+            }
+        }
+        let by_mark = Wide::of_bom(&self.raw).map(|wide| match wide {
+            Wide::Little => encoding_rs::UTF_16LE,
+            Wide::Big => encoding_rs::UTF_16BE,
+        });
+        self.state = match by_mark.or(self.charset) {
+            Some(charset) => Recoding::By(Box::new(charset.new_decoder())),
+            None => Recoding::Off,
+        };
+        Ok(())
+    }
+
+    /// Decodes what was read.
+    fn decode(&mut self, last: bool) {
+        let Recoding::By(decoder) = &mut self.state else { return };
+        let (mut text, mut from, mut replaced) = (std::mem::take(&mut self.text.0), 0, false);
+        text.clear();
+        loop {
+            let rest = &self.raw[from..];
+            let room = decoder.max_utf8_buffer_length(rest.len()).unwrap_or(rest.len() * 3 + 16);
+            let at = text.len();
+            text.resize(at + room, 0);
+            let (result, read, written, had) = decoder.decode_to_utf8(rest, &mut text[at..], last);
+            text.truncate(at + written);
+            (from, replaced) = (from + read, replaced | had);
+            if matches!(result, encoding_rs::CoderResult::InputEmpty) {
+                break;
+            }
+        }
+        self.raw.clear();
+        self.text = (text, 0);
+        if last {
+            self.state = Recoding::Ended;
+        }
+        if replaced {
+            self.counters.update(|t| t.error("invalid_utf8", 1));
+        }
+    }
+}
+
+impl<R: Read> Read for InUtf8<R> {
+    fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
+        if matches!(self.state, Recoding::Begins) {
+            self.begin(buf)?;
+        }
+        loop {
+            if self.text.1 < self.text.0.len() {
+                let n = buf.len().min(self.text.0.len() - self.text.1);
+                buf[..n].copy_from_slice(&self.text.0[self.text.1..self.text.1 + n]);
+                self.text.1 += n;
+                return Ok(n);
+            }
+            match self.state {
+                Recoding::Off if self.raw.is_empty() => return self.input.read(buf),
+                Recoding::Off => self.text = (std::mem::take(&mut self.raw), 0),
+                Recoding::Ended => return Ok(0),
+                Recoding::Begins | Recoding::By(_) => {
+                    if self.raw.is_empty() {
+                        let n = self.input.read(buf)?;
+                        self.raw.extend_from_slice(&buf[..n]);
+                    }
+                    self.decode(self.raw.is_empty());
+                }
+            }
+        }
     }
 }
 
@@ -277,6 +391,43 @@ mod tests {
             let mut cutter = Cutter::Containers(Box::new(ContainerFramer::new(rule.clone())));
             let cut = cutter.cut(line.as_bytes(), 0, 0, 40);
             assert_eq!((cut.long, cut.whole), (taken, line.len() * taken as usize), "{end:?}");
+        }
+    }
+
+    /// Gives its bytes in pieces of a size.
+    struct Pieces<'a>(&'a [u8], usize);
+
+    impl Read for Pieces<'_> {
+        fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
+            let n = self.0.len().min(self.1).min(buf.len());
+            buf[..n].copy_from_slice(&self.0[..n]);
+            self.0 = &self.0[n..];
+            Ok(n)
+        }
+    }
+
+    #[test]
+    fn an_input_in_another_charset_is_read_however_it_comes() {
+        let utf16 =
+            |text: &str| [b"\xff\xfe".to_vec(), text.encode_utf16().flat_map(u16::to_le_bytes).collect()].concat();
+        let cases: [(Vec<u8>, Option<&str>, &str, u64); 6] = [
+            (utf16("one \u{fc}\r\n\u{1f600}\n"), None, "one \u{fc}\r\n\u{1f600}\n", 0),
+            (utf16("one \u{fc}"), Some("latin1"), "one \u{fc}", 0),
+            (b"\x83\x65\x95\x5c\n".to_vec(), Some("shift_jis"), "\u{30c6}\u{8868}\n", 0),
+            (b"a\0b".to_vec(), Some("utf-16le"), "a\u{fffd}", 1),
+            (b"\xff".to_vec(), Some("utf-8"), "", 0),
+            ("one \u{fc}\n".into(), None, "one \u{fc}\n", 0),
+        ];
+        for (raw, charset, text, replaced) in cases {
+            for piece in 1..=raw.len() {
+                let counters = Counters::new("in", crate::telemetry::ComponentKind::Source, "stdin");
+                let mut input = InUtf8::new(Pieces(&raw, piece), charset.and_then(Charset::of_label), counters.clone());
+                let mut out = Vec::new();
+                input.read_to_end(&mut out).unwrap();
+                let want = if text.is_empty() { raw.clone() } else { text.into() };
+                assert_eq!(String::from_utf8_lossy(&out), String::from_utf8_lossy(&want), "pieces of {piece}");
+                counters.update(|t| assert_eq!(t.errors.get("invalid_utf8").copied().unwrap_or(0), replaced));
+            }
         }
     }
 }

@@ -112,13 +112,14 @@ pub fn assemble(config: Config, once: bool) -> Result<Blueprint, Vec<AssembleErr
             .collect();
         let built = match component.plan {
             AnyPlan::Source(plan) => {
-                let common = plan.common().clone();
+                let (common, charset) = (plan.common().clone(), plan.charset());
                 plan.decoder(&cx).and_then(|frames| {
                     let run = plan.build(&cx)?;
                     blueprint.sources.push(SourcePart {
                         counters,
                         run,
-                        decoder: Decoder::new(frames, common.on_decode_error),
+                        decoder: Decoder::new(frames, common.on_decode_error)
+                            .with_charset(charset, common.invalid_utf8),
                         when: common.when,
                         attach: Attach::pairs(&common.attach),
                     });
@@ -157,7 +158,7 @@ pub fn assemble(config: Config, once: bool) -> Result<Blueprint, Vec<AssembleErr
 
 /// Ids of the components that get events of a source that decodes access logs.
 pub(super) fn below_access_logs(components: &[crate::config::Component]) -> HashSet<String> {
-    let decodes = |c: &&crate::config::Component| matches!(&c.plan, AnyPlan::Source(plan) if matches!(plan.common().decode, crate::decoding::DecodeSetting::Access));
+    let decodes = |c: &&crate::config::Component| matches!(&c.plan, AnyPlan::Source(plan) if matches!(plan.common().decode, crate::decoding::DecodeSetting::Access(_)));
     let mut below: HashSet<String> = components.iter().filter(decodes).map(|c| c.id.value.clone()).collect();
     loop {
         let more: Vec<String> = components

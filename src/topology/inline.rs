@@ -99,7 +99,9 @@ impl Inline {
                     let common = plan.common().clone();
                     plan.decoder(&cx).and_then(|frames| {
                         Ok(Part::Source {
-                            decoder: Decoder::new(frames, common.on_decode_error),
+                            // Lines of tests are in UTF-8, whatever the source's are in.
+                            decoder: Decoder::new(frames, common.on_decode_error)
+                                .with_charset(None, common.invalid_utf8),
                             framing: plan.framing()?,
                             attach: Attach::pairs(&common.attach),
                             when: common.when,

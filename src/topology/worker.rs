@@ -98,13 +98,14 @@ impl Worker {
     /// A worker over its lanes.
     pub fn new(sources: Vec<SourceLane>, transforms: Vec<TransformLane>, sinks: Vec<SinkLane>) -> Self {
         let tick = transforms.iter().filter_map(|t| t.transform.tick_interval()).min();
+        let keeps = transforms.iter().any(|t| t.transform.keeps_events());
         Worker {
             sources,
             transforms,
             given: sinks.iter().map(|_| None).collect(),
             sinks,
             places: false,
-            keeps: false,
+            keeps,
             next_tick: tick.map(|t| Instant::now() + t),
             tick,
             delta: Delta::default(),

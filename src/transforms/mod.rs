@@ -6,6 +6,7 @@ pub mod enrich;
 pub mod filter;
 #[cfg(test)]
 pub(crate) mod harness;
+pub mod join;
 pub mod normalize;
 pub mod parse;
 pub mod redact;
@@ -24,6 +25,7 @@ pub const TYPES: &[TransformType] = &[
     TransformType::of::<route::RouteConfig>("route"),
     TransformType::of::<sample::SampleConfig>("sample"),
     TransformType::of::<parse::ParseConfig>("parse"),
+    TransformType::of::<join::JoinConfig>("join"),
     TransformType::of::<edit::EditConfig>("edit"),
     TransformType::of::<validate::ValidateConfig>("validate"),
 ];

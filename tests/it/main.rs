@@ -14,6 +14,7 @@ mod doctor;
 mod doors;
 mod endings;
 mod faults;
+mod formats;
 mod framing;
 mod guarantees;
 mod hanging;

@@ -3,6 +3,7 @@
 use super::discovery::check_pattern;
 use super::lines::LongLines;
 use crate::config::{Reader, Size, Span, Spanned, config, config_choice, config_enum};
+use crate::decoding::Charset;
 use crate::framing::MultilineSetting;
 use crate::sources::common::SourceCommon;
 use std::time::Duration;
@@ -26,6 +27,9 @@ config! {
         pub max_line_bytes: Spanned<Size> = Spanned::new(Size::mib(1), Span::default()),
         /// What becomes of longer lines.
         pub long_lines: LongLines = LongLines::Truncate,
+        /// What the files are in, by a label of the WHATWG's Encoding Standard: `latin1`, `shift_jis`, `gbk`, `utf-16le`, … Files
+        /// that begin with the mark of UTF-16 are read as that without it. Compressed ones hold the same.
+        pub charset: Option<Charset>,
         /// Files not changed for that long are not read, unless they were before.
         pub ignore_older: Option<Duration>,
         /// Files are deleted that long after everything in them was delivered and nothing more was added.
@@ -100,6 +104,11 @@ const MAX_FINGERPRINT_BYTES: u64 = 1 << 20;
 
 impl FileConfig {
     pub(super) fn note_mistakes(&self, cx: &mut Reader<'_>) {
+        if self.charset.is_some_and(|charset| charset.encoding().is_some()) && self.common.decode.container().is_some()
+        {
+            let place = self.include.first().map(|include| include.span).unwrap_or_default();
+            cx.error(place, "`charset` is not for `decode: cri` and `decode: docker`: their runtimes write UTF-8");
+        }
         for pattern in self.include.iter().chain(&self.exclude).chain(&self.rotated_to) {
             if let Err(why) = check_pattern(pattern) {
                 cx.error(pattern.span, format!("this pattern cannot be read: {why}"));

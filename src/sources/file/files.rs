@@ -14,7 +14,9 @@ use super::rotation::{
 };
 use super::tail::{Out, Place, Tail};
 use super::tailer::{MILLISECOND, Now, SECOND, Tailer};
+use super::wide::{Units, unit_behind};
 use crate::event::Origin;
+use crate::framing::wide::{BOM_BYTES, Wide};
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -376,6 +378,7 @@ impl Tailer {
             suspect: 0,
             compared: 0,
             is_text: false,
+            units: Units::Unknown,
             untold: false,
             lost_size: 0,
             stash: Box::default(),
@@ -518,7 +521,10 @@ impl Tailer {
                 tracing::debug!(source = %self.plan.id, file = %tail.path.display(), "found");
             }
             if self.plan.from_end && self.first_start && !self.scanned {
-                at = last_line_start(file, tail.looked.0, self.store.hasher, &mut self.start_bytes)?;
+                let mut mark = [0; BOM_BYTES];
+                let len = read_at(file, &mut mark, 0)?;
+                let wide = self.reader.units_of(&mark[..len]).wide();
+                at = last_line_start(file, tail.looked.0, wide, self.store.hasher, &mut self.start_bytes)?;
                 let mut bytes = vec![0; HEAD_BYTES.min(usize::try_from(at.offset).unwrap_or(HEAD_BYTES))];
                 let len = read_at(file, &mut bytes, 0)?;
                 head = Head::of(&bytes[..len]);
@@ -869,7 +875,7 @@ impl Tailer {
         tail.room = 0;
         tail.zeros = true;
         // What it is now its first bytes tell.
-        (tail.packed, tail.is_text, tail.untold) = (None, false, false);
+        (tail.packed, tail.is_text, tail.untold, tail.units) = (None, false, false, Units::Unknown);
         (tail.replaced, tail.suspect, tail.compared) = (false, 0, now.mono);
         self.queue(key, tail);
     }
@@ -1031,12 +1037,22 @@ pub(super) fn mark_holds(file: &OwnedFd, at: Position) -> io::Result<bool> {
 }
 
 /// Behind the last whole line, where its end is near enough; else the end.
-fn last_line_start(file: &OwnedFd, size: u64, hasher: Hasher, left: &mut u64) -> io::Result<Position> {
+fn last_line_start(
+    file: &OwnedFd,
+    size: u64,
+    wide: Option<Wide>,
+    hasher: Hasher,
+    left: &mut u64,
+) -> io::Result<Position> {
     let from = size.saturating_sub(SEEK_BACK + MARK_BYTES as u64);
     let mut bytes = vec![0; (size - from) as usize];
     let len = read_at(file, &mut bytes, from)?;
     bytes.truncate(len);
-    let end = memchr::memrchr(b'\n', &bytes).map_or(if from == 0 { 0 } else { len }, |i| i + 1);
+    let behind = match wide {
+        None => memchr::memrchr(b'\n', &bytes).map(|i| i + 1),
+        Some(wide) => wide.behind_last_newline(&bytes, unit_behind(from, 0)),
+    };
+    let end = behind.unwrap_or(if from == 0 { 0 } else { len });
     bytes.truncate(end);
     let offset = from + end as u64;
     if offset <= PROVEN_ALWAYS || offset <= PROVEN_START.min(*left) {

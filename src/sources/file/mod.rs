@@ -32,6 +32,9 @@
 //! part is given as it is `partial_timeout` after its last part, when a line comes that is none of a container's, or when its
 //! file is gone for good (30 s after it grew last; 10 minutes for a deleted one whose writer went on in it).
 //!
+//! **UTF-16** is told by the mark at a file's beginning, or by `charset`. Places stay those of bytes; the texts of lines are put into
+//! UTF-8 as they are sent ([`wide`]).
+//!
 //! **When downstream is full** nothing more is read; files that appear are still opened, so that deleting them loses nothing.
 //!
 //! **Many files.** Kernel notices come for folders, so idle files cost nothing by themselves. What notices might miss is covered
@@ -67,6 +70,7 @@ mod rotation;
 mod tail;
 mod tailer;
 mod watch;
+mod wide;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -81,6 +85,7 @@ use self::tailer::{Next, Now, Plan, Saver, Tailer};
 use self::watch::Wake;
 use crate::component::{BuildContext, BuildError, Chunk, NotSent, Output, RunError, SourceContext, SourceRun};
 use crate::config::{Reader, Span, Spanned};
+use crate::decoding::Charset;
 use crate::doctor::{Finding, Host};
 use crate::framing::container::TooLong;
 use crate::framing::lines::{self, Lines};
@@ -117,6 +122,11 @@ impl SourcePlan for FileConfig {
 
     fn unread_now(&self) -> Vec<Finding> {
         FileConfig::unread_now(self)
+    }
+
+    fn charset(&self) -> Option<Charset> {
+        // UTF-16 is put into UTF-8 where its lines are found.
+        self.charset.filter(|charset| charset.wide().is_none())
     }
 
     fn framing(&self) -> Result<Option<Framing>, BuildError> {
@@ -176,6 +186,7 @@ impl FileConfig {
             patterns,
             rotated_to,
             from_end: self.start_at == StartAt::End && !cx.once,
+            wide: self.charset.and_then(Charset::wide),
             lines: Lines { max_bytes: self.max_line_bytes.as_usize(), long: self.long_lines },
             multiline,
             containers,

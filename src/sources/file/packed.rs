@@ -17,8 +17,10 @@ use super::formats::{SNIFF_BYTES, Sniff, sniff};
 use super::identity::{HEAD_BYTES, Hasher, Head, Identity, Look, Position, Running, look_at, look_into, read_at};
 use super::joined::Open;
 use super::rotation::{Adopted, Sibling, Turnstile, is_packed_name, is_rotation_of};
-use super::tail::{Out, Place, Reader, TURN_BYTES, Tail, Turn};
+use super::tail::{Out, Place, Reader, TURN_BYTES, Tail, Turn, mark_len};
 use super::tailer::{Now, SECOND, Tailer};
+use super::wide::unit_behind;
+use crate::framing::wide::BOM_BYTES;
 use flate2::bufread::GzDecoder;
 use hashbrown::HashMap;
 use std::fs::File;
@@ -206,6 +208,8 @@ impl Read for FromStart {
 struct Skipped {
     stream: Box<dyn Read + Send>,
     running: Running,
+    /// Its first bytes, as far as they were read over.
+    beginning: Vec<u8>,
 }
 
 /// Reads over the first `offset` bytes.
@@ -213,6 +217,7 @@ fn skip(file: &OwnedFd, format: Format, offset: u64, hasher: Hasher) -> io::Resu
     let mut stream = stream(file, format)?;
     let mut buf = vec![0; 64 << 10];
     let mut running = Running::new(hasher);
+    let mut beginning = Vec::new();
     while running.at.offset < offset {
         let most = (buf.len() as u64).min(offset - running.at.offset) as usize;
         let n = match stream.read(&mut buf[..most]) {
@@ -222,8 +227,9 @@ fn skip(file: &OwnedFd, format: Format, offset: u64, hasher: Hasher) -> io::Resu
             Err(e) => return Err(e),
         };
         running.push(&buf[..n]);
+        beginning.extend_from_slice(&buf[..n.min(BOM_BYTES.saturating_sub(beginning.len()))]);
     }
-    Ok(Skipped { stream, running })
+    Ok(Skipped { stream, running, beginning })
 }
 
 /// How comparing a piece ended.
@@ -287,6 +293,9 @@ impl Reader {
                     return Turn::Replaced;
                 }
                 packed.carry = skipped.running.before().to_vec();
+                if from.offset > 0 {
+                    tail.units = self.units_of(&skipped.beginning);
+                }
                 skipped.stream
             }
         };
@@ -303,18 +312,27 @@ impl Reader {
             let read = (&mut stream).take(room).read_to_end(&mut buf);
             let at_end = matches!(read, Ok(0));
             let open = if at_end { Open::Finish } else { Open::Keep };
-            let unfinished = buf.len() > start && buf.last() != Some(&b'\n');
+            if before == 0 && base == 0 {
+                tail.units = self.units_of(&buf);
+                start = mark_len(&buf, tail.units);
+                searched = start;
+            }
+            let ends_line = match tail.units.wide() {
+                None => buf.last() == Some(&b'\n'),
+                Some(wide) => wide.behind_last_newline(&buf, unit_behind(base, start)) == Some(buf.len()),
+            };
+            let unfinished = buf.len() > start && !ends_line;
             if at_end && unfinished && !packed.cut && !self.once {
                 // Members may be added, in which its last line goes on.
                 packed.short = Some((tail.looked.0, 0));
                 drop(self.pool.freeze(buf));
                 return Turn::End;
             }
-            if before == 0 && buf.starts_with(b"\xef\xbb\xbf") {
-                start = 3;
-                searched = 3;
-            }
             let taken = match (&mut self.matcher, &mut self.judge, &mut tail.parts) {
+                (matcher, ..) if let Some(wide) = tail.units.wide() => {
+                    let skipping = tail.at.skipping;
+                    self.lines.take_wide(wide, matcher.as_mut(), &buf, start, searched, skipping, base, open)
+                }
                 (_, Some(judge), Some(parts)) => {
                     self.lines.take_parts(parts, judge, &buf, start, searched, base, self.mono, at_end)
                 }

@@ -10,11 +10,13 @@ use super::packed::Packed;
 use super::parts::{Ahead, Give, Parts};
 use super::proof::Proof;
 use super::rotation::Turnstile;
+use super::wide::{Units, unit_before, unit_behind};
 use crate::ack::Ack;
 use crate::component::{Chunk, Frames};
 use crate::event::{Origin, Slab, SlabPool};
 use crate::framing::container::{Frames as Joined, Judge};
 use crate::framing::multiline::Matcher;
+use crate::framing::wide::{BOM_BYTES, Wide};
 use crate::place::{FileOf, NOWHERE};
 use crate::telemetry::Counters;
 use rustix::buffer::spare_capacity;
@@ -101,6 +103,8 @@ pub(super) struct Tail {
     pub(super) compared: u64,
     /// Its first bytes say that it is no archive.
     pub(super) is_text: bool,
+    /// What its code units are.
+    pub(super) units: Units,
     /// Its first bytes are too few to say what it is.
     pub(super) untold: bool,
     /// Bytes that it had when it lost its last name.
@@ -241,6 +245,8 @@ pub(super) trait Out {
 pub(super) struct Reader {
     pub(super) pool: SlabPool,
     pub(super) lines: Lines,
+    /// `charset` says that files are in UTF-16.
+    pub(super) wide: Option<Wide>,
     /// Joins lines.
     pub(super) matcher: Option<Matcher>,
     /// Joins container lines.
@@ -383,10 +389,13 @@ impl Reader {
                     }
                     tail.is_text = true;
                 }
-                if from.offset == 0 && buf.starts_with(b"\xef\xbb\xbf") {
-                    start = 3;
+                self.look_for_mark(tail, file, buf, from.offset);
+                if from.offset == 0 {
+                    start = mark_len(buf, tail.units);
                 }
-                if self.check_contents && !tail.stash.is_empty() && !buf[start..].starts_with(&tail.stash) {
+                // A part of a mark is an unfinished line as long as the rest is missing.
+                let goes_on = buf[start..].starts_with(&tail.stash) || from.offset == 0 && buf.starts_with(&tail.stash);
+                if self.check_contents && !goes_on {
                     // The unfinished line was another one.
                     return Turn::Replaced;
                 }
@@ -397,17 +406,22 @@ impl Reader {
                 Some(0) => leading_zeros(&buf[start..]),
                 _ => 0,
             };
-            let leading = if zeros >= LEADING_ZEROS || tail.zeros { zeros } else { 0 };
+            let mut leading = if zeros >= LEADING_ZEROS || tail.zeros { zeros } else { 0 };
+            let wide = tail.units.wide();
+            if wide.is_some() {
+                // Half of a character may be a zero.
+                leading = unit_before(base, start + leading).max(start) - start;
+            }
             let mut at_end = n == 0;
             let mut hole = None;
             let behind = (start + leading).max(searched.saturating_sub(HOLE_BYTES as usize));
-            if let Some((text, next)) = zeros_within(buf, behind) {
+            if let Some((text, next)) = zeros_within(buf, behind, wide.map(|_| base)) {
                 hole = Some(base + next as u64);
                 buf.truncate(text);
                 at_end = false;
-            } else if buf.last() == Some(&0) {
-                let text = buf.iter().rposition(|b| *b != 0).map_or(0, |i| i + 1).max(start);
-                match zeros_end(file, base + buf.len() as u64) {
+            } else if let Some(text) = zeros_from(buf, start, wide.map(|_| base)) {
+                let next = zeros_end(file, base + buf.len() as u64);
+                match next.map(|next| next.map(|next| if wide.is_some() { next & !1 } else { next })) {
                     Ok(None) => {
                         tail.room = tail.looked.0.saturating_sub(base + text as u64);
                         buf.truncate(text);
@@ -431,6 +445,10 @@ impl Reader {
                 Open::Keep
             };
             let taken = match (&mut self.matcher, &mut self.judge, &mut tail.parts) {
+                (matcher, ..) if let Some(wide) = wide => {
+                    let skipping = tail.at.skipping;
+                    self.lines.take_wide(wide, matcher.as_mut(), buf, start, searched, skipping, base, open_now)
+                }
                 (_, Some(judge), Some(parts)) => {
                     self.lines.take_parts(parts, judge, buf, start, searched, base, self.mono, open_now.ends_line())
                 }
@@ -513,8 +531,16 @@ impl Reader {
         out: &mut dyn Out,
     ) -> Option<Turn> {
         let end = buf.len();
-        let frames = (!tail.at.skipping).then_some(Frames::Lines { start: *start, end });
-        let taken = Taken { end, frames, ..Taken::default() };
+        let taken = match tail.units.wide() {
+            Some(wide) => {
+                let (skipping, matcher) = (tail.at.skipping, self.matcher.as_mut());
+                self.lines.take_wide(wide, matcher, buf, *start, 0, skipping, *base, Open::Finish)
+            }
+            None => {
+                let frames = (!tail.at.skipping).then_some(Frames::Lines { start: *start, end });
+                Taken { end, frames, ..Taken::default() }
+            }
+        };
         self.send(key, tail, buf, base, start, taken, wall, out)
     }
 
@@ -552,6 +578,7 @@ impl Reader {
             tail.head = Head::of(&buf[..end]);
         }
         self.count_long(taken.long, taken.splits);
+        self.count_invalid(taken.invalid);
         tail.at = then;
         tail.note_past();
         tail.stash = Box::default();
@@ -574,7 +601,10 @@ impl Reader {
             _ => *start,
         };
         let (keep, joined) = (before.len(), !taken.text.is_empty());
-        let (text, frames, offset) = if end - from + taken.text.len() <= SMALL_BYTES {
+        let (text, frames, offset) = if matches!(frames, Frames::Utf8(_)) {
+            buf.drain(..end - keep);
+            (Slab::from_vec(taken.text), frames, *base)
+        } else if end - from + taken.text.len() <= SMALL_BYTES {
             let mut text = Vec::with_capacity(end - from + taken.text.len());
             text.extend_from_slice(&buf[from..end]);
             text.append(&mut taken.text);
@@ -675,6 +705,12 @@ impl Reader {
                 text.append(&mut taken.text);
                 taken.frames.map(|frames| moved(frames, 0, end))
             }
+            (matcher, ..) if let Some(wide) = tail.units.wide() => {
+                let taken = self.lines.take_wide(wide, matcher.as_mut(), &text, 0, 0, false, offset, Open::Finish);
+                self.count_invalid(taken.invalid);
+                text = taken.text;
+                taken.frames
+            }
             (Some(matcher), ..) => self.lines.take_joined(matcher, &text, 0, false, offset, Open::Finish).frames,
             (None, ..) => Some(Frames::Lines { start: 0, end }),
         };
@@ -692,6 +728,12 @@ impl Reader {
         if let Sent::Full(chunk) = out.send(chunk) {
             debug_assert!(self.held.is_none(), "one chunk is held at most");
             self.held = Some(chunk);
+        }
+    }
+
+    fn count_invalid(&self, invalid: u64) {
+        if invalid > 0 {
+            self.counters.update(|t| t.error("invalid_utf8", invalid));
         }
     }
 
@@ -716,8 +758,19 @@ fn leading_zeros(bytes: &[u8]) -> usize {
     blocks + bytes[blocks..].iter().take_while(|b| **b == 0).count()
 }
 
-/// From where to where zeros stand within `bytes`, behind `from`, that are no part of a line: a hole, or many at the start of one.
-fn zeros_within(bytes: &[u8], mut from: usize) -> Option<(usize, usize)> {
+/// Bytes of the byte order mark at the start of a file.
+pub(super) fn mark_len(buf: &[u8], units: Units) -> usize {
+    match units {
+        Units::Wide(_) if Wide::of_bom(buf).is_some() => BOM_BYTES,
+        Units::Wide(_) => 0,
+        _ if buf.starts_with(b"\xef\xbb\xbf") => 3,
+        _ => 0,
+    }
+}
+
+/// From where to where zeros stand within `bytes`, behind `from`, that are no part of a line: a hole, or many at the start of
+/// one. Of UTF-16, `wide` is the place of `bytes` in the file: halves of characters are no such zeros.
+fn zeros_within(bytes: &[u8], mut from: usize, wide: Option<u64>) -> Option<(usize, usize)> {
     loop {
         let zeros = from + memchr::memchr(0, bytes.get(from..)?)?;
         let end = zeros + leading_zeros(&bytes[zeros..]);
@@ -727,10 +780,20 @@ fn zeros_within(bytes: &[u8], mut from: usize) -> Option<(usize, usize)> {
         let leads = zeros > 0 && bytes[zeros - 1] == b'\n';
         let least = if leads { LEADING_ZEROS } else { HOLE_BYTES as usize };
         if end - zeros >= least {
-            return Some((zeros, end));
+            return Some(wide.map_or((zeros, end), |base| (unit_behind(base, zeros), unit_before(base, end))));
         }
         from = end;
     }
+}
+
+/// Where zeros begin that stand at the end of `bytes`, behind `start`; `wide` as above.
+fn zeros_from(bytes: &[u8], start: usize, wide: Option<u64>) -> Option<usize> {
+    if bytes.last() != Some(&0) {
+        return None;
+    }
+    let text = bytes.iter().rposition(|b| *b != 0).map_or(0, |i| i + 1).max(start);
+    let text = wide.map_or(text, |base| unit_behind(base, text));
+    (text < bytes.len()).then_some(text)
 }
 
 /// Where zeros end that go on at `from`; `None` where nothing else follows. Holes are not read.

@@ -23,6 +23,7 @@ use crate::ack::Verdict;
 use crate::event::{Origin, SlabPool};
 use crate::framing::container;
 use crate::framing::multiline::{Matcher, Multiline};
+use crate::framing::wide::Wide;
 use crate::telemetry::Counters;
 use crate::time::clock;
 use hashbrown::{HashMap, HashSet};
@@ -59,6 +60,8 @@ pub(super) struct Plan {
     /// Where the rest of a rotated file is looked for besides.
     pub(super) rotated_to: Patterns,
     pub(super) from_end: bool,
+    /// `charset` says that files are in UTF-16.
+    pub(super) wide: Option<Wide>,
     pub(super) lines: Lines,
     pub(super) multiline: Option<Arc<Multiline>>,
     /// How container lines are joined, where the files have such.
@@ -245,6 +248,7 @@ impl Tailer {
         let reader = Reader {
             pool: SlabPool::new(SLAB_BYTES, KEEP_SLABS),
             lines: plan.lines,
+            wide: plan.wide,
             matcher: plan.multiline.clone().map(Matcher::new),
             judge: plan.containers.clone().map(container::Judge::new),
             mono: 0,

@@ -112,7 +112,10 @@ fn decode_charset(head: &Head, body: Vec<u8>, max_body: usize) -> Result<(Vec<u8
         let (name, value) = parameter.split_once('=')?;
         name.trim().eq_ignore_ascii_case("charset").then(|| value.trim().trim_matches(['"', '\'']))
     });
-    let Some(named) = named.filter(|name| !name.is_empty()) else { return Ok((body, 0)) };
+    // A body that begins with the mark of UTF-16 says by that what it is in, and which way round.
+    let marked = encoding_rs::Encoding::for_bom(&body).map(|(encoding, _)| encoding.name());
+    let marked = marked.filter(|name| name.starts_with("UTF-16"));
+    let Some(named) = marked.or(named.filter(|name| !name.is_empty())) else { return Ok((body, 0)) };
     let Some(encoding) = encoding_rs::Encoding::for_label(named.as_bytes()) else {
         let text = format!("the charset `{}` is not known", named.chars().take(40).collect::<String>());
         return Err(mistake(StatusCode::UNSUPPORTED_MEDIA_TYPE, &text));

@@ -2,7 +2,7 @@
 
 use crate::condition::Condition;
 use crate::config::{FieldDoc, Keys, Node, Properties, Reader, SchemaBuilder, Setting, Settings, config};
-use crate::decoding::{DecodeSetting, OnDecodeError};
+use crate::decoding::{DecodeSetting, InvalidUtf8, OnDecodeError};
 use crate::sources::common::{Attach, SourceCommon};
 use std::ops::Deref;
 
@@ -13,6 +13,8 @@ config! {
         decode: DecodeSetting = DecodeSetting::Auto,
         /// What becomes of a line that cannot be decoded.
         on_decode_error: OnDecodeError = OnDecodeError::Keep,
+        /// What becomes of bytes that are not UTF-8.
+        invalid_utf8: InvalidUtf8 = InvalidUtf8::Replace,
         /// Metadata to copy into fields: `peer`, `user`, `tls.subject`, `http.<variable>`, `host`, `source`, …
         attach: Vec<Attach> = Vec::new(),
         /// Keep only events for which this holds; others are dropped and counted.
@@ -33,8 +35,8 @@ impl Deref for HttpCommon {
 
 impl From<HttpKeys> for HttpCommon {
     fn from(keys: HttpKeys) -> Self {
-        let HttpKeys { decode, on_decode_error, attach, when } = keys;
-        HttpCommon(SourceCommon { decode, on_decode_error, attach, when })
+        let HttpKeys { decode, on_decode_error, invalid_utf8, attach, when } = keys;
+        HttpCommon(SourceCommon { decode, on_decode_error, invalid_utf8, attach, when })
     }
 }
 

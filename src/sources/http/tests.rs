@@ -328,6 +328,10 @@ fn a_charset_is_read_as_such_or_refused() {
     assert_eq!(text("utf-16le", b"\xff\xfea\0\n\0b\0"), (200, "a|b".into()));
     assert_eq!(text("UTF-8", "\u{feff}\u{fc}".as_bytes()), (200, "\u{fc}".into()));
     assert_eq!(text("klingon", b"x").0, 415);
+    let utf16: Vec<u8> = "\u{feff}\u{fc}\n".encode_utf16().flat_map(u16::to_be_bytes).collect();
+    for content_type in ["text/plain", "text/plain; charset=utf-16", "text/plain; charset=latin1"] {
+        assert_eq!(give(&Plain::Auto, content_type, &[], &utf16).events, ["\u{fc}"], "{content_type}");
+    }
     let json = give(&Plain::Auto, "application/json; charset=latin1", &[], b"{\"a\":\"\xfc\"}");
     assert_eq!((json.status, json.events), (200, vec!["{\"a\":\"\u{fc}\"}".to_owned()]));
     // What grows beyond the limit is refused as any body that large.

@@ -36,7 +36,7 @@ pub use settings::SyslogCommon;
 use crate::component::{BuildContext, BuildError, Output, RunError, SourceContext, SourceRun};
 use crate::config::{Map, OneOrMany, Reader, Size, Spanned, config};
 use crate::decoding::syslog::{SenderZones, SyslogDecoder};
-use crate::decoding::{DecodeSetting, FrameDecoder};
+use crate::decoding::{Charset, DecodeSetting, FrameDecoder};
 use crate::event::SlabPool;
 use crate::framing::syslog::SyslogFramer;
 use crate::plan::SourcePlan;
@@ -65,6 +65,9 @@ config! {
         pub timezone: Option<Zone>,
         /// Zones of senders whose address matches: `{"10.1.*": Europe/Berlin}`. The first that matches counts.
         pub timezones: Map<Zone> = Map::default(),
+        /// What messages are in that are not in UTF-8, by a label of the WHATWG's Encoding Standard: `latin1`, `shift_jis`, `gbk`, …
+        /// One that says by its mark that it is in UTF-8 is.
+        pub charset: Option<Spanned<Charset>>,
         /// Longest message; a longer one is cut, counted.
         pub max_message: Size = Size::kib(64),
         /// Most connections at once; further ones wait in the system's queue. Without it 20,000, or as many as fit a quarter of
@@ -115,12 +118,19 @@ impl SourcePlan for SyslogConfig {
                 cx.error(sender.span, format!("bad pattern `{}` in `timezones`: {}", sender.value, error.kind()));
             }
         }
+        if let Some(charset) = self.charset.as_ref().filter(|charset| charset.wide().is_some()) {
+            cx.error(charset.span, "messages of syslog cannot be in UTF-16: its headers are in ASCII");
+        }
         if self.max_connections == Some(0) {
             cx.error_nowhere("`max_connections` of a syslog source is 0; nothing could come in");
         }
         if self.max_message.as_usize() == 0 {
             cx.error_nowhere("`max_message` of a syslog source is 0; it needs room for a message");
         }
+    }
+
+    fn charset(&self) -> Option<Charset> {
+        self.charset.as_ref().map(|charset| charset.value)
     }
 
     fn listens(&self) -> Vec<Spanned<String>> {

@@ -72,7 +72,7 @@ const MESSAGE: usize = 3;
 const TAGS: usize = 9;
 const METADATA: usize = 10;
 
-const TIME_ALIASES: &[&str] = &["@timestamp", "time", "ts", "_timestamp", "date", "datetime"];
+const TIME_ALIASES: &[&str] = &["@timestamp", "time", "ts", "_timestamp", "date", "datetime", "time_local"];
 
 /// Canonical name in camel case, and its aliases.
 type Names = (&'static str, &'static [&'static str]);

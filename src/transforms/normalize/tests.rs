@@ -42,6 +42,16 @@ fn fields_are_renamed_in_place_and_missing_ones_appended_in_order() {
 }
 
 #[test]
+fn the_time_of_an_access_log_is_a_timestamp() {
+    let got = run(
+        root(),
+        r#"{"time_local":"10/Oct/2025:13:55:36 +0200","level":"INFO","service":"s","message":"","tags":{}}"#,
+    );
+    let want = r#"{"timestamp":"2025-10-10T11:55:36.000Z","level":"INFO","service":"s","message":"","tags":{}}"#;
+    assert_eq!(got.unwrap(), want);
+}
+
+#[test]
 fn what_is_in_shape_stays_byte_for_byte() {
     let line = r#"{ "timestamp": "2025-06-15T15:06:40.123456Z","level":"ERROR", "service":"a","message":"\u00e9","tags":{}, "n":1.10}"#;
     assert_eq!(run(root(), line).unwrap(), line);

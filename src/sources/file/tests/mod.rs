@@ -14,6 +14,7 @@ mod proof;
 mod rotation;
 mod running;
 mod siblings;
+mod wide;
 
 use super::config::FileConfig;
 use super::tail::{Out, Sent};
@@ -75,7 +76,7 @@ impl Out for Taken {
                     at += line.len();
                 }
             }
-            Frames::Spans(spans) => {
+            Frames::Spans(spans) | Frames::Utf8(spans) => {
                 for &(from, to, offset) in spans {
                     add(&chunk.text[from as usize..to as usize], offset);
                 }

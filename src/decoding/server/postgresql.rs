@@ -1,0 +1,239 @@
+//! PostgreSQL's text log, with the usual `log_line_prefix`es.
+//!
+//! ```text
+//! 2024-05-01 10:00:00.585 CEST [4974] LOG:  database system is ready                              %m [%p]
+//! 2024-05-01 10:00:00.585 CEST [4983] joe@shop ERROR:  relation "x" does not exist               %m [%p] %q%u@%d
+//! 2024-05-01 10:00:00 UTC:10.0.0.1(52834):joe@shop:[20175]:ERROR:  no                            %t:%r:%u@%d:[%p]:
+//! 2024-05-01 10:00:00 UTC [1234]: [3-1] user=joe,db=shop,app=psql,client=10.0.0.1 LOG:  duration: 37.118 ms  statement: select 1
+//! ```
+//!
+//! Lines behind an error that belong to it (`DETAIL`, `HINT`, `STATEMENT`, …) are events of their own, with that word in
+//! `part` and no level. What of the prefix is not known is `prefix`. Words of levels in other languages are not known.
+//!
+//! Source: `elog.c`; the manual's section on `log_line_prefix`; the prefixes of Debian, pgBadger and Amazon RDS.
+
+use super::{Cursor, Found, Name, Span};
+
+const REFUSED: &str = "not a line of PostgreSQL's log";
+
+const LEVELS: [&[u8]; 13] = [
+    b"LOG", b"ERROR", b"FATAL", b"PANIC", b"WARNING", b"NOTICE", b"INFO", b"DEBUG", b"DEBUG1", b"DEBUG2", b"DEBUG3",
+    b"DEBUG4", b"DEBUG5",
+];
+const PARTS: [&[u8]; 7] = [b"DETAIL", b"HINT", b"STATEMENT", b"CONTEXT", b"QUERY", b"LOCATION", b"BACKTRACE"];
+
+pub(super) fn parse(line: &[u8], found: &mut Found) -> Result<(), &'static str> {
+    head(line, found).ok_or(REFUSED)
+}
+
+/// The first word that is a level or a part, with its colon and a blank behind it.
+fn severity(line: &[u8]) -> Option<(Span, bool)> {
+    let within = &line[..line.len().min(512)];
+    memchr::memmem::find_iter(within, b": ").find_map(|colon| {
+        let letters = line[..colon].iter().rev().take_while(|c| c.is_ascii_uppercase() || c.is_ascii_digit()).count();
+        let word = Span::new(colon - letters, colon);
+        let apart = word.start == 0 || matches!(line[word.start - 1], b' ' | b':' | b']' | b'>' | b',');
+        let is_part = PARTS.contains(&word.of(line));
+        (apart && (is_part || LEVELS.contains(&word.of(line)))).then_some((word, is_part))
+    })
+}
+
+fn head(line: &[u8], found: &mut Found) -> Option<()> {
+    let (word, is_part) = severity(line)?;
+    let prefix = &line[..word.start];
+    let behind = time(prefix, found);
+    // Without a time in front, the two blanks that PostgreSQL writes must do.
+    if behind == 0 && !line[word.end..].starts_with(b":  ") {
+        return None;
+    }
+    let mut rest = prefix_fields(line, Span::new(behind, word.start), found);
+    found.text(if is_part { Name::Part } else { Name::Level }, word);
+    let mut cursor = Cursor { line, at: word.end + 1 };
+    cursor.blanks();
+    // `log_error_verbosity = verbose`
+    if let [a, b, c, d, e, b':', b' ', ..] = cursor.rest()
+        && [a, b, c, d, e].iter().all(|c| c.is_ascii_digit() || c.is_ascii_uppercase())
+        && a.is_ascii_digit() | matches!(a, b'X' | b'P' | b'H' | b'F')
+    {
+        found.text(Name::Sqlstate, Span::new(cursor.at, cursor.at + 5));
+        cursor.at += 7;
+    }
+    found.text(Name::Message, cursor.rest_span());
+    duration(line, &mut cursor, found);
+    if let Some(rest) = rest.take() {
+        found.text(Name::Prefix, rest);
+    }
+    Some(())
+}
+
+/// The time in front, with its zone; where it ends, 0 where there is none.
+fn time(prefix: &[u8], found: &mut Found) -> usize {
+    let text = prefix.strip_prefix(b"[").or_else(|| prefix.strip_prefix(b"<")).unwrap_or(prefix);
+    let from = prefix.len() - text.len();
+    // `2024-05-01 10:00:00`, or `May  1 10:00:00` behind nothing, or an epoch.
+    if !matches!(text, [b'0'..=b'9', _, _, _, b'-', _, _, b'-', _, _, b' ' | b'T', _, _, b':', _, _, b':', _, _, ..]) {
+        let digits = text.iter().take_while(|c| c.is_ascii_digit()).count();
+        let fraction = text.get(digits) == Some(&b'.');
+        if digits == 10 && fraction {
+            let end = digits + 1 + text[digits + 1..].iter().take_while(|c| c.is_ascii_digit()).count();
+            found.at(&text[..end]);
+            return from + end;
+        }
+        return 0;
+    }
+    let mut end = 19;
+    if matches!(text.get(end), Some(b'.' | b',')) {
+        end += 1 + text[end + 1..].iter().take_while(|c| c.is_ascii_digit()).count();
+    }
+    // `CEST`, `+03`, `Z`.
+    let rest = &text[end..];
+    let zone = match rest {
+        [b'Z', ..] => 1,
+        [b' ', more @ ..] => {
+            let len = more
+                .iter()
+                .take_while(|c| c.is_ascii_alphabetic() || matches!(c, b'+' | b'-') || c.is_ascii_digit())
+                .count();
+            let word = &more[..len];
+            let named = (2..=5).contains(&len) && word.iter().all(u8::is_ascii_uppercase) && !LEVELS.contains(&word);
+            let offset = matches!(word, [b'+' | b'-', digits @ ..] if !digits.is_empty() && digits.iter().all(u8::is_ascii_digit));
+            if named || offset { len + 1 } else { 0 }
+        }
+        [b'+' | b'-', more @ ..] => 1 + more.iter().take_while(|c| c.is_ascii_digit() || **c == b':').count(),
+        _ => 0,
+    };
+    end += zone;
+    found.at(&text[..end]);
+    from + end
+}
+
+/// What else stands in the prefix; all of it where something is not known.
+fn prefix_fields(line: &[u8], span: Span, found: &mut Found) -> Option<Span> {
+    let mut unknown = false;
+    let separator = |c: &u8| matches!(c, b' ' | b'>' | b'|' | b';');
+    let mut at = span.start;
+    while at < span.end {
+        let rest = &line[at..span.end];
+        let skipped = rest.iter().take_while(|c| separator(c) || matches!(**c, b':' | b',' | b']')).count();
+        at += skipped;
+        let rest = &line[at..span.end];
+        if rest.is_empty() {
+            break;
+        }
+        let len = match rest {
+            [b'[', ..] => memchr::memchr(b']', rest).map_or(rest.len(), |end| end + 1),
+            // Colons stand between the parts where no blanks do, and in addresses.
+            _ => rest
+                .iter()
+                .position(|c| separator(c) || (*c == b':' && rest.contains(&b'@') && !rest.contains(&b'=')))
+                .unwrap_or(rest.len()),
+        };
+        unknown |= !token(line, Span::new(at, at + len), found);
+        at += len;
+    }
+    let from = span.start + line[span.start..span.end].iter().take_while(|c| separator(c) || **c == b':').count();
+    let all = Span::new(from, from + line[from..span.end].trim_ascii_end().len());
+    unknown.then_some(all).and_then(Span::non_empty)
+}
+
+/// One word of the prefix: `[123]`, `[123-1]`, `joe@shop`, `10.0.0.1(4711)`, `user=joe,db=shop`.
+fn token(line: &[u8], span: Span, found: &mut Found) -> bool {
+    let text = span.of(line);
+    if let [b'[', inner @ .., b']'] = text {
+        let digits = inner.iter().take_while(|c| c.is_ascii_digit()).count();
+        if digits == 0 || inner.get(digits..).is_none_or(|rest| !rest.is_empty() && !rest.starts_with(b"-")) {
+            return inner == b"local" || inner == b"unknown";
+        }
+        let name = if found.fields.iter().any(|(name, _)| *name == Name::Pid) { Name::SessionLine } else { Name::Pid };
+        found.number(name, line, Span::new(span.start + 1, span.start + 1 + digits));
+        if name == Name::Pid && digits < inner.len() {
+            let dash = span.start + 2 + digits;
+            found.number(Name::SessionLine, line, Span::new(dash, span.end - 1));
+        }
+        return true;
+    }
+    if text.contains(&b'=') {
+        return pairs(line, span, found);
+    }
+    if let Some(open) = memchr::memchr(b'(', text).filter(|_| text.ends_with(b")")) {
+        found.text(Name::ClientIp, Span::new(span.start, span.start + open));
+        found.number(Name::ClientPort, line, Span::new(span.start + open + 1, span.end - 1));
+        return true;
+    }
+    if let Some(at) = memchr::memchr(b'@', text) {
+        let known = |span: Span| (span.of(line) != b"[unknown]").then_some(span);
+        for (name, part) in [
+            (Name::User, known(Span::new(span.start, span.start + at))),
+            (Name::Database, known(Span::new(span.start + at + 1, span.end))),
+        ] {
+            if let Some(part) = part {
+                found.text(name, part);
+            }
+        }
+        return true;
+    }
+    let digits = text.iter().take_while(|c| c.is_ascii_digit()).count();
+    if digits == text.len() && digits < 9 && !found.fields.iter().any(|(name, _)| *name == Name::Pid) {
+        found.number(Name::Pid, line, span);
+        return true;
+    }
+    false
+}
+
+/// `user=joe,db=shop,app=psql,client=10.0.0.1`
+fn pairs(line: &[u8], span: Span, found: &mut Found) -> bool {
+    let (mut at, mut all) = (span.start, true);
+    for pair in span.of(line).split(|c| *c == b',') {
+        let (from, end) = (at, at + pair.len());
+        at = end + 1;
+        if pair.is_empty() {
+            continue;
+        }
+        let Some(equals) = memchr::memchr(b'=', pair) else {
+            all = false;
+            continue;
+        };
+        let value = Span::new(from + equals + 1, end);
+        if matches!(value.of(line), b"" | b"[unknown]") {
+            continue;
+        }
+        match &pair[..equals] {
+            b"user" | b"u" | b"usr" => found.text(Name::User, value),
+            b"db" | b"database" | b"d" => found.text(Name::Database, value),
+            b"app" | b"application" | b"a" => found.text(Name::Application, value),
+            b"client" | b"host" | b"h" | b"remote" => {
+                let text = value.of(line);
+                match memchr::memchr(b'(', text).filter(|_| text.ends_with(b")")) {
+                    Some(open) => {
+                        found.text(Name::ClientIp, Span::new(value.start, value.start + open));
+                        found.number(Name::ClientPort, line, Span::new(value.start + open + 1, value.end - 1));
+                    }
+                    None => found.text(Name::ClientIp, value),
+                }
+            }
+            b"pid" | b"p" => found.number(Name::Pid, line, value),
+            _ => all = false,
+        }
+    }
+    all
+}
+
+/// `duration: 37.118 ms  statement: select 1`, `duration: 1 ms  execute S_1: select 1`.
+fn duration(line: &[u8], cursor: &mut Cursor<'_>, found: &mut Found) {
+    let timed = cursor.eat(b"duration: ").is_some();
+    if timed {
+        let Some(milliseconds) = cursor.word() else { return };
+        found.decimal(Name::Duration, line, milliseconds);
+        if cursor.eat(b"ms").is_none() {
+            return;
+        }
+        cursor.blanks();
+    }
+    let known = [b"statement: ".as_slice(), b"execute ", b"parse ", b"bind "];
+    let Some(word) = known.iter().find(|word| cursor.rest().starts_with(word)) else { return };
+    cursor.at += word.len();
+    if !word.ends_with(b": ") && cursor.until(b": ").is_none() {
+        return;
+    }
+    found.text(Name::Statement, cursor.rest_span());
+}
