@@ -19,7 +19,7 @@ mod validate;
 
 pub use exit::Exit;
 
-use crate::config::{Config, Loaded, ProcessEnvironment, Registry, load_with_texts};
+use crate::config::{Config, Loaded, Registry, load_with_texts};
 use crate::escape::Page;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use std::path::PathBuf;
@@ -108,12 +108,13 @@ impl ConfigArgs {
         self.load_with_texts().map(|(config, _)| config)
     }
 
-    /// As [`load`](Self::load), with name and text of each file.
+    /// As [`load`](Self::load), with what it was read from.
     ///
     /// Errors: it has mistakes, which have been printed.
     fn load_with_texts(&self) -> Result<(Config, reload::Texts), Exit> {
-        let (Loaded { config, report, .. }, texts) =
-            load_with_texts(&self.config, &ProcessEnvironment, Registry::built_in());
+        let environment = reload::Remembering::default();
+        let (Loaded { config, report, .. }, files) = load_with_texts(&self.config, &environment, Registry::built_in());
+        let texts = reload::Texts { files, secrets: environment.into_files() };
         let text = report.render_within(columns());
         if config.is_none() {
             say_errors(&report_page(&text));

@@ -5,19 +5,83 @@
 //! at a restart: sources stop, what is on its way is delivered within `shutdown_timeout`, checkpoints and disk buffers are
 //! kept, and the new graph goes on from there, in the same process. If it cannot be started (a port in use, a folder that may
 //! not be written) the old one is started again.
+//!
+//! Files that `${file:…}` takes secrets from are watched always: when their contents have changed, the configuration that runs
+//! takes over from itself, as it was read, with the new values.
 
-use super::ConfigArgs;
 use super::service::Service;
+use super::{ConfigArgs, report_page, say_errors};
 use crate::component::Successors;
-use crate::config::{Config, Kind};
+use crate::config::{Config, Environment, Kind, Loaded, ProcessEnvironment, Registry, load_texts};
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// Name and text of each file.
-pub(super) type Texts = Vec<(String, String)>;
+/// What a configuration was read from.
+#[derive(Clone, Default)]
+pub(super) struct Texts {
+    /// Name and text of each file.
+    pub(super) files: Vec<(String, String)>,
+    /// Files that `${file:…}` names.
+    pub(super) secrets: Vec<SecretFile>,
+}
+
+/// A file that a value is taken from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct SecretFile {
+    path: PathBuf,
+    /// Of its contents; what they are is nobody's business here. `None` where it could not be read.
+    hash: Option<u64>,
+}
+
+impl SecretFile {
+    fn read(path: &Path) -> (std::io::Result<String>, SecretFile) {
+        let text = ProcessEnvironment.file(path);
+        let hash = text.as_ref().ok().map(|text| xxhash_rust::xxh3::xxh3_64(text.as_bytes()));
+        (text, SecretFile { path: path.to_owned(), hash })
+    }
+
+    fn has_changed(&self) -> bool {
+        // One that cannot be read just now (being replaced, say) has not changed yet.
+        matches!(SecretFile::read(&self.path).1.hash, hash @ Some(_) if hash != self.hash)
+    }
+}
+
+/// The environment of this process, which remembers the files it was asked for.
+#[derive(Default)]
+pub(super) struct Remembering(RefCell<Vec<SecretFile>>);
+
+impl Remembering {
+    pub(super) fn into_files(self) -> Vec<SecretFile> {
+        self.0.into_inner()
+    }
+}
+
+impl Environment for Remembering {
+    fn var(&self, name: &str) -> Option<String> {
+        ProcessEnvironment.var(name)
+    }
+
+    fn file(&self, path: &Path) -> std::io::Result<String> {
+        let (text, file) = SecretFile::read(path);
+        let mut files = self.0.borrow_mut();
+        if !files.contains(&file) {
+            files.push(file);
+        }
+        text
+    }
+}
+
+/// A configuration from its texts, with what variables and files hold now; and these texts.
+pub(super) fn load_again(texts: &Texts) -> (Loaded, Texts) {
+    let environment = Remembering::default();
+    let files: Vec<(&str, &str)> = texts.files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+    let loaded = load_texts(&files, &environment, Registry::built_in());
+    (loaded, Texts { files: texts.files.clone(), secrets: environment.into_files() })
+}
 
 /// How often a watched configuration is looked at. A change counts when two looks agree, so that a file is whole.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -37,6 +101,8 @@ pub(super) struct Control {
     pub(super) service: Arc<Service>,
     /// As the files were when they were read last.
     seen: Vec<Stamp>,
+    /// What the configuration that runs was read from.
+    pub(super) current: Texts,
     /// The configuration to go on with.
     pub(super) next: Option<(Config, Texts)>,
 }
@@ -59,6 +125,7 @@ impl Control {
             once,
             service: Arc::new(Service::of_environment()),
             seen,
+            current: Texts::default(),
             next: None,
         })
     }
@@ -72,17 +139,23 @@ impl Control {
     ) {
         let mut stopping: Option<tokio::time::Instant> = None;
         let mut settled: Option<Vec<Stamp>> = None;
+        let mut secrets = SecretWatch::new(&self.current);
         loop {
             let may_reload = stopping.is_none() && self.next.is_none();
+            let looks = (self.watch || !self.current.secrets.is_empty() && !self.once) && may_reload;
             let reload = tokio::select! {
                 _ = self.term.recv() => false,
                 _ = self.int.recv() => false,
                 _ = self.hup.recv() => true,
-                () = tokio::time::sleep(LOOK_EVERY), if self.watch && may_reload => {
-                    let now = stamps(&self.args.config);
-                    let changed = now != self.seen && settled.as_ref() == Some(&now);
+                () = tokio::time::sleep(LOOK_EVERY), if looks => {
+                    let now = if self.watch { stamps(&self.args.config) } else { Vec::new() };
+                    let changed = self.watch && now != self.seen && settled.as_ref() == Some(&now);
                     settled = Some(now);
                     if !changed {
+                        if secrets.have_changed(&self.current) && self.take_secrets() {
+                            successors.set(self.next.iter().flat_map(|(config, _)| sinks(config)).collect());
+                            shutdown.cancel();
+                        }
                         continue;
                     }
                     true
@@ -122,6 +195,19 @@ impl Control {
         self.once
     }
 
+    /// Reads the configuration that runs once more, with the secrets as they are now; whether the graph is to be built anew.
+    fn take_secrets(&mut self) -> bool {
+        let (loaded, texts) = load_again(&self.current);
+        let Some(config) = loaded.config else {
+            say_errors(&report_page(&loaded.report.render()));
+            tracing::error!("the configuration has mistakes with the new secrets, see above; the one before goes on");
+            return false;
+        };
+        tracing::info!("a file with a secret has changed; the configuration takes over with its new value");
+        self.next = Some((config, texts));
+        true
+    }
+
     /// Reads the files again; whether the graph is to be built anew.
     fn read(&mut self) -> bool {
         self.seen = stamps(&self.args.config);
@@ -140,29 +226,96 @@ impl Control {
     }
 }
 
+/// Notices when contents of files with secrets change.
+struct SecretWatch {
+    /// As they were at the last look.
+    seen: Vec<Stamp>,
+    /// The last look at which they were other than before, and have not been read since.
+    unsettled: bool,
+}
+
+impl SecretWatch {
+    /// Whatever has changed since they were read is noticed too.
+    fn new(texts: &Texts) -> Self {
+        SecretWatch { seen: SecretWatch::stamps(texts), unsettled: true }
+    }
+
+    fn stamps(texts: &Texts) -> Vec<Stamp> {
+        texts.secrets.iter().map(|file| stamp(&file.path)).collect()
+    }
+
+    /// Whether the contents of one are others than those that are in use, and were the same at two looks. Told once.
+    fn have_changed(&mut self, texts: &Texts) -> bool {
+        let now = SecretWatch::stamps(texts);
+        if now != self.seen {
+            (self.seen, self.unsettled) = (now, true);
+            return false;
+        }
+        std::mem::take(&mut self.unsettled) && texts.secrets.iter().any(SecretFile::has_changed)
+    }
+}
+
 /// Id and type of each sink.
 fn sinks(config: &Config) -> impl Iterator<Item = (String, &'static str)> {
     let sinks = config.components.iter().filter(|c| c.kind == Kind::Sink);
     sinks.map(|c| (c.id.value.clone(), c.type_name))
 }
 
+/// The stamp of a file; links are followed.
+fn stamp(path: &Path) -> Stamp {
+    use std::os::unix::fs::MetadataExt as _;
+    let of = |meta: std::fs::Metadata| (path.to_owned(), meta.modified().ok(), meta.len(), meta.ino());
+    std::fs::metadata(path).map_or_else(|_| (path.to_owned(), None, 0, 0), of)
+}
+
 /// Stamps of the files, and of the files in folders.
 fn stamps(paths: &[PathBuf]) -> Vec<Stamp> {
-    fn add(path: &Path, deep: bool, to: &mut Vec<Stamp>) {
-        use std::os::unix::fs::MetadataExt as _;
-        let meta = std::fs::metadata(path).ok();
-        if deep && meta.as_ref().is_some_and(std::fs::Metadata::is_dir) {
-            let mut inside: Vec<PathBuf> =
-                std::fs::read_dir(path).into_iter().flatten().flatten().map(|e| e.path()).collect();
-            inside.retain(|p| p.extension().is_some_and(|e| e == "yaml" || e == "yml"));
-            inside.sort();
-            inside.iter().for_each(|p| add(p, false, to));
-            return;
-        }
-        let of = |meta: std::fs::Metadata| (path.to_owned(), meta.modified().ok(), meta.len(), meta.ino());
-        to.push(meta.map_or_else(|| (path.to_owned(), None, 0, 0), of));
-    }
     let mut found = Vec::new();
-    paths.iter().for_each(|path| add(path, true, &mut found));
+    for path in paths {
+        if !path.is_dir() {
+            found.push(stamp(path));
+            continue;
+        }
+        let inside = std::fs::read_dir(path).into_iter().flatten().flatten().map(|e| e.path());
+        let mut inside: Vec<PathBuf> =
+            inside.filter(|p| p.extension().is_some_and(|e| e == "yaml" || e == "yml")).collect();
+        inside.sort();
+        found.extend(inside.iter().map(|p| stamp(p)));
+    }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_secret_has_changed_when_its_contents_have_at_two_looks() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("token");
+        let put = |text: &str| {
+            std::fs::write(dir.path().join("new"), text).unwrap();
+            std::fs::rename(dir.path().join("new"), &path).unwrap();
+        };
+        put("one");
+        let environment = Remembering::default();
+        assert_eq!(environment.file(&path).unwrap(), "one");
+        assert!(environment.file(Path::new("/nowhere/at/all")).is_err());
+        let texts = Texts { files: Vec::new(), secrets: environment.into_files() };
+        assert_eq!(texts.secrets.len(), 2);
+        let mut watch = SecretWatch::new(&texts);
+        let mut look = || watch.have_changed(&texts);
+        assert_eq!([look(), look()], [false, false]);
+        // Another file with the same contents.
+        put("one");
+        assert_eq!([look(), look(), look()], [false, false, false]);
+        put("two");
+        assert_eq!([look(), look(), look()], [false, true, false], "told once, and when it stays as it is");
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!([look(), look(), look()], [false, false, false]);
+        // Changed between reading the configuration and the first look.
+        put("three");
+        assert!(SecretWatch::new(&texts).have_changed(&texts));
+    }
 }

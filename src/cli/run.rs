@@ -1,10 +1,10 @@
 //! `tidegate run`.
 
-use super::reload::{Control, Texts};
+use super::reload::{Control, Texts, load_again};
 use super::{ConfigFiles, Exit, memory, say, say_errors, say_line};
 use crate::api::{Api, ApiAuth};
 use crate::buffer::disk::tools;
-use crate::config::{AnyPlan, Config, Globals, ProcessEnvironment, Registry, load_texts};
+use crate::config::{AnyPlan, Config, Globals, Loaded};
 use crate::data_dir::{Lock, lock_data_dir};
 use crate::escape::Page;
 use crate::ledger::Keeper;
@@ -60,6 +60,7 @@ pub(super) fn run(args: RunArgs) -> Exit {
     let mut lock: Option<(PathBuf, Arc<Lock>)> = None;
     let exit = loop {
         let (config, texts) = current;
+        control.current = texts.clone();
         let globals = config.globals.clone();
         report_orphans(&config);
         let ready = own(&globals, &mut lock).and_then(|()| {
@@ -82,7 +83,7 @@ pub(super) fn run(args: RunArgs) -> Exit {
             Err((errors, bad_config)) => {
                 say_errors(&errors);
                 if let Some(texts) = before.take()
-                    && let Some(config) = load_again(&texts)
+                    && let (Loaded { config: Some(config), .. }, texts) = load_again(&texts)
                 {
                     tracing::error!("the new configuration cannot be started; the one before goes on");
                     current = (config, texts);
@@ -113,12 +114,6 @@ fn own(globals: &Globals, lock: &mut Option<(PathBuf, Arc<Lock>)>) -> Result<(),
         lock_data_dir(&globals.data_dir).map_err(|error| (Page::of_line(format_args!("error: {error}")), false))?;
     *lock = Some((globals.data_dir.clone(), Arc::new(taken)));
     Ok(())
-}
-
-/// A configuration that was good, from its texts.
-fn load_again(texts: &Texts) -> Option<Config> {
-    let texts: Vec<(&str, &str)> = texts.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
-    load_texts(&texts, &ProcessEnvironment, Registry::built_in()).config
 }
 
 /// Says which disk buffers in `data_dir` hold events that no sink will deliver.

@@ -449,6 +449,15 @@ impl Parser<'_> {
         {
             name = format!("{name}.{more}");
             self.at += 2;
+            let calls = matches!(self.tokens.get(self.at + 2), Some((Token::Sign("("), _)));
+            if name == "http.header"
+                && self.is(".")
+                && !calls
+                && let Some((Token::Name(more) | Token::Quoted(more), _)) = self.tokens.get(self.at + 1).cloned()
+            {
+                name = format!("{name}.{more}");
+                self.at += 2;
+            }
         }
         let span = sign.start..self.before();
         match FieldPath::parse(&format!("@{name}")) {

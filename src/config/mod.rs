@@ -38,6 +38,7 @@ mod forms;
 pub mod graph;
 pub mod interpolate;
 pub mod macros;
+mod network;
 mod node;
 mod quantity;
 mod reader;
@@ -73,6 +74,7 @@ pub use graph::{Graph, Kind};
 pub use interpolate::{Environment, ProcessEnvironment};
 #[allow(unused_imports, reason = "a form that no setting uses yet")]
 pub(crate) use macros::{config, config_choice, config_doc, config_enum, config_field, config_tagged, config_union};
+pub use network::Network;
 pub(crate) use node::is_secret_name;
 pub use node::{Entry, Node, NodeKind, Style};
 pub use quantity::{Size, duration_text, parse_duration};

@@ -12,6 +12,7 @@ pub mod docker;
 mod histogram;
 pub mod keys;
 pub mod logfmt;
+pub mod msgpack;
 pub mod otlp;
 pub mod protobuf;
 pub mod records;
@@ -118,6 +119,8 @@ impl FrameDecoder for JsonDecoder {
             Ok(()) => Ok(()),
             Err(json::ScanError::NotObject) => TextDecoder.decode(batch, start, end, offset),
             Err(json::ScanError::Invalid) => Err("not valid JSON"),
+            Err(json::ScanError::TooDeep) => Err("JSON nested deeper than 128 levels"),
+            Err(json::ScanError::TooManyFields) => Err("more than 16384 fields"),
         }
     }
 

@@ -704,7 +704,7 @@ impl JsonRows {
             });
         });
         let len = fields.len() - first;
-        let result = if len > MAX_FIELDS { Err(json::ScanError::Invalid) } else { result };
+        let result = if len > MAX_FIELDS { Err(json::ScanError::TooManyFields) } else { result };
         if let Err(error) = result {
             fields.truncate(first);
             scratch.truncate(marks.0);

@@ -17,7 +17,7 @@ pub struct Origin {
     pub user: Option<Arc<str>>,
     /// Subject of the client's certificate.
     pub tls_subject: Option<Arc<str>>,
-    /// Variables of the request's path, `@http.<name>`.
+    /// Variables of the request's path and headers that are kept, `@http.<name>`.
     pub http: Vec<(Arc<str>, Arc<str>)>,
     /// Batches with the same number keep their order: one file, one connection. Hashes to one worker.
     pub order: u64,

@@ -36,7 +36,7 @@ pub enum Meta {
     User,
     /// `@tls.subject`: subject of the client's certificate.
     TlsSubject,
-    /// `@http.<variable>`: a variable of the request's path.
+    /// `@http.<variable>`: a variable of the request's path, or `@http.header.<name>`, a header that the source keeps.
     Http(String),
 }
 
@@ -58,7 +58,14 @@ impl Meta {
             "id" => Meta::Id,
             "user" => Meta::User,
             "tls.subject" => Meta::TlsSubject,
-            _ => Meta::Http(name.strip_prefix("http.").filter(|v| !v.is_empty())?.to_owned()),
+            _ => {
+                let variable = name.strip_prefix("http.").filter(|v| !v.is_empty())?;
+                Meta::Http(match variable.strip_prefix("header.") {
+                    // Headers have no case, and are spelled as fields are.
+                    Some(_) => variable.to_ascii_lowercase().replace('-', "_"),
+                    None => variable.to_owned(),
+                })
+            }
         })
     }
 
@@ -92,7 +99,7 @@ impl Meta {
             Meta::Id => "id".into(),
             Meta::User => "user_name".into(),
             Meta::TlsSubject => "tls_subject".into(),
-            Meta::Http(name) => format!("http_{name}"),
+            Meta::Http(name) => format!("http_{}", name.replace('.', "_")),
         }
     }
 }

@@ -86,6 +86,26 @@ impl InputFormat {
         Ok(format)
     }
 
+    /// The format with `#` in the place of each number of a date: two of one shape read the same texts.
+    pub(super) fn shape(&self) -> String {
+        let (mut out, mut rest) = (String::new(), self.text.as_str());
+        while let Some(at) = rest.find('%') {
+            out.push_str(&rest[..at]);
+            let code = rest[at + 1..].find(|c: char| !matches!(c, '-' | '_' | '^' | '#' | '0'..='9'));
+            let Some(code) = code.map(|n| at + 1 + n) else { break };
+            let end = code + rest[code..].chars().next().map_or(0, char::len_utf8);
+            match &rest[code..end] {
+                "d" | "e" | "m" | "y" | "Y" => out.push('#'),
+                "D" => out.push_str("#/#/#"),
+                "F" => out.push_str("#-#-#"),
+                _ => out.push_str(&rest[at..end]),
+            }
+            rest = &rest[end..];
+        }
+        out.push_str(rest);
+        out
+    }
+
     /// As it was written.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -29,7 +29,7 @@ mod zone_names;
 pub use civil::{Civil, days_in_month};
 pub use input_format::{InputFormat, InputFormatError};
 pub use loose::WrittenZone;
-pub use reader::{TimestampReader, Zone, ZoneError};
+pub use reader::{Doubt, TimestampReader, Zone, ZoneError};
 pub(crate) use rfc3339::offset_seconds;
 pub use rfc3339::{is_canonical_utc, is_normalized, parse_rfc3339};
 pub use strftime::{Strftime, StrftimeError};

@@ -161,13 +161,64 @@ impl fmt::Display for Zone {
 pub struct TimestampReader {
     zone: Zone,
     formats: Vec<InputFormat>,
+    /// Two formats read the same texts.
+    has_rivals: bool,
+}
+
+/// A date that could as well be another day.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Doubt {
+    /// How it was read; `None` where it was not, for that reason.
+    pub taken: Option<String>,
+    /// How it could be read as well.
+    pub other: String,
 }
 
 impl TimestampReader {
     /// A reader that takes what names no zone as local to `zone`.
     #[must_use]
     pub fn new(zone: Zone, formats: Vec<InputFormat>) -> TimestampReader {
-        TimestampReader { zone, formats }
+        let shapes: Vec<String> = formats.iter().map(InputFormat::shape).collect();
+        let has_rivals = (1..shapes.len()).any(|n| shapes[..n].contains(&shapes[n]));
+        TimestampReader { zone, formats, has_rivals }
+    }
+
+    /// Whether it is worth asking for a [`doubt`](TimestampReader::doubt) about a text: it begins with numbers of two digits
+    /// at most, or there are formats that read the same texts.
+    #[inline]
+    #[must_use]
+    pub fn may_doubt(&self, text: &[u8]) -> bool {
+        let is_short = |at: usize| matches!(text.get(at), Some(b'/' | b'-' | b'.'));
+        self.has_rivals || (text.first().is_some_and(u8::is_ascii_digit) && (is_short(1) || is_short(2)))
+    }
+
+    /// Whether the numbers of a date could be those of another day: two of the formats read it and differ, or no format
+    /// does and day and month (or year, in `05/04/26`, which is taken to be first) could change places.
+    #[cold]
+    #[must_use]
+    pub fn doubt(&self, text: &[u8]) -> Option<Doubt> {
+        let text = text.trim_ascii();
+        let mut found = self.formats.iter().filter_map(|format| Some((format, format.read(text)?)));
+        if let Some((taken, first)) = found.next() {
+            let (other, _) = found.find(|(_, other)| other.civil != first.civil)?;
+            return Some(Doubt { taken: Some(taken.as_str().to_owned()), other: other.as_str().to_owned() });
+        }
+        let parts: Vec<&[u8]> = text.splitn(3, |c| matches!(c, b'/' | b'-' | b'.')).collect();
+        let &[a, b, rest] = &parts[..] else { return None };
+        let digits = rest.iter().take_while(|c| c.is_ascii_digit()).count();
+        let number = |text: &[u8]| {
+            let short = (1..=2).contains(&text.len()) && text.iter().all(u8::is_ascii_digit);
+            short.then(|| text.iter().fold(0, |n, c| n * 10 + u32::from(c - b'0')))
+        };
+        let (a, b) = (number(a)?, number(b)?);
+        let month = |n: u32| (1..=12).contains(&n);
+        match digits {
+            4 if month(a) && month(b) && a != b => Some(Doubt { taken: None, other: "%d/%m/%Y` or `%m/%d/%Y".into() }),
+            2 if (1..=31).contains(&a) && month(b) && loose::read(text).is_some() => {
+                Some(Doubt { taken: Some("%y/%m/%d".into()), other: "%d/%m/%y".into() })
+            }
+            _ => None,
+        }
     }
 
     /// The zone for timestamps without one.

@@ -443,3 +443,49 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_date_that_may_be_another_day_is_told() {
+    let formats = |list: &[&str]| list.iter().map(|f| InputFormat::parse(f).unwrap()).collect::<Vec<_>>();
+    let doubt = |list: &[&str], text: &str| {
+        let reader = TimestampReader::new(Zone::default(), formats(list));
+        let doubt = reader.may_doubt(text.as_bytes()).then(|| reader.doubt(text.as_bytes())).flatten();
+        doubt.map(|doubt| format!("{} | {}", doubt.taken.unwrap_or_default(), doubt.other))
+    };
+    let both = ["%m/%d/%Y %H:%M:%S", "%d/%m/%Y %H:%M:%S"];
+    assert_eq!(doubt(&both, "05/04/2026 10:00:00").unwrap(), "%m/%d/%Y %H:%M:%S | %d/%m/%Y %H:%M:%S");
+    // Only one of them can read it, or both read the same day.
+    assert_eq!(doubt(&both, "25/04/2026 10:00:00"), None);
+    assert_eq!(doubt(&both, "04/04/2026 10:00:00"), None);
+    // Whoever gives one format means it.
+    assert_eq!(doubt(&both[..1], "05/04/2026 10:00:00"), None);
+    // Without the year, as Android has it, and behind a word.
+    let android = ["%m-%d %H:%M:%S.%L", "%d-%m %H:%M:%S.%L"];
+    assert_eq!(doubt(&android, "05-04 10:00:00.123").unwrap(), format!("{} | {}", android[0], android[1]));
+    assert_eq!(doubt(&["on %e/%m/%y", "on %D"], "on 5/04/26").unwrap(), "on %e/%m/%y | on %D");
+    // What no format is given for.
+    assert_eq!(doubt(&[], "05/04/2026 10:00").unwrap(), " | %d/%m/%Y` or `%m/%d/%Y");
+    assert_eq!(doubt(&[], "5.4.2026").unwrap(), " | %d/%m/%Y` or `%m/%d/%Y");
+    assert_eq!(doubt(&[], "21/12/01 10:00:00").unwrap(), "%y/%m/%d | %d/%m/%y");
+    for text in [
+        "25/04/2026 10:00",
+        "01/Dec/2021:10:00:00 +0000",
+        "2026-05-04T10:00:00Z",
+        "10.0.0.1",
+        "1736503200",
+        "5/",
+        "31/31/31",
+    ] {
+        assert_eq!(doubt(&[], text), None, "{text}");
+    }
+}
+
+#[test]
+fn dates_of_android_are_read_by_their_format() {
+    let now = 1_777_863_721_000_000_000;
+    let reader = TimestampReader::new(Zone::default(), vec![InputFormat::parse("%m-%d %H:%M:%S.%L").unwrap()]);
+    let stamp = reader.read(b"05-03 10:00:00.123", now).unwrap();
+    let mut text = Vec::new();
+    write_rfc3339_utc(stamp.ns, stamp.digits, &mut text);
+    assert_eq!(String::from_utf8(text).unwrap(), "2026-05-03T10:00:00.123Z");
+}

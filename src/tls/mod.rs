@@ -1,10 +1,11 @@
-//! TLS of our own servers: certificates from PEM files, read again when they change; client certificates.
+//! TLS of our own servers: certificates from PEM files, read again when they change; client certificates. What clients need of
+//! the same files is here too.
 
 mod settings;
 mod subject;
 
 pub use settings::{ClientAuth, NamedCertificate, ServerTls, TlsVersion};
-pub use subject::subject;
+pub use subject::{subject, validity};
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -20,7 +21,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 /// How often the files are looked at; a change is in use within two looks.
-const LOOK: Duration = Duration::from_secs(2);
+pub const LOOK: Duration = Duration::from_secs(2);
 
 /// What a server shows and asks for, as its files have it now.
 pub struct TlsServer {
@@ -72,20 +73,22 @@ impl TlsServer {
     }
 }
 
-/// What tells one state of a file from another.
-type Signature = Option<(i64, i64, u64, u64)>;
+/// What tells one state of a file from another; `None` where it is not there.
+pub type Signature = Option<(i64, i64, u64, u64)>;
 
 fn files(settings: &ServerTls) -> impl Iterator<Item = &Path> {
     let named = settings.names.iter().flat_map(|named| [&*named.cert, &*named.key]);
     [&*settings.cert, &*settings.key].into_iter().chain(named).chain(settings.client_ca_file.as_deref())
 }
 
+/// The state of a file, links followed.
+pub fn signature(path: &Path) -> Signature {
+    let meta = std::fs::metadata(path).ok()?;
+    Some((meta.mtime(), meta.mtime_nsec(), meta.len(), meta.ino()))
+}
+
 fn signatures(settings: &ServerTls) -> Vec<Signature> {
-    let of = |path: &Path| {
-        let meta = std::fs::metadata(path).ok()?;
-        Some((meta.mtime(), meta.mtime_nsec(), meta.len(), meta.ino()))
-    };
-    files(settings).map(of).collect()
+    files(settings).map(signature).collect()
 }
 
 /// Looks until nobody uses the server any more. Files that are still being written are left alone for one more look.
@@ -117,7 +120,10 @@ fn in_file(path: &Path, error: &dyn std::fmt::Display) -> String {
     format!("{}: {error}", path.display())
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+/// The certificates of a PEM file, one at least.
+///
+/// Errors: it cannot be read or holds none; the text names the file.
+pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).map_err(|e| in_file(path, &e))?.collect();
     let chain = chain.map_err(|e| in_file(path, &e))?;
     if chain.is_empty() {
@@ -126,9 +132,32 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     Ok(chain)
 }
 
+/// The private key of a PEM file.
+///
+/// Errors: it cannot be read, holds none, or one that is encrypted; the text names the file.
+pub fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
+    let pem = std::fs::read(path).map_err(|e| in_file(path, &e))?;
+    PrivateKeyDer::from_pem_slice(&pem).map_err(|error| {
+        let has = |words: &[u8]| memchr::memmem::find(&pem, words).is_some();
+        if has(b"BEGIN ENCRYPTED PRIVATE KEY") || has(b"Proc-Type: 4,ENCRYPTED") {
+            let path = path.display();
+            let help = format!(
+                "write it without one, for the agent alone to read: `umask 077; openssl pkey -in {path} -out FILE`"
+            );
+            return format!(
+                "{path}: the private key is encrypted with a passphrase, which nobody is there to type; {help}"
+            );
+        }
+        match error {
+            rustls::pki_types::pem::Error::NoItemsFound => in_file(path, &"it holds no private key in PEM form"),
+            error => in_file(path, &error),
+        }
+    })
+}
+
 fn certified(cert: &Path, key: &Path, provider: &rustls::crypto::CryptoProvider) -> Result<Arc<CertifiedKey>, String> {
     let chain = certificates(cert)?;
-    let key_der = PrivateKeyDer::from_pem_file(key).map_err(|e| in_file(key, &e))?;
+    let key_der = private_key(key)?;
     let certified = CertifiedKey::from_der(chain, key_der, provider)
         .map_err(|e| format!("{} and {} do not go together: {e}", cert.display(), key.display()))?;
     Ok(Arc::new(certified))

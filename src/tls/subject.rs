@@ -1,9 +1,12 @@
-//! The subject of a certificate as text, most specific part first: `CN=web-1,O=Shop` (RFC 4514).
+//! What is read of a certificate: its subject as text, most specific part first (`CN=web-1,O=Shop`, RFC 4514), and when it
+//! holds.
 
+use crate::time::Civil;
 use std::fmt::Write;
+use std::ops::RangeInclusive;
 
-/// The subject of a certificate in DER; `None` where it is no certificate. Empty where the subject is.
-pub fn subject(certificate: &[u8]) -> Option<String> {
+/// The fields of a certificate in DER from its validity on.
+fn from_validity(certificate: &[u8]) -> Option<&[u8]> {
     let (_, certificate) = element(&mut &*certificate, SEQUENCE)?;
     let (_, fields) = element(&mut &*certificate, SEQUENCE)?;
     let mut fields = fields;
@@ -13,6 +16,42 @@ pub fn subject(certificate: &[u8]) -> Option<String> {
     element(&mut fields, INTEGER)?; // serial number
     element(&mut fields, SEQUENCE)?; // signature algorithm
     element(&mut fields, SEQUENCE)?; // issuer
+    Some(fields)
+}
+
+/// When a certificate in DER holds: seconds since 1970 UTC. `None` where it is no certificate.
+pub fn validity(certificate: &[u8]) -> Option<RangeInclusive<i64>> {
+    let (_, mut both) = element(&mut from_validity(certificate)?, SEQUENCE)?;
+    let mut next = || any(&mut both).and_then(|(tag, text)| seconds(tag, text));
+    Some(next()?..=next()?)
+}
+
+/// UTCTime (`YYMMDDhhmmssZ`, from 1950 on) or GeneralizedTime (`YYYYMMDDhhmmssZ`), as RFC 5280 demands them.
+fn seconds(tag: u8, text: &[u8]) -> Option<i64> {
+    let text = std::str::from_utf8(text).ok()?.strip_suffix('Z').filter(|t| t.bytes().all(|c| c.is_ascii_digit()))?;
+    let (year, rest) = match (tag, text.len()) {
+        (0x17, 12) => (text[..2].parse::<i32>().ok()?, &text[2..]),
+        (0x18, 14) => (text[..4].parse::<i32>().ok()?, &text[4..]),
+        _ => return None,
+    };
+    let year = if tag == 0x18 { year } else { year + if year < 50 { 2000 } else { 1900 } };
+    let two = |at: usize| rest[at..at + 2].parse::<u8>().ok();
+    let civil = Civil {
+        year,
+        month: two(0)?,
+        day: two(2)?,
+        hour: two(4)?,
+        minute: two(6)?,
+        second: two(8)?,
+        ..Civil::from_ns(0)
+    };
+    // Beyond what nanoseconds hold: far ahead, as certificates without an end have it.
+    civil.is_real().then(|| civil.to_ns(0).map_or(i64::MAX, |ns| ns.div_euclid(1_000_000_000)))
+}
+
+/// The subject of a certificate in DER; `None` where it is no certificate. Empty where the subject is.
+pub fn subject(certificate: &[u8]) -> Option<String> {
+    let mut fields = from_validity(certificate)?;
     element(&mut fields, SEQUENCE)?; // validity
     let (_, mut name) = element(&mut fields, SEQUENCE)?;
     let mut parts = Vec::new();
@@ -150,6 +189,21 @@ mod tests {
     }
 
     #[test]
+    fn validity_is_read_in_both_forms() {
+        let all = validity(&of("cert.pem")).unwrap();
+        assert!(all.start() < all.end() && *all.start() > 1_600_000_000, "{all:?}");
+        assert_eq!(seconds(0x17, b"700101000001Z"), Some(1));
+        assert_eq!(seconds(0x17, b"491231235959Z"), Some(2_524_607_999));
+        assert_eq!(seconds(0x18, b"20260504030201Z"), Some(1_777_863_721));
+        assert_eq!(seconds(0x18, b"99991231235959Z"), Some(i64::MAX));
+        for (tag, text) in
+            [(0x17, &b"20260504030201Z"[..]), (0x18, b"20261304030201Z"), (0x17, b"7001010000Z"), (2, b"x")]
+        {
+            assert_eq!(seconds(tag, text), None);
+        }
+    }
+
+    #[test]
     fn unknown_types_are_numbers() {
         let mut out = String::new();
         push_type(&[0x2b, 6, 1, 4, 1, 0x82, 0x37, 60], &mut out);
@@ -165,7 +219,7 @@ mod tests {
                 der[at] = byte;
             }
             der.truncate(cut.max(1));
-            _ = subject(&der);
+            _ = (subject(&der), validity(&der));
         }
     }
 }

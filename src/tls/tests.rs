@@ -127,6 +127,10 @@ fn what_is_wrong_with_the_files_is_said() {
     assert!(error(&settings("key", "key")).contains("key.pem: it holds no certificate"));
     assert!(error(&settings("cert", "cert")).contains("cert.pem: "));
     assert!(error(&settings("cert", "server-key")).contains("do not go together"));
+    for key in ["encrypted-key", "encrypted-key-old"] {
+        let said = error(&settings("authority", key));
+        assert!(said.contains(key) && said.contains("encrypted with a passphrase"), "{said}");
+    }
     let with_ca = ServerTls { client_ca_file: Some(fixture("key.pem")), ..settings("cert", "key") };
     assert!(error(&with_ca).contains("key.pem: it holds no certificate"));
 }

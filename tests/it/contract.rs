@@ -110,7 +110,7 @@ fn archive(folder: &Path) -> Vec<PathBuf> {
 }
 
 /// Prometheus' own check, where it is installed.
-fn promtool_accepts(what: &str, page: &str, codes: &[i32]) {
+pub(crate) fn promtool_accepts(what: &str, page: &str, codes: &[i32]) {
     let started =
         Command::new("promtool").args(["check", "metrics"]).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let Ok(mut promtool) = started else { return println!("skipped: promtool is not installed") };

@@ -42,7 +42,9 @@ fn every_record_is_stored_refused_in_the_answer_or_counted() {
         ("/", JSON, "{\"a\":1}{\"b\":}", 2, 0, 400),
         ("/", JSON, "[{\"a\":1},{\"b\":2}", 2, 0, 400),
         ("/", ("content-type", "text/plain"), "one\n\ntwo", 3, 3, 200),
-        ("/", ("content-type", "application/msgpack"), "x", 1, 0, 415),
+        ("/", ("content-type", "application/msgpack"), "x", 1, 0, 400),
+        ("/", ("content-type", "application/msgpack"), "\u{1}", 1, 0, 400),
+        ("/", ("content-type", "application/cbor"), "x", 1, 0, 415),
         ("/", ("content-type", "text/plain; charset=none-such"), "x", 1, 0, 415),
         ("/api/o/s/_json", JSON, "[{\"a\":1},7]", 2, 1, 200),
         ("/api/o/s/_json", JSON, "[{\"a\":1},{]", 2, 0, 400),
@@ -185,4 +187,115 @@ fn the_end_of_a_series_goes_through_to_the_page_and_no_further() {
     let of = |id: &str| ledger(&said).into_iter().find(|l| l.0 == id).unwrap().1;
     assert_eq!((of("in"), of("page"), of("out")), ([4, 0, 4, 0, 0, 0], [4, 0, 4, 0, 0, 0], [4, 0, 3, 1, 0, 0]));
     assert!(gives_reason(&said, "stale", 1), "{said}");
+}
+
+/// One histogram, in both forms, and a summary as OTLP has them, at so many seconds; the exponential one of this scale.
+fn otlp_metrics(seconds: u32, scale: i32, counts: &[u32]) -> String {
+    let times =
+        format!("\"timeUnixNano\":\"17365032{seconds:02}000000000\",\"startTimeUnixNano\":\"1736503200000000000\"");
+    let exemplar = "\"exemplars\":[{\"timeUnixNano\":\"1736503200500000000\",\"asDouble\":1.5,\"traceId\":\"0af7651916cd43dd8448eb211c80319c\",\"spanId\":\"b7ad6b7169203331\"}]";
+    let count: u32 = counts.iter().sum();
+    let buckets = format!("{{\"offset\":0,\"bucketCounts\":{counts:?}}}");
+    format!(
+        "{{\"resourceMetrics\":[{{\"scopeMetrics\":[{{\"metrics\":[\
+         {{\"name\":\"lat\",\"unit\":\"s\",\"description\":\"d\",\"histogram\":{{\"aggregationTemporality\":2,\"dataPoints\":[{{{times},\"count\":\"3\",\"sum\":6.5,\"bucketCounts\":[1,1,1],\"explicitBounds\":[1,2],{exemplar}}}]}}}},\
+         {{\"name\":\"exp\",\"exponentialHistogram\":{{\"aggregationTemporality\":2,\"dataPoints\":[{{{times},\"count\":\"{count}\",\"sum\":6.5,\"scale\":{scale},\"positive\":{buckets}}}]}}}},\
+         {{\"name\":\"rpc\",\"summary\":{{\"dataPoints\":[{{{times},\"count\":\"4\",\"sum\":20,\"quantileValues\":[{{\"quantile\":0.99,\"value\":9}},{{\"quantile\":0.5,\"value\":5}}]}}]}}}}]}}]}}]}}"
+    )
+}
+
+#[test]
+fn histograms_and_summaries_stand_on_the_page_as_what_they_are() {
+    let dir = tempfile::tempdir().unwrap();
+    config(
+        dir.path(),
+        "data_dir: ./data\nsources: {in: {type: http, listen: \"127.0.0.1:0\"}}\nsinks: {page: {type: prometheus, inputs: [in], listen: \"127.0.0.1:0\"}}\n",
+    );
+    let agent = Agent::run(dir.path(), &["--log-format", "json"]);
+    let address = |component: &str| {
+        let said = agent.said();
+        let mut said = said.lines().filter_map(|line| serde_json::from_str::<Json>(line).ok());
+        let line = said.find(|l| l["component"] == component && l["address"].is_string())?;
+        let address = line["address"].as_str().unwrap();
+        Some(address.split_once("://").map_or(address, |(_, a)| a).to_owned())
+    };
+    eventually("both listen", || address("in").is_some() && address("page").is_some());
+    let (page, receiver) = (address("page").unwrap(), Receiver { address: address("in").unwrap(), dir, agent });
+    let send = |body: String| {
+        let answer = receiver.post("/v1/metrics", &[("content-type", "application/json")], body.as_bytes());
+        assert_eq!(answer.status, 200, "{}", answer.body);
+    };
+    let of = |text: &str, name: &str| -> Vec<String> {
+        text.lines().filter(|l| l.trim_start_matches("# TYPE ").starts_with(name)).map(str::to_owned).collect()
+    };
+    send(otlp_metrics(1, 1, &[1, 2, 3]));
+    let text = get(&page, "/metrics").1;
+    crate::contract::promtool_accepts("histograms and summaries of OTLP", &text, &[0, 3]);
+    assert_eq!(
+        of(&text, "lat"),
+        [
+            "# TYPE lat histogram",
+            "lat_bucket{le=\"1\"} 1",
+            "lat_bucket{le=\"2\"} 2",
+            "lat_bucket{le=\"+Inf\"} 3",
+            "lat_sum 6.5",
+            "lat_count 3"
+        ]
+    );
+    assert_eq!(
+        of(&text, "rpc"),
+        ["# TYPE rpc summary", "rpc{quantile=\"0.5\"} 5", "rpc{quantile=\"0.99\"} 9", "rpc_sum 20", "rpc_count 4"]
+    );
+    let bounds =
+        |text: &str| of(text, "exp_bucket").iter().map(|l| l.split('"').nth(1).unwrap().to_owned()).collect::<Vec<_>>();
+    assert_eq!(bounds(&text), ["1", "1.4142135623730951", "2", "2.8284271247461903", "+Inf"]);
+    let open = crate::agent::get_with(&page, "/metrics", "accept: application/openmetrics-text\r\n").1;
+    let exemplar = r#"lat_bucket{le="2.0"} 2 # {trace_id="0af7651916cd43dd8448eb211c80319c",span_id="b7ad6b7169203331"} 1.5 1736503200.500000000"#;
+    assert!(open.lines().any(|l| l == exemplar), "{open}");
+    assert!(open.ends_with("# EOF\n") && open.contains("# TYPE exp histogram\n"), "{open}");
+    // With half the scale, what was between the bounds is gone.
+    send(otlp_metrics(2, 0, &[3, 4]));
+    let text = get(&page, "/metrics").1;
+    assert_eq!(bounds(&text), ["1", "2", "4", "+Inf"]);
+    crate::contract::promtool_accepts("an exponential histogram that changed its scale", &text, &[0, 3]);
+    // Parts that remote write brings, with the types that it tells.
+    let series = |out: &mut Vec<u8>, labels: &[(&str, &str)], value: f64| {
+        push_message(1, out, |out| {
+            for (key, text) in labels {
+                push_message(1, out, |out| {
+                    push_bytes(1, key.as_bytes(), out);
+                    push_bytes(2, text.as_bytes(), out);
+                });
+            }
+            push_message(2, out, |out| {
+                push_fixed64(1, value.to_bits(), out);
+                push_number(2, 1_736_503_200_000, out);
+            });
+        });
+    };
+    let mut request = Vec::new();
+    series(&mut request, &[("__name__", "pushed_count")], 7.0);
+    series(&mut request, &[("__name__", "pushed_bucket"), ("le", "+Inf")], 7.0);
+    series(&mut request, &[("__name__", "pushed_bucket"), ("le", "0.5")], 3.0);
+    series(&mut request, &[("__name__", "pushed_sum")], 4.5);
+    push_message(3, &mut request, |out| {
+        push_number(1, 3, out);
+        push_bytes(2, b"pushed", out);
+        push_bytes(4, b"Help.", out);
+    });
+    let packed = snap::raw::Encoder::new().compress_vec(&request).unwrap();
+    assert_eq!(receiver.post("/api/v1/write", &[PROTOBUF], &packed).status, 204);
+    let text = get(&page, "/metrics").1;
+    assert!(text.contains("# HELP pushed Help.\n"), "{text}");
+    assert_eq!(
+        of(&text, "pushed"),
+        [
+            "# TYPE pushed histogram",
+            "pushed_bucket{le=\"0.5\"} 3",
+            "pushed_bucket{le=\"+Inf\"} 7",
+            "pushed_sum 4.5",
+            "pushed_count 7"
+        ]
+    );
+    receiver.agent.stop();
 }

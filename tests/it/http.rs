@@ -585,6 +585,116 @@ fn behind_a_balancer_the_peer_is_who_the_header_names() {
 }
 
 #[test]
+fn headers_that_are_listed_and_senders_behind_trusted_proxies_are_metadata() {
+    let receiver = Receiver::into(
+        ", headers: [X-Request-ID], trusted_proxies: [127.0.0.0/8, 10.0.0.0/8], attach: [peer, http.header.x_request_id], when: '@http.header.x_request_id != \"skip\"'",
+        "{type: file, inputs: [in], path: './{{ @http.header.x-request-id | default(\"none\") }}'}",
+    );
+    let send =
+        |headers: &[(&str, &str)], body: &str| assert_eq!(receiver.post("/", headers, body.as_bytes()).status, 200);
+    send(&[("x-request-id", "a7"), ("x-forwarded-for", "6.6.6.6, 203.0.113.7, 10.1.1.1")], "{\"n\":1}");
+    send(&[("x-forwarded-for", "203.0.113.8"), ("x-other", "b")], "{\"n\":2}");
+    send(&[("x-request-id", "skip")], "{\"n\":3}");
+    send(&[("x-request-id", "a7")], "[{\"n\":4}]");
+    // Elasticsearch's interface sets variables of its own beside it.
+    let bulk = b"{\"index\":{\"_index\":\"i\"}}\n{\"n\":5}\n";
+    assert_eq!(receiver.post("/_bulk", &[("x-request-id", "a7")], bulk).status, 200);
+    let of = |name: &str| lines(&receiver.dir.path().join(name));
+    assert_eq!(
+        of("a7"),
+        [
+            r#"{"n":1,"peer":"203.0.113.7","http_header_x_request_id":"a7"}"#,
+            r#"{"n":4,"peer":"127.0.0.1","http_header_x_request_id":"a7"}"#,
+            r#"{"n":5,"peer":"127.0.0.1","http_header_x_request_id":"a7"}"#,
+        ]
+    );
+    // A condition on what is not there is false.
+    assert_eq!(of("none"), Vec::<String>::new());
+    receiver.agent.stop();
+}
+
+#[test]
+fn what_would_carry_credentials_into_events_is_refused_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    for (more, said) in [
+        ("headers: [Authorization]", "carries credentials"),
+        ("headers: [x-a, cookie]", "carries credentials"),
+        ("headers: ['a b']", "is not the name of a header"),
+        ("trusted_proxies: [10.0.0.0/33]", "an address or network such as"),
+        ("trusted_proxies: [proxy]", "an address or network such as"),
+    ] {
+        config(
+            dir.path(),
+            &format!(
+                "sources:\n  in: {{type: http, listen: \"127.0.0.1:0\", {more}}}\nsinks: {{out: {{type: blackhole, inputs: [in]}}}}\n"
+            ),
+        );
+        let (code, _, text) =
+            crate::agent::output(crate::agent::tidegate(dir.path(), &["validate", "--config", "tidegate.yaml"]));
+        assert!(code == Some(78) && text.contains(said), "{more}: {text}");
+    }
+}
+
+#[test]
+fn messagepack_and_single_documents_come_in_as_the_events_they_are() {
+    let receiver = Receiver::start(", attach: [http.index]");
+    // Two records as Fluent Bit writes them.
+    let record =
+        |n: u8| [&b"\x92\x92\xd7\x00\x69\xf8\x0c\x29\x0e\xe6\xb2\x80\x80\x82\xa3log\xa5hello\xa1n"[..], &[n]].concat();
+    let body = [record(1), record(2)].concat();
+    let answer = receiver.post("/", &[("content-type", "application/msgpack")], &body);
+    assert_eq!((answer.status, &*answer.body), (200, "{\"events\":2}"));
+    let cut = receiver.post("/", &[("content-type", "application/msgpack")], &body[..body.len() - 1]);
+    assert_eq!(cut.status, 400, "{}", cut.body);
+    let binary = receiver.post("/", &[("content-type", "application/octet-stream")], &body);
+    assert_eq!(binary.status, 415, "{}", binary.body);
+    let json = [("content-type", "application/json")];
+    let mut client = receiver.connect();
+    let put = request(&mut client, "PUT", "/shop/_doc/7", &json, b"{\n \"n\": 3\n}");
+    assert_eq!((put.status, &put.json()["_id"], &put.json()["result"]), (201, &json!("7"), &json!("created")));
+    assert_eq!(receiver.post("/shop/_doc?refresh=true", &json, b"{\"n\":4}").status, 201);
+    assert_eq!(receiver.post("/shop/_update/8", &json, b"{\"doc\":{\"n\":5},\"doc_as_upsert\":true}").status, 201);
+    let refused = receiver.post("/shop/_doc", &json, b"[{\"n\":6}]");
+    assert_eq!((refused.status, &refused.json()["error"]["type"]), (400, &json!("document_parsing_exception")));
+    let bulk = "{\"update\":{\"_index\":\"shop\",\"_id\":\"9\"}}\n{\"doc\":{\"n\":7}}\n{\"update\":{\"_index\":\"shop\",\"_id\":\"9\"}}\n{\"script\":{\"source\":\"x\"},\"upsert\":{\"n\":8}}\n";
+    let answer = receiver.post("/_bulk", &json, bulk.as_bytes()).json();
+    let status = |n: usize| answer["items"][n]["update"]["status"].clone();
+    assert_eq!((status(0), status(1), &answer["errors"]), (json!(201), json!(400), &json!(true)));
+    let logged = |n: u32| json!({"timestamp": "2026-05-04T03:02:01.250Z", "log": "hello", "n": n});
+    assert_eq!(
+        receiver.events(),
+        [
+            logged(1),
+            logged(2),
+            json!({"n": 3, "_id": "7", "http_index": "shop"}),
+            json!({"n": 4, "http_index": "shop"}),
+            json!({"n": 5, "_id": "8", "http_index": "shop"}),
+            json!({"n": 7, "_id": "9", "http_index": "shop"}),
+        ]
+    );
+    receiver.agent.stop();
+}
+
+#[test]
+fn a_body_of_http_1_0_needs_a_length_and_depth_is_said_as_such() {
+    let receiver = Receiver::start("");
+    let mut client = receiver.connect();
+    client.write_all(b"POST / HTTP/1.0\r\n\r\n{\"n\":1}").unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    let refused = answer(&mut client).unwrap();
+    assert_eq!(refused.status, 411, "{}", refused.body);
+    let mut client = receiver.connect();
+    client.write_all(b"POST / HTTP/1.0\r\ncontent-length: 7\r\n\r\n{\"n\":2}").unwrap();
+    assert_eq!(answer(&mut client).unwrap().status, 200);
+    let deep = format!("{{\"a\":{}1{}}}", "[".repeat(200), "]".repeat(200));
+    let refused = receiver.post("/", &[("content-type", "application/json")], deep.as_bytes());
+    assert_eq!(refused.status, 400);
+    assert!(refused.body.contains("nested deeper than 128 levels"), "{}", refused.body);
+    assert_eq!(receiver.events(), [json!({"n": 2})]);
+    receiver.agent.stop();
+}
+
+#[test]
 fn an_open_source_is_warned_of() {
     let dir = tempfile::tempdir().unwrap();
     let check = |listen: &str, more: &str| {

@@ -32,6 +32,7 @@ mod openobserve_double;
 mod overlay;
 mod pipelines;
 mod program;
+mod proxies;
 mod reload;
 mod remote_write;
 mod says_so;

@@ -140,3 +140,44 @@ fn a_watched_file_is_read_again_when_it_changes() {
     eventually("into the new file", || lines(&dir.join("b.log")).len() == 10);
     agent.stop();
 }
+
+#[test]
+fn a_secret_whose_file_changes_is_used_without_being_asked() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let secret = |text: &str| {
+        std::fs::write(dir.join("new"), text).unwrap();
+        std::fs::rename(dir.join("new"), dir.join("token")).unwrap();
+    };
+    secret("first-token\n");
+    let port = nobody().port();
+    config(
+        dir,
+        &format!(
+            "data_dir: ./data\nsources: {{in: {{type: http, listen: \"127.0.0.1:{port}\", auth: {{bearer: [\"${{file:./token}}\"]}}}}}}\nsinks: {{out: {{type: file, inputs: [in], path: out}}}}\n"
+        ),
+    );
+    let agent = Agent::run(dir, &[]);
+    let status = |token: &str| {
+        let Ok(mut stream) = std::net::TcpStream::connect(("127.0.0.1", port)) else { return 0 };
+        let auth = format!("Bearer {token}");
+        let headers = [("authorization", &*auth), ("content-type", "application/json")];
+        crate::http::request(&mut stream, "POST", "/", &headers, b"{\"n\":1}").status
+    };
+    eventually("it runs", || agent.said().contains(" running "));
+    assert_eq!((status("first-token"), status("second-token")), (200, 401));
+    // A change of the configuration itself waits to be asked for.
+    config(dir, &std::fs::read_to_string(dir.join("tidegate.yaml")).unwrap().replace("path: out", "path: elsewhere"));
+    secret("second-token\n");
+    eventually("the new one runs", || agent.said().matches(" running ").count() == 2);
+    assert_eq!((status("first-token"), status("second-token")), (401, 200));
+    assert!(!dir.join("elsewhere").exists() && lines(&dir.join("out")).len() == 2);
+    // What is gone leaves the one before in use until there is another.
+    std::fs::remove_file(dir.join("token")).unwrap();
+    assert_eq!(status("second-token"), 200);
+    secret("third-token\n");
+    eventually("the third one runs", || agent.said().matches(" running ").count() == 3);
+    assert_eq!((status("second-token"), status("third-token")), (401, 200));
+    let said = agent.stop();
+    assert!(!said.contains("-token"), "{said}");
+}

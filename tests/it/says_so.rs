@@ -49,6 +49,40 @@ fn what_could_not_be_read_is_said_once_with_count_component_and_example() {
 }
 
 #[test]
+fn a_date_that_can_be_read_in_two_ways_is_said_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let events: String = (1..400).map(|n| format!("{{\"time\":\"{:02}/04/2026 10:00:00\"}}\n", 1 + n % 28)).collect();
+    std::fs::write(dir.join("in.log"), events).unwrap();
+    for (formats, words) in [
+        (
+            "['%m/%d/%Y %H:%M:%S', '%d/%m/%Y %H:%M:%S']",
+            "taken as `%m/%d/%Y %H:%M:%S`, and `%d/%m/%Y %H:%M:%S` fits as well",
+        ),
+        ("[]", "are not read for that: say in `formats` whether it is `%d/%m/%Y` or `%m/%d/%Y`"),
+        ("['%d/%m/%Y %H:%M:%S']", ""),
+    ] {
+        let data_dir = tempfile::tempdir_in(dir).unwrap();
+        config(
+            dir,
+            &format!(
+                "data_dir: {}\nsources: {{in: {{type: file, include: [in.log], decode: json}}}}\n\
+                 transforms: {{shape: {{type: normalize, inputs: [in], formats: {formats}}}}}\nsinks: {{out: {{type: blackhole, inputs: [shape]}}}}\n",
+                data_dir.path().display()
+            ),
+        );
+        let (code, said) = run(dir, &["run", "--once"]);
+        assert_eq!(code, Some(0), "{said}");
+        let warned: Vec<&str> = said.lines().filter(|l| l.contains("can be read in two ways")).collect();
+        assert_eq!(warned.len(), usize::from(!words.is_empty()), "{formats}: {said}");
+        for line in warned {
+            assert!(line.contains("WARN") && line.contains("component=") && line.contains("shape"), "{line}");
+            assert!(line.contains("02/04/2026 10:00:00") && line.contains(words), "{line}");
+        }
+    }
+}
+
+#[test]
 fn a_sink_that_takes_nothing_is_not_ready_at_once_and_found_before() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();

@@ -129,8 +129,9 @@ fn all_three_signals_of_otlp_are_shaped_checked_sampled_and_stored() {
         format!(r#"hits_total{{{labels},zone="eu"}} 5"#),
         format!(r#"temp{{{labels},zone="eu"}} -1.5"#),
         format!(r#"steps{{{labels},zone="eu"}} 5"#),
-        format!(r#"lat_bucket{{le="0.5",{labels}}} 1"#),
-        format!(r#"lat_bucket{{le="+Inf",{labels}}} 3"#),
+        "# TYPE lat histogram".to_owned(),
+        format!(r#"lat_bucket{{{labels},le="0.5"}} 1"#),
+        format!(r#"lat_bucket{{{labels},le="+Inf"}} 3"#),
         format!("lat_count{{{labels}}} 3"),
         format!("lat_sum{{{labels}}} 1.5"),
     ] {

@@ -48,8 +48,12 @@ pub struct Member {
 pub enum ScanError {
     /// It is valid JSON, but no object.
     NotObject,
-    /// It is not valid JSON, or nested deeper than [`MAX_DEPTH`].
+    /// It is not valid JSON.
     Invalid,
+    /// It is nested deeper than [`MAX_DEPTH`]; whether it is valid beyond that is not looked at.
+    TooDeep,
+    /// It has more members than an event may have fields.
+    TooManyFields,
 }
 
 impl std::fmt::Display for ScanError {
@@ -57,6 +61,8 @@ impl std::fmt::Display for ScanError {
         f.write_str(match self {
             ScanError::NotObject => "not a JSON object",
             ScanError::Invalid => "not valid JSON",
+            ScanError::TooDeep => "JSON nested deeper than 128 levels",
+            ScanError::TooManyFields => "more than 16384 fields",
         })
     }
 }
@@ -88,9 +94,14 @@ impl Scanner {
         result
     }
 
-    /// Whether `text` is one valid JSON value with white space around it at most.
+    /// Whether `text` is one valid JSON value, not too deep, with white space around it at most.
     pub fn is_valid(&mut self, text: &[u8]) -> bool {
-        !matches!(self.object(text, 0, text.len(), |_| ()), Err(ScanError::Invalid))
+        matches!(self.object(text, 0, text.len(), |_| ()), Ok(()) | Err(ScanError::NotObject))
+    }
+
+    /// Whether `text` is nested deeper than [`MAX_DEPTH`], and no mistake stands before that.
+    pub fn is_too_deep(&mut self, text: &[u8]) -> bool {
+        self.object(text, 0, text.len(), |_| ()) == Err(ScanError::TooDeep)
     }
 }
 
@@ -98,7 +109,7 @@ impl Scanner {
 /// one in it; control characters there are none in its strings.
 pub(super) fn is_valid_container(text: &[u8], start: usize, end: usize, at: &[u32], backslash: bool) -> bool {
     let tape = Tape { text, at, backslash, start, end };
-    !matches!(tape.object(|_| ()), Err(ScanError::Invalid))
+    matches!(tape.object(|_| ()), Ok(()) | Err(ScanError::NotObject))
 }
 
 struct Tape<'a> {
@@ -286,7 +297,7 @@ impl Tape<'_> {
             ($at:expr) => {{
                 let at = $at;
                 if depth == MAX_DEPTH - 1 {
-                    return Err(ScanError::Invalid);
+                    return Err(ScanError::TooDeep);
                 }
                 objects = (objects << 1) | u128::from(self.byte(at) == b'{');
                 depth += 1;

@@ -37,6 +37,8 @@ pub enum SplitError {
     Invalid(usize),
     /// The value that begins at this byte is longer than allowed.
     TooLong(usize),
+    /// The value that begins at this byte is nested too deep; only where it is looked at.
+    TooDeep(usize),
 }
 
 impl Values {
@@ -98,7 +100,8 @@ impl Values {
                 _ => None,
             };
             if check && !valid().unwrap_or_else(|| self.scanner.is_valid(&text[start..end])) {
-                return Err(SplitError::Invalid(start));
+                let too_deep = self.scanner.is_too_deep(&text[start..end]);
+                return Err(if too_deep { SplitError::TooDeep(start) } else { SplitError::Invalid(start) });
             }
             self.at = end;
             if self.place == Place::First {
@@ -311,7 +314,7 @@ mod tests {
                 let (a, b) = (checked.next_valid(text.as_bytes(), 1000), plain.next(text.as_bytes(), 1000));
                 match b {
                     Ok(Some((from, to))) if !scanner.is_valid(&text.as_bytes()[from..to]) => {
-                        prop_assert_eq!(a, Err(SplitError::Invalid(from)));
+                        prop_assert!(a == Err(SplitError::Invalid(from)) || a == Err(SplitError::TooDeep(from)));
                         break;
                     }
                     Ok(Some(_)) => prop_assert_eq!(a, b),

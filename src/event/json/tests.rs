@@ -22,8 +22,12 @@ fn members_come_with_their_spans() {
 fn nesting_is_capped_without_recursion() {
     let deep = |n: usize| [b"{\"a\":".repeat(n), b"1".to_vec(), b"}".repeat(n)].concat();
     assert!(scan(&deep(MAX_DEPTH as usize)).is_ok());
-    assert_eq!(scan(&deep(MAX_DEPTH as usize + 1)), Err(ScanError::Invalid));
-    assert_eq!(scan(&b"[".repeat(1_000_000)), Err(ScanError::Invalid));
+    assert_eq!(scan(&deep(MAX_DEPTH as usize + 1)), Err(ScanError::TooDeep));
+    assert_eq!(scan(&b"[".repeat(1_000_000)), Err(ScanError::TooDeep));
+    let mut scanner = Scanner::default();
+    assert!(scanner.is_too_deep(&deep(200)) && !scanner.is_valid(&deep(200)) && !scanner.is_too_deep(&deep(100)));
+    // A mistake that stands before the depth is a mistake.
+    assert_eq!(scan(&[b"{\"a\":x,\"b\":".to_vec(), deep(200), b"}".to_vec()].concat()), Err(ScanError::Invalid));
 }
 
 /// serde_json takes lone surrogates in escapes for mistakes and so does not agree with us there, and limits depth
@@ -49,7 +53,7 @@ fn agrees(text: &[u8]) {
             }
         }
         (Err(ScanError::NotObject), Some(v)) => assert!(!v.is_object()),
-        (Err(ScanError::Invalid), None) => {}
+        (Err(ScanError::Invalid | ScanError::TooDeep), None) => {}
         (got, want) => panic!("{:?}: ours {got:?}, serde_json {want:?}", String::from_utf8_lossy(text)),
     }
 }

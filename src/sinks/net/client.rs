@@ -5,22 +5,28 @@
 //! once, over a connection of its own, and only what becomes of that is told. It holds for a request that was closed upon
 //! before any answer while connections from before may have been in use; the server may have taken it nevertheless, which is
 //! no more than what trying again always risks.
+//!
+//! **Certificates that change.** Files of `tls` are looked at every two seconds while requests are sent. When they have changed
+//! and two looks agree, a new client takes over, with connections of its own; files that cannot be read leave the old one.
 
 use super::exchange::{Answer, Exchange, Lost, LostKind, Request};
 use super::mask::Mask;
+use super::proxy::from_environment;
 use super::retry::retry_after;
-use super::settings::{NetworkSinkCommon, TlsConfig};
+use super::settings::NetworkSinkCommon;
+use super::tls;
 use crate::component::{BoxFuture, BuildError};
 use crate::config::{Secret, Settings};
 use crate::time::{TimestampReader, clock};
+use crate::tls::{LOOK, Signature, signature};
 use bytes::{Bytes, BytesMut};
 use reqwest::header::{DATE, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
-use reqwest::{Certificate, Client, Identity, Method, NoProxy, Proxy, Url, redirect};
+use reqwest::{Client, Method, Proxy, Url, redirect};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
 
 /// A connection must stand within this; `timeout` bounds the whole.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -30,8 +36,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(45);
 /// Sends requests over HTTP/1.1.
 #[derive(Clone)]
 pub struct HttpExchange {
-    client: Client,
-    again: Arc<Again>,
+    clients: Arc<Clients>,
     /// Sent with every request.
     headers: Arc<HeaderMap>,
     /// Put in place of the URL's host, which then goes into `Host`.
@@ -44,16 +49,19 @@ impl HttpExchange {
     ///
     /// Errors: a file cannot be read or holds no certificate, a header or the proxy is none.
     pub fn build(common: &NetworkSinkCommon, url: &Url, mask: Mask) -> Result<Self, BuildError> {
-        let client = client(common, url, &mask, true)?;
-        let again = Again {
-            common: common.clone(),
-            url: url.clone(),
-            mask: mask.clone(),
-            client: OnceLock::new(),
-            answered: AtomicU64::new(0),
-        };
+        HttpExchange::looking(common, url, mask, LOOK)
+    }
+
+    /// As [`build`](Self::build), with so long between two looks at the files.
+    pub(super) fn looking(
+        common: &NetworkSinkCommon,
+        url: &Url,
+        mask: Mask,
+        look: Duration,
+    ) -> Result<Self, BuildError> {
         let server_name = server_name(common, url).map(Arc::from);
-        Ok(HttpExchange { client, again: Arc::new(again), headers: Arc::new(headers(common)?), server_name, mask })
+        let clients = Clients::build(common, url, &mask, look)?;
+        Ok(HttpExchange { clients: Arc::new(clients), headers: Arc::new(headers(common)?), server_name, mask })
     }
 
     /// A client with the settings that sinks have by default, for the server at `url`, without a proxy; trusts the
@@ -103,7 +111,7 @@ fn server_name<'c>(common: &'c NetworkSinkCommon, url: &Url) -> Option<&'c str> 
 fn client(common: &NetworkSinkCommon, url: &Url, mask: &Mask, pooled: bool) -> Result<Client, BuildError> {
     // The first sink installs it; later ones find it there, which is the same.
     _ = rustls::crypto::ring::default_provider().install_default();
-    let proxy = proxy(common)?;
+    let proxy = proxy(common, url)?;
     let mut builder = Client::builder()
         .connect_timeout(CONNECT_TIMEOUT.min(common.timeout))
         .pool_idle_timeout(IDLE_TIMEOUT)
@@ -114,12 +122,11 @@ fn client(common: &NetworkSinkCommon, url: &Url, mask: &Mask, pooled: bool) -> R
     builder = match is_plain(common, url) {
         // Nothing will be trusted, so that no certificate store is loaded (or missed in an empty container).
         true => builder.tls_certs_only(Vec::new()),
-        false => tls(builder, &common.tls)?,
+        false => builder.tls_backend_preconfigured(tls::client_config(&common.tls)?),
     };
     builder = match proxy {
-        ProxyChoice::Environment => builder,
-        ProxyChoice::None => builder.no_proxy(),
-        ProxyChoice::Use(proxy) => builder.proxy(*proxy),
+        None => builder.no_proxy(),
+        Some(proxy) => builder.proxy(proxy),
     };
     if let Some(name) = server_name(common, url) {
         let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
@@ -131,18 +138,98 @@ fn client(common: &NetworkSinkCommon, url: &Url, mask: &Mask, pooled: bool) -> R
     builder.build().map_err(|e| BuildError(format!("HTTP client: {}", mask.text(&chain(&e)))))
 }
 
-/// A second way to the server, for requests that met a closed connection.
-struct Again {
+/// The clients of one sink, made anew when the files of its certificates change.
+struct Clients {
     common: NetworkSinkCommon,
     url: Url,
     mask: Mask,
-    /// Made when it is first needed; `None` where that failed.
-    client: OnceLock<Option<Client>>,
+    current: Mutex<Arc<Pair>>,
+    /// `None` where there are no files.
+    watch: Option<Mutex<Watch>>,
+    /// Between two looks.
+    look: Duration,
     /// When the last answer came, in monotonic nanoseconds; 0 for never. Its connection may be waiting for reuse.
     answered: AtomicU64,
 }
 
-impl Again {
+/// Clients of one state of the files.
+struct Pair {
+    client: Client,
+    /// A second way to the server, for requests that met a closed connection. Made when it is first needed; `None` where that
+    /// failed.
+    again: OnceLock<Option<Client>>,
+}
+
+/// The files of a client's certificates.
+struct Watch {
+    files: Vec<PathBuf>,
+    /// As the clients in use have them.
+    loaded: Vec<Signature>,
+    /// As they were at the last look.
+    seen: Vec<Signature>,
+    looked_at: Instant,
+}
+
+impl Clients {
+    fn build(common: &NetworkSinkCommon, url: &Url, mask: &Mask, look: Duration) -> Result<Clients, BuildError> {
+        let files = if is_plain(common, url) { Vec::new() } else { tls::files(&common.tls) };
+        let loaded: Vec<Signature> = files.iter().map(|file| signature(file)).collect();
+        let pair = Pair { client: client(common, url, mask, true)?, again: OnceLock::new() };
+        let watch = Watch { files, seen: loaded.clone(), loaded, looked_at: clock::monotonic() };
+        Ok(Clients {
+            common: common.clone(),
+            url: url.clone(),
+            mask: mask.clone(),
+            current: Mutex::new(Arc::new(pair)),
+            watch: Some(watch).filter(|watch| !watch.files.is_empty()).map(Mutex::new),
+            look,
+            answered: AtomicU64::new(0),
+        })
+    }
+
+    fn current(&self) -> Arc<Pair> {
+        self.current.lock().unwrap_or_else(|e| e.into_inner()).clone()
+    }
+
+    /// What the next request is sent with. Where it is time, the files are looked at meanwhile.
+    fn for_request(self: &Arc<Self>) -> Arc<Pair> {
+        if let Some(watch) = &self.watch {
+            let mut watch = watch.lock().unwrap_or_else(|e| e.into_inner());
+            if watch.looked_at.elapsed() >= self.look {
+                watch.looked_at = clock::monotonic();
+                let this = self.clone();
+                drop(tokio::task::spawn_blocking(move || this.look_again()));
+            }
+        }
+        self.current()
+    }
+
+    /// Looks at the files, and makes new clients where they have changed. Files that are still being written are left alone
+    /// for one more look.
+    fn look_again(&self) {
+        let Some(watch) = &self.watch else { return };
+        let file = {
+            let mut watch = watch.lock().unwrap_or_else(|e| e.into_inner());
+            let now: Vec<Signature> = watch.files.iter().map(|file| signature(file)).collect();
+            if now == watch.loaded || now != watch.seen {
+                watch.seen = now;
+                return;
+            }
+            watch.loaded = now;
+            watch.files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ")
+        };
+        match client(&self.common, &self.url, &self.mask, true) {
+            Ok(client) => {
+                let pair = Pair { client, again: OnceLock::new() };
+                *self.current.lock().unwrap_or_else(|e| e.into_inner()) = Arc::new(pair);
+                tracing::info!(%file, "certificates were read again");
+            }
+            Err(error) => {
+                tracing::error!(%file, %error, "changed certificates cannot be used; the old ones stay in use");
+            }
+        }
+    }
+
     /// An answer has come to its end.
     fn answered(&self) {
         self.answered.store(clock::monotonic_ns().max(1), Ordering::Relaxed);
@@ -155,7 +242,7 @@ impl Again {
     }
 
     /// The client for a request that failed like this, where it is to go out once more.
-    fn client(&self, error: &reqwest::Error) -> Option<&Client> {
+    fn again<'p>(&self, pair: &'p Pair, error: &reqwest::Error) -> Option<&'p Client> {
         if !was_closed(error) {
             return None;
         }
@@ -164,7 +251,7 @@ impl Again {
                 .map_err(|error| tracing::debug!(%error, "no second client"))
                 .ok()
         };
-        self.client.get_or_init(client).as_ref()
+        pair.again.get_or_init(client).as_ref()
     }
 }
 
@@ -201,10 +288,11 @@ impl Exchange for HttpExchange {
         let this = self.clone();
         Box::pin(async move {
             let lost = |e: reqwest::Error| lost(&e, &this.mask);
-            let spare = this.again.may_reuse().then(|| request.clone());
-            let mut response = match this.prepare(&this.client, request).send().await {
+            let pair = this.clients.for_request();
+            let spare = this.clients.may_reuse().then(|| request.clone());
+            let mut response = match this.prepare(&pair.client, request).send().await {
                 Ok(response) => response,
-                Err(error) => match (spare, this.again.client(&error)) {
+                Err(error) => match (spare, this.clients.again(&pair, &error)) {
                     (Some(request), Some(client)) => {
                         tracing::debug!(error = %this.mask.text(&chain(&error)), "a connection was closed: sent once more");
                         this.prepare(client, request).send().await.map_err(lost)?
@@ -225,7 +313,7 @@ impl Exchange for HttpExchange {
                 let room = max_answer - body.len();
                 if body.is_empty() && chunk.len() <= room && response.content_length() == Some(chunk.len() as u64) {
                     answer.body = chunk;
-                    this.again.answered();
+                    this.clients.answered();
                     return Ok(answer);
                 }
                 body.extend_from_slice(&chunk[..chunk.len().min(room)]);
@@ -236,7 +324,7 @@ impl Exchange for HttpExchange {
                 }
             }
             answer.body = Bytes::from(body);
-            this.again.answered();
+            this.clients.answered();
             Ok(answer)
         })
     }
@@ -283,56 +371,23 @@ fn headers(common: &NetworkSinkCommon) -> Result<HeaderMap, BuildError> {
     Ok(headers)
 }
 
-enum ProxyChoice {
-    Environment,
-    None,
-    Use(Box<Proxy>),
-}
-
-fn proxy(common: &NetworkSinkCommon) -> Result<ProxyChoice, BuildError> {
-    let Some(text) = common.proxy.as_ref().map(|p| p.reveal().trim()) else { return Ok(ProxyChoice::Environment) };
-    if text == "none" {
-        return Ok(ProxyChoice::None);
+/// The proxy to use; `None` for none.
+fn proxy(common: &NetworkSinkCommon, url: &Url) -> Result<Option<Proxy>, BuildError> {
+    let (setting, text) = match &common.proxy {
+        Some(text) => ("proxy", text.reveal().trim().to_owned()),
+        None => match from_environment(url, |name| std::env::var(name).ok()) {
+            Some((name, text)) => (name, text.trim().to_owned()),
+            None => return Ok(None),
+        },
+    };
+    if text == "none" && setting == "proxy" {
+        return Ok(None);
     }
-    let whole = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
+    let whole = if text.contains("://") { text } else { format!("http://{text}") };
+    // `NO_PROXY` has been heard where it counts, and the library would hear it once more in its own way.
     let proxy = Proxy::all(whole)
-        .map_err(|_| BuildError("`proxy` is no URL such as `http://proxy:3128`, and not `none`".into()))?;
-    Ok(ProxyChoice::Use(Box::new(proxy.no_proxy(NoProxy::from_env()))))
-}
-
-fn tls(mut builder: reqwest::ClientBuilder, config: &TlsConfig) -> Result<reqwest::ClientBuilder, BuildError> {
-    if let Some(path) = &config.ca_file {
-        let certificates = Certificate::from_pem_bundle(&read(path, "tls.ca_file")?).unwrap_or_default();
-        if certificates.is_empty() {
-            return Err(BuildError(format!("`tls.ca_file`: {} holds no PEM certificate", path.display())));
-        }
-        builder = builder.tls_certs_merge(certificates);
-    }
-    match (&config.cert, &config.key) {
-        (None, None) => {}
-        (Some(cert), key) => {
-            // Certificate and key may stand in one file.
-            let mut pem = read(cert, "tls.cert")?;
-            if let Some(key) = key {
-                pem.push(b'\n');
-                pem.extend_from_slice(&read(key, "tls.key")?);
-            }
-            let identity = Identity::from_pem(&pem).map_err(|_| {
-                BuildError(format!("`tls.cert`, `tls.key`: no PEM certificate with its key in {}", cert.display()))
-            })?;
-            builder = builder.identity(identity);
-        }
-        (None, Some(_)) => return Err(BuildError("`tls.key` needs `tls.cert`".into())),
-    }
-    if !config.verify {
-        tracing::warn!("tls.verify is false: the server's certificate is not checked");
-        builder = builder.tls_danger_accept_invalid_certs(true);
-    }
-    Ok(builder)
-}
-
-fn read(path: &Path, key: &str) -> Result<Vec<u8>, BuildError> {
-    std::fs::read(path).map_err(|e| BuildError(format!("`{key}`: cannot read {}: {e}", path.display())))
+        .map_err(|_| BuildError(format!("`{setting}` is no URL such as `http://proxy:3128`, and not `none`")))?;
+    Ok(Some(proxy))
 }
 
 /// Finds the address of `host` when asked for `name`, so that the URL can carry the name that TLS asks for.

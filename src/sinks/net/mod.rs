@@ -18,10 +18,12 @@ mod exchange;
 mod load;
 mod mask;
 mod protocol;
+mod proxy;
 mod rate;
 mod retry;
 mod settings;
 mod status;
+mod tls;
 
 pub use batcher::{Batcher, Bounds, Unsent};
 pub use client::HttpExchange;

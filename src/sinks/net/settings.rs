@@ -30,7 +30,8 @@ config! {
         pub healthcheck: bool = true,
         /// Headers sent with every request.
         pub headers: Map<Secret> = Map::default(),
-        /// Proxy, such as `http://proxy:3128`; else what `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` say. `none`: no proxy.
+        /// Proxy, such as `http://proxy:3128`, whatever the environment says; without it what `HTTP_PROXY`, `HTTPS_PROXY`,
+        /// `ALL_PROXY` and `NO_PROXY` say. `none`: no proxy.
         pub proxy: Option<Secret> = None,
         /// Certificates and names of https.
         pub tls: TlsConfig = TlsConfig::defaults(),
@@ -76,9 +77,9 @@ config! {
 }
 
 config! {
-    /// Certificates and names of https.
+    /// Certificates and names of https. The files are read again when they change; what cannot be read leaves the old ones in use.
     pub struct TlsConfig {
-        /// PEM file of certificate authorities to trust besides the system's.
+        /// PEM file of certificate authorities to trust besides the system's, or of the server's own certificate.
         pub ca_file: Option<PathBuf> = None,
         /// PEM file of the client's certificate, with its chain.
         pub cert: Option<PathBuf> = None,

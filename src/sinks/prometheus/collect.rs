@@ -1,6 +1,7 @@
 //! Events to series.
 
-use super::names::{self, Kind};
+use super::exemplar;
+use super::names::{self, Kind, Part};
 use super::registry::{Change, FamilyId, FamilyOptions, Refused, Registry, Taken};
 use crate::event::{Batch, EventKind, EventRef, FieldPath, Sym, Value, json};
 use crate::template::Template;
@@ -48,6 +49,7 @@ pub(super) struct Collector {
     parts: Vec<(u32, u32, u32)>,
     kind_field: Sym,
     temporality: Sym,
+    exemplars: Sym,
 }
 
 impl Collector {
@@ -75,6 +77,7 @@ impl Collector {
             parts: Vec::new(),
             kind_field: Sym::from_config("kind"),
             temporality: Sym::from_config("temporality"),
+            exemplars: Sym::from_config("exemplars"),
         })
     }
 
@@ -161,6 +164,9 @@ impl Collector {
             Kind::Histogram | Kind::Summary => Change::Observe { value, weight: 1.0 },
         };
         self.event_labels(event, kind);
+        if kind == Kind::Unknown && self.name.ends_with(b"_bucket") && !has_bound(&self.labels) {
+            return refuse("a bucket has no bound (the label `le`)");
+        }
         let family = match registry.family(&self.name) {
             Some(family) => family,
             None => self.new_family(event, kind, registry)?,
@@ -170,7 +176,18 @@ impl Collector {
             let why = format!("the metric is a {} already, not a {}", has.text_name(), kind.text_name());
             return Err(Failure::Refused(why));
         }
-        registry.change(family, &self.labels, change, now).map_err(|Refused::Full| Failure::Full)
+        registry.change(family, &self.labels, change, now).map_err(|Refused::Full| Failure::Full)?;
+        if kind == Kind::Unknown {
+            let cumulative =
+                event.field(self.temporality).and_then(|v| v.as_str()).is_some_and(|s| s.is(b"cumulative"));
+            registry.stamp(family, event.time().unwrap_or(0), cumulative);
+        }
+        if matches!(kind, Kind::Counter | Kind::Unknown)
+            && let Some(Value::Array(list)) = event.field(self.exemplars)
+        {
+            registry.add_exemplars(family, exemplar::read(list));
+        }
+        Ok(())
     }
 
     /// Takes the series off whose end the event is; nothing where it is not there.
@@ -204,13 +221,14 @@ impl Collector {
         };
         // A part of somebody else's histogram or summary is shown as it is.
         let part = match kind {
-            Kind::Histogram => [&b"_bucket"[..], b"_sum", b"_count"].iter().any(|s| self.name.ends_with(s)),
+            Kind::Histogram => {
+                [&b"_bucket"[..], b"_sum", b"_count", b"_created"].iter().any(|s| self.name.ends_with(s))
+            }
             Kind::Summary => {
                 let labels = event.field(Sym::LABELS);
                 let quantile =
                     |raw| json::Children::new(raw).any(|c| json::key_is(&raw[c.key.0..c.key.1], b"quantile"));
-                self.name.ends_with(b"_sum")
-                    || self.name.ends_with(b"_count")
+                [&b"_sum"[..], b"_count", b"_created"].iter().any(|s| self.name.ends_with(s))
                     || matches!(labels, Some(Value::Object(raw)) if quantile(raw))
             }
             _ => false,
@@ -288,17 +306,34 @@ impl Collector {
             String::from_utf8_lossy(&out).chars().filter(|c| *c != '\0').take(1024).collect::<String>()
         };
         let unit = text(Sym::UNIT);
+        let name = String::from_utf8_lossy(&self.name).into_owned();
+        let part = (kind == Kind::Unknown).then(|| self.part_of(event, &name)).flatten();
         let options = FamilyOptions {
-            name: String::from_utf8_lossy(&self.name).into_owned(),
+            name,
             kind,
+            part,
             help: text(Sym::DESCRIPTION),
             unit: if names::is_label_name(&unit) { unit } else { String::new() },
             ..self.defaults.clone()
         };
-        registry.add(options).map_err(|Taken(other)| {
+        let alone = options.part.is_some().then(|| FamilyOptions { part: None, ..options.clone() });
+        // Where another metric has the name of the whole, the part stands for itself.
+        let added = registry.add(options).or_else(|taken| alone.map_or(Err(taken), |alone| registry.add(alone)));
+        added.map_err(|Taken(other)| {
             Failure::Refused(format!("the metric's name goes with `{other}`, which is another metric"))
         })
     }
+
+    /// What the event is of somebody else's histogram or summary.
+    fn part_of(&self, event: EventRef<'_>, name: &str) -> Option<Part> {
+        let is_summary = event.field(Sym::TYPE).and_then(|v| v.as_str()).is_some_and(|s| s.is(b"summary"));
+        Part::of(name, if is_summary { Kind::Summary } else { Kind::Histogram })
+    }
+}
+
+/// Whether there is a label `le` among labels as they stand in the exposition; a quote within a value has a backslash before it.
+fn has_bound(labels: &[u8]) -> bool {
+    labels.starts_with(b"le=\"") || memchr::memmem::find(labels, b",le=\"").is_some()
 }
 
 /// Why a metric event is not shown.

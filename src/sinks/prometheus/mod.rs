@@ -16,8 +16,9 @@
 //!
 //! An absent, non-numeric or (for a counter) negative value skips that metric, counted as an error of kind `value`.
 //! Numbers in text count as numbers. A metric event's value is its state; one with `temporality: delta` (or
-//! `kind: incremental`) adds to what there is. Of somebody else's histogram or summary (names with `_bucket`, `_sum`,
-//! `_count`, label `quantile`) each sample is shown as it is. Names of metric events become allowed ones with `_`. The end of
+//! `kind: incremental`) adds to what there is. Samples of somebody else's histogram or summary (names with `_bucket`, `_sum`,
+//! `_count`, label `quantile`) stand together as one family of that type, with their exemplars in OpenMetrics; bounds that its
+//! last point does not have any more leave. Names of metric events become allowed ones with `_`. The end of
 //! a series (`stale: true` without a value, as remote write brings it) takes the series off.
 //!
 //! `listen` serves the page (pull), `remote_write` sends the same series at an interval (push); one of them or both.
@@ -26,6 +27,7 @@
 //! `max_series`; metric events are dropped with that reason) and said once a minute.
 
 mod collect;
+mod exemplar;
 mod names;
 mod page;
 mod push;
@@ -34,6 +36,7 @@ mod serve;
 mod sketch;
 #[cfg(test)]
 mod tests;
+mod whole;
 
 use crate::buffer::Received;
 use crate::component::{BuildContext, BuildError, Input, RunError, SinkRun};
@@ -192,6 +195,7 @@ impl MetricConfig {
                 buckets: or(self.buckets, DEFAULT_BUCKETS),
                 quantiles: or(self.quantiles, DEFAULT_QUANTILES),
                 window_ns: window_ns(self.max_age),
+                part: None,
             },
             value: self.value,
             labels: self.labels.into_iter().map(|(name, value)| (name.value, value)).collect(),
@@ -298,6 +302,7 @@ fn run_on(
         buckets: DEFAULT_BUCKETS.to_vec(),
         quantiles: DEFAULT_QUANTILES.to_vec(),
         window_ns: window_ns(DEFAULT_WINDOW),
+        part: None,
     };
     let collector = Collector::new(options.metrics, defaults, &mut registry)
         .map_err(|taken| BuildError(format!("two metrics need names of `{}`", taken.0)))?;

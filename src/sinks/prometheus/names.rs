@@ -56,6 +56,64 @@ impl Kind {
     }
 }
 
+/// What a sample is of somebody else's histogram or summary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PartKind {
+    /// How much lies at or below a bound; has the label `le`.
+    Bucket,
+    /// A value that a share lies below; has the label `quantile`.
+    Quantile,
+    Sum,
+    Count,
+    /// When it began.
+    Created,
+}
+
+impl PartKind {
+    /// The label that tells samples of one point apart.
+    pub(super) fn label(self) -> Option<&'static str> {
+        match self {
+            PartKind::Bucket => Some("le"),
+            PartKind::Quantile => Some("quantile"),
+            PartKind::Sum | PartKind::Count | PartKind::Created => None,
+        }
+    }
+}
+
+/// A family that is part of somebody else's histogram or summary.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Part {
+    /// The name of the whole.
+    pub(super) base: String,
+    /// Histogram or summary.
+    pub(super) whole: Kind,
+    pub(super) kind: PartKind,
+}
+
+impl Part {
+    /// The part that a metric of this name is, of a whole of this kind.
+    pub(super) fn of(name: &str, whole: Kind) -> Option<Part> {
+        let suffixes: &[(&str, PartKind)] = match whole {
+            Kind::Histogram => &[
+                ("_bucket", PartKind::Bucket),
+                ("_sum", PartKind::Sum),
+                ("_count", PartKind::Count),
+                ("_created", PartKind::Created),
+            ],
+            Kind::Summary => &[
+                ("_sum", PartKind::Sum),
+                ("_count", PartKind::Count),
+                ("_created", PartKind::Created),
+                ("", PartKind::Quantile),
+            ],
+            _ => &[],
+        };
+        let found = suffixes.iter().find_map(|(suffix, kind)| Some((name.strip_suffix(suffix)?, *kind)));
+        let (base, kind) = found.filter(|(base, _)| !base.is_empty())?;
+        Some(Part { base: base.to_owned(), whole, kind })
+    }
+}
+
 /// Whether a metric may be called so.
 pub(super) fn is_metric_name(name: &str) -> bool {
     is_name(name, |c| c == b':')

@@ -2,9 +2,15 @@
 //!
 //! Names are the same in both. OpenMetrics wants `_total` behind every counter; one without it is called `unknown` there
 //! rather than renamed. Counts are whole numbers: what `sample_rate` weighed is rounded.
+//!
+//! Metrics come in the order of their names, series of one in that of their labels, so that two pages can be compared. The parts
+//! of somebody else's histogram or summary ([`whole`](super::whole)) are one metric.
 
-use super::names::Kind;
-use super::registry::{Data, Family, Registry, Series};
+use super::exemplar;
+use super::names::{Kind, PartKind};
+use super::registry::{Data, Family, FamilyOptions, Registry, Series};
+use super::whole::{self, Whole};
+use std::collections::BTreeMap;
 
 /// A way to write the page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,12 +54,49 @@ impl Format {
     }
 }
 
+/// What stands below one name.
+enum Metric<'r> {
+    /// A family with its series.
+    Family(&'r Family, Vec<&'r Series>),
+    /// The parts of somebody else's histogram or summary.
+    Whole(Whole<'r>),
+}
+
 /// Appends the whole page.
 pub(super) fn write(registry: &Registry, format: Format, out: &mut Vec<u8>) {
+    let mut metrics: BTreeMap<&str, Metric<'_>> = BTreeMap::new();
     for family in &registry.families {
-        let mut series = family.series.iter().filter(|s| !registry.is_over(s)).peekable();
-        if series.peek().is_some() {
-            write_family(family, series, format, out);
+        let mut series: Vec<&Series> = family.series.iter().filter(|s| !registry.is_over(s)).collect();
+        if series.is_empty() {
+            continue;
+        }
+        // The text format knows no time of beginning: there it is a metric of its own.
+        let of_whole = |kind| kind != PartKind::Created || format == Format::OpenMetrics;
+        match family.options.part.as_ref().filter(|part| of_whole(part.kind)) {
+            Some(part) => {
+                let metric = metrics.entry(&part.base).or_insert_with(|| Metric::Whole(Whole::new(part.whole)));
+                if let Metric::Whole(whole) = metric {
+                    whole.add(family, part, series);
+                }
+            }
+            None => {
+                series.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
+                metrics.insert(&family.options.name, Metric::Family(family, series));
+            }
+        }
+    }
+    for (name, metric) in metrics {
+        match metric {
+            Metric::Family(family, series) => write_family(family, series, format, out),
+            Metric::Whole(whole) if whole.is_complete() => whole::write(name, &whole, format, out),
+            Metric::Whole(whole) => {
+                let mut parts = whole.parts;
+                parts.sort_unstable_by(|a, b| a.0.options.name.cmp(&b.0.options.name));
+                for (family, mut series) in parts {
+                    series.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
+                    write_family(family, series, format, out);
+                }
+            }
         }
     }
     if format == Format::OpenMetrics {
@@ -61,16 +104,8 @@ pub(super) fn write(registry: &Registry, format: Format, out: &mut Vec<u8>) {
     }
 }
 
-fn write_family<'f>(family: &'f Family, shown: impl Iterator<Item = &'f Series>, format: Format, out: &mut Vec<u8>) {
-    let o = &family.options;
-    let mut name = o.name.as_str();
-    let mut kind = o.kind;
-    if format == Format::OpenMetrics && kind == Kind::Counter {
-        match name.strip_suffix("_total") {
-            Some(family) if !family.is_empty() => name = family,
-            _ => kind = Kind::Unknown,
-        }
-    }
+/// Appends what stands in front of the samples of a metric.
+pub(super) fn write_head(name: &str, kind: Kind, o: &FamilyOptions, format: Format, out: &mut Vec<u8>) {
     if !o.help.is_empty() {
         write_meta("HELP", name, out);
         for c in o.help.chars() {
@@ -94,26 +129,58 @@ fn write_family<'f>(family: &'f Family, shown: impl Iterator<Item = &'f Series>,
         out.extend_from_slice(o.unit.as_bytes());
         out.push(b'\n');
     }
+}
+
+/// Appends a sample without its line's end: labels as they stand between the braces, and a bound or quantile behind them.
+pub(super) fn write_sample(
+    (name, suffix): (&str, &str),
+    labels: &[u8],
+    extra: Option<(&str, f64)>,
+    value: f64,
+    format: Format,
+    out: &mut Vec<u8>,
+) {
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(suffix.as_bytes());
+    if extra.is_some() || !labels.is_empty() {
+        out.push(b'{');
+        out.extend_from_slice(labels);
+        if let Some((label, bound)) = extra {
+            if !labels.is_empty() {
+                out.push(b',');
+            }
+            out.extend_from_slice(label.as_bytes());
+            out.extend_from_slice(b"=\"");
+            write_bound(bound, format, out);
+            out.push(b'"');
+        }
+        out.push(b'}');
+    }
+    out.push(b' ');
+    write_number(value, out);
+}
+
+fn write_family(family: &Family, shown: Vec<&Series>, format: Format, out: &mut Vec<u8>) {
+    let o = &family.options;
+    let mut name = o.name.as_str();
+    let is_time = o.part.as_ref().is_some_and(|part| part.kind == PartKind::Created);
+    let mut kind = if is_time { Kind::Gauge } else { o.kind };
+    if format == Format::OpenMetrics && kind == Kind::Counter {
+        match name.strip_suffix("_total") {
+            Some(family) if !family.is_empty() => name = family,
+            _ => kind = Kind::Unknown,
+        }
+    }
+    write_head(name, kind, o, format, out);
     for series in shown {
         let mut sample = |suffix: &str, extra: Option<(&str, f64)>, value: f64| {
-            out.extend_from_slice(o.name.as_bytes());
-            out.extend_from_slice(suffix.as_bytes());
-            if extra.is_some() || !series.labels.is_empty() {
-                out.push(b'{');
-                out.extend_from_slice(&series.labels);
-                if let Some((label, bound)) = extra {
-                    if !series.labels.is_empty() {
-                        out.push(b',');
-                    }
-                    out.extend_from_slice(label.as_bytes());
-                    out.extend_from_slice(b"=\"");
-                    write_bound(bound, format, out);
-                    out.push(b'"');
-                }
-                out.push(b'}');
+            write_sample((&o.name, suffix), &series.labels, extra, value, format, out);
+            if kind == Kind::Counter
+                && format == Format::OpenMetrics
+                && let Some(exemplar) = series.exemplars.last()
+            {
+                exemplar::write(exemplar, out);
             }
-            out.push(b' ');
-            write_number(value, out);
             out.push(b'\n');
         };
         match &series.data {

@@ -3,8 +3,12 @@
 //! A series that is over (it has not changed for `expire_after`, or its end was said) is not shown any more and forgotten. Where the series are sent
 //! somewhere, it is forgotten when the receiver has its last value and the mark that ends it; until then it counts for
 //! `max_series`, and one that changes again goes on from where it was.
+//!
+//! Somebody else's histogram or summary comes in parts, each a family of its own here ([`Part`]); the page puts them together.
+//! Bounds that its last point does not have any more (an exponential histogram has changed its scale) are over.
 
-use super::names::Kind;
+use super::exemplar::{self, Exemplar};
+use super::names::{Kind, Part, PartKind};
 use super::sketch::Sketch;
 use hashbrown::{HashMap, HashTable};
 
@@ -39,6 +43,8 @@ pub(super) struct FamilyOptions {
     pub(super) quantiles: Vec<f64>,
     /// How far back a summary looks, in nanoseconds: between half of it and all of it.
     pub(super) window_ns: u64,
+    /// What it is of somebody else's histogram or summary.
+    pub(super) part: Option<Part>,
 }
 
 /// All series of one metric.
@@ -58,6 +64,12 @@ pub(super) struct Series {
     pub(super) data: Data,
     /// When it was changed last, on the monotonic clock.
     changed: u64,
+    /// The time that its last two different samples had themselves, the later first; 0 for none.
+    stamps: (i64, i64),
+    /// Its sample is a state of which all parts came at once, so that parts that are older are not in it.
+    whole: bool,
+    /// Ascending by time.
+    pub(super) exemplars: Vec<Exemplar>,
     /// Its end was said, and it has not changed since.
     ended: bool,
     /// The number of the first snapshot that has its last change.
@@ -154,6 +166,10 @@ pub(super) struct Registry {
     now: u64,
     /// The end of a series was said since.
     some_ended: bool,
+    /// A part of a histogram or summary has changed since the last look.
+    parts_changed: bool,
+    /// Exemplars that there are.
+    exemplars: usize,
     /// The number of the next snapshot.
     version: u64,
     /// Where the series are sent somewhere.
@@ -180,6 +196,8 @@ impl Registry {
             expire_after_ns,
             now: 0,
             some_ended: false,
+            parts_changed: false,
+            exemplars: 0,
             version: 1,
             sent: None,
             unseen: (0, false),
@@ -203,18 +221,97 @@ impl Registry {
 
     /// Adds a family.
     pub(super) fn add(&mut self, options: FamilyOptions) -> Result<FamilyId, Taken> {
-        for name in options.kind.claims(&options.name) {
-            if let Some(&id) = self.claimed.get(name.as_bytes()) {
-                return Err(Taken(self.families[id].options.name.clone()));
+        let whole = |options: &FamilyOptions| options.part.as_ref().map(|part| (part.base.clone(), part.whole));
+        let own = whole(&options);
+        let base = own.as_ref().map(|(base, _)| base.clone());
+        let claims: Vec<String> = options.kind.claims(&options.name).chain(base).collect();
+        for name in &claims {
+            let Some(&id) = self.claimed.get(name.as_bytes()) else { continue };
+            let owner = &self.families[id].options;
+            let theirs = whole(owner);
+            match theirs {
+                // Another part of the same.
+                Some(_) if theirs == own => {}
+                // The name is but that of a whole, which is shown in its parts from now on.
+                Some((base, _)) if base == *name && base != owner.name => self.take_apart(&base),
+                _ => return Err(Taken(owner.name.clone())),
             }
         }
         let id = self.families.len();
-        for name in options.kind.claims(&options.name) {
+        for name in claims {
             self.claimed.insert(name.as_bytes().into(), id);
         }
         self.by_name.insert(options.name.as_bytes().into(), id);
         self.families.push(Family { options, series: Vec::new(), index: HashTable::new(), last: 0 });
         Ok(id)
+    }
+
+    /// Shows a histogram or summary of somebody else's in its parts: another metric has the name of the whole.
+    #[cold]
+    fn take_apart(&mut self, base: &str) {
+        for (id, family) in self.families.iter_mut().enumerate() {
+            if family.options.part.as_ref().is_some_and(|part| part.base == base) {
+                family.options.part = None;
+                self.claimed.insert(family.options.name.as_bytes().into(), id);
+            }
+        }
+        self.claimed.remove(base.as_bytes());
+    }
+
+    /// Notes the own time of the sample that was taken last into `family`, and whether all parts of its point came with it.
+    pub(super) fn stamp(&mut self, family: FamilyId, at: i64, whole: bool) {
+        let family = &mut self.families[family];
+        let (Some(_), Some(series)) = (&family.options.part, family.series.get_mut(family.last)) else { return };
+        if series.stamps.0 != at {
+            series.stamps = (at, series.stamps.0);
+        }
+        series.whole = whole;
+        self.parts_changed = true;
+    }
+
+    /// Adds exemplars to the series that was changed last in `family`.
+    #[cold]
+    pub(super) fn add_exemplars(&mut self, family: FamilyId, more: Vec<Exemplar>) {
+        let family = &mut self.families[family];
+        let Some(series) = family.series.get_mut(family.last) else { return };
+        let before = series.exemplars.len();
+        let room = exemplar::MOST_OF_ALL.saturating_sub(self.exemplars) + before;
+        series.exemplars.extend(more);
+        series.exemplars.sort_by_key(|exemplar| exemplar.at);
+        let over = series.exemplars.len().saturating_sub(room.min(exemplar::MOST));
+        series.exemplars.drain(..over);
+        self.exemplars = self.exemplars + series.exemplars.len() - before;
+    }
+
+    /// Ends bounds and quantiles that are not in the last point of their histogram or summary any more: those older than
+    /// its count where all of it came at once, else (series of a scrape come one by one) those that have missed two.
+    fn end_left_parts(&mut self) {
+        if !std::mem::take(&mut self.parts_changed) {
+            return;
+        }
+        let mut counts: HashMap<(&str, &[u8]), i64> = HashMap::new();
+        for family in &self.families {
+            let Some(Part { base, kind: PartKind::Count, .. }) = &family.options.part else { continue };
+            for series in &family.series {
+                let oldest = if series.whole { series.stamps.0 } else { series.stamps.1 };
+                counts.insert((base, &series.labels), oldest);
+            }
+        }
+        let mut left: Vec<(FamilyId, usize)> = Vec::new();
+        for (id, family) in self.families.iter().enumerate() {
+            let Some(Part { base, kind, .. }) = &family.options.part else { continue };
+            let Some(label) = kind.label() else { continue };
+            for (n, series) in family.series.iter().enumerate().filter(|(_, series)| !series.ended) {
+                let labels = without(&series.labels, label.as_bytes());
+                if counts.get(&(base.as_str(), &*labels)).is_some_and(|oldest| series.stamps.0 < *oldest) {
+                    left.push((id, n));
+                }
+            }
+        }
+        drop(counts);
+        for (id, n) in left {
+            (self.families[id].series[n].ended, self.some_ended) = (true, true);
+        }
     }
 
     /// Whether one more family may come: as many as there may be series.
@@ -250,6 +347,9 @@ impl Registry {
                             hash,
                             data,
                             changed: now,
+                            stamps: (0, 0),
+                            whole: false,
+                            exemplars: Vec::new(),
                             ended: false,
                             version,
                             ended_by: 0,
@@ -297,6 +397,7 @@ impl Registry {
     /// does not know it yet.
     pub(super) fn age(&mut self, now: u64) {
         self.now = now;
+        self.end_left_parts();
         for family in &mut self.families {
             for series in &mut family.series {
                 if let Data::Summary(summary) = &mut series.data {
@@ -374,7 +475,13 @@ impl Registry {
         let mut all = 0;
         for family in &mut self.families {
             let before = family.series.len();
-            family.series.retain(|s| !gone(s));
+            let mut exemplars = 0;
+            family.series.retain(|s| {
+                let gone = gone(s);
+                exemplars += if gone { s.exemplars.len() } else { 0 };
+                !gone
+            });
+            self.exemplars -= exemplars;
             let removed = before - family.series.len();
             if removed == 0 {
                 continue;
@@ -393,7 +500,7 @@ impl Registry {
 }
 
 /// Labels as they stand in the exposition, without the one called `name`.
-fn without(labels: &[u8], name: &[u8]) -> Vec<u8> {
+pub(super) fn without(labels: &[u8], name: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(labels.len());
     let mut rest = labels;
     while let Some(at) = memchr::memchr(b'=', rest) {

@@ -206,6 +206,81 @@ pub(super) fn check_document(scanner: &mut Scanner, document: &[u8]) -> Result<(
     scanner.object(document, 0, document.len(), |_| ())
 }
 
+/// What stands in the document of an `update`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Update<'b> {
+    doc: Option<&'b [u8]>,
+    upsert: Option<&'b [u8]>,
+    doc_as_upsert: bool,
+}
+
+/// Why an `update` adds nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum UpdateFault {
+    /// The document cannot be read.
+    Scan(ScanError),
+    /// It is to be run, which nothing here does.
+    Script,
+    /// It has neither `doc` nor `upsert`, or they are no objects.
+    NoDocument,
+}
+
+impl<'b> Update<'b> {
+    pub(super) fn read(scanner: &mut Scanner, document: &'b [u8]) -> Result<Update<'b>, UpdateFault> {
+        let (mut update, mut script, mut fine) = (Update::default(), false, true);
+        let scanned = scanner.object(document, 0, document.len(), |member| {
+            let value = &document[member.value..member.value_end];
+            let mut object = || {
+                fine &= member.kind == Kind::Object;
+                Some(value)
+            };
+            match &document[member.key..member.key_end] {
+                b"doc" => update.doc = object(),
+                b"upsert" => update.upsert = object(),
+                b"doc_as_upsert" => update.doc_as_upsert = member.kind == Kind::True,
+                b"script" | b"scripted_upsert" => script |= member.kind != Kind::False,
+                _ => {}
+            }
+        });
+        scanned.map_err(UpdateFault::Scan)?;
+        match update {
+            _ if script => Err(UpdateFault::Script),
+            Update { doc: None, upsert: None, .. } => Err(UpdateFault::NoDocument),
+            _ if !fine => Err(UpdateFault::NoDocument),
+            update => Ok(update),
+        }
+    }
+
+    /// The document as it is once it has been inserted and updated: no document was there before. What `doc` has is not
+    /// lost to an `upsert` that has other fields.
+    fn document(&self) -> std::borrow::Cow<'b, [u8]> {
+        match (self.doc, self.upsert) {
+            (Some(doc), Some(upsert)) if !self.doc_as_upsert => merged(upsert, doc).into(),
+            (Some(document), _) | (None, Some(document)) => document.into(),
+            (None, None) => b"{}"[..].into(),
+        }
+    }
+}
+
+/// The members of `under` that `over` has not, and those of `over`.
+fn merged(under: &[u8], over: &[u8]) -> Vec<u8> {
+    let keys: Vec<&[u8]> = json::Children::new(over).map(|child| &over[child.key.0..child.key.1]).collect();
+    let mut out = vec![b'{'];
+    let mut push = |object: &[u8], child: json::Child| {
+        if out.len() > 1 {
+            out.push(b',');
+        }
+        out.push(b'"');
+        out.extend_from_slice(&object[child.key.0..child.key.1]);
+        out.extend_from_slice(b"\":");
+        out.extend_from_slice(&object[child.value.0..child.value.1]);
+    };
+    json::Children::new(under).filter(|c| !keys.contains(&&under[c.key.0..c.key.1])).for_each(|c| push(under, c));
+    json::Children::new(over).for_each(|c| push(over, c));
+    out.push(b'}');
+    out
+}
+
 /// The plain text of what stands between the quotes of a JSON string.
 pub(super) fn plain(quoted: &[u8]) -> String {
     let mut text = Vec::with_capacity(quoted.len());
@@ -226,6 +301,7 @@ pub(super) struct DocumentParts {
     /// Makes the origin of an index' events.
     origin_of: Box<dyn Fn(&[u8]) -> Arc<Origin> + Send>,
     origins: HashMap<Vec<u8>, Arc<Origin>>,
+    scanner: Scanner,
     ready: std::vec::IntoIter<Part>,
 }
 
@@ -240,7 +316,8 @@ impl DocumentParts {
         origin_of: impl Fn(&[u8]) -> Arc<Origin> + Send + 'static,
     ) -> Self {
         let (keep, origin_of) = (Box::new(keep), Box::new(origin_of));
-        DocumentParts { body, at: 0, style, keep, origin_of, origins: HashMap::new(), ready: Vec::new().into_iter() }
+        let (origins, scanner, ready) = (HashMap::new(), Scanner::default(), Vec::new().into_iter());
+        DocumentParts { body, at: 0, style, keep, origin_of, origins, scanner, ready }
     }
 
     /// The documents of the next stretch of the body.
@@ -266,7 +343,7 @@ impl DocumentParts {
             last = n;
             let (_, text, frames) = &mut groups[n];
             let from = text.len();
-            push_document(&item, text);
+            push_document(&item, self.style, &mut self.scanner, text);
             frames.push((from as u32, text.len() as u32));
             bytes += text.len() - from;
             count += 1;
@@ -306,8 +383,17 @@ impl Iterator for DocumentParts {
     }
 }
 
-/// Appends a document, with its id as the last field where it has one.
-fn push_document(item: &Item<'_>, out: &mut Vec<u8>) {
+/// Appends the document of an item that was found good, with its id as the last field where it has one. To Elasticsearch the
+/// document of an `update` is what the update adds.
+pub(super) fn push_document(item: &Item<'_>, style: Style, scanner: &mut Scanner, out: &mut Vec<u8>) {
+    let is_update = item.action == Action::Update && style != Style::ByName;
+    match is_update.then(|| Update::read(scanner, item.document)) {
+        Some(Ok(update)) => push_with_id(&Item { document: &update.document(), ..*item }, out),
+        _ => push_with_id(item, out),
+    }
+}
+
+fn push_with_id(item: &Item<'_>, out: &mut Vec<u8>) {
     match item.document.strip_suffix(b"}") {
         Some(open) if !item.id.is_empty() => {
             let open = open.trim_ascii_end();

@@ -8,7 +8,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -40,6 +40,8 @@ const HURRY: Duration = Duration::from_millis(20);
 pub(super) struct Peer {
     /// Its address, without port.
     pub(super) address: Option<Arc<str>>,
+    /// The same as a number.
+    pub(super) ip: IpAddr,
     /// The subject of its certificate.
     pub(super) tls_subject: Option<Arc<str>>,
     /// Only this host reaches the address that it came to.
@@ -119,8 +121,8 @@ async fn connect(mut stream: TcpStream, address: SocketAddr, shared: &Arc<Shared
             return "it has no PROXY header";
         }
     };
-    let address = begun.peer.unwrap_or(address.ip()).to_canonical().to_string();
-    let mut peer = Peer { address: Some(address.into()), tls_subject: None, loopback, order };
+    let ip = begun.peer.unwrap_or(address.ip()).to_canonical();
+    let mut peer = Peer { address: Some(ip.to_string().into()), ip, tls_subject: None, loopback, order };
     let Some(tls) = &shared.tls else {
         if begun.read.is_empty() {
             // One that never says anything costs no more than this.

@@ -1,12 +1,13 @@
-//! The bulk interface of Elasticsearch, and what its clients ask before they use it.
+//! The interfaces of Elasticsearch that take documents, in bulk and singly, and what its clients ask before they use them.
 //!
-//! Events are only ever added: `index` and `create` are taken, `update` and `delete` get an error of their own in the
-//! answer. A document that is no JSON object gets one too; the others of the request are taken. `@http.index` (and
+//! Events are only ever added: `index`, `create` and what an `update` would insert (`doc`, `upsert`) are taken, scripts and
+//! `delete` get an error of their own in the answer. A document that is no JSON object gets one too; the others of the request
+//! are taken. `@http.index` (and
 //! `@http.stream`) is the index; an `_id` becomes a field of its document. Lines of actions are read as the version reads
 //! them that the client speaks: [`style`].
 
-use super::bulk::{self, Action, BadLine, DocumentParts, Item, Items, Style};
-use super::format::{Answer, AnswerBody, Format, Head, Refusal, Request, Taken};
+use super::bulk::{self, Action, BadLine, DocumentParts, Item, Items, Style, Update, UpdateFault};
+use super::format::{Answer, AnswerBody, Format, Head, Part, Refusal, Request, Taken};
 use crate::event::Origin;
 use crate::event::json::{Scanner, escape};
 use crate::time::clock;
@@ -32,15 +33,77 @@ struct ItemFault {
 
 fn item_fault(item: &Item<'_>, scanner: &mut Scanner, max_event: usize) -> Option<ItemFault> {
     let fault = |status, kind, reason| Some(ItemFault { status, kind, reason });
-    if !matches!(item.action, Action::Index | Action::Create) {
+    if !matches!(item.action, Action::Index | Action::Create | Action::Update) {
         let reason = format!("{} is not supported: events are only ever added", item.action.word());
         return fault(400, "illegal_argument_exception", reason);
     }
     if item.document.len() > max_event {
         return fault(413, "illegal_argument_exception", format!("the document is larger than {max_event} bytes"));
     }
-    let error = bulk::check_document(scanner, item.document).err()?;
+    let error = match item.action {
+        Action::Update => match Update::read(scanner, item.document).err()? {
+            UpdateFault::Scan(error) => error,
+            UpdateFault::Script => {
+                let reason = "a script cannot be run here: send `doc` or `upsert` alone";
+                return fault(400, "illegal_argument_exception", reason.to_owned());
+            }
+            UpdateFault::NoDocument => {
+                let reason = "Validation Failed: 1: doc or upsert is missing;";
+                return fault(400, "action_request_validation_exception", reason.to_owned());
+            }
+        },
+        _ => bulk::check_document(scanner, item.document).err()?,
+    };
     fault(400, "document_parsing_exception", format!("failed to parse: {error}"))
+}
+
+/// One document a request: `POST {index}/_doc`, and with an id `_doc`, `_create` and `_update`.
+pub(super) struct Single(pub(super) Action);
+
+impl Format for Single {
+    fn read(&self, request: Request) -> Result<Taken, Answer> {
+        let Request { head, body, origin, max_event, .. } = request;
+        let document = body.trim_ascii();
+        if document.is_empty() {
+            return Err(error(&head, StatusCode::BAD_REQUEST, "parse_exception", "request body is required"));
+        }
+        let index = head.variable("index").unwrap_or_default().to_owned();
+        let id = head.variable("id").map(|id| serde_json::Value::from(id).to_string()).unwrap_or_default();
+        let item = Item { action: self.0, index: b"", id: id.as_bytes(), document };
+        let mut scanner = Scanner::default();
+        if let Some(ItemFault { status, kind, reason }) = item_fault(&item, &mut scanner, max_event) {
+            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
+            return Err(error(&head, status, kind, &reason));
+        }
+        let mut text = Vec::with_capacity(document.len() + id.len() + 8);
+        bulk::push_document(&item, Style::FurtherKeys, &mut scanner, &mut text);
+        let frames = vec![(0, text.len() as u32)];
+        let origin = with_variables(&origin, &[("index", &index), ("stream", &index)]);
+        let part = Part::Json { text, frames, origin: Some(origin) };
+        let answer = move || {
+            let id = if id.is_empty() { format!("\"{}\"", new_id((fastrand::u64(..), 0))) } else { id };
+            let name = serde_json::Value::from(index.as_str());
+            let body = format!("{{\"_index\":{name},\"_id\":{id},{CREATED}0,\"_primary_term\":1}}");
+            say(&head, StatusCode::CREATED, &body)
+        };
+        Ok(Taken::parts(std::iter::once(part), answer))
+    }
+
+    fn refuse(&self, head: &Head, refusal: &Refusal) -> Answer {
+        Bulk.refuse(head, refusal)
+    }
+}
+
+/// What an answer says of a document that was taken, up to its number.
+const CREATED: &str =
+    "\"_version\":1,\"result\":\"created\",\"_shards\":{\"total\":1,\"successful\":1,\"failed\":0},\"_seq_no\":";
+
+/// An id as Elasticsearch makes them.
+fn new_id(id: (u64, u64)) -> String {
+    let mut bytes = [0; 15];
+    bytes[..8].copy_from_slice(&id.0.to_le_bytes());
+    bytes[8..].copy_from_slice(&id.1.to_le_bytes()[..7]);
+    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes)
 }
 
 impl Format for Bulk {
@@ -193,24 +256,14 @@ fn write_item(item: &Item<'_>, fault: Option<ItemFault>, default_index: &str, id
     }
     out.extend_from_slice(b"\",\"_id\":");
     if item.id.is_empty() && fault.is_none() {
-        let mut bytes = [0; 15];
-        bytes[..8].copy_from_slice(&id.0.to_le_bytes());
-        bytes[8..].copy_from_slice(&id.1.to_le_bytes()[..7]);
-        let text = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes);
-        out.extend_from_slice(format!("\"{text}\"").as_bytes());
+        out.extend_from_slice(format!("\"{}\"", new_id(id)).as_bytes());
     } else if item.id.is_empty() {
         out.extend_from_slice(b"null");
     } else {
         push_valid(item.id, out);
     }
     match fault {
-        None => out.extend_from_slice(
-            format!(
-                ",\"_version\":1,\"result\":\"created\",\"_shards\":{{\"total\":1,\"successful\":1,\"failed\":0}},\"_seq_no\":{},\"_primary_term\":1,\"status\":201}}}}",
-                id.1
-            )
-            .as_bytes(),
-        ),
+        None => out.extend_from_slice(format!(",{CREATED}{},\"_primary_term\":1,\"status\":201}}}}", id.1).as_bytes()),
         Some(ItemFault { status, kind, reason }) => {
             let error = serde_json::json!({"type": kind, "reason": reason});
             out.extend_from_slice(format!(",\"status\":{status},\"error\":{error}}}}}").as_bytes());
@@ -339,7 +392,6 @@ pub(super) fn setup(head: &Head) -> Answer {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::super::format::Part;
     use super::super::plain::tests::{request, said};
     use super::*;
     use serde_json::Value;
@@ -378,7 +430,7 @@ mod tests {
 
     #[test]
     fn each_item_is_answered_in_order() {
-        let body = "{\"index\":{\"_id\":\"a\"}}\n{\"n\":1}\n{\"create\":{\"_index\":\"other\"}}\n{\"n\":2}\n{\"delete\":{\"_id\":\"a\"}}\n{\"index\":{}}\nnope\n{\"update\":{\"_id\":\"b\"}}\n{\"doc\":{}}\n{\"index\":{}}\n[1]\n";
+        let body = "{\"index\":{\"_id\":\"a\"}}\n{\"n\":1}\n{\"create\":{\"_index\":\"other\"}}\n{\"n\":2}\n{\"delete\":{\"_id\":\"a\"}}\n{\"index\":{}}\nnope\n{\"update\":{\"_id\":\"b\"}}\n{\"script\":{}}\n{\"index\":{}}\n[1]\n";
         let (out, status, answer) = taken(Some("logs"), body);
         assert_eq!(out, ["logs {\"n\":1,\"_id\":\"a\"}", "other {\"n\":2}"]);
         assert_eq!(status, 200);
@@ -407,6 +459,85 @@ mod tests {
         assert_eq!(answer["items"][1]["create"]["_id"].as_str().unwrap().len(), 20);
     }
 
+    /// Status and, where it is none of ours to make up, reason of each item.
+    fn updated(document: &str) -> (Vec<String>, String) {
+        let (out, status, answer) = taken(Some("logs"), &format!("{{\"update\":{{\"_id\":\"b\"}}}}\n{document}\n"));
+        assert_eq!(status, 200);
+        let item = &answer["items"][0]["update"];
+        assert_eq!(item["status"] == 201, item["result"] == "created");
+        (out, format!("{} {}", item["status"], item["error"]["reason"]))
+    }
+
+    #[test]
+    fn an_update_adds_what_it_would_insert() {
+        for (document, event) in [
+            (r#"{"doc":{"n":1}}"#, r#"logs {"n":1,"_id":"b"}"#),
+            (r#"{"doc_as_upsert":true,"doc":{"n":1},"upsert":{"m":2}}"#, r#"logs {"n":1,"_id":"b"}"#),
+            (r#"{ "upsert" : { } }"#, r#"logs {"_id":"b"}"#),
+            (
+                r#"{"upsert":{"m":2,"n":0,"t":"a\n"},"doc":{"n":{"x":[1.10]}}}"#,
+                r#"logs {"m":2,"t":"a\n","n":{"x":[1.10]},"_id":"b"}"#,
+            ),
+            (r#"{"doc":{"n":1},"detect_noop":true,"scripted_upsert":false}"#, r#"logs {"n":1,"_id":"b"}"#),
+        ] {
+            assert_eq!(updated(document), (vec![event.to_owned()], "201 null".to_owned()), "{document}");
+        }
+        for (document, reason) in [
+            (r#"{"script":{"source":"ctx._source.n++"},"upsert":{"n":1}}"#, "a script cannot be run here"),
+            (r#"{"script":"x","doc":{}}"#, "a script cannot be run here"),
+            (r#"{"a":1}"#, "doc or upsert is missing"),
+            (r#"{"doc":[1]}"#, "doc or upsert is missing"),
+            (r#"{"doc":}"#, "failed to parse: not valid JSON"),
+            ("[1]", "failed to parse: not a JSON object"),
+        ] {
+            let (out, said) = updated(document);
+            assert!(out.is_empty() && said.starts_with("400") && said.contains(reason), "{document}: {said}");
+        }
+        let (_, said) = updated(&format!("{{\"doc\":{}{}}}", "{\"a\":".repeat(200), "1".to_owned() + &"}".repeat(200)));
+        assert!(said.contains("JSON nested deeper than 128 levels"), "{said}");
+    }
+
+    #[test]
+    fn single_documents_are_taken_and_answered() {
+        let ask = |action: Action, id: Option<&str>, body: &str| {
+            let mut request = request("application/json", body.as_bytes());
+            let variables = &mut Arc::get_mut(&mut request.head).unwrap().variables;
+            variables.push(("index".into(), "lo\"gs".into()));
+            variables.extend(id.map(|id| ("id".into(), id.into())));
+            match Single(action).read(request) {
+                Err(answer) => (String::new(), said(answer)),
+                Ok(taken) => {
+                    let mut parts = taken.parts;
+                    let Some(Part::Json { text, frames, origin }) = parts.next() else { panic!("json") };
+                    assert!(parts.next().is_none() && frames == [(0, text.len() as u32)]);
+                    assert_eq!(&*origin.unwrap().http[0].1, "lo\"gs");
+                    (String::from_utf8(text).unwrap(), said((taken.answer)()))
+                }
+            }
+        };
+        let (event, (status, answer)) = ask(Action::Index, None, "\n{\n  \"n\": 1.10\n}\n");
+        assert_eq!((&*event, status), ("{\n  \"n\": 1.10\n}", 201));
+        let answer: Value = serde_json::from_str(&answer).unwrap();
+        assert_eq!((&answer["_index"], &answer["result"]), (&"lo\"gs".into(), &"created".into()));
+        assert_eq!(answer["_id"].as_str().unwrap().len(), 20);
+        let (event, (status, answer)) = ask(Action::Create, Some("a\"b"), "{}");
+        assert_eq!((&*event, status), ("{\"_id\":\"a\\\"b\"}", 201));
+        assert_eq!(serde_json::from_str::<Value>(&answer).unwrap()["_id"], "a\"b");
+        assert_eq!(ask(Action::Update, Some("7"), r#"{"doc":{"n":1}}"#).0, r#"{"n":1,"_id":"7"}"#);
+        for (action, body, kind) in [
+            (Action::Index, " ", "parse_exception"),
+            (Action::Index, "[{}]", "document_parsing_exception"),
+            (Action::Index, "{} {}", "document_parsing_exception"),
+            (Action::Update, "{\"n\":1}", "action_request_validation_exception"),
+            (Action::Update, "{\"script\":\"x\"}", "illegal_argument_exception"),
+        ] {
+            let (event, (status, answer)) = ask(action, Some("1"), body);
+            assert!(event.is_empty() && status == 400 && answer.contains(kind), "{body}: {answer}");
+        }
+        let long = format!("{{\"a\":\"{}\"}}", "x".repeat(70_000));
+        assert_eq!(ask(Action::Index, None, &long).1.0, 413);
+    }
+
     #[test]
     fn a_body_that_is_no_bulk_is_refused_whole() {
         for (index, body, kind) in [
@@ -431,7 +562,7 @@ mod tests {
             lines in proptest::collection::vec(
                 proptest::sample::select(&[
                     "{\"index\":{}}", "{\"create\":{\"_index\":\"a\"}}", "{\"delete\":{\"_id\":\"1\"}}", "{\"update\":{}}",
-                    "{\"n\":1}", "{\"n\":1}", "{}", "nope", "[]", "", "{\"index\":{\"_index\":\"b\",\"_id\":\"\\u00e9\"}}",
+                    "{\"n\":1}", "{\"doc\":{}}", "{\"n\":1}", "{}", "nope", "[]", "", "{\"index\":{\"_index\":\"b\",\"_id\":\"\\u00e9\"}}",
                 ][..]),
                 0..40,
             )

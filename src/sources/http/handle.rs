@@ -6,6 +6,8 @@ use super::body::{self, Charge, Encoding, Limits};
 use super::connection::Peer;
 use super::decode::JSON;
 use super::format::{Answer, AnswerBody, Format, Head, Part, Refusal, Request, Taken};
+use super::forwarded;
+use super::headers::KeptHeader;
 use super::route::{Does, Found};
 use crate::ack::{Ack, Settled, Verdict};
 use crate::component::{Chunk, Closed, Frames, Output};
@@ -75,6 +77,7 @@ pub(super) async fn handle(
     request: hyper::Request<Incoming>,
 ) -> Result<Response<Body>, Gone> {
     let (parts, body) = request.into_parts();
+    let lacks_length = lacks_length(&parts);
     let head = Head {
         method: parts.method,
         path: parts.uri.path().to_owned(),
@@ -83,13 +86,26 @@ pub(super) async fn handle(
         variables: Vec::new(),
     };
     let asked = shared.cors.as_ref().map(|_| head.headers.clone());
-    let (answer, refusal, charge) = match answer(&shared, &peer, head, body).await {
+    let answered = match lacks_length {
+        true => {
+            let text = "a body needs a Content-Length in HTTP/1.0";
+            // What follows would be taken for the next request.
+            Err(No::Answer(Answer::text(StatusCode::LENGTH_REQUIRED, text).with(header::CONNECTION, "close")))
+        }
+        false => answer(&shared, &peer, head, body).await,
+    };
+    let (answer, refusal, charge) = match answered {
         Ok((answer, charge)) => (answer, None, charge),
         Err(No::Refused(format, head, refusal)) => {
             shared.counters.update(|t| t.error(refusal.kind(), 1));
             (format.refuse(&head, &refusal), Some(refusal), None)
         }
-        Err(No::Answer(answer)) => (answer, None, None),
+        Err(No::Answer(answer)) => {
+            if lacks_length {
+                shared.counters.update(|t| t.error("length_required", 1));
+            }
+            (answer, None, None)
+        }
         Err(No::Gone) => return Err(Gone),
     };
     let mut response = Response::new(Body { rest: answer.body, _charge: charge });
@@ -110,6 +126,14 @@ pub(super) async fn handle(
         cors.mark(&asked, headers);
     }
     Ok(response)
+}
+
+/// Whether a body may follow of which nobody can tell where it ends. Version 1.0 has no chunks, and its clients may end a body
+/// by closing; in 1.1 there is none without a word of it.
+fn lacks_length(parts: &hyper::http::request::Parts) -> bool {
+    parts.version == hyper::Version::HTTP_10
+        && matches!(parts.method, Method::POST | Method::PUT)
+        && !parts.headers.contains_key(header::CONTENT_LENGTH)
 }
 
 /// Why a request is not taken.
@@ -188,13 +212,16 @@ async fn take(
         }
         Err(Some(refusal)) => return Err(No::Refused(format, head, refusal)),
     };
+    let forwarded = forwarded::sender(&shared.trusted_proxies, peer.ip, &head.headers);
+    let mut http = head.variables.clone();
+    http.extend(KeptHeader::values(&shared.headers, &head.headers));
     let origin = Arc::new(Origin {
         source: shared.source.clone(),
         host: Some(shared.host.clone()),
-        peer: peer.address.clone(),
+        peer: forwarded.map(|address| address.to_string().into()).or_else(|| peer.address.clone()),
         user,
         tls_subject: peer.tls_subject.clone(),
-        http: head.variables.clone(),
+        http,
         order: peer.order,
         ..Origin::default()
     });

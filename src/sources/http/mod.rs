@@ -7,7 +7,8 @@
 //!
 //! A path per format: `paths: {"/logs/{app}": json, "/es": elasticsearch}`. Without `paths`, everything is where clients
 //! expect it: `POST /` takes JSON and lines; OpenObserve's and Elasticsearch's interfaces, OTLP (`/v1/logs`, …) and
-//! Prometheus remote write (`/api/v1/write`) stand below it. A path's variables are metadata, `@http.app`, as are `@peer`, `@user` and `@tls.subject`.
+//! Prometheus remote write (`/api/v1/write`) stand below it. A path's variables are metadata, `@http.app`, as are `@peer`, `@user`,
+//! `@tls.subject` and the headers that are listed.
 //!
 //! Guarantee: with `acknowledge: delivered` (the default) a request is answered with success when every sink (or its
 //! disk buffer) has its events. Past `acknowledge_timeout` it is refused, as it is when a sink gives up; its events may
@@ -32,7 +33,10 @@ mod cors;
 mod decode;
 mod elasticsearch;
 pub mod format;
+mod forwarded;
 mod handle;
+mod headers;
+mod msgpack;
 mod openobserve;
 mod plain;
 mod route;
@@ -43,11 +47,12 @@ mod tests;
 
 pub use auth::{AuthConfig, BasicConfig, HmacConfig};
 pub use cors::CorsConfig;
+pub use headers::KeptHeader;
 pub use route::{PathFormat, Paths};
 pub use settings::HttpCommon;
 
 use crate::component::{BuildContext, BuildError, Output, RunError, SourceContext, SourceRun};
-use crate::config::{OneOrMany, Reader, Size, Spanned, config, config_enum};
+use crate::config::{Network, OneOrMany, Reader, Size, Spanned, config, config_enum};
 use crate::connections::{Limits, Places};
 use crate::decoding::{FrameDecoder, JsonDecoder};
 use crate::log_throttle::LogThrottle;
@@ -91,6 +96,12 @@ config! {
         pub auth: Option<AuthConfig> = None,
         /// What each path is for; `{name}` in a path is a variable, `@http.name`.
         pub paths: Paths = route::default_paths(),
+        /// Headers that are metadata of a request's events: `x-request-id` is `@http.header.x_request_id`. Never those that
+        /// carry credentials.
+        pub headers: Vec<KeptHeader> = Vec::new(),
+        /// Addresses and networks (`10.0.0.0/8`) of proxies whose `X-Forwarded-For` is believed: `@peer` is the last address
+        /// in it that is none of theirs. Without it `@peer` is who connects.
+        pub trusted_proxies: Vec<Network> = Vec::new(),
         /// When a request is answered with success.
         pub acknowledge: Acknowledge = Acknowledge::Delivered,
         /// Longest wait for that; then 503 (429 to Elasticsearch's clients) with `Retry-After`.
@@ -233,6 +244,8 @@ struct Shared {
     routes: Routes,
     auth: Auth,
     cors: Option<CorsConfig>,
+    headers: Vec<KeptHeader>,
+    trusted_proxies: Vec<Network>,
     wait_for_delivery: bool,
     acknowledge_timeout: Duration,
     header_timeout: Duration,
@@ -292,6 +305,8 @@ fn serve(
         routes: Routes::new(&config.paths),
         auth: Auth::new(config.auth.as_ref()),
         cors: config.cors.clone(),
+        headers: config.headers.clone(),
+        trusted_proxies: config.trusted_proxies.clone(),
         wait_for_delivery: config.acknowledge == Acknowledge::Delivered,
         acknowledge_timeout: config.acknowledge_timeout,
         header_timeout: config.header_timeout,

@@ -79,12 +79,12 @@ impl Logs {
     fn refused(self, fault: Fault, body: &[u8], max_event: usize) -> Answer {
         let message = match (self, fault) {
             (_, Fault::TooLong(_)) => return too_large(),
-            (Logs::Json, Fault::Invalid(_)) => {
+            (Logs::Json, Fault::Invalid(_) | Fault::TooDeep(_)) => {
                 let error = serde_json::from_slice::<serde::de::IgnoredAny>(body).err();
                 let text = error.map_or_else(|| fault.explain(body, max_event), |error| error.to_string());
                 format!("SerdeJsonError# {text}")
             }
-            (Logs::Multi, Fault::Invalid(at)) => {
+            (Logs::Multi, Fault::Invalid(at) | Fault::TooDeep(at)) => {
                 let rest = &body[at.min(body.len())..];
                 let line = rest.split(|c| *c == b'\n').next().unwrap_or_default();
                 let error = serde_json::from_slice::<serde::de::IgnoredAny>(line).err();

@@ -2,10 +2,12 @@
 //!
 //! JSON is taken whole or refused whole (400 with the place of the mistake). Lines are taken as they are; `decode` and
 //! `on_decode_error` say what becomes of them. A body that is neither, by its content type or by its bytes, is refused
-//! (415): as text it would be destroyed. So is a `charset` that nobody knows; one that is known is read as such.
+//! (415): as text it would be destroyed. So is a `charset` that nobody knows; one that is known is read as such. MessagePack,
+//! by its content type, is read as [`decoding::msgpack`](crate::decoding::msgpack) says.
 
 use super::format::{Answer, Format, Head, Part, Refusal, Request, Taken};
-use crate::event::json::{SplitError, Values};
+use super::msgpack;
+use crate::event::json::{MAX_DEPTH, SplitError, Values};
 use hyper::{StatusCode, header};
 use std::ops::Range;
 
@@ -27,6 +29,9 @@ impl Format for Plain {
     fn read(&self, request: Request) -> Result<Taken, Answer> {
         let Request { head, body, max_body, max_event, .. } = request;
         let content_type = head.content_type();
+        if *self == Plain::Auto && msgpack::is_msgpack(&content_type) {
+            return msgpack::read(body, max_body, max_event);
+        }
         let (mut body, invalid_utf8) = decode_charset(&head, body, max_body)?;
         if body.starts_with(b"\xef\xbb\xbf") {
             body.drain(..3);
@@ -49,7 +54,7 @@ impl Format for Plain {
         } else {
             if !may_be_text(&content_type, &body) {
                 let shown = if content_type.is_empty() { "none" } else { &content_type };
-                let text = format!("a body of type `{shown}` is not taken: send JSON, or text in lines");
+                let text = format!("a body of type `{shown}` is not taken: send JSON, MessagePack, or text in lines");
                 return Err(mistake(StatusCode::UNSUPPORTED_MEDIA_TYPE, &text));
             }
             let count = count_lines(&body, max_event)
@@ -64,11 +69,11 @@ impl Format for Plain {
     }
 }
 
-fn mistake(status: StatusCode, text: &str) -> Answer {
+pub(super) fn mistake(status: StatusCode, text: &str) -> Answer {
     Answer::json(status, serde_json::json!({"error": text}).to_string())
 }
 
-fn too_long(max_event: usize) -> String {
+pub(super) fn too_long(max_event: usize) -> String {
     format!("an event is larger than {max_event} bytes (max_event)")
 }
 
@@ -138,6 +143,8 @@ pub(super) enum Fault {
     Invalid(usize),
     /// The value at this byte is too long.
     TooLong(usize),
+    /// The value that begins at this byte is nested too deep.
+    TooDeep(usize),
 }
 
 impl Fault {
@@ -145,6 +152,7 @@ impl Fault {
     pub(super) fn explain(self, body: &[u8], max_event: usize) -> String {
         match self {
             Fault::TooLong(_) => too_long(max_event),
+            Fault::TooDeep(at) => format!("the value at byte {at} is nested deeper than {MAX_DEPTH} levels"),
             Fault::Invalid(at) => {
                 // Where a text has several values, the line is that of the whole text.
                 let mut values = serde_json::Deserializer::from_slice(body).into_iter::<serde::de::IgnoredAny>();
@@ -156,7 +164,7 @@ impl Fault {
 
     fn answer(self, body: &[u8], max_event: usize) -> Answer {
         let status = match self {
-            Fault::Invalid(_) => StatusCode::BAD_REQUEST,
+            Fault::Invalid(_) | Fault::TooDeep(_) => StatusCode::BAD_REQUEST,
             Fault::TooLong(_) => StatusCode::PAYLOAD_TOO_LARGE,
         };
         mistake(status, &self.explain(body, max_event))
@@ -188,6 +196,7 @@ pub(super) fn check(body: &[u8], max_event: usize, mut value: impl FnMut(Range<u
             }
             Err(SplitError::Invalid(at)) => return Err(Fault::Invalid(at)),
             Err(SplitError::TooLong(at)) => return Err(Fault::TooLong(at)),
+            Err(SplitError::TooDeep(at)) => return Err(Fault::TooDeep(at)),
         }
     }
 }
@@ -389,7 +398,8 @@ pub(super) mod tests {
         assert_eq!(refused(b"{\"a\":1}x").0, 400);
         let deep = [vec![b'['; 100_000], vec![b']'; 100_000]].concat();
         assert_eq!(refused(&deep).0, 413);
-        assert_eq!(refused(&deep[99_800..100_200]).0, 400);
+        let (status, said) = refused(&deep[99_800..100_200]);
+        assert!(status == 400 && said.contains("the value at byte 1 is nested deeper than 128 levels"), "{said}");
         let long = format!("[{{}},{{\"a\":\"{}\"}}]", "x".repeat(70_000));
         assert_eq!(refused(long.as_bytes()).0, 413);
         assert_eq!(taken(Plain::Text, "", &vec![b'x'; 70_000]).unwrap_err().0, 413);

@@ -1,5 +1,6 @@
 //! Which path means what: the formats that `paths` names, each with the endpoints its clients know.
 
+use super::bulk::Action;
 use super::format::{Answer, Format, Head, Variables};
 use super::plain::Plain;
 use super::signals::{Door, OpenObserveOtlp, Otlp, RemoteWrite, prometheus_health};
@@ -20,7 +21,7 @@ config_enum! {
         Text = "text",
         /// OpenObserve's `api/{org}/{stream}/_json`, `_multi`, `api/{org}/_bulk`, and its OTLP and remote write below the path.
         OpenObserve = "openobserve",
-        /// Elasticsearch's `_bulk` and `{index}/_bulk` below the path.
+        /// Elasticsearch's `_bulk`, `{index}/_bulk`, `{index}/_doc` and, with an id, `_doc`, `_create` and `_update` below the path.
         Elasticsearch = "elasticsearch",
         /// OTLP over HTTP: `v1/logs`, `v1/metrics` and `v1/traces` below the path.
         Otlp = "otlp",
@@ -82,6 +83,7 @@ pub(super) enum Found<'r> {
 }
 
 const POST: &[Method] = &[Method::POST, Method::PUT];
+const POST_ONLY: &[Method] = &[Method::POST];
 const GET: &[Method] = &[Method::GET, Method::HEAD];
 const ANY: &[Method] = &[Method::GET, Method::HEAD, Method::PUT, Method::POST, Method::DELETE];
 
@@ -126,10 +128,17 @@ fn endpoints(format: PathFormat) -> Vec<(&'static [Method], &'static str, Does)>
         PathFormat::Elasticsearch => {
             let bulk: Arc<dyn Format> = Arc::new(elasticsearch::Bulk);
             let say = |answer| Does::Say(answer, bulk.clone());
+            let single = |action| take(Arc::new(elasticsearch::Single(action)));
             vec![
                 (POST, "_bulk", take(bulk.clone())),
                 (POST, "{index}/_bulk", take(bulk.clone())),
                 (POST, "{index}/{type}/_bulk", take(bulk.clone())),
+                // Not a document that is called `_bulk`.
+                (POST, "{index}/_doc/_bulk", take(bulk.clone())),
+                (POST_ONLY, "{index}/_doc", single(Action::Index)),
+                (POST, "{index}/_doc/{id}", single(Action::Index)),
+                (POST, "{index}/_create/{id}", single(Action::Create)),
+                (POST_ONLY, "{index}/_update/{id}", single(Action::Update)),
                 (GET, "", say(elasticsearch::banner)),
                 (GET, "_license", say(elasticsearch::license)),
                 (GET, "_xpack", say(elasticsearch::xpack)),
@@ -326,6 +335,13 @@ mod tests {
             (Method::POST, "/_bulk", "take"),
             (Method::PUT, "/logs/_bulk/", "take index=logs"),
             (Method::GET, "/_bulk", "allow POST,PUT"),
+            (Method::POST, "/logs/_doc/_bulk", "take index=logs"),
+            (Method::POST, "/logs/event/_bulk", "take index=logs type=event"),
+            (Method::POST, "/logs/_doc", "take index=logs"),
+            (Method::PUT, "/logs/_doc", "allow POST"),
+            (Method::PUT, "/logs/_doc/a%2Fb", "take index=logs id=a/b"),
+            (Method::PUT, "/logs/_create/7", "take index=logs id=7"),
+            (Method::POST, "/logs/_update/7", "take index=logs id=7"),
             (Method::DELETE, "/", "allow GET,HEAD,POST,PUT"),
             (Method::POST, "/v1/logs", "take"),
             (Method::POST, "/api/o/v1/traces", "take org=o"),

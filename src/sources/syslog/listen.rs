@@ -1,5 +1,6 @@
 //! `listen`: where the source listens, and the sockets for it.
 
+use super::socket::SocketFile;
 use crate::component::BuildError;
 use crate::config::{Node, Reader, SchemaBuilder, Setting, read_string};
 use std::fmt;
@@ -50,27 +51,36 @@ impl Listen {
     /// Opens its socket.
     ///
     /// Errors: the address is taken, not ours, or needs rights that the agent's user has not.
-    pub(super) fn bind(&self, receive_buffer: Option<usize>) -> Result<Socket, BuildError> {
+    pub(super) fn bind(&self, receive_buffer: Option<usize>, file: &SocketFile) -> Result<Socket, BuildError> {
         let socket = match self {
             Listen::Udp(host) => udp(host, receive_buffer),
             Listen::Tcp(host) => tcp(host).map(|l| Socket::Tcp(l, false)),
             Listen::Tls(host) => tcp(host).map(|l| Socket::Tcp(l, true)),
             Listen::Unix(path) => unlink_stale(path).and_then(|()| UnixListener::bind(path)).and_then(|listener| {
+                let own = OwnPath(path.clone());
+                file.apply(path)?;
                 listener.set_nonblocking(true)?;
-                Ok(Socket::Unix(listener, OwnPath(path.clone())))
+                Ok(Socket::Unix(listener, own))
             }),
             Listen::UnixDatagram(path) => {
                 unlink_stale(path).and_then(|()| UnixDatagram::bind(path)).and_then(|socket| {
+                    let own = OwnPath(path.clone());
+                    file.apply(path)?;
                     set_receive_buffer(&socket, receive_buffer, self)?;
-                    Ok(Socket::UnixDatagram(socket, OwnPath(path.clone())))
+                    Ok(Socket::UnixDatagram(socket, own))
                 })
             }
         };
         socket.map_err(|error| {
             let help = match error.kind() {
-                io::ErrorKind::PermissionDenied => {
-                    "; ports below 1024 and system folders need rights: choose another address, or give the agent CAP_NET_BIND_SERVICE"
-                }
+                io::ErrorKind::PermissionDenied => match self {
+                    Listen::Unix(_) | Listen::UnixDatagram(_) => {
+                        "; the agent's user must be allowed to make and give away files there"
+                    }
+                    _ => {
+                        "; ports below 1024 need rights: choose another address, or give the agent CAP_NET_BIND_SERVICE"
+                    }
+                },
                 io::ErrorKind::AddrInUse => "; another program has it: stop that, or choose another address",
                 _ => "; choose another `listen`",
             };
@@ -246,7 +256,9 @@ fn unlink_stale(path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use super::super::SocketMode;
     use super::*;
+    use crate::config::Settings;
 
     #[test]
     fn addresses_are_read_and_written_alike() {
@@ -268,19 +280,43 @@ mod tests {
     }
 
     #[test]
+    fn anybody_may_write_to_a_socket_unless_the_configuration_says_otherwise() {
+        use std::os::unix::fs::{MetadataExt, PermissionsExt};
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        let mode = || std::fs::metadata(&path).unwrap().permissions().mode() & 0o7777;
+        for listen in [Listen::Unix(path.clone()), Listen::UnixDatagram(path.clone())] {
+            let socket = listen.bind(None, &SocketFile::defaults()).unwrap();
+            assert_eq!(mode(), 0o666, "{listen}");
+            drop(socket);
+            let group = std::fs::metadata(dir.path()).unwrap().gid();
+            let file = SocketFile { mode: SocketMode(0o620), owner: None, group: Some(group.to_string()) };
+            let socket = listen.bind(None, &file).unwrap();
+            assert_eq!((mode(), std::fs::metadata(&path).unwrap().gid()), (0o620, group), "{listen}");
+            drop(socket);
+            let file = SocketFile { owner: Some("nobody-of-this-name".into()), ..file };
+            let Err(error) = listen.bind(None, &file) else { panic!("there is such a user") };
+            assert!(error.0.contains("there is no user `nobody-of-this-name`"), "{error}");
+            assert!(!path.exists(), "what is not used is not left behind");
+        }
+    }
+
+    #[test]
     fn a_socket_left_by_a_crash_is_taken_over_and_a_living_one_is_not() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("s");
         drop(UnixListener::bind(&path).unwrap());
-        let socket = Listen::Unix(path.clone()).bind(None).unwrap();
-        let Err(error) = Listen::Unix(path.clone()).bind(None) else { panic!("it was taken over") };
+        let socket = Listen::Unix(path.clone()).bind(None, &SocketFile::defaults()).unwrap();
+        let Err(error) = Listen::Unix(path.clone()).bind(None, &SocketFile::defaults()) else {
+            panic!("it was taken over")
+        };
         assert!(error.0.contains("another program has it"), "{error}");
         drop(socket);
         assert!(!path.exists());
         drop(UnixDatagram::bind(&path).unwrap());
-        drop(Listen::UnixDatagram(path.clone()).bind(None).unwrap());
+        drop(Listen::UnixDatagram(path.clone()).bind(None, &SocketFile::defaults()).unwrap());
         std::fs::write(&path, "precious").unwrap();
-        assert!(Listen::UnixDatagram(path.clone()).bind(None).is_err());
+        assert!(Listen::UnixDatagram(path.clone()).bind(None, &SocketFile::defaults()).is_err());
         assert_eq!(std::fs::read(&path).unwrap(), b"precious");
     }
 }

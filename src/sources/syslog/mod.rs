@@ -27,14 +27,16 @@ mod datagram;
 mod listen;
 mod origin;
 mod settings;
+mod socket;
 mod stream;
 
 pub use crate::proxy_protocol::ProxyProtocol;
 pub use listen::Listen;
 pub use settings::SyslogCommon;
+pub use socket::{SocketFile, SocketMode};
 
 use crate::component::{BuildContext, BuildError, Output, RunError, SourceContext, SourceRun};
-use crate::config::{Map, OneOrMany, Reader, Size, Spanned, config};
+use crate::config::{Map, OneOrMany, Reader, Settings, Size, Spanned, config};
 use crate::decoding::syslog::{SenderZones, SyslogDecoder};
 use crate::decoding::{Charset, DecodeSetting, FrameDecoder};
 use crate::event::SlabPool;
@@ -80,6 +82,8 @@ config! {
         /// Bytes of datagrams that the kernel holds for each socket. Without it, for UDP 4 MiB as far as the system allows, else as
         /// the system has it.
         pub receive_buffer: Option<Size> = None,
+        /// Who may write to `unix://` and `unixgram://`; without it everybody on this host, as with `/dev/log`.
+        pub socket: Option<SocketFile> = None,
         /// What all sources have.
         flatten pub common: SyslogCommon,
     }
@@ -112,6 +116,12 @@ impl SourcePlan for SyslogConfig {
                 cx.error_nowhere("`tls` of a syslog source is for `tls://`, which it does not listen on");
             }
             _ => {}
+        }
+        let in_files = |listen: &Spanned<Listen>| matches!(listen.value, Listen::Unix(_) | Listen::UnixDatagram(_));
+        if self.socket.is_some() && !self.listen.iter().any(in_files) {
+            cx.error_nowhere(
+                "`socket` of a syslog source is for `unix://` and `unixgram://`, which it does not listen on",
+            );
         }
         for (sender, pattern, _) in self.zones() {
             if let Err(error) = pattern {
@@ -169,7 +179,8 @@ impl SourcePlan for SyslogConfig {
             .transpose()
             .map_err(|error| BuildError(format!("`tls`: {error}")))?;
         let receive_buffer = self.receive_buffer.map(|size| size.as_usize());
-        let sockets: Result<Vec<_>, _> = self.listen.iter().map(|listen| listen.bind(receive_buffer)).collect();
+        let file = self.socket.clone().unwrap_or_else(SocketFile::defaults);
+        let sockets: Result<Vec<_>, _> = self.listen.iter().map(|listen| listen.bind(receive_buffer, &file)).collect();
         let (sockets, origins) = (sockets?, Origins::new(cx));
         let limits = (cx.connections as usize, cx.memory_limit / 4);
         Ok(SourceRun::Thread(Box::new(move |cx| run(&self, sockets, origins, tls, limits, cx))))

@@ -4,7 +4,9 @@ use super::level::{self, Level, Levels};
 use super::{Case, KeepRest, NormalizeOptions, Schema, UnknownLevel};
 use crate::component::{Emitter, Transform};
 use crate::event::{Batch, EventKind, EventRef, Form, Str, Sym, Value, json};
-use crate::time::{Rfc3339Writer, Stamp, TimestampReader, is_normalized};
+use crate::time::{Doubt, Rfc3339Writer, Stamp, TimestampReader, is_normalized};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// A canonical field: its names, best first, and where an event has it.
@@ -36,6 +38,11 @@ pub struct Normalize {
     /// The first level of a batch that is not known, and its first time that cannot be read.
     odd_level: Vec<u8>,
     odd_time: Vec<u8>,
+    /// The first date of a batch that may be another day, with its text.
+    doubt: Option<(Doubt, String)>,
+    /// Nothing has been said of such dates yet, as of this batch.
+    looks_for_doubts: bool,
+    doubt_said: Arc<AtomicBool>,
 }
 
 /// What one event's fields play: field number and rank per part.
@@ -195,6 +202,9 @@ impl Normalize {
             taken: Taken::default(),
             odd_level: Vec::new(),
             odd_time: Vec::new(),
+            doubt: None,
+            looks_for_doubts: false,
+            doubt_said: Arc::default(),
         }
     }
 
@@ -286,9 +296,17 @@ impl Normalize {
     /// Reads a timestamp value.
     fn stamp(&mut self, value: Value<'_>, now: i64) -> Option<Stamp> {
         match value {
-            Value::Str(Str { bytes, form: Form::Clean | Form::Plain }) => self.reader.read(bytes.trim_ascii(), now),
+            Value::Str(Str { bytes, form: Form::Clean | Form::Plain }) => {
+                if self.looks_for_doubts && self.reader.may_doubt(bytes) {
+                    note_doubt(&self.reader, bytes, &mut self.doubt);
+                }
+                self.reader.read(bytes.trim_ascii(), now)
+            }
             Value::Str(s) => {
                 let text = s.text(&mut self.text);
+                if self.looks_for_doubts && self.reader.may_doubt(text) {
+                    note_doubt(&self.reader, text, &mut self.doubt);
+                }
                 self.reader.read(text.trim_ascii(), now)
             }
             Value::Number(spelling) => self.reader.read(spelling, now),
@@ -666,6 +684,31 @@ impl Taken {
     }
 }
 
+/// Keeps the first doubtful date of a batch.
+#[cold]
+fn note_doubt(reader: &TimestampReader, text: &[u8], kept: &mut Option<(Doubt, String)>) {
+    if kept.is_none() {
+        *kept = reader.doubt(text).map(|doubt| (doubt, String::from_utf8_lossy(text).chars().take(80).collect()));
+    }
+}
+
+/// Says which date can be read in two ways.
+#[cold]
+fn say_doubt(component: &str, (doubt, example): &(Doubt, String)) {
+    let other = &doubt.other;
+    match &doubt.taken {
+        Some(taken) => tracing::warn!(
+            component, example = %example,
+            "dates can be read in two ways: this one was taken as `{taken}`, and `{other}` fits as well; leave the one in `formats` \
+             that is meant (said once)"
+        ),
+        None => tracing::warn!(
+            component, example = %example,
+            "dates can be read in two ways, and are not read for that: say in `formats` whether it is `{other}` (said once)"
+        ),
+    }
+}
+
 /// Keeps the first of a batch.
 #[cold]
 fn first_of(kept: &mut Vec<u8>, value: Value<'_>) {
@@ -681,6 +724,7 @@ fn clean(text: &[u8]) -> Value<'_> {
 impl Transform for Normalize {
     fn apply(&mut self, batch: &mut Batch, out: &mut Emitter<'_>) {
         let (mut unreadable, mut unknown) = (0, 0);
+        self.looks_for_doubts = !self.doubt_said.load(Ordering::Relaxed);
         for row in 0..batch.rows() {
             if !batch.is_live(row) {
                 continue;
@@ -703,6 +747,11 @@ impl Transform for Normalize {
                 self.drop_rest(batch, row);
             }
         }
+        if let Some(doubt) = self.doubt.take()
+            && !self.doubt_said.swap(true, Ordering::Relaxed)
+        {
+            say_doubt(out.component, &doubt);
+        }
         crate::component::attach(batch, &self.options.attach);
         out.error("timestamp_unreadable", unreadable);
         out.error("level_unknown", unknown);
@@ -717,6 +766,7 @@ impl Transform for Normalize {
     }
 
     fn fork(&self) -> Box<dyn Transform> {
-        Box::new(Normalize::new(self.options.clone()))
+        // What was said by one worker is said.
+        Box::new(Normalize { doubt_said: self.doubt_said.clone(), ..Normalize::new(self.options.clone()) })
     }
 }

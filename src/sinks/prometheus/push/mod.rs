@@ -76,7 +76,8 @@ config! {
         pub auth: Option<PushAuth> = None,
         /// Headers sent with every request.
         pub headers: Map<Secret> = Map::default(),
-        /// Proxy, such as `http://proxy:3128`; else what `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` say. `none`: no proxy.
+        /// Proxy, such as `http://proxy:3128`, whatever the environment says; without it what `HTTP_PROXY`, `HTTPS_PROXY`,
+        /// `ALL_PROXY` and `NO_PROXY` say. `none`: no proxy.
         pub proxy: Option<Secret> = None,
         /// Certificates and names of https.
         pub tls: TlsConfig = TlsConfig::defaults(),

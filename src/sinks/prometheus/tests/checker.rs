@@ -88,7 +88,8 @@ pub(super) fn check(page: &str, open: bool) -> Result<Vec<Sample>, String> {
     for (name, family) in &families {
         check_family(name, family, open).map_err(|e| format!("{name}: {e}"))?;
         let kind = family.kind.as_deref().unwrap_or("unknown");
-        for suffix in suffixes(kind).iter().chain(&[""]) {
+        // The text format knows no time of beginning; Prometheus' own libraries show it as a gauge there.
+        for suffix in suffixes(kind).iter().chain(&[""]).filter(|suffix| open || **suffix != "_created") {
             if let Some(other) = all_names.insert(format!("{name}{suffix}"), name)
                 && other != name
             {
@@ -285,7 +286,9 @@ fn check_series(name: &str, kind: &str, samples: &[&Timed], open: bool) -> Resul
             }
             let (sum, count) =
                 if kind == "histogram" { (value("_sum"), value("_count")) } else { (value("_gsum"), value("_gcount")) };
-            if count.is_some_and(|c| Some(c) != buckets.last().map(|b| b.1)) || sum.is_some() != count.is_some() {
+            // The text format does not demand a sum, which what measures below zero has not.
+            let alone = if open { sum.is_some() != count.is_some() } else { sum.is_some() && count.is_none() };
+            if count.is_some_and(|c| Some(c) != buckets.last().map(|b| b.1)) || alone {
                 return Err("count and sum".into());
             }
             let negative = buckets.iter().any(|b| b.0 < 0.0);
