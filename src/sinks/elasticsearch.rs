@@ -25,10 +25,11 @@
 use crate::component::BuildError;
 use crate::config::{OneOrMany, Reader, Secret, Spanned, config, config_choice, config_enum, config_union};
 use crate::encoding::{EventTime, object};
-use crate::event::{EventKind, EventRef, FieldPath, Meta, Sym, Value, json};
+use crate::event::{EventRef, FieldPath, Meta, Sym, Value, json};
 use crate::sinks::delivery::{
     Answer, BasicAuth, Constant, Draft, Encoding, Framing, HttpSink, Judgement, Load, Mask, NetworkSinkCommon,
-    Protocol, Record, Refusal, Request, Sign, Target, Unsendable, basic, below, check_address, judge_status, sensitive,
+    Protocol, Record, Refusal, Request, Sign, Target, Unsendable, basic, below, byte_of, check_address, judge_status,
+    kind_of, sensitive,
 };
 use crate::template::{NameTemplate, Template, Values};
 use crate::time::{Rfc3339Writer, TimestampReader, Zone};
@@ -52,7 +53,7 @@ config! {
         pub data_stream: DataStream = DataStream::defaults(),
         /// What is done with a document. Data streams take `create` only.
         pub op: Spanned<EsOp> = Spanned::new(EsOp::Index, Default::default()),
-        /// The document's `_id`: `auto` (`@id`), `none` (the server makes one), or a template.
+        /// The document's `_id`: `auto` (the event's own `_id`, else `@id`), `none` (the server makes one), or a template.
         pub id: EsId = EsId::Word(EsIdWord::Auto),
         /// Name of the ingest pipeline.
         pub pipeline: Option<String> = None,
@@ -103,7 +104,7 @@ config_enum! {
 config_enum! {
     /// The words for it.
     pub enum EsIdWord {
-        /// The event's own, `@id`: of its origin and place.
+        /// The event's field `_id` where it is a text, which is no part of the document then; else `@id`, made of its origin and place.
         Auto = "auto",
         /// The server makes one; an event that is sent again may then be there twice.
         None = "none",
@@ -240,6 +241,7 @@ impl HttpSink for ElasticsearchConfig {
             times: EventTime::new(self.timestamp_field.clone(), TimestampReader::new(zone, Vec::new())),
             writer: Rfc3339Writer::new(),
             at_timestamp: Sym::from_config("@timestamp"),
+            id_field: Sym::from_config("_id"),
             work: Vec::new(),
             mask: mask.clone(),
         };
@@ -273,6 +275,7 @@ pub struct Elasticsearch {
     times: EventTime,
     writer: Rfc3339Writer,
     at_timestamp: Sym,
+    id_field: Sym,
     /// Work space.
     work: Vec<u8>,
     mask: Mask,
@@ -317,16 +320,16 @@ impl Elasticsearch {
         match &self.id {
             EsId::Word(EsIdWord::None) => {}
             EsId::Word(EsIdWord::Auto) => {
-                if let Some(Value::Str(id)) = event.meta(&Meta::Id) {
-                    self.work.extend_from_slice(id.bytes);
+                let own =
+                    event.field(self.id_field).filter(|id| matches!(id, Value::Str(text) if !text.bytes.is_empty()));
+                if let Some(Value::Str(id)) = own.or_else(|| event.meta(&Meta::Id)) {
+                    id.append_text(&mut self.work);
                 }
             }
             EsId::Template(id) => {
-                let missing = |why| Unsendable { reason: "template", detail: format!("`id`: {why}") };
-                id.render(event, &mut self.work).map_err(missing)?;
+                id.render(event, &mut self.work).map_err(|why| Unsendable::template("id", why))?;
                 if self.work.is_empty() || self.work.len() > 512 {
-                    let detail = "`id`: an `_id` has from 1 to 512 bytes".into();
-                    return Err(Unsendable { reason: "template", detail });
+                    return Err(Unsendable::template("id", "an `_id` has from 1 to 512 bytes"));
                 }
             }
         }
@@ -337,6 +340,24 @@ impl Elasticsearch {
         }
         body.extend_from_slice(b"}}\n");
         Ok(())
+    }
+
+    fn write_without_id(&self, event: EventRef<'_>, body: &mut Vec<u8>) {
+        body.push(b'{');
+        let mut comma = false;
+        for (i, (key, value)) in event.fields().enumerate() {
+            if event.key_at(i) == Some(self.id_field) {
+                continue;
+            }
+            if std::mem::replace(&mut comma, true) {
+                body.push(b',');
+            }
+            body.push(b'"');
+            json::escape(key, body);
+            body.extend_from_slice(b"\":");
+            value.append_json(body);
+        }
+        body.push(b'}');
     }
 
     fn not_ours(&self, answer: &Answer) -> Judgement {
@@ -421,30 +442,20 @@ impl Protocol for Elasticsearch {
 
     /// What the events are, and the index.
     fn partition(&mut self, event: EventRef<'_>, _now: i64, name: &mut Vec<u8>) -> Result<(), Unsendable> {
-        name.push(match event.kind() {
-            EventKind::Log => b'l',
-            EventKind::Metric => b'm',
-            EventKind::Trace => b't',
-        });
+        name.push(byte_of(event.kind()));
         for (n, part) in self.name.iter().enumerate() {
             if n > 0 {
                 name.push(b'-');
             }
             let from = name.len();
-            let missing = |why| Unsendable { reason: "template", detail: format!("`index`: {why}") };
-            part.render_as(Values::Component, event, name).map_err(missing)?;
+            part.render_as(Values::Component, event, name).map_err(|why| Unsendable::template("index", why))?;
             format_name(name, from, self.name.len() > 1);
         }
         Ok(())
     }
 
     fn target(&self, partition: &[u8]) -> Target {
-        let (kind, name) = match partition.split_first() {
-            Some((b'm', name)) => (EventKind::Metric, name),
-            Some((b't', name)) => (EventKind::Trace, name),
-            Some((_, name)) => (EventKind::Log, name),
-            None => (EventKind::Log, partition),
-        };
+        let (kind, name) = kind_of(partition);
         let name = String::from_utf8_lossy(name).into_owned();
         let mut url = below(&self.base, &[&name, "_bulk"]).unwrap_or_else(|| self.base.clone());
         // Which is all that is read of the answer.
@@ -478,7 +489,14 @@ impl Protocol for Elasticsearch {
         self.action_line(event, draft.body)?;
         let start = draft.body.len();
         record.mark.doc = (start - before) as u32;
-        object::write(event, draft.body);
+        let takes_id = matches!(self.id, EsId::Word(EsIdWord::Auto));
+        if takes_id && matches!(event.field(self.id_field), Some(Value::Str(_))) {
+            // The server takes no document with such a field.
+            record.original = draft.keep(event);
+            self.write_without_id(event, draft.body);
+        } else {
+            object::write(event, draft.body);
+        }
         if event.position(self.at_timestamp).is_none() {
             let (ns, writer) = (self.times.ns(event), &mut self.writer);
             record.mark.added = object::add(start, draft.body, |body| {

@@ -26,10 +26,10 @@ use crate::component::BuildError;
 use crate::condition::{Condition, Outcome};
 use crate::config::{Node, Reader, SchemaBuilder, Setting, Spanned, config, config_enum, read_string};
 use crate::encoding::{Encoder, Encoding, EncodingConfig};
-use crate::event::{Batch, EventKind, EventRef, JsonRows, Origin, Slab};
+use crate::event::{Batch, EventRef, JsonRows, Origin, Slab};
 use crate::sinks::delivery::{
-    Answer, AuthConfig, Constant, Draft, Framing, HttpSink, Judgement, Load, Mask, NetworkSinkCommon, Plan, Protocol,
-    Record, Sign, Target, Unsendable, judge_status,
+    Answer, AuthConfig, Draft, Framing, HttpSink, Judgement, Load, Mask, NetworkSinkCommon, Plan, Protocol, Record,
+    Sign, Target, Unsendable, byte_of, judge_status, kind_of,
 };
 use crate::template::{Template, Values};
 use crate::time::Zone;
@@ -263,7 +263,7 @@ impl HttpSink for HttpSinkConfig {
     }
 
     fn secrets(&self) -> Vec<String> {
-        self.auth.as_ref().map(AuthConfig::secrets).unwrap_or_default()
+        self.auth.iter().flat_map(AuthConfig::secrets).collect()
     }
 
     fn plan(&self) -> Plan {
@@ -272,10 +272,7 @@ impl HttpSink for HttpSinkConfig {
     }
 
     fn connect(&self, _zone: Zone, mask: &Mask) -> Result<(Http, Arc<dyn Sign>), BuildError> {
-        let signer: Arc<dyn Sign> = match &self.auth {
-            Some(auth) => auth.signer(&self.common, mask)?,
-            None => Arc::new(Constant::default()),
-        };
+        let signer = AuthConfig::signer_of(self.auth.as_ref(), &self.common, mask)?;
         let headers =
             self.header_templates().map_err(|(name, what)| BuildError(format!("the header `{name}` {what}")))?;
         let url = self.url.value.clone();
@@ -341,23 +338,15 @@ impl Protocol for Http {
 
     /// What the events are, the address and the values of the headers.
     fn partition(&mut self, event: EventRef<'_>, _now: i64, name: &mut Vec<u8>) -> Result<(), Unsendable> {
-        name.push(match event.kind() {
-            EventKind::Log => b'l',
-            EventKind::Metric => b'm',
-            EventKind::Trace => b't',
-        });
+        name.push(byte_of(event.kind()));
         if self.is_fixed {
             return Ok(());
         }
-        let missing = |what: &str, missing: &dyn std::fmt::Display| Unsendable {
-            reason: "template",
-            detail: format!("{what}: {missing}"),
-        };
-        self.url.render_as(Values::Url, event, name).map_err(|why| missing("`url`", &why))?;
+        self.url.render_as(Values::Url, event, name).map_err(|why| Unsendable::template("url", why))?;
         for (header, value) in &self.headers {
             name.push(BETWEEN);
             let start = name.len();
-            value.render(event, name).map_err(|why| missing(&format!("the header `{header}`"), &why))?;
+            value.render(event, name).map_err(|why| Unsendable::template(header.as_str(), why))?;
             for byte in &mut name[start..] {
                 if *byte < b' ' || *byte == 0x7f {
                     *byte = b' ';
@@ -368,12 +357,7 @@ impl Protocol for Http {
     }
 
     fn target(&self, partition: &[u8]) -> Target {
-        let (kind, rest) = match partition.split_first() {
-            Some((b'm', rest)) => (EventKind::Metric, rest),
-            Some((b't', rest)) => (EventKind::Trace, rest),
-            Some((_, rest)) => (EventKind::Log, rest),
-            None => (EventKind::Log, partition),
-        };
+        let (kind, rest) = kind_of(partition);
         let mut parts = rest.split(|b| *b == BETWEEN);
         let address = match self.is_fixed {
             true => self.url.as_literal().unwrap_or_default().into(),

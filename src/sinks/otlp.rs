@@ -29,8 +29,8 @@ use crate::encoding::otlp::answer::{Exported, exported};
 use crate::encoding::otlp::{MetricEncoder, OtlpEncoder, Unfit};
 use crate::event::{EventKind, EventRef, FieldPath};
 use crate::sinks::delivery::{
-    Answer, AuthConfig, Constant, Draft, Encoding, Framing, HttpSink, Judgement, Load, Mask, NetworkSinkCommon,
-    Protocol, Record, Request, Sign, Target, Unsendable, below, check_address, judge_status,
+    Answer, AuthConfig, Draft, Encoding, Framing, HttpSink, Judgement, Load, Mask, NetworkSinkCommon, Protocol, Record,
+    Request, Sign, Target, Unsendable, below, byte_of, check_address, judge_status,
 };
 use crate::template::Template;
 use crate::time::{TimestampReader, Zone};
@@ -114,14 +114,11 @@ impl HttpSink for OtlpConfig {
     }
 
     fn secrets(&self) -> Vec<String> {
-        self.auth.as_ref().map(AuthConfig::secrets).unwrap_or_default()
+        self.auth.iter().flat_map(AuthConfig::secrets).collect()
     }
 
     fn connect(&self, zone: Zone, mask: &Mask) -> Result<(Otlp, Arc<dyn Sign>), BuildError> {
-        let signer: Arc<dyn Sign> = match &self.auth {
-            Some(auth) => auth.signer(&self.common, mask)?,
-            None => Arc::new(Constant::default()),
-        };
+        let signer = AuthConfig::signer_of(self.auth.as_ref(), &self.common, mask)?;
         let base = self.servers().into_iter().next().ok_or_else(|| BuildError("`url` is no address".into()))?;
         let reader = TimestampReader::new(zone, Vec::new());
         let mut scope = Vec::new();
@@ -243,11 +240,7 @@ impl Protocol for Otlp {
     type Mark = ();
 
     fn partition(&mut self, event: EventRef<'_>, _now: i64, name: &mut Vec<u8>) -> Result<(), Unsendable> {
-        name.push(match event.kind() {
-            EventKind::Log => b'l',
-            EventKind::Metric => b'm',
-            EventKind::Trace => b't',
-        });
+        name.push(byte_of(event.kind()));
         Ok(())
     }
 
@@ -326,11 +319,8 @@ impl Protocol for Otlp {
             EventKind::Metric => Signal::Metrics,
             EventKind::Trace => Signal::Traces,
         };
-        match self.json {
-            // What was written here can be read; where it could not, the server would say so.
-            true => Bytes::from(to_json(signal, &out).unwrap_or_default()),
-            false => Bytes::from(out),
-        }
+        // What was written here can be read; if it could not, the server would refuse it as no JSON.
+        Bytes::from(if self.json { to_json(signal, &out).unwrap_or(out) } else { out })
     }
 
     fn judge(&self, answer: &Answer, load: &Load<()>, _now: i64) -> Judgement {

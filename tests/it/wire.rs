@@ -14,8 +14,6 @@ pub(crate) struct Asked {
     pub(crate) path: String,
     pub(crate) headers: BTreeMap<String, String>,
     pub(crate) body: Vec<u8>,
-    /// Bytes of the body as it was sent.
-    pub(crate) sent: Vec<u8>,
 }
 
 impl Asked {
@@ -126,7 +124,7 @@ fn read(reader: &mut BufReader<&TcpStream>) -> Option<Asked> {
         }
         "zstd" => zstd::stream::decode_all(&sent[..]).unwrap(),
         "snappy" => snap::raw::Decoder::new().decompress_vec(&sent).unwrap(),
-        _ => sent.clone(),
+        _ => sent,
     };
-    Some(Asked { method, path, headers, body, sent })
+    Some(Asked { method, path, headers, body })
 }

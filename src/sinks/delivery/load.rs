@@ -55,6 +55,25 @@ pub struct Target {
     pub snappy: bool,
 }
 
+/// The first byte of a partition's name where it says what the events are, which those of one request have in common.
+pub fn byte_of(kind: EventKind) -> u8 {
+    match kind {
+        EventKind::Log => b'l',
+        EventKind::Metric => b'm',
+        EventKind::Trace => b't',
+    }
+}
+
+/// What the events of a partition are by its [first byte](byte_of), and the rest of its name.
+pub fn kind_of(partition: &[u8]) -> (EventKind, &[u8]) {
+    match partition.split_first() {
+        Some((b'm', rest)) => (EventKind::Metric, rest),
+        Some((b't', rest)) => (EventKind::Trace, rest),
+        Some((_, rest)) => (EventKind::Log, rest),
+        None => (EventKind::Log, partition),
+    }
+}
+
 impl Target {
     /// A request to it, without its body.
     pub fn request(&self) -> Request {

@@ -32,7 +32,7 @@ pub use client::HttpExchange;
 pub use compression::Encoding;
 pub use driver::{Driver, Plan, check_health};
 pub use exchange::{Answer, Exchange, Lost, LostKind, Request};
-pub use load::{Framing, Groups, Load, Part, Record, Target};
+pub use load::{Framing, Groups, Load, Part, Record, Target, byte_of, kind_of};
 pub use mask::{MAX_WORDS, Mask};
 pub use protocol::{Draft, Judgement, Protocol, Refusal, Unsendable};
 pub use settings::{

@@ -15,6 +15,13 @@ pub struct Unsendable {
     pub detail: String,
 }
 
+impl Unsendable {
+    /// The template of this setting lacks a field.
+    pub fn template(setting: &str, why: impl fmt::Display) -> Self {
+        Unsendable { reason: "template", detail: format!("`{setting}`: {why}") }
+    }
+}
+
 /// What an answer means for the records of a load.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Judgement {

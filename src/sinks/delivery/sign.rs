@@ -176,6 +176,18 @@ impl AuthConfig {
         }
     }
 
+    /// As [`signer`](Self::signer); without credentials nothing is shown.
+    pub fn signer_of(
+        auth: Option<&Self>,
+        common: &NetworkSinkCommon,
+        mask: &Mask,
+    ) -> Result<Arc<dyn Sign>, BuildError> {
+        match auth {
+            Some(auth) => auth.signer(common, mask),
+            None => Ok(Arc::new(Constant::default())),
+        }
+    }
+
     /// What signs. Tokens are fetched with the time-out, proxy and certificates of `common`, and `mask` hides them in whatever
     /// anybody says.
     ///

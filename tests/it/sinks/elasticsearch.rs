@@ -98,6 +98,22 @@ fn an_event_that_is_sent_again_is_no_second_document() {
 }
 
 #[test]
+fn an_events_own_id_is_the_documents_and_no_field_of_it() {
+    let server = KIND.server();
+    let events = [
+        json!({"n": 0, "_id": "a \"1\"", "x": {"_id": 1}}),
+        json!({"_id": "b", "n": 1, "poison": true}),
+        json!({"n": 2}),
+    ];
+    let run = KIND.run(&server, "concurrency: 1", &events);
+    let stored = server.store.lock().unwrap().bodies.clone();
+    assert_eq!((&stored[0]["_test_id"], &stored[0]["x"]), (&json!("a \"1\""), &json!({"_id": 1})));
+    assert!(stored.iter().all(|document| document["_id"].is_null()));
+    assert_eq!(stored[1]["_test_id"].as_str().unwrap().len(), 32, "made of origin and place");
+    assert_eq!(run.letters()[0].2, events[1], "the letter has the event as it was");
+}
+
+#[test]
 fn documents_go_to_indexes_and_data_streams_with_their_time() {
     let events = [
         json!({"n": 0, "timestamp": "2026-01-02T23:59:59.5Z", "service": "Shop A"}),

@@ -30,7 +30,7 @@ fn address_and_headers_come_from_events_and_cannot_be_broken() {
     let server = KIND.server();
     let yaml = KIND.yaml(&server, "headers: {X-Tenant: \"{{ tenant }}\", X-Fixed: a}").replace("URL/in", "").replace(
         &format!("url: \"{}/in\"", server.wire.url()),
-        &format!("url: \"{}/in/{{{{ service }}}}?q={{{{ q | default(\"none\") }}}}\"", server.wire.url()),
+        &format!("url: \"{}/in/{{{{ service }}}}?q={{{{ q | default('none') }}}}\"", server.wire.url()),
     );
     let events = [
         json!({"n": 0, "service": "a", "tenant": "t1"}),
@@ -176,12 +176,12 @@ fn tokens_of_oauth2_are_fetched_once_and_renewed_once_when_they_are_turned_away(
 #[test]
 fn mistakes_in_the_settings_are_found() {
     for (settings, says) in [
-        ("url: 'http://{{ host }}/x'", "the host of `url` of sink `out` may not come from events"),
-        ("url: 'http://h{{ host }}'", "the host of `url` of sink `out` may not come from events"),
+        ("url: 'http://{{ host }}/x'", "the host of `url` in sink `out` may not come from events"),
+        ("url: 'http://h{{ host }}'", "the host of `url` in sink `out` may not come from events"),
         ("url: 'ftp://h/x'", "must begin with `http://`"),
         ("url: 'http://u:p@h/x'", "holds credentials"),
-        ("url: 'http://h/', headers: {'a b': c}", "the header `a b` of sink `out` is no name of a header"),
-        ("url: 'http://h/', headers: {a: '{{ x'}", "the header `a` of sink `out` has a bad template"),
+        ("url: 'http://h/', headers: {'a b': c}", "the header `a b` in sink `out` is no name of a header"),
+        ("url: 'http://h/', headers: {a: '{{ x'}", "the header `a` in sink `out` has a bad template"),
         ("url: 'http://h/', encoding: text, framing: array", "is for `encoding: json`"),
         ("url: 'http://h/', success: '@status == 200 && code == 0'", "there are `@status` and `@body` only"),
         ("url: 'http://h/', success: '@status =='", "bad condition"),

@@ -1,5 +1,5 @@
 //! The `otlp` sink against a double of a receiver, written from OTLP's specification, which reads requests with the agent's own
-//! decoder; what the sink writes is also read by OpenTelemetry's definitions (`tests/clients/otlp_read.py`).
+//! decoder; what the sink writes is also read by OpenTelemetry's definitions (`tests/clients/otlp_request.py`).
 
 use super::*;
 use tidegate::decoding::otlp::{Encoding, Request, Signal};
@@ -156,4 +156,82 @@ fn the_body_is_the_field_that_is_to_be_kept() {
     let stored = &server.store.lock().unwrap().bodies[0];
     assert_eq!(stored["message"], json!({"a": [1, "x"]}));
     assert_eq!(stored["attributes"], json!({"n": 1, "message": "m"}));
+}
+
+/// A request as OpenTelemetry's definitions read it; `None` where they are not installed.
+fn by_the_definitions(dir: &Path, signal: &str, format: &str, body: &[u8]) -> Option<Json> {
+    let file = dir.join(format!("{signal}.{format}"));
+    std::fs::write(&file, body).unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/otlp_request.py");
+    let mut command = std::process::Command::new(crate::http_clients::python());
+    let out =
+        command.arg(script).args([signal, format]).arg(&file).stderr(std::process::Stdio::inherit()).output().ok()?;
+    assert!(out.status.success());
+    let said: Json = serde_json::from_slice(&out.stdout).unwrap();
+    if let Some(why) = said.get("skipped") {
+        println!("skipped: {why}");
+        return None;
+    }
+    Some(said)
+}
+
+/// The bodies that the sink makes of what came by OTLP, by signal.
+fn forwarded(format: &str) -> BTreeMap<String, Vec<u8>> {
+    let server = KIND.server_with(|_, _| Some(reply(200, "")));
+    let dir = tempfile::tempdir().unwrap();
+    let yaml = format!(
+        "data_dir: ./data
+sources:
+  in: {{type: http, listen: \"127.0.0.1:0\", paths: {{/: otlp}}}}
+sinks:
+  out: {{type: otlp, format: {format}, inputs: [in], url: \"{}\", healthcheck: false, batch: {{timeout: 50ms}}}}
+",
+        server.wire.url()
+    );
+    config(dir.path(), &yaml);
+    let agent = Agent::run(dir.path(), &[]);
+    let mut address = String::new();
+    eventually("it listens", || {
+        address = agent.addresses().first().cloned().unwrap_or_default();
+        !address.is_empty()
+    });
+    let address = address.split_once("://").map_or(address.clone(), |(_, a)| a.to_owned());
+    for (path, body) in super::agents::SIGNALS {
+        let mut stream = std::net::TcpStream::connect(&address).unwrap();
+        stream.set_read_timeout(Some(crate::agent::PATIENCE)).unwrap();
+        let headers = [("content-type", "application/json")];
+        let answer = crate::http::request(&mut stream, "POST", path, &headers, body.as_bytes());
+        assert_eq!(answer.status, 200, "{}", answer.body);
+    }
+    agent.stop();
+    server.wire.asked().into_iter().map(|a| (a.path.trim_start_matches("/v1/").to_owned(), a.body)).collect()
+}
+
+#[test]
+fn what_is_written_is_what_the_definitions_say() {
+    let (binary, text) = (forwarded("protobuf"), forwarded("json"));
+    assert_eq!((binary.len(), text.len()), (3, 3));
+    let dir = tempfile::tempdir().unwrap();
+    for (path, sent) in super::agents::SIGNALS {
+        let signal = path.trim_start_matches("/v1/");
+        let Some(read) = by_the_definitions(dir.path(), signal, "protobuf", &binary[signal]) else { return };
+        assert_eq!(by_the_definitions(dir.path(), signal, "json", &text[signal]).unwrap(), read, "{signal}");
+        let original = by_the_definitions(dir.path(), signal, "json", sent.as_bytes()).unwrap();
+        match signal {
+            // Resources of metrics are labels to the agent; the points are as they came.
+            "metrics" => {
+                assert_eq!(read["resourceMetrics"][0]["scopeMetrics"][0]["metrics"].as_array().unwrap().len(), 3)
+            }
+            // The level and its number are said, where one of them was.
+            "logs" => {
+                let records = |request: &Json| {
+                    let scopes = request["resourceLogs"][0]["scopeLogs"].as_array().unwrap().clone();
+                    scopes.iter().map(|s| (s["scope"].clone(), s["logRecords"].clone())).collect::<Vec<_>>()
+                };
+                assert_eq!(records(&read), records(&original));
+                assert_eq!(read["resourceLogs"][0]["resource"], original["resourceLogs"][0]["resource"]);
+            }
+            _ => assert_eq!(read, original),
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! `remote_write`: the state of all series, sent to a server at an interval.
 //!
-//! Protocol: Prometheus remote write 1.0 (protobuf `WriteRequest`, snappy block format), by the delivery of all sinks over
+//! Protocol: Prometheus remote write 1.0 (protobuf `WriteRequest`, snappy block format), or 2.0 with `version: 2`, by the delivery of all sinks over
 //! the network (see [`delivery`](crate::sinks::delivery)): waits that grow, `Retry-After`, circuit breaker. Only one thing is its own:
 //! a snapshot has the values of its moment, so a newer one takes the place of one that did not get through. What was tried of
 //! that counts for the newer one. Samples given up like this are counted (errors of kind `superseded`).
@@ -29,18 +29,19 @@ use super::registry::Registry;
 use crate::ack::{Ack, Verdict};
 use crate::buffer::{FullPolicy, Queue, QueueSender};
 use crate::component::{BuildError, Input};
-use crate::config::{Map, Reader, Secret, Settings, Spanned, config};
+use crate::config::{Map, Reader, Secret, Settings, Spanned, config, config_enum};
 use crate::encoding::remote_write;
 use crate::event::{EventKind, EventRef, Origin, Sym, Value};
 use crate::sinks::delivery::{
-    Answer, AuthConfig, BatchConfig, BreakerConfig, Concurrency, Constant, Draft, Driver, Exchange, Framing,
-    HttpExchange, Judgement, Load, Mask, NetworkSinkCommon, Plan, Protocol, Record, RetryConfig, Sign, Target,
-    TlsConfig, Unsendable, check_address, judge_remote_write, secrets_of,
+    Answer, AuthConfig, BatchConfig, BreakerConfig, Concurrency, Draft, Driver, Exchange, Framing, HttpExchange,
+    Judgement, Load, Mask, NetworkSinkCommon, Plan, Protocol, Record, Request, RetryConfig, Sign, Target, TlsConfig,
+    Unsendable, check_address, judge_remote_write, secrets_of,
 };
 use crate::telemetry::{ComponentKind, Counters};
 use crate::time::clock;
+use bytes::Bytes;
 use handover::Whose;
-use reqwest::header::{HeaderName, HeaderValue};
+use reqwest::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use reqwest::{Method, Url};
 pub(super) use snapshot::{Heirless, Snapshot, Which};
 use std::collections::{BTreeMap, VecDeque};
@@ -58,6 +59,8 @@ config! {
     pub struct RemoteWriteConfig {
         /// Where to: `http://prometheus:9090/api/v1/write`.
         pub url: Spanned<String>,
+        /// Version of the protocol. A server that turns out not to know 2 gets 1 from then on.
+        pub version: PushVersion = PushVersion::One,
         /// How often.
         pub interval: Duration = Duration::from_secs(15),
         /// How long one attempt may take.
@@ -78,6 +81,16 @@ config! {
         pub proxy: Option<Secret> = None,
         /// Certificates and names of https.
         pub tls: TlsConfig = TlsConfig::defaults(),
+    }
+}
+
+config_enum! {
+    /// Version of the protocol.
+    pub enum PushVersion {
+        /// 1.0.
+        One = "1",
+        /// 2.0: texts once a request.
+        Two = "2",
     }
 }
 
@@ -141,13 +154,10 @@ impl Push {
         secrets.extend(config.auth.iter().flat_map(AuthConfig::secrets));
         secrets.extend(secrets_of(&url));
         let mask = Mask::new(secrets.iter().map(String::as_str));
-        let signer: Arc<dyn Sign> = match &config.auth {
-            Some(auth) => auth.signer(&common, &mask)?,
-            None => Arc::new(Constant::default()),
-        };
+        let signer = AuthConfig::signer_of(config.auth.as_ref(), &common, &mask)?;
         let exchange = Arc::new(HttpExchange::build(&common, &url, mask.clone())?);
         let whose = Whose { data_dir: data_dir.to_owned(), id: id.to_owned(), url: url.to_string() };
-        let protocol = Series { url, mask };
+        let protocol = Series { url, two: config.version == PushVersion::Two, turned: false, mask };
         let plan = Plan::new(&common);
         Ok(Push {
             exchange,
@@ -418,8 +428,21 @@ impl Pusher {
 /// Series as they are, to one server.
 struct Series {
     url: Url,
+    /// In version 2.0.
+    two: bool,
+    /// The answer at hand has shown that it is not known.
+    turned: bool,
     mask: Mask,
 }
+
+/// Whether an answer to a request of version 2.0 is that of a server that does not know it: it refuses the content type, or does not
+/// say how many samples it has written.
+fn knows_only_one(answer: &Answer) -> bool {
+    answer.status == 415 || (200..300).contains(&answer.status) && !answer.headers.contains_key(WRITTEN)
+}
+
+/// In which an answer of version 2.0 says how many samples were written.
+const WRITTEN: HeaderName = HeaderName::from_static("x-prometheus-remote-write-samples-written");
 
 impl Protocol for Series {
     type Mark = ();
@@ -456,6 +479,35 @@ impl Protocol for Series {
         Ok(())
     }
 
+    fn request(&self, target: &Target) -> Request {
+        let mut request = target.request();
+        if self.two {
+            let (version, is) = remote_write::VERSION_2;
+            request.headers.insert(CONTENT_TYPE, HeaderValue::from_static(remote_write::CONTENT_TYPE_2));
+            request.headers.insert(HeaderName::from_static(version), HeaderValue::from_static(is));
+        }
+        request
+    }
+
+    fn finish(&self, load: &Load<()>) -> Bytes {
+        match self.two.then(|| remote_write::version_2(&load.body)) {
+            Some(Ok((body, _))) => Bytes::from(body),
+            _ => load.body.clone(),
+        }
+    }
+
+    fn heard(&mut self, answer: &Answer) {
+        // One request after the other: the answer is to the last one.
+        self.turned = self.two && knows_only_one(answer);
+        if self.turned {
+            tracing::warn!(
+                url = %self.url.host_str().unwrap_or_default(), status = answer.status,
+                "the server does not know version 2 of remote write: it gets version 1 from now on"
+            );
+            self.two = false;
+        }
+    }
+
     fn supersedes(&self) -> bool {
         true
     }
@@ -465,6 +517,11 @@ impl Protocol for Series {
     }
 
     fn judge(&self, answer: &Answer, _load: &Load<()>, _now: i64) -> Judgement {
+        if self.turned {
+            // It may have taken nothing of what it does not know.
+            let detail = format!("HTTP {}: the server does not know version 2 of remote write", answer.status);
+            return Judgement::Retry { kind: "version", detail, broken: false, pressure: false, tries: None };
+        }
         match judge_remote_write(answer, &self.mask) {
             None => Judgement::Delivered,
             // Which sample it is is not looked for: the next snapshot has all of them again.

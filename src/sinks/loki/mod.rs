@@ -21,23 +21,25 @@
 //! - **Order**: Loki takes lines out of order since 2.4; `concurrency: 1` keeps the order of each origin.
 //! - When the server is down or slow, the sink's buffer fills, and its policy holds.
 
+mod streams;
+
 use crate::component::BuildError;
 use crate::config::{Map, Reader, Spanned, config, config_enum, config_union};
 use crate::decoding::protobuf::{push_bytes, push_message, push_number};
 use crate::encoding::{Encoder, Encoding, EventTime};
-use crate::event::{EventKind, EventRef, FieldPath, Value, json};
+use crate::event::{EventRef, FieldPath, Value, json};
 use crate::sinks::delivery::{
-    self, Answer, AuthConfig, Constant, Draft, Framing, HttpSink, Judgement, Load, Mask, NetworkSinkCommon, Protocol,
-    Record, Request, Sign, Target, Unsendable, below, check_address, judge_status,
+    self, Answer, AuthConfig, Draft, Framing, HttpSink, Judgement, Load, Mask, NetworkSinkCommon, Protocol, Record,
+    Request, Sign, Target, Unsendable, below, byte_of, check_address, judge_status, kind_of,
 };
 use crate::template::Template;
 use crate::time::{NS_PER_SEC, TimestampReader, Zone};
 use bytes::Bytes;
-use hashbrown::{HashMap, HashSet};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Url};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use streams::Streams;
 
 config! {
     /// Sends events to Grafana Loki.
@@ -102,8 +104,6 @@ config_enum! {
 const MAX_LABELS: usize = 15;
 /// The header that names the tenant.
 const TENANT: HeaderName = HeaderName::from_static("x-scope-orgid");
-/// The value of a label that has too many.
-const OVERFLOW: &str = "overflow";
 
 /// Whether Loki takes this name of a label.
 fn is_label(name: &str) -> bool {
@@ -149,19 +149,13 @@ impl HttpSink for LokiConfig {
     }
 
     fn secrets(&self) -> Vec<String> {
-        self.auth.as_ref().map(AuthConfig::secrets).unwrap_or_default()
+        self.auth.iter().flat_map(AuthConfig::secrets).collect()
     }
 
     fn connect(&self, zone: Zone, mask: &Mask) -> Result<(Loki, Arc<dyn Sign>), BuildError> {
-        let signer: Arc<dyn Sign> = match &self.auth {
-            Some(auth) => auth.signer(&self.common, mask)?,
-            None => Arc::new(Constant::default()),
-        };
+        let signer = AuthConfig::signer_of(self.auth.as_ref(), &self.common, mask)?;
         let base = self.servers().into_iter().next().ok_or_else(|| BuildError("`url` is no address".into()))?;
-        // Labels of a stream are sorted: two spellings would be two streams.
-        let mut labels: Vec<(String, Template)> =
-            self.labels.iter().map(|(name, value)| (name.value.clone(), value.clone())).collect();
-        labels.sort_by(|a, b| a.0.cmp(&b.0));
+        let labels = self.labels.iter().map(|(name, value)| (name.value.clone(), value.clone())).collect();
         let line = match &self.line {
             Line::Word(LineWord::Json) => Writer::Encoded(Encoder::new(Encoding::Json)),
             Line::Word(LineWord::Logfmt) => Writer::Encoded(Encoder::new(Encoding::Logfmt)),
@@ -175,19 +169,7 @@ impl HttpSink for LokiConfig {
         let loki = Loki {
             push: below(&base, &["loki", "api", "v1", "push"]).unwrap_or_else(|| base.clone()),
             ready: below(&base, &["ready"]).unwrap_or(base),
-            streams: Streams {
-                values: vec![HashSet::new(); labels.len()],
-                labels,
-                max_values: self.max_label_values.get(),
-                json: self.format == LokiFormat::Json,
-                known: HashMap::new(),
-                raw: Vec::new(),
-                last: Vec::new(),
-                name: Vec::new(),
-                overflowing: false,
-                overflows: 0,
-                said: HashSet::new(),
-            },
+            streams: Streams::new(labels, self.max_label_values.get(), self.format == LokiFormat::Json),
             metadata: self.structured_metadata.iter().map(|path| (metadata_name(path), path.clone())).collect(),
             line,
             tenant: self.tenant.as_ref().map(|tenant| tenant.value.clone()),
@@ -197,115 +179,6 @@ impl HttpSink for LokiConfig {
             mask: mask.clone(),
         };
         Ok((loki, signer))
-    }
-}
-
-/// Names streams.
-struct Streams {
-    /// Sorted by name.
-    labels: Vec<(String, Template)>,
-    /// Of each label the values there were, hashed.
-    values: Vec<HashSet<u64>>,
-    max_values: usize,
-    json: bool,
-    /// Names of streams by the values of their labels.
-    known: HashMap<Box<[u8]>, Box<[u8]>>,
-    /// The values of the event at hand and of the one before, each behind its length.
-    raw: Vec<u8>,
-    last: Vec<u8>,
-    /// The name of the stream of the event before.
-    name: Vec<u8>,
-    /// A value in it is put under `overflow`.
-    overflowing: bool,
-    /// Events with such a value that are not counted yet.
-    overflows: u64,
-    /// Labels of which that was said.
-    said: HashSet<usize>,
-}
-
-/// Streams whose names are remembered.
-const KNOWN: usize = 4096;
-
-impl Streams {
-    /// The name of an event's stream: its labels, as the request has them.
-    fn name(&mut self, event: EventRef<'_>) -> &[u8] {
-        self.raw.clear();
-        for (_, value) in &self.labels {
-            let at = self.raw.len();
-            self.raw.extend_from_slice(&[0; 4]);
-            value.render_or_empty(event, &mut self.raw);
-            let len = (self.raw.len() - at - 4) as u32;
-            self.raw[at..at + 4].copy_from_slice(&len.to_le_bytes());
-        }
-        if self.raw != self.last || self.name.is_empty() {
-            match self.known.get(self.raw.as_slice()) {
-                Some(name) => {
-                    self.name = name.to_vec();
-                    self.overflowing = false;
-                }
-                None => self.make(),
-            }
-            std::mem::swap(&mut self.raw, &mut self.last);
-        }
-        self.overflows += u64::from(self.overflowing);
-        &self.name
-    }
-
-    fn make(&mut self) {
-        let Streams { labels, values, max_values, json, raw, name, said, .. } = self;
-        name.clear();
-        name.push(b'{');
-        let mut rest = raw.as_slice();
-        let mut overflowed = false;
-        let mut put = |label: &str, value: &[u8]| {
-            if name.len() > 1 {
-                name.extend_from_slice(if *json { &b","[..] } else { b", " });
-            }
-            match *json {
-                true => name.extend_from_slice(format!("\"{label}\":\"").as_bytes()),
-                false => name.extend_from_slice(format!("{label}=\"").as_bytes()),
-            }
-            // JSON's escapes are those that Go reads, too.
-            json::escape(value, name);
-            name.push(b'"');
-        };
-        let mut any = false;
-        for (n, ((label, _), seen)) in labels.iter().zip(values).enumerate() {
-            let Some((len, behind)) = rest.split_first_chunk::<4>() else { break };
-            let (value, behind) = behind.split_at(u32::from_le_bytes(*len) as usize);
-            rest = behind;
-            if value.is_empty() {
-                continue;
-            }
-            any = true;
-            let hash = xxhash_rust::xxh3::xxh3_64(value);
-            if seen.contains(&hash) || seen.len() < *max_values {
-                seen.insert(hash);
-                put(label, value);
-                continue;
-            }
-            if said.insert(n) {
-                tracing::warn!(
-                    label = label.as_str(),
-                    max_label_values = *max_values,
-                    "a label has more values: further ones are put under `overflow`; move it to `structured_metadata`"
-                );
-            }
-            overflowed = true;
-            put(label, OVERFLOW.as_bytes());
-        }
-        if !any {
-            put("job", b"tidegate");
-        }
-        name.push(b'}');
-        self.overflowing = overflowed;
-        // There may be any number of values that are too many: none is remembered.
-        if !overflowed {
-            if self.known.len() >= KNOWN {
-                self.known.clear();
-            }
-            self.known.insert(self.raw.as_slice().into(), self.name.as_slice().into());
-        }
     }
 }
 
@@ -379,25 +252,15 @@ impl Protocol for Loki {
 
     /// What the events are, and the tenant.
     fn partition(&mut self, event: EventRef<'_>, _now: i64, name: &mut Vec<u8>) -> Result<(), Unsendable> {
-        name.push(match event.kind() {
-            EventKind::Log => b'l',
-            EventKind::Metric => b'm',
-            EventKind::Trace => b't',
-        });
+        name.push(byte_of(event.kind()));
         if let Some(tenant) = &self.tenant {
-            let missing = |why| Unsendable { reason: "template", detail: format!("`tenant`: {why}") };
-            tenant.render(event, name).map_err(missing)?;
+            tenant.render(event, name).map_err(|why| Unsendable::template("tenant", why))?;
         }
         Ok(())
     }
 
     fn target(&self, partition: &[u8]) -> Target {
-        let (kind, tenant) = match partition.split_first() {
-            Some((b'm', tenant)) => (EventKind::Metric, tenant),
-            Some((b't', tenant)) => (EventKind::Trace, tenant),
-            Some((_, tenant)) => (EventKind::Log, tenant),
-            None => (EventKind::Log, partition),
-        };
+        let (kind, tenant) = kind_of(partition);
         let plain: Vec<u8> = tenant.iter().map(|b| if *b < b' ' || *b == 0x7f { b'_' } else { *b }).collect();
         let value = HeaderValue::from_bytes(&plain).ok().filter(|value| !value.is_empty());
         Target {
@@ -435,7 +298,7 @@ impl Protocol for Loki {
     }
 
     fn faults(&mut self, count: &mut dyn FnMut(&'static str, u64)) {
-        match std::mem::take(&mut self.streams.overflows) {
+        match self.streams.take_overflows() {
             0 => {}
             n => count("label_overflow", n),
         }
