@@ -403,9 +403,9 @@ impl<P: Protocol> Driver<P> {
         let mut wake = [self.batcher.next_due(), waiting, patience].into_iter().flatten().min();
         if !self.ready.is_empty() && self.flights.len() < self.places() {
             let now = Instant::now();
+            let probing = !self.breaker.allows(now) && self.breaker.opens_at().is_none();
             let blocked = [self.paused_until, self.breaker.opens_at(), self.rate.waits_until(now)];
-            let free = blocked.into_iter().flatten().filter(|at| *at > now).max();
-            wake = [wake, free].into_iter().flatten().min();
+            wake = [wake, free_at(now, blocked, probing)].into_iter().flatten().min();
         }
         wake
     }
@@ -816,6 +816,12 @@ impl<P: Protocol> Driver<P> {
     }
 }
 
+/// When a request that is ready may leave: what blocked it when that was looked at may be over by now, then at once. `None` while
+/// a probe is on its way, whose end is what is waited for.
+fn free_at(now: Instant, blocked: [Option<Instant>; 3], probing: bool) -> Option<Instant> {
+    if probing { None } else { blocked.into_iter().flatten().fold(now, Instant::max).into() }
+}
+
 /// Asks a server, one request after the other, whether it is there and takes the credentials.
 ///
 /// Errors: what the first that failed brought, in words.
@@ -854,4 +860,20 @@ async fn within(patience: Duration, way: impl Future<Output = Result<Answer, Uns
 
 fn same_words(a: &Refusal, b: &Refusal) -> bool {
     a.reason == b.reason && a.detail == b.detail
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_that_is_over_when_it_is_looked_at_again_wakes_at_once() {
+        let now = Instant::now();
+        let ms = |n: u64| Some(now + Duration::from_millis(n));
+        let past = now.checked_sub(Duration::from_millis(5));
+        assert_eq!(free_at(now, [past, None, None], false), Some(now));
+        assert_eq!(free_at(now, [past, ms(7), ms(3)], false), ms(7));
+        assert_eq!(free_at(now, [None, None, None], false), Some(now));
+        assert_eq!(free_at(now, [past, None, ms(3)], true), None, "the probe's end comes first");
+    }
 }

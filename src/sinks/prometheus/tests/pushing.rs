@@ -559,7 +559,7 @@ fn read_version_2(body: &[u8]) -> Vec<Pushed> {
 #[tokio::test]
 async fn version_2_is_spoken_where_it_is_known_and_version_1_where_it_is_not() {
     // What a server does with version 2: it writes it, refuses it, or answers well and has nothing.
-    for (status, says_written, versions) in [(204, true, "22"), (415, false, "21"), (204, false, "21")] {
+    for (status, says_written, versions) in [(204, true, "2"), (415, false, "21"), (204, false, "21")] {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/api/v1/write", listener.local_addr().unwrap());
         let got: Arc<Mutex<Vec<(char, Vec<Pushed>)>>> = Arc::default();
@@ -587,8 +587,7 @@ async fn version_2_is_spoken_where_it_is_known_and_version_1_where_it_is_not() {
         rig.end().await;
         let got = got.lock().unwrap();
         let spoken: String = got.iter().map(|(version, _)| *version).collect();
-        assert!(versions.starts_with(&spoken) && spoken.ends_with(&versions[spoken.len() - 1..]), "{spoken} {status}");
-        assert_eq!(spoken.contains('1'), versions.contains('1'), "{spoken}");
+        assert_eq!(spoken, versions, "{status}");
         let series = &got.last().unwrap().1;
         let mut values: Vec<(String, f64)> = series.iter().map(|s| (a(s), f64::from_bits(s.1[0].0))).collect();
         values.sort_by(|x, y| x.0.cmp(&y.0));
