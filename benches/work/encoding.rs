@@ -8,8 +8,8 @@ use std::time::Duration;
 use tidegate::config::read_text;
 use tidegate::encoding::{Encoder, Encoding, Formulas};
 use tidegate::event::FieldPath;
-use tidegate::sinks::net::{Batcher, Bounds, Mask};
-use tidegate::sinks::openobserve::{OpenObserve, OpenObserveConfig};
+use tidegate::sinks::delivery::{Batcher, Bounds, Mask};
+use tidegate::sinks::openobserve::{Mark, OpenObserve, OpenObserveConfig};
 use tidegate::time::Zone;
 
 pub(super) fn add(list: &mut Vec<Maker>) {
@@ -95,7 +95,7 @@ fn in_place(text: Vec<u8>, decode: &str, encoding: Encoding) -> Stage {
 
 /// The OpenObserve sink without its requests.
 struct Body {
-    batcher: Batcher,
+    batcher: Batcher<Mark>,
     protocol: OpenObserve,
 }
 

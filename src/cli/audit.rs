@@ -4,7 +4,7 @@ use super::{ConfigArgs, Exit, print, say_line};
 use crate::config::{Config, Globals};
 use crate::escape::Page;
 use crate::ledger::{Ledger, Sums};
-use crate::sinks::net::{Exchange, HttpExchange, Mask, Request};
+use crate::sinks::delivery::{Exchange, HttpExchange, Mask, Request};
 use crate::time::write_rfc3339_utc;
 use base64::Engine;
 use clap::Args;
@@ -98,8 +98,7 @@ fn ask(url: &str, config: Option<Config>) -> Result<(Ledger, String), String> {
         headers.insert(AUTHORIZATION, value);
     }
     let ca = api.and_then(|api| api.tls.as_ref()).map(|tls| tls.cert.clone());
-    let answer =
-        get(Request { url: target, headers, body: None }, ca.as_deref()).map_err(|e| format!("{base}: {e}"))?;
+    let answer = get(Request::get(target, headers), ca.as_deref()).map_err(|e| format!("{base}: {e}"))?;
     let ledger = serde_json::from_slice(&answer).map_err(|e| format!("{base}: this is no ledger: {e}"))?;
     Ok((ledger, base))
 }

@@ -11,11 +11,15 @@
 //! | `csv` | the listed fields, quoted as RFC 4180 says, absent ones empty |
 
 mod csv;
+mod event_time;
 mod logfmt;
+pub mod object;
 pub mod otlp;
 pub mod remote_write;
 #[cfg(test)]
 mod tests;
+
+pub use event_time::EventTime;
 
 use crate::config::{config, config_choice, config_enum};
 use crate::event::{Batch, EventRef, FieldPath, Sym, Value};

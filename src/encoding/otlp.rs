@@ -6,6 +6,7 @@
 //! Names are taken in both spellings (`traceId`, `trace_id`). A field that OTLP has no place for becomes an attribute of
 //! the record, so nothing is lost; `null` is left out. `service` is the resource's `service.name` where that has none.
 
+pub mod answer;
 mod metrics;
 
 pub use metrics::MetricEncoder;
@@ -144,6 +145,72 @@ impl OtlpEncoder {
         time_of(value, &self.reader, event.batch().received_at)
     }
 
+    /// The field whose value is the body of a log record, in place of `message`, which is an attribute then.
+    pub fn with_body(mut self, key: Sym) -> Self {
+        self.roles.retain(|(_, role)| *role != Role::Body);
+        self.roles.push((key, Role::Body));
+        self
+    }
+
+    /// Appends the fields of the event's `Resource`; those of `more` that it has not.
+    pub fn write_resource<'m>(
+        &mut self,
+        event: EventRef<'_>,
+        more: impl Iterator<Item = (&'m [u8], &'m [u8])>,
+        out: &mut Vec<u8>,
+    ) {
+        self.resource(event, out);
+        let resource = self.get(event, Role::Resource);
+        let serves = self.get(event, Role::Service).is_some();
+        for (key, value) in more {
+            let has = match resource {
+                Some(Value::Object(object)) => {
+                    json::Children::new(object).any(|c| json::str_of(&object[c.key.0..c.key.1]).is(key))
+                }
+                _ => false,
+            };
+            if !has && !(serves && key == b"service.name") {
+                self.pair(key, Value::Str(Str::plain(value)), 1, out);
+            }
+        }
+    }
+
+    /// Appends the fields of the event's `InstrumentationScope`; nothing, and `false`, where it has none.
+    pub fn write_scope(&mut self, event: EventRef<'_>, out: &mut Vec<u8>) -> bool {
+        let Some(Value::Object(scope)) = self.get(event, Role::Scope) else { return false };
+        self.scope(scope, out);
+        true
+    }
+
+    /// What resource and scope of an event are made of, one behind the other: two events of which it is the same have the same.
+    pub fn shared_text(&self, event: EventRef<'_>, out: &mut Vec<u8>) {
+        for role in [Role::Resource, Role::Service, Role::Scope] {
+            if let Some(value) = self.get(event, role) {
+                value.append_json(out);
+            }
+            out.push(0);
+        }
+    }
+
+    /// Appends an event without resource and scope, as field 2 of a `ScopeLogs` or `ScopeSpans`. `time` is the log's time, in
+    /// nanoseconds since 1970 UTC; spans have their own.
+    ///
+    /// Errors: nothing was appended.
+    pub fn write_record(&mut self, event: EventRef<'_>, time: i64, out: &mut Vec<u8>) -> Result<(), Unfit> {
+        let from = out.len();
+        let result = push_message(2, out, |out| match self.kind {
+            Kind::Log => {
+                self.log(event, time, out);
+                Ok(())
+            }
+            Kind::Span => self.span(event, out),
+        });
+        if result.is_err() {
+            out.truncate(from);
+        }
+        result
+    }
+
     /// Appends an event. `time` is the log's time, in nanoseconds since 1970 UTC; spans have their own.
     ///
     /// Errors: nothing was appended.
@@ -155,13 +222,7 @@ impl OtlpEncoder {
                 if let Some(Value::Object(scope)) = self.get(event, Role::Scope) {
                     push_message(1, out, |out| self.scope(scope, out));
                 }
-                push_message(2, out, |out| match self.kind {
-                    Kind::Log => {
-                        self.log(event, time, out);
-                        Ok(())
-                    }
-                    Kind::Span => self.span(event, out),
-                })
+                self.write_record(event, time, out)
             })
         });
         if result.is_err() {

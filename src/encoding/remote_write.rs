@@ -4,7 +4,7 @@
 //! Source: <https://prometheus.io/docs/specs/prw/remote_write_spec/>.
 
 use super::otlp::Unfit;
-use crate::decoding::protobuf::{push_bytes, push_fixed64, push_message, push_number};
+use crate::decoding::protobuf::{Fields, Malformed, push_bytes, push_fixed64, push_message, push_number, push_varint};
 use crate::event::{EventRef, Sym, Value, json};
 use hashbrown::HashMap;
 
@@ -16,6 +16,58 @@ pub const VERSION: (&str, &str) = ("x-prometheus-remote-write-version", "0.1.0")
 
 /// The content type of requests.
 pub const CONTENT_TYPE: &str = "application/x-protobuf";
+
+/// The same of version 2.0.
+pub const VERSION_2: (&str, &str) = ("x-prometheus-remote-write-version", "2.0.0");
+
+/// The content type of requests of version 2.0.
+pub const CONTENT_TYPE_2: &str = "application/x-protobuf;proto=io.prometheus.write.v2.Request";
+
+/// A `Request` of version 2.0 with the series of a `WriteRequest` of 1.0, which lie one behind the other; texts are written once. And
+/// how many samples are in it.
+///
+/// Source: <https://prometheus.io/docs/specs/prw/remote_write_spec_2_0/>.
+///
+/// Errors: it is no such request.
+pub fn version_2(request: &[u8]) -> Result<(Vec<u8>, u64), Malformed> {
+    // The first symbol is the empty text.
+    let mut symbols: Vec<&[u8]> = vec![b""];
+    let mut places: HashMap<&[u8], u64> = HashMap::from([(&b""[..], 0)]);
+    let (mut series, mut refs, mut samples) = (Vec::with_capacity(request.len() / 2), Vec::new(), 0);
+    for field in Fields::new(request) {
+        let (1, one) = field? else { continue };
+        refs.clear();
+        push_message(5, &mut series, |out| {
+            let mut rest = Vec::new();
+            for field in Fields::new(one.bytes()?) {
+                match field? {
+                    (1, label) => {
+                        for text in Fields::new(label.bytes()?) {
+                            let text = text?.1.bytes()?;
+                            let place = *places.entry(text).or_insert_with(|| {
+                                symbols.push(text);
+                                symbols.len() as u64 - 1
+                            });
+                            push_varint(place, &mut refs);
+                        }
+                    }
+                    (2, sample) => {
+                        samples += 1;
+                        push_bytes(2, sample.bytes()?, &mut rest);
+                    }
+                    _ => {}
+                }
+            }
+            push_bytes(1, &refs, out);
+            out.extend_from_slice(&rest);
+            Ok(())
+        })?;
+    }
+    let mut out = Vec::with_capacity(series.len() * 2);
+    symbols.iter().for_each(|symbol| push_bytes(4, symbol, &mut out));
+    out.extend_from_slice(&series);
+    Ok((out, samples))
+}
 
 /// Appends labels as fields of a `TimeSeries`. They must be sorted by name, each name once.
 pub fn push_labels<'a>(labels: impl IntoIterator<Item = (&'a [u8], &'a [u8])>, out: &mut Vec<u8>) {
@@ -194,7 +246,6 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::ack::Ack;
-    use crate::decoding::protobuf::Fields;
     use crate::decoding::remote_write::{Families, Request};
     use crate::event::{Batch, EventKind, JsonRows, Origin, Slab};
     use std::sync::Arc;

@@ -3,9 +3,13 @@
 pub mod blackhole;
 pub mod common;
 pub mod console;
+pub mod delivery;
+pub mod elasticsearch;
 pub mod file;
-pub mod net;
+pub mod http;
+pub mod loki;
 pub mod openobserve;
+pub mod otlp;
 mod pack;
 pub mod prometheus;
 
@@ -15,7 +19,11 @@ use crate::plan::SinkType;
 pub const TYPES: &[SinkType] = &[
     SinkType::of::<blackhole::BlackholeConfig>("blackhole"),
     SinkType::of::<console::ConsoleConfig>("console"),
+    SinkType::of::<elasticsearch::ElasticsearchConfig>("elasticsearch"),
     SinkType::of::<file::FileConfig>("file"),
+    SinkType::of::<http::HttpSinkConfig>("http"),
+    SinkType::of::<loki::LokiConfig>("loki"),
     SinkType::of::<openobserve::OpenObserveConfig>("openobserve"),
+    SinkType::of::<otlp::OtlpConfig>("otlp"),
     SinkType::of::<prometheus::PrometheusConfig>("prometheus"),
 ];

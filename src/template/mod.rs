@@ -91,6 +91,8 @@ pub enum Values {
     Raw,
     /// As one component of a file path or a stream name: see [`sanitize_component`].
     Component,
+    /// As part of a URL: percent-encoded, so that it stays within its segment or parameter.
+    Url,
 }
 
 impl Template {
@@ -229,8 +231,10 @@ fn push_value(path: &FieldPath, values: Values, event: EventRef<'_>, out: &mut V
     };
     let start = out.len();
     value.append_text(out);
-    if values == Values::Component {
-        sanitize_tail(out, start);
+    match values {
+        Values::Raw => {}
+        Values::Component => sanitize_tail(out, start),
+        Values::Url => sanitize::percent_encode_tail(out, start),
     }
     true
 }

@@ -52,3 +52,24 @@ fn replace(out: &mut Vec<u8>, start: usize) {
     }
     out.truncate(to);
 }
+
+/// Percent-encodes all but the unreserved characters of RFC 3986 in what stands in `out` from `start` on. What is nothing but
+/// dots would lead out of its segment, encoded too: each becomes `_`.
+pub(super) fn percent_encode_tail(out: &mut Vec<u8>, start: usize) {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~');
+    if out[start..].iter().all(|b| *b == b'.') {
+        out[start..].fill(b'_');
+    }
+    if out[start..].iter().all(|b| plain(*b)) {
+        return;
+    }
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    let value = out.split_off(start);
+    for b in value {
+        if plain(b) {
+            out.push(b);
+        } else {
+            out.extend_from_slice(&[b'%', HEX[usize::from(b >> 4)], HEX[usize::from(b & 15)]]);
+        }
+    }
+}

@@ -46,6 +46,7 @@ use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 
 pub use answer::{Status, failure};
+pub use transcode::to_json;
 
 /// What a request brings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,7 +6,9 @@
 //! Source: <https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding>.
 
 use super::Signal;
-use crate::decoding::protobuf::{Malformed, push_bytes, push_fixed32, push_fixed64, push_message, push_number};
+use crate::decoding::protobuf::{
+    Fields, Malformed, Wire, push_bytes, push_fixed32, push_fixed64, push_message, push_number, varint,
+};
 use crate::event::json;
 use base64::Engine;
 
@@ -289,16 +291,125 @@ fn is_around_records(fields: &'static [Field]) -> bool {
 /// The request in `text` as protocol buffers; and how many objects stood around records in fields that are not known, each
 /// of which may have held some. Shape: `text` is UTF-8.
 pub(super) fn to_protobuf(signal: Signal, text: &[u8]) -> Result<(Vec<u8>, u64), Malformed> {
-    let root: &'static [Field] = match signal {
+    let mut reader = Reader { text, at: 0, depth: 0, plain: Vec::new(), unknown: 0 };
+    let mut out = Vec::with_capacity(text.len() / 2);
+    reader.message(root(signal), &mut out)?;
+    reader.blanks();
+    if reader.at < text.len() { Err(NOT_JSON) } else { Ok((out, reader.unknown)) }
+}
+
+/// The request in protocol buffers as JSON, the way back. Fields that no table knows are left out.
+///
+/// Errors: it is no such request.
+pub fn to_json(signal: Signal, request: &[u8]) -> Result<Vec<u8>, Malformed> {
+    let mut out = Vec::with_capacity(request.len() * 2);
+    write_message(root(signal), request, &mut out)?;
+    Ok(out)
+}
+
+fn root(signal: Signal) -> &'static [Field] {
+    match signal {
         Signal::Logs => &LOGS,
         Signal::Metrics => &METRICS,
         Signal::Traces => &TRACES,
+    }
+}
+
+fn write_message(fields: &'static [Field], message: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
+    out.push(b'{');
+    for (n, field) in fields.iter().enumerate() {
+        // Of two names for one field the first is today's.
+        if fields[..n].iter().any(|before| before.number == field.number) {
+            continue;
+        }
+        let (mut found, begin) = (false, out.len());
+        if !out.ends_with(b"{") {
+            out.push(b',');
+        }
+        out.extend_from_slice(format!("\"{}\":", field.name).as_bytes());
+        let single = out.len();
+        if field.repeated {
+            out.push(b'[');
+        }
+        for value in Fields::new(message) {
+            let (number, value) = value?;
+            if number != field.number {
+                continue;
+            }
+            if !field.repeated {
+                // The last counts.
+                out.truncate(single);
+            }
+            match value {
+                Wire::Bytes(packed) if field.repeated && matches!(field.kind, Fixed64 | Double) => {
+                    for bits in packed.as_chunks::<8>().0 {
+                        comma(found, out);
+                        found = true;
+                        write_value(field, Wire::Fixed64(u64::from_le_bytes(*bits)), out)?;
+                    }
+                }
+                Wire::Bytes(mut packed) if field.repeated && matches!(field.kind, Integer) => {
+                    while !packed.is_empty() {
+                        comma(found, out);
+                        found = true;
+                        write_value(field, Wire::Varint(varint(&mut packed)?), out)?;
+                    }
+                }
+                value => {
+                    comma(found && field.repeated, out);
+                    found = true;
+                    write_value(field, value, out)?;
+                }
+            }
+        }
+        match (found, field.repeated) {
+            (false, _) => out.truncate(begin),
+            (true, true) => out.push(b']'),
+            (true, false) => {}
+        }
+    }
+    out.push(b'}');
+    Ok(())
+}
+
+fn comma(needed: bool, out: &mut Vec<u8>) {
+    if needed {
+        out.push(b',');
+    }
+}
+
+fn write_value(field: &Field, value: Wire<'_>, out: &mut Vec<u8>) -> Result<(), Malformed> {
+    let quoted = |text: &str, out: &mut Vec<u8>| {
+        out.push(b'"');
+        out.extend_from_slice(text.as_bytes());
+        out.push(b'"');
     };
-    let mut reader = Reader { text, at: 0, depth: 0, plain: Vec::new(), unknown: 0 };
-    let mut out = Vec::with_capacity(text.len() / 2);
-    reader.message(root, &mut out)?;
-    reader.blanks();
-    if reader.at < text.len() { Err(NOT_JSON) } else { Ok((out, reader.unknown)) }
+    match field.kind {
+        Message(fields) => write_message(fields, value.bytes()?, out)?,
+        Text => {
+            out.push(b'"');
+            json::escape(String::from_utf8_lossy(value.bytes()?).as_bytes(), out);
+            out.push(b'"');
+        }
+        Hex => {
+            let digits: String = value.bytes()?.iter().map(|byte| format!("{byte:02x}")).collect();
+            quoted(&digits, out);
+        }
+        Base64 => quoted(&base64::engine::general_purpose::STANDARD.encode(value.bytes()?), out),
+        Bool => out.extend_from_slice(if value.u64()? == 0 { b"false" } else { b"true" }),
+        // Integers of 64 bits are strings, of which two have a sign.
+        Integer | Fixed64 if matches!(field.name, "intValue" | "asInt") => quoted(&value.i64()?.to_string(), out),
+        Fixed64 => quoted(&value.u64()?.to_string(), out),
+        Integer if field.name == "bucketCounts" => quoted(&value.u64()?.to_string(), out),
+        Integer | Fixed32 | Enumeration(..) => out.extend_from_slice(value.u64()?.to_string().as_bytes()),
+        Zigzag => out.extend_from_slice(value.sint()?.to_string().as_bytes()),
+        Double => match value.f64()? {
+            x if x.is_finite() => out.extend_from_slice(ryu::Buffer::new().format(x).as_bytes()),
+            x if x.is_nan() => quoted("NaN", out),
+            x => quoted(if x > 0.0 { "Infinity" } else { "-Infinity" }, out),
+        },
+    }
+    Ok(())
 }
 
 const NOT_JSON: Malformed = Malformed("it is not valid JSON");

@@ -101,9 +101,22 @@ impl MetricEncoder {
     ///
     /// Errors: nothing was appended.
     pub fn write(&mut self, event: EventRef<'_>, time: i64, out: &mut Vec<u8>) -> Result<u32, Unfit> {
+        let from = out.len();
+        let result = push_message(1, out, |out| push_message(2, out, |out| self.write_record(event, time, out)));
+        if !matches!(result, Ok((_, true))) {
+            out.truncate(from);
+        }
+        result.map(|(riders, _)| riders)
+    }
+
+    /// As [`write`](Self::write), without resource and scope: as field 2 of a `ScopeMetrics`. Tells too whether something was
+    /// appended.
+    ///
+    /// Errors: nothing was appended.
+    pub fn write_record(&mut self, event: EventRef<'_>, time: i64, out: &mut Vec<u8>) -> Result<(u32, bool), Unfit> {
         if self.riders > 0 {
             self.riders -= 1;
-            return Ok(0);
+            return Ok((0, false));
         }
         let Some(Value::Str(name)) = event.field(Sym::NAME).filter(|name| !is_empty(*name)) else {
             return Err(Unfit("the metric has no `name`"));
@@ -113,27 +126,23 @@ impl MetricEncoder {
         };
         let kind = type_of(event);
         let whole = self.whole(event, kind);
-        push_message(1, out, |out| {
-            push_message(2, out, |out| {
-                push_message(2, out, |out| match whole {
-                    Some(whole) => {
-                        push_bytes(1, &self.base, out);
-                        self.about(event, out);
-                        match kind {
-                            Type::Summary => self.summary(event, time, &whole, out),
-                            _ => self.histogram(event, time, &whole, out),
-                        }
-                    }
-                    None => {
-                        push_bytes(1, name.text(&mut self.name), out);
-                        self.about(event, out);
-                        self.number(event, kind, value, time, out);
-                    }
-                });
-            });
+        push_message(2, out, |out| match whole {
+            Some(whole) => {
+                push_bytes(1, &self.base, out);
+                self.about(event, out);
+                match kind {
+                    Type::Summary => self.summary(event, time, &whole, out),
+                    _ => self.histogram(event, time, &whole, out),
+                }
+            }
+            None => {
+                push_bytes(1, name.text(&mut self.name), out);
+                self.about(event, out);
+                self.number(event, kind, value, time, out);
+            }
         });
         self.riders = whole.map_or(0, |whole| whole.events - 1);
-        Ok(self.riders)
+        Ok((self.riders, true))
     }
 
     /// Description and unit.

@@ -20,13 +20,13 @@
 //! | 200, not OpenObserve's | a configuration fault: something else answers at this address |
 //! | 400 `is being deleted` | tried again for a while |
 //! | 400 `Quota exceeded`, `not an ingester` | a configuration fault |
-//! | others | as [`judge_status`](crate::sinks::net::judge_status) says |
+//! | others | as [`judge_status`](crate::sinks::delivery::judge_status) says |
 
 use super::config::{Api, Window};
-use super::metrics;
-use crate::decoding::protobuf::{Fields, Malformed};
+use super::{Mark, OpenObserve, metrics};
+use crate::encoding::otlp::answer::{Exported, exported};
 use crate::event::EventKind;
-use crate::sinks::net::{Answer, Judgement, Load, Mask, Refusal, is_overload, judge_status, overloaded};
+use crate::sinks::delivery::{Answer, Judgement, Load, Mask, Refusal, is_overload, judge_status, overloaded};
 use serde::Deserialize;
 use std::collections::{HashMap, HashSet};
 
@@ -123,7 +123,14 @@ impl Item {
 
 impl Judge {
     /// What an answer to a load means.
-    pub(super) fn judge(&self, answer: &Answer, load: &Load, says: Says, now_ns: i64) -> Judgement {
+    pub(super) fn judge(
+        &self,
+        answer: &Answer,
+        server: &OpenObserve,
+        load: &Load<Mark>,
+        says: Says,
+        now_ns: i64,
+    ) -> Judgement {
         if answer.status == 400
             && let Some(judgement) = self.judge_bad_request(answer)
         {
@@ -133,28 +140,24 @@ impl Judge {
             return judgement;
         }
         match says {
-            Says::Rejected => self.judge_otlp(answer, load, now_ns),
+            Says::Rejected => self.judge_otlp(answer, server, load, now_ns),
             Says::Items => self.judge_bulk(answer, load),
-            Says::Counts => self.judge_counts(answer, load, now_ns),
+            Says::Counts => self.judge_counts(answer, server, load, now_ns),
             Says::CountsOfMetrics => self.judge_metric_counts(answer, load),
             Says::Nothing => Judgement::Delivered,
         }
     }
 
     /// An `Export…ServiceResponse`, in protocol buffers or JSON, whatever its content type says.
-    fn judge_otlp(&self, answer: &Answer, load: &Load, now_ns: i64) -> Judgement {
-        let exported = match answer.body.trim_ascii_start().first() {
-            Some(b'{') => serde_json::from_slice(&answer.body).map_or(Exported::Foreign, exported),
-            _ if answer.body.trim_ascii() == b"null" => Exported::Rejected(0, String::new()),
-            _ => partial_success(&answer.body).map_or(Exported::Foreign, |(n, words)| Exported::Rejected(n, words)),
-        };
+    fn judge_otlp(&self, answer: &Answer, server: &OpenObserve, load: &Load<Mark>, now_ns: i64) -> Judgement {
+        let exported = exported(&answer.body);
         let (rejected, error) = match exported {
             Exported::Rejected(rejected, error) => (rejected, error),
             Exported::Unreadable(words) => {
                 let detail = format!("sent {}, and how many were rejected cannot be read: {words}", load.len());
                 return Judgement::RefusedAll { reason: "uncertain", detail: self.mask.0.text(&detail) };
             }
-            Exported::Counts => return self.judge_counts(answer, load, now_ns),
+            Exported::Counts => return self.judge_counts(answer, server, load, now_ns),
             Exported::Code(code, words) => {
                 let inner = Answer { status: code, body: words.into(), ..answer.clone() };
                 return judge_status(&inner, &self.mask.0).unwrap_or_else(|| self.not_ours(answer));
@@ -166,7 +169,7 @@ impl Judge {
         }
         let error = self.mask.0.text(&error);
         // Records that go together are one point to the server.
-        let sent = load.groups().count() as u64;
+        let sent = load.groups_of_riders().count() as u64;
         // It takes metrics of any time.
         let outside = if load.target.kind == EventKind::Metric { Vec::new() } else { self.outside(load, now_ns) };
         if outside.len() as u64 == rejected {
@@ -177,8 +180,8 @@ impl Judge {
     }
 
     /// The records whose times the server does not take.
-    fn outside(&self, load: &Load, now_ns: i64) -> Vec<usize> {
-        (0..load.len()).filter(|&n| !self.window.holds(load.records[n].time, now_ns)).collect()
+    fn outside(&self, load: &Load<Mark>, now_ns: i64) -> Vec<usize> {
+        (0..load.len()).filter(|&n| !self.window.holds(load.records[n].mark.time, now_ns)).collect()
     }
 
     fn judge_bad_request(&self, answer: &Answer) -> Option<Judgement> {
@@ -218,7 +221,7 @@ impl Judge {
     }
 
     /// Metrics: each stream is judged by itself.
-    fn judge_metric_counts(&self, answer: &Answer, load: &Load) -> Judgement {
+    fn judge_metric_counts(&self, answer: &Answer, load: &Load<Mark>) -> Judgement {
         let streams = match self.counts(answer) {
             Ok(streams) => streams,
             Err(judgement) => return judgement,
@@ -237,7 +240,7 @@ impl Judge {
         }
         let mut sent: HashMap<u64, (u64, usize)> = HashMap::new();
         for (n, record) in load.records.iter().enumerate() {
-            sent.entry(record.tag).or_insert((0, n)).0 += 1;
+            sent.entry(record.mark.tag).or_insert((0, n)).0 += 1;
         }
         let refused: HashMap<u64, (&'static str, String)> = sent
             .into_iter()
@@ -266,11 +269,11 @@ impl Judge {
             let (reason, detail) = refused.get(&tag)?.clone();
             Some(Refusal { record, reason, detail })
         };
-        let tags = load.records.iter().map(|record| record.tag);
+        let tags = load.records.iter().map(|record| record.mark.tag);
         Judgement::Refused(tags.enumerate().filter_map(refusal).collect())
     }
 
-    fn judge_counts(&self, answer: &Answer, load: &Load, now_ns: i64) -> Judgement {
+    fn judge_counts(&self, answer: &Answer, server: &OpenObserve, load: &Load<Mark>, now_ns: i64) -> Judgement {
         let streams = match self.counts(answer) {
             Ok(streams) => streams,
             Err(judgement) => return judgement,
@@ -292,7 +295,7 @@ impl Judge {
             detail = format!("{detail}: {error}");
         }
         if failed == 0 && successful == 0 && load.target.kind == EventKind::Log {
-            let columns = columns_of(load);
+            let columns = columns_of(server, load);
             if columns > self.max_columns {
                 detail =
                     format!("{detail} (its records have {columns} columns together, more than {})", self.max_columns);
@@ -308,7 +311,7 @@ impl Judge {
         Judgement::RefusedAll { reason: "uncertain", detail }
     }
 
-    fn judge_bulk(&self, answer: &Answer, load: &Load) -> Judgement {
+    fn judge_bulk(&self, answer: &Answer, load: &Load<Mark>) -> Judgement {
         if answer.cut {
             let detail = format!("sent {}; the answer was too long to be read", load.len());
             return Judgement::RefusedAll { reason: "uncertain", detail };
@@ -366,9 +369,9 @@ impl Judge {
     }
 
     /// The record that was sent with this `_id`.
-    fn record_of(&self, id: &str, load: &Load) -> Option<usize> {
+    fn record_of(&self, id: &str, load: &Load<Mark>) -> Option<usize> {
         let tag: u64 = id.strip_prefix(self.nonce.as_str())?.strip_prefix('-')?.parse().ok()?;
-        load.records.binary_search_by_key(&tag, |r| r.tag).ok()
+        load.records.binary_search_by_key(&tag, |r| r.mark.tag).ok()
     }
 
     /// Bytes of an answer worth keeping.
@@ -402,73 +405,6 @@ fn refused_as_outside(records: Vec<usize>, words: &str) -> Judgement {
     Judgement::Refused(records.into_iter().map(refusal).collect())
 }
 
-/// What an answer of the OTLP endpoints says.
-enum Exported {
-    /// How many were rejected, and why.
-    Rejected(u64, String),
-    /// Some were, and how many cannot be read; its words.
-    Unreadable(String),
-    /// Counts by stream, as the other interfaces answer.
-    Counts,
-    /// A status of its own inside, and its words.
-    Code(u16, String),
-    /// It is no such answer.
-    Foreign,
-}
-
-/// Reads an answer in JSON; each signal has its own word for what was rejected.
-fn exported(answer: serde_json::Map<String, serde_json::Value>) -> Exported {
-    let words = |value: Option<&serde_json::Value>| value.and_then(|v| v.as_str()).unwrap_or_default().to_owned();
-    let code = answer.get("code").map(|code| code.as_u64().and_then(|n| u16::try_from(n).ok()));
-    if let Some(code) = code.flatten().filter(|code| !(200..300).contains(code)) {
-        return Exported::Code(code, words(answer.get("message").or_else(|| answer.get("error"))));
-    }
-    if answer.get("error").is_some_and(|error| !error.is_null()) {
-        return Exported::Foreign;
-    }
-    if answer.get("status").is_some_and(serde_json::Value::is_array) {
-        return Exported::Counts;
-    }
-    match answer.get("partialSuccess").or_else(|| answer.get("partial_success")) {
-        Some(serde_json::Value::Null) => Exported::Rejected(0, String::new()),
-        Some(serde_json::Value::Object(partial)) => {
-            let words = words(partial.get("errorMessage").or_else(|| partial.get("error_message")));
-            match partial.iter().find(|(key, value)| key.starts_with("rejected") && !value.is_null()) {
-                None => Exported::Rejected(0, words),
-                Some((_, value)) => match rejected(value) {
-                    Some(rejected) => Exported::Rejected(rejected, words),
-                    None => Exported::Unreadable(format!("{value} {words}")),
-                },
-            }
-        }
-        Some(other) => Exported::Unreadable(other.to_string()),
-        None if answer.is_empty() || code.flatten().is_some() => Exported::Rejected(0, String::new()),
-        None => Exported::Foreign,
-    }
-}
-
-/// A count: a number without fraction, or a text of digits.
-fn rejected(value: &serde_json::Value) -> Option<u64> {
-    let whole = |x: f64| (x >= 0.0 && x.fract() == 0.0 && x < 9e15).then_some(x as u64);
-    value.as_u64().or_else(|| value.as_f64().and_then(whole)).or_else(|| value.as_str()?.trim().parse().ok())
-}
-
-/// The same in protocol buffers: how many were rejected, and why.
-fn partial_success(body: &[u8]) -> Result<(u64, String), Malformed> {
-    let mut partial = (0, String::new());
-    for field in Fields::new(body) {
-        let (1, message) = field? else { continue };
-        for field in Fields::new(message.bytes()?) {
-            match field? {
-                (1, rejected) => partial.0 = rejected.u64()?,
-                (2, words) => partial.1 = String::from_utf8_lossy(words.bytes()?).into_owned(),
-                _ => {}
-            }
-        }
-    }
-    Ok(partial)
-}
-
 fn reason_of(kind: &str, words: &str) -> &'static str {
     let window = words.starts_with("Too old data") || words.starts_with("Too far data");
     match kind {
@@ -484,12 +420,12 @@ fn reason_of(kind: &str, words: &str) -> &'static str {
 ///
 /// Source: `flatten_with_level` of OpenObserve 0.93 with its default depth. Parses the body again: only for an answer that
 /// is not explained otherwise.
-fn columns_of(load: &Load) -> usize {
+fn columns_of(server: &OpenObserve, load: &Load<Mark>) -> usize {
     let mut columns = HashSet::new();
     let mut json = Vec::new();
     for n in 0..load.len() {
         json.clear();
-        load.event_json(n, &mut json);
+        load.event_json(server, n, &mut json);
         if let Ok(serde_json::Value::Object(object)) = serde_json::from_slice(&json) {
             flatten("", &object, 1, &mut columns);
         }
@@ -511,43 +447,6 @@ fn flatten(prefix: &str, object: &serde_json::Map<String, serde_json::Value>, de
             serde_json::Value::Array(inner) if inner.is_empty() => {}
             serde_json::Value::Object(inner) if depth < FLATTEN_LEVEL => flatten(&name, inner, depth + 1, out),
             _ => _ = out.insert(name),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    #[test]
-    fn what_an_answer_of_otlp_says_is_read_or_not_taken_for_success() {
-        let said = |text: &str| match exported(serde_json::from_str(text).unwrap()) {
-            Exported::Rejected(n, words) => format!("rejected {n} {words}"),
-            Exported::Unreadable(words) => format!("unreadable {words}"),
-            Exported::Counts => "counts".to_owned(),
-            Exported::Code(code, words) => format!("code {code} {words}"),
-            Exported::Foreign => "foreign".to_owned(),
-        };
-        for (answer, want) in [
-            ("{}", "rejected 0 "),
-            (r#"{"partialSuccess":null}"#, "rejected 0 "),
-            (r#"{"partialSuccess":{}}"#, "rejected 0 "),
-            (r#"{"partialSuccess":{"errorMessage":"slow down"}}"#, "rejected 0 slow down"),
-            (r#"{"partialSuccess":{"rejectedLogRecords":"3","errorMessage":"old"}}"#, "rejected 3 old"),
-            (r#"{"partialSuccess":{"rejectedSpans":3.0}}"#, "rejected 3 "),
-            (r#"{"partial_success":{"rejected_data_points":3,"error_message":"old"}}"#, "rejected 3 old"),
-            (r#"{"partialSuccess":{"rejectedLogRecords":"3 records"}}"#, "unreadable \"3 records\" "),
-            (r#"{"partialSuccess":{"rejectedLogRecords":-1}}"#, "unreadable -1 "),
-            (r#"{"partialSuccess":"all"}"#, "unreadable \"all\""),
-            (r#"{"code":500,"message":"boom"}"#, "code 500 boom"),
-            (r#"{"code":429,"error":"slow"}"#, "code 429 slow"),
-            (r#"{"code":200,"message":"ok"}"#, "rejected 0 "),
-            (r#"{"code":200,"status":[{"name":"a","successful":0,"failed":10}]}"#, "counts"),
-            (r#"{"error":"disk full"}"#, "foreign"),
-            (r#"{"hello":"world"}"#, "foreign"),
-        ] {
-            assert_eq!(said(answer), want, "{answer}");
         }
     }
 }

@@ -1,14 +1,15 @@
 //! Credentials: what the user wrote, and the `Authorization` header made of it.
 
-use crate::config::{Map, Reader, Secret, Spanned, config, config_choice, config_enum};
-use crate::sinks::net::Mask;
+use crate::config::{Map, Reader, Secret, config, config_choice, config_enum};
+use crate::sinks::delivery::{BasicAuth, Constant, Mask, Renewed, Sign, basic, sensitive};
 use crate::time::NS_PER_SEC;
 use base64::Engine;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit, Mac};
-use reqwest::header::HeaderValue;
+use reqwest::header::{AUTHORIZATION, HeaderValue};
 use serde_json::json;
 use sha2::{Sha256, Sha384, Sha512};
+use std::sync::Arc;
 use std::time::Duration;
 
 config_choice! {
@@ -22,16 +23,6 @@ config_choice! {
         Token(Secret) = "token",
         /// A token that the sink signs itself, sent as `Bearer` and renewed before it expires.
         Jwt(JwtAuth) = "jwt",
-    }
-}
-
-config! {
-    /// User and password.
-    pub struct BasicAuth {
-        /// The user: an e-mail address.
-        pub user: Spanned<String>,
-        /// The password, or the passcode for ingestion.
-        pub password: Secret,
     }
 }
 
@@ -75,19 +66,15 @@ const TOKEN_USER: &str = "tidegate";
 impl AuthConfig {
     /// Notes mistakes.
     pub fn check(&self, cx: &mut Reader<'_>) {
-        if let AuthConfig::Basic(basic) = self
-            && basic.user.value.contains(':')
-        {
-            cx.error(basic.user.span, "a user's name has no `:`; the server would split it there".to_owned());
+        if let AuthConfig::Basic(basic) = self {
+            basic.check(cx);
         }
     }
 
     /// Texts that must never be shown.
     pub fn secrets(&self) -> Vec<String> {
         match self {
-            AuthConfig::Basic(b) => {
-                vec![b.password.reveal().to_owned(), format!("{}:{}", b.user.value, b.password.reveal())]
-            }
+            AuthConfig::Basic(basic) => basic.secrets(),
             AuthConfig::Bearer(token) => vec![token.reveal().to_owned()],
             AuthConfig::Token(token) => {
                 vec![token.reveal().to_owned(), format!("{TOKEN_USER}:{}", token.reveal())]
@@ -97,66 +84,36 @@ impl AuthConfig {
     }
 }
 
-/// Makes the header.
-pub(super) struct Credentials {
-    kind: Kind,
+/// What signs requests. `None`: a token has characters that no header may have. `mask` hides the tokens that are made, in
+/// whatever a server says.
+pub(super) fn signer(config: Option<&AuthConfig>, mask: &Mask) -> Option<Arc<dyn Sign>> {
+    let text = match config {
+        None => return Some(Arc::new(Constant(None))),
+        Some(AuthConfig::Basic(b)) => basic(&b.user.value, b.password.reveal()),
+        Some(AuthConfig::Bearer(token)) => format!("Bearer {}", token.reveal()),
+        Some(AuthConfig::Token(token)) => basic(TOKEN_USER, token.reveal()),
+        Some(AuthConfig::Jwt(jwt)) => return Some(Arc::new(Renewed::new(tokens(jwt.clone(), mask.clone())))),
+    };
+    Some(Arc::new(Constant(Some((AUTHORIZATION, sensitive(&text)?)))))
 }
 
-enum Kind {
-    Fixed(HeaderValue),
-    Jwt {
-        config: Box<JwtAuth>,
-        /// The token in use, and when it is to be renewed, in nanoseconds since 1970 UTC.
-        current: Option<(HeaderValue, i64)>,
-        /// Is told of each token.
-        mask: Mask,
-    },
-}
-
-impl Credentials {
-    /// As configured. `None`: a token has characters that no header may have.
-    ///
-    /// `mask` hides the tokens that are made, in whatever a server says.
-    pub(super) fn new(config: &AuthConfig, mask: &Mask) -> Option<Self> {
-        let basic = |user: &str, secret: &str| format!("Basic {}", STANDARD.encode(format!("{user}:{secret}")));
-        let text = match config {
-            AuthConfig::Basic(b) => basic(&b.user.value, b.password.reveal()),
-            AuthConfig::Bearer(token) => format!("Bearer {}", token.reveal()),
-            AuthConfig::Token(token) => basic(TOKEN_USER, token.reveal()),
-            AuthConfig::Jwt(jwt) => {
-                return Some(Credentials {
-                    kind: Kind::Jwt { config: Box::new(jwt.clone()), current: None, mask: mask.clone() },
-                });
-            }
-        };
-        Some(Credentials { kind: Kind::Fixed(sensitive(&text)?) })
-    }
-
-    /// The header as of now.
-    pub(super) fn header(&mut self, now_ns: i64) -> Option<HeaderValue> {
-        match &mut self.kind {
-            Kind::Fixed(value) => Some(value.clone()),
-            Kind::Jwt { config, current, mask } => {
-                if let Some((value, renew)) = current
-                    && now_ns < *renew
-                {
-                    return Some(value.clone());
-                }
-                let token = sign(config, now_ns);
-                mask.minted(&token);
-                let value = sensitive(&format!("Bearer {token}"))?;
-                let lifetime = i64::try_from(config.lifetime.as_nanos()).unwrap_or(i64::MAX);
-                *current = Some((value.clone(), now_ns.saturating_add(lifetime / 10 * 9)));
-                Some(value)
-            }
+/// Gives the header with a token as of now.
+fn tokens(config: JwtAuth, mask: Mask) -> impl FnMut(i64) -> Option<HeaderValue> + Send {
+    // The token in use, and when it is to be renewed, in nanoseconds since 1970 UTC.
+    let mut current: Option<(HeaderValue, i64)> = None;
+    move |now_ns| {
+        if let Some((value, renew)) = &current
+            && now_ns < *renew
+        {
+            return Some(value.clone());
         }
+        let token = sign(&config, now_ns);
+        mask.minted(&token);
+        let value = sensitive(&format!("Bearer {token}"))?;
+        let lifetime = i64::try_from(config.lifetime.as_nanos()).unwrap_or(i64::MAX);
+        current = Some((value.clone(), now_ns.saturating_add(lifetime / 10 * 9)));
+        Some(value)
     }
-}
-
-fn sensitive(text: &str) -> Option<HeaderValue> {
-    let mut value = HeaderValue::try_from(text).ok()?;
-    value.set_sensitive(true);
-    Some(value)
 }
 
 /// A signed token (RFC 7519) that is good from now.
@@ -208,17 +165,17 @@ mod tests {
     #[test]
     fn a_token_is_kept_and_renewed_before_it_expires() {
         let mask = Mask::default();
-        let mut credentials = Credentials::new(&AuthConfig::Jwt(jwt()), &mask).unwrap();
+        let mut header = tokens(jwt(), mask.clone());
         let start = 1_750_000_000 * NS_PER_SEC;
-        let first = credentials.header(start).unwrap();
+        let first = header(start).unwrap();
         assert!(first.is_sensitive());
-        assert_eq!(credentials.header(start + 539 * NS_PER_SEC).unwrap(), first);
-        let second = credentials.header(start + 541 * NS_PER_SEC).unwrap();
+        assert_eq!(header(start + 539 * NS_PER_SEC).unwrap(), first);
+        let second = header(start + 541 * NS_PER_SEC).unwrap();
         assert_ne!(second, first);
         let text = second.to_str().unwrap().strip_prefix("Bearer ").unwrap().to_owned();
         // A server that repeats a token repeats it to nobody.
-        for header in [&first, &second] {
-            let echo = format!("you sent {{'authorization': '{}'}}", header.to_str().unwrap());
+        for shown in [&first, &second] {
+            let echo = format!("you sent {{'authorization': '{}'}}", shown.to_str().unwrap());
             assert_eq!(mask.text(&echo), "you sent {'authorization': 'Bearer ***'}");
         }
         let claims = URL_SAFE_NO_PAD.decode(text.split('.').nth(1).unwrap()).unwrap();
@@ -232,16 +189,5 @@ mod tests {
         let signed = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiIxMjM0NTY3ODkwIiwibmFtZSI6IkpvaG4gRG9lIiwiaWF0IjoxNTE2MjM5MDIyfQ";
         let signature = mac::<Hmac<Sha256>>(b"your-256-bit-secret", signed.as_bytes());
         assert_eq!(URL_SAFE_NO_PAD.encode(signature), "SflKxwRJSMeKKF2QT4fwpMeJf36POk6yJV_adQssw5c");
-    }
-
-    #[test]
-    fn basic_is_standard_base64_with_padding() {
-        let basic = BasicAuth {
-            user: Spanned::new("root@example.com".into(), crate::config::Span::default()),
-            password: Secret::new("Complexpass#123"),
-        };
-        let mut credentials = Credentials::new(&AuthConfig::Basic(basic), &Mask::default()).unwrap();
-        let header = credentials.header(0).unwrap();
-        assert_eq!(header.to_str().unwrap(), "Basic cm9vdEBleGFtcGxlLmNvbTpDb21wbGV4cGFzcyMxMjM=");
     }
 }

@@ -3,7 +3,7 @@
 use super::auth::AuthConfig;
 use crate::config::{Reader, Spanned, config, config_enum};
 use crate::event::FieldPath;
-use crate::sinks::net::NetworkSinkCommon;
+use crate::sinks::delivery::{NetworkSinkCommon, check_address};
 use crate::template::NameTemplate;
 use reqwest::Url;
 use std::num::NonZeroUsize;
@@ -108,14 +108,7 @@ impl OpenObserveConfig {
         if let Some(auth) = &self.auth {
             auth.check(cx);
         }
-        match self.parsed_url() {
-            Some(url) if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() => {
-                cx.error(self.url.span, format!("`url`{} must begin with `http://` or `https://`", cx.place()));
-            }
-            Some(url) if !url.username().is_empty() || url.password().is_some() => {
-                cx.error(self.url.span, format!("`url`{} holds credentials, which would be shown", cx.place()))
-                    .help("write them under `auth: {basic: {user: …, password: …}}`");
-            }
+        match check_address(cx, "url", &self.url, "http://localhost:5080") {
             Some(url) if url.query().is_some() || url.fragment().is_some() => {
                 cx.error(self.url.span, format!("`url`{} is the server's address, without `?` and `#`", cx.place()));
             }
@@ -123,10 +116,7 @@ impl OpenObserveConfig {
                 cx.error(self.url.span, format!("`url`{} is the server's address only", cx.place()))
                     .help("the path `/api/…` is made of `organization` and `stream`");
             }
-            Some(_) => {}
-            None => {
-                cx.error(self.url.span, format!("`url`{} is no address such as `http://localhost:5080`", cx.place()));
-            }
+            _ => {}
         }
         let organization = self.organization.value.trim();
         if organization.is_empty() || organization.contains(['/', '?', '#']) {

@@ -2,8 +2,9 @@
 
 use super::config::{Late, Window};
 use super::stream_name::is_stored_as;
-use crate::event::{EventRef, FieldPath, Sym, Value, json};
-use crate::sinks::net::{Original, Record, Unsendable};
+use crate::encoding::{EventTime, object};
+use crate::event::{EventRef, FieldPath, Value, json};
+use crate::sinks::delivery::Unsendable;
 use crate::time::TimestampReader;
 use std::fmt::Write;
 
@@ -24,10 +25,7 @@ enum KeyClass {
 /// Writes log events.
 #[derive(Debug)]
 pub(super) struct LogEncoder {
-    timestamp_field: FieldPath,
-    /// The field is the one that other components read the event's time from.
-    is_default_field: bool,
-    reader: TimestampReader,
+    times: EventTime,
     window: Window,
     late: Late,
     /// By number of symbol.
@@ -36,8 +34,7 @@ pub(super) struct LogEncoder {
 
 impl LogEncoder {
     pub(super) fn new(timestamp_field: FieldPath, reader: TimestampReader, window: Window, late: Late) -> Self {
-        let is_default_field = timestamp_field.first() == Some(Sym::TIMESTAMP) && timestamp_field.rest().is_empty();
-        LogEncoder { timestamp_field, is_default_field, reader, window, late, classes: Vec::new() }
+        LogEncoder { times: EventTime::new(timestamp_field, reader), window, late, classes: Vec::new() }
     }
 
     /// The time to be sent, in microseconds since 1970 UTC.
@@ -68,68 +65,11 @@ impl LogEncoder {
     }
 
     pub(super) fn time_ns(&self, event: EventRef<'_>) -> i64 {
-        if self.is_default_field
-            && let Some(ns) = event.time()
-        {
-            return ns;
-        }
-        let now = event.batch().received_at;
-        if let Some(ns) = event.get(&self.timestamp_field).and_then(|v| self.read(v, now)) {
-            return ns;
-        }
-        if let Some(ns) = event.time() {
-            return ns;
-        }
-        event.field(Sym::UNDERSCORE_TIMESTAMP).and_then(|v| self.read(v, now)).unwrap_or(now)
+        self.times.ns(event)
     }
 
-    fn read(&self, value: Value<'_>, now_ns: i64) -> Option<i64> {
-        let stamp = match value {
-            Value::Timestamp(ns) => return Some(ns),
-            Value::I64(n) => self.reader.read_i64(n),
-            Value::F64(x) => self.reader.read_f64(x),
-            Value::Number(text) => self.reader.read(text, now_ns),
-            Value::Str(s) => self.reader.read(s.text(&mut Vec::new()), now_ns),
-            Value::Null | Value::Bool(_) | Value::Object(_) | Value::Array(_) => None,
-        };
-        stamp.map(|s| s.ns)
-    }
-
-    /// Appends the event. `record.doc` is set to where its JSON begins.
-    pub(super) fn write(
-        &mut self,
-        event: EventRef<'_>,
-        micros: i64,
-        body: &mut Vec<u8>,
-        record: &mut Record,
-        original: &mut Original<'_>,
-    ) {
-        let start = body.len();
-        (record.doc, record.time) = (start as u32, micros);
-        if self.needs_care(event) {
-            record.original = original.keep(event);
-            self.write_carefully(event, body);
-        } else {
-            event.write_json(body);
-            // A line that came with blanks behind the brace is copied with them.
-            while body.last().is_some_and(|b| b.is_ascii_whitespace()) {
-                body.pop();
-            }
-        }
-        body.pop();
-        let before = body.len();
-        if !is_open_brace(&body[start..]) {
-            body.push(b',');
-        }
-        body.extend_from_slice(b"\"_timestamp\":");
-        // Zero would mean "now" to the server: as early as can be said.
-        let micros = if micros == 0 { 1 } else { micros };
-        body.extend_from_slice(itoa::Buffer::new().format(micros).as_bytes());
-        record.added = (body.len() - before) as u32;
-        body.push(b'}');
-    }
-
-    fn needs_care(&mut self, event: EventRef<'_>) -> bool {
+    /// Whether the event has a field that the server would not take as it is.
+    pub(super) fn needs_care(&mut self, event: EventRef<'_>) -> bool {
         let mut found = false;
         for (i, (symbol, _)) in event.key_indexes().enumerate() {
             let class = match self.classes.get(symbol) {
@@ -159,7 +99,7 @@ impl LogEncoder {
     }
 
     /// Field by field: without `_timestamp`, and `_id` as a string.
-    fn write_carefully(&self, event: EventRef<'_>, body: &mut Vec<u8>) {
+    pub(super) fn write_carefully(&self, event: EventRef<'_>, body: &mut Vec<u8>) {
         body.push(b'{');
         let mut comma = false;
         for (key, value) in event.fields() {
@@ -187,9 +127,14 @@ impl LogEncoder {
     }
 }
 
-/// An object that has no member yet.
-fn is_open_brace(object: &[u8]) -> bool {
-    object.trim_ascii() == b"{"
+/// Puts the time before the last brace of the object at `body[start..]`; how many bytes that took.
+pub(super) fn add_timestamp(micros: i64, start: usize, body: &mut Vec<u8>) -> u32 {
+    object::add(start, body, |body| {
+        body.extend_from_slice(b"\"_timestamp\":");
+        // Zero would mean "now" to the server: as early as can be said.
+        let micros = if micros == 0 { 1 } else { micros };
+        body.extend_from_slice(itoa::Buffer::new().format(micros).as_bytes());
+    })
 }
 
 fn class_of(key: &[u8]) -> KeyClass {
@@ -206,14 +151,5 @@ impl Window {
         let now = now_ns.div_euclid(1000);
         let micros_of = |d: std::time::Duration| i64::try_from(d.as_micros()).unwrap_or(i64::MAX);
         micros >= now.saturating_sub(micros_of(self.past)) && micros <= now.saturating_add(micros_of(self.future))
-    }
-}
-
-/// Line ends between the tokens of an object become blanks, where records are lines. (Inside strings they are escaped.)
-pub(super) fn on_one_line(doc: &mut [u8]) {
-    let mut at = 0;
-    while let Some(i) = memchr::memchr2(b'\n', b'\r', &doc[at..]) {
-        doc[at + i] = b' ';
-        at += i + 1;
     }
 }

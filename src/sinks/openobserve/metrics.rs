@@ -3,7 +3,7 @@
 use super::stream_name;
 use crate::encoding::finite_number;
 use crate::event::{EventRef, Sym, Value};
-use crate::sinks::net::Unsendable;
+use crate::sinks::delivery::Unsendable;
 
 /// The types that the server takes.
 const TYPES: [&str; 4] = ["counter", "gauge", "histogram", "summary"];

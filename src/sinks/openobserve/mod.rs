@@ -32,42 +32,41 @@ mod encode;
 mod metrics;
 mod stream_name;
 
-pub use auth::{AuthConfig, BasicAuth, JwtAlgorithm, JwtAuth};
+pub use auth::{AuthConfig, JwtAlgorithm, JwtAuth};
 pub use config::{Api, Late, MetricsApi, OpenObserveConfig, Window};
 
-use crate::component::{BoxFuture, BuildContext, BuildError, SinkRun};
+use crate::component::BuildError;
 use crate::config::Reader;
-use crate::doctor::{Finding, Host};
+use crate::doctor::Finding;
+use crate::encoding::object;
 use crate::encoding::otlp::{MetricEncoder, OtlpEncoder, Unfit};
 use crate::encoding::remote_write::{self, RemoteWriteEncoder};
 use crate::event::{EventKind, EventRef};
-use crate::plan::SinkPlan;
-use crate::sinks::common::SinkCommon;
-use crate::sinks::net::Exchange;
-use crate::sinks::net::{
-    Answer, Driver, Framing, HttpExchange, Judgement, Load, Mask, Original, Plan, Protocol, Record, Request, Target,
-    Unsendable, check_health,
+use crate::sinks::delivery::{
+    Answer, Draft, Framing, HttpSink, Judgement, Load, Mask, NetworkSinkCommon, Protocol, Record, Request, Sign,
+    Target, Unsendable, below,
 };
 use crate::template::{NameTemplate, Values};
-use crate::time::{NS_PER_SEC, TimestampReader, Zone, clock};
+use crate::time::{NS_PER_SEC, TimestampReader, Zone};
 use answer::{Judge, MaskOf, Says};
-use auth::Credentials;
-use encode::{LogEncoder, on_one_line};
+use encode::LogEncoder;
 use hashbrown::HashMap;
-use reqwest::Url;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Method, Url};
 use std::sync::Arc;
 
-impl SinkPlan for OpenObserveConfig {
-    fn common(&self) -> &SinkCommon {
-        &self.common.sink
+impl HttpSink for OpenObserveConfig {
+    type Protocol = OpenObserve;
+
+    fn network(&self) -> &NetworkSinkCommon {
+        &self.common
     }
 
-    fn check(&self, cx: &mut Reader<'_>) {
+    fn check_own(&self, cx: &mut Reader<'_>) {
         self.check_all(cx);
     }
 
-    fn examine(&self, _host: &Host) -> Vec<Finding> {
+    fn findings(&self) -> Vec<Finding> {
         let text = self.stream.value.text();
         match stream_name::renamed(text) {
             None => Vec::new(),
@@ -78,56 +77,20 @@ impl SinkPlan for OpenObserveConfig {
         }
     }
 
-    fn server_clock(&self) -> Option<BoxFuture<Result<Option<i64>, String>>> {
-        let prepared = self.prepare(Zone::UTC);
-        let patience = self.common.timeout;
-        Some(Box::pin(async move {
-            let (server, exchange, _) = prepared.map_err(|e| e.0)?;
-            let Some(ask) = server.health_checks().into_iter().next() else { return Ok(None) };
-            match tokio::time::timeout(patience, exchange.send(ask, 4096)).await {
-                Ok(answer) => answer.map(|a| a.date).map_err(|lost| lost.why),
-                Err(_) => Err(format!("no answer within {}", crate::config::duration_text(patience))),
-            }
-        }))
+    fn servers(&self) -> Vec<Url> {
+        self.parsed_url().into_iter().collect()
     }
 
-    fn working_bytes(&self) -> usize {
-        Plan::new(&self.common).wanted_bytes()
+    fn secrets(&self) -> Vec<String> {
+        self.auth.as_ref().map(AuthConfig::secrets).unwrap_or_default()
     }
 
-    fn probe(&self) -> Option<BoxFuture<Result<(), String>>> {
-        let prepared = self.prepare(Zone::UTC);
-        let patience = self.common.timeout;
-        Some(Box::pin(async move {
-            let (mut server, exchange, mask) = prepared.map_err(|e| e.0)?;
-            let header = server.authorization(clock::now_ns());
-            check_health(Arc::new(exchange), server.health_checks(), header, patience, mask).await
-        }))
-    }
-
-    fn build(self: Box<Self>, cx: &BuildContext) -> Result<SinkRun, BuildError> {
-        let plan = Plan::new(&self.common).within(cx.working_bytes);
-        let (server, exchange, mask) = self.prepare(Zone::from_jiff(cx.timezone.clone()))?;
-        Ok(SinkRun::Task(Box::new(move |input| {
-            Box::pin(Driver::new(server, plan, input, Arc::new(exchange), mask).run())
-        })))
-    }
-}
-
-impl OpenObserveConfig {
-    fn prepare(&self, zone: Zone) -> Result<(OpenObserve, HttpExchange, Mask), BuildError> {
+    fn connect(&self, zone: Zone, mask: &Mask) -> Result<(OpenObserve, Arc<dyn Sign>), BuildError> {
         let url = self.parsed_url().ok_or_else(|| BuildError("`url` is no address".into()))?;
-        let mask = Mask::new(secrets(self).iter().map(String::as_str));
-        let exchange = HttpExchange::build(&self.common, &url, mask.clone())?;
-        Ok((OpenObserve::new(self, url, zone, mask.clone())?, exchange, mask))
+        let signer = auth::signer(self.auth.as_ref(), mask)
+            .ok_or_else(|| BuildError("`auth`: the token has characters that no HTTP header may have".into()))?;
+        Ok((OpenObserve::new(self, url, zone, mask.clone())?, signer))
     }
-}
-
-fn secrets(config: &OpenObserveConfig) -> Vec<String> {
-    let mut secrets = config.auth.as_ref().map(AuthConfig::secrets).unwrap_or_default();
-    secrets.extend(config.common.headers.iter().map(|(_, value)| value.reveal().to_owned()));
-    secrets.extend(config.common.proxy.iter().filter(|p| p.reveal().contains('@')).map(|p| p.reveal().to_owned()));
-    secrets
 }
 
 /// A stream without events for this long makes place for another.
@@ -148,7 +111,6 @@ pub struct OpenObserve {
     streams: HashMap<Box<[u8]>, i64>,
     /// The stream of the event before.
     last: Vec<u8>,
-    credentials: Option<Credentials>,
     encoder: LogEncoder,
     logs: OtlpEncoder,
     spans: OtlpEncoder,
@@ -158,6 +120,19 @@ pub struct OpenObserve {
     name: Vec<u8>,
     judge: Judge,
     next_tag: u64,
+}
+
+/// What is known of a record.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Mark {
+    /// Where the event's own JSON begins in it.
+    doc: u32,
+    /// Bytes that the sink added before the last byte of the event's JSON.
+    added: u32,
+    /// The time that was sent, in microseconds since 1970 UTC.
+    time: i64,
+    /// What it is known by in answers; grows from record to record, or is a metric's stream.
+    tag: u64,
 }
 
 /// First byte of a partition's name.
@@ -178,22 +153,8 @@ const STREAM_NAME: HeaderName = HeaderName::from_static("stream-name");
 impl OpenObserve {
     /// As configured, for the server at `url`.
     pub fn new(config: &OpenObserveConfig, url: Url, zone: Zone, mask: Mask) -> Result<Self, BuildError> {
-        let joined = |parts: &[&str]| {
-            let mut url = url.clone();
-            match url.path_segments_mut() {
-                Ok(mut path) => _ = path.pop_if_empty().extend(parts),
-                Err(()) => return Err(BuildError("`url` is no address".into())),
-            }
-            Ok(url)
-        };
+        let joined = |parts: &[&str]| below(&url, parts).ok_or_else(|| BuildError("`url` is no address".into()));
         let organization = config.organization.value.trim();
-        let credentials =
-            match &config.auth {
-                Some(auth) => Some(Credentials::new(auth, &mask).ok_or_else(|| {
-                    BuildError("`auth`: the token has characters that no HTTP header may have".into())
-                })?),
-                None => None,
-            };
         let fixed = config.stream.value.as_literal().map(|name| {
             let mut out = name.as_bytes().to_vec();
             stream_name::format(&mut out, 0);
@@ -218,7 +179,6 @@ impl OpenObserve {
             max_streams: config.max_streams.get(),
             streams: HashMap::new(),
             last: Vec::new(),
-            credentials,
             logs: OtlpEncoder::logs(reader.clone()),
             spans: OtlpEncoder::spans(reader.clone()),
             points: MetricEncoder::new(reader.clone()),
@@ -246,9 +206,8 @@ impl OpenObserve {
         true
     }
 
-    fn action_line(&mut self, stream: &str, body: &mut Vec<u8>, record: &mut Record) {
+    fn action_line(&mut self, stream: &str, body: &mut Vec<u8>) {
         self.next_tag += 1;
-        record.tag = self.next_tag;
         body.extend_from_slice(b"{\"index\":{\"_index\":\"");
         body.extend_from_slice(stream.as_bytes());
         body.extend_from_slice(b"\",\"_id\":\"");
@@ -260,6 +219,8 @@ impl OpenObserve {
 }
 
 impl Protocol for OpenObserve {
+    type Mark = Mark;
+
     fn partition(&mut self, event: EventRef<'_>, now: i64, name: &mut Vec<u8>) -> Result<(), Unsendable> {
         let kind = match event.kind() {
             EventKind::Log => LOGS,
@@ -326,66 +287,76 @@ impl Protocol for OpenObserve {
         {
             headers.push((STREAM_NAME, stream));
         }
-        Target { name, kind, url, content_type, headers, framing, snappy }
+        Target { name, kind, method: Method::POST, url, content_type, headers, framing, snappy }
     }
 
-    fn encode(
+    fn record(
         &mut self,
         event: EventRef<'_>,
         target: &Target,
         now: i64,
-        body: &mut Vec<u8>,
-        record: &mut Record,
-        original: &mut Original<'_>,
+        draft: &mut Draft<'_>,
+        record: &mut Record<Mark>,
     ) -> Result<(), Unsendable> {
         let unfit = |Unfit(detail): Unfit| Unsendable { reason: "encode", detail: detail.to_owned() };
+        let mark = &mut record.mark;
         if target.kind == EventKind::Metric {
             let ns = self.encoder.time_ns(event);
-            record.time = ns.div_euclid(1000);
+            mark.time = ns.div_euclid(1000);
             match self.metrics_api {
-                MetricsApi::Otlp => record.riders = self.points.write(event, ns, body).map_err(unfit)?,
-                MetricsApi::RemoteWrite => self.series.write(event, ns, now, body).map_err(unfit)?,
+                MetricsApi::Otlp => record.riders = self.points.write(event, ns, draft.body).map_err(unfit)?,
+                MetricsApi::RemoteWrite => self.series.write(event, ns, now, draft.body).map_err(unfit)?,
                 MetricsApi::Json => {
-                    metrics::write(event, record.time, body)?;
-                    record.tag = metrics::tag(event, &mut self.name);
+                    metrics::write(event, mark.time, draft.body)?;
+                    mark.tag = metrics::tag(event, &mut self.name);
                 }
             }
-            record.original = original.keep(event);
+            record.original = draft.keep(event);
             return Ok(());
         }
         if target.kind == EventKind::Trace {
             let start = self.spans.start(event).unwrap_or(event.batch().received_at);
-            record.time = start.div_euclid(1000);
-            self.encoder.check_window(record.time, now)?;
-            self.spans.write(event, start, body).map_err(unfit)?;
-            record.original = original.keep(event);
+            mark.time = start.div_euclid(1000);
+            self.encoder.check_window(mark.time, now)?;
+            self.spans.write(event, start, draft.body).map_err(unfit)?;
+            record.original = draft.keep(event);
             return Ok(());
         }
         let micros = self.encoder.time(event, now)?;
+        mark.time = micros;
         if self.api == Api::Otlp {
-            record.time = micros;
             let ns = self.encoder.time_ns(event);
             // With all its digits, unless it is another time that is to be sent.
             let ns = if ns.div_euclid(1000) == micros { ns } else { micros.saturating_mul(1000) };
-            self.logs.write(event, ns, body).map_err(unfit)?;
-            record.original = original.keep(event);
+            self.logs.write(event, ns, draft.body).map_err(unfit)?;
+            record.original = draft.keep(event);
             return Ok(());
         }
         if self.api == Api::Bulk {
-            self.action_line(&target.name, body, record);
+            let before = draft.body.len();
+            self.action_line(&target.name, draft.body);
+            (record.mark.tag, record.mark.doc) = (self.next_tag, (draft.body.len() - before) as u32);
         }
-        self.encoder.write(event, micros, body, record, original);
+        let start = draft.body.len();
+        if self.encoder.needs_care(event) {
+            record.original = draft.keep(event);
+            self.encoder.write_carefully(event, draft.body);
+        } else {
+            object::write(event, draft.body);
+        }
+        record.mark.added = encode::add_timestamp(micros, start, draft.body);
         if target.framing == Framing::LINES {
-            on_one_line(&mut body[record.doc as usize..]);
+            object::on_one_line(&mut draft.body[start..]);
         }
         Ok(())
     }
 
-    fn authorization(&mut self, now: i64) -> Option<HeaderValue> {
-        self.credentials.as_mut()?.header(now)
+    fn event_json(&self, load: &Load<Mark>, n: usize, out: &mut Vec<u8>) {
+        let mark = load.records[n].mark;
+        object::without_added(&load.record(n)[mark.doc as usize..], mark.added, out);
     }
 
-    fn judge(&self, answer: &Answer, load: &Load, now: i64) -> Judgement {
+    fn judge(&self, answer: &Answer, load: &Load<Mark>, now: i64) -> Judgement {
         let says = match (load.target.kind, self.api) {
             (EventKind::Metric, _) => match self.metrics_api {
                 MetricsApi::Otlp => Says::Rejected,
@@ -396,7 +367,7 @@ impl Protocol for OpenObserve {
             (EventKind::Log, Api::Bulk) => Says::Items,
             (EventKind::Log, Api::Json | Api::Multi) => Says::Counts,
         };
-        self.judge.judge(answer, load, says, now)
+        self.judge.judge(answer, self, load, says, now)
     }
 
     fn max_answer(&self, records: usize) -> usize {
@@ -404,7 +375,7 @@ impl Protocol for OpenObserve {
     }
 
     fn health_checks(&self) -> Vec<Request> {
-        let get = |url: &Url| Request { url: url.clone(), headers: HeaderMap::new(), body: None };
+        let get = |url: &Url| Request::get(url.clone(), HeaderMap::new());
         vec![get(&self.healthz), get(&self.base)]
     }
 }

@@ -1,7 +1,7 @@
 //! `remote_write`: the state of all series, sent to a server at an interval.
 //!
-//! Protocol: Prometheus remote write 1.0 (protobuf `WriteRequest`, snappy block format), by the delivery of all sinks over
-//! the network (see [`net`](crate::sinks::net)): waits that grow, `Retry-After`, circuit breaker. Only one thing is its own:
+//! Protocol: Prometheus remote write 1.0 (protobuf `WriteRequest`, snappy block format), or 2.0 with `version: 2`, by the delivery of all sinks over
+//! the network (see [`delivery`](crate::sinks::delivery)): waits that grow, `Retry-After`, circuit breaker. Only one thing is its own:
 //! a snapshot has the values of its moment, so a newer one takes the place of one that did not get through. What was tried of
 //! that counts for the newer one. Samples given up like this are counted (errors of kind `superseded`).
 //!
@@ -29,21 +29,20 @@ use super::registry::Registry;
 use crate::ack::{Ack, Verdict};
 use crate::buffer::{FullPolicy, Queue, QueueSender};
 use crate::component::{BuildError, Input};
-use crate::config::is_secret_name;
-use crate::config::{Map, Reader, Secret, Settings, Spanned, config};
+use crate::config::{Map, Reader, Secret, Settings, Spanned, config, config_enum};
 use crate::encoding::remote_write;
 use crate::event::{EventKind, EventRef, Origin, Sym, Value};
-use crate::sinks::net::{
-    Answer, BatchConfig, BreakerConfig, Concurrency, Driver, Exchange, Framing, HttpExchange, Judgement, Load, Mask,
-    NetworkSinkCommon, Original, Plan, Protocol, Record, RetryConfig, Target, TlsConfig, Unsendable,
-    judge_remote_write,
+use crate::sinks::delivery::{
+    Answer, AuthConfig, BatchConfig, BreakerConfig, Concurrency, Draft, Driver, Exchange, Framing, HttpExchange,
+    Judgement, Load, Mask, NetworkSinkCommon, Plan, Protocol, Record, Request, RetryConfig, Sign, Target, TlsConfig,
+    Unsendable, check_address, judge_remote_write, secrets_of,
 };
 use crate::telemetry::{ComponentKind, Counters};
 use crate::time::clock;
-use base64::Engine;
+use bytes::Bytes;
 use handover::Whose;
-use reqwest::Url;
-use reqwest::header::{HeaderName, HeaderValue};
+use reqwest::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use reqwest::{Method, Url};
 pub(super) use snapshot::{Heirless, Snapshot, Which};
 use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroUsize;
@@ -60,6 +59,8 @@ config! {
     pub struct RemoteWriteConfig {
         /// Where to: `http://prometheus:9090/api/v1/write`.
         pub url: Spanned<String>,
+        /// Version of the protocol. A server that turns out not to know 2 gets 1 from then on.
+        pub version: PushVersion = PushVersion::One,
         /// How often.
         pub interval: Duration = Duration::from_secs(15),
         /// How long one attempt may take.
@@ -73,7 +74,7 @@ config! {
         /// for five more minutes.
         pub stale_at_stop: bool = true,
         /// Credentials.
-        pub auth: Option<PushAuth> = None,
+        pub auth: Option<AuthConfig> = None,
         /// Headers sent with every request.
         pub headers: Map<Secret> = Map::default(),
         /// Proxy, such as `http://proxy:3128`, whatever the environment says; without it what `HTTP_PROXY`, `HTTPS_PROXY`,
@@ -84,48 +85,26 @@ config! {
     }
 }
 
-config! {
-    /// Credentials, of one kind.
-    pub struct PushAuth {
-        /// User and password.
-        pub basic: Option<PushBasic> = None,
-        /// A bearer token.
-        pub bearer: Option<Secret> = None,
-    }
-}
-
-config! {
-    /// User and password.
-    pub struct PushBasic {
-        /// The user.
-        pub user: String,
-        /// The password.
-        pub password: Secret,
+config_enum! {
+    /// Version of the protocol.
+    pub enum PushVersion {
+        /// 1.0.
+        One = "1",
+        /// 2.0: texts once a request.
+        Two = "2",
     }
 }
 
 impl RemoteWriteConfig {
     pub(super) fn check(&self, cx: &mut Reader<'_>) {
         let span = self.url.span;
-        match Url::parse(&self.url.value) {
-            Ok(url) if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() => {
-                cx.error(span, "`url` must begin with `http://` or `https://`");
-            }
-            Ok(url) if !url.username().is_empty() || url.password().is_some() => {
-                cx.error(span, "`url` holds credentials, which would be shown")
-                    .help("write them under `auth: {basic: {user: …, password: …}}`");
-            }
-            Ok(_) => {}
-            Err(_) => {
-                cx.error(span, "`url` is no address such as `http://prometheus:9090/api/v1/write`");
-            }
-        }
+        check_address(cx, "url", &self.url, "http://prometheus:9090/api/v1/write");
         if self.interval.is_zero() {
             cx.error(span, "`interval` of `remote_write` must be more than 0");
         }
         self.common().check(cx);
-        if self.auth.as_ref().is_some_and(|a| a.basic.is_some() == a.bearer.is_some()) {
-            cx.error(span, "`auth` of `remote_write` needs one of `basic` and `bearer`");
+        if let Some(auth) = &self.auth {
+            auth.check(cx);
         }
     }
 
@@ -159,6 +138,7 @@ const HEIR_INTERVALS: u32 = 2;
 /// Sends the registry's state.
 pub(super) struct Push {
     exchange: Arc<dyn Exchange>,
+    signer: Arc<dyn Sign>,
     protocol: Series,
     plan: Plan,
     interval: Duration,
@@ -170,37 +150,25 @@ impl Push {
     /// `id` is the sink's, `data_dir` the agent's.
     pub(super) fn new(config: RemoteWriteConfig, data_dir: &Path, id: &str) -> Result<Push, BuildError> {
         let url = Url::parse(&config.url.value).map_err(|e| BuildError(format!("`url` is no address: {e}")))?;
-        let auth = config.auth.as_ref();
-        let basic = auth.and_then(|a| a.basic.as_ref());
-        let bearer = auth.and_then(|a| a.bearer.as_ref());
-        let mut secrets: Vec<&str> = config.headers.iter().map(|(_, v)| v.reveal()).collect();
-        secrets.extend(basic.map(|b| b.password.reveal()));
-        secrets.extend(bearer.map(|b| b.reveal()));
-        // What a query holds may be a key, unless it is a plain word.
-        let is_word = |value: &str| value.bytes().all(|b| b.is_ascii_alphabetic());
-        let in_url = url.query_pairs().filter(|(name, value)| is_secret_name(name) || !is_word(value));
-        let in_url: Vec<String> = in_url.map(|(_, value)| value.into_owned()).collect();
-        let pair = basic.map(|b| format!("{}:{}", b.user, b.password.reveal()));
-        secrets.extend(in_url.iter().chain(&pair).map(String::as_str));
-        let mask = Mask::new(secrets);
-        let credentials = basic
-            .map(|b| {
-                let pair = format!("{}:{}", b.user, b.password.reveal());
-                format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair))
-            })
-            .or_else(|| bearer.map(|b| format!("Bearer {}", b.reveal())));
-        let authorization = credentials.map(|text| HeaderValue::from_str(&text)).transpose();
-        let mut authorization =
-            authorization.map_err(|_| BuildError("the credentials hold characters that a header cannot".into()))?;
-        if let Some(value) = &mut authorization {
-            value.set_sensitive(true);
-        }
         let common = config.common();
+        let mut secrets = common.secrets();
+        secrets.extend(config.auth.iter().flat_map(AuthConfig::secrets));
+        secrets.extend(secrets_of(&url));
+        let mask = Mask::new(secrets.iter().map(String::as_str));
+        let signer = AuthConfig::signer_of(config.auth.as_ref(), &common, &mask)?;
         let exchange = Arc::new(HttpExchange::build(&common, &url, mask.clone())?);
         let whose = Whose { data_dir: data_dir.to_owned(), id: id.to_owned(), url: url.to_string() };
-        let protocol = Series { url, authorization, mask };
+        let protocol = Series { url, two: config.version == PushVersion::Two, turned: false, mask };
         let plan = Plan::new(&common);
-        Ok(Push { exchange, protocol, plan, interval: config.interval, stale_at_stop: config.stale_at_stop, whose })
+        Ok(Push {
+            exchange,
+            signer,
+            protocol,
+            plan,
+            interval: config.interval,
+            stale_at_stop: config.stale_at_stop,
+            whose,
+        })
     }
 
     /// Pushes until `ended`, then once more; settles what [`Waiting`] is given.
@@ -211,7 +179,7 @@ impl Push {
         input: Arc<Input>,
         ended: CancellationToken,
     ) {
-        let Push { exchange, protocol, plan, interval, stale_at_stop, whose } = self;
+        let Push { exchange, signer, protocol, plan, interval, stale_at_stop, whose } = self;
         // Samples are counted apart from the sink's events.
         let samples = Counters::new(&whose.id, ComponentKind::Sink, "prometheus");
         let queue = Queue::new(usize::MAX, FullPolicy::Block, samples.clone());
@@ -227,7 +195,7 @@ impl Push {
             health: input.health().clone(),
             report: Default::default(),
         };
-        let driver = tokio::spawn(Driver::new(protocol, plan, inner, exchange, mask).run());
+        let driver = tokio::spawn(Driver::new(protocol, plan, inner, exchange, signer, mask).run());
         let names = handover::take_up(&whose);
         let now = Instant::now();
         let pusher = Pusher {
@@ -461,11 +429,25 @@ impl Pusher {
 /// Series as they are, to one server.
 struct Series {
     url: Url,
-    authorization: Option<HeaderValue>,
+    /// In version 2.0.
+    two: bool,
+    /// The answer at hand has shown that it is not known.
+    turned: bool,
     mask: Mask,
 }
 
+/// Whether an answer to a request of version 2.0 is that of a server that does not know it: it refuses the content type, or does not
+/// say how many samples it has written.
+fn knows_only_one(answer: &Answer) -> bool {
+    answer.status == 415 || (200..300).contains(&answer.status) && !answer.headers.contains_key(WRITTEN)
+}
+
+/// In which an answer of version 2.0 says how many samples were written.
+const WRITTEN: HeaderName = HeaderName::from_static("x-prometheus-remote-write-samples-written");
+
 impl Protocol for Series {
+    type Mark = ();
+
     fn partition(&mut self, _event: EventRef<'_>, _now: i64, _name: &mut Vec<u8>) -> Result<(), Unsendable> {
         Ok(())
     }
@@ -475,6 +457,7 @@ impl Protocol for Series {
         Target {
             name: String::new(),
             kind: EventKind::Metric,
+            method: Method::POST,
             url: self.url.clone(),
             content_type: remote_write::CONTENT_TYPE,
             headers: vec![(HeaderName::from_static(version), HeaderValue::from_static(is))],
@@ -483,19 +466,47 @@ impl Protocol for Series {
         }
     }
 
-    fn encode(
+    fn record(
         &mut self,
         event: EventRef<'_>,
         _target: &Target,
         _now: i64,
-        body: &mut Vec<u8>,
-        _record: &mut Record,
-        _original: &mut Original<'_>,
+        draft: &mut Draft<'_>,
+        _record: &mut Record<()>,
     ) -> Result<(), Unsendable> {
         if let Some(Value::Str(series)) = event.field(Sym::MESSAGE) {
-            body.extend_from_slice(series.bytes);
+            draft.body.extend_from_slice(series.bytes);
         }
         Ok(())
+    }
+
+    fn request(&self, target: &Target) -> Request {
+        let mut request = target.request();
+        if self.two {
+            let (version, is) = remote_write::VERSION_2;
+            request.headers.insert(CONTENT_TYPE, HeaderValue::from_static(remote_write::CONTENT_TYPE_2));
+            request.headers.insert(HeaderName::from_static(version), HeaderValue::from_static(is));
+        }
+        request
+    }
+
+    fn finish(&self, load: &Load<()>) -> Bytes {
+        match self.two.then(|| remote_write::version_2(&load.body)) {
+            Some(Ok((body, _))) => Bytes::from(body),
+            _ => load.body.clone(),
+        }
+    }
+
+    fn heard(&mut self, answer: &Answer) {
+        // One request after the other: the answer is to the last one.
+        self.turned = self.two && knows_only_one(answer);
+        if self.turned {
+            tracing::warn!(
+                url = %self.url.host_str().unwrap_or_default(), status = answer.status,
+                "the server does not know version 2 of remote write: it gets version 1 from now on"
+            );
+            self.two = false;
+        }
     }
 
     fn supersedes(&self) -> bool {
@@ -506,11 +517,12 @@ impl Protocol for Series {
         "samples"
     }
 
-    fn authorization(&mut self, _now: i64) -> Option<HeaderValue> {
-        self.authorization.clone()
-    }
-
-    fn judge(&self, answer: &Answer, _load: &Load, _now: i64) -> Judgement {
+    fn judge(&self, answer: &Answer, _load: &Load<()>, _now: i64) -> Judgement {
+        if self.turned {
+            // It may have taken nothing of what it does not know.
+            let detail = format!("HTTP {}: the server does not know version 2 of remote write", answer.status);
+            return Judgement::Retry { kind: "version", detail, broken: false, pressure: false, tries: None };
+        }
         match judge_remote_write(answer, &self.mask) {
             None => Judgement::Delivered,
             // Which sample it is is not looked for: the next snapshot has all of them again.

@@ -751,11 +751,13 @@ fn a_write_request_holds_what_the_page_shows() {
 #[test]
 fn a_sink_that_nobody_sees_is_a_mistake() {
     assert!(mistakes("metrics: []\n").contains("neither `listen` nor `remote_write` is set"));
-    let all = mistakes("remote_write: {url: \"ftp://x\", interval: 0s, auth: {}, retry: {jitter: 2}}\n");
+    let all = mistakes(
+        "remote_write: {url: \"ftp://x\", interval: 0s, auth: {basic: {user: 'a:b', password: c}}, retry: {jitter: 2}}\n",
+    );
     for want in [
         "must begin with `http://`",
         "must be more than 0",
-        "needs one of `basic` and `bearer`",
+        "a user's name has no `:`",
         "`retry.jitter` must be from 0 to 1",
     ] {
         assert!(all.contains(want), "{want} in\n{all}");

@@ -527,3 +527,71 @@ fn series_that_wait_for_their_end_to_be_known_make_place_for_others() {
     assert_eq!(bench.logs("{\"a\":5}\n{\"a\":6}\n").full, 0);
     assert_eq!(bench.registry.lock().unwrap().sent.unwrap().given_up, 2, "which is counted");
 }
+
+/// Series of a request of version 2.0, as those of 1.0 are read.
+fn read_version_2(body: &[u8]) -> Vec<Pushed> {
+    use crate::decoding::protobuf::{Fields, repeated_varint};
+    let fields: Vec<_> = Fields::new(body).map(Result::unwrap).collect();
+    let symbols: Vec<String> = fields
+        .iter()
+        .filter(|(number, _)| *number == 4)
+        .map(|(_, symbol)| String::from_utf8(symbol.bytes().unwrap().to_vec()).unwrap())
+        .collect();
+    assert_eq!(symbols[0], "");
+    let read = |series: &[u8]| {
+        let (mut refs, mut samples) = (Vec::new(), Vec::new());
+        for field in Fields::new(series) {
+            match field.unwrap() {
+                (1, packed) => repeated_varint(packed, &mut refs).unwrap(),
+                (2, sample) => {
+                    let parts: Vec<_> = Fields::new(sample.bytes().unwrap()).map(|f| f.unwrap().1).collect();
+                    samples.push((parts[0].u64().unwrap(), parts[1].i64().unwrap()));
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        let symbol = |n: &u64| symbols[*n as usize].clone();
+        (refs.chunks(2).map(|pair| (symbol(&pair[0]), symbol(&pair[1]))).collect(), samples)
+    };
+    fields.iter().filter(|(number, _)| *number == 5).map(|(_, series)| read(series.bytes().unwrap())).collect()
+}
+
+#[tokio::test]
+async fn version_2_is_spoken_where_it_is_known_and_version_1_where_it_is_not() {
+    // What a server does with version 2: it writes it, refuses it, or answers well and has nothing.
+    for (status, says_written, versions) in [(204, true, "2"), (415, false, "21"), (204, false, "21")] {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/api/v1/write", listener.local_addr().unwrap());
+        let got: Arc<Mutex<Vec<(char, Vec<Pushed>)>>> = Arc::default();
+        let seen = got.clone();
+        let handle = move |headers: HeaderMap, body: axum::body::Bytes| {
+            let seen = seen.clone();
+            async move {
+                let body = snap::raw::Decoder::new().decompress_vec(&body).unwrap();
+                let of = |name: &str| headers[name].to_str().unwrap().to_owned();
+                let two = of("content-type") == "application/x-protobuf;proto=io.prometheus.write.v2.Request";
+                assert_eq!(of("x-prometheus-remote-write-version"), if two { "2.0.0" } else { "0.1.0" });
+                let series = if two { read_version_2(&body) } else { read_write_request(&body) };
+                let mut out = HeaderMap::new();
+                if two && says_written {
+                    out.insert("x-prometheus-remote-write-samples-written", series.len().into());
+                }
+                seen.lock().unwrap().push((if two { '2' } else { '1' }, series));
+                (StatusCode::from_u16(if two { status } else { 204 }).unwrap(), out)
+            }
+        };
+        let router = axum::Router::new().route("/api/v1/write", axum::routing::post(handle));
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        let mut rig = Rig::start(&url, &format!("version: 2, interval: 1h, stale_at_stop: false, {QUICK}"), "");
+        rig.feed("{\"a\":\"x\"}\n{\"a\":\"y \\\"é\\\"\"}\n{\"a\":\"x\"}");
+        rig.end().await;
+        let got = got.lock().unwrap();
+        let spoken: String = got.iter().map(|(version, _)| *version).collect();
+        assert_eq!(spoken, versions, "{status}");
+        let series = &got.last().unwrap().1;
+        let mut values: Vec<(String, f64)> = series.iter().map(|s| (a(s), f64::from_bits(s.1[0].0))).collect();
+        values.sort_by(|x, y| x.0.cmp(&y.0));
+        assert_eq!(values, [("x".to_owned(), 2.0), ("y \"é\"".to_owned(), 1.0)]);
+        assert_eq!(rig.verdicts(), [Verdict::Delivered]);
+    }
+}

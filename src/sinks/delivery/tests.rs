@@ -10,7 +10,6 @@ use crate::config::read_text;
 use crate::event::{Batch, EventKind, EventRef, JsonRows, Origin, Slab, Sym};
 use crate::telemetry::{ComponentKind, Counters};
 use reqwest::Url;
-use reqwest::header::HeaderValue;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -20,6 +19,8 @@ use std::time::{Duration, Instant};
 struct Lines;
 
 impl Protocol for Lines {
+    type Mark = ();
+
     fn partition(&mut self, event: EventRef<'_>, _now: i64, name: &mut Vec<u8>) -> Result<(), Unsendable> {
         match event.field(Sym::STREAM) {
             None => name.push(b'x'),
@@ -34,30 +35,51 @@ impl Protocol for Lines {
     fn target(&self, partition: &[u8]) -> Target {
         let name = String::from_utf8_lossy(partition).into_owned();
         let url = Url::parse(&format!("http://server/{name}")).unwrap();
-        let (content_type, headers) = ("application/json", Vec::new());
-        Target { name, kind: EventKind::Log, url, content_type, headers, framing: Framing::LINES, snappy: false }
+        let (content_type, headers, method) = ("application/json", Vec::new(), reqwest::Method::POST);
+        Target {
+            name,
+            kind: EventKind::Log,
+            method,
+            url,
+            content_type,
+            headers,
+            framing: Framing::LINES,
+            snappy: false,
+        }
     }
 
-    fn encode(
+    fn record(
         &mut self,
         event: EventRef<'_>,
         _target: &Target,
         _now: i64,
-        body: &mut Vec<u8>,
-        record: &mut Record,
-        _original: &mut Original<'_>,
+        draft: &mut Draft<'_>,
+        _record: &mut Record<()>,
     ) -> Result<(), Unsendable> {
-        record.doc = body.len() as u32;
-        event.write_json(body);
+        event.write_json(draft.body);
         Ok(())
     }
 
-    fn authorization(&mut self, _now: i64) -> Option<HeaderValue> {
-        None
-    }
-
-    fn judge(&self, answer: &Answer, _load: &Load, _now: i64) -> Judgement {
+    fn judge(&self, answer: &Answer, _load: &Load<()>, _now: i64) -> Judgement {
+        if answer.status == 207 {
+            return partial(&answer.body);
+        }
         judge_status(answer, &Mask::default()).unwrap_or(Judgement::Delivered)
+    }
+}
+
+/// `1 2/3`: records 1 and 2 are to go again, record 3 is refused.
+fn partial(body: &[u8]) -> Judgement {
+    let text = String::from_utf8(body.to_vec()).unwrap();
+    let (again, refused) = text.split_once('/').unwrap();
+    let places = |text: &str| text.split_whitespace().map(|n| n.parse().unwrap()).collect::<Vec<usize>>();
+    let refusal = |record| Refusal { record, reason: "refused", detail: "bad".into() };
+    Judgement::Partial {
+        refused: places(refused).into_iter().map(refusal).collect(),
+        again: places(again),
+        kind: "items",
+        detail: "busy".into(),
+        pressure: true,
     }
 }
 
@@ -162,7 +184,14 @@ impl Rig {
             health: health.clone(),
             report: Default::default(),
         };
-        let driver = Driver::new(Lines, Plan::new(&common), input, Arc::new(server.clone()), Mask::default());
+        let driver = Driver::new(
+            Lines,
+            Plan::new(&common),
+            input,
+            Arc::new(server.clone()),
+            Arc::new(Constant::default()),
+            Mask::default(),
+        );
         Rig {
             server,
             sender: Some(queue.sender()),
@@ -645,4 +674,153 @@ fn memory_is_bounded_while_the_server_is_down() {
         run.await.unwrap().unwrap();
     });
     drop(rig.letters_open.clone());
+}
+
+#[test]
+fn of_a_partial_answer_each_record_is_delivered_refused_or_sent_again_alone() {
+    for concurrency in ["adaptive", "1"] {
+        let settings = format!("{QUICK}, concurrency: {concurrency}, batch: {{max_events: 8, timeout: 1h}}");
+        let mut rig = Rig::new(&settings, |n, _| match n {
+            // Of 0 to 7 in two batches.
+            0 => status(207, "1 3 4 7/0 5"),
+            // Of 1, 3, 4, 7.
+            1 => status(207, "0 1 2 3/"),
+            2 => status(207, "1 3/2"),
+            _ => ok(),
+        });
+        rig.put_numbers(0..5);
+        rig.put_numbers(5..8);
+        rig.run();
+        let bodies = rig.bodies();
+        let line = |n: &u32| format!("{{\"n\":{n}}}\n");
+        let want: Vec<String> = [&[0, 1, 2, 3, 4, 5, 6, 7][..], &[1, 3, 4, 7], &[1, 3, 4, 7], &[3, 7]]
+            .map(|b| b.iter().map(line).collect())
+            .into();
+        assert_eq!(bodies, want);
+        let mut letters: Vec<u64> = rig.letters().iter().map(|l| number_in(l)).collect();
+        letters.sort_unstable();
+        assert_eq!(letters, [0, 4, 5]);
+        let totals = rig.counters.snapshot();
+        assert_eq!((totals.events_in, totals.events_out), (8, 5));
+        assert_eq!(totals.errors["items"], 3);
+        rig.settled(&[Verdict::Rejected, Verdict::Rejected]);
+    }
+}
+
+/// The number of the event in a letter.
+fn number_in(letter: &str) -> u64 {
+    serde_json::from_str::<serde_json::Value>(letter).unwrap()["event"]["n"].as_u64().unwrap()
+}
+
+#[test]
+fn what_is_sent_again_keeps_its_batch_open_until_it_is_through() {
+    let mut rig = Rig::new(QUICK, |n, _| if n == 0 { status(207, "2/") } else { ok() });
+    rig.put_numbers(0..3);
+    rig.put_numbers(3..4);
+    rig.run();
+    rig.settled(&[Verdict::Delivered, Verdict::Delivered]);
+    // The agent is stopped before the rest is through: that batch stays where it came from.
+    let mut rig = Rig::new("compression: none, healthcheck: false, retry: {initial: 1h}", |n, _| {
+        if n == 0 { status(207, "2/") } else { ok() }
+    });
+    rig.put_numbers(0..3);
+    let abort = rig.abort.clone();
+    let counters = rig.counters.clone();
+    rig.sender = None;
+    let driver = rig.driver.take().unwrap();
+    runtime().block_on(async {
+        let run = tokio::spawn(driver.run());
+        tokio::time::timeout(Duration::from_secs(20), async {
+            while counters.snapshot().events_out < 2 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await
+        .unwrap();
+        abort.cancel();
+        run.await.unwrap().unwrap();
+    });
+    assert_eq!(rig.verdicts.0.lock().unwrap()[&0], [Verdict::Failed]);
+}
+
+/// Groups of records by `stream`, each begun with its name.
+struct Grouped;
+
+impl Protocol for Grouped {
+    type Mark = ();
+
+    fn partition(&mut self, _event: EventRef<'_>, _now: i64, _name: &mut Vec<u8>) -> Result<(), Unsendable> {
+        Ok(())
+    }
+
+    fn target(&self, partition: &[u8]) -> Target {
+        Target { framing: Framing::FIELDS, ..Lines.target(partition) }
+    }
+
+    fn record(
+        &mut self,
+        event: EventRef<'_>,
+        _target: &Target,
+        _now: i64,
+        draft: &mut Draft<'_>,
+        record: &mut Record<()>,
+    ) -> Result<(), Unsendable> {
+        let mut name = Vec::new();
+        event.field(Sym::STREAM).unwrap().append_text(&mut name);
+        record.group = draft.groups.of(&name);
+        event.field(Sym::MESSAGE).unwrap().append_text(draft.body);
+        record.original = draft.keep(event);
+        if name == b"none" {
+            return Err(Unsendable { reason: "template", detail: "no such stream".into() });
+        }
+        Ok(())
+    }
+
+    fn finish(&self, load: &Load<()>) -> bytes::Bytes {
+        let mut out = Vec::new();
+        load.each_group(|group, places| {
+            out.extend_from_slice(load.groups.name(group));
+            out.push(b'=');
+            places.iter().for_each(|n| out.extend_from_slice(load.record(*n as usize)));
+            out.push(b';');
+        });
+        out.into()
+    }
+
+    fn judge(&self, _answer: &Answer, _load: &Load<()>, _now: i64) -> Judgement {
+        Judgement::Delivered
+    }
+}
+
+#[test]
+fn records_of_one_group_stand_together_in_whole_bodies_halves_and_remainders() {
+    let bounds = |max_bytes| Bounds { max_events: 100.try_into().unwrap(), max_bytes, timeout: Duration::from_secs(1) };
+    let lines: Vec<String> = [("a", "1"), ("b", "2"), ("none", "x"), ("a", "3"), ("c", "4"), ("b", "5"), ("a", "6")]
+        .iter()
+        .map(|(stream, text)| format!("{{\"stream\":\"{stream}\",\"message\":\"{text}\"}}"))
+        .collect();
+    let loads = |max_bytes| {
+        let mut batcher = Batcher::new(bounds(max_bytes));
+        let (mut closed, mut unsent) = (std::collections::VecDeque::new(), Vec::new());
+        let batch = rows(&lines, Ack::none());
+        batcher.add(&batch, &mut Grouped, 0, tokio::time::Instant::now(), &mut closed, &mut unsent);
+        assert_eq!(unsent.len(), 1);
+        batcher.close_all(&mut closed);
+        assert_eq!(batcher.bytes(), 0, "every byte is given back");
+        closed
+    };
+    let body = |load: &Load<()>| String::from_utf8(Grouped.finish(load).to_vec()).unwrap();
+    let mut whole = loads(1000);
+    assert_eq!(body(&whole[0]), "a=136;b=25;c=4;");
+    let rest = whole[0].pick([1, 4, 5], Vec::new());
+    assert_eq!(body(&rest), "b=25;a=6;".replace("b=25;a=6;", "a=6;b=25;"));
+    let mut json = Vec::new();
+    rest.event_json(&Grouped, 1, &mut json);
+    assert_eq!(json, lines[5].as_bytes());
+    let (first, second) = whole.pop_front().unwrap().halves();
+    assert_eq!((body(&first).as_str(), body(&second).as_str()), ("a=13;b=2;", "a=6;b=5;c=4;"));
+    // Where a body is full, the event that is too much begins the next with its group.
+    let bodies: Vec<String> = loads(5).iter().map(body).collect();
+    assert_eq!(bodies.concat().replace(|c: char| !c.is_ascii_digit(), "").len(), 6);
+    assert!(bodies.len() > 1 && bodies.iter().all(|b| !b.contains("none")), "{bodies:?}");
 }

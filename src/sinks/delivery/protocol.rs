@@ -1,9 +1,9 @@
 //! What a sink says about its server: where events go, how they are written, what an answer means.
 
 use super::exchange::{Answer, Request};
-use super::load::{Load, Record, Target};
+use super::load::{Groups, Load, Record, Target};
 use crate::event::EventRef;
-use reqwest::header::HeaderValue;
+use bytes::Bytes;
 use std::fmt;
 
 /// Why an event cannot be sent at all.
@@ -15,6 +15,13 @@ pub struct Unsendable {
     pub detail: String,
 }
 
+impl Unsendable {
+    /// The template of this setting lacks a field.
+    pub fn template(setting: &str, why: impl fmt::Display) -> Self {
+        Unsendable { reason: "template", detail: format!("`{setting}`: {why}") }
+    }
+}
+
 /// What an answer means for the records of a load.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Judgement {
@@ -22,6 +29,20 @@ pub enum Judgement {
     Delivered,
     /// The server has all but these (places in the load, ascending), which it refused for good.
     Refused(Vec<Refusal>),
+    /// The server has all but `refused`, which it refused for good, and `again`, which are sent again alone; both are places
+    /// in the load, ascending, none in both.
+    Partial {
+        /// Refused for good.
+        refused: Vec<Refusal>,
+        /// Not now.
+        again: Vec<usize>,
+        /// What the latter are counted as.
+        kind: &'static str,
+        /// Why not now, in words.
+        detail: String,
+        /// The server has too much: fewer requests at a time.
+        pressure: bool,
+    },
     /// The server does not have them, or not all and it is not known which, and they are not to be sent again.
     RefusedAll {
         /// The reason they are counted under.
@@ -73,7 +94,15 @@ pub struct Refusal {
 }
 
 /// A kind of server.
+///
+/// A body is begun with what its target's [`Framing`](super::Framing) says, each event appends a
+/// [`record`](Protocol::record), and [`finish`](Protocol::finish) makes of the records what is sent: mostly the same bytes;
+/// where records of one group stand together (streams, resources), those in that order. A load that is halved, or of which
+/// some records go again, is finished anew.
 pub trait Protocol: Send + 'static {
+    /// What the sink notes beside each record.
+    type Mark: Copy + Default + fmt::Debug + Send + Sync + 'static;
+
     /// Appends the name of the partition that an event belongs to. Events of one request are of one partition.
     ///
     /// `now` is the wall clock in nanoseconds since 1970 UTC, read once a batch, here and below.
@@ -82,17 +111,38 @@ pub trait Protocol: Send + 'static {
     /// Where a partition's requests go.
     fn target(&self, partition: &[u8]) -> Target;
 
-    /// Appends an event to `body` and notes where it stands: everything in `record` but `end`, which the caller sets.
-    /// Where the record is not the event's JSON with bytes added before its last one, `original` gets that JSON.
-    fn encode(
+    /// A request of a partition, without its body: where what was [heard](Protocol::heard) of the server changes it.
+    fn request(&self, target: &Target) -> Request {
+        target.request()
+    }
+
+    /// Appends an event to the body and notes in `record` what is known of it: all but `end`, `offset` and `noted`, which the
+    /// caller sets. An event that [`event_json`](Protocol::event_json) does not find in the record is
+    /// [kept](Draft::keep).
+    ///
+    /// Errors: the caller takes back what was appended.
+    fn record(
         &mut self,
         event: EventRef<'_>,
         target: &Target,
         now: i64,
-        body: &mut Vec<u8>,
-        record: &mut Record,
-        original: &mut Original<'_>,
+        draft: &mut Draft<'_>,
+        record: &mut Record<Self::Mark>,
     ) -> Result<(), Unsendable>;
+
+    /// Gives what went wrong without ending an event since it was asked last: kinds of errors, and how often. Asked once a
+    /// batch.
+    fn faults(&mut self, _count: &mut dyn FnMut(&'static str, u64)) {}
+
+    /// What is sent, before compression.
+    fn finish(&self, load: &Load<Self::Mark>) -> Bytes {
+        load.body.clone()
+    }
+
+    /// Appends the event of record `n` as the sink was given it, as JSON, where it was not [kept](Draft::keep).
+    fn event_json(&self, load: &Load<Self::Mark>, n: usize, out: &mut Vec<u8>) {
+        out.extend_from_slice(load.record(n));
+    }
 
     /// Whether each batch is the whole state of its time: then it takes the place of those before it that are not delivered.
     fn supersedes(&self) -> bool {
@@ -104,11 +154,11 @@ pub trait Protocol: Send + 'static {
         "events"
     }
 
-    /// `Authorization`, where there is one.
-    fn authorization(&mut self, now: i64) -> Option<HeaderValue>;
-
     /// What an answer means.
-    fn judge(&self, answer: &Answer, load: &Load, now: i64) -> Judgement;
+    fn judge(&self, answer: &Answer, load: &Load<Self::Mark>, now: i64) -> Judgement;
+
+    /// What an answer says of the server as such, whatever it says of the records: called before [`judge`](Protocol::judge).
+    fn heard(&mut self, _answer: &Answer) {}
 
     /// Most bytes of an answer to a load that are worth keeping.
     fn max_answer(&self, _records: usize) -> usize {
@@ -121,23 +171,27 @@ pub trait Protocol: Send + 'static {
     }
 }
 
-/// Takes the JSON of an event whose record does not hold it.
-pub struct Original<'a> {
-    pub(super) bytes: &'a mut Vec<u8>,
-    pub(super) ends: &'a mut Vec<u32>,
+/// A body that is being filled.
+pub struct Draft<'a> {
+    /// Its bytes.
+    pub body: &'a mut Vec<u8>,
+    /// The groups that its records belong to.
+    pub groups: &'a mut Groups,
+    pub(super) originals: &'a mut Vec<u8>,
+    pub(super) original_ends: &'a mut Vec<u32>,
 }
 
-impl Original<'_> {
-    /// Keeps the event as it is; returns what goes into [`Record::original`].
+impl Draft<'_> {
+    /// Keeps the event as it is beside the body; returns what goes into [`Record::original`].
     pub fn keep(&mut self, event: EventRef<'_>) -> u32 {
-        event.write_json(self.bytes);
-        self.ends.push(self.bytes.len() as u32);
-        self.ends.len() as u32
+        event.write_json(self.originals);
+        self.original_ends.push(self.originals.len() as u32);
+        self.original_ends.len() as u32
     }
 }
 
-impl fmt::Debug for Original<'_> {
+impl fmt::Debug for Draft<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Original({})", self.ends.len())
+        write!(f, "Draft({} bytes)", self.body.len())
     }
 }

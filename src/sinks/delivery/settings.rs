@@ -1,7 +1,9 @@
 //! Settings that all sinks over the network have.
 
+use crate::config::is_secret_name;
 use crate::config::{Map, Reader, Secret, Size, Span, Spanned, config, config_enum, config_union};
 use crate::sinks::common::SinkCommon;
+use reqwest::Url;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,7 +13,8 @@ config! {
     pub struct NetworkSinkCommon {
         /// Those of all sinks.
         flatten pub sink: SinkCommon,
-        /// How request bodies are compressed. A server that answers 415 gets the next one: zstd, gzip, none.
+        /// How request bodies are compressed. A server that answers 415 gets the next one: zstd, gzip, none. `auto` begins with
+        /// what such servers are known to take.
         pub compression: Compression = Compression::Auto,
         /// When a request is full.
         pub batch: BatchConfig = BatchConfig::defaults(),
@@ -95,7 +98,7 @@ config! {
 config_enum! {
     /// How request bodies are compressed.
     pub enum Compression {
-        /// zstd, and what else the server takes.
+        /// What such servers are known to take, and what else this one takes.
         Auto = "auto",
         /// zstd at level 1.
         Zstd = "zstd",
@@ -124,10 +127,76 @@ config_union! {
     }
 }
 
+config! {
+    /// User and password.
+    pub struct BasicAuth {
+        /// The user.
+        pub user: Spanned<String>,
+        /// The password.
+        pub password: Secret,
+    }
+}
+
+impl BasicAuth {
+    /// Notes mistakes.
+    pub fn check(&self, cx: &mut Reader<'_>) {
+        if self.user.value.contains(':') {
+            cx.error(self.user.span, "a user's name has no `:`; the server would split it there".to_owned());
+        }
+    }
+
+    /// Texts that must never be shown.
+    pub fn secrets(&self) -> Vec<String> {
+        vec![self.password.reveal().to_owned(), format!("{}:{}", self.user.value, self.password.reveal())]
+    }
+}
+
+/// Notes what keeps `key` from being a server's address; the address where nothing does.
+pub fn check_address(cx: &mut Reader<'_>, key: &str, url: &Spanned<String>, like: &str) -> Option<Url> {
+    let place = cx.place();
+    match Url::parse(url.value.trim_end_matches('/')) {
+        Ok(url_) if !matches!(url_.scheme(), "http" | "https") || url_.host_str().is_none() => {
+            cx.error(url.span, format!("`{key}`{place} must begin with `http://` or `https://`"));
+            None
+        }
+        Ok(url_) if !url_.username().is_empty() || url_.password().is_some() => {
+            cx.error(url.span, format!("`{key}`{place} holds credentials, which would be shown"))
+                .help("write them under `auth: {basic: {user: …, password: …}}`");
+            None
+        }
+        Ok(url_) => Some(url_),
+        Err(_) => {
+            cx.error(url.span, format!("`{key}`{place} is no address such as `{like}`"));
+            None
+        }
+    }
+}
+
+/// Values in a URL's query that may be keys: all but plain words under names that are none of a secret.
+pub fn secrets_of(url: &Url) -> Vec<String> {
+    let is_word = |value: &str| value.bytes().all(|b| b.is_ascii_alphabetic());
+    let secret = url.query_pairs().filter(|(name, value)| is_secret_name(name) || !is_word(value));
+    secret.map(|(_, value)| value.into_owned()).collect()
+}
+
+/// An address with further parts behind its path; `None` where it can have none.
+pub fn below(url: &Url, parts: &[&str]) -> Option<Url> {
+    let mut url = url.clone();
+    url.path_segments_mut().ok()?.pop_if_empty().extend(parts);
+    Some(url)
+}
+
 /// Largest `batch.max_bytes`: places in a body are 32-bit numbers.
 const MAX_BATCH_BYTES: u64 = 1 << 30;
 
 impl NetworkSinkCommon {
+    /// Texts in them that must never be shown.
+    pub fn secrets(&self) -> Vec<String> {
+        let headers = self.headers.iter().map(|(_, value)| value);
+        let proxy = self.proxy.iter().filter(|p| p.reveal().contains('@'));
+        headers.chain(proxy).map(|secret| secret.reveal().to_owned()).collect()
+    }
+
     /// Notes mistakes between several keys.
     pub fn check(&self, cx: &mut Reader<'_>) {
         if self.batch.max_bytes.value.bytes() == 0 || self.batch.max_bytes.value.bytes() > MAX_BATCH_BYTES {

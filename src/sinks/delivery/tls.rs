@@ -232,7 +232,7 @@ mod tests {
 
     async fn ask(exchange: &HttpExchange, port: u16, host: &str) -> Result<u16, String> {
         let url = format!("https://{host}:{port}/").parse().unwrap();
-        let request = Request { url, headers: HeaderMap::new(), body: None };
+        let request = Request { method: reqwest::Method::GET, url, headers: HeaderMap::new(), body: None };
         exchange.send(request, 100).await.map(|answer| answer.status).map_err(|lost| lost.why)
     }
 

@@ -19,7 +19,7 @@ const ZSTD_LEVEL: i32 = 1;
 
 /// How one body is encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Encoding {
+pub enum Encoding {
     /// zstd, level 1.
     Zstd,
     /// gzip, level 2.
@@ -32,9 +32,10 @@ pub(super) enum Encoding {
 
 impl Encoding {
     /// The first to try.
-    pub(super) fn first(config: Compression) -> Self {
+    pub(super) fn first(config: Compression, auto: Encoding) -> Self {
         match config {
-            Compression::Auto | Compression::Zstd => Encoding::Zstd,
+            Compression::Auto => auto,
+            Compression::Zstd => Encoding::Zstd,
             Compression::Gzip => Encoding::Gzip,
             Compression::None => Encoding::Identity,
         }
@@ -118,7 +119,7 @@ impl Packers {
     }
 
     /// Compresses a body, a large one on a thread of its own. What cannot be compressed (no memory, no thread) goes as it is.
-    pub(super) async fn encoded(self: &Arc<Self>, encoding: Encoding, body: &Bytes) -> (Encoding, Bytes) {
+    pub(super) async fn encoded(self: &Arc<Self>, encoding: Encoding, body: Bytes) -> (Encoding, Bytes) {
         let as_it_is = || (Encoding::Identity, body.clone());
         if encoding == Encoding::Identity {
             return as_it_is();
@@ -126,7 +127,7 @@ impl Packers {
         // Never closed. The permit is back before a packer is missed: taking one when none is idle makes another.
         let Ok(_turn) = self.turns.acquire().await else { return as_it_is() };
         let done = if body.len() <= INLINE_BYTES {
-            self.encode(encoding, body)
+            self.encode(encoding, &body)
         } else {
             let (all, plain) = (self.clone(), body.clone());
             match tokio::task::spawn_blocking(move || all.encode(encoding, &plain)).await {
@@ -174,7 +175,7 @@ mod tests {
             [Encoding::Zstd, Encoding::Gzip, Encoding::Snappy, Encoding::Identity, Encoding::Gzip, Encoding::Zstd]
         {
             for body in [&large, &small, &large, &Bytes::new()] {
-                let (said, packed) = packers.encoded(encoding, body).await;
+                let (said, packed) = packers.encoded(encoding, body.clone()).await;
                 assert_eq!(said, encoding);
                 assert_eq!(plain(encoding, &packed), body[..]);
                 assert!(encoding == Encoding::Identity || body.is_empty() || packed.len() < body.len() / 4);
@@ -187,7 +188,7 @@ mod tests {
     async fn many_bodies_at_a_time_take_a_few_packers() {
         let packers = Packers::new();
         let body = Bytes::from("{\"a\":1}\n".repeat(50_000));
-        let all = (0..40).map(|_| packers.encoded(Encoding::Gzip, &body));
+        let all = (0..40).map(|_| packers.encoded(Encoding::Gzip, body.clone()));
         for (encoding, packed) in futures::future::join_all(all).await {
             assert_eq!(plain(encoding, &packed), body[..]);
         }
@@ -196,7 +197,7 @@ mod tests {
 
     #[test]
     fn every_way_ends_uncompressed() {
-        assert_eq!(Encoding::first(Compression::Auto), Encoding::Zstd);
+        assert_eq!(Encoding::first(Compression::Auto, Encoding::Gzip), Encoding::Gzip);
         assert_eq!(
             Encoding::Zstd.next().and_then(Encoding::next).map(|e| (e, e.next())),
             Some((Encoding::Identity, None))

@@ -24,6 +24,7 @@ use super::protocol::{Judgement, Protocol, Refusal};
 use super::rate::RateLimit;
 use super::retry::{Backoff, MAX_RETRY_AFTER};
 use super::settings::NetworkSinkCommon;
+use super::sign::{Sign, Signed, Unsigned};
 use super::status::{judge_lost, judge_status};
 use crate::ack::{Ack, Rows, Verdict};
 use crate::component::{BoxFuture, Input, RunError};
@@ -32,8 +33,9 @@ use crate::log_throttle::LogThrottle;
 use crate::time::clock;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use reqwest::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::header::CONTENT_ENCODING;
 use std::collections::VecDeque;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -56,6 +58,8 @@ pub struct Plan {
     common: NetworkSinkCommon,
     /// Bytes of bodies that `memory_limit` leaves it.
     working_bytes: usize,
+    /// What `compression: auto` begins with.
+    auto: Encoding,
 }
 
 impl Plan {
@@ -66,7 +70,18 @@ impl Plan {
             max_bytes: common.batch.max_bytes.as_usize(),
             timeout: common.batch.timeout,
         };
-        Plan { bounds, common: common.clone(), working_bytes: usize::MAX }
+        Plan { bounds, common: common.clone(), working_bytes: usize::MAX, auto: Encoding::Zstd }
+    }
+
+    /// One event a request.
+    pub fn one_event(mut self) -> Self {
+        self.bounds.max_events = NonZeroUsize::MIN;
+        self
+    }
+
+    /// `compression: auto` begins with this.
+    pub fn auto(self, auto: Encoding) -> Self {
+        Plan { auto, ..self }
     }
 
     /// Holds no more than so many bytes in bodies; one larger event goes alone.
@@ -100,10 +115,12 @@ fn goes_at(now: Instant, blocked: &[Option<Instant>], breaker_allows: bool) -> O
 }
 
 /// A request that has ended.
-struct Landed {
-    load: Load,
+struct Landed<M> {
+    load: Load<M>,
     encoding: Encoding,
-    result: Result<Answer, Lost>,
+    result: Result<Answer, Unsigned>,
+    /// Which credentials it was signed with.
+    stamp: u64,
     /// Bytes sent.
     sent: usize,
     took: Duration,
@@ -115,12 +132,13 @@ pub struct Driver<P: Protocol> {
     plan: Plan,
     input: Input,
     exchange: Arc<dyn Exchange>,
+    signer: Arc<dyn Sign>,
     mask: Mask,
-    batcher: Batcher,
-    ready: VecDeque<Load>,
+    batcher: Batcher<P::Mark>,
+    ready: VecDeque<Load<P::Mark>>,
     /// Loads to be tried again, and when.
-    waiting: Vec<(Instant, Load)>,
-    flights: FuturesUnordered<BoxFuture<Landed>>,
+    waiting: Vec<(Instant, Load<P::Mark>)>,
+    flights: FuturesUnordered<BoxFuture<Landed<P::Mark>>>,
     /// Bytes in bodies that are closed and not settled.
     closed_bytes: usize,
     max_held: usize,
@@ -160,8 +178,15 @@ struct Tried {
 }
 
 impl<P: Protocol> Driver<P> {
-    /// Everything it needs.
-    pub fn new(protocol: P, plan: Plan, input: Input, exchange: Arc<dyn Exchange>, mask: Mask) -> Self {
+    /// Everything it needs: what it says, whom to and as whom, and what is never shown.
+    pub fn new(
+        protocol: P,
+        plan: Plan,
+        input: Input,
+        exchange: Arc<dyn Exchange>,
+        signer: Arc<dyn Sign>,
+        mask: Mask,
+    ) -> Self {
         let common = &plan.common;
         let limit = Limit::new(&common.concurrency);
         Driver {
@@ -175,7 +200,7 @@ impl<P: Protocol> Driver<P> {
             breaker: Breaker::new(&common.circuit_breaker),
             rate: RateLimit::new(common.rate_limit),
             backoff: Backoff::new(&common.retry),
-            encoding: Encoding::first(common.compression),
+            encoding: Encoding::first(common.compression, plan.auto),
             packers: Packers::shared(),
             paused_until: None,
             asked_until: None,
@@ -192,6 +217,7 @@ impl<P: Protocol> Driver<P> {
             plan,
             input,
             exchange,
+            signer,
             mask,
         }
     }
@@ -244,7 +270,7 @@ impl<P: Protocol> Driver<P> {
     /// Whether nothing more is sent: the agent stops, and what is left stays in the disk buffer.
     fn winds_down(&self) -> bool {
         let Some(since) = self.stopping else { return false };
-        let tried = |load: &Load| load.failed > 0;
+        let tried = |load: &Load<P::Mark>| load.failed > 0;
         self.misconfigured > 0
             || self.failing
             || self.waiting.iter().any(|(_, load)| tried(load))
@@ -311,7 +337,7 @@ impl<P: Protocol> Driver<P> {
         let before = self.ready.len();
         let Driver { batcher, protocol, ready, .. } = self;
         batcher.add(&batch, protocol, now_ns, now, ready, &mut unsent);
-        self.closed_bytes += self.ready.iter().skip(before).map(Load::bytes).sum::<usize>();
+        self.closed_bytes += self.ready.iter().skip(before).map(|load| load.bytes()).sum::<usize>();
         if self.protocol.supersedes() {
             self.close(|batcher, closed| batcher.close_all(closed));
             for load in self.ready.iter_mut().skip(before) {
@@ -319,6 +345,8 @@ impl<P: Protocol> Driver<P> {
                 load.words.clone_from(&tried.words);
             }
         }
+        let input = &self.input;
+        self.protocol.faults(&mut |kind, n| input.count(|t| t.error(kind, n)));
         let verdict = if unsent.is_empty() { Verdict::Delivered } else { Verdict::Rejected };
         self.refuse_rows(&mut batch, unsent).await;
         // The loads have shares of their own; a verdict of theirs that is worse counts.
@@ -367,10 +395,10 @@ impl<P: Protocol> Driver<P> {
         batch.ack = whole;
     }
 
-    fn close(&mut self, close: impl FnOnce(&mut Batcher, &mut VecDeque<Load>)) {
+    fn close(&mut self, close: impl FnOnce(&mut Batcher<P::Mark>, &mut VecDeque<Load<P::Mark>>)) {
         let before = self.ready.len();
         close(&mut self.batcher, &mut self.ready);
-        self.closed_bytes += self.ready.iter().skip(before).map(Load::bytes).sum::<usize>();
+        self.closed_bytes += self.ready.iter().skip(before).map(|load| load.bytes()).sum::<usize>();
     }
 
     // ---- out ---------------------------------------------------------------------------------------------------
@@ -430,57 +458,57 @@ impl<P: Protocol> Driver<P> {
         if self.misconfigured > 0 { 1 } else { self.limit.now() }
     }
 
-    fn send(&mut self, mut load: Load, now: Instant) {
+    fn send(&mut self, mut load: Load<P::Mark>, now: Instant) {
         load.first_attempt.get_or_insert(now);
         self.breaker.sent();
         self.last_sent = Some(now);
         self.rate.sent(now);
         self.limit.sent(self.flights.len() + 1);
-        let request = Request { url: load.target.url.clone(), headers: self.headers(&load), body: None };
+        let request = self.protocol.request(&load.target);
+        let body = self.protocol.finish(&load);
         let encoding = if load.target.snappy { Encoding::Snappy } else { self.encoding };
-        let (exchange, packers) = (self.exchange.clone(), self.packers.clone());
+        let (exchange, signer, packers) = (self.exchange.clone(), self.signer.clone(), self.packers.clone());
         let patience = self.plan.common.timeout;
         let max_answer = self.protocol.max_answer(load.len());
         self.flights.push(Box::pin(async move {
             let mut request = request;
-            let (encoding, body) = packers.encoded(encoding, &load.body).await;
+            let (encoding, body) = packers.encoded(encoding, body).await;
             if let Some(header) = encoding.header() {
                 request.headers.insert(CONTENT_ENCODING, header);
             }
             let sent = body.len();
             request.body = Some(body);
             let started = Instant::now();
-            let result = match timeout(patience, exchange.send(request, max_answer)).await {
-                Ok(result) => result,
-                Err(_) => {
-                    let why = format!("no answer within {}", crate::config::duration_text(patience));
-                    Err(Lost { kind: LostKind::Timeout, why })
-                }
+            let mut stamp = 0;
+            let way = async {
+                let signed = signer.sign(request).await?;
+                stamp = signed.stamp;
+                exchange.send(signed.request, max_answer).await.map_err(Unsigned::Lost)
             };
-            Landed { load, encoding, result, sent, took: started.elapsed() }
+            let result = within(patience, way).await;
+            Landed { load, encoding, result, stamp, sent, took: started.elapsed() }
         }));
-    }
-
-    fn headers(&mut self, load: &Load) -> HeaderMap {
-        let mut headers = HeaderMap::with_capacity(4);
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(load.target.content_type));
-        headers.extend(load.target.headers.iter().cloned());
-        if let Some(value) = self.protocol.authorization(clock::now_ns()) {
-            headers.insert(AUTHORIZATION, value);
-        }
-        headers
     }
 
     // ---- answers -----------------------------------------------------------------------------------------------
 
-    async fn landed(&mut self, landed: Landed) {
-        let Landed { load, encoding, result, sent, took } = landed;
+    async fn landed(&mut self, landed: Landed<P::Mark>) {
+        let Landed { load, encoding, result, stamp, sent, took } = landed;
         let mut after = None;
         let judgement = match &result {
-            Err(lost) => judge_lost(lost),
+            Err(Unsigned::Lost(lost)) => judge_lost(lost),
+            Err(Unsigned::Refused(detail)) => Judgement::Misconfigured { detail: self.mask.text(detail) },
             Ok(answer) => {
                 after = answer.retry_after;
                 self.input.counters().record_latency(took);
+                if self.signer.heard(stamp, answer.status) {
+                    // The credentials are no longer good, and there are others.
+                    self.input.count(|t| t.error("credentials", 1));
+                    self.breaker.worked();
+                    self.ready.push_front(load);
+                    return;
+                }
+                self.protocol.heard(answer);
                 self.protocol.judge(answer, &load, clock::now_ns())
             }
         };
@@ -488,6 +516,9 @@ impl<P: Protocol> Driver<P> {
         match judgement {
             Judgement::Delivered => self.settle(load, sent, Vec::new()).await,
             Judgement::Refused(refusals) => self.settle(load, sent, refusals).await,
+            Judgement::Partial { refused, again, kind, detail, .. } => {
+                self.partial(load, sent, refused, again, (kind, detail, after)).await;
+            }
             Judgement::RefusedAll { reason, detail } => self.refuse_all(load, reason, detail).await,
             Judgement::Halve { reason, detail } => self.halve(load, reason, detail).await,
             Judgement::Retry { detail, tries: Some(tries), .. } if load.failed >= tries => {
@@ -503,6 +534,7 @@ impl<P: Protocol> Driver<P> {
     fn note_health(&mut self, judgement: &Judgement, took: Duration) {
         let (broken, pressure) = match judgement {
             Judgement::Retry { broken, pressure, .. } => (*broken, *pressure),
+            Judgement::Partial { pressure, .. } => (false, *pressure),
             _ => (false, false),
         };
         let load = match (pressure, judgement) {
@@ -540,7 +572,7 @@ impl<P: Protocol> Driver<P> {
         }
     }
 
-    async fn retry(&mut self, mut load: Load, kind: &'static str, detail: String, after: Option<Duration>) {
+    async fn retry(&mut self, mut load: Load<P::Mark>, kind: &'static str, detail: String, after: Option<Duration>) {
         load.failed = load.failed.saturating_add(1);
         self.input.count(|t| t.error(kind, 1));
         let now = Instant::now();
@@ -567,8 +599,44 @@ impl<P: Protocol> Driver<P> {
         }
     }
 
+    /// Settles what was delivered and refused; what was not taken now goes again alone.
+    async fn partial(
+        &mut self,
+        mut load: Load<P::Mark>,
+        sent: usize,
+        refused: Vec<Refusal>,
+        again: Vec<usize>,
+        (kind, detail, after): (&'static str, String, Option<Duration>),
+    ) {
+        if again.len() == load.len() {
+            return self.retry(load, kind, detail, after).await;
+        }
+        let mut parts = Vec::new();
+        let mut places = again.iter().copied().peekable();
+        let mut first = 0;
+        for part in &load.parts {
+            let end = first + part.records as usize;
+            let mut of_part = Vec::new();
+            while let Some(place) = places.next_if(|place| *place < end) {
+                of_part.push(place - first);
+            }
+            if !of_part.is_empty() {
+                let (records, rows) = (of_part.len() as u32, part.rows.without(&of_part).1);
+                parts.push(Part { ack: part.ack.clone(), origin: part.origin.clone(), records, rows, ..*part });
+            }
+            first = end;
+        }
+        let mut rest = load.pick(again.iter().copied(), parts);
+        (rest.failed, rest.first_attempt) = (load.failed, load.first_attempt);
+        self.closed_bytes += rest.bytes();
+        // They are settled with the others of their load in name only: their shares are those of `rest`.
+        let kept = std::mem::take(&mut load.parts);
+        self.settle_all_but(load, kept, sent, refused, &again).await;
+        self.retry(rest, kind, detail, after).await;
+    }
+
     /// Nothing will get through: everything waits, and one request at a time looks whether it has been put right.
-    async fn misconfigured(&mut self, mut load: Load, detail: String, after: Option<Duration>) {
+    async fn misconfigured(&mut self, mut load: Load<P::Mark>, detail: String, after: Option<Duration>) {
         load.failed = load.failed.saturating_add(1);
         self.misconfigured = self.misconfigured.saturating_add(1);
         self.input.count(|t| t.error("configuration", 1));
@@ -591,7 +659,7 @@ impl<P: Protocol> Driver<P> {
         self.ready.push_front(load);
     }
 
-    async fn uncompressible(&mut self, load: Load, encoding: Encoding, detail: String) {
+    async fn uncompressible(&mut self, load: Load<P::Mark>, encoding: Encoding, detail: String) {
         if load.target.snappy {
             return self.misconfigured(load, detail, None).await;
         }
@@ -617,7 +685,7 @@ impl<P: Protocol> Driver<P> {
     }
 
     /// Until when a load that has been tried is tried again; `None` for ever.
-    fn patience(&self, load: &Load) -> Option<Instant> {
+    fn patience(&self, load: &Load<P::Mark>) -> Option<Instant> {
         Some(load.first_attempt? + self.plan.common.retry.max_elapsed?)
     }
 
@@ -644,7 +712,7 @@ impl<P: Protocol> Driver<P> {
         }
     }
 
-    async fn halve(&mut self, load: Load, reason: &'static str, detail: String) {
+    async fn halve(&mut self, load: Load<P::Mark>, reason: &'static str, detail: String) {
         if !load.is_divisible() {
             return self.refuse_all(load, reason, detail).await;
         }
@@ -656,18 +724,33 @@ impl<P: Protocol> Driver<P> {
         self.ready.push_front(first);
     }
 
-    async fn refuse_all(&mut self, load: Load, reason: &'static str, detail: String) {
+    async fn refuse_all(&mut self, load: Load<P::Mark>, reason: &'static str, detail: String) {
         let refusals = (0..load.len()).map(|record| Refusal { record, reason, detail: detail.clone() }).collect();
         self.settle(load, 0, refusals).await;
     }
 
     /// Ends a load: what is not refused is delivered.
-    async fn settle(&mut self, mut load: Load, sent: usize, refusals: Vec<Refusal>) {
+    async fn settle(&mut self, mut load: Load<P::Mark>, sent: usize, refusals: Vec<Refusal>) {
+        let parts = std::mem::take(&mut load.parts);
+        self.settle_all_but(load, parts, sent, refusals, &[]).await;
+    }
+
+    /// Ends a load of these parts: what is neither refused nor in `again` (places, ascending) is delivered. Of what is in
+    /// `again` others hold shares.
+    async fn settle_all_but(
+        &mut self,
+        load: Load<P::Mark>,
+        parts: Vec<Part>,
+        sent: usize,
+        refusals: Vec<Refusal>,
+        again: &[usize],
+    ) {
         self.closed_bytes = self.closed_bytes.saturating_sub(load.bytes());
         let mut refusals = refusals.into_iter().peekable();
+        let mut again = again.iter().copied().peekable();
         let mut bytes = sent as u64;
         let mut first = 0;
-        for part in std::mem::take(&mut load.parts) {
+        for part in parts {
             let end = first + part.records as usize;
             let mut refused = Vec::new();
             while let Some(refusal) = refusals.next_if(|r| r.record < end) {
@@ -678,16 +761,22 @@ impl<P: Protocol> Driver<P> {
                 self.refuse(&load, &part, first, &rows, &refusal).await;
                 refused.extend(rows.iter().map(|row| row - first));
             }
-            let delivered = (part.records as usize - refused.len()) as u64;
-            if refused.is_empty() {
+            let was_refused = !refused.is_empty();
+            let mut not_delivered = refused;
+            while let Some(place) = again.next_if(|place| *place < end) {
+                not_delivered.push(place - first);
+            }
+            not_delivered.sort_unstable();
+            let delivered = (part.records as usize - not_delivered.len()) as u64;
+            if not_delivered.is_empty() {
                 part.ack.settle_rows(&part.rows);
                 self.input.delivered(part.ack, delivered, std::mem::take(&mut bytes), part.received_at);
             } else {
-                part.ack.settle_rows(&part.rows.without(&refused).0);
+                part.ack.settle_rows(&part.rows.without(&not_delivered).0);
                 if delivered > 0 {
                     self.input.delivered(Ack::none(), delivered, std::mem::take(&mut bytes), part.received_at);
                 }
-                part.ack.settle(Verdict::Rejected);
+                part.ack.settle(if was_refused { Verdict::Rejected } else { Verdict::Delivered });
             }
             first = end;
         }
@@ -695,11 +784,11 @@ impl<P: Protocol> Driver<P> {
     }
 
     /// Refuses records of a part, whose first record is `first`.
-    async fn refuse(&mut self, load: &Load, part: &Part, first: usize, rows: &[usize], refusal: &Refusal) {
+    async fn refuse(&mut self, load: &Load<P::Mark>, part: &Part, first: usize, rows: &[usize], refusal: &Refusal) {
         self.say_refused(rows.len(), refusal.reason, &refusal.detail);
         let places: Vec<usize> = rows.iter().map(|row| row - first).collect();
         let ack = part.ack.clone().for_rows(part.rows.without(&places).1);
-        let mut batch = load.read_back(part, rows, ack);
+        let mut batch = load.read_back(&self.protocol, part, rows, ack);
         let all: Vec<usize> = (0..batch.rows()).collect();
         self.input.refuse_async(&batch, &all, refusal.reason, &refusal.detail).await;
         batch.ack.take().settle(Verdict::Rejected);
@@ -723,9 +812,8 @@ impl<P: Protocol> Driver<P> {
             return Box::pin(std::future::pending());
         }
         let checks = self.protocol.health_checks();
-        let header = self.protocol.authorization(clock::now_ns());
-        let patience = self.plan.common.timeout;
-        Box::pin(check_health(self.exchange.clone(), checks, header, patience, self.mask.clone()))
+        let (exchange, signer) = (self.exchange.clone(), self.signer.clone());
+        Box::pin(check_health(exchange, checks, signer, self.plan.common.timeout, self.mask.clone()))
     }
 
     fn health_checked(&mut self, result: Result<(), String>) {
@@ -742,29 +830,34 @@ impl<P: Protocol> Driver<P> {
 pub async fn check_health(
     exchange: Arc<dyn Exchange>,
     checks: Vec<Request>,
-    authorization: Option<HeaderValue>,
+    signer: Arc<dyn Sign>,
     patience: Duration,
     mask: Mask,
 ) -> Result<(), String> {
-    for mut check in checks {
-        if let Some(value) = &authorization {
-            check.headers.insert(AUTHORIZATION, value.clone());
-        }
-        let path = check.url.path().to_owned();
-        let answer = match timeout(patience, exchange.send(check, 4096)).await {
-            Ok(answer) => answer.map_err(|lost| lost.why),
-            Err(_) => Err(format!("no answer within {}", crate::config::duration_text(patience))),
+    for check in checks {
+        let what = format!("{} {}", check.method, check.url.path());
+        let way = async {
+            let Signed { request, .. } = signer.sign(check).await?;
+            exchange.send(request, 4096).await.map_err(Unsigned::Lost)
         };
-        let answer = answer.map_err(|why| format!("GET {path}: {why}"))?;
+        let answer = within(patience, way).await.map_err(|why| format!("{what}: {}", mask.text(why.words())))?;
         match judge_status(&answer, &mask) {
             None => {}
             Some(Judgement::Misconfigured { detail } | Judgement::Retry { detail, .. }) => {
-                return Err(format!("GET {path}: {detail}"));
+                return Err(format!("{what}: {detail}"));
             }
-            Some(_) => return Err(format!("GET {path}: HTTP {}", answer.status)),
+            Some(_) => return Err(format!("{what}: HTTP {}", answer.status)),
         }
     }
     Ok(())
+}
+
+/// What comes in time.
+async fn within(patience: Duration, way: impl Future<Output = Result<Answer, Unsigned>>) -> Result<Answer, Unsigned> {
+    timeout(patience, way).await.unwrap_or_else(|_| {
+        let why = format!("no answer within {}", crate::config::duration_text(patience));
+        Err(Unsigned::Lost(Lost { kind: LostKind::Timeout, why }))
+    })
 }
 
 fn same_words(a: &Refusal, b: &Refusal) -> bool {

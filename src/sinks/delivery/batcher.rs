@@ -1,8 +1,8 @@
 //! From batches to loads: events are encoded straight into the body of their partition, which becomes a load when it is
 //! full or old enough. Memory is reused; nothing is allocated per event.
 
-use super::load::{Load, Part, Record, Target};
-use super::protocol::{Original, Protocol, Unsendable};
+use super::load::{Groups, Load, Part, Record, Target};
+use super::protocol::{Draft, Protocol, Unsendable};
 use crate::ack::Rows;
 use crate::event::{Batch, EventRef};
 use bytes::Bytes;
@@ -42,9 +42,9 @@ pub struct Unsent {
 }
 
 /// Groups events by partition.
-pub struct Batcher {
+pub struct Batcher<M> {
     bounds: Bounds,
-    partitions: Vec<Partition>,
+    partitions: Vec<Partition<M>>,
     by_name: HashMap<Box<[u8]>, usize>,
     /// Partitions in the order in which their first event came: all wait equally long.
     due: VecDeque<(Instant, usize, u64)>,
@@ -59,20 +59,21 @@ pub struct Batcher {
     /// The partition of the event before.
     last: usize,
     name: Vec<u8>,
-    spare: Vec<Spare>,
+    spare: Vec<Spare<M>>,
 }
 
-struct Partition {
+struct Partition<M> {
     name: Box<[u8]>,
     target: Arc<Target>,
-    open: Option<Open>,
+    open: Option<Open<M>>,
     /// Counts the loads of this partition: what is in `due` may be about one that is closed.
     generation: u64,
 }
 
-struct Open {
+struct Open<M> {
     body: Vec<u8>,
-    records: Vec<Record>,
+    records: Vec<Record<M>>,
+    groups: Groups,
     parts: Vec<Part>,
     originals: Vec<u8>,
     original_ends: Vec<u32>,
@@ -83,7 +84,7 @@ struct Open {
 }
 
 /// What stays the same while a batch is added.
-struct Pass<'a> {
+struct Pass<'a, M> {
     batch: &'a Batch,
     /// The place of the event among the live ones.
     place: u32,
@@ -91,17 +92,22 @@ struct Pass<'a> {
     hears_parts: bool,
     now_ns: i64,
     now: Instant,
-    closed: &'a mut VecDeque<Load>,
+    closed: &'a mut VecDeque<Load<M>>,
 }
 
-#[derive(Default)]
-struct Spare {
+struct Spare<M> {
     body: Vec<u8>,
-    records: Vec<Record>,
+    records: Vec<Record<M>>,
     parts: Vec<Part>,
 }
 
-impl Batcher {
+impl<M> Default for Spare<M> {
+    fn default() -> Self {
+        Spare { body: Vec::new(), records: Vec::new(), parts: Vec::new() }
+    }
+}
+
+impl<M: Copy + Default> Batcher<M> {
     /// An empty one.
     pub fn new(bounds: Bounds) -> Self {
         Batcher {
@@ -150,19 +156,19 @@ impl Batcher {
 
     /// Adds a batch's events; full loads go to `closed`, what cannot be sent to `unsent`. Each load takes a share in the
     /// verdict; the batch's own stays with the caller, to be settled.
-    pub fn add<P: Protocol>(
+    pub fn add<P: Protocol<Mark = M>>(
         &mut self,
         batch: &Batch,
         protocol: &mut P,
         now_ns: i64,
         now: Instant,
-        closed: &mut VecDeque<Load>,
+        closed: &mut VecDeque<Load<M>>,
         unsent: &mut Vec<Unsent>,
     ) {
         self.batch += 1;
         self.last_add = Some(now);
         // The body that is being written is held here while events of its partition follow each other.
-        let mut held: Option<(usize, Open)> = None;
+        let mut held: Option<(usize, Open<M>)> = None;
         let mut pass = Pass { batch, place: 0, hears_parts: batch.ack.hears_parts(), now_ns, now, closed };
         let mut next_place = 0;
         for row in 0..batch.rows() {
@@ -194,13 +200,13 @@ impl Batcher {
         self.put_back(held);
     }
 
-    fn put_back(&mut self, held: Option<(usize, Open)>) {
+    fn put_back(&mut self, held: Option<(usize, Open<M>)>) {
         if let Some((n, open)) = held {
             self.partitions[n].open = Some(open);
         }
     }
 
-    fn take_open(&mut self, n: usize) -> Open {
+    fn take_open(&mut self, n: usize) -> Open<M> {
         match self.partitions[n].open.take() {
             Some(open) => open,
             None => self.open(n),
@@ -208,7 +214,7 @@ impl Batcher {
     }
 
     /// The partition called `self.name`.
-    fn find<P: Protocol>(&mut self, protocol: &P) -> usize {
+    fn find<P: Protocol<Mark = M>>(&mut self, protocol: &P) -> usize {
         if self.partitions.get(self.last).is_some_and(|p| *p.name == *self.name) {
             return self.last;
         }
@@ -240,13 +246,13 @@ impl Batcher {
     }
 
     /// Appends an event to the body of partition `n`, which is `open`.
-    fn encode<P: Protocol>(
+    fn encode<P: Protocol<Mark = M>>(
         &mut self,
         n: usize,
-        open: &mut Open,
+        open: &mut Open<M>,
         event: EventRef<'_>,
         protocol: &mut P,
-        pass: &mut Pass<'_>,
+        pass: &mut Pass<'_, M>,
     ) -> Result<(), Unsendable> {
         let framing = self.partitions[n].target.framing;
         let before = open.body.len();
@@ -255,29 +261,41 @@ impl Batcher {
             open.body.extend_from_slice(framing.between);
         }
         let start = open.body.len();
-        let mut record = Record { doc: start as u32, ..Record::default() };
-        let mut original = Original { bytes: &mut open.originals, ends: &mut open.original_ends };
+        let grouped_before = open.groups.bytes();
+        let mut record = Record::default();
+        let mut draft = Draft {
+            body: &mut open.body,
+            groups: &mut open.groups,
+            originals: &mut open.originals,
+            original_ends: &mut open.original_ends,
+        };
         let target = &self.partitions[n].target;
-        if let Err(why) = protocol.encode(event, target, pass.now_ns, &mut open.body, &mut record, &mut original) {
+        if let Err(why) = protocol.record(event, target, pass.now_ns, &mut draft, &mut record) {
             open.body.truncate(before);
             open.originals.truncate(marks.0);
             open.original_ends.truncate(marks.1);
+            self.bytes += open.groups.bytes() - grouped_before;
             return Err(why);
         }
         (record.end, record.offset) = (open.body.len() as u32, event.offset());
         record.noted = event.time().unwrap_or(i64::MIN);
-        let mut added = open.body.len() - before;
+        let mut added = open.body.len() - before + open.groups.bytes() - grouped_before;
         let kept = open.originals.len() - marks.0;
         let rides = open.riders > 0;
-        let too_large = open.body.len() + framing.close.len() > self.bounds.max_bytes;
+        let too_large = open.body.len() + open.groups.bytes() + framing.close.len() > self.bounds.max_bytes;
         if too_large && !open.records.is_empty() && !rides {
             self.not_early_before = None;
             // The event begins the next load: its bytes move there.
             let mut next = self.open(n);
             let shift = (start - framing.open.len()) as u32;
             next.body.extend_from_slice(&open.body[start..]);
-            added = open.body.len() - start;
-            (record.end, record.doc) = (record.end - shift, record.doc - shift);
+            record.end -= shift;
+            if !open.groups.is_empty() {
+                record.group = next.groups.of(open.groups.name(record.group));
+            }
+            added = open.body.len() - start + next.groups.bytes();
+            // The name of its group may stay behind.
+            self.bytes += open.groups.bytes() - grouped_before;
             if record.original > 0 {
                 next.originals.extend_from_slice(&open.originals[marks.0..]);
                 next.original_ends.push(next.originals.len() as u32);
@@ -291,7 +309,7 @@ impl Batcher {
         if open.records.is_empty() {
             self.due.push_back((pass.now + self.bounds.timeout, n, self.partitions[n].generation));
         }
-        self.bytes += added + size_of::<Record>() + kept;
+        self.bytes += added + size_of::<Record<M>>() + kept;
         open.riders = if rides { open.riders - 1 } else { record.riders };
         open.records.push(record);
         match open.parts.last_mut() {
@@ -309,7 +327,7 @@ impl Batcher {
         {
             part.rows.push(pass.place);
         }
-        let full = open.body.len() + framing.close.len() >= self.bounds.max_bytes;
+        let full = open.body.len() + open.groups.bytes() + framing.close.len() >= self.bounds.max_bytes;
         if open.riders == 0 && (full || open.records.len() >= self.bounds.max_events.get()) {
             self.not_early_before = None;
             let next = self.open(n);
@@ -319,22 +337,24 @@ impl Batcher {
     }
 
     /// An empty body for partition `n`.
-    fn open(&mut self, n: usize) -> Open {
+    fn open(&mut self, n: usize) -> Open<M> {
         let Spare { mut body, mut records, mut parts } = self.spare.pop().unwrap_or_default();
         body.clear();
         records.clear();
         parts.clear();
         body.extend_from_slice(self.partitions[n].target.framing.open);
-        Open { body, records, parts, originals: Vec::new(), original_ends: Vec::new(), batch: 0, riders: 0 }
+        let (originals, original_ends) = (Vec::new(), Vec::new());
+        Open { body, records, groups: Groups::default(), parts, originals, original_ends, batch: 0, riders: 0 }
     }
 
     /// Makes a load of a body of partition `n`.
-    fn close(&mut self, n: usize, open: Open, closed: &mut VecDeque<Load>) {
+    fn close(&mut self, n: usize, open: Open<M>, closed: &mut VecDeque<Load<M>>) {
         let partition = &mut self.partitions[n];
         partition.generation += 1;
-        let Open { mut body, records, parts, originals, original_ends, .. } = open;
+        let Open { mut body, records, groups, parts, originals, original_ends, .. } = open;
         let framing = partition.target.framing;
-        let charged = body.len() - framing.open.len() + records.len() * size_of::<Record>() + originals.len();
+        let bytes = body.len() - framing.open.len() + groups.bytes();
+        let charged = bytes + records.len() * size_of::<Record<M>>() + originals.len();
         self.bytes = self.bytes.saturating_sub(charged);
         if records.is_empty() {
             return;
@@ -344,6 +364,7 @@ impl Batcher {
             target: partition.target.clone(),
             body: Bytes::from(body),
             records,
+            groups: Arc::new(groups),
             parts,
             originals,
             original_ends,
@@ -354,7 +375,7 @@ impl Batcher {
     }
 
     /// Closes what is due.
-    pub fn close_due(&mut self, now: Instant, closed: &mut VecDeque<Load>) {
+    pub fn close_due(&mut self, now: Instant, closed: &mut VecDeque<Load<M>>) {
         if self.oldest_due().is_none() {
             return;
         }
@@ -371,7 +392,7 @@ impl Batcher {
     }
 
     /// Closes the body that has waited longest; `false` where none is open.
-    pub fn close_oldest(&mut self, closed: &mut VecDeque<Load>) -> bool {
+    pub fn close_oldest(&mut self, closed: &mut VecDeque<Load<M>>) -> bool {
         if self.oldest_due().is_none() {
             return false;
         }
@@ -384,12 +405,12 @@ impl Batcher {
     }
 
     /// Closes everything.
-    pub fn close_all(&mut self, closed: &mut VecDeque<Load>) {
+    pub fn close_all(&mut self, closed: &mut VecDeque<Load<M>>) {
         while self.close_oldest(closed) {}
     }
 
     /// Takes back the memory of a load that is done with.
-    pub fn recycle(&mut self, load: Load) {
+    pub fn recycle(&mut self, load: Load<M>) {
         let Load { body, mut records, mut parts, .. } = load;
         records.clear();
         parts.clear();

@@ -117,7 +117,7 @@ impl Limit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sinks::net::settings::AdaptiveWord;
+    use crate::sinks::delivery::settings::AdaptiveWord;
 
     fn rounds(limit: &mut Limit, n: usize, took: impl Fn(usize) -> Duration) {
         for _ in 0..n {

@@ -3,11 +3,14 @@
 //! A load keeps bytes and places, not the batches its records came from: those give back their memory as soon as they are
 //! encoded. Where a record is refused, its event is read back from the bytes.
 
+use super::exchange::Request;
+use super::protocol::Protocol;
 use crate::ack::{Ack, Rows};
 use crate::event::{Batch, EventKind, JsonRows, Origin, Slab, Sym};
 use bytes::Bytes;
-use reqwest::Url;
-use reqwest::header::{HeaderName, HeaderValue};
+use hashbrown::HashMap;
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Method, Url};
 use std::sync::Arc;
 use tokio::time::Instant;
 
@@ -38,6 +41,8 @@ pub struct Target {
     pub name: String,
     /// What its events are.
     pub kind: EventKind,
+    /// Method of the requests.
+    pub method: Method,
     /// Address of the requests.
     pub url: Url,
     /// `Content-Type`.
@@ -50,28 +55,111 @@ pub struct Target {
     pub snappy: bool,
 }
 
+/// The first byte of a partition's name where it says what the events are, which those of one request have in common.
+pub fn byte_of(kind: EventKind) -> u8 {
+    match kind {
+        EventKind::Log => b'l',
+        EventKind::Metric => b'm',
+        EventKind::Trace => b't',
+    }
+}
+
+/// What the events of a partition are by its [first byte](byte_of), and the rest of its name.
+pub fn kind_of(partition: &[u8]) -> (EventKind, &[u8]) {
+    match partition.split_first() {
+        Some((b'm', rest)) => (EventKind::Metric, rest),
+        Some((b't', rest)) => (EventKind::Trace, rest),
+        Some((_, rest)) => (EventKind::Log, rest),
+        None => (EventKind::Log, partition),
+    }
+}
+
+impl Target {
+    /// A request to it, without its body.
+    pub fn request(&self) -> Request {
+        let mut headers = HeaderMap::with_capacity(4);
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(self.content_type));
+        headers.extend(self.headers.iter().cloned());
+        Request { method: self.method.clone(), url: self.url.clone(), headers, body: None }
+    }
+}
+
 /// One record of a body.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Record {
+pub struct Record<M> {
     /// Behind its last byte.
     pub end: u32,
-    /// Where the event's own JSON begins.
-    pub doc: u32,
-    /// Bytes that the sink added before the last byte of the event's JSON.
-    pub added: u32,
     /// Place of the untouched event in [`Load::originals`], where the record does not hold it: 0 for none, else from 1.
     pub original: u32,
-    /// The time that was sent, in microseconds since 1970 UTC.
-    pub time: i64,
+    /// So many records behind this one stand in its bytes and have none of their own: they are sent, taken and refused
+    /// together.
+    pub riders: u32,
+    /// Its group, where records have some: see [`Groups`].
+    pub group: u32,
     /// The event's time as components had read it, in nanoseconds since 1970 UTC; `i64::MIN` for none.
     pub noted: i64,
     /// Place in the file.
     pub offset: u64,
-    /// What the sink knows the record by in answers; grows from record to record.
-    pub tag: u64,
-    /// So many records behind this one stand in its bytes and have none of their own: they are sent, taken and refused
-    /// together.
-    pub riders: u32,
+    /// What the sink notes of it.
+    pub mark: M,
+}
+
+/// Names of the groups that a body's records belong to, numbered in the order in which they came. What the records of one
+/// group have in common is written once.
+#[derive(Debug, Clone, Default)]
+pub struct Groups {
+    text: Vec<u8>,
+    ends: Vec<u32>,
+    places: HashMap<u64, u32>,
+    last: u32,
+}
+
+impl Groups {
+    /// The number of the group with this name, a new one where there was none.
+    pub fn of(&mut self, name: &[u8]) -> u32 {
+        if self.last < self.ends.len() as u32 && self.name(self.last) == name {
+            return self.last;
+        }
+        let mut hash = xxhash_rust::xxh3::xxh3_64(name);
+        // Two names with one hash: the later stands at the next free place.
+        loop {
+            match self.places.get(&hash) {
+                Some(&n) if self.name(n) == name => {
+                    self.last = n;
+                    return n;
+                }
+                Some(_) => hash = hash.wrapping_add(1),
+                None => break,
+            }
+        }
+        let n = self.ends.len() as u32;
+        self.text.extend_from_slice(name);
+        self.ends.push(self.text.len() as u32);
+        self.places.insert(hash, n);
+        self.last = n;
+        n
+    }
+
+    /// The name of group `n`.
+    pub fn name(&self, n: u32) -> &[u8] {
+        let start = (n as usize).checked_sub(1).map_or(0, |before| self.ends[before] as usize);
+        &self.text[start..self.ends[n as usize] as usize]
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// Bytes of all names.
+    pub fn bytes(&self) -> usize {
+        self.text.len()
+    }
 }
 
 /// Consecutive records of one batch.
@@ -91,13 +179,15 @@ pub struct Part {
 
 /// The content of one request.
 #[derive(Debug)]
-pub struct Load {
+pub struct Load<M> {
     /// Where it goes.
     pub target: Arc<Target>,
     /// The body.
     pub body: Bytes,
     /// Its records in order.
-    pub records: Vec<Record>,
+    pub records: Vec<Record<M>>,
+    /// The groups of its records.
+    pub groups: Arc<Groups>,
     /// Whose they are, in order.
     pub parts: Vec<Part>,
     /// JSON of events whose record is not made of it; behind each other, ends in `original_ends`.
@@ -112,7 +202,7 @@ pub struct Load {
     pub words: String,
 }
 
-impl Load {
+impl<M: Copy> Load<M> {
     /// Events in it.
     pub fn len(&self) -> usize {
         self.records.len()
@@ -120,7 +210,7 @@ impl Load {
 
     /// Bytes of memory that its events take.
     pub fn bytes(&self) -> usize {
-        self.body.len() + self.records.len() * size_of::<Record>() + self.originals.len()
+        self.body.len() + self.records.len() * size_of::<Record<M>>() + self.originals.len() + self.groups.bytes()
     }
 
     /// Whether it holds nothing.
@@ -141,18 +231,42 @@ impl Load {
         &self.body[self.start(n)..self.records[n].end as usize]
     }
 
+    /// The event of record `n` as it was kept beside the body, where it was.
+    pub fn original(&self, n: usize) -> Option<&[u8]> {
+        let i = (self.records[n].original as usize).checked_sub(1)?;
+        let start = i.checked_sub(1).map_or(0, |before| self.original_ends[before] as usize);
+        Some(&self.originals[start..self.original_ends[i] as usize])
+    }
+
     /// The event of record `n` as the sink was given it, as JSON.
-    pub fn event_json(&self, n: usize, out: &mut Vec<u8>) {
-        let record = self.records[n];
-        if let Some(i) = (record.original as usize).checked_sub(1) {
-            let start = i.checked_sub(1).map_or(0, |before| self.original_ends[before] as usize);
-            out.extend_from_slice(&self.originals[start..self.original_ends[i] as usize]);
-            return;
+    pub fn event_json<P: Protocol<Mark = M>>(&self, protocol: &P, n: usize, out: &mut Vec<u8>) {
+        match self.original(n) {
+            Some(event) => out.extend_from_slice(event),
+            None => protocol.event_json(self, n, out),
         }
-        let doc = &self.body[record.doc as usize..record.end as usize];
-        if let Some(last) = doc.len().checked_sub(1) {
-            out.extend_from_slice(&doc[..last.saturating_sub(record.added as usize)]);
-            out.push(doc[last]);
+    }
+
+    /// Gives the number of each group that has records and their places, records in order, groups as they came.
+    pub fn each_group(&self, mut give: impl FnMut(u32, &[u32])) {
+        let mut starts = vec![0u32; self.groups.len() + 1];
+        for record in &self.records {
+            starts[record.group as usize + 1] += 1;
+        }
+        for n in 1..starts.len() {
+            starts[n] += starts[n - 1];
+        }
+        let mut next = starts.clone();
+        let mut places = vec![0u32; self.records.len()];
+        for (place, record) in self.records.iter().enumerate() {
+            let at = &mut next[record.group as usize];
+            places[*at as usize] = place as u32;
+            *at += 1;
+        }
+        for n in 0..self.groups.len() {
+            let of_group = &places[starts[n] as usize..starts[n + 1] as usize];
+            if !of_group.is_empty() {
+                give(n as u32, of_group);
+            }
         }
     }
 
@@ -176,7 +290,7 @@ impl Load {
     }
 
     /// The first record of each group of records that go together.
-    pub fn groups(&self) -> impl Iterator<Item = usize> {
+    pub fn groups_of_riders(&self) -> impl Iterator<Item = usize> {
         let mut at = 0;
         std::iter::from_fn(move || {
             let first = at;
@@ -186,7 +300,7 @@ impl Load {
     }
 
     /// Two loads of about one half of the records each. The load must be [divisible](Load::is_divisible).
-    pub fn halves(mut self) -> (Load, Load) {
+    pub fn halves(mut self) -> (Load<M>, Load<M>) {
         let middle = self.middle().unwrap_or(self.records.len() / 2);
         let mut first_parts = Vec::new();
         let mut left = middle as u32;
@@ -207,37 +321,38 @@ impl Load {
             break;
         }
         second_parts.extend(rest);
-        let second = self.slice(middle, self.records.len(), second_parts);
-        let first = self.slice(0, middle, first_parts);
+        let second = self.pick(middle..self.records.len(), second_parts);
+        let first = self.pick(0..middle, first_parts);
         (first, second)
     }
 
-    /// A load of the records `from..to`.
-    fn slice(&self, from: usize, to: usize, parts: Vec<Part>) -> Load {
+    /// A load of these records, ascending, which belong to `parts`.
+    pub(super) fn pick(&self, places: impl IntoIterator<Item = usize>, parts: Vec<Part>) -> Load<M> {
         let framing = self.target.framing;
-        let (start, end) = (self.start(from), self.records[to - 1].end as usize);
-        let mut body = Vec::with_capacity(framing.open.len() + end - start + framing.close.len());
+        let mut body = Vec::with_capacity(self.body.len());
         body.extend_from_slice(framing.open);
-        body.extend_from_slice(&self.body[start..end]);
-        body.extend_from_slice(framing.close);
-        // A place moves by less than the length of `open` forward at most, so it stays a 32-bit number.
-        let shift = |at: u32| (at as usize + framing.open.len() - start) as u32;
-        let mut originals = Vec::new();
-        let mut original_ends = Vec::new();
-        let mut records = self.records[from..to].to_vec();
-        for (n, record) in records.iter_mut().enumerate() {
-            if record.original > 0 {
-                self.event_json(from + n, &mut originals);
+        let (mut originals, mut original_ends, mut records) = (Vec::new(), Vec::new(), Vec::new());
+        for n in places {
+            if !records.is_empty() {
+                body.extend_from_slice(framing.between);
+            }
+            body.extend_from_slice(self.record(n));
+            let mut record = self.records[n];
+            if let Some(event) = self.original(n) {
+                originals.extend_from_slice(event);
                 original_ends.push(originals.len() as u32);
                 record.original = original_ends.len() as u32;
             }
-            record.end = shift(record.end);
-            record.doc = shift(record.doc);
+            // No larger than before, so it stays a 32-bit number.
+            record.end = body.len() as u32;
+            records.push(record);
         }
+        body.extend_from_slice(framing.close);
         Load {
             target: self.target.clone(),
             body: Bytes::from(body),
             records,
+            groups: self.groups.clone(),
             parts,
             originals,
             original_ends,
@@ -248,12 +363,12 @@ impl Load {
     }
 
     /// A batch of the events of `rows`, which are all records of `part`, with a share of the part's acknowledgement.
-    pub fn read_back(&self, part: &Part, rows: &[usize], ack: Ack) -> Batch {
+    pub fn read_back<P: Protocol<Mark = M>>(&self, protocol: &P, part: &Part, rows: &[usize], ack: Ack) -> Batch {
         let mut text = Vec::new();
         let mut lines = Vec::with_capacity(rows.len());
         for &n in rows {
             let start = text.len();
-            self.event_json(n, &mut text);
+            self.event_json(protocol, n, &mut text);
             lines.push((start, text.len()));
         }
         let mut batch = Batch::new(Slab::from_vec(text), part.origin.clone(), part.received_at, ack);

@@ -21,7 +21,7 @@ use crate::time::{TimestampReader, clock};
 use crate::tls::{LOOK, Signature, signature};
 use bytes::{Bytes, BytesMut};
 use reqwest::header::{DATE, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
-use reqwest::{Client, Method, Proxy, Url, redirect};
+use reqwest::{Client, Proxy, Url, redirect};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -74,8 +74,7 @@ impl HttpExchange {
     }
 
     fn prepare(&self, client: &Client, request: Request) -> reqwest::RequestBuilder {
-        let Request { mut url, headers, body } = request;
-        let method = if body.is_some() { Method::POST } else { Method::GET };
+        let Request { method, mut url, headers, body } = request;
         let mut host = None;
         if let Some(name) = &self.server_name {
             host = url.host_str().map(|h| match url.port() {
@@ -300,7 +299,9 @@ impl Exchange for HttpExchange {
                     _ => return Err(lost(error)),
                 },
             };
-            let text = |name: HeaderName| response.headers().get(name).and_then(|v| v.to_str().ok());
+            let length = response.content_length();
+            let headers = std::mem::take(response.headers_mut());
+            let text = |name: HeaderName| headers.get(name).and_then(|v| v.to_str().ok());
             let mut answer = Answer {
                 status: response.status().as_u16(),
                 retry_after: text(RETRY_AFTER).and_then(retry_after),
@@ -308,10 +309,11 @@ impl Exchange for HttpExchange {
                 date: text(DATE).and_then(date),
                 ..Answer::default()
             };
+            answer.headers = headers;
             let mut body = BytesMut::new();
             while let Some(chunk) = response.chunk().await.map_err(lost)? {
                 let room = max_answer - body.len();
-                if body.is_empty() && chunk.len() <= room && response.content_length() == Some(chunk.len() as u64) {
+                if body.is_empty() && chunk.len() <= room && length == Some(chunk.len() as u64) {
                     answer.body = chunk;
                     this.clients.answered();
                     return Ok(answer);
@@ -411,6 +413,7 @@ impl reqwest::dns::Resolve for Renamed {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use reqwest::Method;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::{TcpListener, TcpStream};
 
@@ -433,7 +436,7 @@ mod tests {
         let url: Url = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
         let exchange = HttpExchange::plain(&url, None).unwrap();
         let body = Some(Bytes::from_static(b"end of body"));
-        (listener, exchange, Request { url, headers: HeaderMap::new(), body })
+        (listener, exchange, Request { method: Method::POST, url, headers: HeaderMap::new(), body })
     }
 
     #[tokio::test]

@@ -2,19 +2,28 @@
 
 use crate::component::BoxFuture;
 use bytes::Bytes;
-use reqwest::Url;
 use reqwest::header::HeaderMap;
+use reqwest::{Method, Url};
 use std::time::Duration;
 
 /// A request to be sent.
 #[derive(Debug, Clone)]
 pub struct Request {
+    /// How.
+    pub method: Method,
     /// Where to.
     pub url: Url,
     /// `Content-Type`, `Content-Encoding`, `Authorization` and the like; those of the configuration are added later.
     pub headers: HeaderMap,
-    /// What to send; `None` makes it a GET.
+    /// What to send, where there is something.
     pub body: Option<Bytes>,
+}
+
+impl Request {
+    /// A GET.
+    pub fn get(url: Url, headers: HeaderMap) -> Request {
+        Request { method: Method::GET, url, headers, body: None }
+    }
 }
 
 /// What came back.
@@ -28,6 +37,8 @@ pub struct Answer {
     pub location: Option<String>,
     /// What the server's clock shows (`Date`): nanoseconds since 1970 UTC.
     pub date: Option<i64>,
+    /// All of its head.
+    pub headers: HeaderMap,
     /// The body, cut at the sink's limit.
     pub body: Bytes,
     /// The body was longer than the limit.

@@ -1,0 +1,50 @@
+//! What all sinks over the network share, once: batching, bounded and adaptive concurrency, retries with jitter and
+//! `Retry-After`, a circuit breaker, a rate limit, time-outs, compression with a way back, credentials, several servers in turns,
+//! the meaning of answers, halving of refused batches, dead letters, health.
+//!
+//! A sink is its settings ([`HttpSink`], which makes it a sink that starts, probes and hides its secrets), its body and its
+//! answers ([`Protocol`]: where an event goes, how it is written, what an answer means). What runs is a [`Driver`].
+//!
+//! Delivery is at least once: a request is sent again where its answer was lost. What a server refused for good is never
+//! sent again; what it did not take now, where it says so record by record, is sent again alone. With `concurrency: 1` the order
+//! of each origin is kept.
+
+mod batcher;
+mod breaker;
+mod client;
+mod compression;
+mod concurrency;
+mod driver;
+mod exchange;
+mod load;
+mod mask;
+mod protocol;
+mod proxy;
+mod rate;
+mod retry;
+mod settings;
+mod sign;
+mod sink;
+mod status;
+mod tls;
+mod turns;
+
+pub use batcher::{Batcher, Bounds, Unsent};
+pub use client::HttpExchange;
+pub use compression::Encoding;
+pub use driver::{Driver, Plan, check_health};
+pub use exchange::{Answer, Exchange, Lost, LostKind, Request};
+pub use load::{Framing, Groups, Load, Part, Record, Target, byte_of, kind_of};
+pub use mask::{MAX_WORDS, Mask};
+pub use protocol::{Draft, Judgement, Protocol, Refusal, Unsendable};
+pub use settings::{
+    AdaptiveWord, BasicAuth, BatchConfig, BreakerConfig, Compression, Concurrency, NetworkSinkCommon, RetryConfig,
+    TlsConfig, below, check_address, secrets_of,
+};
+pub use sign::{AuthConfig, Constant, HmacAuth, Oauth2Auth, Renewed, Sign, Signed, Unsigned, basic, sensitive};
+pub use sink::HttpSink;
+pub use status::{is_overload, judge_lost, judge_remote_write, judge_status, overloaded};
+pub use turns::Turns;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,132 @@
+//! What all sinks over HTTP do alike: start, probe, ask for the clock, hide their secrets, ask for memory. A sink says what
+//! is its own ([`HttpSink`]) and is a [`SinkPlan`] by that.
+
+use super::client::HttpExchange;
+use super::compression::Encoding;
+use super::driver::{Driver, Plan, check_health};
+use super::exchange::Exchange;
+use super::mask::Mask;
+use super::protocol::Protocol;
+use super::settings::{NetworkSinkCommon, secrets_of};
+use super::sign::Sign;
+use super::turns::Turns;
+use crate::component::{BoxFuture, BuildContext, BuildError, SinkRun};
+use crate::config::{Map, Reader, duration_text};
+use crate::doctor::{Finding, Host};
+use crate::plan::SinkPlan;
+use crate::sinks::common::SinkCommon;
+use crate::time::Zone;
+use reqwest::Url;
+use std::sync::Arc;
+use tokio::time::timeout;
+
+/// Settings of a sink over HTTP, read and free of mistakes.
+pub trait HttpSink: Send {
+    /// How it speaks.
+    type Protocol: Protocol;
+    /// What `compression: auto` begins with.
+    const AUTO: Encoding = Encoding::Zstd;
+    /// Whether it sends `headers` itself; else each request has them.
+    const OWN_HEADERS: bool = false;
+
+    /// The settings that all such sinks have.
+    fn network(&self) -> &NetworkSinkCommon;
+    /// Notes mistakes in its own settings. Touches nothing outside.
+    fn check_own(&self, cx: &mut Reader<'_>);
+    /// What will lose or surprise behind it.
+    fn findings(&self) -> Vec<Finding> {
+        Vec::new()
+    }
+    /// Addresses of its servers, which take turns.
+    fn servers(&self) -> Vec<Url>;
+    /// Texts of its own settings that must never be shown.
+    fn secrets(&self) -> Vec<String>;
+    /// When requests are full, how many there are, and what becomes of them.
+    fn plan(&self) -> Plan {
+        Plan::new(self.network())
+    }
+    /// What speaks, and what signs. `mask` hides what must never be shown.
+    fn connect(&self, zone: Zone, mask: &Mask) -> Result<(Self::Protocol, Arc<dyn Sign>), BuildError>;
+}
+
+/// A sink that is ready to run.
+struct Ready<P> {
+    protocol: P,
+    signer: Arc<dyn Sign>,
+    exchange: Arc<dyn Exchange>,
+    mask: Mask,
+}
+
+fn prepare<S: HttpSink>(sink: &S, zone: Zone) -> Result<Ready<S::Protocol>, BuildError> {
+    let common = sink.network();
+    let servers = sink.servers();
+    let mut secrets = sink.secrets();
+    secrets.extend(common.secrets());
+    secrets.extend(servers.iter().flat_map(secrets_of));
+    let mask = Mask::new(secrets.iter().map(String::as_str));
+    let without;
+    let mut common = common;
+    if S::OWN_HEADERS {
+        without = NetworkSinkCommon { headers: Map::default(), ..common.clone() };
+        common = &without;
+    }
+    let exchange: Arc<dyn Exchange> = match servers.as_slice() {
+        [] => return Err(BuildError("it has no address of a server".into())),
+        [url] => Arc::new(HttpExchange::build(common, url, mask.clone())?),
+        several => Arc::new(Turns::new(common, several, &mask)?),
+    };
+    let (protocol, signer) = sink.connect(zone, &mask)?;
+    Ok(Ready { protocol, signer, exchange, mask })
+}
+
+impl<S: HttpSink> SinkPlan for S {
+    fn common(&self) -> &SinkCommon {
+        &self.network().sink
+    }
+
+    fn check(&self, cx: &mut Reader<'_>) {
+        self.network().check(cx);
+        self.check_own(cx);
+    }
+
+    fn examine(&self, _host: &Host) -> Vec<Finding> {
+        self.findings()
+    }
+
+    fn server_clock(&self) -> Option<BoxFuture<Result<Option<i64>, String>>> {
+        let ready = prepare(self, Zone::UTC);
+        let patience = self.network().timeout;
+        Some(Box::pin(async move {
+            let Ready { protocol, signer, exchange, mask } = ready.map_err(|e| e.0)?;
+            let Some(ask) = protocol.health_checks().into_iter().next() else { return Ok(None) };
+            let way = async {
+                let signed = signer.sign(ask).await.map_err(|why| mask.text(why.words()))?;
+                exchange.send(signed.request, 4096).await.map(|a| a.date).map_err(|lost| lost.why)
+            };
+            timeout(patience, way)
+                .await
+                .unwrap_or_else(|_| Err(format!("no answer within {}", duration_text(patience))))
+        }))
+    }
+
+    fn working_bytes(&self) -> usize {
+        self.plan().wanted_bytes()
+    }
+
+    fn probe(&self) -> Option<BoxFuture<Result<(), String>>> {
+        let ready = prepare(self, Zone::UTC);
+        let patience = self.network().timeout;
+        Some(Box::pin(async move {
+            let Ready { protocol, signer, exchange, mask } = ready.map_err(|e| e.0)?;
+            check_health(exchange, protocol.health_checks(), signer, patience, mask).await
+        }))
+    }
+
+    fn build(self: Box<Self>, cx: &BuildContext) -> Result<SinkRun, BuildError> {
+        let plan = self.plan().within(cx.working_bytes).auto(S::AUTO);
+        let Ready { protocol, signer, exchange, mask } = prepare(&*self, Zone::from_jiff(cx.timezone.clone()))?;
+        Ok(SinkRun::Task(Box::new(move |input| {
+            Box::pin(Driver::new(protocol, plan, input, exchange, signer, mask).run())
+        })))
+    }
+}

@@ -1,0 +1,356 @@
+//! Sends logs, metrics and spans by OTLP over HTTP: to an OpenTelemetry collector, another agent, or whatever takes it.
+//!
+//! ```yaml
+//! sinks:
+//!   collector:
+//!     type: otlp
+//!     inputs: [app]
+//!     url: "http://collector:4318"
+//!     resource: {service.name: "{{ service }}", deployment.environment: production}
+//!     dead_letter: rejects
+//! ```
+//!
+//! - **Where**: `v1/logs`, `v1/metrics` and `v1/traces` below `url`, by what the events are.
+//! - **Grouped**: in a request, records of one resource stand together, and of one scope in it. A resource is the event's `resource`,
+//!   `service` as its `service.name`, and what `resource` of the settings adds. A field that OTLP has no place for becomes an
+//!   attribute of the record, so nothing is lost (see [`encoding::otlp`](crate::encoding::otlp)); the parts of a histogram or a
+//!   summary that come one behind the other are one data point again.
+//! - **Answers**: a partial success that rejects some sends the request to the dead letter as `uncertain` with the server's words, since
+//!   it does not say which, and never again; one that rejects all as `refused`. The rest is judged by status
+//!   (see [`delivery`](crate::sinks::delivery)).
+//! - **Delivery** is at least once. When the server is down or slow, the sink's buffer fills, and its policy holds.
+
+use crate::component::BuildError;
+use crate::config::{Map, Reader, Spanned, config, config_enum};
+use crate::decoding::otlp::{Signal, to_json};
+use crate::decoding::protobuf::{push_bytes, push_message};
+use crate::encoding::EventTime;
+use crate::encoding::otlp::answer::{Exported, exported};
+use crate::encoding::otlp::{MetricEncoder, OtlpEncoder, Unfit};
+use crate::event::{EventKind, EventRef, FieldPath};
+use crate::sinks::delivery::{
+    Answer, AuthConfig, Draft, Encoding, Framing, HttpSink, Judgement, Load, Mask, NetworkSinkCommon, Protocol, Record,
+    Request, Sign, Target, Unsendable, below, byte_of, check_address, judge_status,
+};
+use crate::template::Template;
+use crate::time::{TimestampReader, Zone};
+use bytes::Bytes;
+use hashbrown::HashMap;
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::{Method, Url};
+use std::sync::Arc;
+
+config! {
+    /// Sends logs, metrics and spans by OTLP over HTTP.
+    pub struct OtlpConfig {
+        /// Address of the server, such as `http://collector:4318`; `/v1/logs` and the like are put behind it.
+        pub url: Spanned<String>,
+        /// How requests are written.
+        pub format: OtlpFormat = OtlpFormat::Protobuf,
+        /// Attributes of resources, and what they are of an event: constants and templates. The event's own go first.
+        pub resource: Map<Template> = Map::default(),
+        /// The scope of events that have none.
+        pub scope: Scope = Scope::defaults(),
+        /// The field whose value is the body of log records; `message` is an attribute where this is another.
+        pub keep: Spanned<FieldPath> = Spanned::new(FieldPath::of_key("message"), Default::default()),
+        /// The field that the time of logs and metrics is read from; the time when they were received where that is absent or
+        /// unreadable.
+        pub timestamp_field: FieldPath = FieldPath::of_key("timestamp"),
+        /// Credentials.
+        pub auth: Option<AuthConfig> = None,
+        /// Those of all sinks over the network.
+        flatten pub common: NetworkSinkCommon,
+    }
+}
+
+config! {
+    /// Who made the records.
+    pub struct Scope {
+        /// Its name.
+        pub name: Option<String> = None,
+        /// Its version.
+        pub version: Option<String> = None,
+    }
+}
+
+config_enum! {
+    /// How requests are written.
+    pub enum OtlpFormat {
+        /// Protocol buffers.
+        Protobuf = "protobuf",
+        /// JSON.
+        Json = "json",
+    }
+}
+
+impl HttpSink for OtlpConfig {
+    type Protocol = Otlp;
+    const AUTO: Encoding = Encoding::Gzip;
+
+    fn network(&self) -> &NetworkSinkCommon {
+        &self.common
+    }
+
+    fn check_own(&self, cx: &mut Reader<'_>) {
+        let place = cx.place();
+        if let Some(url) = check_address(cx, "url", &self.url, "http://collector:4318") {
+            let path = url.path().trim_end_matches('/');
+            let whole = ["/v1/logs", "/v1/metrics", "/v1/traces"].iter().any(|end| path.ends_with(end));
+            if url.query().is_some() || url.fragment().is_some() || whole {
+                cx.error(self.url.span, format!("`url`{place} is the server's address only"))
+                    .help("`/v1/logs`, `/v1/metrics` and `/v1/traces` are put behind it");
+            }
+        }
+        if self.keep.value.first().is_none() || !self.keep.value.rest().is_empty() {
+            cx.error(self.keep.span, format!("`keep`{place} is the name of a field of the event itself"));
+        }
+        if let Some(auth) = &self.auth {
+            auth.check(cx);
+        }
+    }
+
+    fn servers(&self) -> Vec<Url> {
+        Url::parse(self.url.value.trim_end_matches('/')).into_iter().collect()
+    }
+
+    fn secrets(&self) -> Vec<String> {
+        self.auth.iter().flat_map(AuthConfig::secrets).collect()
+    }
+
+    fn connect(&self, zone: Zone, mask: &Mask) -> Result<(Otlp, Arc<dyn Sign>), BuildError> {
+        let signer = AuthConfig::signer_of(self.auth.as_ref(), &self.common, mask)?;
+        let base = self.servers().into_iter().next().ok_or_else(|| BuildError("`url` is no address".into()))?;
+        let reader = TimestampReader::new(zone, Vec::new());
+        let mut scope = Vec::new();
+        for (number, text) in [(1, &self.scope.name), (2, &self.scope.version)] {
+            if let Some(text) = text {
+                push_bytes(number, text.as_bytes(), &mut scope);
+            }
+        }
+        let logs = OtlpEncoder::logs(reader.clone());
+        let otlp = Otlp {
+            base,
+            json: self.format == OtlpFormat::Json,
+            added: self.resource.iter().map(|(name, value)| (name.value.clone(), value.clone())).collect(),
+            scope,
+            times: EventTime::new(self.timestamp_field.clone(), reader.clone()),
+            logs: match self.keep.value.first() {
+                Some(key) => logs.with_body(key),
+                None => logs,
+            },
+            spans: OtlpEncoder::spans(reader.clone()),
+            points: MetricEncoder::new(reader),
+            shared: Shared::default(),
+            mask: mask.clone(),
+        };
+        Ok((otlp, signer))
+    }
+}
+
+/// The server.
+pub struct Otlp {
+    base: Url,
+    json: bool,
+    /// Attributes that resources get.
+    added: Vec<(String, Template)>,
+    /// The scope of events without one.
+    scope: Vec<u8>,
+    times: EventTime,
+    logs: OtlpEncoder,
+    spans: OtlpEncoder,
+    points: MetricEncoder,
+    shared: Shared,
+    mask: Mask,
+}
+
+/// Names groups: by the resource, behind its length, and the scope.
+#[derive(Default)]
+struct Shared {
+    /// What the name is made of, of the event at hand and of the one before.
+    text: Vec<u8>,
+    last: Vec<u8>,
+    name: Vec<u8>,
+    /// Values of the attributes that resources get: their ends in `values`.
+    values: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Otlp {
+    /// Makes the name of an event's group.
+    fn name_group(&mut self, event: EventRef<'_>) {
+        let Otlp { shared, added, logs, spans, scope, .. } = self;
+        let kind = event.kind();
+        let encoder = if kind == EventKind::Trace { spans } else { logs };
+        shared.text.clear();
+        shared.text.push(kind as u8);
+        if kind != EventKind::Metric {
+            encoder.shared_text(event, &mut shared.text);
+        }
+        shared.values.clear();
+        shared.ends.clear();
+        for (_, value) in added.iter() {
+            value.render_or_empty(event, &mut shared.values);
+            shared.ends.push(shared.values.len());
+            // Behind each, so that no two sets of values are one text.
+            shared.text.extend_from_slice(&(shared.values.len() as u32).to_le_bytes());
+        }
+        shared.text.extend_from_slice(&shared.values);
+        if shared.text == shared.last {
+            return;
+        }
+        std::mem::swap(&mut shared.text, &mut shared.last);
+        let Shared { name, values, ends, .. } = shared;
+        let mut start = 0;
+        let more = added.iter().zip(ends.iter()).filter_map(|((name, _), end)| {
+            let value = &values[std::mem::replace(&mut start, *end)..*end];
+            (!value.is_empty()).then_some((name.as_bytes(), value))
+        });
+        name.clear();
+        name.extend_from_slice(&[0; 4]);
+        if kind == EventKind::Metric {
+            for (key, value) in more {
+                push_message(1, name, |out| {
+                    push_bytes(1, key, out);
+                    push_message(2, out, |out| push_bytes(1, value, out));
+                });
+            }
+        } else {
+            encoder.write_resource(event, more, name);
+        }
+        let len = (name.len() - 4) as u32;
+        name[..4].copy_from_slice(&len.to_le_bytes());
+        if kind == EventKind::Metric || !encoder.write_scope(event, name) {
+            name.extend_from_slice(scope);
+        }
+    }
+}
+
+/// Resource and scope of a group.
+fn parts(name: &[u8]) -> (&[u8], &[u8]) {
+    match name.split_first_chunk::<4>() {
+        Some((len, rest)) => rest.split_at((u32::from_le_bytes(*len) as usize).min(rest.len())),
+        None => (&[], &[]),
+    }
+}
+
+const PROTOBUF: &str = "application/x-protobuf";
+const JSON: &str = "application/json";
+
+impl Protocol for Otlp {
+    type Mark = ();
+
+    fn partition(&mut self, event: EventRef<'_>, _now: i64, name: &mut Vec<u8>) -> Result<(), Unsendable> {
+        name.push(byte_of(event.kind()));
+        Ok(())
+    }
+
+    fn target(&self, partition: &[u8]) -> Target {
+        let (kind, name) = match partition {
+            b"m" => (EventKind::Metric, "metrics"),
+            b"t" => (EventKind::Trace, "traces"),
+            _ => (EventKind::Log, "logs"),
+        };
+        Target {
+            name: name.to_owned(),
+            kind,
+            method: Method::POST,
+            url: below(&self.base, &["v1", name]).unwrap_or_else(|| self.base.clone()),
+            content_type: if self.json { JSON } else { PROTOBUF },
+            headers: Vec::new(),
+            framing: Framing::FIELDS,
+            snappy: false,
+        }
+    }
+
+    fn record(
+        &mut self,
+        event: EventRef<'_>,
+        target: &Target,
+        _now: i64,
+        draft: &mut Draft<'_>,
+        record: &mut Record<()>,
+    ) -> Result<(), Unsendable> {
+        let unfit = |Unfit(detail): Unfit| Unsendable { reason: "encode", detail: detail.to_owned() };
+        self.name_group(event);
+        record.group = draft.groups.of(&self.shared.name);
+        match target.kind {
+            EventKind::Log => self.logs.write_record(event, self.times.ns(event), draft.body).map_err(unfit)?,
+            EventKind::Trace => {
+                self.spans.write_record(event, event.batch().received_at, draft.body).map_err(unfit)?;
+            }
+            EventKind::Metric => {
+                let written = self.points.write_record(event, self.times.ns(event), draft.body);
+                record.riders = written.map_err(unfit)?.0;
+            }
+        }
+        record.original = draft.keep(event);
+        Ok(())
+    }
+
+    fn finish(&self, load: &Load<()>) -> Bytes {
+        let groups = load.groups.clone();
+        // Scopes by resource, both as they came.
+        let mut resources: Vec<(&[u8], Vec<(&[u8], Vec<u32>)>)> = Vec::new();
+        let mut places: HashMap<&[u8], usize> = HashMap::new();
+        load.each_group(|number, records| {
+            let (resource, scope) = parts(groups.name(number));
+            let place = *places.entry(resource).or_insert(resources.len());
+            if place == resources.len() {
+                resources.push((resource, Vec::new()));
+            }
+            resources[place].1.push((scope, records.to_vec()));
+        });
+        let mut out = Vec::with_capacity(load.body.len() + load.groups.bytes() + 32 * load.groups.len());
+        for (resource, scopes) in resources {
+            push_message(1, &mut out, |out| {
+                push_bytes(1, resource, out);
+                for (scope, records) in scopes {
+                    push_message(2, out, |out| {
+                        if !scope.is_empty() {
+                            push_bytes(1, scope, out);
+                        }
+                        records.iter().for_each(|n| out.extend_from_slice(load.record(*n as usize)));
+                    });
+                }
+            });
+        }
+        let signal = match load.target.kind {
+            EventKind::Log => Signal::Logs,
+            EventKind::Metric => Signal::Metrics,
+            EventKind::Trace => Signal::Traces,
+        };
+        // What was written here can be read; if it could not, the server would refuse it as no JSON.
+        Bytes::from(if self.json { to_json(signal, &out).unwrap_or(out) } else { out })
+    }
+
+    fn judge(&self, answer: &Answer, load: &Load<()>, _now: i64) -> Judgement {
+        if let Some(judgement) = judge_status(answer, &self.mask) {
+            return judgement;
+        }
+        // Events that are one data point count as one.
+        let sent = load.groups_of_riders().count() as u64;
+        let (rejected, words) = match exported(&answer.body) {
+            Exported::Rejected(0, _) => return Judgement::Delivered,
+            Exported::Rejected(rejected, words) => (rejected.to_string(), words),
+            Exported::Unreadable(words) => ("some".into(), words),
+            Exported::Code(code, words) => {
+                let inner = Answer { status: code, body: words.into(), ..answer.clone() };
+                return judge_status(&inner, &self.mask).unwrap_or(Judgement::Delivered);
+            }
+            // Some answer with a text of their own.
+            Exported::Counts | Exported::Foreign => return Judgement::Delivered,
+        };
+        let reason = if rejected == sent.to_string() { "refused" } else { "uncertain" };
+        let detail = self.mask.text(&format!("sent {sent}, rejected {rejected}: {words}"));
+        Judgement::RefusedAll { reason, detail }
+    }
+
+    fn health_checks(&self) -> Vec<Request> {
+        // A request without records: all that such servers answer.
+        let content_type = if self.json { JSON } else { PROTOBUF };
+        let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(content_type))]);
+        let body = Some(Bytes::from_static(if self.json { b"{}" } else { b"" }));
+        let url = below(&self.base, &["v1", "logs"]).unwrap_or_else(|| self.base.clone());
+        vec![Request { method: Method::POST, url, headers, body }]
+    }
+}
