@@ -58,14 +58,17 @@ impl Meta {
             "id" => Meta::Id,
             "user" => Meta::User,
             "tls.subject" => Meta::TlsSubject,
-            _ => {
-                let variable = name.strip_prefix("http.").filter(|v| !v.is_empty())?;
-                Meta::Http(match variable.strip_prefix("header.") {
-                    // Headers have no case, and are spelled as fields are.
-                    Some(_) => variable.to_ascii_lowercase().replace('-', "_"),
-                    None => variable.to_owned(),
-                })
+            _ => Meta::Http(name.strip_prefix("http.").filter(|v| !v.is_empty())?.to_owned()),
+        })
+    }
+
+    /// As [`from_name`](Meta::from_name), of a name as somebody writes it: headers have no case, and are spelled as fields are.
+    pub fn from_config(name: &str) -> Option<Meta> {
+        Some(match Meta::from_name(name)? {
+            Meta::Http(variable) if variable.starts_with("header.") => {
+                Meta::Http(variable.to_ascii_lowercase().replace('-', "_"))
             }
+            meta => meta,
         })
     }
 
@@ -144,7 +147,7 @@ impl FieldPath {
     /// Parses a path.
     pub fn parse(text: &str) -> Result<FieldPath, PathError> {
         if let Some(name) = text.strip_prefix('@') {
-            let meta = Meta::from_name(name).ok_or_else(|| PathError {
+            let meta = Meta::from_config(name).ok_or_else(|| PathError {
                 at: 1,
                 message: format!(
                     "unknown metadata `@{name}`; known: {}, @http.<variable>",

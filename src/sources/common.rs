@@ -37,7 +37,7 @@ impl Setting for Attach {
     fn read(node: &Node, cx: &mut Reader<'_>) -> Option<Self> {
         let text = read_string(node, cx, &Self::describe())?;
         let name = text.strip_prefix('@').unwrap_or(text);
-        match Meta::from_name(name) {
+        match Meta::from_config(name) {
             Some(meta) => {
                 cx.asks([&FieldPath::of_meta(meta.clone())]);
                 Some(Attach(meta))

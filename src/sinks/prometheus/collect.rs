@@ -2,7 +2,7 @@
 
 use super::exemplar;
 use super::names::{self, Kind, Part};
-use super::registry::{Change, FamilyId, FamilyOptions, Refused, Registry, Taken};
+use super::registry::{Change, FamilyId, FamilyOptions, Leave, Refused, Registry, Taken};
 use crate::event::{Batch, EventKind, EventRef, FieldPath, Sym, Value, json};
 use crate::template::Template;
 use std::sync::{Mutex, MutexGuard};
@@ -178,9 +178,12 @@ impl Collector {
         }
         registry.change(family, &self.labels, change, now).map_err(|Refused::Full| Failure::Full)?;
         if kind == Kind::Unknown {
-            let cumulative =
-                event.field(self.temporality).and_then(|v| v.as_str()).is_some_and(|s| s.is(b"cumulative"));
-            registry.stamp(family, event.time().unwrap_or(0), cumulative);
+            let leave = match event.field(self.temporality).and_then(|v| v.as_str()) {
+                Some(word) if word.is(b"cumulative") => Leave::AtOnce,
+                Some(_) => Leave::Never,
+                None => Leave::AfterTwo,
+            };
+            registry.stamp(family, event.time().unwrap_or(0), leave);
         }
         if matches!(kind, Kind::Counter | Kind::Unknown)
             && let Some(Value::Array(list)) = event.field(self.exemplars)

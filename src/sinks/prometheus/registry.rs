@@ -30,6 +30,17 @@ pub(super) enum Refused {
     Full,
 }
 
+/// When the bounds and quantiles leave that a histogram or summary of somebody else's has no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Leave {
+    /// Its last point is a state of which all parts came at once.
+    AtOnce,
+    /// Its series come one by one, as of a scrape: one that is late by a point is still there.
+    AfterTwo,
+    /// Its points are steps, each with what it adds to.
+    Never,
+}
+
 /// What a family is made with.
 #[derive(Clone, Debug)]
 pub(super) struct FamilyOptions {
@@ -66,8 +77,8 @@ pub(super) struct Series {
     changed: u64,
     /// The time that its last two different samples had themselves, the later first; 0 for none.
     stamps: (i64, i64),
-    /// Its sample is a state of which all parts came at once, so that parts that are older are not in it.
-    whole: bool,
+    /// When parts leave that its point does not have.
+    leave: Leave,
     /// Ascending by time.
     pub(super) exemplars: Vec<Exemplar>,
     /// Its end was said, and it has not changed since.
@@ -258,14 +269,14 @@ impl Registry {
         self.claimed.remove(base.as_bytes());
     }
 
-    /// Notes the own time of the sample that was taken last into `family`, and whether all parts of its point came with it.
-    pub(super) fn stamp(&mut self, family: FamilyId, at: i64, whole: bool) {
+    /// Notes the own time of the sample that was taken last into `family`, and when parts leave that its point does not have.
+    pub(super) fn stamp(&mut self, family: FamilyId, at: i64, leave: Leave) {
         let family = &mut self.families[family];
         let (Some(_), Some(series)) = (&family.options.part, family.series.get_mut(family.last)) else { return };
         if series.stamps.0 != at {
             series.stamps = (at, series.stamps.0);
         }
-        series.whole = whole;
+        series.leave = leave;
         self.parts_changed = true;
     }
 
@@ -283,8 +294,7 @@ impl Registry {
         self.exemplars = self.exemplars + series.exemplars.len() - before;
     }
 
-    /// Ends bounds and quantiles that are not in the last point of their histogram or summary any more: those older than
-    /// its count where all of it came at once, else (series of a scrape come one by one) those that have missed two.
+    /// Ends bounds and quantiles that are not in the last point of their histogram or summary any more.
     fn end_left_parts(&mut self) {
         if !std::mem::take(&mut self.parts_changed) {
             return;
@@ -293,7 +303,11 @@ impl Registry {
         for family in &self.families {
             let Some(Part { base, kind: PartKind::Count, .. }) = &family.options.part else { continue };
             for series in &family.series {
-                let oldest = if series.whole { series.stamps.0 } else { series.stamps.1 };
+                let oldest = match series.leave {
+                    Leave::AtOnce => series.stamps.0,
+                    Leave::AfterTwo => series.stamps.1,
+                    Leave::Never => continue,
+                };
                 counts.insert((base, &series.labels), oldest);
             }
         }
@@ -348,7 +362,7 @@ impl Registry {
                             data,
                             changed: now,
                             stamps: (0, 0),
-                            whole: false,
+                            leave: Leave::Never,
                             exemplars: Vec::new(),
                             ended: false,
                             version,

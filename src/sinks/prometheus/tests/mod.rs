@@ -324,6 +324,12 @@ fn bounds_that_a_histogram_has_no_more_leave() {
     assert_eq!(bounds(&bench), ["1", "+Inf"]);
     bench.metrics(&histogram(5, &[("1", 2), ("2", 6), ("+Inf", 6)], ""));
     assert_eq!(bounds(&bench), ["1", "2", "+Inf"], "one that comes again is shown again");
+    // Steps have what they add to.
+    let steps = |text: String| text.replace("cumulative", "delta");
+    for seconds in 6..9 {
+        bench.metrics(&steps(histogram(seconds, &[("1", 1), ("+Inf", 1)], "")));
+    }
+    assert_eq!(bounds(&bench), ["1", "2", "+Inf"]);
 }
 
 #[test]
