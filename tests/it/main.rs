@@ -24,6 +24,7 @@ mod latency;
 mod letters;
 mod main_job;
 mod many_files;
+mod memory;
 mod missed;
 mod openobserve;
 mod openobserve_double;

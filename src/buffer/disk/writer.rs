@@ -13,7 +13,7 @@ use crate::ack::{Ack, Letters, Verdict};
 use crate::buffer::{DiskCompression, Fsync, StageSender, WhenDiskFull};
 use crate::component::{Health, Refuser};
 use crate::event::{Batch, Packer};
-use crate::place::{NOWHERE, Place};
+use crate::place::{Island, NOWHERE, Place};
 use crate::storage::{FileId, Open, Storage, StoredFile, make_again};
 use crate::time::clock;
 use std::io;
@@ -268,16 +268,23 @@ impl Writer {
         let tells = self.places && batch.whole && self.letters.are_settled();
         let from = |place: &Place| if batch.alone { place.from } else { NOWHERE };
         let place = ack.place().filter(|_| tells).map(|place| Place { held: None, from: from(place), ..place.clone() });
+        debug_assert!(
+            place.as_ref().is_none_or(|place| place.from == NOWHERE)
+                || batch.iter().map(|e| e.offset()).is_sorted_by(|a, b| a < b),
+            "events of lines stand in the order of their file"
+        );
         let len = self.pack(&batch, rows.clone(), place.as_ref());
         if len <= self.sizes.part {
-            if let Some(seq) = self.add((start, len), events, batch.received_at, ack, place) {
+            if let Some(seq) = self.add((start, len), events, batch.received_at, ack, (place, None)) {
                 self.keep(batch, seq);
             }
             self.commit_if_large();
             return;
         }
         self.buf.truncate(start);
-        self.accept_parts(&batch, rows, &ack, place.map(|place| Place { from: NOWHERE, ..place }));
+        let proof = place.as_ref().filter(|place| place.from != NOWHERE).cloned();
+        let place = place.map(|place| Place { from: NOWHERE, ..place });
+        self.accept_parts(&batch, rows, &ack, (place, proof.as_ref()));
         // The parts have shares of their own.
         ack.settle(Verdict::Delivered);
         batch.recycle();
@@ -292,8 +299,15 @@ impl Writer {
         self.buf.len() - start - record::HEADER
     }
 
-    /// Takes the rows of a batch that is too large for one record, in several. The last of them has the place.
-    fn accept_parts(&mut self, batch: &Batch, rows: Range<usize>, ack: &Ack, place: Option<Place>) {
+    /// Takes the rows of a batch that is too large for one record, in several. The last of them has the place; where events
+    /// of the others begin is told with the `proof`.
+    fn accept_parts(
+        &mut self,
+        batch: &Batch,
+        rows: Range<usize>,
+        ack: &Ack,
+        (place, proof): (Option<Place>, Option<&Place>),
+    ) {
         let live = rows.clone().filter(|&row| batch.is_live(row)).count();
         if live == 0 {
             return;
@@ -303,8 +317,8 @@ impl Writer {
         if len > self.sizes.part && live > 1 {
             self.buf.truncate(start);
             let middle = rows.start + rows.len() / 2;
-            self.accept_parts(batch, rows.start..middle, ack, None);
-            self.accept_parts(batch, middle..rows.end, ack, place);
+            self.accept_parts(batch, rows.start..middle, ack, (None, proof));
+            self.accept_parts(batch, middle..rows.end, ack, (place, proof));
             return;
         }
         if self.never_fits(len) && self.refuser.is_some() {
@@ -319,7 +333,14 @@ impl Writer {
             return;
         }
         let place = place.filter(|_| self.letters.are_settled());
-        self.add((start, len), live as u64, batch.received_at, ack.clone(), place);
+        let piece = proof.and_then(|proof| {
+            let offset = |row: usize| batch.event(row).offset();
+            let mut live = rows.filter(|&row| batch.is_live(row));
+            let first = live.next()?;
+            let part = offset(first)..offset(live.next_back().unwrap_or(first)).saturating_add(1);
+            Some(Box::new(Island { file: proof.file.clone(), at: proof.at, parts: vec![part] }))
+        });
+        self.add((start, len), live as u64, batch.received_at, ack.clone(), (place, piece));
         self.commit_if_large();
     }
 
@@ -382,7 +403,7 @@ impl Writer {
         events: u64,
         received_at: i64,
         ack: Ack,
-        place: Option<Place>,
+        (place, piece): (Option<Place>, Option<Box<Island>>),
     ) -> Option<u64> {
         let size = (record::HEADER + len) as u64;
         let start = match self.room(size, start) {
@@ -410,9 +431,22 @@ impl Writer {
         state.held += events;
         let upstream = Some(ack);
         let (settled, writing) = (false, false);
-        let tells_first = place.is_some() && !state.tells;
+        let tells_first = (place.is_some() || piece.is_some()) && !state.tells;
         state.tells |= tells_first;
-        state.group.push(Part { seq, events, received_at, since, at: start, len, upstream, settled, writing, place });
+        state.group.push(Part {
+            seq,
+            events,
+            received_at,
+            since,
+            at: start,
+            len,
+            upstream,
+            settled,
+            writing,
+            place,
+            piece,
+            parts: Vec::new(),
+        });
         drop(state);
         if tells_first {
             // With all that was settled up to now.

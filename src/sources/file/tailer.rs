@@ -227,7 +227,7 @@ impl Tailer {
         counters: Arc<Counters>,
         wake: &Arc<Wake>,
         saver: Saver,
-        held: &[(usize, Vec<crate::place::Place>)],
+        held: &[(usize, crate::place::Told)],
     ) -> io::Result<Self> {
         let mut store = Store::open(&plan.dir)?;
         store.keep_keys();
