@@ -6,7 +6,6 @@
 
 use super::segment;
 use super::settled::Settled;
-use super::state::Waited;
 use super::within::{Within, put_varint, take_varint};
 use crate::place::{At, Cut, FileOf, Island, Place, Places};
 use crate::storage::{Open, Storage, StoredFile};
@@ -54,7 +53,7 @@ pub(super) struct Snapshot {
     pub(super) pieces: Vec<(u64, Island)>,
     pub(super) held: Vec<Place>,
     /// Of records that were settled before they were written, and what is before them was not.
-    pub(super) waiting: Vec<Waited>,
+    pub(super) waiting: Vec<(u64, Place)>,
     /// What is settled, with something before it that is not held.
     pub(super) islands: Vec<Island>,
 }
@@ -114,10 +113,11 @@ impl Notes {
         self.append()
     }
 
-    /// Notes that a record is settled that was not written; `false` where there is no room for it.
-    pub(super) fn unwritten(&mut self, waited: &Waited) -> bool {
+    /// Notes that record `seq` is settled, which was not written, and where its source came with it; `false` where there is no
+    /// room for it.
+    pub(super) fn unwritten(&mut self, seq: u64, place: Option<&Place>) -> bool {
         self.buf.clear();
-        self.put_unwritten(waited);
+        self.put_settled(seq, 0, place);
         self.append()
     }
 
@@ -132,13 +132,6 @@ impl Notes {
             None => put_part(&mut self.buf, seq, &within),
         }
         self.append()
-    }
-
-    fn put_unwritten(&mut self, waited: &Waited) {
-        self.put_settled(waited.seq, 0, waited.place.as_ref());
-        if let Some(piece) = &waited.piece {
-            self.put_piece(waited.seq, &Within::default(), piece);
-        }
     }
 
     fn put_piece(&mut self, seq: u64, within: &Within, island: &Island) {
@@ -257,9 +250,9 @@ impl Notes {
                 self.put_piece(seq, &Within::default(), island);
             }
         }
-        for waited in &snapshot.waiting {
+        for (seq, place) in &snapshot.waiting {
             if self.buf.len() < most {
-                self.put_unwritten(waited);
+                self.put_settled(*seq, 0, Some(place));
             }
         }
         let new = self.folder.join(NEW);
@@ -454,11 +447,11 @@ impl Heard {
     }
 }
 
-/// Whether a segment was written by a program that knows notes.
-pub(super) fn is_known_to(file: &dyn StoredFile) -> bool {
-    let mut version = [0; 4];
-    let read = file.read_at(&mut version, 8);
-    matches!(read, Ok(4)) && u32::from_le_bytes(version) >= segment::VERSION
+/// Whether a segment was written by a program that knows nothing of notes. One without a header yet was written by nobody.
+pub(super) fn is_of_before(file: &dyn StoredFile) -> bool {
+    let mut head = [0; 12];
+    let has_header = matches!(file.read_at(&mut head, 0), Ok(12)) && head[..8] == segment::MAGIC;
+    has_header && u32::from_le_bytes([head[8], head[9], head[10], head[11]]) < segment::VERSION
 }
 
 #[cfg(test)]
@@ -482,24 +475,20 @@ mod tests {
         let before = Settled::new(4, 40, &[(6, 7, 3)]);
         let snapshot = Snapshot { settled: before.clone(), held: vec![place(1, 5)], ..Snapshot::default() };
         notes.renew(&snapshot);
-        let waited = Waited { seq: 9, place: Some(place(1, 8)), piece: None };
-        assert!(notes.settled(4, 9, (9, 90)) && notes.unwritten(&waited));
+        assert!(notes.settled(4, 9, (9, 90)) && notes.unwritten(9, Some(&place(1, 8))));
         assert!(notes.part(8, [0..3, 5..6].into_iter(), None) && notes.part(8, std::iter::once(3..4), None));
         let island = |parts: &[Range<u64>]| {
             let Place { file, at, .. } = place(2, 90);
             Island { file, at, parts: parts.to_vec() }
         };
-        let piece = Some(Box::new(island(&[300..u64::MAX])));
-        assert!(notes.part(10, [1..3].into_iter(), Some(&island(&[10..20, 25..26]))));
-        assert!(notes.unwritten(&Waited { seq: 11, place: None, piece }));
+        assert!(notes.part(10, [1..3].into_iter(), Some(&island(&[10..20, 300..u64::MAX]))));
         let heard = Heard::read(&sim, Path::new("/b")).unwrap();
         assert_eq!(heard.first_epoch, 7);
         assert_eq!((heard.held.to_vec(), heard.promised), (vec![place(1, 5)], (9, 90)));
         assert_eq!(heard.waiting.into_iter().collect::<Vec<_>>(), [(9, place(1, 8))]);
         assert_eq!(heard.within[&8].runs().collect::<Vec<_>>(), [0..4, 5..6]);
         assert_eq!(heard.within[&10].runs().collect::<Vec<_>>(), [1..3]);
-        assert_eq!(heard.pieces, [(10, island(&[10..20, 25..26])), (11, island(&[300..u64::MAX]))]);
-        assert!(heard.settled.contains_key(&11) && !heard.within.contains_key(&11));
+        assert_eq!(heard.pieces, [(10, island(&[10..20, 300..u64::MAX]))]);
         let file = sim.open(Path::new("/b/settled"), Open::Read).unwrap();
         let mut bytes = vec![0; file.len().unwrap() as usize];
         file.read_at(&mut bytes, 0).unwrap();

@@ -366,7 +366,7 @@ impl Opening<'_> {
         for found in found {
             let (file, mut view) = self.view(found.epoch)?;
             // Who does not know of notes may have given numbers again that stand in them.
-            if self.notes.as_ref().is_some_and(|n| found.epoch >= n.first_epoch) && !notes::is_known_to(&*file) {
+            if self.notes.as_ref().is_some_and(|n| found.epoch >= n.first_epoch) && notes::is_of_before(&*file) {
                 self.notes = None;
             }
             match known(&mut view, found)? {

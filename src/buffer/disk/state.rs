@@ -80,8 +80,6 @@ pub(super) struct Part {
     pub(super) writing: bool,
     /// Up to where its source comes with it and all before it.
     pub(super) place: Option<Place>,
-    /// Where its events begin in their file, where it is one of several records of a batch that can be told.
-    pub(super) piece: Option<Box<Island>>,
     /// Where those begin that are settled while others are not; in no order.
     pub(super) parts: Vec<Range<u64>>,
 }
@@ -94,10 +92,7 @@ impl Part {
 
     /// Where its events begin in their file, where that can be told.
     fn island(&self) -> Option<Island> {
-        match &self.piece {
-            Some(piece) => Some((**piece).clone()),
-            None => self.place.as_ref().and_then(Island::of),
-        }
+        self.place.as_ref().and_then(Island::of)
     }
 
     /// Notes that `rows` of it are settled, the `n`th of which begins at `offset_of(n)`; where these begin, as far as that
@@ -120,15 +115,6 @@ impl Part {
     }
 }
 
-/// A record that was settled before it was written, while something before it was neither.
-#[derive(Clone, Debug)]
-pub(super) struct Waited {
-    pub(super) seq: u64,
-    /// As in [`Part`].
-    pub(super) place: Option<Place>,
-    pub(super) piece: Option<Box<Island>>,
-}
-
 /// A record that the sink has.
 pub(super) struct Handed {
     /// Events of the record.
@@ -145,7 +131,7 @@ pub(super) struct State {
     /// How far files of sources are held: on disk, or settled by the sink.
     pub(super) claims: Places,
     /// Of records that were settled before they were written, and what is before them is neither.
-    pub(super) waiting: Vec<Waited>,
+    pub(super) waiting: Vec<(u64, Place)>,
     /// What the sink has settled, in front of which something was lost with the process: from a run before.
     pub(super) islands: Vec<Island>,
     /// Some records say how far files of sources are held: from then on it is noted of each whether it was settled before it
@@ -332,8 +318,8 @@ impl State {
             return;
         }
         let open = self.group.iter().find(|part| !part.settled).map_or(u64::MAX, |part| part.seq);
-        self.claims.note_all(self.waiting.iter().filter(|w| w.seq < open).filter_map(|w| w.place.as_ref()));
-        self.waiting.retain(|w| w.seq >= open);
+        self.claims.note_all(self.waiting.iter().filter(|(seq, _)| *seq < open).map(|(_, place)| place));
+        self.waiting.retain(|(seq, _)| *seq >= open);
     }
 
     /// What a source is told that it holds.
@@ -461,8 +447,8 @@ impl Shared {
 enum Note {
     /// It is settled: with so many events, when all records below a number, with so many events, were written.
     Written(u64, (u64, u64)),
-    /// It was settled before it was written.
-    Unwritten(Waited),
+    /// It was settled before it was written; its source came to there with it.
+    Unwritten(Option<Place>),
     /// These events of it are settled, which begin there in their file.
     Part(Within, Option<Island>),
 }
@@ -524,19 +510,16 @@ impl Listener for Shared {
                         let part = &mut state.group[i];
                         part.settled = true;
                         upstream = part.upstream.take();
-                        let (place, piece) = (part.place.take(), part.piece.take());
+                        let place = part.place.take();
                         part.parts = Vec::new();
                         // One that is being written is settled when it is known whether it was.
                         if !part.writing {
                             state.settled.add(seq, seq.saturating_add(1), 0);
                         }
-                        let waited = Waited { seq, place, piece };
                         if state.tells || part.writing {
-                            note = Some(Note::Unwritten(waited.clone()));
+                            note = Some(Note::Unwritten(place.clone()));
                         }
-                        if waited.place.is_some() || waited.piece.is_some() {
-                            state.waiting.push(waited);
-                        }
+                        state.waiting.extend(place.map(|place| (seq, place)));
                         state.claim();
                     }
                     Err(_) => {
@@ -551,7 +534,7 @@ impl Listener for Shared {
         }
         match &note {
             Some(Note::Written(events, promised)) => self.note(|notes| notes.settled(seq, *events, *promised)),
-            Some(Note::Unwritten(waited)) => self.note(|notes| notes.unwritten(waited)),
+            Some(Note::Unwritten(place)) => self.note(|notes| notes.unwritten(seq, place.as_ref())),
             Some(Note::Part(within, island)) => self.note(|notes| notes.part(seq, within.runs(), island.as_ref())),
             None => {}
         }

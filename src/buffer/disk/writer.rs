@@ -13,7 +13,7 @@ use crate::ack::{Ack, Letters, Verdict};
 use crate::buffer::{DiskCompression, Fsync, StageSender, WhenDiskFull};
 use crate::component::{Health, Refuser};
 use crate::event::{Batch, Packer};
-use crate::place::{Island, NOWHERE, Place};
+use crate::place::{NOWHERE, Place};
 use crate::storage::{FileId, Open, Storage, StoredFile, make_again};
 use crate::time::clock;
 use std::io;
@@ -275,16 +275,14 @@ impl Writer {
         );
         let len = self.pack(&batch, rows.clone(), place.as_ref());
         if len <= self.sizes.part {
-            if let Some(seq) = self.add((start, len), events, batch.received_at, ack, (place, None)) {
+            if let Some(seq) = self.add((start, len), events, batch.received_at, ack, place) {
                 self.keep(batch, seq);
             }
             self.commit_if_large();
             return;
         }
         self.buf.truncate(start);
-        let proof = place.as_ref().filter(|place| place.from != NOWHERE).cloned();
-        let place = place.map(|place| Place { from: NOWHERE, ..place });
-        self.accept_parts(&batch, rows, &ack, (place, proof.as_ref()));
+        self.accept_parts(&batch, rows, &ack, place.map(|place| Place { from: NOWHERE, ..place }));
         // The parts have shares of their own.
         ack.settle(Verdict::Delivered);
         batch.recycle();
@@ -299,15 +297,9 @@ impl Writer {
         self.buf.len() - start - record::HEADER
     }
 
-    /// Takes the rows of a batch that is too large for one record, in several. The last of them has the place; where events
-    /// of the others begin is told with the `proof`.
-    fn accept_parts(
-        &mut self,
-        batch: &Batch,
-        rows: Range<usize>,
-        ack: &Ack,
-        (place, proof): (Option<Place>, Option<&Place>),
-    ) {
+    /// Takes the rows of a batch that is too large for one record, in several, which the sink is given from disk. The last of
+    /// them has the place.
+    fn accept_parts(&mut self, batch: &Batch, rows: Range<usize>, ack: &Ack, place: Option<Place>) {
         let live = rows.clone().filter(|&row| batch.is_live(row)).count();
         if live == 0 {
             return;
@@ -317,8 +309,8 @@ impl Writer {
         if len > self.sizes.part && live > 1 {
             self.buf.truncate(start);
             let middle = rows.start + rows.len() / 2;
-            self.accept_parts(batch, rows.start..middle, ack, (None, proof));
-            self.accept_parts(batch, middle..rows.end, ack, (place, proof));
+            self.accept_parts(batch, rows.start..middle, ack, None);
+            self.accept_parts(batch, middle..rows.end, ack, place);
             return;
         }
         if self.never_fits(len) && self.refuser.is_some() {
@@ -333,14 +325,7 @@ impl Writer {
             return;
         }
         let place = place.filter(|_| self.letters.are_settled());
-        let piece = proof.and_then(|proof| {
-            let offset = |row: usize| batch.event(row).offset();
-            let mut live = rows.filter(|&row| batch.is_live(row));
-            let first = live.next()?;
-            let part = offset(first)..offset(live.next_back().unwrap_or(first)).saturating_add(1);
-            Some(Box::new(Island { file: proof.file.clone(), at: proof.at, parts: vec![part] }))
-        });
-        self.add((start, len), live as u64, batch.received_at, ack.clone(), (place, piece));
+        self.add((start, len), live as u64, batch.received_at, ack.clone(), place);
         self.commit_if_large();
     }
 
@@ -403,7 +388,7 @@ impl Writer {
         events: u64,
         received_at: i64,
         ack: Ack,
-        (place, piece): (Option<Place>, Option<Box<Island>>),
+        place: Option<Place>,
     ) -> Option<u64> {
         let size = (record::HEADER + len) as u64;
         let start = match self.room(size, start) {
@@ -431,7 +416,7 @@ impl Writer {
         state.held += events;
         let upstream = Some(ack);
         let (settled, writing) = (false, false);
-        let tells_first = (place.is_some() || piece.is_some()) && !state.tells;
+        let tells_first = place.is_some() && !state.tells;
         state.tells |= tells_first;
         state.group.push(Part {
             seq,
@@ -444,7 +429,6 @@ impl Writer {
             settled,
             writing,
             place,
-            piece,
             parts: Vec::new(),
         });
         drop(state);
