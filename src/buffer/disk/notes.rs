@@ -19,6 +19,9 @@ use std::sync::Arc;
 pub(super) const NOTES: &str = "settled";
 pub(super) const NEW: &str = "settled.new";
 
+/// So many files more than at its beginning are spoken of in one file of notes at most: they are kept in memory for that.
+const MORE_FILES: usize = 256;
+
 const MAGIC: [u8; 8] = *b"TgSettld";
 /// 1 is read too.
 const VERSION: u32 = 2;
@@ -70,6 +73,7 @@ pub(super) struct Notes {
     at: u64,
     /// Numbers that stand for files in it.
     files: Vec<Arc<FileOf>>,
+    most_files: usize,
     /// As it was noted last.
     promised: (u64, u64),
     buf: Vec<u8>,
@@ -87,6 +91,7 @@ impl Notes {
             file: None,
             at: 0,
             files: Vec::new(),
+            most_files: usize::MAX,
             promised: (0, 0),
             buf: Vec::new(),
         }
@@ -194,7 +199,7 @@ impl Notes {
 
     fn append(&mut self) -> bool {
         let Some(file) = &self.file else { return true };
-        if self.at + self.buf.len() as u64 > self.limit {
+        if self.at + self.buf.len() as u64 > self.limit || self.files.len() > self.most_files {
             return false;
         }
         if file.write_at(&self.buf, self.at).is_err() {
@@ -263,6 +268,7 @@ impl Notes {
         file.write_at(&self.buf, 0)?;
         self.storage.rename(&new, &self.folder.join(NOTES))?;
         (self.at, self.file) = (self.buf.len() as u64, Some(file));
+        self.most_files = self.files.len() + MORE_FILES;
         Ok(())
     }
 
@@ -502,6 +508,18 @@ mod tests {
             assert!(settled.low() == 4 || settled.low() == 5);
         }
         assert!(Heard::of(&bytes, boot + 1).is_none() && Heard::of(&bytes, 0).is_none());
+    }
+
+    #[test]
+    fn files_that_are_spoken_of_are_kept_in_memory_only_until_there_are_many() {
+        let sim = Sim::default();
+        let mut notes = notes(&sim);
+        let snapshot = Snapshot { held: (0..300).map(|n| place(n, 1)).collect(), ..Snapshot::default() };
+        for _ in 0..3 {
+            notes.renew(&snapshot);
+            let noted = (300..).take_while(|n| notes.unwritten(*n, Some(&place(*n, 1)))).count();
+            assert_eq!((noted, notes.files.len()), (MORE_FILES, 300 + MORE_FILES + 1));
+        }
     }
 
     #[test]
