@@ -513,7 +513,8 @@ mod tests {
     #[test]
     fn files_that_are_spoken_of_are_kept_in_memory_only_until_there_are_many() {
         let sim = Sim::default();
-        let mut notes = notes(&sim);
+        sim.create_dir(Path::new("/b")).unwrap();
+        let mut notes = Notes::new(Arc::new(sim), Path::new("/b"), 64 << 20, 7);
         let snapshot = Snapshot { held: (0..300).map(|n| place(n, 1)).collect(), ..Snapshot::default() };
         for _ in 0..3 {
             notes.renew(&snapshot);
