@@ -40,9 +40,9 @@ pub trait Settled: Send + Sync {
         false
     }
 
-    /// These events of the batch that was given `token` are delivered or rejected, whatever becomes of the others.
-    /// Called before [`settled`](Settled::settled), never after.
-    fn part_settled(&self, _token: u64, _rows: &Rows) {}
+    /// These events of the batch that was given `token` are delivered or rejected, whatever becomes of the others; the
+    /// `n`th of them begins at `offset_of(n)` of its file, as its batch says. Called before [`settled`](Settled::settled), never after.
+    fn part_settled(&self, _token: u64, _rows: &Rows, _offset_of: &dyn Fn(usize) -> u64) {}
 }
 
 /// Events of one batch, by their place among those that were live when the sink was given it. Grows upwards.
@@ -176,19 +176,21 @@ impl Ack {
         self.shared.as_ref().is_some_and(|shared| shared.source.hears_parts())
     }
 
-    /// Says that these events are delivered or rejected. The share itself stays to be settled.
-    pub fn settle_rows(&self, rows: &Rows) {
+    /// Says that these events are delivered or rejected, the `n`th of which begins at `offset_of(n)` of its file. The share
+    /// itself stays to be settled.
+    pub fn settle_rows(&self, rows: &Rows, offset_of: &dyn Fn(usize) -> u64) {
         if let Some(shared) = self.shared.as_ref().filter(|_| !rows.is_empty()) {
-            shared.source.part_settled(shared.token, rows);
+            shared.source.part_settled(shared.token, rows, offset_of);
         }
     }
 
-    /// A share for these events only: once it and all its copies have ended well, they are said to have ended.
-    pub fn for_rows(self, rows: Rows) -> Ack {
+    /// A share for these events only, which begin at these offsets of their file: once it and all its copies have ended well,
+    /// they are said to have ended.
+    pub fn for_rows(self, rows: Rows, offsets: Vec<u64>) -> Ack {
         if rows.is_empty() {
             return self;
         }
-        Ack::new(Arc::new(ForRows { share: std::sync::Mutex::new(self), rows }), 0)
+        Ack::new(Arc::new(ForRows { share: std::sync::Mutex::new(self), rows, offsets }), 0)
     }
 
     /// One share for all of these, which tells no place: each ends with its verdict.
@@ -210,13 +212,14 @@ impl Ack {
 struct ForRows {
     share: std::sync::Mutex<Ack>,
     rows: Rows,
+    offsets: Vec<u64>,
 }
 
 impl Settled for ForRows {
     fn settled(&self, _token: u64, verdict: Verdict) {
         let share = self.share.lock().unwrap_or_else(|e| e.into_inner()).take();
         if verdict != Verdict::Failed {
-            share.settle_rows(&self.rows);
+            share.settle_rows(&self.rows, &|n| self.offsets.get(n).copied().unwrap_or_default());
         }
         share.settle(verdict);
     }
@@ -331,10 +334,16 @@ mod tests {
         fn hears_parts(&self) -> bool {
             true
         }
-        fn part_settled(&self, token: u64, rows: &Rows) {
+        fn part_settled(&self, token: u64, rows: &Rows, offset_of: &dyn Fn(usize) -> u64) {
             assert_eq!(token, 7);
+            assert!(rows.iter().enumerate().all(|(n, row)| offset_of(n) == offset(row)));
             self.0.lock().unwrap().0.extend(rows.iter());
         }
+    }
+
+    /// Where a row's event begins.
+    fn offset(row: u32) -> u64 {
+        u64::from(row) * 10
     }
 
     fn rows(all: &[u32]) -> Rows {
@@ -348,14 +357,14 @@ mod tests {
         let parts = Arc::new(Parts::default());
         let ack = Ack::new(parts.clone(), 7);
         assert!(ack.hears_parts() && !Ack::none().hears_parts());
-        ack.settle_rows(&rows(&[0, 1, 5]));
-        let part = ack.clone().for_rows(rows(&[2, 3]));
+        ack.settle_rows(&rows(&[0, 1, 5]), &|n| [0, 10, 50][n]);
+        let part = ack.clone().for_rows(rows(&[2, 3]), vec![20, 30]);
         let letter = part.clone();
         part.settle(Verdict::Rejected);
         assert_eq!(parts.0.lock().unwrap().0, [0, 1, 5]);
         letter.settle(Verdict::Delivered);
         assert_eq!(parts.0.lock().unwrap().0, [0, 1, 5, 2, 3]);
-        drop(ack.clone().for_rows(rows(&[4])));
+        drop(ack.clone().for_rows(rows(&[4]), vec![40]));
         ack.settle(Verdict::Delivered);
         assert_eq!(*parts.0.lock().unwrap(), (vec![0, 1, 5, 2, 3], Some(Verdict::Failed)));
     }

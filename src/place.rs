@@ -7,10 +7,13 @@
 //! holds the file up to that place. Whoever keeps batches durably (a disk buffer, the file sink) keeps such places with them
 //! and [reports](Report) them at a start; a source [waits](Holdings::wait) for the reports of the sinks that it reaches.
 //!
+//! What a sink has with something before it that it has not is an [`Island`]: told too, so that it is spared that.
+//!
 //! A place is only ever a claim of the sink: "what you gave me of your generation G up to there, I have". Whether a file that is
 //! there now is that generation, and has those bytes, is for the source to prove. What is not proven is read again.
 
 use std::ffi::OsStr;
+use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
@@ -75,7 +78,7 @@ pub struct Place {
 /// Where a chunk begins that has events of before what is given with it.
 pub const NOWHERE: u64 = u64::MAX;
 
-/// The events that begin in a part of a file are held by a sink.
+/// The events that begin in a part of a file are held by a sink. In lists by sink, then in order, none touching the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Held {
     /// Its number.
@@ -89,15 +92,75 @@ pub struct Held {
 impl Place {
     /// Whether both are of the same generation of the same file.
     pub fn is_of(&self, other: &FileOf) -> bool {
-        let file = &*self.file;
-        std::ptr::eq(file, other)
-            || (file.generation, file.keys) == (other.generation, other.keys) && file.source == other.source
+        self.file.is(other)
     }
 
     /// Whether sink `n` holds the event at `offset` already.
     pub fn is_held_by(&self, n: usize, offset: u64) -> bool {
-        let held = self.held.iter().flat_map(|held| held.iter());
-        held.filter(|held| held.sink == n).any(|held| (held.from..held.to).contains(&offset))
+        let Some(held) = &self.held else { return false };
+        let before = held.partition_point(|held| (held.sink, held.from) <= (n, offset));
+        let last = before.checked_sub(1).and_then(|i| held.get(i));
+        last.is_some_and(|held| held.sink == n && offset < held.to)
+    }
+}
+
+/// Events that a sink has with others before them that it has not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Island {
+    /// Of which file.
+    pub file: Arc<FileOf>,
+    /// A position behind them, which proves the bytes before it.
+    pub at: At,
+    /// Where they begin: all that the sink is given and that begin in these parts of the file.
+    pub parts: Vec<Range<u64>>,
+}
+
+impl Island {
+    /// All that came with a chunk; `None` where it has events of before it.
+    pub fn of(place: &Place) -> Option<Island> {
+        let part = place.from..place.at.offset;
+        (place.from != NOWHERE).then(|| Island { file: place.file.clone(), at: place.at, parts: vec![part] })
+    }
+
+    /// Joins those with the same proof; parts in order, none touching the next.
+    pub fn joined(islands: impl IntoIterator<Item = Island>) -> Vec<Island> {
+        let mut all: Vec<Island> = Vec::new();
+        for island in islands {
+            match all.iter_mut().find(|known| known.at == island.at && *known.file == *island.file) {
+                Some(known) => known.parts.extend(island.parts),
+                None => all.push(island),
+            }
+        }
+        all.iter_mut().for_each(|island| join(&mut island.parts));
+        all
+    }
+}
+
+/// Puts parts in order and joins those that touch.
+pub fn join(parts: &mut Vec<Range<u64>>) {
+    parts.retain(|part| !part.is_empty());
+    parts.sort_unstable_by_key(|part| part.start);
+    parts.dedup_by(|next, part| {
+        let touches = next.start <= part.end;
+        if touches {
+            part.end = part.end.max(next.end);
+        }
+        touches
+    });
+}
+
+/// What a sink says at a start that it has.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// Up to here all of these files, as far as they are the sink's.
+    pub places: Vec<Place>,
+    /// And these.
+    pub islands: Vec<Island>,
+}
+
+impl From<Vec<Place>> for Told {
+    fn from(places: Vec<Place>) -> Told {
+        Told { places, islands: Vec::new() }
     }
 }
 
@@ -141,6 +204,12 @@ const PACKED: u8 = 1;
 const GIVEN: u8 = 128;
 
 impl FileOf {
+    /// Whether both are the same generation of the same file.
+    pub fn is(&self, other: &FileOf) -> bool {
+        std::ptr::eq(self, other)
+            || (self.generation, self.keys) == (other.generation, other.keys) && self.source == other.source
+    }
+
     /// Appends its bytes: keys 8 and 8, generation 8, device 8, inode 8, birth 8, ids 16, flags 1 (1 packed), then source and path, each
     /// with its length before it (2).
     pub fn put(&self, out: &mut Vec<u8>) {
@@ -244,9 +313,9 @@ impl Places {
         places.into_iter().for_each(|place| self.note(place));
     }
 
-    /// Whether a file is held as far as this place.
-    pub fn reach(&self, place: &Place) -> bool {
-        self.iter().any(|known| known.is_of(&place.file) && !place.at.is_beyond(&known.at))
+    /// Whether a file is held as far as this.
+    pub fn reach(&self, file: &FileOf, at: &At) -> bool {
+        self.iter().any(|known| known.is_of(file) && !at.is_beyond(&known.at))
     }
 
     /// Whether there are none.
@@ -301,7 +370,7 @@ const LOOK: Duration = Duration::from_millis(50);
 /// Where all sinks of a graph say at a start what they hold.
 #[derive(Default)]
 pub struct Board {
-    told: Mutex<Vec<Option<Vec<Place>>>>,
+    told: Mutex<Vec<Option<Told>>>,
     some: Condvar,
 }
 
@@ -321,7 +390,7 @@ impl Board {
         Holdings(Some((self.clone(), sinks)))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Option<Vec<Place>>>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<Option<Told>>> {
         self.told.lock().unwrap_or_else(|e| e.into_inner())
     }
 }
@@ -332,17 +401,17 @@ pub struct Report(Option<(Arc<Board>, usize)>);
 
 impl Report {
     /// Says what the sink holds. Only the first word counts.
-    pub fn tell(&self, places: Vec<Place>) {
+    pub fn tell(&self, all: impl Into<Told>) {
         let Some((board, n)) = &self.0 else { return };
         if let Some(told) = board.lock().get_mut(*n) {
-            told.get_or_insert(places);
+            told.get_or_insert(all.into());
         }
         board.some.notify_all();
     }
 
     /// The sink keeps nothing durably.
     pub fn tell_nothing(&self) {
-        self.tell(Vec::new());
+        self.tell(Told::default());
     }
 }
 
@@ -353,7 +422,7 @@ pub struct Holdings(Option<(Arc<Board>, Vec<usize>)>);
 impl Holdings {
     /// Waits until all of them have told, or `cancelled`, or for ten seconds: whoever has not told by then holds nothing.
     /// By number of the sink; empty where there is nobody to ask.
-    pub fn wait(&self, cancelled: impl Fn() -> bool) -> Vec<(usize, Vec<Place>)> {
+    pub fn wait(&self, cancelled: impl Fn() -> bool) -> Vec<(usize, Told)> {
         let Some((board, sinks)) = &self.0 else { return Vec::new() };
         let until = Instant::now() + LONGEST_WAIT;
         let mut told = board.lock();
@@ -421,6 +490,24 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn islands_of_one_proof_are_one_and_events_in_them_are_found() {
+        let island = |offset, parts: &[Range<u64>]| {
+            let Place { file, at, .. } = place(1, offset);
+            Island { file, at, parts: parts.to_vec() }
+        };
+        let all =
+            Island::joined([island(90, &[30..40, 10..20]), island(80, &[5..6]), island(90, &[20..25, 50..50, 33..44])]);
+        assert_eq!(all, [island(90, &[10..25, 30..44]), island(80, &[5..6])]);
+        let held = [(0, 10..25), (0, 30..44), (2, 5..6), (2, 8..20)];
+        let held: Vec<Held> = held.into_iter().map(|(sink, r)| Held { sink, from: r.start, to: r.end }).collect();
+        let place = Place { held: Some(held.clone().into()), ..place(1, 90) };
+        for (sink, offset) in (0..4).flat_map(|sink| (0..50).map(move |offset| (sink, offset))) {
+            let expected = held.iter().any(|h| h.sink == sink && (h.from..h.to).contains(&offset));
+            assert_eq!(place.is_held_by(sink, offset), expected, "{sink} {offset}");
+        }
+    }
+
+    #[test]
     fn a_source_waits_for_the_sinks_it_reaches_and_for_no_other() {
         let board = Board::new(3);
         board.report(0).tell(vec![place(1, 5)]);
@@ -428,8 +515,8 @@ pub(crate) mod tests {
         let holdings = board.holdings(vec![0, 2]);
         let waiting = std::thread::spawn(move || holdings.wait(|| false));
         board.report(2).tell_nothing();
-        assert_eq!(waiting.join().unwrap(), [(0, vec![place(1, 5)]), (2, Vec::new())]);
-        assert_eq!(board.holdings(vec![1]).wait(|| true), [(1, Vec::new())]);
+        assert_eq!(waiting.join().unwrap(), [(0, vec![place(1, 5)].into()), (2, Told::default())]);
+        assert_eq!(board.holdings(vec![1]).wait(|| true), [(1, Told::default())]);
         assert_eq!(Holdings::default().wait(|| false), []);
     }
 }

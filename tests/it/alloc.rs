@@ -3,6 +3,7 @@
 use crate::corpus;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::sync::atomic::{AtomicI64, Ordering};
 use tidegate::ack::{Ack, Verdict};
 use tidegate::component::{Chunk, Frames};
 use tidegate::config::{ProcessEnvironment, Registry, load_texts};
@@ -10,6 +11,14 @@ use tidegate::event::{Origin, Slab};
 use tidegate::topology;
 
 struct Counting;
+
+/// Bytes that are allocated and not freed, in all threads.
+static LIVE: AtomicI64 = AtomicI64::new(0);
+
+/// What is alive on the heap of this process, in bytes.
+pub(crate) fn live_bytes() -> i64 {
+    LIVE.load(Ordering::Relaxed)
+}
 
 thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
@@ -23,13 +32,16 @@ static ALLOCATOR: Counting = Counting;
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let _gone_at_thread_exit = ALLOCATIONS.try_with(|n| n.set(n.get() + 1));
+        LIVE.fetch_add(layout.size() as i64, Ordering::Relaxed);
         unsafe { System.alloc(layout) }
     }
     unsafe fn dealloc(&self, p: *mut u8, layout: Layout) {
+        LIVE.fetch_sub(layout.size() as i64, Ordering::Relaxed);
         unsafe { System.dealloc(p, layout) }
     }
     unsafe fn realloc(&self, p: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         let _gone_at_thread_exit = ALLOCATIONS.try_with(|n| n.set(n.get() + 1));
+        LIVE.fetch_add(size as i64 - layout.size() as i64, Ordering::Relaxed);
         unsafe { System.realloc(p, layout, size) }
     }
 }

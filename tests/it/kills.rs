@@ -5,7 +5,7 @@
 //! `TIDEGATE_KILLS=200` is the long form (`tests/long/kills.sh`).
 
 use crate::agent::{Agent, config, eventually, lines, nobody, output, tidegate};
-use crate::openobserve_double::{Double, Fault, PASSWORD, Setup, USER};
+use crate::openobserve_double::{Double, Fault, PASSWORD, Setup, Step, USER};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -16,6 +16,12 @@ use std::time::Duration;
 
 fn kills() -> usize {
     std::env::var("TIDEGATE_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(20)
+}
+
+/// Other moments each time, where it is asked for.
+fn random(seed: u64) -> fastrand::Rng {
+    let more = std::env::var("TIDEGATE_SEED").ok().and_then(|n| n.parse::<u64>().ok()).unwrap_or(0);
+    fastrand::Rng::with_seed(seed + 1000 * more)
 }
 
 fn line(n: u64) -> String {
@@ -68,11 +74,16 @@ impl Writer {
     }
 }
 
-/// Kills the agent once `progress` has grown, some milliseconds later.
-fn kill_after_progress(agent: Agent, random: &mut fastrand::Rng, mut progress: impl FnMut() -> u64) {
+/// Waits until `progress` has grown, and some milliseconds.
+fn wait_for_progress(random: &mut fastrand::Rng, mut progress: impl FnMut() -> u64) {
     let before = progress();
     eventually("it gets on", || progress() > before);
     std::thread::park_timeout(Duration::from_millis(random.u64(0..120)));
+}
+
+/// Kills the agent once `progress` has grown, some milliseconds later.
+fn kill_after_progress(agent: Agent, random: &mut fastrand::Rng, progress: impl FnMut() -> u64) {
+    wait_for_progress(random, progress);
     agent.kill();
 }
 
@@ -109,7 +120,7 @@ sources:
 #[test]
 fn file_to_file_loses_nothing_and_repeats_nothing_over_kills() {
     let dir = tempfile::tempdir().unwrap();
-    let mut random = fastrand::Rng::with_seed(1);
+    let mut random = random(1);
     let out = "  out: {type: file, inputs: [in], path: ./out.log, encoding: text}\n";
     config(dir.path(), &format!("{SOURCE}sinks:\n{out}"));
     let writer = Writer::start(dir.path(), 400, Some(50));
@@ -127,7 +138,7 @@ fn file_to_file_loses_nothing_and_repeats_nothing_over_kills() {
 #[test]
 fn file_to_many_files_with_rotation_and_compression_repeats_nothing_over_kills() {
     let dir = tempfile::tempdir().unwrap();
-    let mut random = fastrand::Rng::with_seed(2);
+    let mut random = random(2);
     let sinks = "sinks:
   many: {type: file, inputs: [in], path: \"./many/{{ n }}.log\", max_open_files: 3, when: \"n < 12\"}
   rotated: {type: file, inputs: [in], path: ./rotated/out.log, rotate: {size: 100KiB}}
@@ -183,6 +194,7 @@ fn server(url: &str, events: usize) -> String {
     auth: {{basic: {{user: \"{USER}\", password: \"{PASSWORD}\"}}}}
     healthcheck: false
     concurrency: {CONCURRENCY}
+    timeout: 60s
     batch: {{max_events: {events}, timeout: 20ms}}
     buffer: {{type: disk, max_size: 64MiB}}
 "
@@ -190,63 +202,98 @@ fn server(url: &str, events: usize) -> String {
 }
 
 const CONCURRENCY: usize = 3;
-/// What a file source reads at once.
-const BATCH_BYTES: usize = 256 << 10;
 
-/// The numbers of the lines in each request that brought some.
-fn requests(server: &Double) -> Vec<Vec<u64>> {
+/// The numbers of the lines in each request, in the order in which they came.
+fn requests(server: &Double) -> BTreeMap<usize, Vec<u64>> {
     let numbers = |body: &[u8]| {
-        let records: Vec<serde_json::Value> = serde_json::from_slice(body).unwrap_or_default();
+        let records: Vec<serde_json::Value> = serde_json::from_slice(body).unwrap();
         records.iter().map(|r| number_of(r["message"].as_str().unwrap_or_default())).collect()
     };
-    server.posts().iter().map(|seen| numbers(&seen.body)).collect()
+    server.posts().iter().map(|seen| (seen.number, numbers(&seen.body))).collect()
 }
 
 fn number_of(message: &str) -> u64 {
     message.split(&[':', ','][..]).nth(1).and_then(|n| n.parse().ok()).unwrap_or(u64::MAX)
 }
 
-/// What came to the server in requests `first..`, of which the runs ended by a kill had seen `ends` requests: each line that came
-/// again was in one of the last requests before a kill, at most as many as there may be in flight; or in one batch with such,
-/// that had just come and was not on disk yet.
-#[track_caller]
-fn assert_repeats_were_in_flight(requests: &[Vec<u64>], ends: &[usize], written: u64) {
-    let mut last_in: BTreeMap<u64, usize> = BTreeMap::new();
-    let mut in_doubt: BTreeMap<usize, BTreeSet<usize>> = BTreeMap::new();
-    let mut repeated = 0;
-    for (i, numbers) in requests.iter().enumerate() {
-        for n in numbers {
-            let Some(before) = last_in.insert(*n, i) else { continue };
-            repeated += 1;
-            let run = ends.partition_point(|end| *end <= before);
-            assert!(
-                ends.get(run).is_some_and(|end| *end <= i),
-                "line {n} came twice in one run: requests {before} and {i}"
-            );
-            in_doubt.entry(run).or_default().insert(before);
+/// The requests of one run that may have had no answer, as far as the sender knew, when it was ended: those that had none, and
+/// those with one that it need not have read. Three at a time are sent: once three have come that have no answer yet, all
+/// answers before were read.
+fn in_flight(run: &[Step]) -> BTreeSet<usize> {
+    let (mut open, mut answered) = (BTreeSet::new(), BTreeSet::new());
+    for step in run {
+        match step {
+            Step::Came(n) => {
+                open.insert(*n);
+                assert!(open.len() <= CONCURRENCY, "{open:?} are more than may be sent at a time");
+                if open.len() == CONCURRENCY {
+                    answered.clear();
+                }
+            }
+            Step::Answered(n) => {
+                open.remove(n);
+                answered.insert(*n);
+            }
         }
     }
-    for (run, doubtful) in &in_doubt {
-        println!(
-            "kill {run}: repeated are the requests {doubtful:?}, of which the agent had no answer; the run ended at {}",
-            ends[*run]
-        );
-        let of_one_batch: usize = doubtful.iter().flat_map(|i| &requests[*i]).map(|n| line(*n).len() + 1).sum();
+    open.into_iter().chain(answered).collect()
+}
+
+/// What came to the server, in runs that ended after so many steps there, each by a kill, and a last one to the end: each line that
+/// came again was in a request that had no answer, as far as the agent could know, and those are not more than it sends at
+/// a time.
+#[track_caller]
+fn assert_repeats_were_in_flight(server: &Double, ends: &[usize], written: u64) {
+    let (requests, steps) = (requests(server), server.steps());
+    let came = |steps: &[Step]| steps.iter().filter(|step| matches!(step, Step::Came(_))).count();
+    // Requests have the numbers in which they came.
+    let ended: Vec<usize> = ends.iter().map(|end| came(&steps[..*end])).collect();
+    let mut last_in: BTreeMap<u64, usize> = BTreeMap::new();
+    let mut repeated: BTreeMap<usize, BTreeMap<usize, u64>> = BTreeMap::new();
+    for (i, numbers) in &requests {
+        for n in numbers {
+            let Some(before) = last_in.insert(*n, *i) else { continue };
+            let run = ended.partition_point(|end| *end <= before);
+            assert!(
+                ended.get(run).is_some_and(|end| end <= i),
+                "line {n} came twice in one run: requests {before} and {i}"
+            );
+            *repeated.entry(run).or_default().entry(before).or_default() += 1;
+        }
+    }
+    for (run, again) in &repeated {
+        let begin = run.checked_sub(1).map_or(0, |before| ends[before]);
+        let in_flight = in_flight(&steps[begin..ends[*run]]);
+        println!("kill {run}: {again:?} (request, lines) came again; in flight were {in_flight:?}");
+        let strangers: Vec<_> = again.keys().filter(|i| !in_flight.contains(i)).collect();
         assert!(
-            doubtful.len() <= CONCURRENCY || of_one_batch <= BATCH_BYTES,
-            "kill {run}: {doubtful:?} are more than were in flight"
+            strangers.is_empty(),
+            "kill {run}: {strangers:?} came again and were answered; in flight: {in_flight:?}"
         );
+        assert!(again.len() <= CONCURRENCY, "kill {run}: {again:?} are more than were in flight");
     }
     let lost: Vec<u64> = (0..written).filter(|n| !last_in.contains_key(n)).collect();
     assert!(lost.is_empty(), "{} of {written} lost, from {:?} on", lost.len(), lost.first());
     assert_eq!(last_in.len() as u64, written, "something came that was never written");
-    println!("{written} lines, {repeated} of them repeated, over {} kills", ends.len());
+    let lines: u64 = repeated.values().flat_map(BTreeMap::values).sum();
+    println!(
+        "{written} lines, 0 lost, {lines} repeated, of {} requests that were in flight, over {} kills",
+        repeated.values().map(BTreeMap::len).sum::<usize>(),
+        ends.len()
+    );
+}
+
+/// Kills the agent, and waits until all that it sent has come; how many steps there were at the server by then.
+fn kill(agent: Agent, server: &Double) -> usize {
+    agent.kill();
+    eventually("the server is quiet", || server.is_quiet());
+    server.steps().len()
 }
 
 #[test]
 fn file_to_server_through_a_disk_buffer_repeats_no_more_than_what_was_in_flight() {
     let dir = tempfile::tempdir().unwrap();
-    let mut random = fastrand::Rng::with_seed(3);
+    let mut random = random(3);
     let double = Double::start(Setup::default());
     // Some answers take their time, so that the buffer is used.
     double.script(|n, _| (n % 5 == 0).then(|| Fault::Slow(Duration::from_millis(40))));
@@ -254,30 +301,47 @@ fn file_to_server_through_a_disk_buffer_repeats_no_more_than_what_was_in_flight(
     let writer = Writer::start(dir.path(), 100, Some(50));
     let mut ends = Vec::new();
     for _ in 0..kills() {
-        kill_after_progress(Agent::run(dir.path(), &[]), &mut random, || double.posts().len() as u64);
-        // What was sent before comes in still.
-        quiet(&double);
-        ends.push(double.posts().len());
+        let agent = Agent::run(dir.path(), &[]);
+        wait_for_progress(&mut random, || double.steps().len() as u64);
+        ends.push(kill(agent, &double));
     }
     let written = writer.end();
     drain(dir.path());
-    assert_repeats_were_in_flight(&requests(&double), &ends, written);
+    assert_repeats_were_in_flight(&double, &ends, written);
 }
 
-/// Waits until all requests that were begun have ended.
-fn quiet(double: &Double) {
-    let mut before = usize::MAX;
-    eventually("the server is quiet", || {
-        std::thread::park_timeout(Duration::from_millis(60));
-        let now = double.posts().len();
-        std::mem::replace(&mut before, now) == now
-    });
+/// The first request of each run has no answer, and the agent is killed as soon as others have: of a part of what was read with them
+/// at a time, and mostly before anything of it is on disk.
+#[test]
+fn of_what_was_answered_out_of_turn_nothing_comes_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut random = random(6);
+    let double = Double::start(Setup::default());
+    let first = Arc::new(AtomicU64::new(0));
+    let begins = first.clone();
+    double.script(move |n, _| (n as u64 == begins.load(Ordering::SeqCst)).then_some(Fault::Never));
+    config(dir.path(), &format!("{SOURCE}sinks:\n{}", server(&double.url(), 300)));
+    let writer = Writer::start(dir.path(), 500, Some(50));
+    let mut ends = Vec::new();
+    for _ in 0..kills() {
+        let agent = Agent::run(dir.path(), &[]);
+        let (begin, answers) = (ends.last().copied().unwrap_or(0), random.usize(1..6));
+        let answered = |steps: &[Step]| steps.iter().filter(|step| matches!(step, Step::Answered(_))).count();
+        eventually("others are answered", || answered(&double.steps()[begin..]) >= answers);
+        ends.push(kill(agent, &double));
+        let came = double.steps().iter().filter(|step| matches!(step, Step::Came(_))).count();
+        first.store(came as u64, Ordering::SeqCst);
+    }
+    let written = writer.end();
+    first.store(u64::MAX, Ordering::SeqCst);
+    drain(dir.path());
+    assert_repeats_were_in_flight(&double, &ends, written);
 }
 
 #[test]
 fn file_to_both_repeats_nothing_in_the_file_and_no_more_than_what_was_in_flight_at_the_server() {
     let dir = tempfile::tempdir().unwrap();
-    let mut random = fastrand::Rng::with_seed(4);
+    let mut random = random(4);
     let double = Double::start(Setup::default());
     double.script(|n, _| (n % 3 == 0).then(|| Fault::Slow(Duration::from_millis(60))));
     let out = "  out: {type: file, inputs: [in], path: ./out.log, encoding: text}\n";
@@ -287,14 +351,14 @@ fn file_to_both_repeats_nothing_in_the_file_and_no_more_than_what_was_in_flight_
     let size = || std::fs::metadata(&path).map_or(0, |m| m.len());
     let mut ends = Vec::new();
     for _ in 0..kills() {
-        kill_after_progress(Agent::run(dir.path(), &[]), &mut random, size);
-        quiet(&double);
-        ends.push(double.posts().len());
+        let agent = Agent::run(dir.path(), &[]);
+        wait_for_progress(&mut random, size);
+        ends.push(kill(agent, &double));
     }
     let written = writer.end();
     drain(dir.path());
     assert!(assert_once(&lines(&path), written, "out.log"), "out of order");
-    assert_repeats_were_in_flight(&requests(&double), &ends, written);
+    assert_repeats_were_in_flight(&double, &ends, written);
 }
 
 /// One sink holds nothing durably and stands; the other one gets on. After a kill the slow one has all again from where it
@@ -318,7 +382,7 @@ fn a_quick_sink_is_spared_what_it_has_where_a_slow_one_decides() {
     config(dir.path(), &format!("{SOURCE}sinks:\n{out}{}", slow(&double.url())));
     let said = drain(dir.path());
     assert!(assert_once(&lines(&path), written, "out.log"), "out of order");
-    assert_repeats_were_in_flight(&requests(&double), &[], written);
+    assert_repeats_were_in_flight(&double, &[], written);
     assert!(!said.contains("WARN"), "{said}");
 }
 
@@ -351,7 +415,7 @@ fn a_crash_loop_gets_on_and_repeats_nothing() {
     config(dir.path(), &format!("{SOURCE}sinks:\n{out}{}", server(&double.url(), 300)));
     drain(dir.path());
     assert!(assert_once(&lines(&path), 100_000, "out.log"), "out of order");
-    assert_repeats_were_in_flight(&requests(&double), &[], 100_000);
+    assert_repeats_were_in_flight(&double, &[], 100_000);
 }
 
 /// A file that was delivered to a disk buffer and deleted before its place was saved is not told as lost.
@@ -372,14 +436,14 @@ fn what_lies_in_the_buffer_is_not_told_as_lost_with_its_file() {
     config(dir.path(), &format!("{SOURCE}sinks:\n{}", server(&double.url(), 300)));
     let said = drain(dir.path());
     assert!(!said.contains("rest") || !said.contains("ERROR"), "{said}");
-    assert_repeats_were_in_flight(&requests(&double), &[], 150);
+    assert_repeats_were_in_flight(&double, &[], 150);
 }
 
 /// What a sink refuses is not passed over as long as its letter is on its way.
 #[test]
 fn what_is_refused_to_a_dead_letter_is_not_lost_over_kills() {
     let dir = tempfile::tempdir().unwrap();
-    let mut random = fastrand::Rng::with_seed(5);
+    let mut random = random(5);
     let sinks = "sinks:
   out: {type: file, inputs: [in], path: \"./out/{{ to }}.log\", dead_letter: letters}
   letters: {type: file, path: ./letters.log}

@@ -25,6 +25,7 @@ mod latency;
 mod letters;
 mod main_job;
 mod many_files;
+mod memory;
 mod missed;
 mod observe;
 mod openobserve;

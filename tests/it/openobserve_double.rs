@@ -91,6 +91,17 @@ pub(crate) struct Seen {
     pub(crate) body: Vec<u8>,
     /// What was answered; 0 for a broken connection.
     pub(crate) status: u16,
+    /// How many requests that brought something had come before it.
+    pub(crate) number: usize,
+}
+
+/// What happened to a request that brought something, by its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// All of it has come.
+    Came(usize),
+    /// Its answer is about to be sent: whoever sent it may know from now on.
+    Answered(usize),
 }
 
 #[derive(Default)]
@@ -123,6 +134,9 @@ struct State {
     /// So many of the next requests break half-way through their body.
     breaks: usize,
     posts: usize,
+    steps: Vec<Step>,
+    /// Connections that are open.
+    connections: usize,
     deleting: BTreeSet<String>,
 }
 
@@ -162,13 +176,17 @@ impl Double {
             script: None,
             breaks: 0,
             posts: 0,
+            steps: Vec::new(),
+            connections: 0,
             deleting: BTreeSet::new(),
         }));
         let shared = state.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let (state, tls) = (shared.clone(), tls.clone());
+                state.lock().unwrap().connections += 1;
                 std::thread::spawn(move || {
+                    let _open = Connection(state.clone());
                     let raw = stream.try_clone().unwrap();
                     match tls {
                         None => serve(stream, &raw, &state),
@@ -189,6 +207,20 @@ impl Double {
 
     pub(crate) fn port(&self) -> u16 {
         self.address.port()
+    }
+
+    /// What has happened to requests so far, in order.
+    pub(crate) fn steps(&self) -> Vec<Step> {
+        self.state.lock().unwrap().steps.clone()
+    }
+
+    /// Whether all is read that came over connections which clients have ended by now, and none is open.
+    pub(crate) fn is_quiet(&self) -> bool {
+        // Connections are taken in the order in which they were made: when this one is, all before it were.
+        let mut last = TcpStream::connect(self.address).unwrap();
+        last.write_all(b"HEAD / HTTP/1.1\r\nConnection: close\r\n\r\n").unwrap();
+        _ = last.read(&mut [0; 1]);
+        self.state.lock().unwrap().connections <= 1
     }
 
     /// Decides about every request that brings records, by its number.
@@ -326,6 +358,15 @@ fn tls_config() -> rustls::ServerConfig {
     builder.with_no_client_auth().with_single_cert(vec![cert], key).unwrap()
 }
 
+/// An open connection.
+struct Connection(Arc<Mutex<State>>);
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.0.lock().unwrap_or_else(|e| e.into_inner()).connections -= 1;
+    }
+}
+
 fn serve<S: Read + Write>(stream: S, raw_stream: &TcpStream, state: &Mutex<State>) {
     let mut reader = BufReader::new(stream);
     while let Some((mut seen, length)) = read_head(&mut reader) {
@@ -348,6 +389,8 @@ fn serve<S: Read + Write>(stream: S, raw_stream: &TcpStream, state: &Mutex<State
             let mut state = state.lock().unwrap();
             let n = state.posts;
             state.posts += usize::from(post);
+            seen.number = n;
+            state.steps.extend(post.then_some(Step::Came(n)));
             seen.body = state.decode(&seen, &raw).unwrap_or_default();
             state.script.as_mut().filter(|_| post).and_then(|script| script(n, &seen))
         };
@@ -368,7 +411,11 @@ fn serve<S: Read + Write>(stream: S, raw_stream: &TcpStream, state: &Mutex<State
         };
         seen.status = answer.as_ref().map_or(0, |a| a.status);
         let head = seen.method == "HEAD";
-        state.lock().unwrap().seen.push(seen);
+        {
+            let mut state = state.lock().unwrap();
+            state.steps.extend((post && answer.is_ok()).then_some(Step::Answered(seen.number)));
+            state.seen.push(seen);
+        }
         let Ok(answer) = answer else { return reset(raw_stream) };
         let mut text = format!("HTTP/1.1 {} -\r\nContent-Length: {}\r\n", answer.status, answer.body.len());
         for (name, value) in &answer.headers {
@@ -422,7 +469,7 @@ fn read_head<S: Read>(reader: &mut BufReader<S>) -> Option<(Seen, usize)> {
     }
     assert!(!headers.contains_key("transfer-encoding"), "bodies come with a Content-Length");
     let length = headers.get("content-length").map_or(0, |v| v.parse().unwrap());
-    Some((Seen { method, path, headers, body: Vec::new(), status: 0 }, length))
+    Some((Seen { method, path, headers, body: Vec::new(), status: 0, number: 0 }, length))
 }
 
 // ---- what the server does --------------------------------------------------------------------------------------

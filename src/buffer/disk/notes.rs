@@ -6,8 +6,8 @@
 
 use super::segment;
 use super::settled::Settled;
-use super::within::Within;
-use crate::place::{At, Cut, FileOf, Place, Places};
+use super::within::{Within, put_varint, take_varint};
+use crate::place::{At, Cut, FileOf, Island, Place, Places};
 use crate::storage::{Open, Storage, StoredFile};
 use std::collections::BTreeMap;
 use std::io;
@@ -19,8 +19,12 @@ use std::sync::Arc;
 pub(super) const NOTES: &str = "settled";
 pub(super) const NEW: &str = "settled.new";
 
+/// So many files more than at its beginning are spoken of in one file of notes at most: they are kept in memory for that.
+const MORE_FILES: usize = 256;
+
 const MAGIC: [u8; 8] = *b"TgSettld";
-const VERSION: u32 = 1;
+/// 1 is read too.
+const VERSION: u32 = 2;
 /// Bytes before the first note.
 const HEADER: usize = 32;
 
@@ -30,7 +34,11 @@ const SETTLED: u8 = 3;
 const PART: u8 = 4;
 const BEFORE: u8 = 5;
 const PROMISED: u8 = 6;
-const ISLAND: u8 = 7;
+/// Of version 1.
+const OUT_OF_TURN: u8 = 7;
+const PIECE: u8 = 8;
+/// Stands for the record of an island of a run before.
+const NO_RECORD: u64 = u64::MAX;
 
 /// Bytes of the file at most, in a buffer of this size.
 pub(super) fn limit(max_bytes: u64) -> u64 {
@@ -44,11 +52,13 @@ pub(super) struct Snapshot {
     pub(super) promised: (u64, u64),
     pub(super) settled: Settled,
     pub(super) within: Vec<(u64, Within)>,
+    /// Where those begin that are of records not written yet.
+    pub(super) pieces: Vec<(u64, Island)>,
     pub(super) held: Vec<Place>,
     /// Of records that were settled before they were written, and what is before them was not.
     pub(super) waiting: Vec<(u64, Place)>,
-    /// Parts of files that are settled, with something before them that is not held.
-    pub(super) islands: Vec<Place>,
+    /// What is settled, with something before it that is not held.
+    pub(super) islands: Vec<Island>,
 }
 
 /// Writes notes.
@@ -63,6 +73,7 @@ pub(super) struct Notes {
     at: u64,
     /// Numbers that stand for files in it.
     files: Vec<Arc<FileOf>>,
+    most_files: usize,
     /// As it was noted last.
     promised: (u64, u64),
     buf: Vec<u8>,
@@ -80,6 +91,7 @@ impl Notes {
             file: None,
             at: 0,
             files: Vec::new(),
+            most_files: usize::MAX,
             promised: (0, 0),
             buf: Vec::new(),
         }
@@ -95,24 +107,57 @@ impl Notes {
         self.file.is_none()
     }
 
-    /// Notes that record `seq` is settled, when all records below a number, with so many events, were written. Of one that
-    /// was not written `events` is 0, and `place` says where its source came with it; `false` where there is no room for it.
-    pub(super) fn settled(&mut self, seq: u64, events: u64, place: Option<&Place>, promised: (u64, u64)) -> bool {
+    /// Notes that record `seq` is settled, when all records below a number, with so many events, were written; `false`
+    /// where there is no room for it.
+    pub(super) fn settled(&mut self, seq: u64, events: u64, promised: (u64, u64)) -> bool {
         self.buf.clear();
-        if promised != self.promised && events > 0 {
+        if promised != self.promised {
             self.put_promised(promised);
         }
-        self.put_settled(seq, events, place);
+        self.put_settled(seq, events, None);
         self.append()
     }
 
-    /// Notes events of record `seq` that are settled, by their places in it; `false` where there is no room for it.
-    pub(super) fn part(&mut self, seq: u64, runs: impl Iterator<Item = Range<u32>>) -> bool {
+    /// Notes that record `seq` is settled, which was not written, and where its source came with it; `false` where there is no
+    /// room for it.
+    pub(super) fn unwritten(&mut self, seq: u64, place: Option<&Place>) -> bool {
+        self.buf.clear();
+        self.put_settled(seq, 0, place);
+        self.append()
+    }
+
+    /// Notes events of record `seq` that are settled, by their places in it and, where it is not written, by where they
+    /// begin in their file; `false` where there is no room for it.
+    pub(super) fn part(&mut self, seq: u64, runs: impl Iterator<Item = Range<u32>>, island: Option<&Island>) -> bool {
         self.buf.clear();
         let mut within = Within::default();
         within.add(runs);
-        put_part(&mut self.buf, seq, &within);
+        match island {
+            Some(island) => self.put_piece(seq, &within, island),
+            None => put_part(&mut self.buf, seq, &within),
+        }
         self.append()
+    }
+
+    fn put_piece(&mut self, seq: u64, within: &Within, island: &Island) {
+        let number = self.number(&island.file);
+        note(&mut self.buf, |out| {
+            out.push(PIECE);
+            out.extend_from_slice(&seq.to_le_bytes());
+            out.extend_from_slice(&number.to_le_bytes());
+            island.at.put(out);
+            let start = out.len();
+            out.extend_from_slice(&[0; 4]);
+            within.to_bytes(out);
+            let len = (out.len() - start - 4) as u32;
+            out[start..start + 4].copy_from_slice(&len.to_le_bytes());
+            let mut at = 0;
+            for part in &island.parts {
+                put_varint(part.start - at, out);
+                put_varint(part.end - part.start, out);
+                at = part.end;
+            }
+        });
     }
 
     fn put_promised(&mut self, promised: (u64, u64)) {
@@ -125,7 +170,7 @@ impl Notes {
     }
 
     fn put_settled(&mut self, seq: u64, events: u64, place: Option<&Place>) {
-        let number = place.map(|place| self.number(place));
+        let number = place.map(|place| self.number(&place.file));
         note(&mut self.buf, |out| {
             out.push(SETTLED);
             out.extend_from_slice(&seq.to_le_bytes());
@@ -138,23 +183,23 @@ impl Notes {
     }
 
     /// The number of a place's file; one that is new is noted with it.
-    fn number(&mut self, place: &Place) -> u32 {
-        if let Some(n) = self.files.iter().rposition(|file| place.is_of(file)) {
+    fn number(&mut self, of: &Arc<FileOf>) -> u32 {
+        if let Some(n) = self.files.iter().rposition(|file| file.is(of)) {
             return n as u32;
         }
         let number = self.files.len() as u32;
-        self.files.push(place.file.clone());
+        self.files.push(of.clone());
         note(&mut self.buf, |out| {
             out.push(FILE);
             out.extend_from_slice(&number.to_le_bytes());
-            place.file.put(out);
+            of.put(out);
         });
         number
     }
 
     fn append(&mut self) -> bool {
         let Some(file) = &self.file else { return true };
-        if self.at + self.buf.len() as u64 > self.limit {
+        if self.at + self.buf.len() as u64 > self.limit || self.files.len() > self.most_files {
             return false;
         }
         if file.write_at(&self.buf, self.at).is_err() {
@@ -198,19 +243,16 @@ impl Notes {
             if self.buf.len() >= most {
                 break;
             }
-            let number = self.number(place);
+            let number = self.number(&place.file);
             note(&mut self.buf, |out| {
                 out.push(HELD);
                 put_place(number, place, out);
             });
         }
-        for island in &snapshot.islands {
+        let islands = snapshot.islands.iter().map(|island| (NO_RECORD, island));
+        for (seq, island) in islands.chain(snapshot.pieces.iter().map(|(seq, island)| (*seq, island))) {
             if self.buf.len() < most {
-                let number = self.number(island);
-                note(&mut self.buf, |out| {
-                    out.push(ISLAND);
-                    put_place(number, island, out);
-                });
+                self.put_piece(seq, &Within::default(), island);
             }
         }
         for (seq, place) in &snapshot.waiting {
@@ -226,6 +268,7 @@ impl Notes {
         file.write_at(&self.buf, 0)?;
         self.storage.rename(&new, &self.folder.join(NOTES))?;
         (self.at, self.file) = (self.buf.len() as u64, Some(file));
+        self.most_files = self.files.len() + MORE_FILES;
         Ok(())
     }
 
@@ -247,6 +290,17 @@ fn put_place(number: u32, place: &Place, out: &mut Vec<u8>) {
     out.extend_from_slice(&number.to_le_bytes());
     out.extend_from_slice(&place.from.to_le_bytes());
     place.at.put(out);
+}
+
+/// Parts of a file, in order.
+fn parts_of(mut bytes: &[u8]) -> Option<Vec<Range<u64>>> {
+    let (mut parts, mut at) = (Vec::new(), 0u64);
+    while !bytes.is_empty() {
+        let start = at.checked_add(take_varint(&mut bytes)?)?;
+        at = start.checked_add(take_varint(&mut bytes)?)?;
+        parts.push(start..at);
+    }
+    Some(parts)
 }
 
 fn put_part(out: &mut Vec<u8>, seq: u64, within: &Within) {
@@ -280,7 +334,8 @@ pub(super) struct Heard {
     pub(super) within: BTreeMap<u64, Within>,
     pub(super) held: Places,
     pub(super) waiting: BTreeMap<u64, Place>,
-    pub(super) islands: Vec<Place>,
+    /// What was settled of records before they were written: those that are on disk need it not.
+    pub(super) pieces: Vec<(u64, Island)>,
 }
 
 impl Heard {
@@ -295,7 +350,7 @@ impl Heard {
     fn of(bytes: &[u8], boot: u64) -> Option<Heard> {
         let head = bytes.get(..HEADER)?;
         let mut cut = Cut(head);
-        if cut.take(8)? != MAGIC || cut.u32()? != VERSION {
+        if cut.take(8)? != MAGIC || !(1..=VERSION).contains(&cut.u32()?) {
             return None;
         }
         let (of_boot, first_epoch) = (cut.u64()?, cut.u64()?);
@@ -327,7 +382,22 @@ impl Heard {
                 }
                 files.push(Arc::new(FileOf::cut(&mut body)?));
             }
-            ISLAND => self.islands.push(place(&mut body, files)?),
+            OUT_OF_TURN => {
+                let island = Island::of(&place(&mut body, files)?)?;
+                self.pieces.push((NO_RECORD, island));
+            }
+            PIECE => {
+                let seq = body.u64()?;
+                let file = files.get(body.u32()? as usize)?.clone();
+                let at = At::cut(&mut body)?;
+                let rows = body.u32()? as usize;
+                let rows = Within::from_bytes(body.take(rows)?)?;
+                let parts = parts_of(body.0)?;
+                self.pieces.push((seq, Island { file, at, parts }));
+                if rows.events() > 0 {
+                    self.within.entry(seq).or_default().add(rows.runs());
+                }
+            }
             HELD => self.held.note(&place(&mut body, files)?),
             SETTLED => {
                 let (seq, events) = (body.u64()?, body.u64()?);
@@ -383,11 +453,11 @@ impl Heard {
     }
 }
 
-/// Whether a segment was written by a program that knows notes.
-pub(super) fn is_known_to(file: &dyn StoredFile) -> bool {
-    let mut version = [0; 4];
-    let read = file.read_at(&mut version, 8);
-    matches!(read, Ok(4)) && u32::from_le_bytes(version) >= segment::VERSION
+/// Whether a segment was written by a program that knows nothing of notes. One without a header yet was written by nobody.
+pub(super) fn is_of_before(file: &dyn StoredFile) -> bool {
+    let mut head = [0; 12];
+    let has_header = matches!(file.read_at(&mut head, 0), Ok(12)) && head[..8] == segment::MAGIC;
+    has_header && u32::from_le_bytes([head[8], head[9], head[10], head[11]]) < segment::VERSION
 }
 
 #[cfg(test)]
@@ -407,17 +477,24 @@ mod tests {
     fn what_was_noted_is_heard_and_a_torn_end_hides_no_more_than_itself() {
         let sim = Sim::default();
         let mut notes = notes(&sim);
-        assert!(notes.settled(1, 1, None, (2, 1)), "lost without a word");
+        assert!(notes.settled(1, 1, (2, 1)), "lost without a word");
         let before = Settled::new(4, 40, &[(6, 7, 3)]);
         let snapshot = Snapshot { settled: before.clone(), held: vec![place(1, 5)], ..Snapshot::default() };
         notes.renew(&snapshot);
-        assert!(notes.settled(4, 9, None, (9, 90)) && notes.settled(9, 0, Some(&place(1, 8)), (9, 90)));
-        assert!(notes.part(8, [0..3, 5..6].into_iter()) && notes.part(8, std::iter::once(3..4)));
+        assert!(notes.settled(4, 9, (9, 90)) && notes.unwritten(9, Some(&place(1, 8))));
+        assert!(notes.part(8, [0..3, 5..6].into_iter(), None) && notes.part(8, std::iter::once(3..4), None));
+        let island = |parts: &[Range<u64>]| {
+            let Place { file, at, .. } = place(2, 90);
+            Island { file, at, parts: parts.to_vec() }
+        };
+        assert!(notes.part(10, [1..3].into_iter(), Some(&island(&[10..20, 300..u64::MAX]))));
         let heard = Heard::read(&sim, Path::new("/b")).unwrap();
         assert_eq!(heard.first_epoch, 7);
         assert_eq!((heard.held.to_vec(), heard.promised), (vec![place(1, 5)], (9, 90)));
         assert_eq!(heard.waiting.into_iter().collect::<Vec<_>>(), [(9, place(1, 8))]);
         assert_eq!(heard.within[&8].runs().collect::<Vec<_>>(), [0..4, 5..6]);
+        assert_eq!(heard.within[&10].runs().collect::<Vec<_>>(), [1..3]);
+        assert_eq!(heard.pieces, [(10, island(&[10..20, 300..u64::MAX]))]);
         let file = sim.open(Path::new("/b/settled"), Open::Read).unwrap();
         let mut bytes = vec![0; file.len().unwrap() as usize];
         file.read_at(&mut bytes, 0).unwrap();
@@ -434,17 +511,30 @@ mod tests {
     }
 
     #[test]
+    fn files_that_are_spoken_of_are_kept_in_memory_only_until_there_are_many() {
+        let sim = Sim::default();
+        sim.create_dir(Path::new("/b")).unwrap();
+        let mut notes = Notes::new(Arc::new(sim), Path::new("/b"), 64 << 20, 7);
+        let snapshot = Snapshot { held: (0..300).map(|n| place(n, 1)).collect(), ..Snapshot::default() };
+        for _ in 0..3 {
+            notes.renew(&snapshot);
+            let noted = (300..).take_while(|n| notes.unwritten(*n, Some(&place(*n, 1)))).count();
+            assert_eq!((noted, notes.files.len()), (MORE_FILES, 300 + MORE_FILES + 1));
+        }
+    }
+
+    #[test]
     fn a_full_file_says_so_and_is_renewed() {
         let sim = Sim::default();
         let mut notes = notes(&sim);
         notes.renew(&Snapshot::default());
         let mut seq = 0;
-        while notes.settled(seq, 1, None, (0, 0)) {
+        while notes.settled(seq, 1, (0, 0)) {
             seq += 1;
         }
         assert!(seq > 300, "{seq}");
         notes.renew(&Snapshot { settled: Settled::new(seq, seq, &[]), ..Snapshot::default() });
-        assert!(notes.settled(seq, 1, None, (0, 0)));
+        assert!(notes.settled(seq, 1, (0, 0)));
         let heard = Heard::read(&sim, Path::new("/b")).unwrap();
         assert_eq!(heard.add_to(&Settled::default(), std::iter::empty()).low(), seq + 1);
     }

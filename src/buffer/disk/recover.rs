@@ -7,7 +7,7 @@ use super::segment::{self, HeaderError, View};
 use super::settled::Settled;
 use super::state::{Segment, State, cost};
 use super::within::Within;
-use crate::place::{NOWHERE, Places};
+use crate::place::{Island, Places};
 use crate::storage::{Open, Storage, StoredFile};
 use crate::telemetry::OpenedBuffer;
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -23,6 +23,10 @@ pub(super) const POSITION: &str = "position";
 pub(super) const LOCK: &str = "lock";
 /// Names of files kept for reuse begin with this.
 pub(super) const SPARE: &str = "spare-";
+
+/// Most islands that are kept: about as many batches are under way to a sink at once. Those of files that are gone would
+/// stay for ever; of more, the oldest are forgotten, which gives repeats.
+const MOST_ISLANDS: usize = 256;
 
 /// A segment that is being written again after a failed sync; it is nothing until it has its name.
 pub(super) const REWRITE: &str = "rewrite.tmp";
@@ -362,7 +366,7 @@ impl Opening<'_> {
         for found in found {
             let (file, mut view) = self.view(found.epoch)?;
             // Who does not know of notes may have given numbers again that stand in them.
-            if self.notes.as_ref().is_some_and(|n| found.epoch >= n.first_epoch) && !notes::is_known_to(&*file) {
+            if self.notes.as_ref().is_some_and(|n| found.epoch >= n.first_epoch) && notes::is_of_before(&*file) {
                 self.notes = None;
             }
             match known(&mut view, found)? {
@@ -484,8 +488,12 @@ pub(super) fn open(storage: &dyn Storage, folder: &Path) -> Result<Recovered, Op
     // Behind the last record on disk: as far as all that came was settled.
     let settled_to = settled.next_unsettled(end_seq);
     claims.note_all(heard.waiting.range(..settled_to).map(|(_, place)| place));
-    let behind = heard.waiting.range(settled_to..).map(|(_, place)| place).filter(|place| place.from != NOWHERE);
-    let islands: Vec<_> = heard.islands.iter().chain(behind).filter(|island| !claims.reach(island)).cloned().collect();
+    let behind = heard.waiting.range(settled_to..).filter_map(|(_, place)| Island::of(place));
+    // Of what is on disk it is known by number.
+    let pieces = heard.pieces.iter().filter(|(seq, _)| *seq >= end_seq).map(|(_, island)| island.clone());
+    let mut islands = Island::joined(pieces.chain(behind).filter(|i| !claims.reach(&i.file, &i.at)));
+    // The newest stand last.
+    islands.drain(..islands.len().saturating_sub(MOST_ISLANDS));
     let lost = (promised.0 > end_seq && promised.1 > end_event).then(|| {
         // Behind `promised` nothing was written.
         let known = settled.events_between(end_seq, u64::MAX, end_event);

@@ -6,7 +6,7 @@ use std::io;
 use std::sync::Arc;
 
 /// First bytes of a segment.
-const MAGIC: [u8; 8] = *b"TgSegmnt";
+pub(super) const MAGIC: [u8; 8] = *b"TgSegmnt";
 /// Version of the format. Those before are read too.
 pub(crate) const VERSION: u32 = 3;
 /// Bytes before the first record.

@@ -7,11 +7,12 @@ use super::settled::Settled;
 use super::within::Within;
 use crate::ack::{Ack, Rows, Settled as Listener, Verdict};
 use crate::event::Batch;
-use crate::place::{Place, Places};
+use crate::place::{Island, Place, Places, Told, join};
 use crate::sync::{AtomicUsize, Condvar, Mutex, MutexGuard};
 use crate::telemetry::{BufferTotals, Counters, OpenedBuffer};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
@@ -79,12 +80,38 @@ pub(super) struct Part {
     pub(super) writing: bool,
     /// Up to where its source comes with it and all before it.
     pub(super) place: Option<Place>,
+    /// Where those begin that are settled while others are not; in no order.
+    pub(super) parts: Vec<Range<u64>>,
 }
 
 impl Part {
     /// Bytes of the record, with its header.
     pub(super) fn size(&self) -> usize {
         super::record::HEADER + self.len
+    }
+
+    /// Where its events begin in their file, where that can be told.
+    fn island(&self) -> Option<Island> {
+        self.place.as_ref().and_then(Island::of)
+    }
+
+    /// Notes that `rows` of it are settled, the `n`th of which begins at `offset_of(n)`; where these begin, as far as that
+    /// can be told.
+    fn settle_rows(&mut self, rows: &Rows, offset_of: &dyn Fn(usize) -> u64) -> Option<Island> {
+        let all = self.island()?;
+        let whole = all.parts.first()?.clone();
+        let mut n = 0;
+        let run_in_file = |run: Range<u32>| {
+            let (first, last) = (n, n + run.len() - 1);
+            n += run.len();
+            offset_of(first)..offset_of(last).saturating_add(1)
+        };
+        let parts: Vec<Range<u64>> = rows.runs().map(run_in_file).collect();
+        let is_within = |part: &Range<u64>| !part.is_empty() && part.start >= whole.start && part.end <= whole.end;
+        debug_assert!(parts.iter().all(is_within), "{parts:?} of {whole:?}");
+        let parts: Vec<Range<u64>> = parts.into_iter().filter(is_within).collect();
+        self.parts.extend(parts.iter().cloned());
+        Some(Island { parts, ..all })
     }
 }
 
@@ -105,8 +132,8 @@ pub(super) struct State {
     pub(super) claims: Places,
     /// Of records that were settled before they were written, and what is before them is neither.
     pub(super) waiting: Vec<(u64, Place)>,
-    /// Parts of files that the sink has settled, in front of which something was lost with the process: from a run before.
-    pub(super) islands: Vec<Place>,
+    /// What the sink has settled, in front of which something was lost with the process: from a run before.
+    pub(super) islands: Vec<Island>,
     /// Some records say how far files of sources are held: from then on it is noted of each whether it was settled before it
     /// was written.
     pub(super) tells: bool,
@@ -291,15 +318,24 @@ impl State {
             return;
         }
         let open = self.group.iter().find(|part| !part.settled).map_or(u64::MAX, |part| part.seq);
-        for (_, place) in self.waiting.iter().filter(|(seq, _)| *seq < open) {
-            self.claims.note(place);
-        }
+        self.claims.note_all(self.waiting.iter().filter(|(seq, _)| *seq < open).map(|(_, place)| place));
         self.waiting.retain(|(seq, _)| *seq >= open);
     }
 
     /// What a source is told that it holds.
-    pub(super) fn told(&self) -> Vec<Place> {
-        self.claims.iter().chain(&self.islands).cloned().collect()
+    pub(super) fn told(&self) -> Told {
+        Told { places: self.claims.to_vec(), islands: self.islands.clone() }
+    }
+
+    /// Where what the sink has settled of records begins that are neither written nor settled as a whole.
+    fn pieces(&self) -> Vec<(u64, Island)> {
+        let parts = self.group.iter().filter(|part| !part.settled && !part.parts.is_empty());
+        let pieces = parts.filter_map(|part| {
+            let mut island = Island { parts: part.parts.clone(), ..part.island()? };
+            join(&mut island.parts);
+            Some((part.seq, island))
+        });
+        pieces.collect()
     }
 
     /// What is to be noted of it.
@@ -307,11 +343,11 @@ impl State {
         Snapshot {
             promised: (self.written_seq, self.next_event),
             settled: self.settled.clone(),
-            // Of records that are not written yet others may have the numbers after a crash.
-            within: self.within.range(..self.written_seq).map(|(seq, within)| (*seq, within.clone())).collect(),
+            within: self.within.iter().map(|(seq, within)| (*seq, within.clone())).collect(),
+            pieces: self.pieces(),
             held: self.claims.to_vec(),
             waiting: self.waiting.clone(),
-            islands: self.islands.iter().filter(|island| !self.claims.reach(island)).cloned().collect(),
+            islands: self.islands.iter().filter(|i| !self.claims.reach(&i.file, &i.at)).cloned().collect(),
         }
     }
 
@@ -407,13 +443,23 @@ impl Shared {
     }
 }
 
+/// What is noted of a record with its verdict.
+enum Note {
+    /// It is settled: with so many events, when all records below a number, with so many events, were written.
+    Written(u64, (u64, u64)),
+    /// It was settled before it was written; its source came to there with it.
+    Unwritten(Option<Place>),
+    /// These events of it are settled, which begin there in their file.
+    Part(Within, Option<Island>),
+}
+
 impl Listener for Shared {
     fn hears_parts(&self) -> bool {
         true
     }
 
     /// The sink is done with some events of record `seq`.
-    fn part_settled(&self, seq: u64, rows: &Rows) {
+    fn part_settled(&self, seq: u64, rows: &Rows, offset_of: &dyn Fn(usize) -> u64) {
         let mut guard = self.lock();
         let state = &mut *guard;
         let Some(handed) = state.in_flight.get(&seq) else { return };
@@ -424,14 +470,19 @@ impl Listener for Shared {
         };
         let places = places.into_iter().map(|run| run.start.min(end)..run.end.min(end));
         let places: Vec<_> = places.collect();
-        let new = state.within.entry(seq).or_default().add(places.iter().cloned());
+        let within = state.within.entry(seq).or_default();
+        let new = within.add(places.iter().cloned());
+        let whole = within.events() >= handed.events;
         state.held = state.held.saturating_sub(new);
-        // Of one that is not written yet it is noted when it is.
-        let written = seq < state.written_seq;
-        state.position_stale |= written;
+        state.position_stale |= seq < state.written_seq;
+        // Of one that is not written it is noted where its events begin: whether they come from the disk again or from
+        // their source, the sink is spared them.
+        let part = state.group.binary_search_by_key(&seq, |part| part.seq).ok();
+        let island = part.and_then(|i| state.group[i].settle_rows(rows, offset_of));
         drop(guard);
-        if written {
-            self.note(|notes| notes.part(seq, places.into_iter()));
+        // With the last of them comes the verdict.
+        if !whole {
+            self.note(|notes| notes.part(seq, places.into_iter(), island.as_ref()));
         }
     }
 
@@ -446,6 +497,10 @@ impl Listener for Shared {
             state.in_flight_bytes -= handed.bytes;
             if verdict == Verdict::Failed {
                 state.failed.insert(seq, handed.events);
+                // Where all of it was settled nevertheless, that was left to the verdict.
+                let within = state.within.get(&seq).filter(|within| within.events() >= handed.events).cloned();
+                let part = state.group.binary_search_by_key(&seq, |part| part.seq).ok();
+                note = within.map(|w| Note::Part(w, part.and_then(|i| state.group[i].island())));
             } else {
                 let within = state.within.remove(&seq).map_or(0, |w| w.events());
                 state.held = state.held.saturating_sub(handed.events.saturating_sub(within));
@@ -456,17 +511,20 @@ impl Listener for Shared {
                         part.settled = true;
                         upstream = part.upstream.take();
                         let place = part.place.take();
+                        part.parts = Vec::new();
                         // One that is being written is settled when it is known whether it was.
                         if !part.writing {
                             state.settled.add(seq, seq.saturating_add(1), 0);
                         }
-                        note = state.tells.then(|| (0, place.clone(), (0, 0)));
+                        if state.tells || part.writing {
+                            note = Some(Note::Unwritten(place.clone()));
+                        }
                         state.waiting.extend(place.map(|place| (seq, place)));
                         state.claim();
                     }
                     Err(_) => {
                         state.position_stale |= state.settled.add(seq, seq.saturating_add(1), handed.events);
-                        note = Some((handed.events, None, (state.written_seq, state.next_event)));
+                        note = Some(Note::Written(handed.events, (state.written_seq, state.next_event)));
                     }
                 }
             }
@@ -474,8 +532,11 @@ impl Listener for Shared {
             self.room.notify_all();
             self.some.notify_all();
         }
-        if let Some((events, place, promised)) = note {
-            self.note(|notes| notes.settled(seq, events, place.as_ref(), promised));
+        match &note {
+            Some(Note::Written(events, promised)) => self.note(|notes| notes.settled(seq, *events, *promised)),
+            Some(Note::Unwritten(place)) => self.note(|notes| notes.unwritten(seq, place.as_ref())),
+            Some(Note::Part(within, island)) => self.note(|notes| notes.part(seq, within.runs(), island.as_ref())),
+            None => {}
         }
         if let Some(upstream) = upstream {
             upstream.settle(verdict);

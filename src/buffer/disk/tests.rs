@@ -160,7 +160,8 @@ impl Rig {
     fn settle_rows(&self, batch: &Batch, places: &[u32]) {
         let mut rows = Rows::default();
         places.iter().for_each(|place| rows.push(*place));
-        batch.ack.settle_rows(&rows);
+        let offsets: Vec<u64> = batch.iter().map(|e| e.offset()).collect();
+        batch.ack.settle_rows(&rows, &|n| offsets[places[n] as usize]);
         self.counters.update(|t| {
             t.events_out += places.len() as u64;
             t.held = t.held.saturating_sub(places.len() as u64);

@@ -78,8 +78,8 @@ impl Within {
         out.push(RUNS);
         let mut at = 0;
         for run in &self.runs {
-            put_varint(run.start - at, out);
-            put_varint(run.end - run.start, out);
+            put_varint((run.start - at).into(), out);
+            put_varint((run.end - run.start).into(), out);
             at = run.end;
         }
         let bits = (at as usize).div_ceil(8);
@@ -102,8 +102,9 @@ impl Within {
                 let mut runs = Vec::new();
                 let mut at = 0u32;
                 while !bytes.is_empty() {
-                    let start = at.checked_add(take_varint(&mut bytes)?)?;
-                    at = start.checked_add(take_varint(&mut bytes)?)?;
+                    let mut number = || u32::try_from(take_varint(&mut bytes)?).ok();
+                    let start = at.checked_add(number()?)?;
+                    at = start.checked_add(number()?)?;
                     runs.push(start..at);
                 }
                 all.add(runs.into_iter());
@@ -119,7 +120,8 @@ impl Within {
     }
 }
 
-fn put_varint(mut n: u32, out: &mut Vec<u8>) {
+/// Appends a number, seven bits a byte, lowest first.
+pub(super) fn put_varint(mut n: u64, out: &mut Vec<u8>) {
     while n >= 0x80 {
         out.push(n as u8 | 0x80);
         n >>= 7;
@@ -127,14 +129,16 @@ fn put_varint(mut n: u32, out: &mut Vec<u8>) {
     out.push(n as u8);
 }
 
-fn take_varint(bytes: &mut &[u8]) -> Option<u32> {
+/// Takes such a number off the front.
+pub(super) fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
     let mut n = 0u64;
-    for shift in (0..35).step_by(7) {
+    for shift in (0..64).step_by(7) {
         let (&byte, rest) = bytes.split_first()?;
         *bytes = rest;
-        n |= u64::from(byte & 0x7f) << shift;
+        let bits = u64::from(byte & 0x7f);
+        n |= bits << shift;
         if byte < 0x80 {
-            return u32::try_from(n).ok();
+            return (bits << shift >> shift == bits).then_some(n);
         }
     }
     None

@@ -268,6 +268,11 @@ impl Writer {
         let tells = self.places && batch.whole && self.letters.are_settled();
         let from = |place: &Place| if batch.alone { place.from } else { NOWHERE };
         let place = ack.place().filter(|_| tells).map(|place| Place { held: None, from: from(place), ..place.clone() });
+        debug_assert!(
+            place.as_ref().is_none_or(|place| place.from == NOWHERE)
+                || batch.iter().map(|e| e.offset()).is_sorted_by(|a, b| a < b),
+            "events of lines stand in the order of their file"
+        );
         let len = self.pack(&batch, rows.clone(), place.as_ref());
         if len <= self.sizes.part {
             if let Some(seq) = self.add((start, len), events, batch.received_at, ack, place) {
@@ -292,7 +297,8 @@ impl Writer {
         self.buf.len() - start - record::HEADER
     }
 
-    /// Takes the rows of a batch that is too large for one record, in several. The last of them has the place.
+    /// Takes the rows of a batch that is too large for one record, in several, which the sink is given from disk. The last of
+    /// them has the place.
     fn accept_parts(&mut self, batch: &Batch, rows: Range<usize>, ack: &Ack, place: Option<Place>) {
         let live = rows.clone().filter(|&row| batch.is_live(row)).count();
         if live == 0 {
@@ -412,7 +418,19 @@ impl Writer {
         let (settled, writing) = (false, false);
         let tells_first = place.is_some() && !state.tells;
         state.tells |= tells_first;
-        state.group.push(Part { seq, events, received_at, since, at: start, len, upstream, settled, writing, place });
+        state.group.push(Part {
+            seq,
+            events,
+            received_at,
+            since,
+            at: start,
+            len,
+            upstream,
+            settled,
+            writing,
+            place,
+            parts: Vec::new(),
+        });
         drop(state);
         if tells_first {
             // With all that was settled up to now.

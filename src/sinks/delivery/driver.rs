@@ -386,7 +386,8 @@ impl<P: Protocol> Driver<P> {
                 rows.push(next.row);
                 part.push(next.place);
             }
-            batch.ack = if hears_parts { whole.clone().for_rows(part) } else { whole.clone() };
+            let offsets = || rows.iter().map(|row| batch.event(*row).offset()).collect();
+            batch.ack = if hears_parts { whole.clone().for_rows(part, offsets()) } else { whole.clone() };
             let detail = self.mask.text(&first.why.detail);
             self.say_refused(rows.len(), first.why.reason, &detail);
             self.input.refuse_async(batch, &rows, first.why.reason, &detail).await;
@@ -768,11 +769,16 @@ impl<P: Protocol> Driver<P> {
             }
             not_delivered.sort_unstable();
             let delivered = (part.records as usize - not_delivered.len()) as u64;
+            let offset_of = |n: usize| load.records.get(first + n).map_or(0, |record| record.offset);
             if not_delivered.is_empty() {
-                part.ack.settle_rows(&part.rows);
+                part.ack.settle_rows(&part.rows, &offset_of);
                 self.input.delivered(part.ack, delivered, std::mem::take(&mut bytes), part.received_at);
             } else {
-                part.ack.settle_rows(&part.rows.without(&not_delivered).0);
+                let taken: Vec<usize> =
+                    (0..part.records as usize).filter(|n| not_delivered.binary_search(n).is_err()).collect();
+                part.ack.settle_rows(&part.rows.without(&not_delivered).0, &|n| {
+                    taken.get(n).map_or(0, |n| offset_of(*n))
+                });
                 if delivered > 0 {
                     self.input.delivered(Ack::none(), delivered, std::mem::take(&mut bytes), part.received_at);
                 }
@@ -787,7 +793,8 @@ impl<P: Protocol> Driver<P> {
     async fn refuse(&mut self, load: &Load<P::Mark>, part: &Part, first: usize, rows: &[usize], refusal: &Refusal) {
         self.say_refused(rows.len(), refusal.reason, &refusal.detail);
         let places: Vec<usize> = rows.iter().map(|row| row - first).collect();
-        let ack = part.ack.clone().for_rows(part.rows.without(&places).1);
+        let offsets = rows.iter().map(|row| load.records.get(*row).map_or(0, |record| record.offset)).collect();
+        let ack = part.ack.clone().for_rows(part.rows.without(&places).1, offsets);
         let mut batch = load.read_back(&self.protocol, part, rows, ack);
         let all: Vec<usize> = (0..batch.rows()).collect();
         self.input.refuse_async(&batch, &all, refusal.reason, &refusal.detail).await;

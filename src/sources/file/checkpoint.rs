@@ -43,6 +43,7 @@ use super::tail::Tail;
 use crate::data_dir::replace_file_on;
 use crate::storage::{Disk, Open, Storage};
 use hashbrown::{HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -74,6 +75,8 @@ fn entry_bytes(version: u16) -> usize {
 const FORGET_AFTER: i64 = 7 * 24 * 3600;
 /// Most files that are not there any more, kept to know compressed and copied generations by.
 const MAX_GONE: usize = 20_000;
+/// They are counted when so many more files are known, and a 64th of all.
+const COUNT_EVERY: usize = 256;
 /// A file not seen for that many seconds and three looks through the folders is not there.
 const GONE_AFTER: i64 = 60;
 /// Nanoseconds after which a time of modification can be trusted to change with the contents.
@@ -181,8 +184,11 @@ struct Copied {
 #[derive(Debug, Default)]
 pub(super) struct Store {
     dir: PathBuf,
-    files: HashMap<u64, Known>,
-    by_identity: HashMap<Identity, u64>,
+    /// A tree, and boxes: files come and go for ever, and a hash table that is more than half full grows by that.
+    files: BTreeMap<u64, Box<Known>>,
+    by_identity: BTreeMap<Identity, u64>,
+    /// What has not been there for long is forgotten when so many are known.
+    forget_at: usize,
     next_generation: u64,
     /// Changed since the `files` on disk.
     changed: HashSet<u64>,
@@ -301,7 +307,7 @@ impl Store {
     fn apply(&mut self, image: Image) {
         self.sequence = self.sequence.max(image.sequence);
         self.next_generation = self.next_generation.max(image.next_generation);
-        self.files.extend(image.entries);
+        self.files.extend(image.entries.into_iter().map(|(generation, known)| (generation, Box::new(known))));
     }
 
     /// Number of generations known.
@@ -313,17 +319,17 @@ impl Store {
     /// The newest generation of an identity.
     pub(super) fn find(&self, identity: Identity) -> Option<(u64, &Known)> {
         let generation = *self.by_identity.get(&identity)?;
-        self.files.get(&generation).map(|k| (generation, k))
+        self.get(generation).map(|k| (generation, k))
     }
 
     /// One generation.
     pub(super) fn get(&self, generation: u64) -> Option<&Known> {
-        self.files.get(&generation)
+        self.files.get(&generation).map(|known| &**known)
     }
 
     /// All generations.
     pub(super) fn iter(&self) -> impl Iterator<Item = (u64, &Known)> {
-        self.files.iter().map(|(g, k)| (*g, k))
+        self.files.iter().map(|(g, k)| (*g, &**k))
     }
 
     /// A number for a generation that may be entered later.
@@ -345,7 +351,7 @@ impl Store {
         {
             self.update(old, |k| k.current = false);
         }
-        self.files.insert(generation, known);
+        self.files.insert(generation, Box::new(known));
         self.note(generation);
         generation
     }
@@ -434,7 +440,7 @@ impl Store {
             return;
         }
         let settled = |k: &Known| k.at == tail.at && k.changed != changed;
-        if changed != 0 && tail.flight.outstanding() == 0 && self.files.get(&tail.generation).is_some_and(settled) {
+        if changed != 0 && tail.flight.outstanding() == 0 && self.get(tail.generation).is_some_and(settled) {
             self.update(tail.generation, |k| {
                 k.changed = changed;
                 k.head = tail.head;
@@ -516,15 +522,15 @@ impl Store {
         }
         let whole = self.next_is_whole();
         let kind = if whole { Kind::Files } else { Kind::Recent };
-        if whole {
+        if whole || self.files.len() >= self.forget_at {
             self.forget(now);
         }
         let sequence = self.sequence + 1;
         let base = if whole { sequence } else { self.base };
         let bytes = if whole {
-            encode(kind, sequence, base, self.next_generation, self.hasher, self.files.iter())
+            encode(kind, sequence, base, self.next_generation, self.hasher, self.iter())
         } else {
-            let changed = self.changed.iter().filter_map(|g| self.files.get_key_value(g));
+            let changed = self.changed.iter().filter_map(|g| Some((*g, self.get(*g)?)));
             encode(kind, sequence, base, self.next_generation, self.hasher, changed)
         };
         let slot = 1 - self.slots[kind as usize];
@@ -570,6 +576,7 @@ impl Store {
                 self.remove(generation);
             }
         }
+        self.forget_at = self.files.len() + COUNT_EVERY.max(self.files.len() / 64);
     }
 
     fn remove(&mut self, generation: u64) {
@@ -692,14 +699,14 @@ fn encode<'a>(
     base: u64,
     next_generation: u64,
     hasher: Hasher,
-    entries: impl Iterator<Item = (&'a u64, &'a Known)>,
+    entries: impl Iterator<Item = (u64, &'a Known)>,
 ) -> Vec<u8> {
     let mut out = vec![0; HEADER_BYTES];
     let mut count = 0u64;
     for (generation, k) in entries {
         count += 1;
         let path = k.path.as_os_str().as_bytes();
-        for n in [*generation, k.identity.device, k.identity.inode, k.identity.birth as u64, k.head.hash] {
+        for n in [generation, k.identity.device, k.identity.inode, k.identity.birth as u64, k.head.hash] {
             out.extend_from_slice(&n.to_le_bytes());
         }
         out.extend_from_slice(&k.head.len.to_le_bytes());
@@ -968,6 +975,29 @@ mod tests {
         let store = Store::open(dir.path()).unwrap();
         assert!(store.get(old).is_none() && store.find(known(1, 0).identity).is_none());
         assert!(store.get(present).is_some());
+    }
+
+    /// As files come and go for ever, what is known of those that are gone has its bound in number, whatever is written.
+    #[test]
+    fn what_is_remembered_of_files_that_are_gone_has_a_bound() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = Store::open(dir.path()).unwrap();
+        let mut most = 0;
+        for inode in 0..45_000 {
+            // Each is seen for the last time in the second in which it came.
+            let second = 1_000_000 + inode as i64 / 100;
+            store.add(Known { touched: second, ..known(inode, 10) });
+            if inode % 100 == 0
+                && let Some(write) = store.next_write(second)
+            {
+                store.written(&write);
+            }
+            most = most.max(store.len());
+        }
+        // Those of the last minute are not known to be gone.
+        let bound = MAX_GONE + 62 * 100;
+        assert!(most <= bound + bound / 64 + 100, "{most} of {bound}");
+        assert!(most > MAX_GONE && store.by_identity.len() == store.len());
     }
 
     #[test]

@@ -14,21 +14,42 @@ use super::identity::{Identity, MARK_BYTES, Position, Running, Sum, read_at};
 use super::parts::Ahead;
 use super::tail::{Reader, Tail};
 use super::tailer::Tailer;
-use crate::place::{At, FileOf, Held, NOWHERE, Place};
+use crate::place::{At, FileOf, Held, NOWHERE, Place, Told, join};
 use hashbrown::HashMap;
+use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_128;
 
-/// Sinks by number, with the part of one generation that they hold: from an offset to a position, the least of these first.
-pub(super) type BySink = Vec<(usize, u64, Position)>;
+/// Sinks by number, with the parts of one generation that they hold and a position behind them, the least of these first.
+pub(super) type BySink = Vec<(usize, Vec<Range<u64>>, Position)>;
 
 /// Sinks that hold a file further than it is read, until it is.
 #[derive(Debug)]
 pub(super) struct Spared {
     sinks: Arc<[Held]>,
     upto: u64,
+    /// Where chunks ended that they were given, and with them an event of several lines; in order.
+    ends: Vec<u64>,
+}
+
+impl Spared {
+    /// The first such end behind `from`, where it is at `upto` or before: taken once.
+    pub(super) fn take_end(&mut self, from: u64, upto: u64) -> Option<u64> {
+        self.ends.retain(|end| *end > from);
+        (*self.ends.first()? <= upto).then(|| self.ends.remove(0))
+    }
+}
+
+/// What a sink says of one generation.
+struct Claim<'a> {
+    sink: usize,
+    file: &'a Arc<FileOf>,
+    /// What it has of it; else all up to the position.
+    parts: Option<&'a [Range<u64>]>,
+    at: At,
 }
 
 /// A position as others keep it.
@@ -90,24 +111,30 @@ impl Reader {
 impl Store {
     /// Takes over what the sinks that a source reaches hold; `now` in seconds since 1970. Gives for how many files that is further
     /// than the checkpoint.
-    pub(super) fn take_over(&mut self, source: &str, told: &[(usize, Vec<Place>)], now: i64) -> usize {
+    pub(super) fn take_over(&mut self, source: &str, told: &[(usize, Told)], now: i64) -> usize {
         let first_unknown = self.next_generation();
-        let mut all: HashMap<u64, Vec<(usize, &Place)>> = HashMap::new();
-        for (sink, places) in told {
-            for place in places.iter().filter(|p| &*p.file.source == source && p.file.keys == self.hasher.keys) {
-                all.entry(place.file.generation).or_default().push((*sink, place));
+        let keys = self.hasher.keys;
+        let is_of_us = |file: &FileOf| &*file.source == source && file.keys == keys;
+        let mut all: HashMap<u64, Vec<Claim<'_>>> = HashMap::new();
+        for (sink, Told { places, islands }) in told {
+            let of_places = places.iter().map(|p| Claim { sink: *sink, file: &p.file, parts: None, at: p.at });
+            let parts_of = |sink: usize| {
+                islands.iter().map(move |i| Claim { sink, file: &i.file, parts: Some(&i.parts), at: i.at })
+            };
+            for claim in of_places.chain(parts_of(*sink)).filter(|claim| is_of_us(claim.file)) {
+                all.entry(claim.file.generation).or_default().push(claim);
             }
         }
         let mut generations: Vec<u64> = all.keys().copied().collect();
         generations.sort_unstable();
         let mut further = 0;
         for generation in generations {
-            let places = &all[&generation];
+            let claims = &all[&generation];
             if self.get(generation).is_none() {
-                let Some((_, place)) = places.first().filter(|_| generation >= first_unknown) else { continue };
-                self.enter(generation, &place.file, now);
+                let Some(claim) = claims.first().filter(|_| generation >= first_unknown) else { continue };
+                self.enter(generation, claim.file, now);
             }
-            further += usize::from(self.take_over_file(generation, places, told));
+            further += usize::from(self.take_over_file(generation, claims, told));
         }
         further
     }
@@ -123,11 +150,11 @@ impl Store {
         self.add_as(generation, known);
     }
 
-    fn take_over_file(&mut self, generation: u64, places: &[(usize, &Place)], told: &[(usize, Vec<Place>)]) -> bool {
+    fn take_over_file(&mut self, generation: u64, claims: &[Claim<'_>], told: &[(usize, Told)]) -> bool {
         let Some(known) = self.get(generation) else { return false };
         let (saved, packed) = (super::held::told(&known.at), known.packed);
         let held_by = |sink: usize| {
-            let of = places.iter().filter(|(n, p)| *n == sink && p.from == 0).map(|(_, place)| place.at);
+            let of = claims.iter().filter(|claim| claim.sink == sink && claim.parts.is_none()).map(|claim| claim.at);
             of.filter(|at| at.is_beyond(&saved)).fold(saved, |a, b| if b.is_beyond(&a) { b } else { a })
         };
         let mut by_sink: Vec<(usize, At)> = told.iter().map(|(sink, _)| (*sink, held_by(*sink))).collect();
@@ -136,10 +163,11 @@ impl Store {
             return false;
         };
         let moved = least.is_beyond(&saved);
-        let islands = places.iter().filter(|(_, p)| p.from > 0).map(|(n, p)| (*n, p.from, p.at));
-        let all = by_sink.iter().map(|(n, at)| (*n, 0, *at)).chain(islands);
+        let islands = claims.iter().filter_map(|claim| Some((claim.sink, claim.parts?.to_vec(), claim.at)));
+        let upto = |at: &At| std::iter::once(0..at.offset).collect();
+        let all = by_sink.iter().map(|(n, at)| (*n, upto(at), *at)).chain(islands);
         let ahead = all.filter(|(_, _, at)| at.offset > least.offset);
-        let mut ahead: BySink = ahead.map(|(n, from, at)| (n, from, heard(&at))).collect();
+        let mut ahead: BySink = ahead.map(|(n, parts, at)| (n, parts, heard(&at))).collect();
         ahead.sort_by_key(|(_, _, at)| at.offset);
         let most = ahead.last().map_or(least.offset, |(_, _, at)| at.offset);
         if moved || !ahead.is_empty() {
@@ -173,17 +201,24 @@ impl Tailer {
             return Ok(());
         }
         let mut running = Running::from(self.store.hasher, tail.at, before);
-        let mut sinks: Vec<Held> = Vec::new();
-        for (sink, from, at) in ahead {
+        let mut by_sink: BTreeMap<usize, Vec<Range<u64>>> = BTreeMap::new();
+        let mut ends = Vec::new();
+        for (sink, parts, at) in ahead {
             running.read(file, at.offset, u64::MAX)?;
             if !running.at.proves(&at) {
                 break;
             }
-            sinks.push(Held { sink, from, to: at.offset });
+            by_sink.entry(sink).or_default().extend(parts);
+            ends.push(at.offset);
         }
-        if let Some(upto) = sinks.last().map(|held| held.to) {
+        ends.dedup();
+        if let Some(&upto) = ends.last() {
             tracing::debug!(source = %self.plan.id, file = %tail.path.display(), upto, "sinks hold more than others");
-            tail.spared = Some(Spared { sinks: sinks.into(), upto });
+            by_sink.values_mut().for_each(join);
+            let of_sink = |(sink, parts): (usize, Vec<Range<u64>>)| {
+                parts.into_iter().map(move |part| Held { sink, from: part.start, to: part.end })
+            };
+            tail.spared = Some(Spared { sinks: by_sink.into_iter().flat_map(of_sink).collect(), upto, ends });
         }
         Ok(())
     }

@@ -22,7 +22,7 @@ pub(super) const MARK_BYTES: usize = 64;
 /// Device, inode, and time of birth where the file system keeps one: a reused inode has another birth.
 ///
 /// With `fingerprint: {bytes: N}`, `inode` is the hash of the first N bytes and the others are 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub(super) struct Identity {
     pub(super) device: u64,
     pub(super) inode: u64,

@@ -437,7 +437,19 @@ impl Reader {
             }
             start = (start + leading).min(buf.len());
             searched = searched.max(start);
-            let open_now = if hole.is_some() {
+            let (from, upto) = (base + start as u64, base + buf.len() as u64);
+            let ended = match &mut tail.spared {
+                Some(spared) if self.matcher.is_some() => spared.take_end(from, upto),
+                _ => None,
+            };
+            if let Some(end) = ended {
+                // An event that sinks were given ends where it ended then, whatever joins it now: they are spared no more.
+                buf.truncate((end - base) as usize);
+                (hole, at_end) = (None, false);
+            }
+            let open_now = if ended.is_some() {
+                Open::Close
+            } else if hole.is_some() {
                 Open::Finish
             } else if at_end {
                 open

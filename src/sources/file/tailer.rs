@@ -28,7 +28,7 @@ use crate::telemetry::Counters;
 use crate::time::clock;
 use hashbrown::{HashMap, HashSet};
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -114,6 +114,8 @@ const WATCHED_FACTOR: u64 = 10;
 const LOOK_PER_FILE: u64 = 100_000;
 /// How long the last file of a path that leads nowhere is remembered.
 const KEEP_LOST: u64 = 3600 * SECOND;
+/// And of how many such paths at most: those that were lost last.
+const MOST_LOST: usize = 4000;
 /// Longest wait of a caller, whatever is due.
 const LONGEST_WAIT: u64 = 60 * SECOND;
 
@@ -190,7 +192,7 @@ pub(super) struct Tailer {
     /// It was said that there are too few handles.
     pub(super) handles_told: bool,
     /// Paths that led to a file before, and may again.
-    pub(super) lost: HashMap<PathBuf, Lost>,
+    pub(super) lost: BTreeMap<PathBuf, Lost>,
     /// Files that were rotated away, by the name they had.
     pub(super) families: Families,
     /// Bytes of container lines that wait for others.
@@ -230,7 +232,7 @@ impl Tailer {
         counters: Arc<Counters>,
         wake: &Arc<Wake>,
         saver: Saver,
-        held: &[(usize, Vec<crate::place::Place>)],
+        held: &[(usize, crate::place::Told)],
     ) -> io::Result<Self> {
         let mut store = Store::open(&plan.dir)?;
         store.keep_keys();
@@ -312,7 +314,7 @@ impl Tailer {
             packed_since: HashMap::new(),
             foreign: HashSet::new(),
             handles_told: false,
-            lost: HashMap::new(),
+            lost: BTreeMap::new(),
             families: Families::default(),
             held_parts: 0,
             first_new,
@@ -588,6 +590,17 @@ impl Tailer {
         }
     }
 
+    /// Forgets paths that were lost long ago, and those lost first of more than are remembered.
+    pub(super) fn forget_lost(&mut self, now: Now) {
+        self.lost.retain(|_, lost| now.mono - lost.at < KEEP_LOST);
+        let more = self.lost.len().saturating_sub(MOST_LOST);
+        if more > 0 {
+            let mut all: Vec<(u64, PathBuf)> = self.lost.iter().map(|(path, lost)| (lost.at, path.clone())).collect();
+            all.sort_unstable();
+            all.iter().take(more).for_each(|(_, path)| drop(self.lost.remove(path)));
+        }
+    }
+
     /// Looks through the folders.
     pub(super) fn scan(&mut self, now: Now) {
         let mut found = std::mem::take(&mut self.found);
@@ -622,7 +635,7 @@ impl Tailer {
             }
         }
         self.look_at_renamed(now);
-        self.lost.retain(|_, lost| now.mono - lost.at < KEEP_LOST);
+        self.forget_lost(now);
         self.adopt_unlooked(now);
         self.adopt_all_missed(now);
         if self.scanned && self.missing_again {

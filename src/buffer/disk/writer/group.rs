@@ -403,7 +403,7 @@ impl Writer {
     /// Makes the group's records below `seq` count: they are on disk, or the sink has them.
     pub(super) fn finish(&mut self, seq: u64) {
         let mut acks = Vec::new();
-        let (mut settled, mut within) = (Vec::new(), Vec::new());
+        let mut settled = Vec::new();
         let promised;
         {
             let mut state = self.shared.lock();
@@ -426,7 +426,6 @@ impl Writer {
                 if let Some(place) = part.place.take() {
                     state.claims.note(&place);
                 }
-                within.extend(state.within.get(&part.seq).map(|within| (part.seq, within.clone())));
                 acks.extend(part.upstream.take());
             }
             if let (Some(active), Some(last)) = (&mut self.active, state.segments.back_mut()) {
@@ -439,11 +438,8 @@ impl Writer {
             self.shared.publish(state);
             self.shared.some.notify_all();
         }
-        for (seq, within) in within {
-            self.shared.note(|notes| notes.part(seq, within.runs()));
-        }
         for (seq, events) in settled {
-            self.shared.note(|notes| notes.settled(seq, events, None, promised));
+            self.shared.note(|notes| notes.settled(seq, events, promised));
         }
         for ack in acks {
             ack.settle(Verdict::Delivered);

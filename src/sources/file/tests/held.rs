@@ -1,7 +1,7 @@
 //! What sinks hold of files at a start: where reading goes on, who is spared, and what is not believed.
 
 use super::*;
-use crate::place::Places;
+use crate::place::{Island, Places};
 
 /// The places that came, each with all before it: what a sink holds that has so many chunks.
 fn held(w: &World, chunks: usize) -> Vec<Place> {
@@ -61,26 +61,55 @@ fn reading_goes_on_behind_what_all_sinks_hold() {
 
 #[test]
 fn a_part_that_a_sink_settled_out_of_turn_is_spared_it() {
-    for proven in [true, false] {
+    for (proven, part) in [(true, false), (true, true), (false, false), (false, true)] {
         let mut w = three_chunks();
         w.kill();
-        let mut places = held(&w, 1);
+        let places = held(&w, 1);
         // Of the second chunk it has nothing.
-        let mut island = w.taken.places[2].clone().unwrap();
-        assert_eq!((island.from, island.at.offset), (14, 24));
+        let third = w.taken.places[2].clone().unwrap();
+        let mut island = Island::of(&third).unwrap();
+        assert_eq!((island.parts.as_slice(), island.at.offset), (&[14..24][..], 24));
         if !proven {
             island.at.sum[0] ^= 1;
         }
-        places.push(island);
+        // Of that, one of two events.
+        if part {
+            island.parts = vec![19..20];
+        }
         w.taken.places.clear();
-        w.hold(vec![(0, places)]);
+        w.hold_told(vec![(0, Told { places, islands: vec![island] })]);
         w.read();
         assert_eq!(w.lines(), ["three", "four", "five"]);
         let spared: Vec<_> =
             w.taken.places.iter().flatten().flat_map(|p| p.held.iter().flat_map(|h| h.to_vec())).collect();
-        let expected = crate::place::Held { sink: 0, from: 14, to: 24 };
+        let (from, to) = if part { (19, 20) } else { (14, 24) };
+        let expected = crate::place::Held { sink: 0, from, to };
         assert_eq!(spared, if proven { vec![expected] } else { vec![] });
     }
+}
+
+/// An event of several lines that was closed because nothing more came, and to which something would be joined now.
+#[test]
+fn lines_behind_what_a_sink_holds_are_given_to_it_whatever_they_would_be_joined_to() {
+    let mut w = World::new("multiline: indent");
+    w.keep_acks();
+    w.append("a.log", "one\n  more\n");
+    w.read();
+    w.pass(3);
+    assert_eq!(w.lines(), ["one\n  more"]);
+    w.kill();
+    let quick = held(&w, 1);
+    w.taken.places.clear();
+    w.append("a.log", "  and more\ntwo\n");
+    w.hold(vec![(0, quick), (1, Vec::new())]);
+    w.read();
+    w.pass(3);
+    assert_eq!(w.lines(), ["one\n  more", "  and more", "two"]);
+    let spared: Vec<_> = w.taken.places.iter().flatten().flat_map(|p| p.held.iter().flat_map(|h| h.to_vec())).collect();
+    assert!(
+        spared.iter().all(|held| (held.sink, held.from, held.to) == (0, 0, 11)) && !spared.is_empty(),
+        "{spared:?}"
+    );
 }
 
 #[test]

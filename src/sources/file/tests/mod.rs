@@ -23,7 +23,7 @@ use super::watch::Wake;
 use crate::ack::{Ack, Verdict};
 use crate::component::{BuildContext, Chunk, Frames};
 use crate::config::read_text;
-use crate::place::Place;
+use crate::place::{Place, Told};
 use crate::telemetry::{ComponentKind, Counters};
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
@@ -128,7 +128,7 @@ pub(crate) struct World {
     counters: Arc<Counters>,
     once: bool,
     /// What sinks say at the next start.
-    held: Vec<(usize, Vec<Place>)>,
+    held: Vec<(usize, Told)>,
 }
 
 impl World {
@@ -278,9 +278,14 @@ impl World {
     }
 
     /// Starts again, with what sinks hold.
-    pub(crate) fn hold(&mut self, held: Vec<(usize, Vec<Place>)>) {
+    pub(crate) fn hold_told(&mut self, held: Vec<(usize, Told)>) {
         self.held = held;
         self.start();
+    }
+
+    /// As [`hold_told`](World::hold_told), of places alone.
+    fn hold(&mut self, held: Vec<(usize, Vec<Place>)>) {
+        self.hold_told(held.into_iter().map(|(sink, places)| (sink, places.into())).collect());
     }
 
     /// The lines since the last call.
