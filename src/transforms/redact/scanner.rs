@@ -6,8 +6,9 @@
 
 use super::find::secrets::{skip_space, space_before};
 use super::find::{Finder, Found};
-use super::gate::{Gate, Presence};
+use super::gate::Gate;
 use super::kinds::DetectKind;
+use super::marks::Marks;
 use super::patterns::{PatternCaches, PatternError, PatternSpec, Patterns};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
@@ -255,11 +256,6 @@ fn on_characters(text: &[u8], mut found: Found) -> Found {
     found
 }
 
-/// From so many finders on it pays to look at the bytes of a text first, and to ask each whether it need run.
-const MANY_FINDERS: usize = 8;
-/// In texts up to so many bytes it always does.
-const SHORT_TEXT: usize = 24;
-
 /// The next hit of a rule, or that it has none.
 const NONE: usize = usize::MAX;
 
@@ -267,6 +263,8 @@ const NONE: usize = usize::MAX;
 pub struct Scanner {
     rules: Arc<Rules>,
     caches: PatternCaches,
+    /// What the text has that is searched.
+    marks: Marks,
     /// Next hit of each finder; `start` is [`NONE`] where there is none.
     next: Vec<Found>,
     /// Next hit of the patterns and which of them it is.
@@ -286,7 +284,7 @@ impl Scanner {
     pub fn new(rules: Arc<Rules>) -> Self {
         let caches = rules.patterns.caches();
         let next = vec![NO_HIT; rules.finders.len()];
-        Self { rules, caches, next, next_pattern: (NO_HIT, 0) }
+        Self { rules, caches, marks: Marks::default(), next, next_pattern: (NO_HIT, 0) }
     }
 
     /// The rules it was made of.
@@ -300,18 +298,11 @@ impl Scanner {
     pub fn scan(&mut self, text: &[u8], hits: &mut Vec<Hit>) {
         let rules = &*self.rules;
         let mut any = false;
-        if rules.finders.len() >= MANY_FINDERS || text.len() <= SHORT_TEXT {
-            let presence = Presence::of(text);
-            for (entry, next) in rules.finders.iter().zip(&mut self.next) {
-                *next = NO_HIT;
-                if entry.gate.lets(text, presence) {
-                    *next = entry.finder.find(text, 0).unwrap_or(NO_HIT);
-                    any |= next.start != NONE;
-                }
-            }
-        } else {
-            for (entry, next) in rules.finders.iter().zip(&mut self.next) {
-                *next = entry.finder.find(text, 0).unwrap_or(NO_HIT);
+        self.marks.read(text);
+        for (entry, next) in rules.finders.iter().zip(&mut self.next) {
+            *next = NO_HIT;
+            if entry.gate.lets(text, &self.marks) {
+                *next = entry.finder.find(text, 0, &self.marks).unwrap_or(NO_HIT);
                 any |= next.start != NONE;
             }
         }
@@ -375,7 +366,7 @@ impl Scanner {
                     *next = Found { start: at, wrap: 0, ..*next };
                     rest = true;
                 } else {
-                    *next = entry.finder.find(text, at).unwrap_or(NO_HIT);
+                    *next = entry.finder.find(text, at, &self.marks).unwrap_or(NO_HIT);
                 }
             }
         }

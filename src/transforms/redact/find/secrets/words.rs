@@ -12,30 +12,12 @@ use super::{Key, Quote, Word, key, key_start};
 use super::{ends, none};
 use crate::transforms::redact::ascii::{ALNUM, DIGIT, LOWER, UPPER, is, is_at, is_before};
 use crate::transforms::redact::find::Found;
+use crate::transforms::redact::marks::Marks;
 use memchr::memmem;
 use regex_automata::Span;
-use regex_automata::util::prefilter::Prefilter;
 
-/// What one of these values is behind. No more than 64: so many are searched for at once with vector instructions.
-const ANCHORS: [&str; 61] = [
-    " --",
-    " -p",
-    " -P",
-    " -u",
-    " -U",
-    " -a",
-    " -A",
-    " -w",
-    " -c",
-    " -X",
-    " -st",
-    " -ke",
-    " -to",
-    " -se",
-    "\"--",
-    "'--",
-    "\"-p",
-    "'-p",
+/// Ends of words behind which a value may follow after a blank or tab, which is their last byte.
+const ENDINGS: [&str; 34] = [
     "word ",
     "WORD ",
     "asswd ",
@@ -59,61 +41,167 @@ const ANCHORS: [&str; 61] = [
     "PASS ",
     "h pass ",
     " psk ",
-    "&gt;",
     "LOGIN ",
     "auth sha ",
     "auth md5 ",
     "priv aes ",
     "priv des ",
     "com2sec ",
-    " /user:",
     "code is ",
     "OTP ",
     "word\t",
     "oken\t",
     "ecret\t",
-    " -k ",
-    " -b ",
-    "密码",
-    "口令",
-    "密钥",
-    "令牌",
-    "パスワード",
 ];
+
+/// Words that are not ASCII.
+const WIDE: [&str; 5] = ["密码", "口令", "密钥", "令牌", "パスワード"];
 
 /// How far a value is looked at first.
 const NEAR: usize = 512;
 /// How far back the command of an option is looked for.
 const MAX_COMMAND: usize = 160;
 
-/// Finds the anchors, then checks the place.
-pub(in crate::transforms::redact) struct Words(Prefilter);
+/// What stands where a value may be near.
+#[derive(Clone, Copy)]
+enum Anchor {
+    /// The end of a word, which begins here; its blank is at the place that was looked at.
+    Ending(usize),
+    /// Dashes of an option stand behind the place.
+    Option,
+    /// The word of a Windows command stands there.
+    User,
+    /// `&gt;` stands there.
+    Element,
+    /// A word that is not ASCII ends here.
+    Wide(usize),
+}
+
+/// Finds the places where a word ends that a value may follow, then looks at each.
+///
+/// Those of ASCII are told by their last four bytes, blank included, with one look into a table: most blanks are done with
+/// that.
+pub(in crate::transforms::redact) struct Words {
+    /// By [`slot`]: the last four bytes, and where their endings begin in `endings`.
+    slots: Box<[(u32, u8); SLOTS]>,
+    /// By their last four bytes.
+    endings: Vec<&'static [u8]>,
+    factor: u32,
+}
+
+const SLOTS: usize = 256;
+
+/// The place of four bytes in a table of [`SLOTS`].
+#[inline(always)]
+fn slot(last: u32, factor: u32) -> usize {
+    (last.wrapping_mul(factor) >> 24) as usize
+}
+
+/// The last four bytes of a text.
+#[inline(always)]
+fn last_four(text: &[u8]) -> Option<u32> {
+    text.last_chunk().map(|last| u32::from_le_bytes(*last))
+}
 
 impl Words {
+    /// `None` where the endings cannot be told apart with one look, which does not happen with ours.
     pub(in crate::transforms::redact::find) fn new() -> Option<Self> {
-        Prefilter::new(regex_automata::MatchKind::LeftmostFirst, &ANCHORS).map(Self)
+        let mut endings: Vec<&[u8]> = ENDINGS.iter().map(|e| e.as_bytes()).collect();
+        endings.sort_by_key(|e| last_four(e));
+        let firsts = || (0..endings.len()).filter(|&i| i == 0 || last_four(endings[i - 1]) != last_four(endings[i]));
+        // The first odd factor with which no two share a slot.
+        let factor = (0..1 << 16).map(|n: u32| n.wrapping_mul(0x9e37_79b1) | 1).find(|&factor| {
+            let mut taken = [false; SLOTS];
+            firsts().all(|i| {
+                last_four(endings[i]).is_some_and(|last| !std::mem::replace(&mut taken[slot(last, factor)], true))
+            })
+        })?;
+        let mut slots = Box::new([(0, 0); SLOTS]);
+        for i in firsts() {
+            let last = last_four(endings[i])?;
+            slots[slot(last, factor)] = (last, i as u8);
+        }
+        Some(Self { slots, endings, factor })
     }
 
     /// The leftmost value at or after `from`, of a word at or after `from`.
     #[inline]
-    pub(in crate::transforms::redact::find) fn find(&self, text: &[u8], from: usize) -> Option<Found> {
-        let mut at = from;
-        while at < text.len() {
-            let span = self.0.find(text, Span { start: at, end: text.len() })?;
-            at = span.start + 1;
-            if let Some(hit) = check(text, span).filter(|h| h.start >= from && h.start < h.end) {
+    pub(in crate::transforms::redact::find) fn find(&self, text: &[u8], from: usize, marks: &Marks) -> Option<Found> {
+        let mut next = from;
+        while let Some(at) = marks.word(next) {
+            next = at + 1;
+            let here = match text[at] {
+                b' ' | b'\t' => {
+                    if let Some(start) = self.ending(text, at).filter(|&start| start >= from)
+                        && let Some(hit) = check(text, at, Anchor::Ending(start)).filter(|h| h.start >= from)
+                    {
+                        return Some(hit);
+                    }
+                    after_blank(text, at)
+                }
+                b'"' | b'\'' => matches!(text.get(at + 1..at + 3), Some(b"--" | b"-p")).then_some(Anchor::Option),
+                b'&' => text[at..].starts_with(b"&gt;").then_some(Anchor::Element),
+                _ => {
+                    let word = WIDE.iter().find(|w| text[at..].starts_with(w.as_bytes()));
+                    word.map(|w| Anchor::Wide(at + w.len()))
+                }
+            };
+            if let Some(hit) = here.and_then(|anchor| check(text, at, anchor)).filter(|h| h.start >= from) {
                 return Some(hit);
             }
         }
         None
     }
+
+    /// Where the ending begins whose last byte stands at `at`.
+    #[inline(always)]
+    fn ending(&self, text: &[u8], at: usize) -> Option<usize> {
+        let last = last_four(&text[..=at])?;
+        let (of, first) = self.slots[slot(last, self.factor)];
+        if of != last { None } else { self.whole_ending(&text[..=at], last, usize::from(first)) }
+    }
+
+    fn whole_ending(&self, text: &[u8], last: u32, first: usize) -> Option<usize> {
+        let alike = self.endings[first..].iter().take_while(|e| last_four(e) == Some(last));
+        alike.filter(|e| text.ends_with(e)).map(|e| text.len() - e.len()).min()
+    }
 }
 
-fn check(text: &[u8], span: Span) -> Option<Found> {
-    let hit = match &text[span.start..span.end] {
-        [b' ' | b'"' | b'\'', b'-', ..] => option(text, span.start + 1),
-        b"&gt;" => element(text, span.start),
-        [0x80..=0xff, ..] => wide(text, span.end),
+/// What begins with the blank at `at`.
+#[inline(always)]
+fn after_blank(text: &[u8], at: usize) -> Option<Anchor> {
+    match text.get(at + 1)? {
+        b'-' if text[at] == b' ' => {
+            let option = match text.get(at + 2)? {
+                b'-' | b'p' | b'P' | b'u' | b'U' | b'a' | b'A' | b'w' | b'c' | b'X' => true,
+                b's' => matches!(text.get(at + 3), Some(b't' | b'e')),
+                b'k' => matches!(text.get(at + 3), Some(b'e' | b' ')),
+                b't' => text.get(at + 3) == Some(&b'o'),
+                b'b' => text.get(at + 3) == Some(&b' '),
+                _ => false,
+            };
+            option.then_some(Anchor::Option)
+        }
+        b'/' => text[at..].starts_with(b" /user:").then_some(Anchor::User),
+        _ => None,
+    }
+}
+
+/// The value near `at`, where `anchor` is.
+fn check(text: &[u8], at: usize, anchor: Anchor) -> Option<Found> {
+    let hit = match anchor {
+        Anchor::Ending(start) => behind_ending(text, Span { start, end: at + 1 }),
+        Anchor::Option => option(text, at + 1),
+        Anchor::User => plain(text, ends::token_of(text, at + " /user:".len())),
+        Anchor::Element => element(text, at),
+        Anchor::Wide(end) => wide(text, end),
+    }?;
+    let value = &text[hit.start..hit.end];
+    (!value.is_empty() && !none::is_placeholder(value) && !none::no_secret(Word::Plain, value)).then_some(hit)
+}
+
+fn behind_ending(text: &[u8], span: Span) -> Option<Found> {
+    match &text[span.start..span.end] {
         b"earer " | b"EARER " => bearer(text, span.end),
         b"asic " => basic(text, span.end),
         b"AUTH " | b"PASS " => command(text, span.end),
@@ -123,12 +211,9 @@ fn check(text: &[u8], span: Span) -> Option<Found> {
         b"LOGIN " => login(text, span.start, span.end),
         b"auth sha " | b"auth md5 " | b"priv aes " | b"priv des " => snmp_v3(text, span.end),
         b"com2sec " => third(text, span.end),
-        b" /user:" => plain(text, ends::token_of(text, span.end)),
         b"code is " | b"OTP " => code(text, span),
         _ => word(text, span.end),
-    }?;
-    let value = &text[hit.start..hit.end];
-    (!none::is_placeholder(value) && !none::no_secret(Word::Plain, value)).then_some(hit)
+    }
 }
 
 /// The word or string at `at`, whatever it looks like.

@@ -1,0 +1,408 @@
+//! What a text has, read off in one pass before any finder begins: which classes of bytes, whether there are runs as long
+//! as tokens and card numbers have, and where words end. Most texts lack what most finders need.
+//!
+//! Sixty-four bytes at a time: two table look-ups by halves of a byte give its classes, and one bit for each byte says
+//! where those of some classes stand. With AVX2 where the processor has it; else byte by byte, with the same result, as
+//! a test compares. One of the two modules with `unsafe`: the vector loads, each from an array of their size, and the call
+//! of a function whose CPU features were checked just before.
+
+/// Digits.
+pub(super) const DIGIT: u32 = 1;
+/// Letters of either case.
+pub(super) const LETTER: u32 = 1 << 1 | 1 << 2;
+/// `-` and `.`.
+pub(super) const DASH_POINT: u32 = 1 << 3;
+/// `/` and `_`.
+pub(super) const SLASH_LOW: u32 = 1 << 4;
+/// A blank.
+pub(super) const SPACE: u32 = 1 << 5;
+/// `:` and `=`.
+pub(super) const COLON_EQUALS: u32 = 1 << 6;
+/// `%`.
+pub(super) const PERCENT: u32 = 1 << 7;
+/// `"`, `'` and `&`.
+pub(super) const QUOTE_AND: u32 = 1 << 8;
+/// `>`.
+pub(super) const CLOSE: u32 = 1 << 9;
+/// `@`.
+pub(super) const AT: u32 = 1 << 10;
+/// A tab.
+pub(super) const TAB: u32 = 1 << 11;
+/// What is not ASCII.
+pub(super) const WIDE: u32 = 1 << 12;
+/// Of these, the bytes that begin most characters of Chinese and Japanese.
+pub(super) const WIDE_LEAD: u32 = 1 << 13;
+/// Capitals and the signs beside them (`@ [ \ ] ^ _`).
+pub(super) const UPPER: u32 = 1 << 14;
+/// `-`.
+pub(super) const DASH: u32 = 1 << 15;
+/// A run of [`TOKEN`] bytes of letters, digits and `_ - . /`.
+pub(super) const TOKEN_RUN: u32 = 1 << 16;
+/// A run of [`CARD`] bytes of digits and what may stand between their groups.
+pub(super) const CARD_RUN: u32 = 1 << 17;
+/// Anything at all.
+pub(super) const ANY: u32 = u32::MAX;
+
+/// The shortest run of bytes that holds a token of a maker.
+pub(super) const TOKEN: usize = 20;
+/// The shortest run of bytes that holds a card number.
+pub(super) const CARD: usize = 12;
+
+const TOKEN_BYTES: u32 = DIGIT | LETTER | DASH_POINT | SLASH_LOW;
+const CARD_BYTES: u32 = DIGIT | DASH_POINT | SPACE | WIDE;
+/// What ends a word, or begins one that is told by its first byte.
+const WORD_BYTES: u32 = SPACE | TAB | QUOTE_AND | WIDE_LEAD;
+
+/// Classes as the high halves and the low halves of their bytes, one bit for each half: a byte is of the class where both
+/// of its halves are.
+const HALVES: [(u16, u16); 16] = [
+    (1 << 3, 0x03ff),
+    (1 << 4 | 1 << 6, 0xfffe),
+    (1 << 5 | 1 << 7, 0x07ff),
+    (1 << 2, 1 << 0xd | 1 << 0xe),
+    (1 << 2 | 1 << 5, 1 << 0xf),
+    (1 << 2, 1),
+    (1 << 3, 1 << 0xa | 1 << 0xd),
+    (1 << 2, 1 << 5),
+    (1 << 2, 1 << 2 | 1 << 6 | 1 << 7),
+    (1 << 3, 1 << 0xe),
+    (1 << 4, 1),
+    (1, 1 << 9),
+    (0xff00, 0xffff),
+    (1 << 0xe, 1 << 3 | 1 << 4 | 1 << 5),
+    (1 << 4 | 1 << 5, 0xffff),
+    (1 << 2, 1 << 0xd),
+];
+
+/// The classes of the bytes that have this half: high or low.
+const fn by_half(high: bool) -> [u16; 16] {
+    let mut table = [0; 16];
+    let mut half = 0;
+    while half < 16 {
+        let mut class = 0;
+        while class < 16 {
+            let bits = if high { HALVES[class].0 } else { HALVES[class].1 };
+            if bits & 1 << half != 0 {
+                table[half] |= 1 << class;
+            }
+            class += 1;
+        }
+        half += 1;
+    }
+    table
+}
+
+/// The classes of each byte.
+static CLASSES: [u16; 256] = {
+    let (high, low) = (by_half(true), by_half(false));
+    let mut table = [0; 256];
+    let mut b = 0;
+    while b < 256 {
+        table[b] = high[b >> 4] & low[b & 15];
+        b += 1;
+    }
+    table
+};
+
+/// One bit for each byte of a block.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Block {
+    token: u64,
+    card: u64,
+    word: u64,
+}
+
+/// What a text has. One for each worker, used for one text after the other.
+#[derive(Debug, Default)]
+pub(super) struct Marks {
+    present: u32,
+    /// One bit for each byte, 64 in a word: where words end, and where those may begin that are told by their first byte.
+    words: Vec<u64>,
+}
+
+impl Marks {
+    /// Reads a text; what was known of another is forgotten.
+    #[inline]
+    pub(super) fn read(&mut self, text: &[u8]) {
+        #[cfg(target_arch = "x86_64")]
+        if is_x86_feature_detected!("avx2") {
+            // SAFETY: the CPU has the feature the function is compiled for, checked on the line above.
+            #[allow(unsafe_code)]
+            unsafe {
+                avx2::read(self, text);
+            }
+            return;
+        }
+        self.read_portably(text);
+    }
+
+    fn read_portably(&mut self, text: &[u8]) {
+        let mut present = 0;
+        let mut runs = Runs::default();
+        self.words.clear();
+        for bytes in text.chunks(64) {
+            let mut block = Block::default();
+            for (i, &b) in bytes.iter().enumerate() {
+                let classes = u32::from(CLASSES[usize::from(b)]);
+                present |= classes;
+                block.token |= u64::from(classes & TOKEN_BYTES != 0) << i;
+                block.card |= u64::from(classes & CARD_BYTES != 0) << i;
+                block.word |= u64::from(classes & WORD_BYTES != 0) << i;
+            }
+            self.words.push(block.word);
+            runs.add(block);
+        }
+        self.present = present | runs.found();
+    }
+
+    /// Whether the text has one of these classes or runs at least.
+    #[inline(always)]
+    pub(super) fn has(&self, any: u32) -> bool {
+        self.present & any != 0
+    }
+
+    /// The first place at or after `from` where a word ends, or may begin that is told by its first byte.
+    #[inline]
+    pub(super) fn word(&self, from: usize) -> Option<usize> {
+        let mut block = from / 64;
+        let mut bits = self.words.get(block)? & u64::MAX << (from % 64);
+        while bits == 0 {
+            block += 1;
+            bits = *self.words.get(block)?;
+        }
+        Some(block * 64 + bits.trailing_zeros() as usize)
+    }
+}
+
+/// Looks for runs in one block after the other.
+#[derive(Default)]
+struct Runs {
+    /// The block before.
+    before: Block,
+    token: u64,
+    card: u64,
+}
+
+impl Runs {
+    #[inline(always)]
+    fn add(&mut self, block: Block) {
+        self.token |= token_run(block.token);
+        self.card |= card_run(block.card);
+        // Across the border: the middle of both.
+        if self.before.token >> 63 & block.token != 0 {
+            self.token |= token_run(self.before.token >> 32 | block.token << 32);
+        }
+        if self.before.card >> 63 & block.card != 0 {
+            self.card |= card_run(self.before.card >> 32 | block.card << 32);
+        }
+        self.before = block;
+    }
+
+    #[inline(always)]
+    fn found(&self) -> u32 {
+        let token = if self.token != 0 { TOKEN_RUN } else { 0 };
+        token | if self.card != 0 { CARD_RUN } else { 0 }
+    }
+}
+
+/// Not zero where [`TOKEN`] bits are set in a row.
+#[inline(always)]
+fn token_run(bits: u64) -> u64 {
+    let bits = bits & bits >> 1;
+    let bits = bits & bits >> 2;
+    let four = bits;
+    let bits = bits & bits >> 4;
+    let bits = bits & bits >> 8;
+    bits & four >> 16
+}
+
+/// Not zero where [`CARD`] bits are set in a row.
+#[inline(always)]
+fn card_run(bits: u64) -> u64 {
+    let bits = bits & bits >> 1;
+    let bits = bits & bits >> 2;
+    let four = bits;
+    let bits = bits & bits >> 4;
+    bits & four >> 8
+}
+
+#[cfg(target_arch = "x86_64")]
+mod avx2 {
+    use super::{Block, CARD_BYTES, Marks, Runs, TOKEN_BYTES, WORD_BYTES, by_half};
+    use std::arch::x86_64::*;
+
+    /// A table of the lower or the upper eight classes by a half of a byte, twice: shuffles stay within 16 bytes.
+    const fn table(high: bool, upper: bool) -> [u8; 32] {
+        let classes = by_half(high);
+        let mut table = [0; 32];
+        let mut i = 0;
+        while i < 32 {
+            table[i] = (classes[i % 16] >> if upper { 8 } else { 0 }) as u8;
+            i += 1;
+        }
+        table
+    }
+
+    static LOW_LOWER: [u8; 32] = table(false, false);
+    static LOW_UPPER: [u8; 32] = table(false, true);
+    static HIGH_LOWER: [u8; 32] = table(true, false);
+    static HIGH_UPPER: [u8; 32] = table(true, true);
+
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    fn load(bytes: &[u8; 32]) -> __m256i {
+        // SAFETY: the load stays inside the 32 bytes of `bytes`; it needs no alignment.
+        #[allow(unsafe_code)]
+        unsafe {
+            _mm256_loadu_si256(bytes.as_ptr().cast())
+        }
+    }
+
+    /// The classes of 32 bytes: the lower eight and the upper eight.
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    fn classes(bytes: &[u8; 32]) -> (__m256i, __m256i) {
+        let half = _mm256_set1_epi8(15);
+        let v = load(bytes);
+        let (low, high) = (_mm256_and_si256(v, half), _mm256_and_si256(_mm256_srli_epi16(v, 4), half));
+        let look = |table: &[u8; 32], halves| _mm256_shuffle_epi8(load(table), halves);
+        let lower = _mm256_and_si256(look(&LOW_LOWER, low), look(&HIGH_LOWER, high));
+        let upper = _mm256_and_si256(look(&LOW_UPPER, low), look(&HIGH_UPPER, high));
+        (lower, upper)
+    }
+
+    /// One bit for each byte that has one of these classes.
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    fn bits((lower, upper): (__m256i, __m256i), any: u32) -> u32 {
+        let of = |v, any: u32| _mm256_and_si256(v, _mm256_set1_epi8(any as u8 as i8));
+        let found = match (any & 0xff, any >> 8) {
+            (any, 0) => of(lower, any),
+            (0, any) => of(upper, any),
+            (a, b) => _mm256_or_si256(of(lower, a), of(upper, b)),
+        };
+        !_mm256_movemask_epi8(_mm256_cmpeq_epi8(found, _mm256_setzero_si256())) as u32
+    }
+
+    /// The bits of 32 bytes in the lower halves.
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    fn half(classes: (__m256i, __m256i)) -> Block {
+        let of = |any| u64::from(bits(classes, any));
+        Block { token: of(TOKEN_BYTES), card: of(CARD_BYTES), word: of(WORD_BYTES) }
+    }
+
+    /// `second` stands `shift` bytes behind `first`, perhaps over part of it.
+    #[inline(always)]
+    fn joined(first: Block, second: Block, shift: u32) -> Block {
+        Block {
+            token: first.token | second.token << shift,
+            card: first.card | second.card << shift,
+            word: first.word | second.word << shift,
+        }
+    }
+
+    #[target_feature(enable = "avx2")]
+    pub(super) fn read(marks: &mut Marks, text: &[u8]) {
+        let zero = _mm256_setzero_si256();
+        let mut present = (zero, zero);
+        let mut runs = Runs::default();
+        marks.words.clear();
+        let mut whole = |bytes: &[u8; 32]| {
+            let classes = classes(bytes);
+            present = (_mm256_or_si256(present.0, classes.0), _mm256_or_si256(present.1, classes.1));
+            half(classes)
+        };
+        let (blocks, rest) = text.as_chunks::<64>();
+        for block in blocks {
+            let (halves, _) = block.as_chunks::<32>();
+            let block = joined(whole(&halves[0]), whole(&halves[1]), 32);
+            marks.words.push(block.word);
+            runs.add(block);
+        }
+        if !rest.is_empty() {
+            let block = match (rest.first_chunk::<32>(), rest.last_chunk::<32>()) {
+                (Some(first), Some(last)) => joined(whole(first), whole(last), rest.len() as u32 - 32),
+                _ => {
+                    let mut bytes = [0; 32];
+                    bytes[..rest.len()].copy_from_slice(rest);
+                    whole(&bytes)
+                }
+            };
+            marks.words.push(block.word);
+            runs.add(block);
+        }
+        // Bytes that are not there are zero, which is of no class.
+        let fold = |v: __m256i| _mm_or_si128(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+        let (lower, upper) = (fold(present.0), fold(present.1));
+        let both = _mm_or_si128(_mm_unpacklo_epi8(lower, upper), _mm_unpackhi_epi8(lower, upper));
+        let both = _mm_or_si128(both, _mm_srli_si128(both, 8));
+        let both = _mm_or_si128(both, _mm_srli_si128(both, 4));
+        let both = _mm_or_si128(both, _mm_srli_si128(both, 2));
+        marks.present = _mm_extract_epi16(both, 0) as u32 & 0xffff | runs.found();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn longest(text: &[u8], classes: u32) -> usize {
+        text.split(|&b| u32::from(CLASSES[usize::from(b)]) & classes == 0).map(<[u8]>::len).max().unwrap_or(0)
+    }
+
+    #[test]
+    fn classes_are_of_the_bytes_that_they_say() {
+        let of = |class: u32| (0..=255u8).filter(|&b| u32::from(CLASSES[usize::from(b)]) & class != 0);
+        let is = |class: u32, has: &dyn Fn(u8) -> bool| {
+            assert!(of(class).eq((0..=255u8).filter(|&b| has(b))), "{class:x}");
+        };
+        is(DIGIT, &|b| b.is_ascii_digit());
+        is(LETTER, &|b| b.is_ascii_alphabetic());
+        is(DASH_POINT, &|b| b"-.".contains(&b));
+        is(SLASH_LOW, &|b| b"/_".contains(&b));
+        is(SPACE, &|b| b == b' ');
+        is(COLON_EQUALS, &|b| b":=".contains(&b));
+        is(PERCENT, &|b| b == b'%');
+        is(QUOTE_AND, &|b| b"\"'&".contains(&b));
+        is(CLOSE, &|b| b == b'>');
+        is(AT, &|b| b == b'@');
+        is(TAB, &|b| b == b'\t');
+        is(WIDE, &|b| b >= 0x80);
+        is(WIDE_LEAD, &|b| (0xe3..=0xe5).contains(&b));
+        is(UPPER, &|b| (0x40..0x60).contains(&b));
+        is(DASH, &|b| b == b'-');
+    }
+
+    proptest! {
+        #[test]
+        fn both_versions_say_what_is_in_a_text(
+            text in prop::collection::vec(prop_oneof![
+                4 => prop::sample::select(b"a0-. ".to_vec()),
+                1 => prop::sample::select(b"Z:=%\"'&>@\t/_\xe5\x86\n".to_vec()),
+                1 => any::<u8>(),
+            ], 0..300),
+            runs in prop::collection::vec((0..300usize, 1..70usize, prop::sample::select(b"a0".to_vec())), 0..3),
+        ) {
+            let mut text = text;
+            for (at, length, byte) in runs {
+                let end = text.len().min(at + length);
+                text[at.min(end)..end].fill(byte);
+            }
+            let (mut portable, mut quick) = (Marks::default(), Marks::default());
+            // What is known of another text is forgotten.
+            quick.read(&[b'x'; 200]);
+            portable.read_portably(&text);
+            quick.read(&text);
+            prop_assert_eq!(&quick.words, &portable.words);
+            prop_assert_eq!(quick.present, portable.present);
+            prop_assert_eq!(quick.has(TOKEN_RUN), longest(&text, TOKEN_BYTES) >= TOKEN);
+            prop_assert_eq!(quick.has(CARD_RUN), longest(&text, CARD_BYTES) >= CARD);
+            let is_word = |&i: &usize| u32::from(CLASSES[usize::from(text[i])]) & WORD_BYTES != 0;
+            for from in 0..text.len() + 70 {
+                prop_assert_eq!(quick.word(from), (from..text.len()).find(is_word));
+            }
+        }
+    }
+}
