@@ -254,7 +254,12 @@ pub struct Redact {
     /// By symbol number: the place of the plan.
     by_symbol: Vec<u32>,
     plans: Vec<Plan>,
+    /// What is to be done with the fields of an event, from the last one: their places and plans.
     todo: Vec<(u16, u32)>,
+    /// The keys of the event that `todo` is of, all of which are known; empty where it may not be used for another.
+    shape: Vec<u32>,
+    /// What of pairs is among the fields of that event.
+    pairs: u8,
 }
 
 impl Redact {
@@ -292,22 +297,29 @@ impl Redact {
             out: Vec::new(),
             counts: vec![0; shared.names.len()],
         };
-        Self { shared, bench, walker: Walker::default(), by_symbol: Vec::new(), plans: Vec::new(), todo: Vec::new() }
+        Self {
+            shared,
+            bench,
+            walker: Walker::default(),
+            by_symbol: Vec::new(),
+            plans: Vec::new(),
+            todo: Vec::new(),
+            shape: Vec::new(),
+            pairs: 0,
+        }
     }
 
     #[inline]
     fn event(&mut self, batch: &mut Batch, row: usize) {
-        self.todo.clear();
-        // Names and values of pairs, or keys that are not known yet.
-        let mut pairs = 0;
-        for (i, (key, _)) in batch.event(row).key_indexes().enumerate() {
-            let plan = self.by_symbol.get(key).copied().unwrap_or(UNKNOWN);
-            if plan != IDLE {
-                self.todo.push((i as u16, plan));
-                pairs |= self.pairs_of(plan);
-            }
+        // Most events have the keys of the one before.
+        let same = {
+            let keys = batch.event(row).key_indexes().map(|(key, _)| key as u32);
+            !self.shape.is_empty() && keys.eq(self.shape.iter().copied())
+        };
+        if !same {
+            self.prepare(batch.event(row));
         }
-        let pair = if pairs == BOTH { self.pair(batch.event(row)) } else { None };
+        let pair = if self.pairs == BOTH { self.pair(batch.event(row)) } else { None };
         // From the last one: a field that is removed moves only those behind it.
         for n in (0..self.todo.len()).rev() {
             let (i, known) = self.todo[n];
@@ -334,6 +346,27 @@ impl Redact {
                     }
                 }
             }
+        }
+    }
+
+    /// What is to be done with the fields of an event.
+    fn prepare(&mut self, event: EventRef<'_>) {
+        self.todo.clear();
+        self.shape.clear();
+        // Names and values of pairs, or keys that are not known yet.
+        self.pairs = 0;
+        let mut known = true;
+        for (i, (key, _)) in event.key_indexes().enumerate() {
+            let plan = self.by_symbol.get(key).copied().unwrap_or(UNKNOWN);
+            known &= plan != UNKNOWN;
+            self.shape.push(key as u32);
+            if plan != IDLE {
+                self.todo.push((i as u16, plan));
+                self.pairs |= self.pairs_of(plan);
+            }
+        }
+        if !known {
+            self.shape.clear();
         }
     }
 

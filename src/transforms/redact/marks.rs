@@ -52,6 +52,7 @@ const TOKEN_BYTES: u32 = DIGIT | LETTER | DASH_POINT | SLASH_LOW;
 const CARD_BYTES: u32 = DIGIT | DASH_POINT | SPACE | WIDE;
 /// What ends a word, or begins one that is told by its first byte.
 const WORD_BYTES: u32 = SPACE | TAB | QUOTE_AND | WIDE_LEAD;
+const SEPARATOR_BYTES: u32 = COLON_EQUALS | PERCENT;
 
 /// Classes as the high halves and the low halves of their bytes, one bit for each half: a byte is of the class where both
 /// of its halves are.
@@ -109,15 +110,36 @@ static CLASSES: [u16; 256] = {
 struct Block {
     token: u64,
     card: u64,
-    word: u64,
+    places: Places,
+}
+
+/// One bit for each byte of a block: places to look at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Places {
+    /// Where words end, or may begin that are told by their first byte.
+    pub(super) words: u64,
+    /// `:`, `=` and `%`.
+    pub(super) separators: u64,
+}
+
+impl Block {
+    /// Without its first bytes.
+    #[inline(always)]
+    fn behind(self, bytes: u32) -> Self {
+        let places = Places { words: self.places.words >> bytes, separators: self.places.separators >> bytes };
+        Self { token: self.token >> bytes, card: self.card >> bytes, places }
+    }
 }
 
 /// What a text has. One for each worker, used for one text after the other.
 #[derive(Debug, Default)]
 pub(super) struct Marks {
     present: u32,
-    /// One bit for each byte, 64 in a word: where words end, and where those may begin that are told by their first byte.
-    words: Vec<u64>,
+    /// Where the first run begins that is as long as a token, and as a card number; unset where there is none.
+    first_token: usize,
+    first_card: usize,
+    /// By blocks of 64 bytes.
+    places: Vec<Places>,
 }
 
 impl Marks {
@@ -138,8 +160,8 @@ impl Marks {
 
     fn read_portably(&mut self, text: &[u8]) {
         let mut present = 0;
-        let mut runs = Runs::default();
-        self.words.clear();
+        let mut runs = Runs::new();
+        self.places.clear();
         for bytes in text.chunks(64) {
             let mut block = Block::default();
             for (i, &b) in bytes.iter().enumerate() {
@@ -147,12 +169,33 @@ impl Marks {
                 present |= classes;
                 block.token |= u64::from(classes & TOKEN_BYTES != 0) << i;
                 block.card |= u64::from(classes & CARD_BYTES != 0) << i;
-                block.word |= u64::from(classes & WORD_BYTES != 0) << i;
+                block.places.words |= u64::from(classes & WORD_BYTES != 0) << i;
+                block.places.separators |= u64::from(classes & SEPARATOR_BYTES != 0) << i;
             }
-            self.words.push(block.word);
+            self.places.push(block.places);
             runs.add(block);
         }
-        self.present = present | runs.found();
+        self.finish(present, &runs);
+    }
+
+    #[inline(always)]
+    fn finish(&mut self, present: u32, runs: &Runs) {
+        let token = if runs.token == NONE { 0 } else { TOKEN_RUN };
+        let card = if runs.card == NONE { 0 } else { CARD_RUN };
+        self.present = present | token | card;
+        (self.first_token, self.first_card) = (runs.token, runs.card);
+    }
+
+    /// Where the first run of [`TOKEN`] bytes begins; past the end of every text where there is none.
+    #[inline(always)]
+    pub(super) fn first_token(&self) -> usize {
+        self.first_token
+    }
+
+    /// Where the first run of [`CARD`] bytes begins; past the end of every text where there is none.
+    #[inline(always)]
+    pub(super) fn first_card(&self) -> usize {
+        self.first_card
     }
 
     /// Whether the text has one of these classes or runs at least.
@@ -161,48 +204,68 @@ impl Marks {
         self.present & any != 0
     }
 
-    /// The first place at or after `from` where a word ends, or may begin that is told by its first byte.
-    #[inline]
-    pub(super) fn word(&self, from: usize) -> Option<usize> {
-        let mut block = from / 64;
-        let mut bits = self.words.get(block)? & u64::MAX << (from % 64);
-        while bits == 0 {
-            block += 1;
-            bits = *self.words.get(block)?;
-        }
-        Some(block * 64 + bits.trailing_zeros() as usize)
+    /// The places of one sort, in order: where a block of 64 bytes begins, and one bit for each of them; from the block on
+    /// that `from` is in, without what stands before it.
+    #[inline(always)]
+    pub(super) fn places(&self, from: usize, sort: impl Fn(&Places) -> u64) -> impl Iterator<Item = (usize, u64)> {
+        let first = from / 64;
+        let rest = self.places.get(first..).unwrap_or_default().iter();
+        rest.enumerate().map(move |(i, places)| {
+            let before = if i == 0 { u64::MAX << (from % 64) } else { u64::MAX };
+            ((first + i) * 64, sort(places) & before)
+        })
     }
 }
 
+/// In [`Runs`]: there is none.
+const NONE: usize = 1 << 48;
+
 /// Looks for runs in one block after the other.
-#[derive(Default)]
 struct Runs {
     /// The block before.
     before: Block,
-    token: u64,
-    card: u64,
+    /// Where the next block begins.
+    at: usize,
+    /// Where the first runs begin.
+    token: usize,
+    card: usize,
 }
 
 impl Runs {
-    #[inline(always)]
-    fn add(&mut self, block: Block) {
-        self.token |= token_run(block.token);
-        self.card |= card_run(block.card);
-        // Across the border: the middle of both.
-        if self.before.token >> 63 & block.token != 0 {
-            self.token |= token_run(self.before.token >> 32 | block.token << 32);
-        }
-        if self.before.card >> 63 & block.card != 0 {
-            self.card |= card_run(self.before.card >> 32 | block.card << 32);
-        }
-        self.before = block;
+    fn new() -> Self {
+        Self { before: Block::default(), at: 0, token: NONE, card: NONE }
     }
 
     #[inline(always)]
-    fn found(&self) -> u32 {
-        let token = if self.token != 0 { TOKEN_RUN } else { 0 };
-        token | if self.card != 0 { CARD_RUN } else { 0 }
+    fn add(&mut self, block: Block) {
+        let across = self.before.token >> 63 & block.token | self.before.card >> 63 & block.card;
+        if across & 1 != 0 {
+            // The middle of both. It comes first.
+            let (token, card) =
+                (self.before.token >> 32 | block.token << 32, self.before.card >> 32 | block.card << 32);
+            self.found(self.at - 32, token_run(token), card_run(card));
+        }
+        let (token, card) = (token_run(block.token), card_run(block.card));
+        if token | card != 0 {
+            self.found(self.at, token, card);
+        }
+        self.before = block;
+        self.at += 64;
     }
+}
+
+impl Runs {
+    /// Where runs begin in 64 bytes at `at`.
+    fn found(&mut self, at: usize, token: u64, card: u64) {
+        self.token = self.token.min(first(at, token));
+        self.card = self.card.min(first(at, card));
+    }
+}
+
+/// The place of the first bit of a block at `at`.
+#[inline(always)]
+fn first(at: usize, bits: u64) -> usize {
+    if bits == 0 { NONE } else { at + bits.trailing_zeros() as usize }
 }
 
 /// Not zero where [`TOKEN`] bits are set in a row.
@@ -228,7 +291,7 @@ fn card_run(bits: u64) -> u64 {
 
 #[cfg(target_arch = "x86_64")]
 mod avx2 {
-    use super::{Block, CARD_BYTES, Marks, Runs, TOKEN_BYTES, WORD_BYTES, by_half};
+    use super::{Block, CARD_BYTES, Marks, Places, Runs, SEPARATOR_BYTES, TOKEN_BYTES, WORD_BYTES, by_half};
     use std::arch::x86_64::*;
 
     /// A table of the lower or the upper eight classes by a half of a byte, twice: shuffles stay within 16 bytes.
@@ -289,7 +352,8 @@ mod avx2 {
     #[inline]
     fn half(classes: (__m256i, __m256i)) -> Block {
         let of = |any| u64::from(bits(classes, any));
-        Block { token: of(TOKEN_BYTES), card: of(CARD_BYTES), word: of(WORD_BYTES) }
+        let places = Places { words: of(WORD_BYTES), separators: of(SEPARATOR_BYTES) };
+        Block { token: of(TOKEN_BYTES), card: of(CARD_BYTES), places }
     }
 
     /// `second` stands `shift` bytes behind `first`, perhaps over part of it.
@@ -298,7 +362,10 @@ mod avx2 {
         Block {
             token: first.token | second.token << shift,
             card: first.card | second.card << shift,
-            word: first.word | second.word << shift,
+            places: Places {
+                words: first.places.words | second.places.words << shift,
+                separators: first.places.separators | second.places.separators << shift,
+            },
         }
     }
 
@@ -306,8 +373,8 @@ mod avx2 {
     pub(super) fn read(marks: &mut Marks, text: &[u8]) {
         let zero = _mm256_setzero_si256();
         let mut present = (zero, zero);
-        let mut runs = Runs::default();
-        marks.words.clear();
+        let mut runs = Runs::new();
+        marks.places.clear();
         let mut whole = |bytes: &[u8; 32]| {
             let classes = classes(bytes);
             present = (_mm256_or_si256(present.0, classes.0), _mm256_or_si256(present.1, classes.1));
@@ -317,19 +384,21 @@ mod avx2 {
         for block in blocks {
             let (halves, _) = block.as_chunks::<32>();
             let block = joined(whole(&halves[0]), whole(&halves[1]), 32);
-            marks.words.push(block.word);
+            marks.places.push(block.places);
             runs.add(block);
         }
         if !rest.is_empty() {
-            let block = match (rest.first_chunk::<32>(), rest.last_chunk::<32>()) {
-                (Some(first), Some(last)) => joined(whole(first), whole(last), rest.len() as u32 - 32),
+            let block = match (rest.first_chunk::<32>(), rest.last_chunk::<32>(), text.last_chunk::<32>()) {
+                (Some(first), Some(last), _) => joined(whole(first), whole(last), rest.len() as u32 - 32),
+                // With bytes of the block before, which are left out.
+                (_, _, Some(last)) => whole(last).behind(32 - rest.len() as u32),
                 _ => {
                     let mut bytes = [0; 32];
                     bytes[..rest.len()].copy_from_slice(rest);
                     whole(&bytes)
                 }
             };
-            marks.words.push(block.word);
+            marks.places.push(block.places);
             runs.add(block);
         }
         // Bytes that are not there are zero, which is of no class.
@@ -339,7 +408,7 @@ mod avx2 {
         let both = _mm_or_si128(both, _mm_srli_si128(both, 8));
         let both = _mm_or_si128(both, _mm_srli_si128(both, 4));
         let both = _mm_or_si128(both, _mm_srli_si128(both, 2));
-        marks.present = _mm_extract_epi16(both, 0) as u32 & 0xffff | runs.found();
+        marks.finish(_mm_extract_epi16(both, 0) as u32 & 0xffff, &runs);
     }
 }
 
@@ -348,8 +417,12 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn is(b: u8, classes: u32) -> bool {
+        u32::from(CLASSES[usize::from(b)]) & classes != 0
+    }
+
     fn longest(text: &[u8], classes: u32) -> usize {
-        text.split(|&b| u32::from(CLASSES[usize::from(b)]) & classes == 0).map(<[u8]>::len).max().unwrap_or(0)
+        text.split(|&b| !is(b, classes)).map(<[u8]>::len).max().unwrap_or(0)
     }
 
     #[test]
@@ -395,13 +468,26 @@ mod tests {
             quick.read(&[b'x'; 200]);
             portable.read_portably(&text);
             quick.read(&text);
-            prop_assert_eq!(&quick.words, &portable.words);
+            prop_assert_eq!(&quick.places, &portable.places);
             prop_assert_eq!(quick.present, portable.present);
+            let first = |classes, least| {
+                let long = |i: &usize| text[*i..].iter().take_while(|&&b| is(b, classes)).count() >= least;
+                (0..text.len()).find(long).unwrap_or(NONE)
+            };
+            for marks in [&portable, &quick] {
+                prop_assert_eq!(marks.first_token(), first(TOKEN_BYTES, TOKEN));
+                prop_assert_eq!(marks.first_card(), first(CARD_BYTES, CARD));
+            }
             prop_assert_eq!(quick.has(TOKEN_RUN), longest(&text, TOKEN_BYTES) >= TOKEN);
             prop_assert_eq!(quick.has(CARD_RUN), longest(&text, CARD_BYTES) >= CARD);
-            let is_word = |&i: &usize| u32::from(CLASSES[usize::from(text[i])]) & WORD_BYTES != 0;
+            let of = |from, sort: fn(&Places) -> u64| {
+                let blocks = quick.places(from, sort);
+                blocks.flat_map(|(at, bits)| (0..64).filter(move |i| bits >> i & 1 != 0).map(move |i| at + i))
+            };
+            let with = |from, classes| (from..text.len()).filter(move |&i: &usize| is(text[i], classes));
             for from in 0..text.len() + 70 {
-                prop_assert_eq!(quick.word(from), (from..text.len()).find(is_word));
+                prop_assert!(of(from, |p| p.words).eq(with(from, WORD_BYTES)));
+                prop_assert!(of(from, |p| p.separators).eq(with(from, SEPARATOR_BYTES)));
             }
         }
     }

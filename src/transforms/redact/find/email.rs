@@ -7,7 +7,7 @@
 //! (`react@18.2.next`) and units (`getty@tty1.service`).
 
 use super::Found;
-use crate::transforms::redact::ascii::{ALNUM, DIGIT, HEX, LOCAL, LOWER, UPPER, class, escape_before, is};
+use crate::transforms::redact::ascii::{ALNUM, DIGIT, HEX, LOCAL, LOWER, UPPER, class, escape_before, is, run_back};
 use memchr::memchr2;
 
 /// How far the local part is followed to the left. RFC 5321 allows 64 bytes.
@@ -64,7 +64,9 @@ fn wide_before(text: &[u8], left: usize, end: usize) -> usize {
 }
 
 fn local_start(text: &[u8], left: usize, sign: usize) -> usize {
-    let mut start = sign;
+    // A backslash ends it, so that no escape but the first may be within.
+    let mut start = run_back(text, left, sign, ALNUM | LOCAL);
+    start += usize::from(start < sign && escape_before(text, start + 1));
     while start > left && !escape_before(text, start) {
         if class(text[start - 1]) & (ALNUM | LOCAL) != 0 {
             start -= 1;

@@ -99,11 +99,11 @@ impl Finder {
     #[inline]
     pub(super) fn find(&self, text: &[u8], from: usize, marks: &Marks) -> Option<Found> {
         match self {
-            Self::Secrets => secrets::find(text, from),
+            Self::Secrets => secrets::find(text, from, marks),
             Self::Quotes => secrets::quotes::find(text, from),
             Self::Words(words) => words.find(text, from, marks),
-            Self::Makers(makers) => makers.find(text, from),
-            Self::Card => card::find(text, from),
+            Self::Makers(makers) => makers.find(text, from, marks),
+            Self::Card => card::find(text, from, marks),
             Self::Email => email::find(text, from),
             Self::Bare(find) => find(text, from),
             Self::Anchored(anchored) => anchored.find(text, from),

@@ -3,7 +3,7 @@
 use super::header::header_end;
 use super::value::Context;
 use super::{Key, Quote};
-use crate::transforms::redact::ascii::{ALNUM, UPPER, is, is_at, is_before};
+use crate::transforms::redact::ascii::{ALNUM, UPPER, is, is_at, is_before, run};
 use memchr::{memchr, memchr2, memrchr2};
 
 /// Quotes deeper than this many levels of escaping are treated as plain bytes.
@@ -248,7 +248,10 @@ pub(super) fn token_end(text: &[u8], start: usize, cx: &Context<'_>) -> usize {
         let b = text[at];
         match b {
             // Most of a value.
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => {}
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => {
+                at = run(text, at, ALNUM);
+                continue;
+            }
             0..=b' ' => match over_blank(text, start, at) {
                 Some(next) => {
                     at = next;

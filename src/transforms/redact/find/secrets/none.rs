@@ -153,6 +153,25 @@ pub(super) const STATES: &[&[u8]] = &[
     b"generated",
 ];
 
+/// By the lower five bits of their first byte: one bit for each length that one of [`STATES`] has.
+static LENGTHS: [u16; 32] = {
+    let mut lengths = [0; 32];
+    let mut i = 0;
+    while i < STATES.len() {
+        lengths[(STATES[i][0] & 31) as usize] |= 1 << STATES[i].len();
+        i += 1;
+    }
+    lengths
+};
+
+/// Whether a word is one of [`STATES`].
+fn is_state(word: &[u8]) -> bool {
+    let Some(&first) = word.first() else { return false };
+    word.len() < 16
+        && LENGTHS[usize::from(first & 31)] >> word.len() & 1 != 0
+        && STATES.iter().any(|s| word.eq_ignore_ascii_case(s))
+}
+
 /// Ways to prove who one is, which stand behind `auth`.
 pub(super) const WAYS: &[&[u8]] = &[
     b"basic",
@@ -196,8 +215,7 @@ pub(super) const WAYS: &[&[u8]] = &[
 pub(super) fn no_secret(word: Word, value: &[u8]) -> bool {
     let first = value.split(|&b| b <= b' ').next().unwrap_or(value);
     let state = first.strip_suffix(b",").or_else(|| first.strip_suffix(b".")).unwrap_or(first);
-    let word_alone = state.len() <= 14 && !state.iter().any(|&b| is(b, DIGIT));
-    if word_alone && STATES.iter().any(|s| s.len() == state.len() && state.eq_ignore_ascii_case(s)) {
+    if is_state(state) {
         return true;
     }
     match word {

@@ -44,6 +44,18 @@ const VALUES: [&[u8]; 14] = [
     b"raw",
 ];
 
+/// By the lower five bits of their first byte: one bit for each length that one of [`NAMES`] or [`VALUES`] has.
+static LENGTHS: [u16; 32] = {
+    let mut lengths = [0; 32];
+    let mut i = 0;
+    while i < NAMES.len() + VALUES.len() {
+        let word = if i < NAMES.len() { NAMES[i] } else { VALUES[i - NAMES.len()] };
+        lengths[(word[0] & 31) as usize] |= 1 << word.len();
+        i += 1;
+    }
+    lengths
+};
+
 /// Most members between the two.
 const MAX_BETWEEN: usize = 4;
 
@@ -58,7 +70,7 @@ impl PairKey {
     /// The part that a field of this name may have.
     pub(in crate::transforms::redact) fn of(key: &[u8]) -> Option<Self> {
         let first = key.first()? | 0x20;
-        if key.len() > 14 {
+        if key.len() > 14 || LENGTHS[usize::from(first & 31)] >> key.len() & 1 == 0 {
             return None;
         }
         let same = |w: &&[u8]| w.len() == key.len() && w[0] == first && key.eq_ignore_ascii_case(w);

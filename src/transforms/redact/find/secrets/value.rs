@@ -8,7 +8,7 @@ use super::ends::{
 use super::header::{Scheme, after_scheme, header, header_end, names_next, scheme};
 use super::none::{doubtful, is_placeholder, no_secret};
 use super::{Key, Quote, Word};
-use crate::transforms::redact::ascii::{ALNUM, DIGIT, LOWER, is, is_at};
+use crate::transforms::redact::ascii::{ALNUM, DIGIT, LOWER, TYPE, is, is_at, run};
 use crate::transforms::redact::find::Found;
 use memchr::memmem;
 
@@ -59,8 +59,7 @@ pub(super) fn after(text: &[u8], after: usize, cx: &Context<'_>) -> Option<Found
 
 /// Behind the type of a declaration: `password: &str = "x"`.
 pub(super) fn behind_type(text: &[u8], at: usize) -> usize {
-    let part = |b: u8| is(b, ALNUM) || matches!(b, b'&' | b'<' | b'>' | b'\'' | b':' | b'_' | b'[' | b']');
-    let end = at + text[at..].iter().take(MAX_NAME).take_while(|&&b| part(b)).count();
+    let end = run(&text[..text.len().min(at + MAX_NAME)], at, TYPE);
     let equals = skip_blanks(text, end);
     let typed = end > at && equals > end && text[equals..].starts_with(b"= ");
     let value = skip_blanks(text, equals + 1);

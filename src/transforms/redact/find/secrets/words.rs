@@ -127,36 +127,49 @@ impl Words {
     /// The leftmost value at or after `from`, of a word at or after `from`.
     #[inline]
     pub(in crate::transforms::redact::find) fn find(&self, text: &[u8], from: usize, marks: &Marks) -> Option<Found> {
-        let mut next = from;
-        while let Some(at) = marks.word(next) {
-            next = at + 1;
-            let here = match text[at] {
-                b' ' | b'\t' => {
-                    if let Some(start) = self.ending(text, at).filter(|&start| start >= from)
-                        && let Some(hit) = check(text, at, Anchor::Ending(start)).filter(|h| h.start >= from)
-                    {
-                        return Some(hit);
-                    }
-                    after_blank(text, at)
+        for (block, mut bits) in marks.places(from, |p| p.words) {
+            while bits != 0 {
+                let at = block + bits.trailing_zeros() as usize;
+                bits &= bits - 1;
+                if self.may_be(text, at)
+                    && let Some(hit) = self.at(text, from, at)
+                {
+                    return Some(hit);
                 }
-                b'"' | b'\'' => matches!(text.get(at + 1..at + 3), Some(b"--" | b"-p")).then_some(Anchor::Option),
-                b'&' => text[at..].starts_with(b"&gt;").then_some(Anchor::Element),
-                _ => {
-                    let word = WIDE.iter().find(|w| text[at..].starts_with(w.as_bytes()));
-                    word.map(|w| Anchor::Wide(at + w.len()))
-                }
-            };
-            if let Some(hit) = here.and_then(|anchor| check(text, at, anchor)).filter(|h| h.start >= from) {
-                return Some(hit);
             }
         }
         None
     }
 
+    /// Whether the place is more than a blank between ordinary words.
+    #[inline(always)]
+    fn may_be(&self, text: &[u8], at: usize) -> bool {
+        // The end of the word, its blank, and what follows.
+        let Some(near) = text.get(at.wrapping_sub(3)..).and_then(|near| near.first_chunk::<8>()) else { return true };
+        let near = u64::from_le_bytes(*near);
+        let (last, next) = (near as u32, (near >> 32) as u8);
+        // A blank or tab; and behind it neither `-`, `.` nor `/`.
+        let ordinary = last >> 24 <= u32::from(b' ') && next.wrapping_sub(b'-') > 2;
+        !ordinary || self.slots[slot(last, self.factor)].0 == last
+    }
+
+    /// The value near `at`.
+    fn at(&self, text: &[u8], from: usize, at: usize) -> Option<Found> {
+        let hit = self.ending(text, at).and_then(|start| self.behind(text, from, start, at));
+        hit.or_else(|| check(text, at, sign(text, at)?).filter(|h| h.start >= from))
+    }
+
+    fn behind(&self, text: &[u8], from: usize, start: usize, at: usize) -> Option<Found> {
+        if start < from {
+            return None;
+        }
+        check(text, at, Anchor::Ending(start)).filter(|h| h.start >= from)
+    }
+
     /// Where the ending begins whose last byte stands at `at`.
     #[inline(always)]
     fn ending(&self, text: &[u8], at: usize) -> Option<usize> {
-        let last = last_four(&text[..=at])?;
+        let last = u32::from_le_bytes(*text.get(at.wrapping_sub(3)..)?.first_chunk()?);
         let (of, first) = self.slots[slot(last, self.factor)];
         if of != last { None } else { self.whole_ending(&text[..=at], last, usize::from(first)) }
     }
@@ -167,11 +180,22 @@ impl Words {
     }
 }
 
-/// What begins with the blank at `at`.
-#[inline(always)]
+/// What begins with the blank, the quote, the `&` or the character at `at`.
+fn sign(text: &[u8], at: usize) -> Option<Anchor> {
+    match text[at] {
+        b' ' => after_blank(text, at),
+        b'"' | b'\'' => matches!(text.get(at + 1..at + 3), Some(b"--" | b"-p")).then_some(Anchor::Option),
+        b'&' => text[at..].starts_with(b"&gt;").then_some(Anchor::Element),
+        _ => {
+            let word = WIDE.iter().find(|w| text[at..].starts_with(w.as_bytes()));
+            word.map(|w| Anchor::Wide(at + w.len()))
+        }
+    }
+}
+
 fn after_blank(text: &[u8], at: usize) -> Option<Anchor> {
     match text.get(at + 1)? {
-        b'-' if text[at] == b' ' => {
+        b'-' => {
             let option = match text.get(at + 2)? {
                 b'-' | b'p' | b'P' | b'u' | b'U' | b'a' | b'A' | b'w' | b'c' | b'X' => true,
                 b's' => matches!(text.get(at + 3), Some(b't' | b'e')),
@@ -560,8 +584,8 @@ fn word(text: &[u8], end: usize) -> Option<Found> {
     let start = key_start(text, blank);
     let name = &text[start..blank];
     let least = start.saturating_sub(MAX_COMMAND);
-    let line_start = memchr::memrchr(b'\n', &text[least..start]).map_or(least, |p| least + p + 1);
-    let before = &text[line_start..start];
+    let line = text[least..start].iter().rev().take_while(|&&b| b != b'\n').count();
+    let before = &text[start - line..start];
     if name.eq_ignore_ascii_case(b"community") {
         let snmp = memmem::find(before, b"snmp").is_some();
         return if snmp { plain(text, end) } else { None };
@@ -626,9 +650,12 @@ fn device(text: &[u8], end: usize, before: &[u8], name: &[u8]) -> Option<Found> 
         b"wpa-",
         b"set ",
     ];
-    let configured = LINES
-        .iter()
-        .any(|l| before.starts_with(l) || memmem::find(before, l).is_some_and(|p| p == 0 || before[p - 1] == b' '));
+    let mut begins = true;
+    let configured = before.iter().enumerate().any(|(i, &b)| {
+        let first = begins && matches!(b, b'u' | b'e' | b'n' | b't' | b'r' | b'i' | b'w' | b's');
+        begins = b == b' ';
+        first && LINES.iter().any(|l| before[i..].starts_with(l))
+    });
     let strong = !name.eq_ignore_ascii_case(b"key")
         || memmem::find(before, b"-server ").is_some()
         || memmem::find(before, b"isakmp ").is_some();
