@@ -83,6 +83,8 @@ impl Shared {
         match (whole, value) {
             (Whole::Secret(word), Value::Str(s)) => secrets::no_secret(word, s.bytes),
             (Whole::Secret(word), Value::Number(text)) => secrets::no_secret(word, text),
+            (Whole::Secret(Word::Pin), Value::I64(n)) => !(1000..100_000_000).contains(n),
+            (Whole::Secret(Word::Pin), _) => true,
             _ => false,
         }
     }
@@ -389,7 +391,7 @@ impl Redact {
         for i in 0..event.len() {
             match PairKey::of(event.key_text_at(i)) {
                 Some(PairKey::Name) => {
-                    named |= matches!(event.value_at(i), Value::Str(s) if secrets::secret_key(s.bytes).is_some());
+                    named |= matches!(event.value_at(i), Value::Str(s) if secrets::secret_key(s.bytes).is_some_and(|w| w != Word::Pin));
                 }
                 Some(PairKey::Value) if self.todo.iter().any(|t| usize::from(t.0) == i) => value = Some(i),
                 _ => {}

@@ -76,6 +76,10 @@ const KEYS: &[&[u8]] = &[
     b"authorization",
     b"oauth",
     b"pre_shared",
+    b"preshared",
+    b"unseal",
+    b"recovery",
+    b"validation",
 ];
 
 /// Words behind which a `code` is a secret.
@@ -306,6 +310,9 @@ const ABOUT: &[&[u8]] = &[
     b"list",
     b"op",
     b"operation",
+    b"supported",
+    b"mgmt",
+    b"flags",
 ];
 
 /// First words of keys that are about a secret.
@@ -450,6 +457,18 @@ const STRONG: &[(u32, &[u8])] = &strong([
     "비밀번호".as_bytes(),
     "暗証番号".as_bytes(),
     "Пароль".as_bytes(),
+    "المرور".as_bytes(),
+    "khẩu".as_bytes(),
+    "şifre".as_bytes(),
+    "Şifre".as_bytes(),
+    "验证码".as_bytes(),
+    "驗證碼".as_bytes(),
+    "認証コード".as_bytes(),
+    "確認コード".as_bytes(),
+    "인증번호".as_bytes(),
+    "bestätigungscode".as_bytes(),
+    "sicherheitscode".as_bytes(),
+    "authtok".as_bytes(),
 ]);
 
 const fn strong<const N: usize>(words: [&'static [u8]; N]) -> [(u32, &'static [u8]); N] {
@@ -777,6 +796,9 @@ fn by_word(text: &[u8], last: &[u8]) -> Option<Word> {
         if (one_of(WHOLE, word) && text != b"sas") || is_key(word, before) || is_pass(word, before) {
             let alone = text == b"pass";
             return Some(if alone { Word::Pass } else { Word::Plain });
+        }
+        if word == b"content" && before == b"key" {
+            return Some(Word::Plain);
         }
         if word.ends_with(b"pwd") {
             return Some(if matches!(text, b"pwd" | b"oldpwd" | b"old_pwd") { Word::Pwd } else { Word::Plain });

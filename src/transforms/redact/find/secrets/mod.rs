@@ -50,6 +50,10 @@ pub(super) fn find(text: &[u8], from: usize, marks: &Marks) -> Option<Found> {
             if encoded {
                 match text.get(sep + 1..sep + 3) {
                     Some(b"3D" | b"3d" | b"3A" | b"3a") => after = sep + 3,
+                    // Encoded twice.
+                    Some(b"25") if matches!(text.get(sep + 3..sep + 5), Some(b"3D" | b"3d" | b"3A" | b"3a")) => {
+                        after = sep + 5;
+                    }
                     _ => continue,
                 }
             }
@@ -73,7 +77,11 @@ fn separated(text: &[u8], sep: usize, after: usize, key: &Key, encoded: bool, ma
         return Some(found);
     }
     if let Some(word) = key::word_of(name).or_else(|| longer_word(text, key)) {
-        if word == Word::Pass && key.quote == Quote::None && text[sep] == b':' && !odd::pass_of_openssl(text, key.start)
+        if word == Word::Pass
+            && key.quote == Quote::None
+            && text[sep] == b':'
+            && !odd::pass_of_openssl(text, key.start)
+            && !odd::looks_passed(text, after)
         {
             return None;
         }
@@ -87,7 +95,7 @@ fn separated(text: &[u8], sep: usize, after: usize, key: &Key, encoded: bool, ma
 
 /// Whether a field of this name holds a secret as its value, and what kind of one.
 pub(in crate::transforms::redact) fn secret_key(key: &[u8]) -> Option<Word> {
-    key::word_of(key).filter(|w| !matches!(w, Word::Pin))
+    key::word_of(key)
 }
 
 /// Whether the value of a field with such a key says that there is no secret.
@@ -132,13 +140,16 @@ struct Key {
 }
 
 /// What stands for a quote: in URLs, in HTML, in logs of web servers, in CSV.
-const ALIASES: [&[u8]; 8] = [b"%22", b"&quot;", b"\\x22", b"%27", b"&#34;", b"&#39;", b"&apos;", b"\"\""];
+const ALIASES: [&[u8]; 9] = [b"%2522", b"%22", b"&quot;", b"\\x22", b"%27", b"&#34;", b"&#39;", b"&apos;", b"\"\""];
 
 #[inline]
 fn key_before(text: &[u8], sep: usize) -> Option<Key> {
     let mut end = sep;
     while end > 0 && matches!(text[end - 1], b' ' | b'\t') {
         end -= 1;
+    }
+    if end > 0 && text[end - 1] >= 0x80 {
+        end = ends::wide_blanks_before(text, end);
     }
     if end == 0 {
         return None;
@@ -155,7 +166,7 @@ fn key_before(text: &[u8], sep: usize) -> Option<Key> {
 /// Whether the letter or digit that a text ends with may belong to what closes a key: `%22`, `\\x22`, `%5D`, `\\n`.
 #[inline(always)]
 fn may_close(text: &[u8]) -> bool {
-    matches!(text, [.., b'%' | b'x', _, _] | [.., b'\\', _])
+    matches!(text, [.., b'%' | b'x', _, _] | [.., b'5', b'2', b'2'] | [.., b'\\', _] | [.., b'm'])
 }
 
 /// Where the run of bytes that a key may have begins, at most [`key::MAX_KEY`] before its end.
@@ -186,6 +197,9 @@ fn key_start(text: &[u8], end: usize) -> usize {
 /// Steps back over what may close a key: white space within JSON, a quote with its backslashes or what stands for one, and
 /// brackets, with an index in them, also as URLs have them.
 fn before_closers(text: &[u8], mut end: usize, quote: &mut Quote) -> usize {
+    if text[..end].ends_with(b"m") {
+        end = ends::colour_before(text, end);
+    }
     let over_space = ends::space_before(text, end);
     if over_space < end {
         // JSON may have line ends before the colon; elsewhere the line is over.
@@ -237,7 +251,8 @@ fn longer_word(text: &[u8], key: &Key) -> Option<Word> {
         return None;
     }
     let name = &text[key.start..key.end];
-    if !(LAST.iter().any(|l| name.eq_ignore_ascii_case(l)) || key.quote != Quote::None) {
+    let number = name.iter().all(u8::is_ascii_digit);
+    if !(number || LAST.iter().any(|l| name.eq_ignore_ascii_case(l)) || key.quote != Quote::None) {
         return None;
     }
     let mut start = key.start;

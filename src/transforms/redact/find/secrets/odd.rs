@@ -115,6 +115,13 @@ fn may_be_prompt(text: &[u8], last: usize) -> bool {
     text[..end].ends_with(b"for")
 }
 
+/// Whether what follows `pass:` without a blank looks like a secret, as in `map[user:a pass:x1-y2]`.
+pub(super) fn looks_passed(text: &[u8], after: usize) -> bool {
+    let near = &text[after..text.len().min(after + MAX)];
+    let len = near.iter().take_while(|&&b| b > b' ' && !matches!(b, b']' | b'}' | b')' | b',' | b'"')).count();
+    none::looks_secret(&near[..len])
+}
+
 /// What is typed behind a prompt: `password for bob: x`, `Password (again): x`, `password is: x`; where it looks like a
 /// secret.
 pub(super) fn prompt(text: &[u8], after: usize, key: &Key) -> Option<Found> {
@@ -133,7 +140,10 @@ pub(super) fn prompt(text: &[u8], after: usize, key: &Key) -> Option<Found> {
         first.then_some(at + w.len() - 1)
     })?;
     let between = before[word..].trim_ascii();
-    let simple = between.iter().all(|&b| is(b, ALNUM) || matches!(b, b' ' | b'(' | b')' | b'\'' | b'_' | b'-'));
+    // As MySQL says it.
+    let between = between.strip_prefix(b"is generated ").unwrap_or(between);
+    let simple =
+        between.iter().all(|&b| is(b, ALNUM) || matches!(b, b' ' | b'(' | b')' | b'\'' | b'_' | b'-' | b'@' | b'.'));
     let shape = matches!(between, b"is" | b"was" | b"now") || between.starts_with(b"for ") || between.starts_with(b"(");
     let user = between.ends_with(b"user") || between.ends_with(b"host") || between.ends_with(b"port");
     if !simple || !shape || user || between.iter().filter(|&&b| b == b' ').count() > 3 {

@@ -8,7 +8,8 @@ use crate::transforms::redact::ascii::{ALNUM, is};
 use crate::transforms::redact::find::Found;
 
 /// Keys whose value is the name of another value.
-const NAMES: [&[u8]; 15] = [
+const NAMES: [&[u8]; 16] = [
+    b"path",
     b"name",
     b"key",
     b"k",
@@ -27,7 +28,16 @@ const NAMES: [&[u8]; 15] = [
 ];
 
 /// Keys of the value beside it.
-const VALUES: [&[u8]; 14] = [
+const VALUES: [&[u8]; 23] = [
+    b"before",
+    b"after",
+    b"old",
+    b"new",
+    b"from",
+    b"to",
+    b"old_value",
+    b"new_value",
+    b"rejected_value",
     b"value",
     b"val",
     b"v",
@@ -108,7 +118,7 @@ pub(super) fn after_name(text: &[u8], after: usize, key: &Key, encoded: bool) ->
             None
         }
         PairKey::Value => {
-            if let Some(word) = owner(text, key) {
+            if let Some(word) = owner(text, key).or_else(|| named_before(text, key)) {
                 return value::after(
                     text,
                     after,
@@ -134,10 +144,40 @@ pub(super) fn after_name(text: &[u8], after: usize, key: &Key, encoded: bool) ->
     }
 }
 
-/// The value of a field of a form in parts: behind the empty line that follows its name.
+/// The word that a member before this one of the same object says: `{"field":"password","before":"x","after":"y"}`.
+fn named_before(text: &[u8], key: &Key) -> Option<Word> {
+    const MAX: usize = 240;
+    if key.quote != super::Quote::Double(0) {
+        return None;
+    }
+    let least = key.start.saturating_sub(MAX);
+    let mut at = least + memchr::memrchr(b'{', &text[least..key.start])? + 1;
+    for _ in 0..=MAX_BETWEEN {
+        let (other, after) = next_member(text, at)?;
+        let (from, to, next) = scalar(text, after)?;
+        if next > key.start {
+            return None;
+        }
+        if PairKey::of(&text[other.start..other.end]) == Some(PairKey::Name) {
+            return key::word_of(&text[from..to]).filter(|w| *w != Word::Pin);
+        }
+        at = next;
+    }
+    None
+}
+
+/// The value of a field of a form in parts: behind the empty line that follows its name and perhaps other lines.
 fn part_of_form(text: &[u8], at: usize) -> Option<Found> {
-    let empty = ends::line_break(text, at)?;
-    let start = ends::line_break(text, empty)?;
+    let mut line = ends::line_break(text, at)?;
+    let start = (0..3).find_map(|_| {
+        let empty = ends::line_break(text, line);
+        if empty.is_none() {
+            let near = text.len().min(line + 200);
+            let over = (line..near).find(|&i| ends::line_break(text, i).is_some())?;
+            line = ends::line_break(text, over)?;
+        }
+        empty
+    })?;
     let end = (start..text.len()).find(|&i| ends::line_break(text, i).is_some()).unwrap_or(text.len());
     (start < end && !none::is_placeholder(&text[start..end])).then(|| Found::plain(start, end))
 }

@@ -55,7 +55,20 @@ const ENDINGS: [&str; 34] = [
 ];
 
 /// Words that are not ASCII.
-const WIDE: [&str; 5] = ["密码", "口令", "密钥", "令牌", "パスワード"];
+const WIDE: [&str; 12] = [
+    "密码",
+    "口令",
+    "密钥",
+    "令牌",
+    "パスワード",
+    "验证码",
+    "驗證碼",
+    "認証コード",
+    "確認コード",
+    "暗証番号",
+    "인증번호",
+    "비밀번호",
+];
 
 /// How far a value is looked at first.
 const NEAR: usize = 512;
@@ -71,6 +84,8 @@ enum Anchor {
     Option,
     /// The word of a Windows command stands there.
     User,
+    /// A switch of a Windows command, whose value begins here, stands there.
+    Switch(usize),
     /// `&gt;` stands there.
     Element,
     /// A word that is not ASCII ends here.
@@ -206,7 +221,12 @@ fn after_blank(text: &[u8], at: usize) -> Option<Anchor> {
             };
             option.then_some(Anchor::Option)
         }
-        b'/' => text[at..].starts_with(b" /user:").then_some(Anchor::User),
+        b'/' => match text.get(at + 2..at + 5)? {
+            b"use" => text[at..].starts_with(b" /user:").then_some(Anchor::User),
+            [b'p', b':', _] => Some(Anchor::Switch(at + 4)),
+            b"rp " => Some(Anchor::Switch(at + 5)),
+            _ => None,
+        },
         _ => None,
     }
 }
@@ -216,7 +236,11 @@ fn check(text: &[u8], at: usize, anchor: Anchor) -> Option<Found> {
     let hit = match anchor {
         Anchor::Ending(start) => behind_ending(text, Span { start, end: at + 1 }),
         Anchor::Option => option(text, at + 1),
-        Anchor::User => plain(text, ends::token_of(text, at + " /user:".len())),
+        Anchor::User => {
+            let value = ends::token_of(text, at + " /user:".len());
+            if text.get(value) == Some(&b'/') { None } else { plain(text, value) }
+        }
+        Anchor::Switch(start) => plain(text, start).filter(|f| none::looks_secret(&text[f.start..f.end])),
         Anchor::Element => element(text, at),
         Anchor::Wide(end) => wide(text, end),
     }?;
@@ -277,7 +301,11 @@ fn option(text: &[u8], at: usize) -> Option<Found> {
     if (dashes == 2 || name.len() > 3)
         && let Some(word) = key::word_of(name).filter(|w| *w != Word::Pwd)
     {
-        return argument(text, end).filter(|f| !none::no_secret(word, &text[f.start..f.end]));
+        // Help texts have the name in capitals.
+        let last = name.rsplit(|&b| b == b'-').next().unwrap_or(name);
+        let own = |value: &[u8]| value.iter().all(|b| !b.is_ascii_lowercase()) && value.eq_ignore_ascii_case(last);
+        let none = |value: &[u8]| none::no_secret(word, value) || own(value);
+        return argument(text, end).filter(|f| !none(&text[f.start..f.end]));
     }
     if name == b"user" || name == b"proxy-user" {
         return argument(text, end).and_then(|f| after_colon(text, f));
@@ -335,6 +363,7 @@ const COMMANDS: &[(u8, &[&[u8]])] = &[
             b"psexec",
             b"nerdctl login",
             b"helm login",
+            b"beeline",
         ],
     ),
     (
@@ -352,13 +381,13 @@ const COMMANDS: &[(u8, &[&[u8]])] = &[
             b"tsql",
         ],
     ),
-    (b'a', &[b"redis-cli"]),
+    (b'a', &[b"redis-cli", b"http", b"https"]),
     (b'k', &[b"openssl"]),
     (b'w', &[b"ldapsearch", b"ldapadd", b"ldapmodify", b"ldapdelete", b"ldappasswd", b"ldapwhoami"]),
     (b'c', &[b"snmpwalk", b"snmpget", b"snmpset", b"snmpbulkwalk", b"snmptrap", b"snmpgetnext"]),
     (b'A', &[b"snmpwalk", b"snmpget", b"snmpset", b"snmpbulkwalk", b"snmptrap"]),
     (b'X', &[b"snmpwalk", b"snmpget", b"snmpset", b"snmpbulkwalk", b"snmptrap"]),
-    (b'u', &[b"curl", b"http", b"https", b"wget", b"htpasswd"]),
+    (b'u', &[b"curl", b"http", b"https", b"wget", b"htpasswd", b"lftp"]),
     (b'U', &[b"smbclient", b"rpcclient", b"net", b"curl"]),
 ];
 
@@ -387,8 +416,15 @@ fn short(text: &[u8], at: usize, start: usize, letter: u8) -> Option<Found> {
     if !has_command(line, commands) {
         return None;
     }
+    if letter == b'a' {
+        return Some(after_colon(text, found).unwrap_or(found));
+    }
     if !matches!(letter, b'u' | b'U') {
         return Some(found);
+    }
+    if has_command(line, &[b"lftp"]) {
+        let comma = found.start + memchr::memchr(b',', &text[found.start..found.end])?;
+        return Some(Found::plain(comma + 1, found.end));
     }
     after_colon(text, found).or_else(|| {
         let percent = found.start + memchr::memchr(b'%', &text[found.start..found.end])?;
@@ -414,6 +450,10 @@ fn login(text: &[u8], start: usize, at: usize) -> Option<Found> {
     let tag = start.checked_sub(1).filter(|&t| text[t] == b' ')?;
     let first = key_start(text, tag);
     let begins = first == 0 || matches!(text[first - 1], b'\n' | b' ' | b'"');
+    let user = ends::token_of(text, at);
+    if begins && first < tag && text.get(user) == Some(&b'"') {
+        return plain(text, user);
+    }
     let near = &text[at..text.len().min(at + NEAR)];
     let line = near.iter().position(|&b| matches!(b, b'\n' | b'\r')).unwrap_or(near.len());
     let words = near[..line].split(|&b| b == b' ').filter(|w| !w.is_empty()).count();
@@ -451,7 +491,11 @@ fn code(text: &[u8], span: Span) -> Option<Found> {
         }
     }
     let at = if text[span.end..].starts_with(b"is ") { span.end + 3 } else { span.end };
-    let end = at + text[at..].iter().take(9).take_while(|&&b| is(b, DIGIT)).count();
+    let mut end = at + text[at..].iter().take(9).take_while(|&&b| is(b, DIGIT)).count();
+    if end == at + 3 && text.get(end) == Some(&b'-') && is_at(text, end + 1, DIGIT) {
+        // `482-913`.
+        end += 1 + text[end + 1..].iter().take(4).take_while(|&&b| is(b, DIGIT)).count();
+    }
     ((4..=8).contains(&(end - at)) && !is_at(text, end, ALNUM)).then(|| Found::plain(at, end))
 }
 
@@ -559,6 +603,7 @@ fn command(text: &[u8], at: usize) -> Option<Found> {
     }
     // One word, or two with the user first, up to the end of the line.
     let starts = keyword == 0
+        || text[..keyword].ends_with(b"AUTHINFO ")
         || matches!(text[keyword - 1], b'\n' | b'>' | b':' | b'"')
         || text[..keyword].ends_with(b"> ")
         || text[..keyword].ends_with(b": ");
@@ -590,6 +635,9 @@ fn word(text: &[u8], end: usize) -> Option<Found> {
         let snmp = memmem::find(before, b"snmp").is_some();
         return if snmp { plain(text, end) } else { None };
     }
+    if name == b"key" && before.ends_with(b"private ") && text[end..].starts_with(b"0x") {
+        return plain(text, end).filter(|f| f.end - f.start >= 40);
+    }
     if name.eq_ignore_ascii_case(b"key") || name.eq_ignore_ascii_case(b"pass") {
         return device(text, end, before, name);
     }
@@ -612,9 +660,23 @@ fn word(text: &[u8], end: usize) -> Option<Found> {
     if let Some(found) = device(text, end, before, name) {
         return Some(found);
     }
+    if let Some(found) = table(text, end) {
+        return Some(found);
+    }
     // A sentence.
     let mut at = end;
-    for filler in [&b"is "[..], b"was ", b"to ", b"= ", b"of "] {
+    const FILLERS: [&[u8]; 9] = [
+        b"is ",
+        b"was ",
+        b"to ",
+        b"= ",
+        b"of ",
+        b"set to ",
+        b"has been set to ",
+        b"has been reset to ",
+        b"changed from ",
+    ];
+    for filler in FILLERS {
         if text[at..].starts_with(filler) {
             at += filler.len();
             break;
@@ -628,6 +690,22 @@ fn word(text: &[u8], end: usize) -> Option<Found> {
     let long = word != Word::Token || value.len() >= 12;
     (none::looks_secret(value) && long && !version && !path)
         .then(|| Found::plain(found.start, found.start + value.len()))
+}
+
+/// What stands behind an arrow, in the next cell of a table, behind dots or in a registry: `password -> x`, `password   | x`,
+/// `password ..... x`, `Password  REG_SZ  x`; where it looks like a secret.
+fn table(text: &[u8], end: usize) -> Option<Found> {
+    let at = ends::skip_blanks(text, end);
+    let dots = text[at..].iter().take(48).take_while(|&&b| b == b'.').count();
+    let sign = if dots >= 3 {
+        dots
+    } else {
+        ["->", "→", "—", "|", "│", "REG_SZ"].iter().find(|s| text[at..].starts_with(s.as_bytes()))?.len()
+    };
+    if text.get(at + sign) != Some(&b' ') {
+        return None;
+    }
+    short_word(text, at + sign).filter(|f| none::looks_secret(&text[f.start..f.end]))
 }
 
 /// Configurations of network devices: `password 7 x`, `secret 5 x`, `tacacs-server key x`, `neighbor a password x`.
@@ -662,7 +740,10 @@ fn device(text: &[u8], end: usize, before: &[u8], name: &[u8]) -> Option<Found> 
     if !configured || !strong || memmem::find(before, b" for ").is_some() {
         return None;
     }
-    let found = plain(text, end)?;
+    let mut found = plain(text, end)?;
+    if &text[found.start..found.end] == b"ENC" {
+        found = plain(text, found.end)?;
+    }
     let value = &text[found.start..found.end];
     let sentence = value.iter().all(|&b| is(b, LOWER)) && value.len() < 6;
     let rest = ends::skip_blanks(text, found.end);
