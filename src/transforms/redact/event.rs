@@ -498,9 +498,11 @@ impl Redact {
     }
 }
 
-/// Appends `text` with `\uXXXX` as the character it says, at whatever level of escaping; so JSON in it means the same as
-/// before. Quotes and backslashes stay escaped, with a
-/// backslash, and so do line ends and tabs; other control characters and halves of pairs stay as they are.
+/// Appends `text` with each `\uXXXX`, at whatever level of escaping, as the character it says, so that JSON in it means the
+/// same as before.
+///
+/// Quotes and backslashes stay escaped by backslashes, line ends and tabs by their letters. Other control characters and
+/// halves of pairs stay as they are.
 fn undo_escapes(text: &[u8], out: &mut Vec<u8>) {
     let mut at = 0;
     while let Some(found) = memchr::memchr(b'\\', &text[at..]) {
