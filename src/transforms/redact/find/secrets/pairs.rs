@@ -8,8 +8,7 @@ use crate::transforms::redact::ascii::{ALNUM, is};
 use crate::transforms::redact::find::Found;
 
 /// Keys whose value is the name of another value.
-const NAMES: [&[u8]; 16] = [
-    b"path",
+const NAMES: [&[u8]; 15] = [
     b"name",
     b"key",
     b"k",
