@@ -1,8 +1,9 @@
 //! Nothing goes wrong in silence: what is counted is said, `/ready` and `validate` know what takes nothing.
 
-use crate::agent::{Agent, config, eventually, get, output, tidegate};
+use crate::agent::{Agent, assert_balanced, config, eventually, get, gives_reason, ledger, lines, output, tidegate};
+use rustix::process::Signal;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
 
 fn run(dir: &Path, args: &[&str]) -> (Option<i32>, String) {
@@ -167,4 +168,80 @@ fn a_forgotten_quote_is_warned_of_and_try_says_which_field_was_absent() {
     std::fs::write(dir.join("sample"), "{\"level\":\"ERROR\"}\n").unwrap();
     let (_, said) = run(dir, &["try", "sample"]);
     assert!(said.contains("dropped 1: filtered") && said.contains("no field `ERROR` in `level == ERROR`"), "{said}");
+}
+
+#[test]
+fn datagrams_that_the_kernel_dropped_are_counted_and_said() {
+    const SENT: u64 = 3000;
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    config(
+        dir,
+        "data_dir: ./data\nsources: {in: {type: syslog, listen: \"udp://127.0.0.1:0\", receive_buffer: 8KiB}}\n\
+         sinks: {out: {type: file, inputs: [in], path: ./out}}\n",
+    );
+    let agent = Agent::run(dir, &[]);
+    eventually("it listens", || !agent.addresses().is_empty());
+    let address = agent.addresses()[0].trim_start_matches("udp://").to_owned();
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    // While it is stopped the kernel has room for a few of them.
+    agent.signal(Signal::STOP);
+    let text = format!("<13>1 2026-11-21T02:17:48Z h app - - - {}", "x".repeat(400));
+    for _ in 0..SENT {
+        socket.send_to(text.as_bytes(), &address).unwrap();
+    }
+    agent.signal(Signal::CONT);
+    eventually("it is said", || agent.said().contains("component=in kind=\"kernel_buffer_full\""));
+    let written = || lines(&dir.join("out")).len() as u64;
+    eventually("what the kernel had is written", || written() > 0);
+    let said = agent.stop();
+    assert_balanced(&said);
+    let (_, [came, _, out, dropped, ..]) = ledger(&said).into_iter().find(|(id, _)| id == "in").unwrap();
+    assert_eq!((came, out), (SENT, written()), "{said}");
+    assert!(dropped > SENT / 2 && gives_reason(&said, "kernel_buffer_full", dropped), "{said}");
+    let line = said.lines().find(|l| l.contains("kernel_buffer_full")).unwrap();
+    assert!(line.contains("raise `receive_buffer`"), "{line}");
+}
+
+#[test]
+fn a_table_that_was_emptied_or_damaged_is_said_and_the_one_before_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    for name in ["a.csv", "b.csv"] {
+        std::fs::write(dir.join(name), "user,tier\nada,gold\n").unwrap();
+    }
+    config(
+        dir,
+        "data_dir: ./data\nsources: {h: {type: file, include: [in.log], decode: json}}\ntransforms:\n  \
+         a: {type: enrich, inputs: [h], lookup: [{key: user, table: a.csv, to: a}]}\n  \
+         b: {type: enrich, inputs: [a], lookup: [{key: user, table: b.csv, to: b}]}\n\
+         sinks: {out: {type: file, inputs: [b], path: ./out}}\n",
+    );
+    let mut input = std::fs::File::create(dir.join("in.log")).unwrap();
+    let agent = Agent::run(dir, &[]);
+    // A table is looked at where there are events.
+    let mut send = || {
+        writeln!(input, "{{\"user\":\"ada\"}}").unwrap();
+        lines(&dir.join("out")).len()
+    };
+    eventually("events come out", || send() > 0);
+    std::fs::write(dir.join("a.csv"), "user,tier\n").unwrap();
+    std::fs::write(dir.join("b.csv"), "user\nbob\n").unwrap();
+    let said = |component: &str| agent.said().contains(&format!("component={component} kind=\"reload\""));
+    eventually("both are said", || {
+        send();
+        said("a") && said("b")
+    });
+    let said = agent.stop();
+    let line = |component: &str| {
+        let find = format!("component={component} kind=\"reload\"");
+        said.lines().find(|l| l.contains(&find)).unwrap().to_owned()
+    };
+    assert!(line("a").contains("it has no records"), "{said}");
+    assert!(line("b").contains("`tier`"), "{said}");
+    let out = lines(&dir.join("out"));
+    assert!(
+        out.iter().all(|l| l.contains("\"a\":{\"tier\":\"gold\"}") && l.contains("\"b\":{\"tier\":\"gold\"}")),
+        "{out:?}"
+    );
 }

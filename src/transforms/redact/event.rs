@@ -83,6 +83,8 @@ impl Shared {
         match (whole, value) {
             (Whole::Secret(word), Value::Str(s)) => secrets::no_secret(word, s.bytes),
             (Whole::Secret(word), Value::Number(text)) => secrets::no_secret(word, text),
+            (Whole::Secret(Word::Pin), Value::I64(n)) => !(1000..100_000_000).contains(n),
+            (Whole::Secret(Word::Pin), _) => true,
             _ => false,
         }
     }
@@ -254,7 +256,12 @@ pub struct Redact {
     /// By symbol number: the place of the plan.
     by_symbol: Vec<u32>,
     plans: Vec<Plan>,
+    /// What is to be done with the fields of an event, from the last one: their places and plans.
     todo: Vec<(u16, u32)>,
+    /// The keys of the event that `todo` is of, all of which are known; empty where it may not be used for another.
+    shape: Vec<u32>,
+    /// What of pairs is among the fields of that event.
+    pairs: u8,
 }
 
 impl Redact {
@@ -292,22 +299,29 @@ impl Redact {
             out: Vec::new(),
             counts: vec![0; shared.names.len()],
         };
-        Self { shared, bench, walker: Walker::default(), by_symbol: Vec::new(), plans: Vec::new(), todo: Vec::new() }
+        Self {
+            shared,
+            bench,
+            walker: Walker::default(),
+            by_symbol: Vec::new(),
+            plans: Vec::new(),
+            todo: Vec::new(),
+            shape: Vec::new(),
+            pairs: 0,
+        }
     }
 
     #[inline]
     fn event(&mut self, batch: &mut Batch, row: usize) {
-        self.todo.clear();
-        // Names and values of pairs, or keys that are not known yet.
-        let mut pairs = 0;
-        for (i, (key, _)) in batch.event(row).key_indexes().enumerate() {
-            let plan = self.by_symbol.get(key).copied().unwrap_or(UNKNOWN);
-            if plan != IDLE {
-                self.todo.push((i as u16, plan));
-                pairs |= self.pairs_of(plan);
-            }
+        // Most events have the keys of the one before.
+        let same = {
+            let keys = batch.event(row).key_indexes().map(|(key, _)| key as u32);
+            !self.shape.is_empty() && keys.eq(self.shape.iter().copied())
+        };
+        if !same {
+            self.prepare(batch.event(row));
         }
-        let pair = if pairs == BOTH { self.pair(batch.event(row)) } else { None };
+        let pair = if self.pairs == BOTH { self.pair(batch.event(row)) } else { None };
         // From the last one: a field that is removed moves only those behind it.
         for n in (0..self.todo.len()).rev() {
             let (i, known) = self.todo[n];
@@ -337,6 +351,27 @@ impl Redact {
         }
     }
 
+    /// What is to be done with the fields of an event.
+    fn prepare(&mut self, event: EventRef<'_>) {
+        self.todo.clear();
+        self.shape.clear();
+        // Names and values of pairs, or keys that are not known yet.
+        self.pairs = 0;
+        let mut known = true;
+        for (i, (key, _)) in event.key_indexes().enumerate() {
+            let plan = self.by_symbol.get(key).copied().unwrap_or(UNKNOWN);
+            known &= plan != UNKNOWN;
+            self.shape.push(key as u32);
+            if plan != IDLE {
+                self.todo.push((i as u16, plan));
+                self.pairs |= self.pairs_of(plan);
+            }
+        }
+        if !known {
+            self.shape.clear();
+        }
+    }
+
     #[inline]
     fn pairs_of(&self, plan: u32) -> u8 {
         match plan.checked_sub(PLANS).map(|p| self.plans[p as usize].pair) {
@@ -356,7 +391,7 @@ impl Redact {
         for i in 0..event.len() {
             match PairKey::of(event.key_text_at(i)) {
                 Some(PairKey::Name) => {
-                    named |= matches!(event.value_at(i), Value::Str(s) if secrets::secret_key(s.bytes).is_some());
+                    named |= matches!(event.value_at(i), Value::Str(s) if secrets::secret_key(s.bytes).is_some_and(|w| w != Word::Pin));
                 }
                 Some(PairKey::Value) if self.todo.iter().any(|t| usize::from(t.0) == i) => value = Some(i),
                 _ => {}
@@ -463,9 +498,11 @@ impl Redact {
     }
 }
 
-/// Appends `text` with `\uXXXX` as the character it says, at whatever level of escaping; so JSON in it means the same as
-/// before. Quotes and backslashes stay escaped, with a
-/// backslash, and so do line ends and tabs; other control characters and halves of pairs stay as they are.
+/// Appends `text` with each `\uXXXX`, at whatever level of escaping, as the character it says, so that JSON in it means the
+/// same as before.
+///
+/// Quotes and backslashes stay escaped by backslashes, line ends and tabs by their letters. Other control characters and
+/// halves of pairs stay as they are.
 fn undo_escapes(text: &[u8], out: &mut Vec<u8>) {
     let mut at = 0;
     while let Some(found) = memchr::memchr(b'\\', &text[at..]) {

@@ -29,6 +29,7 @@ mod event;
 mod find;
 mod gate;
 mod kinds;
+mod marks;
 mod nested;
 mod paths;
 mod patterns;

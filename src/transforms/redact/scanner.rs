@@ -6,8 +6,9 @@
 
 use super::find::secrets::{skip_space, space_before};
 use super::find::{Finder, Found};
-use super::gate::{Gate, Presence};
+use super::gate::Gate;
 use super::kinds::DetectKind;
+use super::marks::Marks;
 use super::patterns::{PatternCaches, PatternError, PatternSpec, Patterns};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
@@ -210,10 +211,13 @@ impl Rules {
 #[cold]
 fn in_json_number(text: &[u8], found: Found) -> Found {
     let number = |b: u8| b.is_ascii_digit() || matches!(b, b'-' | b'+' | b'.' | b'e' | b'E');
-    let start = found.start - text[..found.start].iter().rev().take(32).take_while(|&&b| number(b)).count();
     let end = found.end + text[found.end..].iter().take(32).take_while(|&&b| number(b)).count();
     let after = skip_space(text, end);
-    if !text[start..end].iter().all(|&b| number(b)) || !matches!(text.get(after), Some(b',' | b'}' | b']')) {
+    if !matches!(text.get(after), Some(b',' | b'}' | b']')) {
+        return found;
+    }
+    let start = found.start - text[..found.start].iter().rev().take(32).take_while(|&&b| number(b)).count();
+    if !text[start..end].iter().all(|&b| number(b)) {
         return found;
     }
     // Back over other elements of the same array, to the colon behind a key.
@@ -255,11 +259,6 @@ fn on_characters(text: &[u8], mut found: Found) -> Found {
     found
 }
 
-/// From so many finders on it pays to look at the bytes of a text first, and to ask each whether it need run.
-const MANY_FINDERS: usize = 8;
-/// In texts up to so many bytes it always does.
-const SHORT_TEXT: usize = 24;
-
 /// The next hit of a rule, or that it has none.
 const NONE: usize = usize::MAX;
 
@@ -267,8 +266,10 @@ const NONE: usize = usize::MAX;
 pub struct Scanner {
     rules: Arc<Rules>,
     caches: PatternCaches,
-    /// Next hit of each finder; `start` is [`NONE`] where there is none.
-    next: Vec<Found>,
+    /// What the text has that is searched.
+    marks: Marks,
+    /// The finders that found something, in their order: place and next hit; `start` is [`NONE`] where there is none.
+    next: Vec<(u16, Found)>,
     /// Next hit of the patterns and which of them it is.
     next_pattern: (Found, u16),
 }
@@ -285,8 +286,8 @@ impl Scanner {
     /// A scanner of these rules, with caches of its own.
     pub fn new(rules: Arc<Rules>) -> Self {
         let caches = rules.patterns.caches();
-        let next = vec![NO_HIT; rules.finders.len()];
-        Self { rules, caches, next, next_pattern: (NO_HIT, 0) }
+        let next = Vec::with_capacity(rules.finders.len());
+        Self { rules, caches, marks: Marks::default(), next, next_pattern: (NO_HIT, 0) }
     }
 
     /// The rules it was made of.
@@ -298,23 +299,29 @@ impl Scanner {
     ///
     /// The text is UTF-8, unescaped; hits begin and end at characters.
     pub fn scan(&mut self, text: &[u8], hits: &mut Vec<Hit>) {
+        self.marks.read(text);
+        self.scan_marked(text, hits);
+    }
+
+    /// As [`scan`](Self::scan), with every finder run over all of the text: slow, and right whatever the marks say.
+    #[cfg(test)]
+    pub(super) fn scan_ungated(&mut self, text: &[u8], hits: &mut Vec<Hit>) {
+        self.marks = Marks::all(text);
+        self.scan_marked(text, hits);
+    }
+
+    #[inline]
+    fn scan_marked(&mut self, text: &[u8], hits: &mut Vec<Hit>) {
         let rules = &*self.rules;
-        let mut any = false;
-        if rules.finders.len() >= MANY_FINDERS || text.len() <= SHORT_TEXT {
-            let presence = Presence::of(text);
-            for (entry, next) in rules.finders.iter().zip(&mut self.next) {
-                *next = NO_HIT;
-                if entry.gate.lets(text, presence) {
-                    *next = entry.finder.find(text, 0).unwrap_or(NO_HIT);
-                    any |= next.start != NONE;
-                }
-            }
-        } else {
-            for (entry, next) in rules.finders.iter().zip(&mut self.next) {
-                *next = entry.finder.find(text, 0).unwrap_or(NO_HIT);
-                any |= next.start != NONE;
+        self.next.clear();
+        for (place, entry) in rules.finders.iter().enumerate() {
+            if entry.gate.lets(text, &self.marks)
+                && let Some(found) = entry.finder.find(text, 0, &self.marks)
+            {
+                self.next.push((place as u16, found));
             }
         }
+        let mut any = !self.next.is_empty();
         if rules.pattern_count > 0 {
             self.next_pattern = rules.patterns.find(&mut self.caches, text, 0).unwrap_or((NO_HIT, 0));
             any |= self.next_pattern.0.start != NONE;
@@ -330,11 +337,11 @@ impl Scanner {
         let mut rest = false;
         loop {
             let (mut first, mut rule) = self.next_pattern;
-            for (entry, next) in rules.finders.iter().zip(&self.next) {
+            for (place, next) in &self.next {
                 if next.start > first.start || next.start == NONE {
                     continue;
                 }
-                let own = entry.rules[usize::from(next.which)];
+                let own = rules.finders[usize::from(*place)].rules[usize::from(next.which)];
                 // At one place the rule that is named first, and of its hits the longest.
                 if next.start < first.start || own < rule || (own == rule && next.end > first.end) {
                     first = *next;
@@ -346,7 +353,7 @@ impl Scanner {
             }
             // Who else found the whole of a value knows whether it needs quotes.
             let begin = first.start;
-            for next in self.next.iter().filter(|n| n.start == begin && n.wrap > 0) {
+            for (_, next) in self.next.iter().filter(|(_, n)| n.start == begin && n.wrap > 0) {
                 first = Found { end: first.end.max(next.end), wrap: next.wrap, ..first };
             }
             if first.wrap == 0 && text[begin].is_ascii_digit() {
@@ -366,16 +373,17 @@ impl Scanner {
             if self.next_pattern.0.start < at {
                 self.next_pattern = rules.patterns.find(&mut self.caches, text, at).unwrap_or((NO_HIT, 0));
             }
-            for (entry, next) in rules.finders.iter().zip(&mut self.next) {
+            for (place, next) in &mut self.next {
                 if next.start >= at {
                     continue;
                 }
+                let entry = &rules.finders[usize::from(*place)];
                 if entry.finder.keeps_rest() && next.end > at {
                     // Not a whole value any more: no quotes around it.
                     *next = Found { start: at, wrap: 0, ..*next };
                     rest = true;
                 } else {
-                    *next = entry.finder.find(text, at).unwrap_or(NO_HIT);
+                    *next = entry.finder.find(text, at, &self.marks).unwrap_or(NO_HIT);
                 }
             }
         }

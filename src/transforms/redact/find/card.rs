@@ -13,16 +13,17 @@ use super::Found;
 use crate::transforms::redact::ascii::{
     ALNUM, CARD_GAP, DIGIT, HEX, LOWER, UPPER, after_point, class, escape_before, is, is_at, is_before, run, run_back,
 };
+use crate::transforms::redact::marks::{self, Marks};
 
-const MIN_DIGITS: usize = 12;
+const MIN_DIGITS: usize = marks::CARD;
 const MAX_DIGITS: usize = 19;
 const MAX_GROUPS: usize = 5;
 
 /// The leftmost card number at or after `from`.
 ///
 /// Looks at the last byte of a window of twelve first: ordinary text is passed in steps of up to twelve bytes.
-pub(super) fn find(text: &[u8], from: usize) -> Option<Found> {
-    let mut at = from;
+pub(super) fn find(text: &[u8], from: usize, marks: &Marks) -> Option<Found> {
+    let mut at = from.max(marks.first_card());
     'window: while let Some(window) = text.get(at..at + MIN_DIGITS) {
         for k in (0..MIN_DIGITS).rev() {
             if class(window[k]) & (DIGIT | CARD_GAP) == 0 {
@@ -33,6 +34,13 @@ pub(super) fn find(text: &[u8], from: usize) -> Option<Found> {
         if window[0] & 0xf0 != 0x30 {
             // A gap: not the start of a number.
             at += 1;
+            continue;
+        }
+        // Most such runs are addresses and times, with fewer digits.
+        let end = run(text, at, DIGIT | CARD_GAP);
+        let digits = text[at..end].iter().filter(|b| b.is_ascii_digit()).count();
+        if digits < MIN_DIGITS {
+            at = end;
             continue;
         }
         // A digit: walk its groups, each of which may be the first one of a number.
@@ -168,6 +176,9 @@ fn whole(text: &[u8], from: usize, start: usize, end: usize) -> Found {
     }
 }
 
+/// The sum of the digits of twice a digit.
+const TWICE: [u32; 16] = [0, 2, 4, 6, 8, 1, 3, 5, 7, 9, 0, 0, 0, 0, 0, 0];
+
 /// The end of the longest card number whose first group begins at `start`.
 fn number_at(text: &[u8], start: usize) -> Option<usize> {
     let mut groups = [0u8; MAX_GROUPS];
@@ -178,17 +189,19 @@ fn number_at(text: &[u8], start: usize) -> Option<usize> {
     let mut at = start;
     let mut between: &[u8] = &[];
     while digits < MAX_DIGITS && is_at(text, at, DIGIT) {
-        let d = u32::from(text[at] - b'0');
-        let twice = if d > 4 { 2 * d - 9 } else { 2 * d };
-        let even = digits & 1 == 0;
-        sums[0] += if even { twice } else { d };
-        sums[1] += if even { d } else { twice };
-        digits += 1;
-        groups[count] += 1;
-        at += 1;
-        if is_at(text, at, DIGIT) {
-            continue;
+        let group = &text[at..run(&text[..text.len().min(at + MAX_DIGITS + 1)], at, DIGIT)];
+        if digits + group.len() > MAX_DIGITS {
+            break;
         }
+        let [mut this, mut other] = if digits & 1 == 0 { sums } else { [sums[1], sums[0]] };
+        for &b in group {
+            let d = usize::from(b & 15);
+            (this, other) = (other + d as u32, this + TWICE[d & 15]);
+        }
+        digits += group.len();
+        sums = if digits & 1 == 0 { [this, other] } else { [other, this] };
+        groups[count] = group.len() as u8;
+        at += group.len();
         let luhn = digits >= MIN_DIGITS && sums[digits & 1] % 10 == 0;
         if luhn && written(&groups[..=count]) && issued(text, start, digits) && over(text, at, between) {
             best = Some(at);

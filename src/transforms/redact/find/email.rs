@@ -7,7 +7,7 @@
 //! (`react@18.2.next`) and units (`getty@tty1.service`).
 
 use super::Found;
-use crate::transforms::redact::ascii::{ALNUM, DIGIT, HEX, LOCAL, LOWER, UPPER, class, escape_before, is};
+use crate::transforms::redact::ascii::{ALNUM, DIGIT, HEX, LOCAL, LOWER, UPPER, class, escape_before, is, run_back};
 use memchr::memchr2;
 
 /// How far the local part is followed to the left. RFC 5321 allows 64 bytes.
@@ -29,7 +29,18 @@ pub(super) fn find(text: &[u8], from: usize) -> Option<Found> {
             at = sign + 1;
             continue;
         };
-        let start = local_start(text, left.max(sign.saturating_sub(MAX_LOCAL)), sign);
+        let left_most = left.max(sign.saturating_sub(MAX_LOCAL));
+        let mut start = local_start(text, left_most, sign);
+        if start == sign && text[..sign].ends_with(b"\"") && sign > left_most {
+            // `"ada lovelace"@example.org`.
+            let quoted = memchr::memrchr(b'"', &text[left_most..sign - 1]).map(|p| left_most + p);
+            start = quoted.filter(|&q| q + 65 > sign && !text[q..sign].contains(&b'\n')).unwrap_or(sign);
+        }
+        if start < sign
+            && let Some(end) = literal_end(text, after)
+        {
+            return Some(Found::plain(start, end));
+        }
         if start < sign
             && let Some(end) = domain_end(text, after)
             && !is_other(text, start, sign, &text[after..end])
@@ -64,7 +75,9 @@ fn wide_before(text: &[u8], left: usize, end: usize) -> usize {
 }
 
 fn local_start(text: &[u8], left: usize, sign: usize) -> usize {
-    let mut start = sign;
+    // A backslash ends it, so that no escape but the first may be within.
+    let mut start = run_back(text, left, sign, ALNUM | LOCAL);
+    start += usize::from(start < sign && escape_before(text, start + 1));
     while start > left && !escape_before(text, start) {
         if class(text[start - 1]) & (ALNUM | LOCAL) != 0 {
             start -= 1;
@@ -95,6 +108,14 @@ fn local_start(text: &[u8], left: usize, sign: usize) -> usize {
         start += 1;
     }
     start
+}
+
+/// The end of an address of a network in brackets: `[192.0.2.55]`, `[IPv6:2001:db8::1]`.
+fn literal_end(text: &[u8], start: usize) -> Option<usize> {
+    let inner = text[start..].strip_prefix(b"[")?;
+    let len = inner.iter().take(48).take_while(|&&b| is(b, ALNUM) || matches!(b, b'.' | b':')).count();
+    let numbers = inner[..len].iter().filter(|&&b| is(b, DIGIT)).count();
+    (numbers >= 4 && inner.get(len) == Some(&b']')).then_some(start + len + 2)
 }
 
 /// The end of a domain at `start`: labels with dots, of which the last has two letters at least.

@@ -9,14 +9,13 @@
 
 use super::Found;
 use super::tokens::{self, Check};
-use crate::transforms::redact::ascii::{
-    ALNUM, DASH, DIGIT, HEX, LOWER, UPPER, class, escape_before, is, is_at, is_before, run,
-};
+use crate::transforms::redact::ascii::{ALNUM, DASH, DIGIT, HEX, LOWER, TOKEN, UPPER, escape_before, is, is_at, run};
 use crate::transforms::redact::kinds::DetectKind as Kind;
+use crate::transforms::redact::marks::{self, Marks};
 use regex_automata::Span;
 
 /// The shortest run of bytes that holds a token.
-const LEAST: usize = 20;
+const LEAST: usize = marks::TOKEN;
 
 /// How much of a longer run is looked at in one go.
 const NEAR: usize = 512;
@@ -25,17 +24,17 @@ const NEAR: usize = 512;
 #[derive(Clone, Copy)]
 enum Body {
     /// A run of bytes of these classes, so many at least; dots with more of them behind belong to it.
-    Run(u8, usize),
+    Run(u16, usize),
     /// As many as this, and no letter or digit behind.
-    Exactly(u8, usize),
+    Exactly(u16, usize),
     /// Letters, digits and `+ / =` and `_`, so many at least.
     Base64(usize),
     /// As the function says.
     Checked(fn(&[u8], Span) -> Check),
 }
 
-const ANY: u8 = ALNUM | DASH;
-const CAPITALS: u8 = UPPER | DIGIT | DASH;
+const ANY: u16 = ALNUM | DASH;
+const CAPITALS: u16 = UPPER | DIGIT | DASH;
 
 use Body::{Base64, Checked, Exactly, Run};
 
@@ -95,13 +94,15 @@ const TABLE: &[(Kind, &[&str], Body)] = &[
     (Kind::TailscaleKey, &["tskey-"], Run(ANY, 16)),
     (Kind::VaultToken, &["hvs.", "hvb.", "hvr."], Run(ANY, 24)),
     (Kind::TerraformToken, &["atlasv1."], Run(ANY, 60)),
-    (Kind::DopplerToken, &["dp.pt.", "dp.st.", "dp.ct.", "dp.sa.", "dp.scim.", "dp.audit."], Run(ANY, 40)),
+    (Kind::DopplerToken, &["dp.st."], Checked(tokens::doppler)),
+    (Kind::DopplerToken, &["dp.pt.", "dp.ct.", "dp.sa.", "dp.scim.", "dp.audit."], Run(ANY, 40)),
     (Kind::PulumiToken, &["pul-"], Run(HEX, 40)),
     (Kind::PrefectKey, &["pnu_", "pnb_"], Run(ALNUM, 36)),
     (Kind::InfracostKey, &["ico-"], Run(ALNUM, 32)),
     (Kind::OnepasswordToken, &["ops_eyJ"], Base64(60)),
     (Kind::OnepasswordToken, &["A3-"], Run(CAPITALS, 30)),
     (Kind::AgeKey, &["AGE-SECRET-KEY-1"], Run(UPPER | DIGIT, 50)),
+    (Kind::GrafanaToken, &["eyJrIjoi"], Base64(60)),
     (Kind::GrafanaToken, &["glc_"], Base64(32)),
     (Kind::GrafanaToken, &["glsa_"], Run(ANY, 32)),
     (Kind::SentryToken, &["sntrys_"], Base64(40)),
@@ -154,6 +155,9 @@ const TABLE: &[(Kind, &[&str], Body)] = &[
 /// A prefix, ready to be compared.
 struct Row {
     prefix: &'static [u8],
+    /// Its first four bytes, and ones where it has them.
+    head: u32,
+    mask: u32,
     body: Body,
     /// Place of its rule in the list given to [`Makers::new`].
     which: u16,
@@ -164,6 +168,8 @@ pub(in crate::transforms::redact) struct Makers {
     rows: Vec<Row>,
     /// Where the rows of a first byte begin; they end where those of the next one do.
     begins: [u16; 257],
+    /// By the first byte of a prefix: one bit for each second byte, of which the lower six bits count.
+    seconds: [u64; 256],
     /// Of which kind are tokens without a prefix, by what they have elsewhere.
     odd: [Option<u16>; 4],
 }
@@ -182,7 +188,11 @@ impl Makers {
         let mut rows = Vec::new();
         for (kind, prefixes, body) in TABLE {
             let Some(which) = rule(*kind) else { continue };
-            rows.extend(prefixes.iter().map(|p| Row { prefix: p.as_bytes(), body: *body, which }));
+            rows.extend(prefixes.iter().map(|p| {
+                let prefix = p.as_bytes();
+                let mask = if prefix.len() < 4 { (1 << (8 * prefix.len())) - 1 } else { u32::MAX };
+                Row { prefix, head: first_four(prefix), mask, body: *body, which }
+            }));
         }
         // The longest first, so that a prefix within another does not hide it.
         rows.sort_by_key(|r| (r.prefix[0], usize::MAX - r.prefix.len()));
@@ -190,24 +200,29 @@ impl Makers {
         for (first, begin) in begins.iter_mut().enumerate() {
             *begin = rows.iter().take_while(|r| usize::from(r.prefix[0]) < first).count() as u16;
         }
-        Self { rows, begins, odd: ODD.map(rule) }
+        let mut seconds = [0; 256];
+        for row in &rows {
+            let second = row.prefix.get(1).map_or(u64::MAX, |b| 1 << (b & 63));
+            seconds[usize::from(row.prefix[0])] |= second;
+        }
+        Self { rows, begins, seconds, odd: ODD.map(rule) }
     }
 
     /// The leftmost token at or after `from`.
     #[inline]
-    pub(in crate::transforms::redact) fn find(&self, text: &[u8], from: usize) -> Option<Found> {
-        let mut at = from;
+    pub(in crate::transforms::redact) fn find(&self, text: &[u8], from: usize, marks: &Marks) -> Option<Found> {
+        let mut at = from.max(marks.first_token());
         let mut dead = (usize::MAX, 0);
         'window: while let Some(window) = text.get(at..at + LEAST) {
             for k in (0..LEAST).rev() {
-                if !part(window[k]) {
+                if !is(window[k], TOKEN) {
                     at += k + 1;
                     continue 'window;
                 }
             }
             let mut end = at + LEAST;
             let near = text.len().min(at + NEAR);
-            while end < near && part(text[end]) {
+            while end < near && is(text[end], TOKEN) {
                 end += 1;
             }
             if let Some(found) = self.within(text, from, (at, end), &mut dead) {
@@ -232,11 +247,15 @@ impl Makers {
                 at += 1;
                 continue;
             }
-            // The letter of an escaped line end is no part of the word behind it.
-            at += usize::from(escape_before(text, at + 1) && at + 1 < end);
-            if !is_before(text, at, ALNUM)
-                && let Some(found) = self.at(text, at, end, dead).filter(|f| f.start >= from)
-            {
+            let mut whole = true;
+            if at > 0 {
+                match text[at - 1] {
+                    // The letter of an escaped line end is no part of the word behind it.
+                    b'\\' => at += usize::from(at + 1 < end && matches!(text[at], b'n' | b'r' | b't')),
+                    b => whole = !is(b, ALNUM) || escape_before(text, at),
+                }
+            }
+            if whole && let Some(found) = self.at(text, at, end, dead).filter(|f| f.start >= from) {
                 return Some(found);
             }
             at = run(&text[..end], at, ALNUM);
@@ -247,10 +266,23 @@ impl Makers {
     /// The token at `at`. `dead` is a row, and up to where it is known to have none: so no run is looked at again and again.
     fn at(&self, text: &[u8], at: usize, end: usize, dead: &mut (usize, usize)) -> Option<Found> {
         let first = usize::from(text[at]);
+        let second = text.get(at + 1).copied().unwrap_or(0);
+        if self.seconds[first] >> (second & 63) & 1 != 0
+            && let Some(found) = self.prefixed(text, at, dead)
+        {
+            return Some(found);
+        }
+        self.odd(text, at, end)
+    }
+
+    /// The token at `at` that one of the prefixes with this first byte begins.
+    fn prefixed(&self, text: &[u8], at: usize, dead: &mut (usize, usize)) -> Option<Found> {
+        let first = usize::from(text[at]);
         let rest = &text[at..];
+        let head = first_four(rest);
         for i in usize::from(self.begins[first])..usize::from(self.begins[first + 1]) {
             let row = &self.rows[i];
-            if !rest.starts_with(row.prefix) || (dead.0 == i && at < dead.1) {
+            if head & row.mask != row.head || !rest.starts_with(row.prefix) || (dead.0 == i && at < dead.1) {
                 continue;
             }
             match body(text, at, at + row.prefix.len(), row.body) {
@@ -259,22 +291,28 @@ impl Makers {
                 Check::Next(_) => {}
             }
         }
-        self.odd(text, at, end)
+        None
     }
 
     /// Tokens with their mark in the middle or at the end.
+    #[inline]
     fn odd(&self, text: &[u8], at: usize, run_end: usize) -> Option<Found> {
         let found = |which: u16, end: usize| Some(Found { which, ..Found::plain(at, end) });
-        if let Some(which) = self.odd[1] {
+        if let Some(which) = self.odd[1]
+            && text.get(at + 32) == Some(&b'-')
+        {
             // Thirty-two hexadecimal digits and the data centre: `-us12`.
-            let end = run(&text[..text.len().min(at + 40)], at, HEX);
-            if end - at == 32 && text[end..].starts_with(b"-us") && is_at(text, end + 3, DIGIT) {
+            let end = at + 32;
+            if run(&text[..end], at, HEX) == end && text[end..].starts_with(b"-us") && is_at(text, end + 3, DIGIT) {
                 return found(which, run(text, end + 3, DIGIT));
             }
         }
-        if let Some(which) = self.odd[2] {
-            let end = run(&text[..text.len().min(at + 44)], at, ANY);
-            if end - at == 40 && text[at..end].ends_with(b"_mmk") {
+        if let Some(which) = self.odd[2]
+            && text.get(at + 36) == Some(&b'_')
+        {
+            let end = at + 40;
+            let whole = text.get(at..end).is_some_and(|t| t.ends_with(b"_mmk") && run(t, 0, ANY) == t.len());
+            if whole && !is_at(text, end, ANY) {
                 return found(which, end);
             }
         }
@@ -298,9 +336,13 @@ impl Makers {
     }
 }
 
+/// The first four bytes of a text, zeros behind its end.
 #[inline(always)]
-fn part(b: u8) -> bool {
-    class(b) & (ALNUM | DASH) != 0 || b == b'.' || b == b'/'
+fn first_four(text: &[u8]) -> u32 {
+    match text.first_chunk() {
+        Some(four) => u32::from_le_bytes(*four),
+        None => text.iter().rev().fold(0, |all, &b| all << 8 | u32::from(b)),
+    }
 }
 
 /// The token with its prefix at `at`, if `start`, behind the prefix, has what it must have.

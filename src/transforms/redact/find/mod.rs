@@ -13,6 +13,7 @@ pub(super) mod secrets;
 mod tokens;
 
 use super::kinds::DetectKind;
+use super::marks::Marks;
 use makers::Makers;
 use memchr::memmem;
 use secrets::words::Words;
@@ -94,15 +95,15 @@ impl Finder {
         (!found.is_empty()).then(|| (Self::Makers(Box::new(Makers::new(place))), found.clone()))
     }
 
-    /// The leftmost hit at or after `from`. What lies before `from` is seen as context only.
+    /// The leftmost hit at or after `from`. What lies before `from` is seen as context only. `marks` are those of the text.
     #[inline]
-    pub(super) fn find(&self, text: &[u8], from: usize) -> Option<Found> {
+    pub(super) fn find(&self, text: &[u8], from: usize, marks: &Marks) -> Option<Found> {
         match self {
-            Self::Secrets => secrets::find(text, from),
+            Self::Secrets => secrets::find(text, from, marks),
             Self::Quotes => secrets::quotes::find(text, from),
-            Self::Words(words) => words.find(text, from),
-            Self::Makers(makers) => makers.find(text, from),
-            Self::Card => card::find(text, from),
+            Self::Words(words) => words.find(text, from, marks),
+            Self::Makers(makers) => makers.find(text, from, marks),
+            Self::Card => card::find(text, from, marks),
             Self::Email => email::find(text, from),
             Self::Bare(find) => find(text, from),
             Self::Anchored(anchored) => anchored.find(text, from),

@@ -185,7 +185,11 @@ fn credentials(text: &[u8], colon: usize) -> (usize, Option<(usize, usize, usize
         }
         end += 1;
     }
+    if sign.is_none() {
+        sign = past_delimiters(text, start, end);
+    }
     let Some(sign) = sign.filter(|&s| s > start) else { return (end, None) };
+    let end = end.max(sign);
     let scheme = &text[run_back(text, colon.saturating_sub(16), colon, ALNUM)..colon];
     let web = [&b"http"[..], b"https", b"ftp"].iter().any(|s| scheme.eq_ignore_ascii_case(s));
     let password = match memchr2(b':', b':', &text[start..sign]) {
@@ -193,6 +197,21 @@ fn credentials(text: &[u8], colon: usize) -> (usize, Option<(usize, usize, usize
         None => (sign - start >= 16).then_some(start),
     };
     (end, password.map(|p| (start, p, sign)))
+}
+
+/// The `@` of a URL whose password has `/`, `?` or `#`, at the first of which its host would be over: only where what
+/// stands there is no port.
+fn past_delimiters(text: &[u8], start: usize, end: usize) -> Option<usize> {
+    let colon = start + memchr::memchr(b':', &text[start..end])?;
+    let password = colon + 1;
+    let port = text[password..end].iter().all(|&b| is(b, DIGIT));
+    if port || !matches!(text.get(end), Some(b'/' | b'?' | b'#')) {
+        return None;
+    }
+    let near = &text[end..text.len().min(end + 64)];
+    let len = near.iter().take_while(|&&b| b > b' ' && !matches!(b, b'"' | b'\'' | b'<' | b'>' | b'`' | b'\\')).count();
+    let sign = memchr::memrchr(b'@', &near[..len])?;
+    is_at(text, end + sign + 1, ALNUM).then_some(end + sign)
 }
 
 fn is_placeholder(password: &[u8], web: bool) -> bool {

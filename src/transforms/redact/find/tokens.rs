@@ -45,6 +45,14 @@ impl Anchored {
     }
 }
 
+/// A service token of Doppler, which may have the name of a configuration before what is secret.
+pub(super) fn doppler(text: &[u8], at: Span) -> Check {
+    let name = run(text, at.end, ALNUM | DASH);
+    let start = if text.get(name) == Some(&b'.') { name + 1 } else { at.end };
+    let end = run(text, start, ALNUM | DASH);
+    if end - start >= 40 { Check::hit(at.start, end) } else { Check::Next(at.end) }
+}
+
 /// Three parts in base64url, of which the first decodes to `{"…`; the five parts of an encrypted one too.
 pub(super) fn jwt(text: &[u8], at: Span) -> Check {
     if is_before(text, at.start, ALNUM) {
@@ -111,8 +119,8 @@ fn aws_secret(text: &[u8], at: Span) -> Check {
     let mut separator = false;
     while start < limit {
         match text[start] {
-            b'=' | b':' => separator = true,
-            b' ' | b'\t' | b'"' | b'\'' | b'\\' | b'>' => {}
+            b'=' | b':' | b' ' | b'\t' => separator = true,
+            b'"' | b'\'' | b'\\' | b'>' => {}
             b if !separator && (is(b, UPPER | LOWER) || b == b'_') => {}
             _ => break,
         }

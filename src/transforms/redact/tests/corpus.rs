@@ -1,8 +1,9 @@
 //! The corpus of leaks and innocents in `tests/fixtures/redact`, each with its right result; recall and precision by kind.
 
 use super::engine::mask;
-use crate::transforms::redact::DetectKind;
+use crate::transforms::redact::{Action, DetectKind, Rules, Scanner};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 const LEAKS: &str = include_str!("../../../../tests/fixtures/redact/leaks.txt");
 const INNOCENTS: &str = include_str!("../../../../tests/fixtures/redact/innocents.txt");
@@ -194,6 +195,52 @@ fn the_table_of_the_page_is_what_is_measured() {
     for maker in makers {
         assert!(PAGE.contains(&format!("`{maker}`")), "docs/redact.md does not name `{maker}`");
     }
+}
+
+/// Texts of the corpus, cut, joined and with some bytes changed, from a seed.
+fn mutated(seed: u64) -> Vec<u8> {
+    const SIGNS: &[&str] = &[
+        "\"", "'", "`", "\\", ":", "=", "%", "@", "-", "_", ".", ",", "<", ">", "(", ")", "[", "]", "{", "}", "&", "|",
+        "/", " ", "  ", "\t", "\n", "1", "4111", "a", "k", "p", " --", "-p", "&gt;", "密", "码", "é", "%25", "%3D",
+        "\u{a0}", "word ",
+    ];
+    let all: Vec<String> = leaking().into_iter().chain(lines(INNOCENTS).map(|(_, text)| text)).collect();
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut text = random.choice(&all).unwrap().clone();
+    let place = |text: &str, at: usize| (0..=at).rev().find(|&i| text.is_char_boundary(i)).unwrap();
+    if random.bool() {
+        text.truncate(place(&text, random.usize(..=text.len())));
+        let other = random.choice(&all).unwrap();
+        text.push_str(&other[place(other, random.usize(..=other.len()))..]);
+    }
+    for _ in 0..random.usize(..6) {
+        let at = place(&text, random.usize(..=text.len()));
+        match text[at..].chars().next().filter(|_| random.bool()) {
+            Some(c) => drop(text.drain(at..at + c.len_utf8())),
+            None => text.insert_str(at, random.choice(SIGNS).unwrap()),
+        }
+    }
+    text.into_bytes()
+}
+
+/// What the marks of a text say makes the search quicker and nothing else: with every finder run over all of it the hits are
+/// the same.
+#[test]
+fn no_finder_is_left_out_that_would_find_something() {
+    let scanner = |kinds: &[DetectKind]| Scanner::new(Arc::new(Rules::new(kinds, &[], Action::Mask).unwrap()));
+    let mut scanners = [scanner(&kinds("usual")), scanner(&DetectKind::ALL)];
+    let texts = leaking().into_iter().chain(lines(INNOCENTS).map(|(_, text)| text)).map(String::into_bytes);
+    let mut found = 0;
+    for text in texts.chain((0..3000).map(mutated)) {
+        for scanner in &mut scanners {
+            let (mut quick, mut full) = (Vec::new(), Vec::new());
+            scanner.scan(&text, &mut quick);
+            scanner.scan_ungated(&text, &mut full);
+            assert_eq!(quick, full, "{:?}", String::from_utf8_lossy(&text));
+            found += quick.len();
+        }
+    }
+    assert!(found > 2000, "{found}");
 }
 
 #[test]

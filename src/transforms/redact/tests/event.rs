@@ -258,3 +258,19 @@ fields: {drop: ['a..b', '@file'], hsah: [x], keep_last: {n: 4}}
     ));
     insta::assert_snapshot!(said("except: [a]"));
 }
+
+/// A number to log in with has four to eight digits; a pin of a chip or a board has fewer, or is no number.
+#[test]
+fn pins_in_fields_are_masked_where_they_are_numbers_to_log_in_with() {
+    let yaml = "detect: [secrets]";
+    for (line, expected) in [
+        (r#"{"pin":"4821","n":1}"#, r#"{"pin":"***","n":1}"#),
+        (r#"{"pin":4821,"n":1}"#, r#"{"pin":"***","n":1}"#),
+        (r#"{"user":{"card_pin":"48217"}}"#, r#"{"user":{"card_pin":"***"}}"#),
+        (r#"{"pin":13,"n":1}"#, r#"{"pin":13,"n":1}"#),
+        (r#"{"led":{"pin":13},"pin":true}"#, r#"{"led":{"pin":13},"pin":true}"#),
+        (r#"{"pin":"to top"}"#, r#"{"pin":"to top"}"#),
+    ] {
+        assert_eq!(one(yaml, line), expected);
+    }
+}

@@ -9,7 +9,16 @@ use memchr::{memmem, memrchr};
 
 /// The lines that are further in than the line of the key, where nothing follows a key in its line, as in YAML; and nothing
 /// where there are none. `None` where something follows, which is the value.
+#[inline]
 pub(super) fn block(text: &[u8], at: usize, cx: &Context<'_>) -> Option<Option<Found>> {
+    match text.get(at) {
+        Some(b'!' | b'&' | b'|' | b'>' | b'\n' | b'\r' | b'\\') => lines(text, at, cx),
+        _ => None,
+    }
+}
+
+/// As [`block`], where a line end or the head of a block may stand at `at`.
+fn lines(text: &[u8], at: usize, cx: &Context<'_>) -> Option<Option<Found>> {
     let key = cx.key;
     let header = block_header(text, at);
     let first = line_break(text, header)?;

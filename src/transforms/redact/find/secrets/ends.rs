@@ -3,7 +3,7 @@
 use super::header::header_end;
 use super::value::Context;
 use super::{Key, Quote};
-use crate::transforms::redact::ascii::{ALNUM, UPPER, is, is_at, is_before};
+use crate::transforms::redact::ascii::{ALNUM, DIGIT, UPPER, is, is_at, is_before, run};
 use memchr::{memchr, memchr2, memrchr2};
 
 /// Quotes deeper than this many levels of escaping are treated as plain bytes.
@@ -75,11 +75,63 @@ impl Enclosing {
     }
 }
 
+/// Behind blanks and tabs at `at`, and blanks beyond ASCII.
 pub(super) fn skip_blanks(text: &[u8], mut at: usize) -> usize {
     while at < text.len() && matches!(text[at], b' ' | b'\t') {
         at += 1;
     }
+    match text.get(at) {
+        Some(0xc2 | 0xe2 | 0xe3) => match wide_blank(&text[at..]) {
+            0 => at,
+            len => skip_blanks(text, at + len),
+        },
+        _ => at,
+    }
+}
+
+/// The length of a blank beyond ASCII that a text begins with: unbreakable, narrow or wide.
+fn wide_blank(text: &[u8]) -> usize {
+    match text {
+        [0xc2, 0xa0, ..] => 2,
+        [0xe2, 0x80, 0x80..=0x8a | 0xaf, ..] | [0xe3, 0x80, 0x80, ..] => 3,
+        _ => 0,
+    }
+}
+
+/// Where blanks begin that end at `end`, the last of which is beyond ASCII.
+pub(super) fn wide_blanks_before(text: &[u8], mut end: usize) -> usize {
+    loop {
+        let wide = (2..=3).find(|&n| end >= n && wide_blank(&text[end - n..end]) == n);
+        match (wide, text[..end].last()) {
+            (Some(n), _) => end -= n,
+            (None, Some(b' ' | b'\t')) => end -= 1,
+            _ => return end,
+        }
+    }
+}
+
+/// What begins a code that colours the text behind it, as it is or as logs write it.
+const COLOURS: [&[u8]; 4] = [b"\x1b[", b"#033[", b"\\u001b[", b"\\x1b["];
+
+/// Behind the codes at `at` that colour text.
+pub(super) fn skip_colours(text: &[u8], mut at: usize) -> usize {
+    while let Some(code) = COLOURS.iter().find(|c| text[at..].starts_with(c)) {
+        let start = at + code.len();
+        let len = text[start..].iter().take(16).take_while(|&&b| is(b, DIGIT) || b == b';').count();
+        if text.get(start + len) != Some(&b'm') {
+            break;
+        }
+        at = start + len + 1;
+    }
     at
+}
+
+/// Where a code begins that colours text and ends, with its `m`, at `end`; `end` where there is none.
+pub(super) fn colour_before(text: &[u8], end: usize) -> usize {
+    let from = end.saturating_sub(16);
+    let len = text[from..end - 1].iter().rev().take_while(|&&b| is(b, DIGIT) || b == b';').count();
+    let start = end - 1 - len;
+    COLOURS.iter().find(|c| text[..start].ends_with(c)).map_or(end, |c| start - c.len())
 }
 
 /// Behind the word at `at`, which ends at a blank, and the blanks after it.
@@ -248,7 +300,10 @@ pub(super) fn token_end(text: &[u8], start: usize, cx: &Context<'_>) -> usize {
         let b = text[at];
         match b {
             // Most of a value.
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => {}
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => {
+                at = run(text, at, ALNUM);
+                continue;
+            }
             0..=b' ' => match over_blank(text, start, at) {
                 Some(next) => {
                     at = next;
@@ -286,7 +341,11 @@ pub(super) fn token_end(text: &[u8], start: usize, cx: &Context<'_>) -> usize {
                 None if !is_at(text, at + 1, ALNUM) => return at,
                 None => {}
             },
-            b'%' if cx.encoded && (text[at..].starts_with(b"%22") || text[at..].starts_with(b"%26")) => return at,
+            b'%' if cx.encoded
+                && [&b"%22"[..], b"%26", b"%2522", b"%2526"].iter().any(|e| text[at..].starts_with(e)) =>
+            {
+                return at;
+            }
             b'\\' => match backslashes(text, at, cx, &mut around) {
                 Some(next) => {
                     at = next;

@@ -76,6 +76,10 @@ const KEYS: &[&[u8]] = &[
     b"authorization",
     b"oauth",
     b"pre_shared",
+    b"preshared",
+    b"unseal",
+    b"recovery",
+    b"validation",
 ];
 
 /// Words behind which a `code` is a secret.
@@ -306,6 +310,9 @@ const ABOUT: &[&[u8]] = &[
     b"list",
     b"op",
     b"operation",
+    b"supported",
+    b"mgmt",
+    b"flags",
 ];
 
 /// First words of keys that are about a secret.
@@ -450,6 +457,18 @@ const STRONG: &[(u32, &[u8])] = &strong([
     "비밀번호".as_bytes(),
     "暗証番号".as_bytes(),
     "Пароль".as_bytes(),
+    "المرور".as_bytes(),
+    "khẩu".as_bytes(),
+    "şifre".as_bytes(),
+    "Şifre".as_bytes(),
+    "验证码".as_bytes(),
+    "驗證碼".as_bytes(),
+    "認証コード".as_bytes(),
+    "確認コード".as_bytes(),
+    "인증번호".as_bytes(),
+    "bestätigungscode".as_bytes(),
+    "sicherheitscode".as_bytes(),
+    "authtok".as_bytes(),
 ]);
 
 const fn strong<const N: usize>(words: [&'static [u8]; N]) -> [(u32, &'static [u8]); N] {
@@ -566,63 +585,143 @@ fn one_of(list: &[&[u8]], word: &[u8]) -> bool {
     list.contains(&word)
 }
 
-/// Letters that a text has, as bits; digits and signs may count as letters too.
+/// Bits for bytes: letters of both cases by their place in the alphabet; digits and most signs have none.
+static LETTERS: [u32; 256] = {
+    let mut t = [0; 256];
+    let mut i = 0;
+    while i < 256 {
+        t[i] = letter(i as u8);
+        i += 1;
+    }
+    t
+};
+
+const fn letter(b: u8) -> u32 {
+    match b {
+        b'a'..=b'z' | b'A'..=b'Z' => 1 << (b & 31),
+        b'%' => ENCODED,
+        0x80.. => NOT_ASCII,
+        _ => 0,
+    }
+}
+
+/// In [`LETTERS`]: the byte is of no character of ASCII.
+const NOT_ASCII: u32 = 1 << 31;
+/// In [`LETTERS`]: `%`.
+const ENCODED: u32 = 1 << 30;
+
+/// Letters that a text has, as bits.
 #[inline]
 fn letters(text: &[u8]) -> u32 {
-    text.iter().fold(0, |all, &b| all | 1 << (b & 31) | (u32::from(b) & 0x80) << 24)
+    text.iter().fold(0, |all, &b| all | LETTERS[usize::from(b)])
 }
 
 const fn needs(word: &[u8]) -> u32 {
     let mut all = 0;
     let mut i = 0;
     while i < word.len() {
-        all |= 1 << (word[i] & 31);
+        all |= letter(word[i]);
         i += 1;
     }
     all
 }
 
-/// Letters of which a key of a secret has one set at least; or it is not ASCII.
-const SETS: [u32; 24] = [
-    1 << 31,
-    needs(b"pas"),
-    needs(b"pw"),
-    needs(b"secrt"),
-    needs(b"token"),
-    needs(b"key"),
-    needs(b"auth"),
-    needs(b"cred"),
-    needs(b"coki"),
-    needs(b"cv"),
-    needs(b"otp"),
-    needs(b"pin"),
-    needs(b"sig"),
-    needs(b"jwt"),
-    needs(b"bear"),
-    needs(b"code"),
-    needs(b"sid"),
-    needs(b"mnemoic"),
-    needs(b"kenwort"),
-    needs(b"wachtord"),
-    needs(b"contras"),
-    needs(b"psk"),
-    needs(b"comunity"),
-    needs(b"heslo"),
+/// Parts of which a key of a secret has one at least, in lower case and without signs; or it is not ASCII, or encoded.
+const PARTS: [&[u8]; 35] = [
+    b"pas",
+    b"pw",
+    b"secret",
+    b"token",
+    b"key",
+    b"auth",
+    b"cred",
+    b"cookie",
+    b"cv",
+    b"otp",
+    b"pin",
+    b"sig",
+    b"jwt",
+    b"bearer",
+    b"code",
+    b"sid",
+    b"assertion",
+    b"samlre",
+    b"sessionid",
+    b"seedphrase",
+    b"recoveryphrase",
+    b"mnemonic",
+    b"kennwort",
+    b"wachtwoord",
+    b"contrase",
+    b"psk",
+    b"community",
+    b"heslo",
+    b"haslo",
+    b"senha",
+    b"parola",
+    b"privatepem",
+    b"losenord",
+    b"adgangskode",
+    b"sas",
 ];
+
+/// By a letter (its place in the alphabet): one bit for each letter behind it with which a part begins.
+const BEGINNINGS: [u32; 27] = {
+    let mut beginnings = [0; 27];
+    let mut i = 0;
+    while i < PARTS.len() {
+        beginnings[(PARTS[i][0] & 31) as usize] |= letter(PARTS[i][1]);
+        i += 1;
+    }
+    beginnings
+};
 
 /// Whether the text may be a key of a secret at all: most are not, and this is cheap.
 #[inline]
 pub(super) fn may_be(key: &[u8]) -> bool {
-    let has = letters(key);
-    SETS.iter().any(|&set| has & set == set && set != 0)
-        || has & needs(b"senha") == needs(b"senha")
-        || key.contains(&b'%')
+    let mut before = 0;
+    for &b in key {
+        let this = LETTERS[usize::from(b)];
+        if this == 0 {
+            continue;
+        }
+        if this >= ENCODED {
+            return true;
+        }
+        if BEGINNINGS[before] & this != 0 {
+            return has_part(key);
+        }
+        before = usize::from(b & 31).min(26);
+    }
+    false
+}
+
+/// Whether one of the parts stands in the key, or what is not ASCII or encoded.
+fn has_part(key: &[u8]) -> bool {
+    let key = &key[key.len().saturating_sub(MAX_KEY)..];
+    let mut bytes = [0; MAX_KEY];
+    let mut len = 0;
+    for &b in key {
+        if LETTERS[usize::from(b)] >= ENCODED {
+            return true;
+        }
+        bytes[len] = b | 0x20;
+        len += usize::from(is(b, LOWER | UPPER));
+    }
+    let letters = &bytes[..len];
+    let begins = |w: &[u8]| BEGINNINGS[usize::from(w[0] & 31)] & letter(w[1]) != 0;
+    let mut places = letters.windows(2).enumerate().filter(|(_, w)| begins(w));
+    places.any(|(i, _)| PARTS.iter().any(|part| part[0] == letters[i] && letters[i..].starts_with(part)))
 }
 
 /// What the key says of its value; `None` where it holds no secret.
 pub(super) fn word_of(key: &[u8]) -> Option<Word> {
-    if !may_be(key) {
-        return None;
+    // The commonest.
+    match key {
+        b"password" | b"Password" | b"secret" => return Some(Word::Plain),
+        b"token" => return Some(Word::Token),
+        _ if !may_be(key) => return None,
+        _ => {}
     }
     let words = Words::of(key);
     let text = words.text();
@@ -693,9 +792,13 @@ fn secrets(text: &[u8]) -> Option<Word> {
 fn by_word(text: &[u8], last: &[u8]) -> Option<Word> {
     let mut before: &[u8] = b"";
     for word in text.split(|&b| b == b'_') {
-        if one_of(WHOLE, word) || is_key(word, before) || is_pass(word, before) {
+        // `sas` alone is a kind of disk as well.
+        if (one_of(WHOLE, word) && text != b"sas") || is_key(word, before) || is_pass(word, before) {
             let alone = text == b"pass";
             return Some(if alone { Word::Pass } else { Word::Plain });
+        }
+        if word == b"content" && before == b"key" {
+            return Some(Word::Plain);
         }
         if word.ends_with(b"pwd") {
             return Some(if matches!(text, b"pwd" | b"oldpwd" | b"old_pwd") { Word::Pwd } else { Word::Plain });

@@ -35,44 +35,53 @@ pub(in crate::transforms::redact) use key::Word;
 pub(in crate::transforms::redact) use pairs::PairKey;
 
 use super::{Found, network};
-use crate::transforms::redact::ascii::{ALNUM, DIGIT, LOWER, UPPER, escape_before, is, run_back};
-use memchr::memchr3;
+use crate::transforms::redact::ascii::{ALNUM, DIGIT, KEY, is, run_back};
+use crate::transforms::redact::marks::Marks;
 
 /// The leftmost value at or after `from`, of a separator at or after `from`.
 #[inline]
-pub(super) fn find(text: &[u8], from: usize) -> Option<Found> {
-    let mut at = from;
-    while let Some(found) = memchr3(b':', b'=', b'%', &text[at..]) {
-        let sep = at + found;
-        at = sep + 1;
-        let encoded = text[sep] == b'%';
-        let mut after = sep + 1;
-        if encoded {
-            match text.get(sep + 1..sep + 3) {
-                Some(b"3D" | b"3d" | b"3A" | b"3a") => after = sep + 3,
-                _ => continue,
+pub(super) fn find(text: &[u8], from: usize, marks: &Marks) -> Option<Found> {
+    for (block, mut bits) in marks.places(from, |p| p.separators) {
+        while bits != 0 {
+            let sep = block + bits.trailing_zeros() as usize;
+            bits &= bits - 1;
+            let encoded = text[sep] == b'%';
+            let mut after = sep + 1;
+            if encoded {
+                match text.get(sep + 1..sep + 3) {
+                    Some(b"3D" | b"3d" | b"3A" | b"3a") => after = sep + 3,
+                    // Encoded twice.
+                    Some(b"25") if matches!(text.get(sep + 3..sep + 5), Some(b"3D" | b"3d" | b"3A" | b"3a")) => {
+                        after = sep + 5;
+                    }
+                    _ => continue,
+                }
             }
-        }
-        // Most separators have a digit, a blank or a bracket before them that no key ends with.
-        let Some(key) = key_before(text, sep) else { continue };
-        if let Some(hit) = separated(text, sep, after, &key, encoded).filter(|h| h.start >= from) {
-            return Some(hit);
+            // Most separators have a digit, a blank or a bracket before them that no key ends with.
+            let Some(key) = key_before(text, sep) else { continue };
+            if let Some(hit) = separated(text, sep, after, &key, encoded, marks).filter(|h| h.start >= from) {
+                return Some(hit);
+            }
         }
     }
     None
 }
 
 /// The value of what stands before the separator.
-fn separated(text: &[u8], sep: usize, after: usize, key: &Key, encoded: bool) -> Option<Found> {
+fn separated(text: &[u8], sep: usize, after: usize, key: &Key, encoded: bool, marks: &Marks) -> Option<Found> {
     if text[after..].starts_with(b"//") {
         return network::url_password(text, sep);
     }
     let name = &text[key.start..key.end];
-    if let Some(found) = odd::value(text, after, key, encoded) {
+    if let Some(found) = odd::value(text, after, key, encoded, marks) {
         return Some(found);
     }
     if let Some(word) = key::word_of(name).or_else(|| longer_word(text, key)) {
-        if word == Word::Pass && key.quote == Quote::None && text[sep] == b':' && !odd::pass_of_openssl(text, key.start)
+        if word == Word::Pass
+            && key.quote == Quote::None
+            && text[sep] == b':'
+            && !odd::pass_of_openssl(text, key.start)
+            && !odd::looks_passed(text, after)
         {
             return None;
         }
@@ -86,7 +95,7 @@ fn separated(text: &[u8], sep: usize, after: usize, key: &Key, encoded: bool) ->
 
 /// Whether a field of this name holds a secret as its value, and what kind of one.
 pub(in crate::transforms::redact) fn secret_key(key: &[u8]) -> Option<Word> {
-    key::word_of(key).filter(|w| !matches!(w, Word::Pin))
+    key::word_of(key)
 }
 
 /// Whether the value of a field with such a key says that there is no secret.
@@ -131,7 +140,7 @@ struct Key {
 }
 
 /// What stands for a quote: in URLs, in HTML, in logs of web servers, in CSV.
-const ALIASES: [&[u8]; 8] = [b"%22", b"&quot;", b"\\x22", b"%27", b"&#34;", b"&#39;", b"&apos;", b"\"\""];
+const ALIASES: [&[u8]; 9] = [b"%2522", b"%22", b"&quot;", b"\\x22", b"%27", b"&#34;", b"&#39;", b"&apos;", b"\"\""];
 
 #[inline]
 fn key_before(text: &[u8], sep: usize) -> Option<Key> {
@@ -139,36 +148,44 @@ fn key_before(text: &[u8], sep: usize) -> Option<Key> {
     while end > 0 && matches!(text[end - 1], b' ' | b'\t') {
         end -= 1;
     }
+    if end > 0 && text[end - 1] >= 0x80 {
+        end = ends::wide_blanks_before(text, end);
+    }
     if end == 0 {
         return None;
     }
     let mut quote = Quote::None;
     let last = text[end - 1];
-    if !is(last, LOWER | UPPER | DIGIT) || matches!(last, b'2' | b'D' | b'd' | b'7' | b'n' | b'r' | b't') {
+    if !is(last, ALNUM) || may_close(&text[..end]) {
         end = before_closers(text, end, &mut quote);
     }
     let start = key_start(text, end);
     (start < end).then_some(Key { quote, start, end })
 }
 
+/// Whether the letter or digit that a text ends with may belong to what closes a key: `%22`, `\\x22`, `%5D`, `\\n`.
+#[inline(always)]
+fn may_close(text: &[u8]) -> bool {
+    matches!(text, [.., b'%' | b'x', _, _] | [.., b'5', b'2', b'2'] | [.., b'\\', _] | [.., b'm'])
+}
+
 /// Where the run of bytes that a key may have begins, at most [`key::MAX_KEY`] before its end.
 #[inline]
 fn key_start(text: &[u8], end: usize) -> usize {
     let least = end.saturating_sub(key::MAX_KEY);
-    let mut start = end;
-    while start > least {
-        let b = text[start - 1];
-        if !(is(b, ALNUM) || matches!(b, b'_' | b'-' | b'.' | b'$' | b'%') || b >= 0x80) {
-            break;
-        }
-        if b == b'%' && !key::encodes_letter(text, start) {
+    let mut start = run_back(text, least, end, KEY);
+    if start == end || start == 0 {
+        return start;
+    }
+    while start > least && text[start - 1] == b'%' {
+        if !key::encodes_letter(text, start) {
             // `%26token`: what stands before is another value.
             return (start + 2).min(end);
         }
-        start -= 1;
+        start = run_back(text, least, start - 1, KEY);
     }
     // Not in the middle of a character, nor in that of an escaped line end.
-    if escape_before(text, start + 1) && start < end {
+    if start > 0 && text[start - 1] == b'\\' && matches!(text[start], b'n' | b'r' | b't') {
         start += 1;
     }
     while start < end && text[start] & 0xc0 == 0x80 {
@@ -180,6 +197,9 @@ fn key_start(text: &[u8], end: usize) -> usize {
 /// Steps back over what may close a key: white space within JSON, a quote with its backslashes or what stands for one, and
 /// brackets, with an index in them, also as URLs have them.
 fn before_closers(text: &[u8], mut end: usize, quote: &mut Quote) -> usize {
+    if text[..end].ends_with(b"m") {
+        end = ends::colour_before(text, end);
+    }
     let over_space = ends::space_before(text, end);
     if over_space < end {
         // JSON may have line ends before the colon; elsewhere the line is over.
@@ -231,7 +251,8 @@ fn longer_word(text: &[u8], key: &Key) -> Option<Word> {
         return None;
     }
     let name = &text[key.start..key.end];
-    if !(LAST.iter().any(|l| name.eq_ignore_ascii_case(l)) || key.quote != Quote::None) {
+    let number = name.iter().all(u8::is_ascii_digit);
+    if !(number || LAST.iter().any(|l| name.eq_ignore_ascii_case(l)) || key.quote != Quote::None) {
         return None;
     }
     let mut start = key.start;

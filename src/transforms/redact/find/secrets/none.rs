@@ -10,7 +10,8 @@ pub(super) fn doubtful(word: Word) -> bool {
 
 /// Whether a value stands for one that is not there: stars, `[REDACTED]`, `${NAME}`, `{{ name }}`, `%s`.
 pub(super) fn is_placeholder(value: &[u8]) -> bool {
-    const GONE: [&[u8]; 9] = [
+    const GONE: [&[u8]; 10] = [
+        b"sensitive",
         b"redacted",
         b"masked",
         b"filtered",
@@ -24,10 +25,13 @@ pub(super) fn is_placeholder(value: &[u8]) -> bool {
     let (Some(&first), Some(&last)) = (value.first(), value.last()) else { return true };
     // Most values begin and end with a letter or digit, and have a digit.
     if is(first, ALNUM) && is(last, ALNUM) && first != last {
-        let word = matches!(first | 0x20, b'r' | b'm' | b'f' | b'h' | b's' | b'p' | b'o');
+        let word = matches!(first | 0x20, b'r' | b'm' | b'f' | b'h' | b's' | b'p' | b'o' | b'v');
         if !word || value.len() > 40 || value.iter().any(|&b| is(b, DIGIT)) {
             return false;
         }
+    }
+    if value == b"VALUE_SPECIFIED_IN_NO_LOG_PARAMETER" || value.ends_with(b"()") || code_of_a_value(value) {
+        return true;
     }
     let same = value.iter().all(|&b| b == first) && matches!(first, b'*' | b'.' | b'-' | b'x' | b'X' | b'?' | b'_');
     if same && (value.len() >= 3 || first == b'*') {
@@ -67,6 +71,19 @@ pub(super) fn is_placeholder(value: &[u8]) -> bool {
             b"%s" | b"%v" | b"%d" | b"%q" | b"%+v" | b"{}" | b"?" | b"$1" | b"<nil>" | b"()" | b"[]" | b"nil" | b"%@"
         )
         || (first == b'$' && value.len() > 3 && value[1..].iter().all(|&b| is(b, UPPER) || b == b'_'))
+}
+
+/// Whether a value is where a program takes the secret from, or that one of its own words is: `$(cat f)`, `os.environ["X"]`,
+/// `:name`, `<TOKEN>`, `Secret([REDACTED …])`.
+fn code_of_a_value(value: &[u8]) -> bool {
+    let capitals = |name: &[u8]| !name.is_empty() && name.iter().all(|&b| is(b, UPPER) || matches!(b, b'_' | b'-'));
+    let small = |name: &[u8]| name.len() > 2 && name.iter().all(|&b| is(b, LOWER) || b == b'_');
+    value.starts_with(b"$(") && value.ends_with(b")")
+        || value.starts_with(b"os.environ")
+        || value.starts_with(b"process.env.")
+        || value.strip_prefix(b":").is_some_and(small)
+        || value.strip_prefix(b"<").and_then(|v| v.strip_suffix(b">")).is_some_and(capitals)
+        || value.len() < 100 && memchr::memmem::find(value, b"[REDACTED").is_some()
 }
 
 /// Words of states that stand where a secret might.
@@ -151,7 +168,36 @@ pub(super) const STATES: &[&[u8]] = &[
     b"validated",
     b"validation",
     b"generated",
+    b"await",
+    b"string",
+    b"string;",
+    b"string?",
+    b"string!",
+    b"string?)",
+    b"str",
+    b"&str",
+    b"secretstr",
+    b"option<string>",
 ];
+
+/// By the lower five bits of their first byte: one bit for each length that one of [`STATES`] has.
+static LENGTHS: [u16; 32] = {
+    let mut lengths = [0; 32];
+    let mut i = 0;
+    while i < STATES.len() {
+        lengths[(STATES[i][0] & 31) as usize] |= 1 << STATES[i].len();
+        i += 1;
+    }
+    lengths
+};
+
+/// Whether a word is one of [`STATES`].
+fn is_state(word: &[u8]) -> bool {
+    let Some(&first) = word.first() else { return false };
+    word.len() < 16
+        && LENGTHS[usize::from(first & 31)] >> word.len() & 1 != 0
+        && STATES.iter().any(|s| word.eq_ignore_ascii_case(s))
+}
 
 /// Ways to prove who one is, which stand behind `auth`.
 pub(super) const WAYS: &[&[u8]] = &[
@@ -196,8 +242,7 @@ pub(super) const WAYS: &[&[u8]] = &[
 pub(super) fn no_secret(word: Word, value: &[u8]) -> bool {
     let first = value.split(|&b| b <= b' ').next().unwrap_or(value);
     let state = first.strip_suffix(b",").or_else(|| first.strip_suffix(b".")).unwrap_or(first);
-    let word_alone = state.len() <= 14 && !state.iter().any(|&b| is(b, DIGIT));
-    if word_alone && STATES.iter().any(|s| s.len() == state.len() && state.eq_ignore_ascii_case(s)) {
+    if is_state(state) {
         return true;
     }
     match word {

@@ -7,6 +7,7 @@ use super::{Key, Quote};
 use super::{ends, none};
 use crate::transforms::redact::ascii::{ALNUM, DIGIT, is};
 use crate::transforms::redact::find::Found;
+use crate::transforms::redact::marks::{AT, Marks};
 use memchr::{memchr, memmem};
 
 /// How far a connection string is looked at.
@@ -14,7 +15,7 @@ const MAX: usize = 96;
 
 /// The value behind a separator at `after`, whatever the key says.
 #[inline]
-pub(super) fn value(text: &[u8], after: usize, key: &Key, encoded: bool) -> Option<Found> {
+pub(super) fn value(text: &[u8], after: usize, key: &Key, encoded: bool, marks: &Marks) -> Option<Found> {
     let next = *text.get(after)?;
     // Most separators have a blank behind them.
     if next <= b' ' || encoded || key.quote != Quote::None {
@@ -29,6 +30,9 @@ pub(super) fn value(text: &[u8], after: usize, key: &Key, encoded: bool) -> Opti
     }
     if name.last().is_some_and(|&b| is(b, DIGIT)) && key.start > 0 && text[key.start - 1] == b':' {
         return pgpass(text, after, key);
+    }
+    if !marks.has(AT) {
+        return None;
     }
     let near = &text[after..text.len().min(after + MAX)];
     let at = memchr(b'@', near)?;
@@ -85,6 +89,39 @@ pub(super) fn pass_of_openssl(text: &[u8], start: usize) -> bool {
     [&b"-passin "[..], b"-passout ", b"-pass ", b"-kpass "].iter().any(|o| text[..start].ends_with(o))
 }
 
+/// Whether a text may end as prompts do, whose last word has so many bytes: `is`, or within five words `for` or a bracket.
+#[inline]
+fn may_be_prompt(text: &[u8], last: usize) -> bool {
+    if matches!(&text[text.len() - last..], b"is" | b"was" | b"now") {
+        return true;
+    }
+    let (mut blanks, mut end) = (0, text.len());
+    for at in (0..text.len()).rev() {
+        match text[at] {
+            b'(' => return true,
+            b' ' => {
+                blanks += 1;
+                if text[..end].ends_with(b"for") {
+                    return true;
+                }
+                if blanks > 5 {
+                    return false;
+                }
+                end = at;
+            }
+            _ => {}
+        }
+    }
+    text[..end].ends_with(b"for")
+}
+
+/// Whether what follows `pass:` without a blank looks like a secret, as in `map[user:a pass:x1-y2]`.
+pub(super) fn looks_passed(text: &[u8], after: usize) -> bool {
+    let near = &text[after..text.len().min(after + MAX)];
+    let len = near.iter().take_while(|&&b| b > b' ' && !matches!(b, b']' | b'}' | b')' | b',' | b'"')).count();
+    none::looks_secret(&near[..len])
+}
+
 /// What is typed behind a prompt: `password for bob: x`, `Password (again): x`, `password is: x`; where it looks like a
 /// secret.
 pub(super) fn prompt(text: &[u8], after: usize, key: &Key) -> Option<Found> {
@@ -94,13 +131,19 @@ pub(super) fn prompt(text: &[u8], after: usize, key: &Key) -> Option<Found> {
     }
     let from = key.start.saturating_sub(MAX_PROMPT);
     let before = &text[from..key.end];
+    if !may_be_prompt(before, key.end - key.start) {
+        return None;
+    }
     let word = [&b"password"[..], b"passphrase", b"passcode"].iter().find_map(|w| {
         let at = memmem::rfind(before, &w[1..])?;
         let first = at.checked_sub(1).is_some_and(|f| before[f] | 0x20 == w[0]);
         first.then_some(at + w.len() - 1)
     })?;
     let between = before[word..].trim_ascii();
-    let simple = between.iter().all(|&b| is(b, ALNUM) || matches!(b, b' ' | b'(' | b')' | b'\'' | b'_' | b'-'));
+    // As MySQL says it.
+    let between = between.strip_prefix(b"is generated ").unwrap_or(between);
+    let simple =
+        between.iter().all(|&b| is(b, ALNUM) || matches!(b, b' ' | b'(' | b')' | b'\'' | b'_' | b'-' | b'@' | b'.'));
     let shape = matches!(between, b"is" | b"was" | b"now") || between.starts_with(b"for ") || between.starts_with(b"(");
     let user = between.ends_with(b"user") || between.ends_with(b"host") || between.ends_with(b"port");
     if !simple || !shape || user || between.iter().filter(|&&b| b == b' ').count() > 3 {

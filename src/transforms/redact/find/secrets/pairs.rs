@@ -27,7 +27,16 @@ const NAMES: [&[u8]; 15] = [
 ];
 
 /// Keys of the value beside it.
-const VALUES: [&[u8]; 14] = [
+const VALUES: [&[u8]; 23] = [
+    b"before",
+    b"after",
+    b"old",
+    b"new",
+    b"from",
+    b"to",
+    b"old_value",
+    b"new_value",
+    b"rejected_value",
     b"value",
     b"val",
     b"v",
@@ -44,6 +53,18 @@ const VALUES: [&[u8]; 14] = [
     b"raw",
 ];
 
+/// By the lower five bits of their first byte: one bit for each length that one of [`NAMES`] or [`VALUES`] has.
+static LENGTHS: [u16; 32] = {
+    let mut lengths = [0; 32];
+    let mut i = 0;
+    while i < NAMES.len() + VALUES.len() {
+        let word = if i < NAMES.len() { NAMES[i] } else { VALUES[i - NAMES.len()] };
+        lengths[(word[0] & 31) as usize] |= 1 << word.len();
+        i += 1;
+    }
+    lengths
+};
+
 /// Most members between the two.
 const MAX_BETWEEN: usize = 4;
 
@@ -58,7 +79,7 @@ impl PairKey {
     /// The part that a field of this name may have.
     pub(in crate::transforms::redact) fn of(key: &[u8]) -> Option<Self> {
         let first = key.first()? | 0x20;
-        if key.len() > 14 {
+        if key.len() > 14 || LENGTHS[usize::from(first & 31)] >> key.len() & 1 == 0 {
             return None;
         }
         let same = |w: &&[u8]| w.len() == key.len() && w[0] == first && key.eq_ignore_ascii_case(w);
@@ -96,7 +117,7 @@ pub(super) fn after_name(text: &[u8], after: usize, key: &Key, encoded: bool) ->
             None
         }
         PairKey::Value => {
-            if let Some(word) = owner(text, key) {
+            if let Some(word) = owner(text, key).or_else(|| named_before(text, key)) {
                 return value::after(
                     text,
                     after,
@@ -122,10 +143,40 @@ pub(super) fn after_name(text: &[u8], after: usize, key: &Key, encoded: bool) ->
     }
 }
 
-/// The value of a field of a form in parts: behind the empty line that follows its name.
+/// The word that a member before this one of the same object says: `{"field":"password","before":"x","after":"y"}`.
+fn named_before(text: &[u8], key: &Key) -> Option<Word> {
+    const MAX: usize = 240;
+    if key.quote != super::Quote::Double(0) {
+        return None;
+    }
+    let least = key.start.saturating_sub(MAX);
+    let mut at = least + memchr::memrchr(b'{', &text[least..key.start])? + 1;
+    for _ in 0..=MAX_BETWEEN {
+        let (other, after) = next_member(text, at)?;
+        let (from, to, next) = scalar(text, after)?;
+        if next > key.start {
+            return None;
+        }
+        if PairKey::of(&text[other.start..other.end]) == Some(PairKey::Name) {
+            return key::word_of(&text[from..to]).filter(|w| *w != Word::Pin);
+        }
+        at = next;
+    }
+    None
+}
+
+/// The value of a field of a form in parts: behind the empty line that follows its name and perhaps other lines.
 fn part_of_form(text: &[u8], at: usize) -> Option<Found> {
-    let empty = ends::line_break(text, at)?;
-    let start = ends::line_break(text, empty)?;
+    let mut line = ends::line_break(text, at)?;
+    let start = (0..3).find_map(|_| {
+        let empty = ends::line_break(text, line);
+        if empty.is_none() {
+            let near = text.len().min(line + 200);
+            let over = (line..near).find(|&i| ends::line_break(text, i).is_some())?;
+            line = ends::line_break(text, over)?;
+        }
+        empty
+    })?;
     let end = (start..text.len()).find(|&i| ends::line_break(text, i).is_some()).unwrap_or(text.len());
     (start < end && !none::is_placeholder(&text[start..end])).then(|| Found::plain(start, end))
 }

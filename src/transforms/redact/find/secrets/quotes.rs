@@ -6,7 +6,7 @@
 use super::value::{self, Context};
 use super::{Key, PairKey, Quote, Word, key};
 use super::{ends, none};
-use crate::transforms::redact::ascii::{ALNUM, is, is_before, run_back};
+use crate::transforms::redact::ascii::{ALNUM, KEY, is, is_before, run_back};
 use crate::transforms::redact::find::Found;
 use memchr::{memchr, memchr3, memmem, memrchr};
 
@@ -22,7 +22,11 @@ pub(in crate::transforms::redact::find) fn find(text: &[u8], from: usize) -> Opt
         at = sign + 1;
         let hit = match text[sign] {
             b'>' => element(text, sign),
-            _ => list_of_two(text, sign).or_else(|| behind_word(text, sign)).or_else(|| behind_arrow(text, sign)),
+            _ => list_of_two(text, sign)
+                .or_else(|| behind_word(text, sign))
+                .or_else(|| behind_arrow(text, sign))
+                .or_else(|| tuple(text, sign))
+                .or_else(|| side_by_side(text, sign)),
         };
         if let Some(hit) = hit.filter(|h| h.start >= from) {
             return Some(hit);
@@ -55,7 +59,16 @@ fn element(text: &[u8], end: usize) -> Option<Found> {
 fn content(text: &[u8], tag: &[u8], start: usize, close: &[u8]) -> Option<Found> {
     let name_end = tag.iter().position(|&b| b <= b' ').unwrap_or(tag.len());
     let name = tag[..name_end].rsplit(|&b| b == b':').next()?;
-    let first = ends::skip_space(text, start);
+    if !name.iter().all(|&b| is(b, KEY)) {
+        return None;
+    }
+    let mut start = start;
+    let mut first = ends::skip_space(text, start);
+    // `<AdminPassword><Value>x</Value>`.
+    if text.get(first..first + 7).is_some_and(|t| t.eq_ignore_ascii_case(b"<value>")) {
+        start = first + 7;
+        first = ends::skip_space(text, start);
+    }
     if text.get(first) == Some(&b'<') && !text[first..].starts_with(b"<![CDATA[") {
         return None;
     }
@@ -80,7 +93,10 @@ fn content(text: &[u8], tag: &[u8], start: usize, close: &[u8]) -> Option<Found>
     if PairKey::of(other_name) != Some(PairKey::Value) && other_name != b"string" {
         return None;
     }
-    let start = other_end + 1;
+    let mut start = other_end + 1;
+    if text[start..].starts_with(b"<string>") {
+        start += 8;
+    }
     let end = start + memchr(b'<', &text[start..])?;
     secret(text, word, trimmed(text, start, end))
 }
@@ -183,7 +199,10 @@ fn is_name(text: &[u8]) -> bool {
 
 /// A string in quotes behind a word: `IDENTIFIED BY 'x'`, `WITH PASSWORD 'x'`.
 fn behind_word(text: &[u8], sign: usize) -> Option<Found> {
-    const WORDS: [&[u8]; 9] = [
+    const WORDS: [&[u8]; 12] = [
+        b" : psk",
+        b" : eap",
+        b"-asplaintext -force -string",
         b"password",
         b"passwd",
         b"passphrase",
@@ -208,7 +227,7 @@ fn behind_word(text: &[u8], sign: usize) -> Option<Found> {
     let call = text[at - 1] == b'(';
     let word =
         if call { ends(b"password") || ends(b"passwd") || setter(before) } else { WORDS.iter().any(|w| ends(w)) };
-    let by = || ends(b" by") && has_near(before, b"identified");
+    let by = || (ends(b" by") || ends(b" replace")) && has_near(before, b"identified");
     if !word && (call || !by()) {
         return None;
     }
@@ -220,6 +239,53 @@ fn behind_word(text: &[u8], sign: usize) -> Option<Found> {
     let found = value::quoted(text, sign, slashes, &cx)?;
     let none = none::is_placeholder(&text[found.start..found.end]);
     (!none).then_some(found)
+}
+
+/// A string in a tuple of Erlang or Elixir, behind a word: `{password,"x"}`, `{password,<<"x">>}`.
+fn tuple(text: &[u8], sign: usize) -> Option<Found> {
+    let slashes = ends::slashes_before(text, sign);
+    let head = text[..sign - slashes].trim_ascii_end();
+    let head = head.strip_suffix(b"<<").unwrap_or(head).trim_ascii_end().strip_suffix(b",")?;
+    let start = super::key_start(head, head.len());
+    let open = head[..start].strip_suffix(b":").unwrap_or(&head[..start]);
+    if start == head.len() || !open.ends_with(b"{") {
+        return None;
+    }
+    let word = key::word_of(&head[start..]).filter(|w| matches!(w, Word::Plain | Word::Token | Word::Pass))?;
+    let key = Key { quote: Quote::None, start, end: head.len() };
+    let cx = Context { key: &key, word, encoded: false, colon: false };
+    let found = value::quoted(text, sign, slashes, &cx)?;
+    (!none::is_placeholder(&text[found.start..found.end])).then_some(found)
+}
+
+/// The second of two strings with a blank between, of which the first, closed at `close`, is a key of a secret:
+/// `"CONFIG" "SET" "requirepass" "x"`; and behind `"AUTH"` the last of one or two.
+fn side_by_side(text: &[u8], close: usize) -> Option<Found> {
+    let next = close + 2;
+    if text.get(close + 1) != Some(&b' ') || text.get(next) != Some(&text[close]) {
+        return None;
+    }
+    let start = super::key_start(text, close);
+    let before = text[..start].last()?;
+    if start == close || (*before != text[close] && *before != b':') {
+        return None;
+    }
+    let name = &text[start..close];
+    let key = Key { quote: Quote::Single, start, end: close };
+    let cx = Context { key: &key, word: Word::Plain, encoded: false, colon: false };
+    let string = |open: usize| value::quoted(text, open, 0, &cx);
+    let found = if name == b"AUTH" {
+        let first = string(next)?;
+        match text.get(first.end..first.end + 3) {
+            Some(t) if t[1] == b' ' && t[2] == text[close] => string(first.end + 2)?,
+            _ => first,
+        }
+    } else {
+        key::word_of(name).filter(|w| matches!(w, Word::Plain))?;
+        string(next)?
+    };
+    let value = &text[found.start..found.end];
+    (!none::is_placeholder(value) && none::looks_secret(value)).then_some(found)
 }
 
 /// Whether a text ends with the name of a function that takes a secret: `setToken`, `withApiKey`.

@@ -3,12 +3,12 @@
 use super::block::block;
 use super::ends::{
     MAX_NAME, after_value, bracket_end, ends_value, escaped_space, line_end, quote_at, quote_end, skip_blanks,
-    skip_space, slashes_before, token_end,
+    skip_colours, skip_space, slashes_before, token_end,
 };
 use super::header::{Scheme, after_scheme, header, header_end, names_next, scheme};
 use super::none::{doubtful, is_placeholder, no_secret};
 use super::{Key, Quote, Word};
-use crate::transforms::redact::ascii::{ALNUM, DIGIT, LOWER, is, is_at};
+use crate::transforms::redact::ascii::{ALNUM, DIGIT, LOWER, TYPE, is, is_at, run};
 use crate::transforms::redact::find::Found;
 use memchr::memmem;
 
@@ -44,8 +44,11 @@ pub(super) fn after(text: &[u8], after: usize, cx: &Context<'_>) -> Option<Found
     } else {
         at = skip_space(text, at);
     }
+    if matches!(text.get(at), Some(b'\x1b' | b'#' | b'\\')) {
+        at = skip_blanks(text, skip_colours(text, at));
+    }
     if cx.colon && cx.key.quote == Quote::None {
-        at = behind_type(text, at);
+        at = behind_tag(text, behind_type(text, at));
     }
     let found = begins(text, at, cx)?;
     let value = &text[found.start..found.end];
@@ -57,10 +60,21 @@ pub(super) fn after(text: &[u8], after: usize, cx: &Context<'_>) -> Option<Found
     (!none).then_some(found)
 }
 
+/// Behind the tag or the anchor of a value of YAML: `password: !!str x`, `password: &name x`.
+fn behind_tag(text: &[u8], at: usize) -> usize {
+    let tag = text[at..].starts_with(b"!!") || (text.get(at) == Some(&b'&') && is_at(text, at + 1, ALNUM));
+    if !tag {
+        return at;
+    }
+    let near = &text[..text.len().min(at + MAX_NAME)];
+    let end = at + near[at..].iter().take_while(|&&b| is(b, ALNUM) || matches!(b, b'!' | b'&' | b'_' | b'-')).count();
+    let value = skip_blanks(text, end);
+    if value > end && text.get(value).is_some_and(|&b| b > b' ') { value } else { at }
+}
+
 /// Behind the type of a declaration: `password: &str = "x"`.
 pub(super) fn behind_type(text: &[u8], at: usize) -> usize {
-    let part = |b: u8| is(b, ALNUM) || matches!(b, b'&' | b'<' | b'>' | b'\'' | b':' | b'_' | b'[' | b']');
-    let end = at + text[at..].iter().take(MAX_NAME).take_while(|&&b| part(b)).count();
+    let end = run(&text[..text.len().min(at + MAX_NAME)], at, TYPE);
     let equals = skip_blanks(text, end);
     let typed = end > at && equals > end && text[equals..].starts_with(b"= ");
     let value = skip_blanks(text, equals + 1);
@@ -93,6 +107,18 @@ pub(super) fn begins(text: &[u8], at: usize, cx: &Context<'_>) -> Option<Found> 
     if let Some((open, level)) = quote_at(text, at) {
         return quoted(text, open, level, cx);
     }
+    if b >= 0x80
+        && let Some(found) = typographic(text, at)
+    {
+        return Some(found);
+    }
+    if cx.key.quote == Quote::None
+        && !cx.colon
+        && !cx.encoded
+        && let Some(found) = enclosed(text, at, cx)
+    {
+        return Some(found);
+    }
     if text[at..].starts_with(b"%22") || text[at..].starts_with(b"%27") {
         let start = at + 3;
         let end =
@@ -103,6 +129,48 @@ pub(super) fn begins(text: &[u8], at: usize, cx: &Context<'_>) -> Option<Found> 
         return header(text, at, cx);
     }
     unquoted(text, at, cx)
+}
+
+/// A value in the quotes of printers, to the quote that closes it or to the end of the line.
+fn typographic(text: &[u8], at: usize) -> Option<Found> {
+    const QUOTES: [(&str, &[&str]); 7] = [
+        ("“", &["”"]),
+        ("„", &["“", "”"]),
+        ("‘", &["’"]),
+        ("«", &["»"]),
+        ("‹", &["›"]),
+        ("「", &["」"]),
+        ("『", &["』"]),
+    ];
+    let (open, closes) = QUOTES.iter().find(|(open, _)| text[at..].starts_with(open.as_bytes()))?;
+    let start = skip_blanks(text, at + open.len());
+    let line = line_end(text, start);
+    let close = closes.iter().filter_map(|c| memmem::find(&text[start..line], c.as_bytes())).min();
+    let mut end = close.map_or(line, |p| start + p);
+    while end > start && text[end - 1] == b' ' {
+        end -= 1;
+    }
+    end = super::ends::wide_blanks_before(text, end).max(start);
+    (start < end).then(|| Found::plain(start, end))
+}
+
+/// The value of a pair that stands in quotes as a whole, as in environments and arguments: `"PASSWORD=a b"`.
+fn enclosed(text: &[u8], at: usize, cx: &Context<'_>) -> Option<Found> {
+    let head = &text[..cx.key.start];
+    let head = head.strip_suffix(b"--").unwrap_or(head);
+    let (&quote, head) = head.split_last().filter(|(q, _)| matches!(q, b'"' | b'\''))?;
+    let level = head.iter().rev().take_while(|&&b| b == b'\\').count();
+    let begins = matches!(head[..head.len() - level].last(), None | Some(b' ' | b'\t' | b'\n' | b'[' | b','));
+    if !begins || text.get(at) == Some(&quote) {
+        return None;
+    }
+    let near = &text[..text.len().min(at + 512)];
+    let (end, close) = quote_end(&near[..line_end(near, at)], at, quote, level)?;
+    let value = &text[at..end];
+    // Not several pairs.
+    let alone = !value.iter().any(|&b| matches!(b, b'=' | b':' | b'"' | b'\'' | b'\\'));
+    (close - end == level && alone && value.contains(&b' ') && after_value(text, close + 1, quote))
+        .then(|| Found::plain(at, end))
 }
 
 /// A value in what stands for quotes, to the next of them that is not escaped.
@@ -172,6 +240,11 @@ pub(super) fn quoted(text: &[u8], open: usize, level: usize, cx: &Context<'_>) -
             let rest = line_end(text, start);
             break if from > start { token_end(text, from, cx).max(from) } else { rest };
         };
+        if quote == b'\'' && level == 0 && text[close + 1..].starts_with(b"\\''") {
+            // A shell's way to write an apostrophe.
+            from = close + 4;
+            continue;
+        }
         if after_value(text, close + 1, quote) || (end == start && from == start) {
             break end;
         }

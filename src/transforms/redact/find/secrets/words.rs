@@ -12,30 +12,12 @@ use super::{Key, Quote, Word, key, key_start};
 use super::{ends, none};
 use crate::transforms::redact::ascii::{ALNUM, DIGIT, LOWER, UPPER, is, is_at, is_before};
 use crate::transforms::redact::find::Found;
+use crate::transforms::redact::marks::Marks;
 use memchr::memmem;
 use regex_automata::Span;
-use regex_automata::util::prefilter::Prefilter;
 
-/// What one of these values is behind. No more than 64: so many are searched for at once with vector instructions.
-const ANCHORS: [&str; 61] = [
-    " --",
-    " -p",
-    " -P",
-    " -u",
-    " -U",
-    " -a",
-    " -A",
-    " -w",
-    " -c",
-    " -X",
-    " -st",
-    " -ke",
-    " -to",
-    " -se",
-    "\"--",
-    "'--",
-    "\"-p",
-    "'-p",
+/// Ends of words behind which a value may follow after a blank or tab, which is their last byte.
+const ENDINGS: [&str; 34] = [
     "word ",
     "WORD ",
     "asswd ",
@@ -59,26 +41,33 @@ const ANCHORS: [&str; 61] = [
     "PASS ",
     "h pass ",
     " psk ",
-    "&gt;",
     "LOGIN ",
     "auth sha ",
     "auth md5 ",
     "priv aes ",
     "priv des ",
     "com2sec ",
-    " /user:",
     "code is ",
     "OTP ",
     "word\t",
     "oken\t",
     "ecret\t",
-    " -k ",
-    " -b ",
+];
+
+/// Words that are not ASCII.
+const WIDE: [&str; 12] = [
     "密码",
     "口令",
     "密钥",
     "令牌",
     "パスワード",
+    "验证码",
+    "驗證碼",
+    "認証コード",
+    "確認コード",
+    "暗証番号",
+    "인증번호",
+    "비밀번호",
 ];
 
 /// How far a value is looked at first.
@@ -86,34 +75,181 @@ const NEAR: usize = 512;
 /// How far back the command of an option is looked for.
 const MAX_COMMAND: usize = 160;
 
-/// Finds the anchors, then checks the place.
-pub(in crate::transforms::redact) struct Words(Prefilter);
+/// What stands where a value may be near.
+#[derive(Clone, Copy)]
+enum Anchor {
+    /// The end of a word, which begins here; its blank is at the place that was looked at.
+    Ending(usize),
+    /// Dashes of an option stand behind the place.
+    Option,
+    /// The word of a Windows command stands there.
+    User,
+    /// A switch of a Windows command, whose value begins here, stands there.
+    Switch(usize),
+    /// `&gt;` stands there.
+    Element,
+    /// A word that is not ASCII ends here.
+    Wide(usize),
+}
+
+/// Finds the places where a word ends that a value may follow, then looks at each.
+///
+/// Those of ASCII are told by their last four bytes, blank included, with one look into a table: most blanks are done with
+/// that.
+pub(in crate::transforms::redact) struct Words {
+    /// By [`slot`]: the last four bytes, and where their endings begin in `endings`.
+    slots: Box<[(u32, u8); SLOTS]>,
+    /// By their last four bytes.
+    endings: Vec<&'static [u8]>,
+    factor: u32,
+}
+
+const SLOTS: usize = 256;
+
+/// The place of four bytes in a table of [`SLOTS`].
+#[inline(always)]
+fn slot(last: u32, factor: u32) -> usize {
+    (last.wrapping_mul(factor) >> 24) as usize
+}
+
+/// The last four bytes of a text.
+#[inline(always)]
+fn last_four(text: &[u8]) -> Option<u32> {
+    text.last_chunk().map(|last| u32::from_le_bytes(*last))
+}
 
 impl Words {
+    /// `None` where the endings cannot be told apart with one look, which does not happen with ours.
     pub(in crate::transforms::redact::find) fn new() -> Option<Self> {
-        Prefilter::new(regex_automata::MatchKind::LeftmostFirst, &ANCHORS).map(Self)
+        let mut endings: Vec<&[u8]> = ENDINGS.iter().map(|e| e.as_bytes()).collect();
+        endings.sort_by_key(|e| last_four(e));
+        let firsts = || (0..endings.len()).filter(|&i| i == 0 || last_four(endings[i - 1]) != last_four(endings[i]));
+        // The first odd factor with which no two share a slot.
+        let factor = (0..1 << 16).map(|n: u32| n.wrapping_mul(0x9e37_79b1) | 1).find(|&factor| {
+            let mut taken = [false; SLOTS];
+            firsts().all(|i| {
+                last_four(endings[i]).is_some_and(|last| !std::mem::replace(&mut taken[slot(last, factor)], true))
+            })
+        })?;
+        let mut slots = Box::new([(0, 0); SLOTS]);
+        for i in firsts() {
+            let last = last_four(endings[i])?;
+            slots[slot(last, factor)] = (last, i as u8);
+        }
+        Some(Self { slots, endings, factor })
     }
 
     /// The leftmost value at or after `from`, of a word at or after `from`.
     #[inline]
-    pub(in crate::transforms::redact::find) fn find(&self, text: &[u8], from: usize) -> Option<Found> {
-        let mut at = from;
-        while at < text.len() {
-            let span = self.0.find(text, Span { start: at, end: text.len() })?;
-            at = span.start + 1;
-            if let Some(hit) = check(text, span).filter(|h| h.start >= from && h.start < h.end) {
-                return Some(hit);
+    pub(in crate::transforms::redact::find) fn find(&self, text: &[u8], from: usize, marks: &Marks) -> Option<Found> {
+        for (block, mut bits) in marks.places(from, |p| p.words) {
+            while bits != 0 {
+                let at = block + bits.trailing_zeros() as usize;
+                bits &= bits - 1;
+                if self.may_be(text, at)
+                    && let Some(hit) = self.at(text, from, at)
+                {
+                    return Some(hit);
+                }
             }
         }
         None
     }
+
+    /// Whether the place is more than a blank between ordinary words.
+    #[inline(always)]
+    fn may_be(&self, text: &[u8], at: usize) -> bool {
+        // The end of the word, its blank, and what follows.
+        let Some(near) = text.get(at.wrapping_sub(3)..).and_then(|near| near.first_chunk::<8>()) else { return true };
+        let near = u64::from_le_bytes(*near);
+        let (last, next) = (near as u32, (near >> 32) as u8);
+        // A blank or tab; and behind it neither `-`, `.` nor `/`.
+        let ordinary = last >> 24 <= u32::from(b' ') && next.wrapping_sub(b'-') > 2;
+        !ordinary || self.slots[slot(last, self.factor)].0 == last
+    }
+
+    /// The value near `at`.
+    fn at(&self, text: &[u8], from: usize, at: usize) -> Option<Found> {
+        let hit = self.ending(text, at).and_then(|start| self.behind(text, from, start, at));
+        hit.or_else(|| check(text, at, sign(text, at)?).filter(|h| h.start >= from))
+    }
+
+    fn behind(&self, text: &[u8], from: usize, start: usize, at: usize) -> Option<Found> {
+        if start < from {
+            return None;
+        }
+        check(text, at, Anchor::Ending(start)).filter(|h| h.start >= from)
+    }
+
+    /// Where the ending begins whose last byte stands at `at`.
+    #[inline(always)]
+    fn ending(&self, text: &[u8], at: usize) -> Option<usize> {
+        let last = u32::from_le_bytes(*text.get(at.wrapping_sub(3)..)?.first_chunk()?);
+        let (of, first) = self.slots[slot(last, self.factor)];
+        if of != last { None } else { self.whole_ending(&text[..=at], last, usize::from(first)) }
+    }
+
+    fn whole_ending(&self, text: &[u8], last: u32, first: usize) -> Option<usize> {
+        let alike = self.endings[first..].iter().take_while(|e| last_four(e) == Some(last));
+        alike.filter(|e| text.ends_with(e)).map(|e| text.len() - e.len()).min()
+    }
 }
 
-fn check(text: &[u8], span: Span) -> Option<Found> {
-    let hit = match &text[span.start..span.end] {
-        [b' ' | b'"' | b'\'', b'-', ..] => option(text, span.start + 1),
-        b"&gt;" => element(text, span.start),
-        [0x80..=0xff, ..] => wide(text, span.end),
+/// What begins with the blank, the quote, the `&` or the character at `at`.
+fn sign(text: &[u8], at: usize) -> Option<Anchor> {
+    match text[at] {
+        b' ' => after_blank(text, at),
+        b'"' | b'\'' => matches!(text.get(at + 1..at + 3), Some(b"--" | b"-p")).then_some(Anchor::Option),
+        b'&' => text[at..].starts_with(b"&gt;").then_some(Anchor::Element),
+        _ => {
+            let word = WIDE.iter().find(|w| text[at..].starts_with(w.as_bytes()));
+            word.map(|w| Anchor::Wide(at + w.len()))
+        }
+    }
+}
+
+fn after_blank(text: &[u8], at: usize) -> Option<Anchor> {
+    match text.get(at + 1)? {
+        b'-' => {
+            let option = match text.get(at + 2)? {
+                b'-' | b'p' | b'P' | b'u' | b'U' | b'a' | b'A' | b'w' | b'c' | b'X' => true,
+                b's' => matches!(text.get(at + 3), Some(b't' | b'e')),
+                b'k' => matches!(text.get(at + 3), Some(b'e' | b' ')),
+                b't' => text.get(at + 3) == Some(&b'o'),
+                b'b' => text.get(at + 3) == Some(&b' '),
+                _ => false,
+            };
+            option.then_some(Anchor::Option)
+        }
+        b'/' => match text.get(at + 2..at + 5)? {
+            b"use" => text[at..].starts_with(b" /user:").then_some(Anchor::User),
+            [b'p', b':', _] => Some(Anchor::Switch(at + 4)),
+            b"rp " => Some(Anchor::Switch(at + 5)),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// The value near `at`, where `anchor` is.
+fn check(text: &[u8], at: usize, anchor: Anchor) -> Option<Found> {
+    let hit = match anchor {
+        Anchor::Ending(start) => behind_ending(text, Span { start, end: at + 1 }),
+        Anchor::Option => option(text, at + 1),
+        Anchor::User => {
+            let value = ends::token_of(text, at + " /user:".len());
+            if text.get(value) == Some(&b'/') { None } else { plain(text, value) }
+        }
+        Anchor::Switch(start) => plain(text, start).filter(|f| none::looks_secret(&text[f.start..f.end])),
+        Anchor::Element => element(text, at),
+        Anchor::Wide(end) => wide(text, end),
+    }?;
+    let value = &text[hit.start..hit.end];
+    (!value.is_empty() && !none::is_placeholder(value) && !none::no_secret(Word::Plain, value)).then_some(hit)
+}
+
+fn behind_ending(text: &[u8], span: Span) -> Option<Found> {
+    match &text[span.start..span.end] {
         b"earer " | b"EARER " => bearer(text, span.end),
         b"asic " => basic(text, span.end),
         b"AUTH " | b"PASS " => command(text, span.end),
@@ -123,12 +259,9 @@ fn check(text: &[u8], span: Span) -> Option<Found> {
         b"LOGIN " => login(text, span.start, span.end),
         b"auth sha " | b"auth md5 " | b"priv aes " | b"priv des " => snmp_v3(text, span.end),
         b"com2sec " => third(text, span.end),
-        b" /user:" => plain(text, ends::token_of(text, span.end)),
         b"code is " | b"OTP " => code(text, span),
         _ => word(text, span.end),
-    }?;
-    let value = &text[hit.start..hit.end];
-    (!none::is_placeholder(value) && !none::no_secret(Word::Plain, value)).then_some(hit)
+    }
 }
 
 /// The word or string at `at`, whatever it looks like.
@@ -168,7 +301,11 @@ fn option(text: &[u8], at: usize) -> Option<Found> {
     if (dashes == 2 || name.len() > 3)
         && let Some(word) = key::word_of(name).filter(|w| *w != Word::Pwd)
     {
-        return argument(text, end).filter(|f| !none::no_secret(word, &text[f.start..f.end]));
+        // Help texts have the name in capitals.
+        let last = name.rsplit(|&b| b == b'-').next().unwrap_or(name);
+        let own = |value: &[u8]| value.iter().all(|b| !b.is_ascii_lowercase()) && value.eq_ignore_ascii_case(last);
+        let none = |value: &[u8]| none::no_secret(word, value) || own(value);
+        return argument(text, end).filter(|f| !none(&text[f.start..f.end]));
     }
     if name == b"user" || name == b"proxy-user" {
         return argument(text, end).and_then(|f| after_colon(text, f));
@@ -226,6 +363,7 @@ const COMMANDS: &[(u8, &[&[u8]])] = &[
             b"psexec",
             b"nerdctl login",
             b"helm login",
+            b"beeline",
         ],
     ),
     (
@@ -243,13 +381,13 @@ const COMMANDS: &[(u8, &[&[u8]])] = &[
             b"tsql",
         ],
     ),
-    (b'a', &[b"redis-cli"]),
+    (b'a', &[b"redis-cli", b"http", b"https"]),
     (b'k', &[b"openssl"]),
     (b'w', &[b"ldapsearch", b"ldapadd", b"ldapmodify", b"ldapdelete", b"ldappasswd", b"ldapwhoami"]),
     (b'c', &[b"snmpwalk", b"snmpget", b"snmpset", b"snmpbulkwalk", b"snmptrap", b"snmpgetnext"]),
     (b'A', &[b"snmpwalk", b"snmpget", b"snmpset", b"snmpbulkwalk", b"snmptrap"]),
     (b'X', &[b"snmpwalk", b"snmpget", b"snmpset", b"snmpbulkwalk", b"snmptrap"]),
-    (b'u', &[b"curl", b"http", b"https", b"wget", b"htpasswd"]),
+    (b'u', &[b"curl", b"http", b"https", b"wget", b"htpasswd", b"lftp"]),
     (b'U', &[b"smbclient", b"rpcclient", b"net", b"curl"]),
 ];
 
@@ -278,8 +416,15 @@ fn short(text: &[u8], at: usize, start: usize, letter: u8) -> Option<Found> {
     if !has_command(line, commands) {
         return None;
     }
+    if letter == b'a' {
+        return Some(after_colon(text, found).unwrap_or(found));
+    }
     if !matches!(letter, b'u' | b'U') {
         return Some(found);
+    }
+    if has_command(line, &[b"lftp"]) {
+        let comma = found.start + memchr::memchr(b',', &text[found.start..found.end])?;
+        return Some(Found::plain(comma + 1, found.end));
     }
     after_colon(text, found).or_else(|| {
         let percent = found.start + memchr::memchr(b'%', &text[found.start..found.end])?;
@@ -305,6 +450,10 @@ fn login(text: &[u8], start: usize, at: usize) -> Option<Found> {
     let tag = start.checked_sub(1).filter(|&t| text[t] == b' ')?;
     let first = key_start(text, tag);
     let begins = first == 0 || matches!(text[first - 1], b'\n' | b' ' | b'"');
+    let user = ends::token_of(text, at);
+    if begins && first < tag && text.get(user) == Some(&b'"') {
+        return plain(text, user);
+    }
     let near = &text[at..text.len().min(at + NEAR)];
     let line = near.iter().position(|&b| matches!(b, b'\n' | b'\r')).unwrap_or(near.len());
     let words = near[..line].split(|&b| b == b' ').filter(|w| !w.is_empty()).count();
@@ -342,7 +491,11 @@ fn code(text: &[u8], span: Span) -> Option<Found> {
         }
     }
     let at = if text[span.end..].starts_with(b"is ") { span.end + 3 } else { span.end };
-    let end = at + text[at..].iter().take(9).take_while(|&&b| is(b, DIGIT)).count();
+    let mut end = at + text[at..].iter().take(9).take_while(|&&b| is(b, DIGIT)).count();
+    if end == at + 3 && text.get(end) == Some(&b'-') && is_at(text, end + 1, DIGIT) {
+        // `482-913`.
+        end += 1 + text[end + 1..].iter().take(4).take_while(|&&b| is(b, DIGIT)).count();
+    }
     ((4..=8).contains(&(end - at)) && !is_at(text, end, ALNUM)).then(|| Found::plain(at, end))
 }
 
@@ -450,6 +603,7 @@ fn command(text: &[u8], at: usize) -> Option<Found> {
     }
     // One word, or two with the user first, up to the end of the line.
     let starts = keyword == 0
+        || text[..keyword].ends_with(b"AUTHINFO ")
         || matches!(text[keyword - 1], b'\n' | b'>' | b':' | b'"')
         || text[..keyword].ends_with(b"> ")
         || text[..keyword].ends_with(b": ");
@@ -475,11 +629,14 @@ fn word(text: &[u8], end: usize) -> Option<Found> {
     let start = key_start(text, blank);
     let name = &text[start..blank];
     let least = start.saturating_sub(MAX_COMMAND);
-    let line_start = memchr::memrchr(b'\n', &text[least..start]).map_or(least, |p| least + p + 1);
-    let before = &text[line_start..start];
+    let line = text[least..start].iter().rev().take_while(|&&b| b != b'\n').count();
+    let before = &text[start - line..start];
     if name.eq_ignore_ascii_case(b"community") {
         let snmp = memmem::find(before, b"snmp").is_some();
         return if snmp { plain(text, end) } else { None };
+    }
+    if name == b"key" && before.ends_with(b"private ") && text[end..].starts_with(b"0x") {
+        return plain(text, end).filter(|f| f.end - f.start >= 40);
     }
     if name.eq_ignore_ascii_case(b"key") || name.eq_ignore_ascii_case(b"pass") {
         return device(text, end, before, name);
@@ -503,9 +660,23 @@ fn word(text: &[u8], end: usize) -> Option<Found> {
     if let Some(found) = device(text, end, before, name) {
         return Some(found);
     }
+    if let Some(found) = table(text, end) {
+        return Some(found);
+    }
     // A sentence.
     let mut at = end;
-    for filler in [&b"is "[..], b"was ", b"to ", b"= ", b"of "] {
+    const FILLERS: [&[u8]; 9] = [
+        b"is ",
+        b"was ",
+        b"to ",
+        b"= ",
+        b"of ",
+        b"set to ",
+        b"has been set to ",
+        b"has been reset to ",
+        b"changed from ",
+    ];
+    for filler in FILLERS {
         if text[at..].starts_with(filler) {
             at += filler.len();
             break;
@@ -519,6 +690,22 @@ fn word(text: &[u8], end: usize) -> Option<Found> {
     let long = word != Word::Token || value.len() >= 12;
     (none::looks_secret(value) && long && !version && !path)
         .then(|| Found::plain(found.start, found.start + value.len()))
+}
+
+/// What stands behind an arrow, in the next cell of a table, behind dots or in a registry: `password -> x`, `password   | x`,
+/// `password ..... x`, `Password  REG_SZ  x`; where it looks like a secret.
+fn table(text: &[u8], end: usize) -> Option<Found> {
+    let at = ends::skip_blanks(text, end);
+    let dots = text[at..].iter().take(48).take_while(|&&b| b == b'.').count();
+    let sign = if dots >= 3 {
+        dots
+    } else {
+        ["->", "→", "—", "|", "│", "REG_SZ"].iter().find(|s| text[at..].starts_with(s.as_bytes()))?.len()
+    };
+    if text.get(at + sign) != Some(&b' ') {
+        return None;
+    }
+    short_word(text, at + sign).filter(|f| none::looks_secret(&text[f.start..f.end]))
 }
 
 /// Configurations of network devices: `password 7 x`, `secret 5 x`, `tacacs-server key x`, `neighbor a password x`.
@@ -541,16 +728,22 @@ fn device(text: &[u8], end: usize, before: &[u8], name: &[u8]) -> Option<Found> 
         b"wpa-",
         b"set ",
     ];
-    let configured = LINES
-        .iter()
-        .any(|l| before.starts_with(l) || memmem::find(before, l).is_some_and(|p| p == 0 || before[p - 1] == b' '));
+    let mut begins = true;
+    let configured = before.iter().enumerate().any(|(i, &b)| {
+        let first = begins && matches!(b, b'u' | b'e' | b'n' | b't' | b'r' | b'i' | b'w' | b's');
+        begins = b == b' ';
+        first && LINES.iter().any(|l| before[i..].starts_with(l))
+    });
     let strong = !name.eq_ignore_ascii_case(b"key")
         || memmem::find(before, b"-server ").is_some()
         || memmem::find(before, b"isakmp ").is_some();
     if !configured || !strong || memmem::find(before, b" for ").is_some() {
         return None;
     }
-    let found = plain(text, end)?;
+    let mut found = plain(text, end)?;
+    if &text[found.start..found.end] == b"ENC" {
+        found = plain(text, found.end)?;
+    }
     let value = &text[found.start..found.end];
     let sentence = value.iter().all(|&b| is(b, LOWER)) && value.len() < 6;
     let rest = ends::skip_blanks(text, found.end);
