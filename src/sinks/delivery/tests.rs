@@ -224,7 +224,7 @@ impl Rig {
         self.sender = None;
         let driver = self.driver.take().unwrap();
         runtime().block_on(async {
-            tokio::time::timeout(Duration::from_secs(20), driver.run()).await.expect("it ends").unwrap();
+            tokio::time::timeout(Duration::from_secs(60), driver.run()).await.expect("it ends").unwrap();
         });
     }
 
