@@ -148,7 +148,7 @@ fn datagrams_that_the_kernel_dropped_are_counted_and_said() {
     );
     let agent = Agent::run(dir, &[]);
     eventually("it listens", || !agent.addresses().is_empty());
-    let address = agent.addresses()[0].trim_start_matches("udp://").to_owned();
+    let address = agent.addresses()[0].trim_matches('"').trim_start_matches("udp://").to_owned();
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     // While it is stopped the kernel has room for a few of them.
     agent.signal(Signal::STOP);
