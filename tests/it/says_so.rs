@@ -182,7 +182,7 @@ fn datagrams_that_the_kernel_dropped_are_counted_and_said() {
     );
     let agent = Agent::run(dir, &[]);
     eventually("it listens", || !agent.addresses().is_empty());
-    let address = agent.addresses()[0].trim_start_matches("udp://").to_owned();
+    let address = agent.addresses()[0].trim_matches('"').trim_start_matches("udp://").to_owned();
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     // While it is stopped the kernel has room for a few of them.
     agent.signal(Signal::STOP);
@@ -225,8 +225,11 @@ fn a_table_that_was_emptied_or_damaged_is_said_and_the_one_before_stays() {
         lines(&dir.join("out")).len()
     };
     eventually("events come out", || send() > 0);
-    std::fs::write(dir.join("a.csv"), "user,tier\n").unwrap();
-    std::fs::write(dir.join("b.csv"), "user\nbob\n").unwrap();
+    // At once, so that no half of it is read.
+    for (name, text) in [("a.csv", "user,tier\n"), ("b.csv", "user\nbob\n")] {
+        std::fs::write(dir.join("new"), text).unwrap();
+        std::fs::rename(dir.join("new"), dir.join(name)).unwrap();
+    }
     let said = |component: &str| agent.said().contains(&format!("component={component} kind=\"reload\""));
     eventually("both are said", || {
         send();

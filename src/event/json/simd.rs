@@ -1,6 +1,6 @@
 //! Where quotes, brackets, colons and commas stand, 64 bytes at a time; and the first byte of a class, 16 at a time.
 //!
-//! The only module with `unsafe`: the vector loads, each from an array of their size, and the call of a function whose CPU
+//! Has `unsafe`, as `redact/marks.rs` has: the vector loads, each from an array of their size, and the call of a function whose CPU
 //! features were checked just before. Tests compare the versions on random input.
 
 /// What one pass over a line found besides the positions.

@@ -3,7 +3,7 @@
 //!
 //! Sixty-four bytes at a time: two table look-ups by halves of a byte give its classes, and one bit for each byte says
 //! where those of some classes stand. With AVX2 where the processor has it; else byte by byte, with the same result, as
-//! a test compares. One of the two modules with `unsafe`: the vector loads, each from an array of their size, and the call
+//! a test compares. Has `unsafe`, as `event/json/simd.rs` has: the vector loads, each from an array of their size, and the call
 //! of a function whose CPU features were checked just before.
 
 /// Digits.
