@@ -437,6 +437,7 @@ impl Holdings {
 #[cfg(test)]
 pub(crate) mod tests {
     #![allow(clippy::unwrap_used)]
+    #![allow(clippy::single_range_in_vec_init, reason = "lists of parts of files, also of one")]
     use super::*;
 
     /// A place in generation `generation` of a file of `src`.

@@ -487,13 +487,13 @@ mod tests {
             let Place { file, at, .. } = place(2, 90);
             Island { file, at, parts: parts.to_vec() }
         };
-        assert!(notes.part(10, [1..3].into_iter(), Some(&island(&[10..20, 300..u64::MAX]))));
+        assert!(notes.part(10, std::iter::once(1..3), Some(&island(&[10..20, 300..u64::MAX]))));
         let heard = Heard::read(&sim, Path::new("/b")).unwrap();
         assert_eq!(heard.first_epoch, 7);
         assert_eq!((heard.held.to_vec(), heard.promised), (vec![place(1, 5)], (9, 90)));
         assert_eq!(heard.waiting.into_iter().collect::<Vec<_>>(), [(9, place(1, 8))]);
         assert_eq!(heard.within[&8].runs().collect::<Vec<_>>(), [0..4, 5..6]);
-        assert_eq!(heard.within[&10].runs().collect::<Vec<_>>(), [1..3]);
+        assert!(heard.within[&10].runs().eq(std::iter::once(1..3)));
         assert_eq!(heard.pieces, [(10, island(&[10..20, 300..u64::MAX]))]);
         let file = sim.open(Path::new("/b/settled"), Open::Read).unwrap();
         let mut bytes = vec![0; file.len().unwrap() as usize];

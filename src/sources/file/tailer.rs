@@ -597,7 +597,9 @@ impl Tailer {
         if more > 0 {
             let mut all: Vec<(u64, PathBuf)> = self.lost.iter().map(|(path, lost)| (lost.at, path.clone())).collect();
             all.sort_unstable();
-            all.iter().take(more).for_each(|(_, path)| drop(self.lost.remove(path)));
+            for (_, path) in all.iter().take(more) {
+                self.lost.remove(path);
+            }
         }
     }
 

@@ -1,5 +1,6 @@
 //! A file source, its checkpoint, a disk buffer and its sink together, ended between any two steps that last. What went into the
 //! files is compared with what came to the sink.
+#![allow(clippy::single_range_in_vec_init, reason = "lists of parts of files, also of one")]
 
 use super::*;
 use crate::place::Place;

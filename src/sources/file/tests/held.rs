@@ -1,4 +1,5 @@
 //! What sinks hold of files at a start: where reading goes on, who is spared, and what is not believed.
+#![allow(clippy::single_range_in_vec_init, reason = "lists of parts of files, also of one")]
 
 use super::*;
 use crate::place::{Island, Places};
