@@ -776,9 +776,8 @@ impl<P: Protocol> Driver<P> {
             } else {
                 let taken: Vec<usize> =
                     (0..part.records as usize).filter(|n| not_delivered.binary_search(n).is_err()).collect();
-                part.ack.settle_rows(&part.rows.without(&not_delivered).0, &|n| {
-                    taken.get(n).map_or(0, |n| offset_of(*n))
-                });
+                part.ack
+                    .settle_rows(&part.rows.without(&not_delivered).0, &|n| taken.get(n).map_or(0, |n| offset_of(*n)));
                 if delivered > 0 {
                     self.input.delivered(Ack::none(), delivered, std::mem::take(&mut bytes), part.received_at);
                 }
