@@ -90,7 +90,7 @@ mod tests {
             let line = page.lines().find_map(|line| line.strip_prefix(&format!("{name} "))).unwrap();
             line.parse().unwrap()
         };
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
+        let now = crate::time::clock::now_ns() as f64 / 1e9;
         let age = now - value("process_start_time_seconds");
         assert!((-2.0..86_400.0).contains(&age), "{page}");
         assert!(value("process_resident_memory_bytes") > 1e6 && value("process_open_fds") >= 3.0, "{page}");

@@ -183,7 +183,7 @@ pub(super) fn type_here<'k>(name: &str, known: impl Iterator<Item = &'k str> + C
 }
 
 /// The value that stands behind a colon without a blank: `type:file` is the key `type` with the value `file`.
-pub(super) fn glued<'t>(key: &'t str, is_known: impl Fn(&str) -> bool) -> Option<(&'t str, &'t str)> {
+pub(super) fn glued(key: &str, is_known: impl Fn(&str) -> bool) -> Option<(&str, &str)> {
     key.split_once(':').filter(|(name, value)| is_known(name) && !value.is_empty())
 }
 

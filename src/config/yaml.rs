@@ -370,8 +370,7 @@ impl<'t> Builder<'t> {
         let opens = |n: usize| bytes.get(n) == Some(&b':') && bytes.get(n + 1).is_some_and(|b| b"[{\"'".contains(b));
         let colon = [Some(at), at.checked_sub(1)].into_iter().flatten().find(|&n| opens(n));
         if let Some(colon) = colon {
-            let begin =
-                self.text[..colon].rfind(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).map_or(0, |n| n + 1);
+            let begin = self.text[..colon].trim_end_matches(|c: char| c.is_ascii_alphanumeric() || c == '_').len();
             let name = &self.text[begin..colon];
             return is_key(name).then(|| (Span::new(self.file, begin, colon + 1), name));
         }

@@ -373,3 +373,11 @@ fn mistakes_for_programs_have_their_places() {
     let twice = found.as_array().unwrap().iter().find(|one| one["file"] == "b.yaml").unwrap();
     assert_eq!((&twice["line"], &twice["notes"][0]["line"]), (&2.into(), &1.into()), "{twice}");
 }
+
+/// Where a key is looked for behind which the blank is missing, anything may stand.
+#[test]
+fn keys_beside_letters_of_other_scripts_are_no_reason_to_panic() {
+    for text in ["ä:[", "{ä€x:[}", "a:\nüb:c\n  d: [", "x: {Ж:\"}", "Ж_a:{", "€\n:[1"] {
+        load(&[("t.yaml", text)]);
+    }
+}
