@@ -80,7 +80,7 @@ pub(crate) fn eventually(what: &str, done: impl FnMut() -> bool) {
 }
 
 /// Whether `done` holds in time.
-fn within_patience(mut done: impl FnMut() -> bool) -> bool {
+pub(crate) fn within_patience(mut done: impl FnMut() -> bool) -> bool {
     let deadline = Instant::now() + PATIENCE;
     while !done() {
         if Instant::now() >= deadline {

@@ -2,7 +2,7 @@
 //! commands that give up events, and a stop in the middle of a record. What went in is compared with what came out, and
 //! both with the ledger.
 
-use crate::agent::{Agent, PATIENCE, config, eventually, get, nobody, output, tidegate};
+use crate::agent::{Agent, PATIENCE, config, eventually, get, nobody, output, tidegate, within_patience};
 use crate::openobserve_double::{Double, Fault, PASSWORD, Setup, USER};
 use rustix::process::Signal;
 use std::collections::BTreeSet;
@@ -96,8 +96,11 @@ fn acknowledged(dir: &Path) {
     for n in 0..3 {
         assert_eq!(post(&web, n * 100, 100), 200);
     }
-    // The ledger is written ten times a second at first.
+    // The ledger is written ten times a second at first. A sink's events are in before they are on disk.
     eventually("the ledger has them", || audit(dir).1["components"]["o2"]["total"]["in"] == 300);
+    eventually("the ledger has them on disk", || {
+        std::fs::read_to_string(dir.join("data/ledger")).is_ok_and(|text| text.contains("\"written\":300"))
+    });
     agent.kill();
 }
 
@@ -136,13 +139,14 @@ fn a_damaged_cut_or_deleted_end_that_was_acknowledged_is_an_error_and_in_the_led
         let server = Double::start(Setup::default());
         let (mut agent, _, _) = start(dir.path(), &server.url());
         eventually("what is left arrives", || stored(&server).len() as u64 >= 300 - lost);
-        eventually("what is lost is said", || {
+        let is_said = within_patience(|| {
             let said = agent.said();
             lost == 0
                 || said
                     .lines()
                     .any(|l| l.contains("ERROR") && l.contains("lost") && l.contains(&format!("events={lost}")))
         });
+        assert!(is_said, "{what}: what is lost is not said: {}", agent.said());
         agent.signal(Signal::TERM);
         let (status, said) = agent.wait();
         assert_eq!(status.code(), Some(i32::from(lost > 0)), "{what}: {said}");

@@ -94,7 +94,7 @@ fn a_sink_that_drops_does_not_hold_up_the_others_and_counts_what_it_drops() {
         assert!(hanging < answering * 2 + Duration::from_secs(2), "{answering:?} became {hanging:?}");
         assert_eq!(double.stored("s").len(), 0);
         let peak = agent.peak_rss();
-        assert!(peak < 60 << 20, "{peak} bytes resident");
+        assert!(peak < MOST_RESIDENT, "{peak} bytes resident");
         hangs.store(false, Ordering::SeqCst);
         let api = agent.addresses().remove(0);
         eventually("what was kept is delivered", || {
@@ -120,6 +120,9 @@ fn a_sink_that_drops_does_not_hold_up_the_others_and_counts_what_it_drops() {
         assert_eq!(newest, when_full == "drop_oldest", "which end of the queue is dropped");
     }
 }
+
+/// Of which 33 MiB are the program itself, as tests build it, and 24 MiB what `memory_limit` allows.
+const MOST_RESIDENT: u64 = 68 << 20;
 
 #[test]
 fn a_sink_that_blocks_stops_the_others_when_its_buffer_is_full_and_nothing_is_lost() {
@@ -152,7 +155,7 @@ fn a_sink_that_blocks_stops_the_others_when_its_buffer_is_full_and_nothing_is_lo
     hangs.store(false, Ordering::SeqCst);
     eventually("everything arrives", || lines_of(&out) == EVENTS && line(&api, "stuck")["out"] == EVENTS);
     let peak = agent.peak_rss();
-    assert!(peak < 60 << 20, "{peak} bytes resident");
+    assert!(peak < MOST_RESIDENT, "{peak} bytes resident");
     assert_balanced(&agent.stop());
     // At least once: a request that had no answer in time may have been stored all the same.
     let mut arrived = stored(&double);
