@@ -171,7 +171,9 @@ sinks:
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
         self.lines += 1;
         let mut stream = TcpStream::connect(&self.syslog).unwrap();
-        writeln!(stream, "<13>1 2026-11-21T02:17:48Z host-{round} app-{n} {n} - - over syslog").unwrap();
+        // Of each file that is there the sink that writes it knows what it has.
+        let host = round % 100;
+        writeln!(stream, "<13>1 2026-11-21T02:17:48Z host-{host} app-{n} {n} - - over syslog").unwrap();
         drop(stream);
         if round % 20 == 0 {
             assert_eq!(get(&self.api, "/metrics").0, 200);

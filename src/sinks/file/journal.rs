@@ -156,7 +156,8 @@ struct Sources {
 }
 
 /// More numbers are not given: the journal is written anew, with those that are needed.
-const MOST_NUMBERS: usize = 4 * crate::place::MOST_PLACES;
+/// What is spoken of stays in memory until then.
+const MOST_NUMBERS: usize = 2 * crate::place::MOST_PLACES;
 
 impl Sources {
     fn number(&mut self, place: &Place) -> Option<u32> {
