@@ -94,6 +94,8 @@ pub(super) const BROWSERS: &[(&str, [&str; 4])] = &[
     (r"; wv\).*Chrome/(\d+)\.(\d+)(?:\.(\d+))?", ["Chrome Mobile WebView", "$1", "$2", "$3"]),
     (r"Version/\d+\.\d+.* Chrome/(\d+)\.(\d+)(?:\.(\d+))?", ["Chrome Mobile WebView", "$1", "$2", "$3"]),
     (r"Chromium/(\d+)\.(\d+)(?:\.(\d+))?", ["Chromium", "$1", "$2", "$3"]),
+    // Chrome itself, and nothing behind it (`Safari` is no other name).
+    (r"\) Chrome/(\d+)\.(\d+)(?:\.(\d+))?[\d.]* Safari/[\d.]+$", ["Chrome", "$1", "$2", "$3"]),
     // Another name stands alone behind all that Chrome says.
     (
         r"\) (?:Chrome/[\d.]+ Safari/[\d.]+|Chrome/[\d.]+) ([A-Z][A-Za-z0-9]+)/(\d+)\.(\d+)(?:\.(\d+))?[\d.]*$",

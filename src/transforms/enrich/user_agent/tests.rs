@@ -144,6 +144,26 @@ fn common_user_agents_are_known_without_a_file() {
             r#"{"browser":{"family":"Mobile Safari","major":"17","minor":"4"},"os":{"family":"iOS","major":"17","minor":"4","patch":"1"},"device":{"family":"iPhone","brand":"Apple","model":"iPhone"},"engine":"WebKit"}"#,
         ),
         (
+            "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Safari/537.36",
+            r#"{"browser":{"family":"Chrome","major":"126","minor":"0","patch":"0"},"os":{"family":"Windows","major":"10"},"device":{"family":"Other"},"engine":"Blink"}"#,
+        ),
+        (
+            "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Safari/537.36",
+            r#"{"browser":{"family":"Chrome","major":"126","minor":"0","patch":"0"},"os":{"family":"Linux"},"device":{"family":"Other"},"engine":"Blink"}"#,
+        ),
+        (
+            "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Safari/537.36",
+            r#"{"browser":{"family":"Chrome","major":"126","minor":"0","patch":"0"},"os":{"family":"Mac OS X","major":"10","minor":"15","patch":"7"},"device":{"family":"Mac","brand":"Apple","model":"Mac"},"engine":"Blink"}"#,
+        ),
+        (
+            "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.5 Safari/605.1.15",
+            r#"{"browser":{"family":"Safari","major":"17","minor":"5"},"os":{"family":"Mac OS X","major":"10","minor":"15","patch":"7"},"device":{"family":"Mac","brand":"Apple","model":"Mac"},"engine":"WebKit"}"#,
+        ),
+        (
+            "Mozilla/5.0 (Linux; Android 10; K) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Safari/537.36",
+            r#"{"browser":{"family":"Chrome","major":"126","minor":"0","patch":"0"},"os":{"family":"Android","major":"10"},"device":{"family":"K","brand":"Generic","model":"K"},"engine":"Blink"}"#,
+        ),
+        (
             "Mozilla/5.0 (X11; Ubuntu; Linux x86_64; rv:125.0) Gecko/20100101 Firefox/125.0",
             r#"{"browser":{"family":"Firefox","major":"125","minor":"0"},"os":{"family":"Ubuntu"},"device":{"family":"Other"},"engine":"Gecko"}"#,
         ),
