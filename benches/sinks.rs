@@ -81,6 +81,7 @@ fn blueprint(text: Arc<Vec<u8>>, dir: &std::path::Path) -> Blueprint {
             decoder: Decoder::new(Box::new(TextDecoder), OnDecodeError::Keep),
             when: None,
             attach: Vec::new(),
+            overlaps: false,
         }],
         transforms: Vec::new(),
         sinks: vec![SinkPart {
@@ -96,6 +97,7 @@ fn blueprint(text: Arc<Vec<u8>>, dir: &std::path::Path) -> Blueprint {
         memory_limit: 24 << 20,
         shutdown_timeout: Duration::from_secs(30),
         threads: 1,
+        fingerprints: Default::default(),
     }
 }
 

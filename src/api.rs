@@ -5,6 +5,7 @@
 
 use crate::component::Health;
 use crate::ledger::Keeper;
+use crate::live::Live;
 use crate::telemetry::{Books, Counters};
 use crate::time::clock;
 use crate::web::host_is_ours;
@@ -61,9 +62,9 @@ fn equal(a: &[u8], b: &[u8]) -> bool {
 #[derive(Clone)]
 pub struct Api {
     /// The books.
-    pub books: Books,
+    pub books: Live<Books>,
     /// Health by component.
-    pub health: Vec<(Arc<str>, Arc<Health>)>,
+    pub health: Live<Vec<(Arc<str>, Arc<Health>)>>,
     /// Who may ask.
     pub auth: ApiAuth,
     /// Host names accepted besides addresses and `localhost`.
@@ -138,7 +139,7 @@ impl Api {
 
     /// The books as a page in Prometheus' text format.
     pub fn metrics_page(&self) -> String {
-        exposition(&self.books, &mut self.scraped.lock().unwrap_or_else(|e| e.into_inner()))
+        exposition(&self.books.now(), &mut self.scraped.lock().unwrap_or_else(|e| e.into_inner()))
     }
 }
 
@@ -162,7 +163,7 @@ async fn ready(State(api): State<Arc<Api>>) -> Response {
     if api.shutdown.is_cancelled() {
         why.push_str("stopping\n");
     }
-    for (id, health) in &api.health {
+    for (id, health) in api.health.now().iter() {
         if !health.is_started() {
             let _always = writeln!(why, "{id}: not started yet");
         } else if let Some(reason) = health.failing_for(GRACE) {
@@ -177,7 +178,7 @@ async fn metrics(State(api): State<Arc<Api>>) -> Response {
 }
 
 async fn ledger(State(api): State<Arc<Api>>) -> Response {
-    let text = serde_json::to_string_pretty(&api.books.ledger()).unwrap_or_default();
+    let text = serde_json::to_string_pretty(&api.books.now().ledger()).unwrap_or_default();
     ([(header::CONTENT_TYPE, "application/json")], text).into_response()
 }
 
@@ -370,8 +371,8 @@ mod tests {
             *t.seconds.entry("backpressure").or_default() += 1.5;
         });
         Api {
-            books: Books { components: vec![counters], ..Books::default() },
-            health: vec![],
+            books: Books { components: vec![counters], ..Books::default() }.into(),
+            health: Live::default(),
             auth: ApiAuth::default(),
             allowed_hosts: vec!["agent.example".into()],
             shutdown: CancellationToken::new(),
@@ -395,11 +396,11 @@ mod tests {
     fn two_scrapers_do_not_disturb_each_others_shares() {
         let api = api();
         let second = 1_000_000_000;
-        let component = &api.books.components[0];
+        let component = &api.books.now().components[0].clone();
         let mut scraped = Scraped::default();
         let mut share = |at: u64| {
             let busy = component.snapshot().seconds.get("busy").copied().unwrap_or(0.0);
-            let base = scraped.base(at, &api.books);
+            let base = scraped.base(at, &api.books.now());
             (busy - base.seconds.get(&component.id).copied().unwrap_or(0.0)) / ((at - base.at) as f64 / 1e9)
         };
         for n in 1..60 {

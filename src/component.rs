@@ -8,6 +8,7 @@ use crate::letter::push_envelope;
 use crate::place::{Holdings, Report};
 use crate::telemetry::{Counters, Totals, example_of};
 use crate::time::clock;
+use crate::topology::Message;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -116,7 +117,7 @@ pub enum Frames {
 /// Where a source puts what it reads. Dropping the last clone tells the workers that this source has ended.
 #[derive(Clone)]
 pub struct Output {
-    pub(crate) workers: Vec<crossbeam_channel::Sender<(usize, Chunk)>>,
+    pub(crate) workers: Vec<crossbeam_channel::Sender<Message>>,
     pub(crate) source: usize,
     pub(crate) room: Arc<crate::buffer::Room>,
     pub(crate) counters: Arc<Counters>,
@@ -145,7 +146,7 @@ impl Output {
             self.counters.update(|t| *t.seconds.entry("backpressure").or_default() += waited.as_secs_f64());
         }
         let n = (chunk.origin.order % self.workers.len() as u64) as usize;
-        self.workers[n].send((self.source, chunk)).map_err(|_| {
+        self.workers[n].send(Message::Chunk(self.source, chunk)).map_err(|_| {
             self.room.release(bytes);
             Closed
         })
@@ -163,7 +164,7 @@ impl Output {
             return Err(NotSent::Full(chunk));
         }
         let n = (chunk.origin.order % self.workers.len() as u64) as usize;
-        self.workers[n].send((self.source, chunk)).map_err(|_| {
+        self.workers[n].send(Message::Chunk(self.source, chunk)).map_err(|_| {
             self.room.release(bytes);
             NotSent::Closed
         })
@@ -179,15 +180,16 @@ impl Output {
             let mut freed = std::pin::pin!(self.room.freed());
             freed.as_mut().enable();
             if self.room.try_acquire(bytes) {
-                match self.workers[n].try_send((self.source, chunk)) {
+                match self.workers[n].try_send(Message::Chunk(self.source, chunk)) {
                     Ok(()) => break,
                     Err(crossbeam_channel::TrySendError::Disconnected(_)) => {
                         self.room.release(bytes);
                         return Err(Closed);
                     }
                     // Very many very small chunks: there is room, but no place.
-                    Err(crossbeam_channel::TrySendError::Full((_, back))) => {
+                    Err(crossbeam_channel::TrySendError::Full(back)) => {
                         self.room.release(bytes);
+                        let Message::Chunk(_, back) = back else { return Err(Closed) };
                         chunk = back;
                         since.get_or_insert_with(clock::monotonic);
                         tokio::time::sleep(Duration::from_millis(1)).await;
@@ -212,9 +214,9 @@ impl Output {
             return Err(chunk);
         }
         let n = (chunk.origin.order % self.workers.len() as u64) as usize;
-        self.workers[n].send((self.source, chunk)).map_err(|e| {
+        self.workers[n].send(Message::Chunk(self.source, chunk)).or_else(|e| {
             self.room.release(bytes);
-            e.0.1
+            if let Message::Chunk(_, chunk) = e.0 { Err(chunk) } else { Ok(()) }
         })
     }
 }
@@ -235,6 +237,9 @@ pub struct SourceContext {
     pub output: Output,
     /// Resolves when the agent stops: end reading, drop `output`, wait for verdicts, save positions, return.
     pub shutdown: CancellationToken,
+    /// Resolves when another has its place, or it is removed: take nobody new, and let those that are there come to their end.
+    /// `shutdown` follows in some time; at once where the source's plan does not [overlap](crate::plan::SourcePlan::overlaps).
+    pub leave: CancellationToken,
     /// Resolves when waiting for verdicts is over too: save what is known and return at once.
     pub deadline: CancellationToken,
     /// The source's counters (the worker counts events in and out; the source counts what never becomes an event).
@@ -423,6 +428,18 @@ pub struct Input {
     pub(crate) health: Arc<Health>,
     /// Where it says at its start what it holds, where it [keeps places](crate::plan::SinkPlan::keeps_places).
     pub(crate) report: Report,
+    /// Its number among the readers of the queue.
+    pub(crate) reader: u64,
+    pub(crate) succession: Succession,
+}
+
+/// How a sink makes room for the one that takes its place, with its queue, when its settings have changed.
+#[derive(Clone, Debug, Default)]
+pub struct Succession {
+    /// Another sink has the queue: no more comes.
+    pub(crate) replaced: CancellationToken,
+    /// It needs nothing any more that its successor needs: that one may begin, though this one has not ended.
+    pub(crate) let_go: CancellationToken,
 }
 
 /// The sinks that go on under their ids when this graph has ended, because the configuration is read again.
@@ -499,12 +516,33 @@ fn count_rejected(counters: &Counters, reason: &'static str, events: u64) {
 impl Input {
     /// The next batch; waits at most `timeout`.
     pub fn recv_timeout(&self, timeout: Duration) -> Received {
-        self.queue.recv_timeout(timeout)
+        self.queue.recv_timeout_as(Some(self.reader), timeout)
     }
 
     /// The next batch; `None` when no more will come. Safe to cancel: no batch is lost.
     pub async fn recv(&self) -> Option<Batch> {
-        self.queue.recv().await
+        self.queue.recv_as(Some(self.reader)).await
+    }
+
+    /// Resolves when the sink's settings have changed and another takes its place: no more comes, and what is not on its way is to
+    /// be [given back](Input::give_back).
+    pub async fn replaced(&self) {
+        self.succession.replaced.cancelled().await;
+    }
+
+    /// Whether another sink has its place.
+    pub fn is_replaced(&self) -> bool {
+        self.succession.replaced.is_cancelled()
+    }
+
+    /// Gives events back that were not delivered, for the sink that takes its place.
+    pub fn give_back(&self, batch: Batch) {
+        self.queue.give_back(batch);
+    }
+
+    /// Lets the sink that takes its place begin, before this one has ended.
+    pub fn let_go(&self) {
+        self.succession.let_go.cancel();
     }
 
     /// Resolves when the time to drain is over: leave at once what is not delivered.
@@ -624,6 +662,11 @@ impl Health {
         let mut state = self.lock();
         state.started = true;
         state.failing = None;
+    }
+
+    /// Another takes the component's place: what was wrong with the one before says nothing of it.
+    pub fn begins_anew(&self) {
+        self.lock().failing = None;
     }
 
     /// The component does not work; the first reason's time is kept until it works again.

@@ -25,6 +25,7 @@
 //! only appended to: `<8 hex digits: CRC-32C of the rest> <JSON>`. The ledger says how many of them it has taken over.
 
 use crate::data_dir::{Lock, replace_file};
+use crate::live::Live;
 use crate::storage::{Disk, Storage, make_again};
 use crate::telemetry::{Books, BufferTotals, Totals};
 use crate::time::clock;
@@ -319,9 +320,6 @@ impl Ledger {
         }
         self.runs += 1;
         (self.ended, self.stopped) = (false, false);
-        let text = |s: &Arc<str>| s.to_string();
-        self.edges = books.edges.iter().map(|(r, f, o)| (text(r), text(f), text(o))).collect();
-        self.dead_letters = books.dead_letters.iter().map(|(to, from)| (text(to), text(from))).collect();
         self.enter(books);
     }
 
@@ -344,6 +342,9 @@ impl Ledger {
 
     /// Takes over what the components count now.
     fn enter(&mut self, books: &Books) {
+        let text = |id: &Arc<str>| id.to_string();
+        self.edges = books.edges.iter().map(|(r, f, o)| (text(r), text(f), text(o))).collect();
+        self.dead_letters = books.dead_letters.iter().map(|(to, from)| (text(to), text(from))).collect();
         // Those that read first: what they have taken in was put out before.
         for counters in books.components.iter().rev() {
             let totals = counters.snapshot();
@@ -428,7 +429,7 @@ impl Ledger {
 /// Keeps the ledger of a running topology.
 pub struct Keeper {
     data_dir: PathBuf,
-    books: Books,
+    books: Live<Books>,
     kept: Mutex<Kept>,
     /// The lock of the folder, where this process has it, and the filesystem that the folder is on.
     lock: Option<Arc<Lock>>,
@@ -448,7 +449,12 @@ impl Keeper {
     /// One that cannot be written yet (a full disk) is kept in memory and tried again by [`run`](Self::run).
     ///
     /// Errors: it cannot be read.
-    pub fn open(data_dir: &Path, books: Books, lock: Option<Arc<Lock>>) -> Result<Arc<Keeper>, LedgerError> {
+    pub fn open(
+        data_dir: &Path,
+        books: impl Into<Live<Books>>,
+        lock: Option<Arc<Lock>>,
+    ) -> Result<Arc<Keeper>, LedgerError> {
+        let books = books.into();
         let anew = || {
             let notes = Note::all(data_dir).map_err(|e| LedgerError::Io(Note::path(data_dir), e))?.len() as u64;
             Ok(Ledger { notes, ..Ledger::default() })
@@ -466,7 +472,7 @@ impl Keeper {
         };
         let had = |(id, account): (&String, &Account)| Some((id.clone(), account.buffer?));
         let before = ledger.accounts.iter().filter_map(had).collect();
-        ledger.begin(&books);
+        ledger.begin(&books.now());
         if let Err(error) = ledger.write(data_dir) {
             tracing::error!(file = %Ledger::path(data_dir).display(), %error, "the ledger cannot be written; it is tried again every second");
         }
@@ -486,7 +492,7 @@ impl Keeper {
         if kept.before.is_empty() {
             return;
         }
-        for counters in &self.books.components {
+        for counters in &self.books.now().components {
             let Some(before) = kept.before.get(&*counters.id).copied() else { continue };
             let Some(now) = counters.snapshot().buffer else { continue };
             kept.before.remove(&*counters.id);
@@ -524,7 +530,7 @@ impl Keeper {
     /// The ledger as of now.
     pub fn now(&self) -> Ledger {
         self.with(|ledger| {
-            ledger.enter(&self.books);
+            ledger.enter(&self.books.now());
             ledger.clone()
         })
     }
@@ -569,7 +575,7 @@ impl Keeper {
     /// The run is over: in order where everything is at rest.
     pub fn end(&self, in_order: bool) -> Result<Ledger, LedgerError> {
         let ledger = self.with(|ledger| {
-            ledger.enter(&self.books);
+            ledger.enter(&self.books.now());
             (ledger.ended, ledger.stopped) = (in_order, true);
             ledger.clone()
         });

@@ -375,6 +375,14 @@ pub struct Board {
 }
 
 impl Board {
+    /// Room for so many sinks.
+    pub fn make_room(&self, sinks: usize) {
+        let mut told = self.lock();
+        if told.len() < sinks {
+            told.resize(sinks, None);
+        }
+    }
+
     /// For so many sinks.
     pub fn new(sinks: usize) -> Arc<Board> {
         Arc::new(Board { told: Mutex::new(vec![None; sinks]), some: Condvar::new() })

@@ -41,6 +41,15 @@ pub trait SourcePlan: Send {
     fn reads(&self, _path: &std::path::Path) -> Option<crate::config::Span> {
         None
     }
+    /// Whether one with changed settings may begin while the one before ends: it keeps nothing that both need, or what both
+    /// need is [handed on](crate::sockets).
+    fn overlaps(&self) -> bool {
+        false
+    }
+    /// Whether it reads files: it is told which ones the agent itself writes.
+    fn reads_files(&self) -> bool {
+        false
+    }
     /// What on this host will lose what it is to read. Changes nothing.
     fn examine(&self, _host: &Host) -> Vec<Finding> {
         Vec::new()
@@ -61,6 +70,10 @@ pub trait TransformPlan: Send {
     /// Names of its outputs besides the default one, in the order of the numbers given to `Emitter::emit`, from 1.
     /// `rejected` is one of them where it can reject.
     fn outputs(&self) -> Vec<String> {
+        Vec::new()
+    }
+    /// Files that it reads when it is built and not again: with other contents it is another transform.
+    fn reads_once(&self) -> Vec<PathBuf> {
         Vec::new()
     }
     /// Whether it redacts: `validate` warns of sinks that are reachable around it.

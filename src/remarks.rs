@@ -4,6 +4,7 @@
 //! Promises: what is counted here is never silent; the first time is said within a second, what is left at the end of a run
 //! is said then. Nothing is read or locked an event: the counters are looked at once a second.
 
+use crate::live::Live;
 use crate::log_throttle::LogThrottle;
 use crate::telemetry::Books;
 use crate::time::clock;
@@ -117,10 +118,10 @@ impl Remarks {
     }
 
     /// Looks and says, until dropped; see [`finish`](Remarks::finish) for the end.
-    pub async fn run(&mut self, books: &Books) {
+    pub async fn run(&mut self, books: &Live<Books>) {
         loop {
             tokio::time::sleep(LOOK).await;
-            self.look(books, clock::monotonic()).iter().for_each(Remark::say);
+            self.look(&books.now(), clock::monotonic()).iter().for_each(Remark::say);
         }
     }
 

@@ -258,8 +258,11 @@ impl Counters {
 pub struct Books {
     /// One entry per component.
     pub components: Vec<Arc<Counters>>,
-    /// Edges: reader, the component it reads, the output (empty for the default one).
+    /// Edges: reader, the component it reads, the output (empty for the default one). Only of readers that have had the same
+    /// ones since the beginning, so that what was put out for them is what must have come.
     pub edges: Vec<(Arc<str>, Arc<str>, Arc<str>)>,
+    /// All edges as they are now.
+    pub all_edges: Vec<(Arc<str>, Arc<str>, Arc<str>)>,
     /// Dead letters: the sink that takes them, and the sink whose they are.
     pub dead_letters: Vec<(Arc<str>, Arc<str>)>,
 }

@@ -56,6 +56,10 @@ struct State {
     bytes: usize,
     events: u64,
     senders: usize,
+    /// Number of the reader that may take batches: earlier ones see the end.
+    reader: u64,
+    /// Senders do not wait: the sink is removed, and what comes is little.
+    lets_all_in: bool,
     /// The reader is gone or told to leave: what comes is dropped, its verdict `Failed`.
     closed: bool,
 }
@@ -142,9 +146,17 @@ impl Queue {
 
     /// The next batch; waits at most `timeout`.
     pub fn recv_timeout(&self, timeout: Duration) -> Received {
+        self.recv_timeout_as(None, timeout)
+    }
+
+    /// As [`recv_timeout`](Queue::recv_timeout), for the reader with this number: when another has taken over, it is the end.
+    pub fn recv_timeout_as(&self, reader: Option<u64>, timeout: Duration) -> Received {
         let deadline = Instant::now() + timeout;
         let mut state = self.lock();
         loop {
+            if reader.is_some_and(|n| n != state.reader) {
+                return Received::Closed;
+            }
             if let Some(batch) = self.pop(&mut state) {
                 return Received::Batch(batch);
             }
@@ -161,10 +173,18 @@ impl Queue {
 
     /// The next batch; `None` when no more will come. Safe to cancel.
     pub async fn recv(&self) -> Option<Batch> {
+        self.recv_as(None).await
+    }
+
+    /// As [`recv`](Queue::recv), for the reader with this number: when another has taken over, it is the end.
+    pub async fn recv_as(&self, reader: Option<u64>) -> Option<Batch> {
         loop {
             let notified = self.async_some.notified();
             {
                 let mut state = self.lock();
+                if reader.is_some_and(|n| n != state.reader) {
+                    return None;
+                }
                 if let Some(batch) = self.pop(&mut state) {
                     return Some(batch);
                 }
@@ -180,6 +200,48 @@ impl Queue {
     pub fn try_recv(&self) -> Option<Batch> {
         let mut state = self.lock();
         self.pop(&mut state)
+    }
+
+    /// Another reader takes over, with all that is in it: the one before sees the end. Gives the new one's number; the first
+    /// is 0.
+    pub fn hand_over(&self) -> u64 {
+        let mut state = self.lock();
+        state.reader += 1;
+        self.some.notify_all();
+        self.async_some.notify_waiters();
+        self.async_some.notify_one();
+        state.reader
+    }
+
+    /// The number of the reader that may take batches.
+    pub fn reader(&self) -> u64 {
+        self.lock().reader
+    }
+
+    /// Puts back what a reader could not deliver, to be taken first. It was counted when it came, so it is not again.
+    pub fn give_back(&self, batch: Batch) {
+        if batch.is_empty() {
+            return;
+        }
+        let bytes = batch.pinned_bytes();
+        let mut state = self.lock();
+        if state.closed {
+            return; // its verdict is Failed, and its events stay held
+        }
+        state.bytes += bytes;
+        state.events += batch.len() as u64;
+        state.batches.push_front((batch, bytes));
+        self.publish(&state);
+        self.some.notify_one();
+        self.async_some.notify_one();
+    }
+
+    /// Lets senders wait no more, whatever the bound: for a sink that is removed, so that it holds up nobody.
+    pub fn let_all_in(&self) {
+        self.lock().lets_all_in = true;
+        self.room.notify_all();
+        self.async_room.notify_waiters();
+        self.async_room.notify_one();
     }
 
     /// Lets nobody wait any more: senders get their batches dropped with the verdict `Failed`, the reader sees the
@@ -198,7 +260,7 @@ impl Queue {
     }
 
     fn fits(&self, state: &State, bytes: usize) -> bool {
-        state.batches.is_empty() || state.bytes + bytes <= self.max_bytes
+        state.batches.is_empty() || state.lets_all_in || state.bytes + bytes <= self.max_bytes
     }
 
     fn add(&self, state: &mut State, batch: Batch, bytes: usize) {

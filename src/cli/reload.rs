@@ -101,6 +101,11 @@ pub(super) struct Control {
     pub(super) service: Arc<Service>,
     /// As the files were when they were read last.
     seen: Vec<Stamp>,
+    /// Of the settings of the agent itself with which the graph was started.
+    pub(super) agent: u128,
+    /// A configuration that was read and is to take over.
+    pub(super) read: Option<(Config, Texts)>,
+    stopping: Option<tokio::time::Instant>,
     /// What the configuration that runs was read from.
     pub(super) current: Texts,
     /// The configuration to go on with.
@@ -125,23 +130,25 @@ impl Control {
             once,
             service: Arc::new(Service::of_environment()),
             seen,
+            agent: 0,
+            read: None,
+            stopping: None,
             current: Texts::default(),
             next: None,
         })
     }
 
-    /// Watches one run of a graph; never ends by itself.
+    /// Watches a graph that runs; ends when a configuration [was read](Control::read).
     pub(super) async fn attend(
         &mut self,
         shutdown: CancellationToken,
         deadline: CancellationToken,
         successors: Successors,
     ) {
-        let mut stopping: Option<tokio::time::Instant> = None;
         let mut settled: Option<Vec<Stamp>> = None;
         let mut secrets = SecretWatch::new(&self.current);
         loop {
-            let may_reload = stopping.is_none() && self.next.is_none();
+            let may_reload = self.stopping.is_none() && self.next.is_none();
             let looks = (self.watch || !self.current.secrets.is_empty() && !self.once) && may_reload;
             let reload = tokio::select! {
                 _ = self.term.recv() => false,
@@ -153,8 +160,7 @@ impl Control {
                     settled = Some(now);
                     if !changed {
                         if secrets.have_changed(&self.current) && self.take_secrets() {
-                            successors.set(self.next.iter().flat_map(|(config, _)| sinks(config)).collect());
-                            shutdown.cancel();
+                            return;
                         }
                         continue;
                     }
@@ -165,14 +171,13 @@ impl Control {
                 true if self.once => tracing::info!("the configuration is not read again with --once"),
                 true if may_reload => {
                     if self.read() {
-                        successors.set(self.next.iter().flat_map(|(config, _)| sinks(config)).collect());
-                        shutdown.cancel();
+                        return;
                     }
                 }
                 true => {}
                 // One Ctrl-C may come twice: from the terminal and from what started us.
-                false if stopping.is_some_and(|since| since.elapsed() < ONE_SIGNAL) => {}
-                false if stopping.is_some() => {
+                false if self.stopping.is_some_and(|since| since.elapsed() < ONE_SIGNAL) => {}
+                false if self.stopping.is_some() => {
                     tracing::warn!("ending at once");
                     deadline.cancel();
                 }
@@ -180,7 +185,7 @@ impl Control {
                     tracing::info!(
                         "stopping: sources first, then what is on its way is delivered; a second signal ends at once"
                     );
-                    stopping = Some(tokio::time::Instant::now());
+                    self.stopping = Some(tokio::time::Instant::now());
                     self.service.stopping();
                     self.next = None;
                     successors.set(Vec::new());
@@ -203,8 +208,8 @@ impl Control {
             tracing::error!("the configuration has mistakes with the new secrets, see above; the one before goes on");
             return false;
         };
-        tracing::info!("a file with a secret has changed; the configuration takes over with its new value");
-        self.next = Some((config, texts));
+        tracing::info!("a file with a secret has changed: what takes its value from there starts anew");
+        self.read = Some((config, texts));
         true
     }
 
@@ -213,9 +218,8 @@ impl Control {
         self.seen = stamps(&self.args.config);
         match self.args.load_with_texts() {
             Ok(loaded) => {
-                tracing::info!("the configuration is good and takes over");
                 self.service.reloading();
-                self.next = Some(loaded);
+                self.read = Some(loaded);
                 true
             }
             Err(_) => {
@@ -256,7 +260,7 @@ impl SecretWatch {
 }
 
 /// Id and type of each sink.
-fn sinks(config: &Config) -> impl Iterator<Item = (String, &'static str)> {
+pub(super) fn sinks(config: &Config) -> impl Iterator<Item = (String, &'static str)> {
     let sinks = config.components.iter().filter(|c| c.kind == Kind::Sink);
     sinks.map(|c| (c.id.value.clone(), c.type_name))
 }

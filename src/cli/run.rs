@@ -8,6 +8,7 @@ use crate::config::{AnyPlan, Config, Globals, Loaded};
 use crate::data_dir::{Lock, lock_data_dir};
 use crate::escape::Page;
 use crate::ledger::Keeper;
+use crate::live::Live;
 use crate::remarks::Remarks;
 use crate::telemetry::{Books, ComponentKind, LedgerLine, Totals};
 use crate::topology::{self, Running, Summary};
@@ -60,7 +61,8 @@ pub(super) fn run(args: RunArgs) -> Exit {
     let mut lock: Option<(PathBuf, Arc<Lock>)> = None;
     let exit = loop {
         let (config, texts) = current;
-        control.current = texts.clone();
+        control.current = texts;
+        control.agent = config.agent_fingerprint;
         let globals = config.globals.clone();
         report_orphans(&config);
         let ready = own(&globals, &mut lock).and_then(|()| {
@@ -95,7 +97,7 @@ pub(super) fn run(args: RunArgs) -> Exit {
         match control.next.take() {
             None => break exit,
             Some(next) => {
-                before = Some(texts);
+                before = Some(std::mem::take(&mut control.current));
                 current = next;
                 memory::give_back();
             }
@@ -149,7 +151,7 @@ async fn drive(
     globals: &Globals,
     lock: Option<Arc<Lock>>,
     control: &mut Control,
-) -> Result<(Exit, Books), Page> {
+) -> Result<(Exit, Arc<Books>), Page> {
     // A port in use must not be found out when events are on their way.
     let listener = match &globals.api {
         None => None,
@@ -167,7 +169,7 @@ async fn drive(
     };
     let mut running = topology::start(blueprint)
         .map_err(|error| Page::of_line(format_args!("error: cannot start a thread: {error}")))?;
-    let ledger = keep_ledger(&globals.data_dir, &running.books, lock);
+    let ledger = keep_ledger(&globals.data_dir, running.books.clone(), lock);
     let stop_api = CancellationToken::new();
     let api = listener.map(|(config, listener, tls)| {
         if let Ok(address) = listener.local_addr() {
@@ -181,18 +183,26 @@ async fn drive(
             }
         })
     });
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), components = running.books.components.len(), "running");
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), components = running.books.now().components.len(), "running");
     let service = control.service.clone();
     service.ready();
-    let (shutdown, deadline) = (running.shutdown().clone(), running.deadline().clone());
-    let successors = running.successors().clone();
     let (books, mut remarks) = (running.books.clone(), Remarks::default());
-    let summary = tokio::select! {
-        summary = running.wait() => summary,
-        () = control.attend(shutdown, deadline, successors) => Summary::default(),
-        () = remarks.run(&books) => Summary::default(),
-        () = service.run(&books) => Summary::default(),
+    let agent = control.agent;
+    let summary = loop {
+        let (shutdown, deadline) = (running.shutdown().clone(), running.deadline().clone());
+        let successors = running.successors().clone();
+        tokio::select! {
+            summary = running.wait() => break summary,
+            () = control.attend(shutdown, deadline, successors) => {}
+            () = remarks.run(&books) => {}
+            () = service.run(&books) => {}
+        }
+        if let Some(next) = control.read.take() {
+            take_over(&mut running, agent, next, control).await;
+            service.ready();
+        }
     };
+    let books = books.now();
     remarks.finish(&books);
     stop_api.cancel();
     if let Some(mut api) = api {
@@ -210,6 +220,56 @@ async fn drive(
         ledger.end(summary.failed.is_empty() && !summary.timed_out);
     }
     Ok((exit, books))
+}
+
+/// Lets the graph that runs take over another configuration: only what has changed starts anew. Where that cannot be, all of it
+/// does, which stops this graph. What cannot be built changes nothing.
+async fn take_over(running: &mut Running, agent: u128, (config, texts): (Config, Texts), control: &mut Control) {
+    let began = std::time::Instant::now();
+    let comparison = topology::compare(running, agent, &config);
+    if comparison.is_nothing() {
+        tracing::info!("the configuration means what it meant before: nothing changes");
+        control.current = texts;
+        return;
+    }
+    if let Some(why) = &comparison.anew {
+        tracing::info!(why, "all of the graph starts anew");
+        running.successors().set(super::reload::sinks(&config).collect());
+        control.next = Some((config, texts));
+        running.shutdown().cancel();
+        return;
+    }
+    let said = comparison.to_string();
+    let sinks = super::reload::sinks(&config).collect();
+    let counters = topology::counters_of(running, &config);
+    // Tables and patterns take time to build, and sockets are served meanwhile.
+    let built = tokio::task::spawn_blocking(move || topology::build_beside(config, comparison, counters)).await;
+    let beside = match built {
+        Ok(Ok(beside)) => beside,
+        Ok(Err(errors)) => {
+            let mut page = Page::new();
+            errors.iter().for_each(|error| writeln!(page, "error: {error}"));
+            say_errors(&page);
+            tracing::error!("the new configuration cannot be started, see above; the one before goes on");
+            return;
+        }
+        Err(error) => {
+            tracing::error!(%error, "the new configuration cannot be built: this is a bug; the one before goes on");
+            return;
+        }
+    };
+    let before = running.successors().clone();
+    before.set(sinks);
+    match running.change(beside) {
+        Ok(()) => {
+            tracing::info!(took_ms = began.elapsed().as_millis(), "the configuration has taken over: {said}");
+            control.current = texts;
+        }
+        Err(error) => {
+            tracing::error!(%error, "a thread cannot be started; all of the graph starts anew");
+            running.shutdown().cancel();
+        }
+    }
 }
 
 /// How long the API's last answers may take.
@@ -238,8 +298,8 @@ impl Kept {
 }
 
 /// Begins a run in the ledger. An agent whose ledger cannot be written runs all the same.
-fn keep_ledger(data_dir: &std::path::Path, books: &Books, lock: Option<Arc<Lock>>) -> Option<Kept> {
-    let keeper = match Keeper::open(data_dir, books.clone(), lock) {
+fn keep_ledger(data_dir: &std::path::Path, books: Live<Books>, lock: Option<Arc<Lock>>) -> Option<Kept> {
+    let keeper = match Keeper::open(data_dir, books, lock) {
         Ok(keeper) => keeper,
         Err(error) => {
             tracing::error!(%error, "no ledger is kept over restarts");

@@ -5,6 +5,7 @@
 //! the time in `WATCHDOG_USEC`, sent by the thread of sockets and signals: when that stands still, the manager starts
 //! the agent anew. Without the variables nothing happens; a manager that does not listen disturbs nobody.
 
+use crate::live::Live;
 use crate::telemetry::{Books, ComponentKind};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
@@ -54,15 +55,15 @@ impl Service {
     }
 
     /// Says again and again that the agent lives and what it does; never ends by itself.
-    pub(super) async fn run(&self, books: &Books) {
+    pub(super) async fn run(&self, books: &Live<Books>) {
         let every = self.watchdog.map_or(STATUS_EVERY, |time| (time / 2).min(STATUS_EVERY));
-        let mut before = counts(books);
+        let mut before = counts(&books.now());
         loop {
             tokio::time::sleep(every).await;
             if self.to.is_none() {
                 continue;
             }
-            let now = counts(books);
+            let now = counts(&books.now());
             let rate = |n: u64, before: u64| (n.saturating_sub(before) as f64 / every.as_secs_f64()).round();
             let (read, delivered) = (rate(now.0, before.0), rate(now.1, before.1));
             let status = format!("STATUS={read} events/s read, {delivered} delivered, {} held", now.2);

@@ -17,6 +17,7 @@ use super::setting::{FieldDoc, Setting, Settings};
 use super::{Report, Secret, Size, Span, Spanned, config, yaml};
 use crate::plan::{ComponentType, SinkPlan, SinkType, SourcePlan, SourceType, TransformPlan, TransformType};
 use crate::tls::ServerTls;
+use crate::topology::change::Fingerprint;
 
 config! {
     /// Settings of the agent itself.
@@ -160,6 +161,8 @@ pub struct Component {
     pub plan: AnyPlan,
     /// The metadata that they ask for.
     pub asks: Vec<Asked>,
+    /// What tells whether they are the same as another time.
+    pub fingerprint: Fingerprint,
 }
 
 /// A configuration without mistakes.
@@ -171,6 +174,8 @@ pub struct Config {
     pub components: Vec<Component>,
     /// Unit tests of the pipeline.
     pub tests: Vec<TestCase>,
+    /// Of the settings of the agent itself, but for `shutdown_timeout`, which can be changed at any time.
+    pub agent_fingerprint: u128,
 }
 
 /// What reading a configuration gave.
@@ -294,6 +299,19 @@ fn load_from(
     }
     let Document { globals, plans, graph, tests, .. } = document;
     let complete = !report.diagnostics.has_errors();
+    let prints = |kind: Kind, id: &str| {
+        let Some(node) = root.get(kind.section()).and_then(|section| section.get(id)) else {
+            return Fingerprint::default();
+        };
+        let buffer = node.get("buffer").filter(|_| kind == Kind::Sink).map_or(0, |node| node.fingerprint(&[]));
+        let left_out: &[&str] = match kind {
+            Kind::Source => &[],
+            Kind::Transform => &["inputs"],
+            Kind::Sink => &["inputs", "buffer"],
+        };
+        Fingerprint { settings: node.fingerprint(left_out), buffer }
+    };
+    let agent_fingerprint = root.fingerprint(&["sources", "transforms", "sinks", "tests", "shutdown_timeout"]);
     let config = globals.filter(|_| complete).map(|globals| {
         let mut slots: Vec<Option<AnyPlan>> = plans;
         let components = graph
@@ -307,11 +325,12 @@ fn load_from(
                     type_name: node.type_name?,
                     inputs: graph.inputs(index),
                     plan: slots.get_mut(index)?.take()?,
+                    fingerprint: prints(node.kind, &node.id.value),
                     asks: asked.iter().filter(|asked| asked.component == node.id.value).cloned().collect(),
                 })
             })
             .collect();
-        Config { globals, components, tests }
+        Config { globals, components, tests, agent_fingerprint }
     });
     Loaded { config, graph, report }
 }

@@ -123,6 +123,40 @@ impl Node {
         if let NodeKind::Map(entries) = &self.kind { Some(entries) } else { None }
     }
 
+    /// A hash of the value: of what it says, after interpolation, not of how it is written. Of a mapping without these keys.
+    pub fn fingerprint(&self, without: &[&str]) -> u128 {
+        fn put(node: &Node, without: &[&str], out: &mut Vec<u8>) {
+            let mut text = |tag: u8, text: &str| {
+                out.push(tag);
+                out.extend_from_slice(&(text.len() as u64).to_le_bytes());
+                out.extend_from_slice(text.as_bytes());
+            };
+            match &node.kind {
+                NodeKind::Null => text(0, ""),
+                NodeKind::Seq(items) => {
+                    text(1, &items.len().to_string());
+                    items.iter().for_each(|item| put(item, &[], out));
+                }
+                NodeKind::Map(entries) => {
+                    let entries = entries.iter().filter(|e| !without.contains(&&*e.key));
+                    text(2, &entries.clone().count().to_string());
+                    for entry in entries {
+                        out.push(3);
+                        out.extend_from_slice(&(entry.key.len() as u64).to_le_bytes());
+                        out.extend_from_slice(entry.key.as_bytes());
+                        put(&entry.value, &[], out);
+                    }
+                }
+                // A quoted number is another value than a bare one for some settings.
+                NodeKind::Str(_) if !node.interpolated => text(4, &node.text),
+                _ => text(5, &node.text),
+            }
+        }
+        let mut out = Vec::new();
+        put(self, without, &mut out);
+        xxhash_rust::xxh3::xxh3_128(&out)
+    }
+
     /// The value under `key` of a mapping.
     pub fn get(&self, key: &str) -> Option<&Node> {
         self.entry(key).map(|entry| &entry.value)

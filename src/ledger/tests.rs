@@ -8,6 +8,7 @@ fn books() -> Books {
     let sink = Counters::new("out", ComponentKind::Sink, "openobserve");
     let bin = Counters::new("bin", ComponentKind::Sink, "file");
     Books {
+        all_edges: Vec::new(),
         components: vec![source, sink, bin],
         edges: vec![("out".into(), "in".into(), "".into())],
         dead_letters: vec![("bin".into(), "out".into())],

@@ -37,6 +37,47 @@ impl fmt::Display for AssembleError {
 ///
 /// Errors: all that went wrong, not the first.
 pub fn assemble(config: Config, once: bool) -> Result<Blueprint, Vec<AssembleError>> {
+    assemble_with(config, once, &Reuse { kept: &|_| false, counters: &|_| None })
+}
+
+/// What goes on of a graph that runs already.
+pub(super) struct Reuse<'a> {
+    /// Whether the component with this id goes on as it is and is not built.
+    pub(super) kept: &'a dyn Fn(&str) -> bool,
+    /// The counters of the component with this id, where they go on.
+    pub(super) counters: &'a dyn Fn(&str) -> Option<Arc<Counters>>,
+}
+
+/// Paths that the agent itself writes.
+pub(super) fn own_files(config: &Config) -> Vec<PathBuf> {
+    let mut own_files: Vec<PathBuf> = vec![config.globals.data_dir.clone()];
+    for component in &config.components {
+        if let AnyPlan::Sink(plan) = &component.plan {
+            own_files.extend(plan.writes());
+        }
+    }
+    own_files
+}
+
+pub(super) fn kind_of(kind: Kind) -> ComponentKind {
+    match kind {
+        Kind::Source => ComponentKind::Source,
+        Kind::Transform => ComponentKind::Transform,
+        Kind::Sink => ComponentKind::Sink,
+    }
+}
+
+/// What a component reads: id and output (empty for the default one).
+pub(super) fn inputs(component: &crate::config::Component) -> Vec<(Arc<str>, Arc<str>)> {
+    let edge =
+        |edge: &crate::config::Edge| (Arc::from(&*edge.from), Arc::from(edge.output.as_deref().unwrap_or_default()));
+    component.inputs.iter().map(edge).collect()
+}
+
+/// As [`assemble`], of those components that do not go on as they are.
+pub(super) fn assemble_with(config: Config, once: bool, reuse: &Reuse<'_>) -> Result<Blueprint, Vec<AssembleError>> {
+    let fingerprints = super::change::fingerprints(&config);
+    let own_files = Arc::new(own_files(&config));
     let globals = config.globals;
     let mut errors = Vec::new();
     if let Err(error) = make_data_dir(&globals.data_dir) {
@@ -54,13 +95,6 @@ pub fn assemble(config: Config, once: bool) -> Result<Blueprint, Vec<AssembleErr
     if !errors.is_empty() {
         return Err(errors);
     }
-    let mut own_files: Vec<PathBuf> = vec![globals.data_dir.clone()];
-    for component in &config.components {
-        if let AnyPlan::Sink(plan) = &component.plan {
-            own_files.extend(plan.writes());
-        }
-    }
-    let own_files = Arc::new(own_files);
     let host: Arc<str> = host_name().into();
     let sinks = config.components.iter().filter(|c| c.kind == Kind::Sink).count();
     let connections = allot(&config.components, memory_limit, crate::handles::limit())
@@ -77,16 +111,16 @@ pub fn assemble(config: Config, once: bool) -> Result<Blueprint, Vec<AssembleErr
             .threads
             .or_else(|| std::thread::available_parallelism().ok())
             .map_or(1, std::num::NonZeroUsize::get),
+        fingerprints,
     };
     let access = below_access_logs(&config.components);
     for component in config.components {
-        let kind = match component.kind {
-            Kind::Source => ComponentKind::Source,
-            Kind::Transform => ComponentKind::Transform,
-            Kind::Sink => ComponentKind::Sink,
-        };
+        if (reuse.kept)(&component.id.value) {
+            continue;
+        }
+        let (kind, inputs) = (kind_of(component.kind), inputs(&component));
         let id = component.id.value;
-        let counters = Counters::new(&id, kind, component.type_name);
+        let counters = (reuse.counters)(&id).unwrap_or_else(|| Counters::new(&id, kind, component.type_name));
         let cx = BuildContext {
             id: counters.id.clone(),
             data_dir: globals.data_dir.clone(),
@@ -105,14 +139,9 @@ pub fn assemble(config: Config, once: bool) -> Result<Blueprint, Vec<AssembleErr
             reads_access_logs: access.contains(&id),
             no_chance: false,
         };
-        let inputs = component
-            .inputs
-            .iter()
-            .map(|edge| (Arc::from(&*edge.from), Arc::from(edge.output.as_deref().unwrap_or_default())))
-            .collect();
         let built = match component.plan {
             AnyPlan::Source(plan) => {
-                let (common, charset) = (plan.common().clone(), plan.charset());
+                let (common, charset, overlaps) = (plan.common().clone(), plan.charset(), plan.overlaps());
                 plan.decoder(&cx).and_then(|frames| {
                     let run = plan.build(&cx)?;
                     blueprint.sources.push(SourcePart {
@@ -122,6 +151,7 @@ pub fn assemble(config: Config, once: bool) -> Result<Blueprint, Vec<AssembleErr
                             .with_charset(charset, common.invalid_utf8),
                         when: common.when,
                         attach: Attach::pairs(&common.attach),
+                        overlaps,
                     });
                     Ok(())
                 })

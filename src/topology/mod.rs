@@ -7,20 +7,23 @@
 //! ```
 
 mod build;
+pub(crate) mod change;
 mod connections;
 mod inline;
 mod replay;
 mod running;
+mod wiring;
 mod worker;
 
 pub(crate) use build::check_memory;
 pub use build::{AssembleError, assemble};
+pub use change::{Beside, Comparison, Fingerprint, build_beside, compare, counters_of};
 pub use connections::Wanted as WantedConnections;
 pub(crate) use connections::check_connections;
 pub use inline::{Inline, Stage, StageOutput};
 pub use replay::{LETTERS, REFUSED, assemble_replay, metadata_asked};
 pub use running::{Running, Summary, single_worker, start};
-pub use worker::{SinkLane, SourceLane, Target, TransformLane, Worker, apply_alone};
+pub use worker::{Change, Message, Retire, SinkLane, SourceLane, Target, TransformLane, Worker, apply_alone};
 
 use crate::buffer::FullPolicy;
 use crate::component::{SinkRun, SourceRun, Transform};
@@ -45,6 +48,8 @@ pub struct Blueprint {
     pub shutdown_timeout: Duration,
     /// Workers.
     pub threads: usize,
+    /// By component: what tells whether its settings are the same as another time.
+    pub fingerprints: std::collections::HashMap<Arc<str>, change::Fingerprint>,
 }
 
 /// One source.
@@ -59,6 +64,8 @@ pub struct SourcePart {
     pub when: Option<Condition>,
     /// `attach`.
     pub attach: Vec<(FieldPath, Sym)>,
+    /// Where its settings have changed, the new one may begin while the old one ends: nothing is kept that both need.
+    pub overlaps: bool,
 }
 
 /// One transform.

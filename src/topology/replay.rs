@@ -118,6 +118,7 @@ pub fn assemble_replay(
         decoder: Decoder::new(Box::new(TextDecoder), OnDecodeError::Keep),
         when: None,
         attach: attach.unwrap_or_default(),
+        overlaps: false,
     });
     blueprint.sinks.push(SinkPart {
         counters: Counters::new(REFUSED, ComponentKind::Sink, "replay"),

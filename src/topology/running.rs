@@ -1,25 +1,40 @@
-//! Starting and stopping, in order: sources stop reading; workers drain; sinks flush; positions are saved; the
-//! ledger is printed by the caller.
+//! The graph that runs: parts that are started, replaced and stopped one by one.
+//!
+//! Each part has a number, by which workers know its lane ([`super::worker`]), and which no later part gets. Starting: sinks first,
+//! then workers, then sources. Stopping: sources stop reading; workers drain; sinks flush; positions are saved; the ledger
+//! is printed by the caller.
+//!
+//! A change ([`Running::change`]) in this order: added sinks start; workers are told, without waiting for them; what is changed or
+//! removed is told to leave. A source that leaves keeps its lane, and what only it feeds keep theirs, until it has ended and its
+//! last chunk is through; its events go to whoever has the place of its readers. A changed sink hands its queue to its successor,
+//! with what it had not sent; a removed one gets `shutdown_timeout` to deliver.
 
 use super::build::default_share;
-use super::worker::{SinkLane, SourceLane, Target, TransformLane, Worker};
-use super::{Blueprint, DiskStageContext, SOURCE_ROOM_BYTES};
-use crate::buffer::{Queue, QueueSender, Room, StageSender};
+use super::change::{Comparison, Fingerprint};
+use super::wiring::{Edge, Node, Readers};
+use super::worker::{Change, Message, OutputReaders, Retire, SinkLane, SourceLane, SourceReaders, Target};
+use super::worker::{TransformLane, Worker};
+use super::{Blueprint, DiskStageContext, SOURCE_ROOM_BYTES, SinkPart, SourcePart};
+use crate::ack::Verdict;
+use crate::buffer::{Queue, Room, StageSender};
 use crate::component::{
-    DeadLetter, Health, Input, Output, Refuser, RunError, SinkRun, SourceContext, SourceRun, Successors,
+    DeadLetter, Health, Input, Output, Refuser, RunError, SinkRun, SourceContext, SourceRun, Succession, Successors,
 };
+use crate::live::Live;
 use crate::place::{Board, Report};
-use crate::telemetry::Books;
-use std::collections::HashMap;
+use crate::telemetry::{Books, ComponentKind, Counters};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-/// A part that has ended.
+/// A part that has ended, or has let its successor go.
 struct Ended {
     what: Part,
+    /// Number of the source or sink.
+    number: usize,
     id: Arc<str>,
     result: Result<(), RunError>,
 }
@@ -30,22 +45,107 @@ enum Part {
     Worker,
     Stage,
     Sink,
+    /// A sink that has been replaced: its successor may begin. It has not ended.
+    LetGo,
+}
+
+/// Where a part is in its life.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Life {
+    Runs,
+    /// It is no part of the graph any more, and has not ended.
+    Leaves,
+    Gone,
+}
+
+struct SourceSeat {
+    id: Arc<str>,
+    life: Life,
+    fingerprint: Fingerprint,
+    counters: Arc<Counters>,
+    room: Arc<Room>,
+    readers: SourceReaders,
+    leave: CancellationToken,
+    stop: CancellationToken,
+    deadline: CancellationToken,
+    overlaps: bool,
+    has_ended: bool,
+    /// What takes its place when it has ended, by number.
+    next: Option<(usize, SourceRun)>,
+}
+
+struct TransformSeat {
+    id: Arc<str>,
+    life: Life,
+    fingerprint: Fingerprint,
+    counters: Arc<Counters>,
+    outputs: Vec<Arc<str>>,
+    readers: OutputReaders,
+}
+
+struct SinkSeat {
+    id: Arc<str>,
+    life: Life,
+    fingerprint: Fingerprint,
+    counters: Arc<Counters>,
+    health: Arc<Health>,
+    /// What workers fill.
+    queue: Arc<Queue>,
+    /// What the sink reads: the same, or what lies behind its disk buffer.
+    last: Arc<Queue>,
+    all_on_disk: bool,
+    dead_letter: Option<Arc<str>>,
+    leave: CancellationToken,
+    abort: CancellationToken,
+    report: Report,
+    succession: Succession,
+    /// What takes its place when it has let go.
+    next: Option<SinkRun>,
+}
+
+/// Lanes that go when the sources among them have ended.
+struct Retiring {
+    sources: Vec<usize>,
+    transforms: Vec<usize>,
+    sinks: Vec<usize>,
+    /// Workers that have not been sent it.
+    unsent: Vec<(usize, Box<Retire>)>,
+    is_made: bool,
+}
+
+struct WorkerEnd {
+    messages: crossbeam_channel::Sender<Message>,
+    changes: crossbeam_channel::Sender<Box<Change>>,
 }
 
 /// A started topology.
 pub struct Running {
     /// Its books.
-    pub books: Books,
+    pub books: Live<Books>,
     /// Health of each component that has some, by id.
-    pub health: Vec<(Arc<str>, Arc<Health>)>,
+    pub health: Live<Vec<(Arc<str>, Arc<Health>)>>,
     shutdown: CancellationToken,
     deadline: CancellationToken,
     successors: Successors,
-    queues: Vec<Arc<Queue>>,
-    rooms: Vec<Arc<Room>>,
-    ended: mpsc::Receiver<Ended>,
+    sources: Vec<SourceSeat>,
+    transforms: Vec<TransformSeat>,
+    sinks: Vec<SinkSeat>,
+    /// Ids in the order of the graph.
+    order: Vec<Arc<str>>,
+    /// Edges of all readers that have had the same ones from the beginning: only of these can be told what must have come.
+    steady: Vec<Edge>,
+    workers: Vec<WorkerEnd>,
+    retiring: VecDeque<Retiring>,
+    board: Arc<Board>,
+    tell: mpsc::UnboundedSender<Ended>,
+    ended: mpsc::UnboundedReceiver<Ended>,
     open: [usize; 4],
+    memory_limit: usize,
     shutdown_timeout: Duration,
+    summary: Summary,
+    /// When the time to drain is over, once it runs.
+    drained_at: Option<tokio::time::Instant>,
+    forced: bool,
 }
 
 /// How a topology ended.
@@ -60,253 +160,161 @@ pub struct Summary {
     pub stuck: usize,
 }
 
-/// Who reads what, and one queue per sink: what is needed to make workers.
-struct Wiring {
-    source_targets: Vec<(Vec<Target>, Vec<Target>)>,
-    outputs: Vec<Vec<(Arc<str>, Vec<Target>)>>,
-    queues: Vec<Arc<Queue>>,
-    /// Holds every queue open until the workers and dead letters have senders of their own.
-    senders: Vec<QueueSender>,
-    rooms: Vec<Arc<Room>>,
-    books: Books,
+fn source_lane(part: &SourcePart, readers: &SourceReaders, room: &Arc<Room>) -> SourceLane {
+    SourceLane {
+        decoder: part.decoder.fork(),
+        when: part.when.clone(),
+        attach: part.attach.clone(),
+        counters: part.counters.clone(),
+        targets: readers.0.clone(),
+        rejected: readers.1.clone(),
+        room: room.clone(),
+    }
 }
 
-impl Wiring {
-    fn new(blueprint: &Blueprint) -> Wiring {
-        let Blueprint { sources, transforms, sinks, memory_limit, .. } = blueprint;
-        let mut books = Books::default();
-        books.components.extend(sources.iter().map(|s| s.counters.clone()));
-        books.components.extend(transforms.iter().map(|t| t.counters.clone()));
-        books.components.extend(sinks.iter().map(|s| s.counters.clone()));
-        let mut readers: HashMap<(Arc<str>, Arc<str>), Vec<Target>> = HashMap::new();
-        let all = transforms.iter().enumerate().map(|(n, t)| (Target::Transform(n), &t.counters.id, &t.inputs));
-        let all = all.chain(sinks.iter().enumerate().map(|(n, s)| (Target::Sink(n), &s.counters.id, &s.inputs)));
-        for (target, id, inputs) in all {
-            for (from, output) in inputs {
-                let targets = readers.entry((from.clone(), output.clone())).or_default();
-                if !targets.contains(&target) {
-                    targets.push(target);
-                    books.edges.push((id.clone(), from.clone(), output.clone()));
-                }
-            }
+fn transform_lane(part: &super::TransformPart, readers: &OutputReaders) -> TransformLane {
+    TransformLane {
+        transform: part.transform.fork(),
+        counters: part.counters.clone(),
+        outputs: readers.clone(),
+        rejected: readers.iter().position(|(name, _)| &**name == "rejected"),
+    }
+}
+
+/// What a sink's lane is made of.
+struct SinkFront {
+    queue: Arc<Queue>,
+    when: Option<crate::condition::Condition>,
+    takes_stale: bool,
+    counters: Arc<Counters>,
+}
+
+impl SinkFront {
+    fn of(part: &SinkPart, queue: &Arc<Queue>) -> SinkFront {
+        SinkFront {
+            queue: queue.clone(),
+            when: part.when.clone(),
+            takes_stale: part.takes_stale,
+            counters: part.counters.clone(),
         }
-        for sink in sinks {
-            if let Some(to) = &sink.dead_letter {
-                books.dead_letters.push((to.clone(), sink.counters.id.clone()));
-            }
-        }
-        let mut readers_of =
-            |id: &Arc<str>, output: &str| readers.remove(&(id.clone(), Arc::from(output))).unwrap_or_default();
-        let source_targets =
-            sources.iter().map(|s| (readers_of(&s.counters.id, ""), readers_of(&s.counters.id, "rejected"))).collect();
-        let outputs = transforms
-            .iter()
-            .map(|t| {
-                let id = &t.counters.id;
-                std::iter::once((Arc::from(""), readers_of(id, "")))
-                    .chain(t.outputs.iter().map(|o| (o.clone(), readers_of(id, o))))
-                    .collect()
-            })
-            .collect();
-        let share = default_share(*memory_limit, sinks.len());
-        let queues: Vec<Arc<Queue>> = sinks
-            .iter()
-            .map(|s| {
-                let bytes = s.buffer.max_bytes.unwrap_or(share);
-                match s.buffer.disk {
-                    None => Queue::new(bytes, s.buffer.policy, s.counters.clone()),
-                    Some(_) => Queue::before_stage(bytes, s.counters.clone()),
-                }
-            })
-            .collect();
-        let senders = queues.iter().map(|q| q.sender()).collect();
-        let room = SOURCE_ROOM_BYTES.min(memory_limit / 4 / sources.len().max(1));
-        let rooms = sources.iter().map(|_| Room::new(room)).collect();
-        Wiring { source_targets, outputs, queues, senders, rooms, books }
     }
 
-    /// The sinks that a source's events reach, by number: also by outputs of transforms, but not by dead letters.
-    fn sinks_of(&self, source: usize) -> Vec<usize> {
-        let (targets, rejected) = &self.source_targets[source];
-        let mut open: Vec<Target> = targets.iter().chain(rejected).copied().collect();
-        let mut seen = open.clone();
-        while let Some(target) = open.pop() {
-            let Target::Transform(n) = target else { continue };
-            for target in self.outputs[n].iter().flat_map(|(_, targets)| targets) {
-                if !seen.contains(target) {
-                    seen.push(*target);
-                    open.push(*target);
-                }
-            }
-        }
-        seen.into_iter().filter_map(|t| if let Target::Sink(n) = t { Some(n) } else { None }).collect()
-    }
-
-    /// One worker with its own instances of everything.
-    fn worker(&self, blueprint: &Blueprint) -> Worker {
-        let sources = blueprint.sources.iter().zip(&self.source_targets).zip(&self.rooms);
-        let sources = sources.map(|((s, (targets, rejected)), room)| SourceLane {
-            decoder: s.decoder.fork(),
-            when: s.when.clone(),
-            attach: s.attach.clone(),
-            counters: s.counters.clone(),
-            targets: targets.clone(),
-            rejected: rejected.clone(),
-            room: room.clone(),
-        });
-        let transforms = blueprint.transforms.iter().zip(&self.outputs).map(|(t, outputs)| TransformLane {
-            transform: t.transform.fork(),
-            counters: t.counters.clone(),
-            outputs: outputs.clone(),
-            rejected: outputs.iter().position(|(name, _)| &**name == "rejected"),
-        });
-        let sinks = blueprint.sinks.iter().zip(&self.senders).map(|(s, sender)| SinkLane {
-            sender: sender.clone(),
-            when: s.when.clone(),
-            takes_stale: s.takes_stale,
-            counters: s.counters.clone(),
+    fn lane(&self) -> SinkLane {
+        SinkLane {
+            sender: self.queue.sender(),
+            when: self.when.clone(),
+            takes_stale: self.takes_stale,
+            counters: self.counters.clone(),
             several: false,
-        });
-        Worker::new(sources.collect(), transforms.collect(), sinks.collect())
+        }
     }
+}
+
+fn queue_of(part: &SinkPart, share: usize) -> Arc<Queue> {
+    let bytes = part.buffer.max_bytes.unwrap_or(share);
+    match part.buffer.disk {
+        None => Queue::new(bytes, part.buffer.policy, part.counters.clone()),
+        Some(_) => Queue::before_stage(bytes, part.counters.clone()),
+    }
+}
+
+fn room_of(memory_limit: usize, sources: usize) -> Arc<Room> {
+    Room::new(SOURCE_ROOM_BYTES.min(memory_limit / 4 / sources.max(1)))
+}
+
+/// The numbers of a blueprint's lanes: each kind from 0, in its order.
+fn positions(nodes: &[Node]) -> HashMap<Arc<str>, usize> {
+    let mut next = [0usize; 3];
+    let mut number = |node: &Node| {
+        let next = &mut next[node.kind as usize];
+        *next += 1;
+        (node.id.clone(), *next - 1)
+    };
+    nodes.iter().map(&mut number).collect()
 }
 
 /// One worker over a blueprint whose sources and sinks are not started, and the queues in front of its sinks by id: for
 /// benches and tests that drive it themselves.
 pub fn single_worker(blueprint: &Blueprint) -> (Worker, Vec<(Arc<str>, Arc<Queue>)>) {
-    let wiring = Wiring::new(blueprint);
-    let ids = blueprint.sinks.iter().map(|s| s.counters.id.clone());
-    (wiring.worker(blueprint), ids.zip(wiring.queues.iter().cloned()).collect())
+    let nodes = Node::all(blueprint);
+    let numbers = positions(&nodes);
+    let readers = Readers::new(&nodes, |node| numbers[&node.id]);
+    let share = default_share(blueprint.memory_limit, blueprint.sinks.len());
+    let room = room_of(blueprint.memory_limit, blueprint.sources.len());
+    let sources = blueprint.sources.iter().map(|s| source_lane(s, &readers.of_source(&s.counters.id), &room)).collect();
+    let transforms = blueprint
+        .transforms
+        .iter()
+        .map(|t| transform_lane(t, &readers.of_transform(&t.counters.id, &t.outputs)))
+        .collect();
+    let queues: Vec<_> = blueprint.sinks.iter().map(|s| (s.counters.id.clone(), queue_of(s, share))).collect();
+    let sinks = blueprint.sinks.iter().zip(&queues).map(|(s, (_, q))| SinkFront::of(s, q).lane()).collect();
+    (Worker::new(sources, transforms, sinks), queues)
 }
 
 /// Starts everything: sinks first, then workers, then sources. Must be called inside a tokio runtime.
 pub fn start(blueprint: Blueprint) -> std::io::Result<Running> {
-    let wiring = Wiring::new(&blueprint);
-    let count = blueprint.threads.max(1);
-    let workers: Vec<Worker> = (0..count).map(|_| wiring.worker(&blueprint)).collect();
-    let reached: Vec<Vec<usize>> = (0..blueprint.sources.len()).map(|n| wiring.sinks_of(n)).collect();
-    let Wiring { queues, senders, rooms, books, .. } = wiring;
-    let Blueprint { sources, sinks, memory_limit, shutdown_timeout, .. } = blueprint;
-    let (tell, ended) = mpsc::channel(sources.len() + 2 * sinks.len() + count);
+    let nodes = Node::all(&blueprint);
+    let Blueprint { memory_limit, shutdown_timeout, threads, .. } = blueprint;
+    let (tell, ended) = mpsc::unbounded_channel();
     let mut running = Running {
-        books,
-        health: Vec::new(),
+        books: Live::default(),
+        health: Live::default(),
         shutdown: CancellationToken::new(),
         deadline: CancellationToken::new(),
         successors: Successors::default(),
-        queues: queues.clone(),
-        rooms: rooms.clone(),
+        sources: Vec::new(),
+        transforms: Vec::new(),
+        sinks: Vec::new(),
+        order: Vec::new(),
+        steady: Vec::new(),
+        workers: Vec::new(),
+        retiring: VecDeque::new(),
+        board: Board::new(0),
+        tell,
         ended,
         open: [0; 4],
+        memory_limit,
         shutdown_timeout,
+        summary: Summary::default(),
+        drained_at: None,
+        forced: false,
     };
-
-    let by_id: HashMap<Arc<str>, usize> = sinks.iter().enumerate().map(|(n, s)| (s.counters.id.clone(), n)).collect();
-    let share = default_share(memory_limit, sinks.len());
-    let board = Board::new(sinks.len());
-    for (n, sink) in sinks.into_iter().enumerate() {
-        let id = sink.counters.id.clone();
-        let dead_letter = sink.dead_letter.and_then(|id| by_id.get(&id).copied());
-        let dead_letter = dead_letter.map(|to| DeadLetter { to: queues[to].sender() });
-        let mut queue = queues[n].clone();
-        // What overflows only in part lies in memory in part.
-        let all_on_disk = sink.buffer.disk.is_some() && sink.buffer.behind_disk.is_none();
-        sink.counters.update(|t| t.disk_buffer = all_on_disk);
-        let may_leave = all_on_disk.then(|| running.shutdown.clone());
-        let health = Arc::new(Health::default());
-        running.health.push((id.clone(), health.clone()));
-        let mut report = board.report(n);
-        if sink.buffer.disk.is_some() && !all_on_disk || sink.buffer.disk.is_none() && !sink.keeps_places {
-            report.tell_nothing();
-        }
-        if let Some(stage) = sink.buffer.disk {
-            let bytes = sink.buffer.behind_disk.unwrap_or((share / 2).min(STAGE_QUEUE_BYTES));
-            let second = Queue::for_stage(bytes, sink.counters.clone());
-            running.queues.push(second.clone());
-            let context = DiskStageContext {
-                from: queue,
-                to: StageSender::new(second.sender()),
-                refuser: Refuser { counters: sink.counters.clone(), dead_letter: dead_letter.clone() },
-                counters: sink.counters.clone(),
-                abort: running.deadline.clone(),
-                shutdown: running.shutdown.clone(),
-                health: health.clone(),
-                report: std::mem::take(&mut report),
-            };
-            queue = second;
-            running.open[Part::Stage as usize] += 1;
-            spawn(&tell, Part::Stage, id.clone(), move || stage(context))?;
-        }
-        let abort = running.deadline.clone();
-        let successors = running.successors.clone();
-        let input = Input {
-            queue: queue.clone(),
-            counters: sink.counters,
-            dead_letter,
-            abort,
-            may_leave,
-            successors,
-            health,
-            report: report.clone(),
-        };
-        running.open[Part::Sink as usize] += 1;
-        match sink.run {
-            SinkRun::Thread(run) => spawn(&tell, Part::Sink, id, move || {
-                let _closes = CloseOnDrop(queue, report);
-                run(input)
-            })?,
-            SinkRun::Task(run) => spawn_task(&tell, Part::Sink, id, async move {
-                let _closes = CloseOnDrop(queue, report);
-                run(input).await
-            }),
-        }
-    }
-
-    let mut channels = Vec::new();
-    let left = Arc::new(AtomicUsize::new(count));
-    for (n, worker) in workers.into_iter().enumerate() {
+    let mut started = Vec::new();
+    for _ in 0..threads.max(1) {
         // Bytes are bounded by the sources' rooms; the channel's own bound only has to be out of the way.
-        let (to, chunks) = crossbeam_channel::bounded(4096);
-        channels.push(to);
+        let (messages, to_take) = crossbeam_channel::bounded(4096);
+        let (changes, changes_to_take) = crossbeam_channel::unbounded();
+        running.workers.push(WorkerEnd { messages, changes });
+        started.push((Worker::new(Vec::new(), Vec::new(), Vec::new()), to_take, changes_to_take));
+    }
+    let sources = running.take_up(&nodes, blueprint, &Comparison::all_new())?;
+    let left = Arc::new(AtomicUsize::new(started.len()));
+    for (n, (worker, messages, changes)) in started.into_iter().enumerate() {
         let left = left.clone();
         running.open[Part::Worker as usize] += 1;
-        spawn(&tell, Part::Worker, format!("worker-{n}").into(), move || {
-            worker.run(chunks, || left.fetch_sub(1, Ordering::AcqRel) == 1);
+        running.spawn(Part::Worker, n, format!("worker-{n}").into(), move || {
+            worker.run(messages, changes, || left.fetch_sub(1, Ordering::AcqRel) == 1);
             Ok(())
         })?;
     }
-    drop(senders);
-
-    // A source whose end is the end of the run stops the others by it; draining is not limited by that.
-    let sources_stop = running.shutdown.child_token();
-    for (n, source) in sources.into_iter().enumerate() {
-        let id = source.counters.id.clone();
-        let context = SourceContext {
-            output: Output {
-                workers: channels.clone(),
-                source: n,
-                room: rooms[n].clone(),
-                counters: source.counters.clone(),
-            },
-            shutdown: sources_stop.clone(),
-            deadline: running.deadline.clone(),
-            counters: source.counters,
-            holdings: board.holdings(reached[n].clone()),
-        };
-        running.open[Part::Source as usize] += 1;
-        match source.run {
-            SourceRun::Thread(run) => spawn(&tell, Part::Source, id, move || run(context))?,
-            SourceRun::Task(run) => spawn_task(&tell, Part::Source, id, run(context)),
-        }
+    running.steady = Readers::new(&nodes, |_| 0).edges;
+    running.publish(&nodes);
+    for (number, run) in sources {
+        running.start_source(number, run)?;
     }
     Ok(running)
 }
 
-/// A sink that has ended, by a panic too, lets nobody wait for it: what it did not take has failed.
-struct CloseOnDrop(Arc<Queue>, Report);
+/// A sink that has ended, by a panic too, lets nobody wait for it: what it did not take has failed. Not where another has its
+/// queue.
+struct CloseOnDrop(Arc<Queue>, Report, CancellationToken);
 
 impl Drop for CloseOnDrop {
     fn drop(&mut self) {
+        if self.2.is_cancelled() {
+            return;
+        }
         self.1.tell_nothing();
         self.0.close();
         while let Some(batch) = self.0.try_recv() {
@@ -317,38 +325,8 @@ impl Drop for CloseOnDrop {
 
 /// Bytes of the queue between a disk buffer and its sink.
 const STAGE_QUEUE_BYTES: usize = 1 << 20;
-
-fn spawn(
-    tell: &mpsc::Sender<Ended>,
-    what: Part,
-    id: Arc<str>,
-    run: impl FnOnce() -> Result<(), RunError> + Send + 'static,
-) -> std::io::Result<()> {
-    let tell = tell.clone();
-    // Linux keeps 15 bytes of a thread's name.
-    let name: String = id.chars().take(15).collect();
-    std::thread::Builder::new().name(name).spawn(move || {
-        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run))
-            .unwrap_or_else(|_| Err(RunError("it panicked; this is a bug".into())));
-        // The channel has room for every part's end.
-        let _gone = tell.try_send(Ended { what, id, result });
-    })?;
-    Ok(())
-}
-
-fn spawn_task(
-    tell: &mpsc::Sender<Ended>,
-    what: Part,
-    id: Arc<str>,
-    run: impl Future<Output = Result<(), RunError>> + Send + 'static,
-) {
-    let tell = tell.clone();
-    let task = tokio::spawn(run);
-    tokio::spawn(async move {
-        let result = task.await.unwrap_or_else(|_| Err(RunError("it panicked; this is a bug".into())));
-        let _gone = tell.try_send(Ended { what, id, result });
-    });
-}
+/// How often it is tried to send to a worker that has a full channel.
+const AGAIN: Duration = Duration::from_millis(10);
 
 impl Running {
     /// Cancelled when the agent is to stop; cancel it to stop.
@@ -366,63 +344,712 @@ impl Running {
         &self.successors
     }
 
-    /// Waits until everything has ended: by itself (all sources came to their end), or because of a shutdown, after
-    /// which it drains for the shutdown time-out at most.
-    pub async fn wait(&mut self) -> Summary {
-        let mut summary = Summary::default();
-        let shutdown = self.shutdown.clone();
-        let timeout = self.shutdown_timeout;
-        let drain_time_is_over = async move {
-            shutdown.cancelled().await;
-            tokio::time::sleep(timeout).await;
+    // ---- starting -------------------------------------------------------------------------------------------------
+
+    /// Gives numbers to what is built, starts its sinks and tells the workers. Gives the sources that are to be started.
+    fn take_up(
+        &mut self,
+        nodes: &[Node],
+        built: Blueprint,
+        comparison: &Comparison,
+    ) -> std::io::Result<Vec<(usize, SourceRun)>> {
+        let count = |kind| nodes.iter().filter(|n| n.kind == kind).count();
+        let share = default_share(self.memory_limit, count(ComponentKind::Sink));
+        let (sources_in_all, threads) = (count(ComponentKind::Source), self.workers.len());
+        // Numbers: what is kept has its own, a changed sink that of the one before.
+        let mut numbers: HashMap<Arc<str>, usize> = self.numbers();
+        for (n, part) in built.sources.iter().enumerate() {
+            numbers.insert(part.counters.id.clone(), self.sources.len() + n);
+        }
+        for (n, part) in built.transforms.iter().enumerate() {
+            numbers.insert(part.counters.id.clone(), self.transforms.len() + n);
+        }
+        let mut new_sinks = 0;
+        for part in &built.sinks {
+            if !comparison.is_changed(&part.counters.id) {
+                numbers.insert(part.counters.id.clone(), self.sinks.len() + new_sinks);
+                new_sinks += 1;
+            }
+        }
+        let readers = Readers::new(nodes, |node| numbers[&node.id]);
+        let prints = built.fingerprints;
+        let mut changes: Vec<Change> = (0..threads).map(|_| Change::default()).collect();
+        self.board.make_room(self.sinks.len() + new_sinks);
+
+        let mut fronts = Vec::new();
+        for part in &built.sinks {
+            let number = numbers[&part.counters.id];
+            let queue = self.sinks.get(number).map_or_else(|| queue_of(part, share), |seat| seat.queue.clone());
+            fronts.push((number, SinkFront::of(part, &queue)));
+        }
+        // Before any sink starts: one whose queue nobody can send to has come to its end.
+        for change in &mut changes {
+            change.sinks = fronts.iter().map(|(number, front)| (*number, front.lane())).collect();
+        }
+        // All queues first: a sink may have another's as its dead letter.
+        let queues: HashMap<Arc<str>, Arc<Queue>> = self
+            .sinks
+            .iter()
+            .filter(|seat| seat.life == Life::Runs)
+            .map(|seat| (seat.id.clone(), seat.queue.clone()))
+            .chain(fronts.iter().map(|(_, front)| (front.counters.id.clone(), front.queue.clone())))
+            .collect();
+        for (part, (number, front)) in built.sinks.into_iter().zip(&fronts) {
+            if *number < self.sinks.len() {
+                let print = prints.get(&front.counters.id).copied().unwrap_or_default();
+                self.replace_sink(*number, part, print);
+            } else {
+                let print = prints.get(&front.counters.id).copied().unwrap_or_default();
+                self.start_sink(part, front.queue.clone(), share, &queues, print)?;
+            }
+        }
+
+        for part in &built.transforms {
+            let number = self.transforms.len();
+            let id = &part.counters.id;
+            let seat = TransformSeat {
+                id: id.clone(),
+                life: Life::Runs,
+                fingerprint: prints.get(id).copied().unwrap_or_default(),
+                counters: part.counters.clone(),
+                outputs: part.outputs.clone(),
+                readers: readers.of_transform(id, &part.outputs),
+            };
+            for change in &mut changes {
+                change.transforms.push((number, transform_lane(part, &seat.readers)));
+            }
+            self.transforms.push(seat);
+        }
+        let mut to_start = Vec::new();
+        for part in built.sources {
+            let number = self.sources.len();
+            let id = part.counters.id.clone();
+            let seat = SourceSeat {
+                id: id.clone(),
+                life: Life::Runs,
+                fingerprint: prints.get(&id).copied().unwrap_or_default(),
+                counters: part.counters.clone(),
+                room: room_of(self.memory_limit, sources_in_all),
+                readers: readers.of_source(&id),
+                leave: CancellationToken::new(),
+                stop: self.shutdown.child_token(),
+                overlaps: part.overlaps,
+                deadline: self.deadline.child_token(),
+                has_ended: false,
+                next: None,
+            };
+            for change in &mut changes {
+                change.sources.push((number, source_lane(&part, &seat.readers, &seat.room)));
+            }
+            let before = self.sources.iter().rposition(|s| s.id == id && !s.has_ended && s.next.is_none());
+            match before {
+                // One after the other: the later one goes on from where the earlier one has come.
+                Some(before) if !part.overlaps => self.sources[before].next = Some((number, part.run)),
+                _ => to_start.push((number, part.run)),
+            }
+            self.sources.push(seat);
+        }
+        self.order = nodes.iter().map(|n| n.id.clone()).collect();
+        self.rewire(&readers, &numbers);
+        self.tell_workers(changes, &numbers);
+        Ok(to_start)
+    }
+
+    /// Numbers of all that runs, by id.
+    fn numbers(&self) -> HashMap<Arc<str>, usize> {
+        let sources = self.sources.iter().enumerate().filter(|(_, s)| s.life == Life::Runs).map(|(n, s)| (&s.id, n));
+        let transforms =
+            self.transforms.iter().enumerate().filter(|(_, t)| t.life == Life::Runs).map(|(n, t)| (&t.id, n));
+        let sinks = self.sinks.iter().enumerate().filter(|(_, s)| s.life == Life::Runs).map(|(n, s)| (&s.id, n));
+        sources.chain(transforms).chain(sinks).map(|(id, n)| (id.clone(), n)).collect()
+    }
+
+    /// Sets who reads what: by the graph for what is part of it; what leaves feeds whoever has the place of its readers.
+    fn rewire(&mut self, readers: &Readers, numbers: &HashMap<Arc<str>, usize>) {
+        let transforms: Vec<(Arc<str>, Life)> = self.transforms.iter().map(|t| (t.id.clone(), t.life)).collect();
+        let sinks: Vec<(Arc<str>, Life)> = self.sinks.iter().map(|s| (s.id.clone(), s.life)).collect();
+        let in_its_place = |target: &Target| {
+            let (Target::Transform(n) | Target::Sink(n)) = *target;
+            let (id, life) = if let Target::Transform(_) = target { &transforms[n] } else { &sinks[n] };
+            match (life, numbers.get(id), target) {
+                (Life::Runs, ..) => Some(*target),
+                (_, Some(now), Target::Transform(_)) => {
+                    transforms.get(*now).filter(|t| t.0 == *id && t.1 == Life::Runs).map(|_| Target::Transform(*now))
+                }
+                (_, Some(now), Target::Sink(_)) => {
+                    sinks.get(*now).filter(|s| s.0 == *id && s.1 == Life::Runs).map(|_| Target::Sink(*now))
+                }
+                (Life::Leaves, None, _) => Some(*target),
+                (Life::Gone, None, _) => None,
+            }
         };
-        let deadline = self.deadline.clone();
-        tokio::pin!(drain_time_is_over);
-        let mut forced = false;
+        let follow = |targets: &mut Vec<Target>| {
+            let mut now: Vec<Target> = Vec::new();
+            for target in targets.iter().filter_map(in_its_place) {
+                if !now.contains(&target) {
+                    now.push(target);
+                }
+            }
+            *targets = now;
+        };
+        for seat in &mut self.sources {
+            match seat.life {
+                Life::Runs => seat.readers = readers.of_source(&seat.id),
+                Life::Leaves => {
+                    follow(&mut seat.readers.0);
+                    follow(&mut seat.readers.1);
+                }
+                Life::Gone => {}
+            }
+        }
+        for seat in &mut self.transforms {
+            match seat.life {
+                Life::Runs => seat.readers = readers.of_transform(&seat.id, &seat.outputs),
+                Life::Leaves => seat.readers.iter_mut().for_each(|(_, targets)| follow(targets)),
+                Life::Gone => {}
+            }
+        }
+    }
+
+    fn tell_workers(&mut self, mut changes: Vec<Change>, numbers: &HashMap<Arc<str>, usize>) {
+        let in_graph = self.order.iter().filter_map(|id| {
+            let n = *numbers.get(id)?;
+            self.transforms.get(n).filter(|t| t.id == *id && t.life == Life::Runs).map(|_| n)
+        });
+        let leaving = self.transforms.iter().enumerate().filter(|(_, t)| t.life == Life::Leaves).map(|(n, _)| n);
+        let order: Vec<usize> = leaving.chain(in_graph).collect();
+        for change in &mut changes {
+            let sources = self.sources.iter().enumerate().filter(|(_, s)| s.life != Life::Gone);
+            change.source_readers = sources.map(|(n, s)| (n, s.readers.clone())).collect();
+            let transforms = self.transforms.iter().enumerate().filter(|(_, t)| t.life != Life::Gone);
+            change.transform_readers = transforms.map(|(n, t)| (n, t.readers.clone())).collect();
+            change.order = order.clone();
+        }
+        for (end, change) in self.workers.iter().zip(changes) {
+            // A worker that is gone needs no change, and one that has messages looks by itself.
+            _ = end.changes.send(Box::new(change));
+            _ = end.messages.try_send(Message::Look);
+        }
+    }
+
+    fn start_sink(
+        &mut self,
+        part: SinkPart,
+        queue: Arc<Queue>,
+        share: usize,
+        queues: &HashMap<Arc<str>, Arc<Queue>>,
+        fingerprint: Fingerprint,
+    ) -> std::io::Result<()> {
+        let number = self.sinks.len();
+        let id = part.counters.id.clone();
+        let health = Arc::new(Health::default());
+        // What overflows only in part lies in memory in part.
+        let all_on_disk = part.buffer.disk.is_some() && part.buffer.behind_disk.is_none();
+        part.counters.update(|t| t.disk_buffer = all_on_disk);
+        let mut report = self.board.report(number);
+        if part.buffer.disk.is_some() && !all_on_disk || part.buffer.disk.is_none() && !part.keeps_places {
+            report.tell_nothing();
+        }
+        let (leave, abort) = (self.shutdown.child_token(), self.deadline.child_token());
+        let mut last = queue.clone();
+        if let Some(stage) = part.buffer.disk {
+            let bytes = part.buffer.behind_disk.unwrap_or((share / 2).min(STAGE_QUEUE_BYTES));
+            last = Queue::for_stage(bytes, part.counters.clone());
+            let dead_letter = part.dead_letter.as_ref().and_then(|id| queues.get(id));
+            let context = DiskStageContext {
+                from: queue.clone(),
+                to: StageSender::new(last.sender()),
+                refuser: Refuser {
+                    counters: part.counters.clone(),
+                    dead_letter: dead_letter.map(|to| DeadLetter { to: to.sender() }),
+                },
+                counters: part.counters.clone(),
+                abort: abort.clone(),
+                shutdown: leave.clone(),
+                health: health.clone(),
+                report: std::mem::take(&mut report),
+            };
+            self.open[Part::Stage as usize] += 1;
+            self.spawn(Part::Stage, number, id.clone(), move || stage(context))?;
+        }
+        self.sinks.push(SinkSeat {
+            id: id.clone(),
+            life: Life::Runs,
+            fingerprint,
+            counters: part.counters,
+            health,
+            queue,
+            last,
+            all_on_disk,
+            dead_letter: part.dead_letter,
+            leave,
+            abort,
+            report,
+            succession: Succession::default(),
+            next: None,
+        });
+        self.run_sink(number, part.run, 0, queues)
+    }
+
+    /// Starts what runs a sink, over its queue.
+    fn run_sink(
+        &mut self,
+        number: usize,
+        run: SinkRun,
+        reader: u64,
+        queues: &HashMap<Arc<str>, Arc<Queue>>,
+    ) -> std::io::Result<()> {
+        let seat = &self.sinks[number];
+        let dead_letter = seat.dead_letter.as_ref().and_then(|id| queues.get(id));
+        let input = Input {
+            queue: seat.last.clone(),
+            counters: seat.counters.clone(),
+            dead_letter: dead_letter.map(|to| DeadLetter { to: to.sender() }),
+            abort: seat.abort.clone(),
+            may_leave: seat.all_on_disk.then(|| seat.leave.clone()),
+            successors: self.successors.clone(),
+            health: seat.health.clone(),
+            report: seat.report.clone(),
+            reader,
+            succession: seat.succession.clone(),
+        };
+        let (id, report) = (seat.id.clone(), seat.report.clone());
+        let closes = CloseOnDrop(seat.last.clone(), report, seat.succession.replaced.clone());
+        self.open[Part::Sink as usize] += 1;
+        match run {
+            SinkRun::Thread(run) => self.spawn(Part::Sink, number, id, move || {
+                let _closes = closes;
+                run(input)
+            })?,
+            SinkRun::Task(run) => self.spawn_task(Part::Sink, number, id, async move {
+                let _closes = closes;
+                run(input).await
+            }),
+        }
+        Ok(())
+    }
+
+    fn start_source(&mut self, number: usize, run: SourceRun) -> std::io::Result<()> {
+        let seat = &self.sources[number];
+        let context = SourceContext {
+            output: Output {
+                workers: self.workers.iter().map(|w| w.messages.clone()).collect(),
+                source: number,
+                room: seat.room.clone(),
+                counters: seat.counters.clone(),
+            },
+            shutdown: seat.stop.clone(),
+            leave: seat.leave.clone(),
+            deadline: seat.deadline.clone(),
+            counters: seat.counters.clone(),
+            holdings: self.board.holdings(self.sinks_of(number)),
+        };
+        let id = seat.id.clone();
+        self.open[Part::Source as usize] += 1;
+        match run {
+            SourceRun::Thread(run) => self.spawn(Part::Source, number, id, move || run(context))?,
+            SourceRun::Task(run) => self.spawn_task(Part::Source, number, id, run(context)),
+        }
+        Ok(())
+    }
+
+    /// The sinks that a source's events reach, by number: also by outputs of transforms, but not by dead letters.
+    fn sinks_of(&self, source: usize) -> Vec<usize> {
+        let (targets, rejected) = &self.sources[source].readers;
+        let mut open: Vec<Target> = targets.iter().chain(rejected).copied().collect();
+        let mut seen = open.clone();
+        while let Some(target) = open.pop() {
+            let Target::Transform(n) = target else { continue };
+            for target in self.transforms[n].readers.iter().flat_map(|(_, targets)| targets) {
+                if !seen.contains(target) {
+                    seen.push(*target);
+                    open.push(*target);
+                }
+            }
+        }
+        seen.into_iter().filter_map(|t| if let Target::Sink(n) = t { Some(n) } else { None }).collect()
+    }
+
+    fn spawn(
+        &self,
+        what: Part,
+        number: usize,
+        id: Arc<str>,
+        run: impl FnOnce() -> Result<(), RunError> + Send + 'static,
+    ) -> std::io::Result<()> {
+        let tell = self.tell.clone();
+        // Linux keeps 15 bytes of a thread's name.
+        let name: String = id.chars().take(15).collect();
+        std::thread::Builder::new().name(name).spawn(move || {
+            let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run))
+                .unwrap_or_else(|_| Err(RunError("it panicked; this is a bug".into())));
+            _ = tell.send(Ended { what, number, id, result });
+        })?;
+        Ok(())
+    }
+
+    fn spawn_task(
+        &self,
+        what: Part,
+        number: usize,
+        id: Arc<str>,
+        run: impl Future<Output = Result<(), RunError>> + Send + 'static,
+    ) {
+        let tell = self.tell.clone();
+        let task = tokio::spawn(run);
+        tokio::spawn(async move {
+            let result = task.await.unwrap_or_else(|_| Err(RunError("it panicked; this is a bug".into())));
+            _ = tell.send(Ended { what, number, id, result });
+        });
+    }
+
+    // ---- changing -------------------------------------------------------------------------------------------------
+
+    /// What runs, to compare a configuration with: kind, type, fingerprint by id.
+    pub fn parts(&self) -> HashMap<Arc<str>, (ComponentKind, &'static str, Fingerprint)> {
+        let sources = self.sources.iter().filter(|s| s.life == Life::Runs).map(|s| (&s.id, &s.counters, s.fingerprint));
+        let transforms =
+            self.transforms.iter().filter(|t| t.life == Life::Runs).map(|t| (&t.id, &t.counters, t.fingerprint));
+        let sinks = self.sinks.iter().filter(|s| s.life == Life::Runs).map(|s| (&s.id, &s.counters, s.fingerprint));
+        let all = sources.chain(transforms).chain(sinks);
+        all.map(|(id, counters, print)| (id.clone(), (counters.kind, counters.type_name, print))).collect()
+    }
+
+    /// The counters of the component that runs, or ran, under this id with this kind and type: they go on.
+    pub fn counters(&self, id: &str, kind: ComponentKind, type_name: &str) -> Option<Arc<Counters>> {
+        let books = self.books.now();
+        let is_it = |c: &&Arc<Counters>| &*c.id == id && c.kind == kind && c.type_name == type_name;
+        books.components.iter().find(is_it).cloned()
+    }
+
+    /// Takes over another graph: what is built comes in, what is neither built nor kept leaves. Returns at once.
+    ///
+    /// Errors: a thread cannot be started; then some of it may have been.
+    pub fn change(&mut self, beside: super::change::Beside) -> std::io::Result<()> {
+        let super::change::Beside { nodes, built, comparison } = beside;
+        self.shutdown_timeout = built.shutdown_timeout;
+        let before = self.books.now().all_edges.clone();
+        // What leaves is marked before anything gets its place.
+        let leaving = self.mark_leaving(&comparison);
+        let sources = self.take_up(&nodes, built, &comparison)?;
+        self.count_steady(&before, &nodes);
+        self.publish(&nodes);
+        for number in &leaving.sources {
+            let seat = &self.sources[*number];
+            seat.leave.cancel();
+            if seat.overlaps {
+                // Its clients have time to come to an end; then it is stopped as at the agent's end.
+                self.cancel_later(seat.stop.clone(), self.shutdown_timeout);
+                self.cancel_later(seat.deadline.clone(), self.shutdown_timeout * 2);
+            } else {
+                seat.stop.cancel();
+                // One whose successor waits for it has all the time it needs.
+                if seat.next.is_none() {
+                    self.cancel_later(seat.deadline.clone(), self.shutdown_timeout);
+                }
+            }
+        }
+        for number in &leaving.sinks {
+            let seat = &self.sinks[*number];
+            seat.queue.let_all_in();
+            seat.leave.cancel();
+            let (timeout, replaced, abort) =
+                (self.shutdown_timeout, seat.succession.replaced.clone(), seat.abort.clone());
+            tokio::spawn(async move {
+                tokio::select! {
+                    // What it has not delivered by then it gives back, to be counted.
+                    () = tokio::time::sleep(timeout) => {
+                        replaced.cancel();
+                        abort.cancel();
+                    }
+                    () = abort.cancelled() => {}
+                }
+            });
+        }
+        if !(leaving.sources.is_empty() && leaving.transforms.is_empty() && leaving.sinks.is_empty()) {
+            self.retiring.push_back(leaving);
+        }
+        for (number, run) in sources {
+            self.start_source(number, run)?;
+        }
+        self.retire();
+        Ok(())
+    }
+
+    /// Marks all that is neither kept nor a changed sink, which stays where it is.
+    fn mark_leaving(&mut self, comparison: &Comparison) -> Retiring {
+        let mut leaving = Retiring {
+            sources: Vec::new(),
+            transforms: Vec::new(),
+            sinks: Vec::new(),
+            unsent: Vec::new(),
+            is_made: false,
+        };
+        for (n, seat) in self.sources.iter_mut().enumerate() {
+            if seat.life == Life::Runs && !comparison.is_kept(&seat.id) {
+                seat.life = Life::Leaves;
+                leaving.sources.push(n);
+            }
+        }
+        let in_order = self.order.clone();
+        for id in &in_order {
+            for (n, seat) in self.transforms.iter_mut().enumerate() {
+                if seat.id == *id && seat.life == Life::Runs && !comparison.is_kept(&seat.id) {
+                    seat.life = Life::Leaves;
+                    leaving.transforms.push(n);
+                }
+            }
+        }
+        for (n, seat) in self.sinks.iter_mut().enumerate() {
+            let stays = comparison.is_kept(&seat.id) || comparison.is_changed(&seat.id);
+            if seat.life == Life::Runs && !stays {
+                seat.life = Life::Leaves;
+                leaving.sinks.push(n);
+            }
+        }
+        leaving
+    }
+
+    /// Lets another sink have the queue of one whose settings have changed.
+    fn replace_sink(&mut self, number: usize, part: SinkPart, fingerprint: Fingerprint) {
+        let old = self.sinks[number].succession.clone();
+        let waits = self.sinks[number].next.is_some();
+        let abort = self.sinks[number].abort.clone();
+        let seat = &mut self.sinks[number];
+        seat.fingerprint = fingerprint;
+        seat.dead_letter = part.dead_letter;
+        seat.next = Some(part.run);
+        if waits {
+            // The one before has not begun yet: it never does.
+            return;
+        }
+        seat.abort = self.deadline.child_token();
+        old.replaced.cancel();
+        seat.last.hand_over();
+        self.cancel_later(abort, self.shutdown_timeout);
+        let (tell, id) = (self.tell.clone(), self.sinks[number].id.clone());
+        tokio::spawn(async move {
+            old.let_go.cancelled().await;
+            _ = tell.send(Ended { what: Part::LetGo, number, id, result: Ok(()) });
+        });
+    }
+
+    /// Starts the successor of a sink, where there is one and it has not begun.
+    fn succeed_sink(&mut self, number: usize) {
+        let Some(run) = self.sinks[number].next.take() else { return };
+        self.sinks[number].succession = Succession::default();
+        self.sinks[number].health.begins_anew();
+        let reader = self.sinks[number].last.reader();
+        let queues = self.queues();
+        let id = self.sinks[number].id.clone();
+        if let Err(error) = self.run_sink(number, run, reader, &queues) {
+            self.failed(&id, &format!("cannot start a thread: {error}"));
+        }
+    }
+
+    fn sink_has_ended(&mut self, number: usize) {
+        let seat = &self.sinks[number];
+        if seat.life == Life::Runs || self.shutdown.is_cancelled() {
+            return self.succeed_sink(number);
+        }
+        // It was removed, and its time is over: the rest is dropped, but for what lies on disk.
+        seat.queue.close();
+        seat.last.close();
+        if seat.all_on_disk {
+            return;
+        }
+        let mut dropped = 0;
+        for queue in [&seat.queue, &seat.last] {
+            while let Some(mut batch) = queue.try_recv() {
+                dropped += batch.len() as u64;
+                batch.ack.take().settle(Verdict::Rejected);
+            }
+        }
+        seat.counters.update(|t| {
+            t.drop_events("removed", dropped);
+            t.held = t.held.saturating_sub(dropped);
+        });
+        if dropped > 0 {
+            tracing::warn!(component = %seat.id, events = dropped, "the sink was removed and could not deliver these in time: dropped");
+        }
+    }
+
+    fn queues(&self) -> HashMap<Arc<str>, Arc<Queue>> {
+        let running = self.sinks.iter().filter(|seat| seat.life == Life::Runs);
+        running.map(|seat| (seat.id.clone(), seat.queue.clone())).collect()
+    }
+
+    /// Cancels when a part that leaves has had its time.
+    fn cancel_later(&self, token: CancellationToken, timeout: Duration) {
+        tokio::spawn(async move {
+            tokio::select! {
+                () = tokio::time::sleep(timeout) => token.cancel(),
+                () = token.cancelled() => {}
+            }
+        });
+    }
+
+    /// Sends lanes away that nothing reaches any more: behind the last chunk of the sources among them. In order of the changes.
+    fn retire(&mut self) {
+        while let Some(first) = self.retiring.front_mut() {
+            if !first.is_made {
+                if first.sources.iter().any(|n| !self.sources[*n].has_ended) {
+                    return;
+                }
+                let left = Arc::new(AtomicUsize::new(self.workers.len()));
+                let retire = || Retire {
+                    sources: first.sources.clone(),
+                    transforms: first.transforms.clone(),
+                    sinks: first.sinks.clone(),
+                    left: left.clone(),
+                };
+                first.unsent = (0..self.workers.len()).map(|n| (n, Box::new(retire()))).collect();
+                first.is_made = true;
+            }
+            let mut unsent = Vec::new();
+            for (n, retire) in std::mem::take(&mut first.unsent) {
+                match self.workers[n].messages.try_send(Message::Retire(retire)) {
+                    Ok(()) | Err(crossbeam_channel::TrySendError::Disconnected(_)) => {}
+                    Err(crossbeam_channel::TrySendError::Full(Message::Retire(retire))) => unsent.push((n, retire)),
+                    Err(crossbeam_channel::TrySendError::Full(_)) => {}
+                }
+            }
+            first.unsent = unsent;
+            if !first.unsent.is_empty() {
+                return;
+            }
+            first.sources.iter().for_each(|n| self.sources[*n].life = Life::Gone);
+            first.transforms.iter().for_each(|n| self.transforms[*n].life = Life::Gone);
+            first.sinks.iter().for_each(|n| self.sinks[*n].life = Life::Gone);
+            self.retiring.pop_front();
+        }
+    }
+
+    /// Takes readers off the list of those that can be judged, whose inputs are others than before.
+    fn count_steady(&mut self, before: &[Edge], nodes: &[Node]) {
+        let now: HashSet<Edge> = Readers::new(nodes, |_| 0).edges.into_iter().collect();
+        let then: HashSet<Edge> = before.iter().cloned().collect();
+        let unsteady: HashSet<Arc<str>> = now.symmetric_difference(&then).map(|edge| edge.0.clone()).collect();
+        self.steady.retain(|edge| !unsteady.contains(&edge.0));
+    }
+
+    /// Puts books and health where others look.
+    fn publish(&mut self, nodes: &[Node]) {
+        let readers = Readers::new(nodes, |_| 0);
+        let mut books = Books { all_edges: readers.edges, dead_letters: readers.dead_letters, ..Books::default() };
+        let steady: HashSet<&Arc<str>> = self.steady.iter().map(|edge| &edge.0).collect();
+        books.edges = books.all_edges.iter().filter(|edge| steady.contains(&edge.0)).cloned().collect();
+        books.dead_letters.retain(|(to, _)| steady.contains(to));
+        let numbers = self.numbers();
+        for node in nodes {
+            let n = numbers[&node.id];
+            books.components.push(match node.kind {
+                ComponentKind::Source => self.sources[n].counters.clone(),
+                ComponentKind::Transform => self.transforms[n].counters.clone(),
+                ComponentKind::Sink => self.sinks[n].counters.clone(),
+            });
+        }
+        // What is no part of the graph any more has its line for as long as the process lives.
+        for counters in &self.books.now().components {
+            if !books.components.iter().any(|c| Arc::ptr_eq(c, counters)) {
+                books.components.push(counters.clone());
+            }
+        }
+        self.books.set(books);
+        let sinks = self.sinks.iter().filter(|s| s.life == Life::Runs);
+        self.health.set(sinks.map(|s| (s.id.clone(), s.health.clone())).collect());
+    }
+
+    // ---- stopping -------------------------------------------------------------------------------------------------
+
+    /// Waits until everything has ended: by itself (all sources came to their end), or because of a shutdown, after
+    /// which it drains for the shutdown time-out at most. May be dropped and called again.
+    pub async fn wait(&mut self) -> Summary {
+        let (shutdown, deadline) = (self.shutdown.clone(), self.deadline.clone());
         while self.open.iter().sum::<usize>() > 0 {
+            let forced = self.forced;
+            if shutdown.is_cancelled() && self.drained_at.is_none() {
+                self.drained_at = Some(tokio::time::Instant::now() + self.shutdown_timeout);
+            }
+            let drained_at = self.drained_at.filter(|_| !forced);
+            let retires = self.retiring.front().is_some_and(|first| first.is_made);
             tokio::select! {
                 ended = self.ended.recv() => match ended {
-                    Some(ended) => self.note(ended, &mut summary),
+                    Some(ended) => self.note(ended),
                     None => break,
                 },
-                () = &mut drain_time_is_over, if !forced => {
-                    forced = true;
-                    self.force(&mut summary);
-                }
-                () = deadline.cancelled(), if !forced => {
-                    forced = true;
-                    self.force(&mut summary);
+                () = shutdown.cancelled(), if self.drained_at.is_none() => {}
+                () = tokio::time::sleep_until(drained_at.unwrap_or_else(tokio::time::Instant::now)), if drained_at.is_some() => self.force(),
+                () = deadline.cancelled(), if !forced => self.force(),
+                () = tokio::time::sleep(AGAIN), if retires => {
+                    self.retire();
+                    self.end_workers();
                 }
                 // A part that does not leave even now is left behind with the process.
                 () = tokio::time::sleep(Duration::from_secs(3)), if forced => break,
             }
         }
+        let mut summary = std::mem::take(&mut self.summary);
         // All parts may have ended, each on its own, before their being told to was seen here.
         summary.timed_out |= self.deadline.is_cancelled();
         summary.stuck = self.open.iter().sum();
         summary
     }
 
-    fn force(&mut self, summary: &mut Summary) {
-        summary.timed_out = true;
+    fn force(&mut self) {
+        self.forced = true;
+        self.summary.timed_out = true;
         self.deadline.cancel();
-        for room in &self.rooms {
-            room.open();
-        }
-        for queue in &self.queues {
-            queue.close();
+        self.sources.iter().for_each(|seat| seat.room.open());
+        for seat in &self.sinks {
+            seat.queue.close();
+            seat.last.close();
         }
     }
 
-    fn note(&mut self, ended: Ended, summary: &mut Summary) {
-        self.open[ended.what as usize] -= 1;
-        match &ended.result {
-            Ok(()) => tracing::debug!(component = %ended.id, part = ?ended.what, "ended"),
-            Err(error) => {
-                tracing::error!(component = %ended.id, %error, "a component has failed; stopping");
-                summary.failed.push((ended.id.to_string(), error.to_string()));
-                self.shutdown.cancel();
+    fn failed(&mut self, id: &str, error: &str) {
+        tracing::error!(component = %id, %error, "a component has failed; stopping");
+        self.summary.failed.push((id.to_owned(), error.to_owned()));
+        self.shutdown.cancel();
+    }
+
+    fn note(&mut self, ended: Ended) {
+        let Ended { what, number, id, result } = ended;
+        if what == Part::LetGo {
+            return self.succeed_sink(number);
+        }
+        self.open[what as usize] -= 1;
+        match &result {
+            Ok(()) => tracing::debug!(component = %id, part = ?what, "ended"),
+            Err(error) => self.failed(&id, &error.to_string()),
+        }
+        match what {
+            Part::Source => self.source_has_ended(number),
+            Part::Sink => self.sink_has_ended(number),
+            Part::Worker | Part::Stage | Part::LetGo => {}
+        }
+    }
+
+    fn source_has_ended(&mut self, number: usize) {
+        let seat = &mut self.sources[number];
+        seat.has_ended = true;
+        if let Some((next, run)) = seat.next.take() {
+            let id = seat.id.clone();
+            if self.sources[next].life != Life::Runs || self.shutdown.is_cancelled() {
+                // It was changed or removed before it could begin, or there is nothing to begin any more.
+                self.source_has_ended(next);
+            } else if let Err(error) = self.start_source(next, run) {
+                self.failed(&id, &format!("cannot start a thread: {error}"));
             }
+        }
+        self.retire();
+        self.end_workers();
+    }
+
+    /// Lets workers end when they have done what is there, where nothing more will come.
+    fn end_workers(&mut self) {
+        if self.open[Part::Source as usize] == 0 && self.retiring.is_empty() {
+            self.workers.clear();
         }
     }
 }

@@ -49,6 +49,7 @@ fn lines_source(id: &str, chunks: usize, lines: usize, settler: Arc<Settler>) ->
         decoder: Decoder::new(Box::new(JsonDecoder::default()), OnDecodeError::Keep),
         when: None,
         attach: Vec::new(),
+        overlaps: false,
     }
 }
 
@@ -125,17 +126,19 @@ fn blueprint(sources: Vec<SourcePart>, transforms: Vec<TransformPart>, sinks: Ve
         memory_limit: 24 << 20,
         shutdown_timeout: Duration::from_secs(20),
         threads: 2,
+        fingerprints: Default::default(),
     }
 }
 
 /// Every component balances, and every edge carries the same number at both ends.
 fn assert_books(running: &Running) {
-    let ledger = running.books.ledger();
+    let ledger = running.books.now().ledger();
     assert!(ledger.iter().all(|l| l.difference == 0 && l.held == 0), "{ledger:#?}");
-    let totals = |id: &str| running.books.components.iter().find(|c| *c.id == *id).unwrap().snapshot();
-    for reader in &running.books.components {
-        let fed: u64 = running
-            .books
+    let books = running.books.now();
+    let totals = |id: &str| books.components.iter().find(|c| *c.id == *id).unwrap().snapshot();
+    let books = running.books.now();
+    for reader in &books.components {
+        let fed: u64 = books
             .edges
             .iter()
             .filter(|(r, ..)| *r == reader.id)
@@ -193,7 +196,7 @@ async fn what_nobody_reads_of_rejected_is_counted_as_dropped() {
     ))
     .unwrap();
     running.wait().await;
-    assert_eq!(running.books.components[1].snapshot().dropped["rejected_unread"], 10);
+    assert_eq!(running.books.now().components[1].snapshot().dropped["rejected_unread"], 10);
     assert_books(&running);
 }
 
@@ -226,7 +229,7 @@ async fn a_hanging_sink_that_drops_does_not_slow_the_others() {
     }
     wake.send(()).unwrap();
     running.wait().await;
-    let stuck = running.books.components[2].snapshot();
+    let stuck = running.books.now().components[2].snapshot();
     assert_eq!(stuck.events_out + stuck.dropped["buffer_full"], 50_000);
     assert_eq!(stuck.events_out as usize, late.lock().unwrap().len());
     assert!(stuck.dropped["buffer_full"] > 0);
@@ -248,7 +251,7 @@ async fn a_dead_sink_ends_with_the_shutdown_timeout_and_fails_what_it_holds() {
     running.shutdown().cancel();
     let summary = running.wait().await;
     assert!(summary.timed_out);
-    let ledger = running.books.ledger();
+    let ledger = running.books.now().ledger();
     assert!(ledger.iter().all(|l| l.difference == 0), "{ledger:#?}");
     assert!(ledger[1].held > 0);
     assert_eq!(settler.good.load(Ordering::SeqCst), 0);
@@ -286,7 +289,7 @@ async fn a_sink_that_fails_behind_a_disk_buffer_does_not_hold_up_the_end() {
     assert_eq!(summary.failed, [("out".to_owned(), "it does not work".to_owned())]);
     assert!(!summary.timed_out);
     assert_eq!(settler.good.load(Ordering::SeqCst) + settler.failed.load(Ordering::SeqCst), 50);
-    let ledger = running.books.ledger();
+    let ledger = running.books.now().ledger();
     assert!(ledger.iter().all(|l| l.difference == 0), "{ledger:#?}");
 }
 

@@ -3,6 +3,10 @@
 //! Each worker has its own instance of every decoder and transform. One origin's chunks always come to the same
 //! worker, so their order is kept without sequence numbers.
 //!
+//! Sources, transforms and sinks stand in lanes, whose numbers never change: a graph that changes gets new lanes, and old ones
+//! go ([`Change`], [`Retire`]). A change is taken between two chunks, without waiting for what lies in the channel: a lane that is
+//! to go stays until nothing can reach it any more.
+//!
 //! Of a chunk whose source says its [place](crate::ack::Ack::place), the last batch that a sink is given is marked
 //! ([`Batch::whole`]). For that each sink's batch waits here until the next one of the same chunk, or its end.
 
@@ -16,6 +20,7 @@ use crate::letter::push_envelope;
 use crate::telemetry::{Counters, Totals};
 use crate::time::clock;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// Who reads an output.
@@ -71,14 +76,60 @@ pub struct SinkLane {
     pub several: bool,
 }
 
+/// Readers of a source: of its events, and of `id.rejected`.
+pub(super) type SourceReaders = (Vec<Target>, Vec<Target>);
+/// Readers of a transform by output; the first is the default output.
+pub(super) type OutputReaders = Vec<(Arc<str>, Vec<Target>)>;
+
+/// What comes through a worker's channel.
+pub enum Message {
+    /// Frames of the source with this number.
+    Chunk(usize, Chunk),
+    /// There is a change to be taken.
+    Look,
+    /// Lanes that nothing can reach any more go.
+    Retire(Box<Retire>),
+}
+
+/// Another graph, as one worker sees it: lanes that come or are replaced, and who reads whom from now on.
+#[derive(Default)]
+pub struct Change {
+    /// New sources with their numbers.
+    pub sources: Vec<(usize, SourceLane)>,
+    /// New transforms.
+    pub transforms: Vec<(usize, TransformLane)>,
+    /// New sinks, and old ones with other settings in front of their queue.
+    pub sinks: Vec<(usize, SinkLane)>,
+    /// Readers of all sources, those that leave among them.
+    pub source_readers: Vec<(usize, SourceReaders)>,
+    /// Readers of all transforms, those that leave among them.
+    pub transform_readers: Vec<(usize, OutputReaders)>,
+    /// The transforms, each behind those it reads.
+    pub order: Vec<usize>,
+}
+
+/// Lanes that go.
+pub struct Retire {
+    /// Numbers of sources.
+    pub sources: Vec<usize>,
+    /// Numbers of transforms, each behind those it reads; what they hold is put out before they go.
+    pub transforms: Vec<usize>,
+    /// Numbers of sinks.
+    pub sinks: Vec<usize>,
+    /// Workers that have not been told yet: the last one flushes what is shared.
+    pub left: Arc<AtomicUsize>,
+}
+
 /// Everything one worker runs.
 pub struct Worker {
-    /// Sources by number.
-    pub sources: Vec<SourceLane>,
+    /// Sources by number; none where one has gone.
+    sources: Vec<Option<SourceLane>>,
     /// Transforms by number.
-    pub transforms: Vec<TransformLane>,
+    transforms: Vec<Option<TransformLane>>,
     /// Sinks by number.
-    pub sinks: Vec<SinkLane>,
+    sinks: Vec<Option<SinkLane>>,
+    /// Numbers of the transforms, each behind those it reads.
+    order: Vec<usize>,
     /// By sink, the batch of the present chunk that may be the last: only of chunks with a place.
     given: Vec<Option<Batch>>,
     places: bool,
@@ -95,51 +146,109 @@ pub struct Worker {
 const IDLE: Duration = Duration::from_secs(3600);
 
 impl Worker {
-    /// A worker over its lanes.
+    /// A worker over its lanes; transforms each behind those they read.
     pub fn new(sources: Vec<SourceLane>, transforms: Vec<TransformLane>, sinks: Vec<SinkLane>) -> Self {
-        let tick = transforms.iter().filter_map(|t| t.transform.tick_interval()).min();
-        let keeps = transforms.iter().any(|t| t.transform.keeps_events());
-        Worker {
-            sources,
-            transforms,
+        let mut worker = Worker {
+            order: (0..transforms.len()).collect(),
+            sources: sources.into_iter().map(Some).collect(),
+            transforms: transforms.into_iter().map(Some).collect(),
             given: sinks.iter().map(|_| None).collect(),
-            sinks,
+            sinks: sinks.into_iter().map(Some).collect(),
             places: false,
-            keeps,
-            next_tick: tick.map(|t| Instant::now() + t),
-            tick,
+            keeps: false,
+            next_tick: None,
+            tick: None,
             delta: Delta::default(),
             json: Vec::new(),
             stats: DecodeStats::default(),
+        };
+        worker.look_at_transforms();
+        worker
+    }
+
+    /// Sees whether transforms keep time or events.
+    fn look_at_transforms(&mut self) {
+        let transforms = || self.transforms.iter().flatten().map(|lane| &lane.transform);
+        let tick = transforms().filter_map(|t| t.tick_interval()).min();
+        // What was kept may come long after: once it has been so, it stays so.
+        self.keeps |= transforms().any(|t| t.keeps_events());
+        if tick != self.tick {
+            self.tick = tick;
+            self.next_tick = tick.map(|t| Instant::now() + t);
         }
     }
 
     /// Runs until every source has ended, then flushes what transforms hold. `last` says whether this worker is the
     /// last to end: only that one flushes shared windows.
-    pub fn run(mut self, chunks: crossbeam_channel::Receiver<(usize, Chunk)>, last: impl FnOnce() -> bool) {
+    pub fn run(
+        mut self,
+        messages: crossbeam_channel::Receiver<Message>,
+        changes: crossbeam_channel::Receiver<Box<Change>>,
+        last: impl FnOnce() -> bool,
+    ) {
         loop {
             let wait = self.next_tick.map_or(IDLE, |at| at.saturating_duration_since(Instant::now()));
-            match chunks.recv_timeout(wait) {
-                Ok((source, chunk)) => self.chunk(source, chunk),
-                Err(crossbeam_channel::RecvTimeoutError::Timeout) => {}
+            let message = messages.recv_timeout(wait);
+            while let Ok(change) = changes.try_recv() {
+                self.change(*change);
+            }
+            match message {
+                Ok(Message::Chunk(source, chunk)) => self.chunk(source, chunk),
+                Ok(Message::Look) | Err(crossbeam_channel::RecvTimeoutError::Timeout) => {}
+                Ok(Message::Retire(retire)) => self.retire(&retire),
                 Err(crossbeam_channel::RecvTimeoutError::Disconnected) => break,
             }
             if let (Some(at), Some(every)) = (self.next_tick, self.tick)
                 && Instant::now() >= at
             {
                 self.next_tick = Some(Instant::now() + every);
-                self.tick_all(false);
+                let order = std::mem::take(&mut self.order);
+                order.iter().for_each(|n| self.tick(*n, false));
+                self.order = order;
             }
         }
         if last() {
-            self.tick_all(true);
+            std::mem::take(&mut self.order).iter().for_each(|n| self.tick(*n, true));
         }
+    }
+
+    /// Takes another graph.
+    pub fn change(&mut self, change: Change) {
+        put(&mut self.sources, change.sources);
+        put(&mut self.transforms, change.transforms);
+        put(&mut self.sinks, change.sinks);
+        self.given.resize_with(self.sinks.len(), || None);
+        for (n, (targets, rejected)) in change.source_readers {
+            if let Some(Some(lane)) = self.sources.get_mut(n) {
+                (lane.targets, lane.rejected) = (targets, rejected);
+            }
+        }
+        for (n, outputs) in change.transform_readers {
+            if let Some(Some(lane)) = self.transforms.get_mut(n) {
+                lane.outputs = outputs;
+            }
+        }
+        self.order = change.order;
+        self.look_at_transforms();
+    }
+
+    /// Lets lanes go.
+    pub fn retire(&mut self, retire: &Retire) {
+        if retire.left.fetch_sub(1, Ordering::AcqRel) == 1 {
+            retire.transforms.iter().for_each(|n| self.tick(*n, true));
+        }
+        retire.sources.iter().for_each(|n| _ = self.sources.get_mut(*n).map(Option::take));
+        retire.transforms.iter().for_each(|n| _ = self.transforms.get_mut(*n).map(Option::take));
+        retire.sinks.iter().for_each(|n| _ = self.sinks.get_mut(*n).map(Option::take));
+        self.look_at_transforms();
     }
 
     /// Takes one chunk through everything that reads its source.
     pub fn chunk(&mut self, source: usize, chunk: Chunk) {
         let bytes = chunk.pinned_bytes();
-        let lane = &mut self.sources[source];
+        let Some(Some(lane)) = self.sources.get_mut(source) else {
+            return stray("source", source, chunk);
+        };
         let stats = &mut self.stats;
         stats.rejects.clear();
         *stats = DecodeStats { rejects: std::mem::take(&mut stats.rejects), ..DecodeStats::default() };
@@ -193,12 +302,16 @@ impl Worker {
         }
         let (room, targets) = (lane.room.clone(), std::mem::take(&mut lane.targets));
         if let Some(rejects) = rejects {
-            let readers = std::mem::take(&mut self.sources[source].rejected);
+            let readers = std::mem::take(&mut lane.rejected);
             self.route(rejects, &readers);
-            self.sources[source].rejected = readers;
+            if let Some(lane) = &mut self.sources[source] {
+                lane.rejected = readers;
+            }
         }
         self.route(batch, &targets);
-        self.sources[source].targets = targets;
+        if let Some(lane) = &mut self.sources[source] {
+            lane.targets = targets;
+        }
         if self.places {
             self.give_last();
         }
@@ -209,7 +322,7 @@ impl Worker {
     fn give_last(&mut self) {
         self.places = false;
         for (given, lane) in self.given.iter_mut().zip(&mut self.sinks) {
-            if let Some(mut batch) = given.take() {
+            if let (Some(mut batch), Some(lane)) = (given.take(), lane) {
                 batch.whole = !self.keeps;
                 batch.alone = batch.whole && !std::mem::take(&mut lane.several);
                 lane.sender.send(batch);
@@ -246,7 +359,9 @@ impl Worker {
     /// Depth of recursion: the longest path in the graph, checked when the file is read.
     fn transform(&mut self, mut batch: Batch, n: usize) {
         let came = batch.len() as u64;
-        let lane = &mut self.transforms[n];
+        let Some(Some(lane)) = self.transforms.get_mut(n) else {
+            return stray("transform", n, batch);
+        };
         let id = lane.counters.id.clone();
         let mut emitter = Emitter::new(&id, lane.reads_rejected(), &mut self.delta, &mut self.json);
         let began = Instant::now();
@@ -255,14 +370,12 @@ impl Worker {
         let (rejects, outputs) = (emitter.rejects.take(), std::mem::take(&mut emitter.outputs));
         self.publish(n, came, batch.len() as u64, &outputs, busy);
         self.emitted(n, rejects, outputs);
-        let readers = std::mem::take(&mut self.transforms[n].outputs[0].1);
-        self.route(batch, &readers);
-        self.transforms[n].outputs[0].1 = readers;
+        self.put_out(n, 0, batch);
     }
 
     /// Publishes what one call of transform `n` came to.
     fn publish(&mut self, n: usize, came: u64, stayed: u64, outputs: &[(usize, Batch)], busy: f64) {
-        let lane = &self.transforms[n];
+        let Some(lane) = &self.transforms[n] else { return };
         let delta = &mut self.delta;
         let emitted: u64 = outputs.iter().map(|(_, b)| b.len() as u64).sum();
         let sum = |list: &[(&'static str, u64)]| list.iter().map(|(_, n)| n).sum::<u64>();
@@ -308,20 +421,29 @@ impl Worker {
     }
 
     fn emitted(&mut self, n: usize, rejects: Option<Batch>, outputs: Vec<(usize, Batch)>) {
-        if let (Some(rejects), Some(r)) = (rejects, self.transforms[n].rejected) {
-            let readers = std::mem::take(&mut self.transforms[n].outputs[r].1);
-            self.route(rejects, &readers);
-            self.transforms[n].outputs[r].1 = readers;
+        let rejected = self.transforms[n].as_ref().and_then(|lane| lane.rejected);
+        if let (Some(rejects), Some(r)) = (rejects, rejected) {
+            self.put_out(n, r, rejects);
         }
         for (output, batch) in outputs {
-            let readers = std::mem::take(&mut self.transforms[n].outputs[output].1);
-            self.route(batch, &readers);
-            self.transforms[n].outputs[output].1 = readers;
+            self.put_out(n, output, batch);
+        }
+    }
+
+    /// Gives a batch to the readers of an output of transform `n`.
+    fn put_out(&mut self, n: usize, output: usize, batch: Batch) {
+        let Some(lane) = &mut self.transforms[n] else { return };
+        let readers = std::mem::take(&mut lane.outputs[output].1);
+        self.route(batch, &readers);
+        if let Some(lane) = &mut self.transforms[n] {
+            lane.outputs[output].1 = readers;
         }
     }
 
     fn sink(&mut self, mut batch: Batch, n: usize) {
-        let lane = &mut self.sinks[n];
+        let Some(Some(lane)) = self.sinks.get_mut(n) else {
+            return stray("sink", n, batch);
+        };
         if batch.may_have_stale() && !lane.takes_stale {
             let stale = batch.retain(|e| !e.is_stale()) as u64;
             if stale > 0 {
@@ -375,26 +497,45 @@ impl Worker {
         }
     }
 
-    /// Lets transforms that keep time act; at the end, in the order of the graph, lets them emit what they hold.
-    fn tick_all(&mut self, finish: bool) {
+    /// Lets transform `n` act, where it keeps time; `finish`: lets it emit what it holds.
+    fn tick(&mut self, n: usize, finish: bool) {
         let now = clock::now_ns();
-        for n in 0..self.transforms.len() {
-            let lane = &mut self.transforms[n];
-            if !finish && lane.transform.tick_interval().is_none() {
-                continue;
-            }
-            let id = lane.counters.id.clone();
-            let mut emitter = Emitter::new(&id, lane.reads_rejected(), &mut self.delta, &mut self.json);
-            if finish {
-                lane.transform.finish(now, &mut emitter);
-            } else {
-                lane.transform.tick(now, &mut emitter);
-            }
-            let (rejects, outputs) = (emitter.rejects.take(), std::mem::take(&mut emitter.outputs));
-            self.publish(n, 0, 0, &outputs, 0.0);
-            self.emitted(n, rejects, outputs);
+        let Some(Some(lane)) = self.transforms.get_mut(n) else { return };
+        if !finish && lane.transform.tick_interval().is_none() {
+            return;
         }
+        let id = lane.counters.id.clone();
+        let mut emitter = Emitter::new(&id, lane.reads_rejected(), &mut self.delta, &mut self.json);
+        if finish {
+            lane.transform.finish(now, &mut emitter);
+        } else {
+            lane.transform.tick(now, &mut emitter);
+        }
+        let (rejects, outputs) = (emitter.rejects.take(), std::mem::take(&mut emitter.outputs));
+        self.publish(n, 0, 0, &outputs, 0.0);
+        self.emitted(n, rejects, outputs);
     }
+}
+
+/// Puts lanes at their numbers.
+fn put<L>(all: &mut Vec<Option<L>>, lanes: Vec<(usize, L)>) {
+    for (n, lane) in lanes {
+        if n >= all.len() {
+            all.resize_with(n + 1, || None);
+        }
+        all[n] = Some(lane);
+    }
+}
+
+/// What comes to a lane that has gone would be lost without a word; it cannot be, and its verdict is `Failed`.
+fn stray<T>(kind: &'static str, number: usize, what: T) {
+    drop(what);
+    debug_assert!(false, "something came for {kind} {number}, which has gone");
+    tracing::error!(
+        kind,
+        number,
+        "something came for a part that has gone: this is a bug; it is read again where it can be"
+    );
 }
 
 impl TransformLane {

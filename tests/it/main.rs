@@ -6,6 +6,7 @@ mod alloc;
 mod buffer;
 mod buffer_loss;
 mod canary;
+mod change;
 mod config_commands;
 mod contract;
 #[path = "../../benches/corpus/mod.rs"]

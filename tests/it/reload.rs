@@ -44,7 +44,7 @@ fn a_changed_configuration_takes_over_and_no_line_is_lost_or_repeated() {
     eventually("it reads", || !numbers_or_none(dir, "a.log").is_empty());
     config(dir, &yaml("b.log"));
     agent.signal(Signal::HUP);
-    eventually("the new one runs", || agent.said().matches(" running ").count() == 2);
+    eventually("the new one runs", || agent.said().contains("has taken over"));
     write(dir, 50_000, 60_000);
     eventually("everything is there", || lines(&dir.join("a.log")).len() + lines(&dir.join("b.log")).len() == 60_000);
     let said = agent.stop();
@@ -73,12 +73,12 @@ fn the_api_keeps_its_address_and_one_that_is_taken_gives_way_to_the_old_one() {
     // A client that keeps its connection open does not hold the address.
     let _open = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
     agent.signal(Signal::HUP);
-    eventually("the new one runs", || agent.said().matches(" running ").count() == 2);
+    eventually("it has looked", || agent.said().contains("nothing changes"));
     eventually("it is ready", || ready(port) == 200);
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     config(dir, &with_api(taken.local_addr().unwrap().port()));
     agent.signal(Signal::HUP);
-    eventually("the old one runs again", || agent.said().matches(" running ").count() == 3);
+    eventually("the old one runs again", || agent.said().matches(" running ").count() == 2);
     assert!(agent.said().contains("the API cannot listen on"), "{}", agent.said());
     eventually("the old one is ready", || ready(port) == 200);
     agent.stop();
@@ -135,7 +135,7 @@ fn a_watched_file_is_read_again_when_it_changes() {
     // As an editor does it: a new file takes the name.
     std::fs::write(dir.join("new"), yaml("b.log")).unwrap();
     std::fs::rename(dir.join("new"), dir.join("tidegate.yaml")).unwrap();
-    eventually("the new one runs", || agent.said().matches(" running ").count() == 2);
+    eventually("the new one runs", || agent.said().contains("has taken over"));
     write(dir, 10, 20);
     eventually("into the new file", || lines(&dir.join("b.log")).len() == 10);
     agent.stop();
@@ -169,14 +169,14 @@ fn a_secret_whose_file_changes_is_used_without_being_asked() {
     // A change of the configuration itself waits to be asked for.
     config(dir, &std::fs::read_to_string(dir.join("tidegate.yaml")).unwrap().replace("path: out", "path: elsewhere"));
     secret("second-token\n");
-    eventually("the new one runs", || agent.said().matches(" running ").count() == 2);
+    eventually("the new one runs", || agent.said().matches("has taken over").count() == 1);
     assert_eq!((status("first-token"), status("second-token")), (401, 200));
     assert!(!dir.join("elsewhere").exists() && lines(&dir.join("out")).len() == 2);
     // What is gone leaves the one before in use until there is another.
     std::fs::remove_file(dir.join("token")).unwrap();
     assert_eq!(status("second-token"), 200);
     secret("third-token\n");
-    eventually("the third one runs", || agent.said().matches(" running ").count() == 3);
+    eventually("the third one runs", || agent.said().matches("has taken over").count() == 2);
     assert_eq!((status("second-token"), status("third-token")), (401, 200));
     let said = agent.stop();
     assert!(!said.contains("-token"), "{said}");

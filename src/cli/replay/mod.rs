@@ -159,7 +159,7 @@ fn deliver(config: Config, to: &str, mut reader: Reader, found: &Found, refused:
         let signals = tokio::spawn(signals.watch(running.shutdown().clone(), running.deadline().clone()));
         let summary = running.wait().await;
         signals.abort();
-        io::Result::Ok((running.books.clone(), summary))
+        io::Result::Ok((running.books.now(), summary))
     });
     runtime.shutdown_timeout(Duration::from_millis(100));
     let (books, summary) = match ended {

@@ -319,7 +319,7 @@ impl<M: Copy + Default> Batcher<M> {
                 let batch = pass.batch;
                 let (ack, origin) = (batch.ack.clone(), batch.origin.clone());
                 let rows = Rows::default();
-                open.parts.push(Part { ack, origin, received_at: batch.received_at, records: 1, rows });
+                open.parts.push(Part { ack, origin, received_at: batch.received_at, ids: batch.ids, records: 1, rows });
             }
         }
         if pass.hears_parts

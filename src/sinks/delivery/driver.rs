@@ -39,6 +39,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
 
 /// Bytes in bodies that an adaptive sink may hold, where its batches are small.
 const ADAPTIVE_BYTES: usize = 8 << 20;
@@ -167,6 +168,10 @@ pub struct Driver<P: Protocol> {
     last_attempt: Option<Instant>,
     /// When the last request was sent.
     last_sent: Option<Instant>,
+    /// Another sink has its place.
+    replaced: bool,
+    /// Requests are not waited for any more.
+    give_up: CancellationToken,
 }
 
 /// What was tried of loads that others take the place of.
@@ -213,6 +218,8 @@ impl<P: Protocol> Driver<P> {
             stopping: None,
             last_attempt: None,
             last_sent: None,
+            replaced: false,
+            give_up: CancellationToken::new(),
             protocol,
             plan,
             input,
@@ -226,11 +233,17 @@ impl<P: Protocol> Driver<P> {
     pub async fn run(mut self) -> Result<(), RunError> {
         let abort = self.input.abort().clone();
         self.input.health().started();
-        tokio::select! {
+        let aborted = tokio::select! {
             biased;
             // First: what is left must not be sent any more.
-            () = abort.cancelled() => return Ok(()),
-            () = self.drive() => {}
+            () = abort.cancelled() => true,
+            () = self.drive() => false,
+        };
+        if aborted && self.input.is_replaced() {
+            self.give_up_flights().await;
+        }
+        if aborted || self.replaced {
+            return Ok(());
         }
         if self.is_leaving() {
             // The verdict on all of it is `Failed`: the disk buffer gives it again at the next start.
@@ -281,9 +294,15 @@ impl<P: Protocol> Driver<P> {
     async fn drive(&mut self) {
         let mut health = self.health_check();
         loop {
+            if self.input.is_replaced() {
+                self.make_room();
+                if self.flights.is_empty() {
+                    return;
+                }
+            }
             self.give_up_late().await;
             let winds_down = self.winds_down();
-            if !winds_down {
+            if !winds_down && !self.replaced {
                 self.send_what_may_go();
             }
             if self.is_leaving() {
@@ -307,6 +326,7 @@ impl<P: Protocol> Driver<P> {
                     tokio::task::yield_now().await;
                 }
                 () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => self.woken(),
+                () = self.input.replaced(), if !self.replaced => {}
                 () = self.input.may_leave(), if self.stopping.is_none() => self.stopping = Some(Instant::now()),
                 result = &mut health => {
                     self.health_checked(result);
@@ -314,6 +334,64 @@ impl<P: Protocol> Driver<P> {
                 }
             }
         }
+    }
+
+    // ---- a successor -------------------------------------------------------------------------------------------
+
+    /// Gives back what is not on its way, and lets the sink begin that takes this one's place.
+    fn make_room(&mut self) {
+        if !self.replaced {
+            self.replaced = true;
+            self.ended = true;
+            self.close(|batcher, closed| batcher.close_all(closed));
+        }
+        // Tried before, mostly the older; then in order. What is given back last is taken first.
+        self.waiting.sort_by_key(|(due, _)| *due);
+        let mut loads: Vec<Load<P::Mark>> = self.waiting.drain(..).map(|(_, load)| load).collect();
+        loads.extend(self.ready.drain(..));
+        for load in loads.into_iter().rev() {
+            self.give_back(load);
+        }
+        self.input.let_go();
+    }
+
+    fn give_back(&mut self, mut load: Load<P::Mark>) {
+        self.closed_bytes = self.closed_bytes.saturating_sub(load.bytes());
+        let parts = std::mem::take(&mut load.parts);
+        let mut behind = load.len();
+        for mut part in parts.into_iter().rev() {
+            let first = behind.saturating_sub(part.records as usize);
+            let rows: Vec<usize> = (first..behind).collect();
+            behind = first;
+            let ack = part.ack.take();
+            let offsets = rows.iter().map(|row| load.records.get(*row).map_or(0, |record| record.offset)).collect();
+            // The successor is given other rows: of which events of the first batch they are, this share knows.
+            let ack = if part.rows.is_empty() { ack } else { ack.for_rows(std::mem::take(&mut part.rows), offsets) };
+            let batch = load.read_back(&self.protocol, &part, &rows, ack);
+            self.input.give_back(batch);
+        }
+    }
+
+    /// Gives back what has no answer: the server may have it all the same, so that it comes twice there.
+    async fn give_up_flights(&mut self) {
+        self.give_up.cancel();
+        let mut unanswered = 0;
+        while let Some(landed) = self.flights.next().await {
+            if landed.result.is_ok() {
+                self.landed(landed).await;
+                continue;
+            }
+            unanswered += landed.load.len() as u64;
+            self.ready.push_back(landed.load);
+        }
+        if unanswered > 0 {
+            self.input.count(|t| t.error("unanswered", unanswered));
+            tracing::warn!(
+                component = %self.input.counters().id, events = unanswered,
+                "requests had no answer in time: their events are sent again by the sink with the new settings"
+            );
+        }
+        self.make_room();
     }
 
     // ---- in ----------------------------------------------------------------------------------------------------
@@ -470,6 +548,7 @@ impl<P: Protocol> Driver<P> {
         let encoding = if load.target.snappy { Encoding::Snappy } else { self.encoding };
         let (exchange, signer, packers) = (self.exchange.clone(), self.signer.clone(), self.packers.clone());
         let patience = self.plan.common.timeout;
+        let give_up = self.give_up.clone();
         let max_answer = self.protocol.max_answer(load.len());
         self.flights.push(Box::pin(async move {
             let mut request = request;
@@ -486,7 +565,12 @@ impl<P: Protocol> Driver<P> {
                 stamp = signed.stamp;
                 exchange.send(signed.request, max_answer).await.map_err(Unsigned::Lost)
             };
-            let result = within(patience, way).await;
+            let result = tokio::select! {
+                result = within(patience, way) => result,
+                () = give_up.cancelled() => {
+                    Err(Unsigned::Lost(Lost { kind: LostKind::Timeout, why: "it was given up".to_owned() }))
+                }
+            };
             Landed { load, encoding, result, stamp, sent, took: started.elapsed() }
         }));
     }

@@ -171,6 +171,8 @@ pub struct Part {
     pub origin: Arc<Origin>,
     /// When they were read.
     pub received_at: i64,
+    /// What their `@id`s are made of.
+    pub ids: u128,
     /// How many records.
     pub records: u32,
     /// Which events of their batch they are, where someone wants to hear of parts of it; else none.
@@ -372,6 +374,7 @@ impl<M: Copy> Load<M> {
             lines.push((start, text.len()));
         }
         let mut batch = Batch::new(Slab::from_vec(text), part.origin.clone(), part.received_at, ack);
+        batch.ids = part.ids;
         let mut reader = JsonRows::default();
         for (&n, (start, end)) in rows.iter().zip(lines) {
             let record = self.records[n];

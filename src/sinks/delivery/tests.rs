@@ -183,6 +183,8 @@ impl Rig {
             successors: Default::default(),
             health: health.clone(),
             report: Default::default(),
+            reader: 0,
+            succession: Default::default(),
         };
         let driver = Driver::new(
             Lines,

@@ -74,6 +74,8 @@ fn start(dir: &Path, options: FileSinkOptions) -> Rig {
         successors: Default::default(),
         health: health.clone(),
         report: Default::default(),
+        reader: 0,
+        succession: Default::default(),
     };
     let letters = Arc::new(Mutex::new(Vec::new()));
     let collected = letters.clone();

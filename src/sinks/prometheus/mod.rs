@@ -258,8 +258,12 @@ impl SinkPlan for PrometheusConfig {
             None => None,
             Some(listen) => {
                 let address = listen.value;
-                let listener = std::net::TcpListener::bind(address)
-                    .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
+                let listener = crate::sockets::shared(&format!("tcp://{address}"), || {
+                    let listener = std::net::TcpListener::bind(address)?;
+                    listener.set_nonblocking(true)?;
+                    Ok((listener, None))
+                });
+                let listener = listener
                     .map_err(|e| BuildError(format!("cannot listen on {address}: {e}; choose another `listen`")))?;
                 Some(listener)
             }
@@ -286,7 +290,7 @@ struct Options {
 /// The sink over a listening socket: pages are served and series pushed on the runtime, batches are counted on a thread of
 /// their own.
 fn run_on(
-    listener: Option<std::net::TcpListener>,
+    listener: Option<(std::net::TcpListener, crate::sockets::Holder)>,
     push: Option<Push>,
     options: Options,
 ) -> Result<SinkRun, BuildError> {
@@ -310,13 +314,14 @@ fn run_on(
 }
 
 async fn run(
-    listener: Option<std::net::TcpListener>,
+    listener: Option<(std::net::TcpListener, crate::sockets::Holder)>,
     push: Option<Push>,
     path: String,
     collector: Collector,
     registry: Registry,
     input: Input,
 ) -> Result<(), RunError> {
+    let (listener, _holder) = listener.unzip();
     if let Some(address) = listener.as_ref().and_then(|l| l.local_addr().ok()) {
         tracing::info!(component = %input.counters().id, %address, path, "metrics are served");
     }

@@ -140,6 +140,10 @@ impl SourcePlan for FileConfig {
         framing(self.multiline.as_ref(), &self.common.decode, parts)
     }
 
+    fn reads_files(&self) -> bool {
+        true
+    }
+
     fn build(self: Box<Self>, cx: &BuildContext) -> Result<SourceRun, BuildError> {
         let plan = self.plan(cx)?;
         let counters = cx.counters.clone();

@@ -58,6 +58,7 @@ pub(super) async fn accept(listener: std::net::TcpListener, shared: Arc<Shared>)
         let accepted = tokio::select! {
             biased;
             () = shared.shutdown.cancelled() => break,
+            () = shared.leave.cancelled() => break,
             Some(_) = open.join_next() => continue,
             accepted = listener.accept() => accepted,
         };

@@ -111,6 +111,9 @@ pub(super) async fn handle(
     let mut response = Response::new(Body { rest: answer.body, _charge: charge });
     *response.status_mut() = answer.status;
     let headers = response.headers_mut();
+    if shared.leave.is_cancelled() {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     answer.headers.into_iter().for_each(|(name, value)| {
         headers.insert(name, value);
     });

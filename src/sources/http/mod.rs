@@ -58,6 +58,7 @@ use crate::decoding::{FrameDecoder, JsonDecoder};
 use crate::log_throttle::LogThrottle;
 use crate::plan::SourcePlan;
 use crate::proxy_protocol::ProxyProtocol;
+use crate::sockets::{self, Holder};
 use crate::sources::common::{SourceCommon, say_cut};
 use crate::telemetry::Counters;
 use crate::tls::{ClientAuth, ServerTls, TlsServer};
@@ -193,6 +194,10 @@ impl SourcePlan for HttpConfig {
         Ok(Box::new(HttpDecoder { lines: self.common.decode.build(cx)?, json: JsonDecoder::default() }))
     }
 
+    fn overlaps(&self) -> bool {
+        true
+    }
+
     fn build(self: Box<Self>, cx: &BuildContext) -> Result<SourceRun, BuildError> {
         if cx.once {
             return Err(BuildError("it has no end, so `--once` would run for ever; leave `--once` out".into()));
@@ -215,12 +220,13 @@ const DEFAULT_CONNECTIONS: u32 = 2048;
 /// Frames are found by places of 32 bits.
 const MAX_BODY: usize = 1 << 30;
 
-fn bind(address: SocketAddr) -> Result<TcpListener, BuildError> {
-    let listener = TcpListener::bind(address).and_then(|listener| {
+fn bind(address: SocketAddr) -> Result<(TcpListener, Holder), BuildError> {
+    let listener = sockets::shared(&format!("tcp://{address}"), || {
+        let listener = TcpListener::bind(address)?;
         // Thousands of clients that come at once find room in the system's queue.
         nix::sys::socket::listen(&listener, nix::sys::socket::Backlog::MAXALLOWABLE)?;
         listener.set_nonblocking(true)?;
-        Ok(listener)
+        Ok((listener, None))
     });
     listener.map_err(|error| {
         let help = match error.kind() {
@@ -262,6 +268,8 @@ struct Shared {
     /// Gone once the agent stops: workers end when requests that are being handed over are through.
     output: Mutex<Option<Arc<Output>>>,
     shutdown: CancellationToken,
+    /// Another source has the address: each client is told to close with its next answer.
+    leave: CancellationToken,
     deadline: CancellationToken,
 }
 
@@ -289,12 +297,14 @@ const THREADS: usize = 2;
 
 fn serve(
     config: &HttpConfig,
-    listeners: Vec<TcpListener>,
+    listeners: Vec<(TcpListener, Holder)>,
     tls: Option<Arc<TlsServer>>,
     cx: &BuildContext,
     run: SourceContext,
 ) -> Result<(), RunError> {
-    let SourceContext { output, shutdown, deadline, counters, .. } = run;
+    let SourceContext { output, shutdown, leave, deadline, counters, .. } = run;
+    // Those who come next find the socket open.
+    let (listeners, _holders): (Vec<TcpListener>, Vec<Holder>) = listeners.into_iter().unzip();
     let permits = |n: u32| Arc::new(Semaphore::new((n as usize).min(Semaphore::MAX_PERMITS)));
     let shared = Arc::new(Shared {
         source: cx.id.clone(),
@@ -324,6 +334,7 @@ fn serve(
         next: AtomicU64::new(0),
         output: Mutex::new(Some(Arc::new(output))),
         shutdown,
+        leave,
         deadline,
     });
     if let Some(wanted) = config.connections().filter(|wanted| !wanted.is_explicit) {

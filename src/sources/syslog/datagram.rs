@@ -150,7 +150,7 @@ pub(super) fn run(socket: &DatagramSocket, shared: &Shared, mut origins: PeerOri
             count_drops(&mut drops, shared);
         }
         match stopping {
-            None if shared.shutdown.is_cancelled() => stopping = Some(now),
+            None if shared.shutdown.is_cancelled() || shared.leave.is_cancelled() => stopping = Some(now),
             Some(since) if got == 0 || now.saturating_sub(since) >= DRAIN_NS => break,
             _ => {}
         }

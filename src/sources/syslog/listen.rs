@@ -3,6 +3,7 @@
 use super::socket::SocketFile;
 use crate::component::BuildError;
 use crate::config::{Node, Reader, SchemaBuilder, Setting, read_string};
+use crate::sockets;
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs, UdpSocket};
@@ -54,22 +55,30 @@ impl Listen {
     pub(super) fn bind(&self, receive_buffer: Option<usize>, file: &SocketFile) -> Result<Socket, BuildError> {
         let socket = match self {
             Listen::Udp(host) => udp(host, receive_buffer),
-            Listen::Tcp(host) => tcp(host).map(|l| Socket::Tcp(l, false)),
-            Listen::Tls(host) => tcp(host).map(|l| Socket::Tcp(l, true)),
-            Listen::Unix(path) => unlink_stale(path).and_then(|()| UnixListener::bind(path)).and_then(|listener| {
-                let own = OwnPath(path.clone());
-                file.apply(path)?;
+            Listen::Tcp(host) => tcp(host, false),
+            Listen::Tls(host) => tcp(host, true),
+            Listen::Unix(path) => sockets::shared(&self.to_string(), || {
+                unlink_stale(path)?;
+                let listener = UnixListener::bind(path)?;
+                let own: sockets::Guard = Box::new(OwnPath(path.clone()));
                 listener.set_nonblocking(true)?;
-                Ok(Socket::Unix(listener, own))
+                Ok((listener, Some(own)))
+            })
+            .and_then(|(listener, holder)| {
+                file.apply(path)?;
+                Ok(Socket { kind: SocketKind::Unix(listener, path.clone()), holder })
             }),
-            Listen::UnixDatagram(path) => {
-                unlink_stale(path).and_then(|()| UnixDatagram::bind(path)).and_then(|socket| {
-                    let own = OwnPath(path.clone());
-                    file.apply(path)?;
-                    set_receive_buffer(&socket, receive_buffer, self)?;
-                    Ok(Socket::UnixDatagram(socket, own))
-                })
-            }
+            Listen::UnixDatagram(path) => sockets::shared(&self.to_string(), || {
+                unlink_stale(path)?;
+                let socket = UnixDatagram::bind(path)?;
+                let own: sockets::Guard = Box::new(OwnPath(path.clone()));
+                Ok((socket, Some(own)))
+            })
+            .and_then(|(socket, holder)| {
+                file.apply(path)?;
+                set_receive_buffer(&socket, receive_buffer, self)?;
+                Ok(Socket { kind: SocketKind::UnixDatagram(socket, path.clone()), holder })
+            }),
         };
         socket.map_err(|error| {
             let help = match error.kind() {
@@ -132,13 +141,19 @@ impl Setting for Listen {
 }
 
 /// An open socket.
-pub(super) enum Socket {
+pub(super) struct Socket {
+    pub(super) kind: SocketKind,
+    /// Keeps it open for whoever listens there next.
+    pub(super) holder: sockets::Holder,
+}
+
+pub(super) enum SocketKind {
     Udp(UdpSocket),
     /// Not blocking; whether TLS is spoken on it.
     Tcp(TcpListener, bool),
     /// Not blocking.
-    Unix(UnixListener, OwnPath),
-    UnixDatagram(UnixDatagram, OwnPath),
+    Unix(UnixListener, PathBuf),
+    UnixDatagram(UnixDatagram, PathBuf),
 }
 
 impl Socket {
@@ -148,18 +163,18 @@ impl Socket {
             Ok(address) => format!("{scheme}://{address}"),
             Err(error) => format!("{scheme}://? ({error})"),
         };
-        match self {
-            Socket::Udp(socket) => of("udp", socket.local_addr()),
-            Socket::Tcp(listener, false) => of("tcp", listener.local_addr()),
-            Socket::Tcp(listener, true) => of("tls", listener.local_addr()),
-            Socket::Unix(_, path) => format!("unix://{}", path.0.display()),
-            Socket::UnixDatagram(_, path) => format!("unixgram://{}", path.0.display()),
+        match &self.kind {
+            SocketKind::Udp(socket) => of("udp", socket.local_addr()),
+            SocketKind::Tcp(listener, false) => of("tcp", listener.local_addr()),
+            SocketKind::Tcp(listener, true) => of("tls", listener.local_addr()),
+            SocketKind::Unix(_, path) => format!("unix://{}", path.display()),
+            SocketKind::UnixDatagram(_, path) => format!("unixgram://{}", path.display()),
         }
     }
 }
 
 /// A socket's file, which goes with the socket.
-pub(super) struct OwnPath(PathBuf);
+struct OwnPath(PathBuf);
 
 impl Drop for OwnPath {
     fn drop(&mut self) {
@@ -182,23 +197,28 @@ fn first_that<T>(host: &str, bind: impl Fn(SocketAddr) -> io::Result<T>) -> io::
     Err(last)
 }
 
-fn tcp(host: &str) -> io::Result<TcpListener> {
-    first_that(host, |address| {
-        let listener = TcpListener::bind(address)?;
-        // Thousands of clients that come back at once find room in the system's queue.
-        nix::sys::socket::listen(&listener, nix::sys::socket::Backlog::MAXALLOWABLE)?;
-        listener.set_nonblocking(true)?;
-        Ok(listener)
-    })
+fn tcp(host: &str, secured: bool) -> io::Result<Socket> {
+    let open = || {
+        first_that(host, |address| {
+            let listener = TcpListener::bind(address)?;
+            // Thousands of clients that come back at once find room in the system's queue.
+            nix::sys::socket::listen(&listener, nix::sys::socket::Backlog::MAXALLOWABLE)?;
+            listener.set_nonblocking(true)?;
+            Ok((listener, None))
+        })
+    };
+    let (listener, holder) = sockets::shared(&format!("tcp://{host}"), open)?;
+    Ok(Socket { kind: SocketKind::Tcp(listener, secured), holder })
 }
 
 fn udp(host: &str, receive_buffer: Option<usize>) -> io::Result<Socket> {
-    let socket = first_that(host, UdpSocket::bind)?;
+    let open = || Ok((first_that(host, UdpSocket::bind)?, None));
+    let (socket, holder) = sockets::shared(&format!("udp://{host}"), open)?;
     match receive_buffer {
         Some(_) => set_receive_buffer(&socket, receive_buffer, &Listen::Udp(host.to_owned()))?,
         None => grow_receive_buffer(&socket),
     }
-    Ok(Socket::Udp(socket))
+    Ok(Socket { kind: SocketKind::Udp(socket), holder })
 }
 
 /// Bytes of datagrams that the kernel holds for a UDP socket, where the configuration does not say.

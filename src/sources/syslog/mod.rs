@@ -49,7 +49,7 @@ use crate::tls::{ServerTls, TlsServer};
 use crate::topology::WantedConnections;
 use datagram::DatagramSocket;
 use globset::{GlobBuilder, GlobMatcher};
-use listen::Socket;
+use listen::{Socket, SocketKind};
 use origin::{Origins, PeerOrigins};
 use std::sync::Arc;
 use std::time::Duration;
@@ -168,6 +168,10 @@ impl SourcePlan for SyslogConfig {
         }
     }
 
+    fn overlaps(&self) -> bool {
+        true
+    }
+
     fn build(self: Box<Self>, cx: &BuildContext) -> Result<SourceRun, BuildError> {
         if cx.once {
             return Err(BuildError("it has no end, so `--once` would run for ever; leave `--once` out".into()));
@@ -195,6 +199,7 @@ struct Shared {
     output: Output,
     counters: Arc<Counters>,
     shutdown: CancellationToken,
+    leave: CancellationToken,
     pool: SlabPool,
     max_message: usize,
     max_connections: usize,
@@ -218,6 +223,7 @@ fn run(
         output: cx.output,
         counters: cx.counters,
         shutdown: cx.shutdown,
+        leave: cx.leave,
         pool: SlabPool::new(slab, 12),
         max_message,
         max_connections,
@@ -229,23 +235,18 @@ fn run(
         let connections = u32::try_from(max_connections).unwrap_or(u32::MAX);
         say_cut(&shared.counters.id, connections, wanted.connections, wanted.bytes_each);
     }
-    let (mut streams, mut datagrams, mut paths) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut streams, mut datagrams, mut holders) = (Vec::new(), Vec::new(), Vec::new());
     for socket in sockets {
         tracing::info!(component = %shared.counters.id, address = socket.address(), "listening");
-        match socket {
-            Socket::Udp(socket) => datagrams.push(DatagramSocket::Udp(socket)),
-            Socket::UnixDatagram(socket, path) => {
-                datagrams.push(DatagramSocket::Unix(socket));
-                paths.push(path);
-            }
-            Socket::Tcp(listener, secured) => {
+        match socket.kind {
+            SocketKind::Udp(socket) => datagrams.push(DatagramSocket::Udp(socket)),
+            SocketKind::UnixDatagram(socket, _) => datagrams.push(DatagramSocket::Unix(socket)),
+            SocketKind::Tcp(listener, secured) => {
                 streams.push(StreamListener::Tcp(listener, tls.clone().filter(|_| secured)));
             }
-            Socket::Unix(listener, path) => {
-                streams.push(StreamListener::Unix(listener));
-                paths.push(path);
-            }
+            SocketKind::Unix(listener, _) => streams.push(StreamListener::Unix(listener)),
         }
+        holders.push(socket.holder);
     }
     std::thread::scope(|scope| {
         let spawn = |socket: DatagramSocket| {

@@ -106,6 +106,7 @@ async fn accept(listener: StreamListener, connections: Arc<Connections>) -> Resu
     };
     let listener = listener.map_err(|e| RunError(format!("cannot listen: {e}")))?;
     let shutdown = connections.shared.shutdown.clone();
+    let leave = connections.shared.leave.clone();
     let mut open = JoinSet::new();
     loop {
         // Over `max_connections`, further clients wait in the system's queue: one that is closed may lose what it sends next.
@@ -115,6 +116,7 @@ async fn accept(listener: StreamListener, connections: Arc<Connections>) -> Resu
         let slot = tokio::select! {
             biased;
             () = shutdown.cancelled() => break,
+            () = leave.cancelled() => break,
             slot = connections.slots.clone().acquire_owned() => slot,
         };
         let Ok(slot) = slot else { break };
@@ -131,6 +133,7 @@ async fn accept(listener: StreamListener, connections: Arc<Connections>) -> Resu
         let accepted = tokio::select! {
             biased;
             () = shutdown.cancelled() => break,
+            () = leave.cancelled() => break,
             Some(_) = open.join_next() => continue,
             accepted = accepted => accepted,
         };

@@ -116,6 +116,10 @@ impl TransformPlan for ValidateConfig {
         &self.inputs
     }
 
+    fn reads_once(&self) -> Vec<PathBuf> {
+        self.json_schema.iter().map(|path| path.value.clone()).collect()
+    }
+
     fn outputs(&self) -> Vec<String> {
         if self.on_error == OnError::Reject { vec!["rejected".into()] } else { Vec::new() }
     }

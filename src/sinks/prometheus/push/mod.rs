@@ -194,6 +194,8 @@ impl Push {
             successors: input.successors.clone(),
             health: input.health().clone(),
             report: Default::default(),
+            reader: 0,
+            succession: Default::default(),
         };
         let driver = tokio::spawn(Driver::new(protocol, plan, inner, exchange, signer, mask).run());
         let names = handover::take_up(&whose);

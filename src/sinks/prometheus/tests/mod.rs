@@ -619,7 +619,7 @@ async fn the_page_is_served_while_events_come_and_everything_is_settled() {
         expire_after: None,
         max_series: 1000,
     };
-    let SinkRun::Task(run) = run_on(Some(listener), None, options).unwrap() else { panic!("a task") };
+    let SinkRun::Task(run) = run_on(Some((listener, Arc::new(()))), None, options).unwrap() else { panic!("a task") };
     let counters = Counters::new("stats", ComponentKind::Sink, "prometheus");
     let queue = Queue::new(8 << 20, FullPolicy::Block, counters.clone());
     let sender = queue.sender();
@@ -632,6 +632,8 @@ async fn the_page_is_served_while_events_come_and_everything_is_settled() {
         successors: Default::default(),
         health: Arc::new(Health::default()),
         report: Default::default(),
+        reader: 0,
+        succession: Default::default(),
     };
     let task = tokio::spawn(run(input));
     let verdicts = Arc::new(Verdicts::default());

@@ -93,6 +93,8 @@ impl Rig {
             successors: successors.clone(),
             health: Arc::new(Health::default()),
             report: Default::default(),
+            reader: 0,
+            succession: Default::default(),
         };
         let source = Arc::new(Source { waits, ..Source::default() });
         Rig { sender: Some(queue.sender()), counters, successors, abort, source, task: tokio::spawn(run(input)) }

@@ -26,6 +26,7 @@ fn topology_with(yaml: &str, data: PathBuf, once: bool, lines: &Lines, rest: Dur
         decoder: Decoder::new(Box::new(TextDecoder), OnDecodeError::Keep),
         when: None,
         attach: Vec::new(),
+        overlaps: false,
     };
     let to = lines.clone();
     let sink = move |input: Input| {
@@ -64,6 +65,7 @@ fn topology_with(yaml: &str, data: PathBuf, once: bool, lines: &Lines, rest: Dur
         memory_limit,
         shutdown_timeout: Duration::from_secs(30),
         threads: 2,
+        fingerprints: Default::default(),
     })
     .unwrap()
 }
@@ -76,7 +78,7 @@ fn stop(runtime: &tokio::runtime::Runtime, mut running: Running) {
     running.shutdown().cancel();
     let summary = runtime.block_on(running.wait());
     assert!(summary.failed.is_empty() && !summary.timed_out, "{summary:?}");
-    for line in running.books.ledger() {
+    for line in running.books.now().ledger() {
         assert_eq!((line.difference, line.held), (0, 0), "{line:?}");
     }
 }

@@ -1,0 +1,194 @@
+//! What another configuration changes in a graph that runs.
+//!
+//! A component's identity is its id, kind and type; its [`Fingerprint`] what its settings come to, after interpolation, and what
+//! else decides how it works. Same identity and fingerprint: it is kept, whoever it reads. What cannot be changed in a graph that
+//! runs makes all of it start anew, and is named.
+
+use super::AssembleError;
+use super::Blueprint;
+use super::build::{Reuse, assemble_with, below_access_logs, own_files};
+use super::running::Running;
+use super::wiring::Node;
+use crate::config::{AnyPlan, Component, Config};
+use crate::telemetry::{ComponentKind, Counters};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+/// Of a component's settings.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fingerprint {
+    /// All of them, but who it reads and the buffer.
+    pub settings: u128,
+    /// Of a sink: `buffer`.
+    pub buffer: u128,
+}
+
+/// What is the same, and what is not.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Comparison {
+    /// Ids of components that go on as they are.
+    pub kept: BTreeSet<String>,
+    /// Ids of components with other settings.
+    pub changed: BTreeSet<String>,
+    /// Ids of new components.
+    pub added: BTreeSet<String>,
+    /// Ids of components that are no more.
+    pub removed: BTreeSet<String>,
+    /// Who reads whom is not the same.
+    pub is_rewired: bool,
+    /// Why the whole graph has to start anew, where it has.
+    pub anew: Option<String>,
+}
+
+impl Comparison {
+    /// Of a graph with nothing.
+    pub(super) fn all_new() -> Comparison {
+        Comparison::default()
+    }
+
+    pub(super) fn is_kept(&self, id: &str) -> bool {
+        self.kept.contains(id)
+    }
+
+    pub(super) fn is_changed(&self, id: &str) -> bool {
+        self.changed.contains(id)
+    }
+
+    /// Whether nothing is to be done.
+    pub fn is_nothing(&self) -> bool {
+        let none = self.changed.is_empty() && self.added.is_empty() && self.removed.is_empty();
+        none && !self.is_rewired && self.anew.is_none()
+    }
+}
+
+impl std::fmt::Display for Comparison {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let list = |ids: &BTreeSet<String>| ids.iter().map(|id| format!("`{id}`")).collect::<Vec<_>>().join(", ");
+        let parts = [("changed", &self.changed), ("added", &self.added), ("removed", &self.removed)];
+        let mut said: Vec<String> = parts
+            .iter()
+            .filter(|(_, ids)| !ids.is_empty())
+            .map(|(word, ids)| format!("{word} {}", list(ids)))
+            .collect();
+        if said.is_empty() && self.is_rewired {
+            said.push("other inputs".to_owned());
+        }
+        said.push(format!("{} kept", self.kept.len()));
+        f.write_str(&said.join("; "))
+    }
+}
+
+/// Fingerprints of a configuration's components: of what they are told, and of what they are told of each other.
+pub(super) fn fingerprints(config: &Config) -> HashMap<Arc<str>, Fingerprint> {
+    let access = below_access_logs(&config.components);
+    let own = own_files(config);
+    let of = |c: &Component| {
+        let mut print = c.fingerprint;
+        let told = match &c.plan {
+            AnyPlan::Source(plan) if plan.reads_files() => {
+                own.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join("\n")
+            }
+            AnyPlan::Transform(plan) => {
+                let hash = |path| std::fs::read(path).map_or(0, |bytes| xxhash_rust::xxh3::xxh3_128(&bytes));
+                plan.reads_once().iter().map(|path| format!("{:x}", hash(path))).collect::<Vec<_>>().join("\n")
+            }
+            _ => String::new(),
+        };
+        let told = format!("{told}\n{}", access.contains(&c.id.value));
+        print.settings ^= xxhash_rust::xxh3::xxh3_128(told.as_bytes());
+        (Arc::from(&*c.id.value), print)
+    };
+    config.components.iter().map(of).collect()
+}
+
+fn kind_of(component: &Component) -> ComponentKind {
+    super::build::kind_of(component.kind)
+}
+
+/// Compares a configuration with what runs, which was made from settings of the agent with the fingerprint `agent`.
+pub fn compare(running: &Running, agent: u128, config: &Config) -> Comparison {
+    let mut parts = running.parts();
+    let prints = fingerprints(config);
+    let mut comparison = Comparison::default();
+    if agent != config.agent_fingerprint {
+        comparison.anew = Some("settings of the agent itself have changed".to_owned());
+    }
+    for component in &config.components {
+        let id = &*component.id.value;
+        let print = prints.get(id).copied().unwrap_or_default();
+        match parts.remove(id) {
+            None => _ = comparison.added.insert(id.to_owned()),
+            Some((kind, type_name, _)) if (kind, type_name) != (kind_of(component), component.type_name) => {
+                comparison.anew = Some(format!("`{id}` is of another type"));
+            }
+            Some((.., before)) if before.buffer != print.buffer => {
+                comparison.anew = Some(format!("the buffer of `{id}` has changed"));
+            }
+            Some((.., before)) if before == print => _ = comparison.kept.insert(id.to_owned()),
+            Some(_) => _ = comparison.changed.insert(id.to_owned()),
+        }
+    }
+    comparison.removed = parts.into_keys().map(|id| id.to_string()).collect();
+    let edges: BTreeSet<(String, String, String)> = config
+        .components
+        .iter()
+        .flat_map(|c| {
+            let edge =
+                |e: &crate::config::Edge| (c.id.value.clone(), e.from.clone(), e.output.clone().unwrap_or_default());
+            c.inputs.iter().map(edge).collect::<Vec<_>>()
+        })
+        .collect();
+    let books = running.books.now();
+    let before = books.all_edges.iter().map(|(r, f, o)| (r.to_string(), f.to_string(), o.to_string())).collect();
+    comparison.is_rewired = edges != before;
+    comparison
+}
+
+/// The counters of a configuration's components that run, or ran, in this graph.
+pub fn counters_of(running: &Running, config: &Config) -> HashMap<String, Arc<Counters>> {
+    let of = |c: &Component| Some((c.id.value.clone(), running.counters(&c.id.value, kind_of(c), c.type_name)?));
+    config.components.iter().filter_map(of).collect()
+}
+
+/// What is built beside a graph that runs.
+pub struct Beside {
+    /// All components in the order of the graph.
+    pub(super) nodes: Vec<Node>,
+    /// Those that are new or changed.
+    pub(super) built: Blueprint,
+    pub(super) comparison: Comparison,
+}
+
+impl Beside {
+    /// What is the same, and what is not.
+    pub fn comparison(&self) -> &Comparison {
+        &self.comparison
+    }
+}
+
+/// Builds what is new or changed. `counters` gives those that go on. Touches nothing that runs.
+///
+/// Errors: all that could not be built.
+pub fn build_beside(
+    config: Config,
+    comparison: Comparison,
+    counters: HashMap<String, Arc<Counters>>,
+) -> Result<Beside, Vec<AssembleError>> {
+    let nodes = config
+        .components
+        .iter()
+        .map(|c| Node {
+            id: Arc::from(&*c.id.value),
+            kind: kind_of(c),
+            inputs: super::build::inputs(c),
+            dead_letter: match &c.plan {
+                AnyPlan::Sink(plan) => plan.common().dead_letter.as_ref().map(|d| Arc::from(&*d.value)),
+                _ => None,
+            },
+        })
+        .collect();
+    let kept = comparison.kept.clone();
+    let reuse = Reuse { kept: &|id| kept.contains(id), counters: &|id| counters.get(id).cloned() };
+    let built = assemble_with(config, false, &reuse)?;
+    Ok(Beside { nodes, built, comparison })
+}
