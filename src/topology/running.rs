@@ -11,7 +11,7 @@
 
 use super::build::default_share;
 use super::change::{Comparison, Fingerprint};
-use super::wiring::{Edge, Node, Readers};
+use super::wiring::{Edge, Node, Readers, dead_letters, edges};
 use super::worker::{Change, Message, OutputReaders, Retire, SinkLane, SourceLane, SourceReaders, Target};
 use super::worker::{TransformLane, Worker};
 use super::{Blueprint, DiskStageContext, SOURCE_ROOM_BYTES, SinkPart, SourcePart};
@@ -298,7 +298,7 @@ pub fn start(blueprint: Blueprint) -> std::io::Result<Running> {
             Ok(())
         })?;
     }
-    running.steady = Readers::new(&nodes, |_| 0).edges;
+    running.steady = edges(&nodes);
     running.publish(&nodes);
     for (number, run) in sources {
         running.start_source(number, run)?;
@@ -927,7 +927,7 @@ impl Running {
 
     /// Takes readers off the list of those that can be judged, whose inputs are others than before.
     fn count_steady(&mut self, before: &[Edge], nodes: &[Node]) {
-        let now: HashSet<Edge> = Readers::new(nodes, |_| 0).edges.into_iter().collect();
+        let now: HashSet<Edge> = edges(nodes).into_iter().collect();
         let then: HashSet<Edge> = before.iter().cloned().collect();
         let unsteady: HashSet<Arc<str>> = now.symmetric_difference(&then).map(|edge| edge.0.clone()).collect();
         self.steady.retain(|edge| !unsteady.contains(&edge.0));
@@ -935,8 +935,7 @@ impl Running {
 
     /// Puts books and health where others look.
     fn publish(&mut self, nodes: &[Node]) {
-        let readers = Readers::new(nodes, |_| 0);
-        let mut books = Books { all_edges: readers.edges, dead_letters: readers.dead_letters, ..Books::default() };
+        let mut books = Books { all_edges: edges(nodes), dead_letters: dead_letters(nodes), ..Books::default() };
         let steady: HashSet<&Arc<str>> = self.steady.iter().map(|edge| &edge.0).collect();
         books.edges = books.all_edges.iter().filter(|edge| steady.contains(&edge.0)).cloned().collect();
         books.dead_letters.retain(|(to, _)| steady.contains(to));

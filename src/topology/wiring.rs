@@ -42,9 +42,25 @@ pub(super) type Edge = (Arc<str>, Arc<str>, Arc<str>);
 #[derive(Default)]
 pub(super) struct Readers {
     by_output: HashMap<(Arc<str>, Arc<str>), Vec<Target>>,
-    pub(super) edges: Vec<Edge>,
-    /// The sink that takes dead letters, and the sink whose they are.
-    pub(super) dead_letters: Vec<(Arc<str>, Arc<str>)>,
+}
+
+/// All edges of these components, each once.
+pub(super) fn edges(nodes: &[Node]) -> Vec<Edge> {
+    let mut edges = Vec::new();
+    for node in nodes {
+        for (from, output) in &node.inputs {
+            let edge = (node.id.clone(), from.clone(), output.clone());
+            if !edges.contains(&edge) {
+                edges.push(edge);
+            }
+        }
+    }
+    edges
+}
+
+/// The sinks that take dead letters, and the sinks whose they are.
+pub(super) fn dead_letters(nodes: &[Node]) -> Vec<(Arc<str>, Arc<str>)> {
+    nodes.iter().filter_map(|node| Some((node.dead_letter.clone()?, node.id.clone()))).collect()
 }
 
 impl Readers {
@@ -61,11 +77,7 @@ impl Readers {
                 let targets = readers.by_output.entry((from.clone(), output.clone())).or_default();
                 if !targets.contains(&target) {
                     targets.push(target);
-                    readers.edges.push((node.id.clone(), from.clone(), output.clone()));
                 }
-            }
-            if let Some(to) = &node.dead_letter {
-                readers.dead_letters.push((to.clone(), node.id.clone()));
             }
         }
         readers
