@@ -6,6 +6,7 @@
 use crate::component::Health;
 use crate::ledger::Keeper;
 use crate::live::Live;
+use crate::reloads::{Outcome, Reloads};
 use crate::telemetry::{Books, Counters};
 use crate::time::clock;
 use crate::web::host_is_ours;
@@ -14,7 +15,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use base64::Engine;
 use metrics::{Key, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::PrometheusRecorder;
@@ -73,6 +74,8 @@ pub struct Api {
     pub shutdown: CancellationToken,
     /// The books over all runs.
     pub ledger: Option<Arc<Keeper>>,
+    /// What it runs from, and who to ask for a reload.
+    pub reloads: Option<Reloads>,
     /// Busy seconds by component at pages before this one: what `tidegate_utilization` is over.
     pub scraped: Arc<Mutex<Scraped>>,
 }
@@ -130,7 +133,11 @@ impl Api {
             .route("/ready", get(ready))
             .route("/metrics", get(metrics));
         if open {
-            router = router.route("/api/v1/ledger", get(ledger)).route("/api/v1/audit", get(audit));
+            router = router
+                .route("/api/v1/ledger", get(ledger))
+                .route("/api/v1/audit", get(audit))
+                .route("/api/v1/config", get(config))
+                .route("/api/v1/reload", post(reload));
         }
         let router = router.layer(middleware::from_fn_with_state(api.clone(), guard)).with_state(api);
         crate::http_server::serve(listener, tls, router, stop).await;
@@ -139,7 +146,11 @@ impl Api {
 
     /// The books as a page in Prometheus' text format.
     pub fn metrics_page(&self) -> String {
-        exposition(&self.books.now(), &mut self.scraped.lock().unwrap_or_else(|e| e.into_inner()))
+        let mut page = exposition(&self.books.now(), &mut self.scraped.lock().unwrap_or_else(|e| e.into_inner()));
+        if let Some(reloads) = &self.reloads {
+            page.push_str(&reloads.now().page());
+        }
+        page
     }
 }
 
@@ -180,6 +191,39 @@ async fn metrics(State(api): State<Arc<Api>>) -> Response {
 async fn ledger(State(api): State<Arc<Api>>) -> Response {
     let text = serde_json::to_string_pretty(&api.books.now().ledger()).unwrap_or_default();
     ([(header::CONTENT_TYPE, "application/json")], text).into_response()
+}
+
+/// What the agent runs from.
+async fn config(State(api): State<Arc<Api>>) -> Response {
+    match &api.reloads {
+        Some(reloads) => json(StatusCode::OK, &reloads.now().to_json()),
+        None => (StatusCode::NOT_FOUND, "this agent's configuration cannot change\n").into_response(),
+    }
+}
+
+/// Reads the configuration again and answers with what came of it. Not for pages of a browser: these name their origin.
+async fn reload(State(api): State<Arc<Api>>, headers: axum::http::HeaderMap) -> Response {
+    let Some(reloads) = &api.reloads else {
+        return (StatusCode::NOT_FOUND, "this agent's configuration cannot change\n").into_response();
+    };
+    if headers.contains_key(header::ORIGIN) {
+        return (StatusCode::FORBIDDEN, "a page of a browser may not ask for this\n").into_response();
+    }
+    match reloads.ask().await {
+        Some(result) => {
+            let status = match result.outcome {
+                Outcome::Ok | Outcome::Unchanged => StatusCode::OK,
+                Outcome::Mistakes => StatusCode::UNPROCESSABLE_ENTITY,
+                Outcome::Failed => StatusCode::CONFLICT,
+            };
+            json(status, &result.to_json())
+        }
+        None => (StatusCode::SERVICE_UNAVAILABLE, "the agent stops\n").into_response(),
+    }
+}
+
+fn json(status: StatusCode, value: &serde_json::Value) -> Response {
+    (status, [(header::CONTENT_TYPE, "application/json")], value.to_string()).into_response()
 }
 
 async fn audit(State(api): State<Arc<Api>>) -> Response {
@@ -377,6 +421,7 @@ mod tests {
             allowed_hosts: vec!["agent.example".into()],
             shutdown: CancellationToken::new(),
             ledger: None,
+            reloads: None,
             scraped: Arc::default(),
         }
     }

@@ -26,6 +26,7 @@ pub mod place;
 pub mod plan;
 mod process;
 pub mod proxy_protocol;
+pub mod reloads;
 pub mod remarks;
 pub mod sinks;
 pub mod sockets;

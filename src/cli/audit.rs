@@ -1,14 +1,12 @@
 //! `tidegate audit`: whether the books of all runs balance.
 
-use super::{ConfigArgs, Exit, print, say_line};
+use super::{ConfigArgs, Exit, agent, print, say_line};
 use crate::config::{Config, Globals};
 use crate::escape::Page;
 use crate::ledger::{Ledger, Sums};
-use crate::sinks::delivery::{Exchange, HttpExchange, Mask, Request};
 use crate::time::write_rfc3339_utc;
-use base64::Engine;
 use clap::Args;
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use reqwest::Method;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -29,8 +27,6 @@ pub(super) struct AuditArgs {
     json: bool,
 }
 
-/// Longest answer of the API.
-const MAX_ANSWER: usize = 64 << 20;
 /// Longest wait for it.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -83,38 +79,12 @@ fn ask(url: &str, config: Option<Config>) -> Result<(Ledger, String), String> {
         }
         (url, _) => url.trim_end_matches('/').to_owned(),
     };
-    let target = reqwest::Url::parse(&format!("{base}/api/v1/audit")).map_err(|e| format!("{base}: {e}"))?;
-    let mut headers = HeaderMap::new();
-    let auth = api.and_then(|api| api.auth.as_ref()).and_then(|auth| match (&auth.basic, auth.bearer.first()) {
-        (_, Some(token)) => Some(format!("Bearer {}", token.reveal())),
-        (Some(basic), None) => {
-            let pair = format!("{}:{}", basic.user, basic.password.reveal());
-            Some(format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair)))
-        }
-        (None, None) => None,
-    });
-    if let Some(mut value) = auth.and_then(|text| HeaderValue::from_str(&text).ok()) {
-        value.set_sensitive(true);
-        headers.insert(AUTHORIZATION, value);
+    let (status, body) = agent::ask(&base, Method::GET, "/api/v1/audit", globals.as_ref(), PATIENCE)?;
+    if status != 200 {
+        return Err(format!("{base}: HTTP {status}: {}", agent::words(&body)));
     }
-    let ca = api.and_then(|api| api.tls.as_ref()).map(|tls| tls.cert.clone());
-    let answer = get(Request::get(target, headers), ca.as_deref()).map_err(|e| format!("{base}: {e}"))?;
-    let ledger = serde_json::from_slice(&answer).map_err(|e| format!("{base}: this is no ledger: {e}"))?;
+    let ledger = serde_json::from_slice(&body).map_err(|e| format!("{base}: this is no ledger: {e}"))?;
     Ok((ledger, base))
-}
-
-fn get(request: Request, ca: Option<&Path>) -> Result<Vec<u8>, String> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
-    let exchange = HttpExchange::plain(&request.url, ca).map_err(|e| e.0)?;
-    let answer = runtime.block_on(async {
-        tokio::time::timeout(PATIENCE, exchange.send(request, MAX_ANSWER)).await.map_err(|_| "no answer".to_owned())
-    })?;
-    let answer = answer.map_err(|lost| lost.why)?;
-    match answer.status {
-        200 if answer.cut => Err("the answer is too long".into()),
-        200 => Ok(answer.body.to_vec()),
-        status => Err(format!("HTTP {status}: {}", Mask::default().words(&answer.body))),
-    }
 }
 
 fn json(ledger: &Ledger, faults: &[String]) -> Page {

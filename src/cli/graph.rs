@@ -28,7 +28,8 @@ pub(super) enum Format {
 
 /// Prints the graph.
 pub(super) fn run(args: &GraphArgs) -> Exit {
-    let Loaded { config, graph, report } = load(&args.config.args().config, &ProcessEnvironment, Registry::built_in());
+    let Loaded { config, graph, report, .. } =
+        load(&args.config.args().config, &ProcessEnvironment, Registry::built_in());
     if config.is_none() {
         say(&report_page(&report.render_within(super::columns())));
         return Exit::BadConfig;

@@ -1,5 +1,6 @@
 //! The command line: one file per command.
 
+mod agent;
 mod audit;
 mod buffer;
 mod checkpoint;
@@ -9,6 +10,7 @@ mod graph;
 mod logging;
 mod memory;
 mod reload;
+mod reload_command;
 mod replay;
 mod run;
 mod schema;
@@ -62,6 +64,8 @@ enum Command {
     Doctor(doctor::DoctorArgs),
     /// Feed dead letters back in.
     Replay(replay::ReplayArgs),
+    /// Let the running agent take over its configuration as it is now: only what has changed starts anew.
+    Reload(reload_command::ReloadArgs),
     /// Tell whether the books of all runs balance: 0, or 1 and what does not.
     Audit(audit::AuditArgs),
     /// Print a completion script for a shell.
@@ -112,6 +116,13 @@ impl ConfigArgs {
     ///
     /// Errors: it has mistakes, which have been printed.
     fn load_with_texts(&self) -> Result<(Config, reload::Texts), Exit> {
+        self.load_or_say_why().map_err(|_| Exit::BadConfig)
+    }
+
+    /// The same.
+    ///
+    /// Errors: it has mistakes, which have been printed, as text.
+    fn load_or_say_why(&self) -> Result<(Config, reload::Texts), String> {
         let environment = reload::Remembering::default();
         let (Loaded { config, report, .. }, files) = load_with_texts(&self.config, &environment, Registry::built_in());
         let texts = reload::Texts { files, secrets: environment.into_files() };
@@ -124,7 +135,7 @@ impl ConfigArgs {
                 false => say(&report_page(&text)),
             }
         }
-        config.map(|config| (config, texts)).ok_or(Exit::BadConfig)
+        config.map(|config| (config, texts)).ok_or(text)
     }
 }
 
@@ -170,6 +181,7 @@ pub fn main_with(args: impl IntoIterator<Item = impl Into<std::ffi::OsString> + 
         Command::Checkpoint(args) => checkpoint::run(args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Replay(args) => replay::run(args),
+        Command::Reload(args) => reload_command::run(&args),
         Command::Audit(args) => audit::run(&args),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "tidegate", &mut std::io::stdout());

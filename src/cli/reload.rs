@@ -13,11 +13,14 @@ use super::service::Service;
 use super::{ConfigArgs, report_page, say_errors};
 use crate::component::Successors;
 use crate::config::{Config, Environment, Kind, Loaded, ProcessEnvironment, Registry, load_texts};
+use crate::reloads::{Asked, Outcome, Reload, Reloads};
+use crate::topology::Comparison;
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 /// What a configuration was read from.
@@ -101,6 +104,15 @@ pub(super) struct Control {
     pub(super) service: Arc<Service>,
     /// As the files were when they were read last.
     seen: Vec<Stamp>,
+    /// How reloads went, for whoever looks.
+    pub(super) reloads: Reloads,
+    asked: mpsc::Receiver<Asked>,
+    /// Who waits for the result of the reload that is being done.
+    waiting: Vec<Asked>,
+    /// When that began.
+    began: std::time::Instant,
+    /// All of the graph starts anew for it: why.
+    pub(super) anew: Option<String>,
     /// Of the settings of the agent itself with which the graph was started.
     pub(super) agent: u128,
     /// A configuration that was read and is to take over.
@@ -121,7 +133,13 @@ impl Control {
     /// Errors: a signal cannot be watched.
     pub(super) fn new(args: ConfigArgs, watch: bool, once: bool) -> std::io::Result<Self> {
         let seen = stamps(&args.config);
+        let (reloads, asked) = Reloads::new();
         Ok(Control {
+            reloads,
+            asked,
+            waiting: Vec::new(),
+            began: std::time::Instant::now(),
+            anew: None,
             term: signal(SignalKind::terminate())?,
             int: signal(SignalKind::interrupt())?,
             hup: signal(SignalKind::hangup())?,
@@ -154,6 +172,14 @@ impl Control {
                 _ = self.term.recv() => false,
                 _ = self.int.recv() => false,
                 _ = self.hup.recv() => true,
+                Some(asked) = self.asked.recv(), if may_reload => {
+                    self.waiting.push(asked);
+                    // Those that came together are one.
+                    while let Ok(asked) = self.asked.try_recv() {
+                        self.waiting.push(asked);
+                    }
+                    true
+                }
                 () = tokio::time::sleep(LOOK_EVERY), if looks => {
                     let now = if self.watch { stamps(&self.args.config) } else { Vec::new() };
                     let changed = self.watch && now != self.seen && settled.as_ref() == Some(&now);
@@ -168,7 +194,10 @@ impl Control {
                 }
             };
             match reload {
-                true if self.once => tracing::info!("the configuration is not read again with --once"),
+                true if self.once => {
+                    tracing::info!("the configuration is not read again with --once");
+                    self.waiting.clear();
+                }
                 true if may_reload => {
                     if self.read() {
                         return;
@@ -202,10 +231,13 @@ impl Control {
 
     /// Reads the configuration that runs once more, with the secrets as they are now; whether the graph is to be built anew.
     fn take_secrets(&mut self) -> bool {
+        self.began = std::time::Instant::now();
         let (loaded, texts) = load_again(&self.current);
         let Some(config) = loaded.config else {
-            say_errors(&report_page(&loaded.report.render()));
+            let mistakes = loaded.report.render();
+            say_errors(&report_page(&mistakes));
             tracing::error!("the configuration has mistakes with the new secrets, see above; the one before goes on");
+            self.done_without_change(Outcome::Mistakes, mistakes);
             return false;
         };
         tracing::info!("a file with a secret has changed: what takes its value from there starts anew");
@@ -216,17 +248,56 @@ impl Control {
     /// Reads the files again; whether the graph is to be built anew.
     fn read(&mut self) -> bool {
         self.seen = stamps(&self.args.config);
-        match self.args.load_with_texts() {
+        self.began = std::time::Instant::now();
+        match self.args.load_or_say_why() {
             Ok(loaded) => {
                 self.service.reloading();
                 self.read = Some(loaded);
                 true
             }
-            Err(_) => {
+            Err(mistakes) => {
                 tracing::error!("the configuration has mistakes, see above; the one before goes on");
+                self.done_without_change(Outcome::Mistakes, mistakes);
                 false
             }
         }
+    }
+
+    /// A reload is over: those that wait for it hear of it.
+    fn done(&mut self, reload: Reload) {
+        self.waiting.drain(..).for_each(|asked| drop(asked.send(reload.clone())));
+        self.reloads.note(reload);
+    }
+
+    /// The same, of one that changed nothing.
+    pub(super) fn done_without_change(&mut self, outcome: Outcome, detail: String) {
+        self.done(Reload::without_change(outcome, self.began, detail));
+    }
+
+    /// A reload has taken over.
+    pub(super) fn done_with(&mut self, comparison: &Comparison) {
+        let list = |ids: &std::collections::BTreeSet<String>| ids.iter().cloned().collect();
+        self.done(Reload {
+            kept: list(&comparison.kept),
+            changed: comparison.changed.clone().into_iter().collect(),
+            added: list(&comparison.added),
+            removed: list(&comparison.removed),
+            ..Reload::without_change(Outcome::Ok, self.began, String::new())
+        });
+    }
+
+    /// This configuration runs from now on.
+    pub(super) fn runs(&mut self, texts: Texts) {
+        let mut all = Vec::new();
+        for (name, text) in &texts.files {
+            for part in [name, text] {
+                all.extend_from_slice(part.as_bytes());
+                all.push(0);
+            }
+        }
+        let hash = format!("{:032x}", xxhash_rust::xxh3::xxh3_128(&all));
+        self.reloads.runs(hash, texts.files.iter().map(|(name, _)| name.clone()).collect());
+        self.current = texts;
     }
 }
 

@@ -1,5 +1,6 @@
 //! `tidegate run`.
 
+use super::agent::Sign;
 use super::reload::{Control, Texts, load_again};
 use super::{ConfigFiles, Exit, memory, say, say_errors, say_line};
 use crate::api::{Api, ApiAuth};
@@ -9,6 +10,7 @@ use crate::data_dir::{Lock, lock_data_dir};
 use crate::escape::Page;
 use crate::ledger::Keeper;
 use crate::live::Live;
+use crate::reloads::Outcome;
 use crate::remarks::Remarks;
 use crate::telemetry::{Books, ComponentKind, LedgerLine, Totals};
 use crate::topology::{self, Running, Summary};
@@ -61,7 +63,7 @@ pub(super) fn run(args: RunArgs) -> Exit {
     let mut lock: Option<(PathBuf, Arc<Lock>)> = None;
     let exit = loop {
         let (config, texts) = current;
-        control.current = texts;
+        control.runs(texts);
         control.agent = config.agent_fingerprint;
         let globals = config.globals.clone();
         report_orphans(&config);
@@ -88,6 +90,8 @@ pub(super) fn run(args: RunArgs) -> Exit {
                     && let (Loaded { config: Some(config), .. }, texts) = load_again(&texts)
                 {
                     tracing::error!("the new configuration cannot be started; the one before goes on");
+                    control.anew = None;
+                    control.done_without_change(Outcome::Failed, errors.as_str().to_owned());
                     current = (config, texts);
                     continue;
                 }
@@ -171,11 +175,17 @@ async fn drive(
         .map_err(|error| Page::of_line(format_args!("error: cannot start a thread: {error}")))?;
     let ledger = keep_ledger(&globals.data_dir, running.books.clone(), lock);
     let stop_api = CancellationToken::new();
+    let mut sign = None;
     let api = listener.map(|(config, listener, tls)| {
         if let Ok(address) = listener.local_addr() {
             tracing::info!(%address, tls = tls.is_some(), "API listening");
+            let scheme = if tls.is_some() { "https" } else { "http" };
+            match Sign::put_up(&globals.data_dir, &format!("{scheme}://{}", reachable(address))) {
+                Ok(up) => sign = Some(up),
+                Err(error) => tracing::warn!(%error, "commands do not find this agent by its data_dir"),
+            }
         }
-        let api = api_of(&running, config, ledger.as_ref());
+        let api = api_of(&running, config, ledger.as_ref(), control.reloads.clone());
         let stop = stop_api.clone();
         tokio::spawn(async move {
             if let Err(error) = api.serve(listener, tls, stop).await {
@@ -186,6 +196,9 @@ async fn drive(
     tracing::info!(version = env!("CARGO_PKG_VERSION"), components = running.books.now().components.len(), "running");
     let service = control.service.clone();
     service.ready();
+    if let Some(why) = control.anew.take() {
+        control.done_without_change(Outcome::Ok, format!("all of the graph started anew: {why}"));
+    }
     let (books, mut remarks) = (running.books.clone(), Remarks::default());
     let agent = control.agent;
     let summary = loop {
@@ -205,6 +218,7 @@ async fn drive(
     let books = books.now();
     remarks.finish(&books);
     stop_api.cancel();
+    drop(sign);
     if let Some(mut api) = api {
         // Its address is free for the next graph when it has ended; a client that is slow does not hold that up.
         if tokio::time::timeout(API_PATIENCE, &mut api).await.is_err() {
@@ -229,17 +243,19 @@ async fn take_over(running: &mut Running, agent: u128, (config, texts): (Config,
     let comparison = topology::compare(running, agent, &config);
     if comparison.is_nothing() {
         tracing::info!("the configuration means what it meant before: nothing changes");
-        control.current = texts;
+        control.runs(texts);
+        control.done_without_change(Outcome::Unchanged, String::new());
         return;
     }
     if let Some(why) = &comparison.anew {
         tracing::info!(why, "all of the graph starts anew");
+        control.anew = Some(why.clone());
         running.successors().set(super::reload::sinks(&config).collect());
         control.next = Some((config, texts));
         running.shutdown().cancel();
         return;
     }
-    let said = comparison.to_string();
+    let compared = comparison.clone();
     let sinks = super::reload::sinks(&config).collect();
     let counters = topology::counters_of(running, &config);
     // Tables and patterns take time to build, and sockets are served meanwhile.
@@ -251,10 +267,12 @@ async fn take_over(running: &mut Running, agent: u128, (config, texts): (Config,
             errors.iter().for_each(|error| writeln!(page, "error: {error}"));
             say_errors(&page);
             tracing::error!("the new configuration cannot be started, see above; the one before goes on");
+            control.done_without_change(Outcome::Failed, page.as_str().to_owned());
             return;
         }
         Err(error) => {
             tracing::error!(%error, "the new configuration cannot be built: this is a bug; the one before goes on");
+            control.done_without_change(Outcome::Failed, error.to_string());
             return;
         }
     };
@@ -262,14 +280,27 @@ async fn take_over(running: &mut Running, agent: u128, (config, texts): (Config,
     before.set(sinks);
     match running.change(beside) {
         Ok(()) => {
-            tracing::info!(took_ms = began.elapsed().as_millis(), "the configuration has taken over: {said}");
-            control.current = texts;
+            tracing::info!(took_ms = began.elapsed().as_millis(), "the configuration has taken over: {compared}");
+            control.runs(texts);
+            control.done_with(&compared);
         }
         Err(error) => {
-            tracing::error!(%error, "a thread cannot be started; all of the graph starts anew");
+            tracing::error!(%error, "a thread cannot be started; the agent stops");
+            control.done_without_change(Outcome::Failed, error.to_string());
             running.shutdown().cancel();
         }
     }
+}
+
+/// An address that this host reaches what listens on `address` by.
+fn reachable(mut address: std::net::SocketAddr) -> std::net::SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(match address.ip() {
+            std::net::IpAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
+            std::net::IpAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    address
 }
 
 /// How long the API's last answers may take.
@@ -360,7 +391,12 @@ fn lost(kind: ComponentKind, totals: &Totals) -> u64 {
     if kind == ComponentKind::Sink { given_up.map(|(_, events)| events).sum() } else { 0 }
 }
 
-fn api_of(running: &Running, config: &crate::config::ApiConfig, ledger: Option<&Kept>) -> Api {
+fn api_of(
+    running: &Running,
+    config: &crate::config::ApiConfig,
+    ledger: Option<&Kept>,
+    reloads: crate::reloads::Reloads,
+) -> Api {
     let auth = config.auth.as_ref().map_or_else(ApiAuth::default, |auth| ApiAuth {
         basic: auth.basic.as_ref().map(|b| (b.user.clone(), b.password.reveal().to_owned())),
         bearer: auth.bearer.iter().map(|t| t.reveal().to_owned()).collect(),
@@ -372,6 +408,7 @@ fn api_of(running: &Running, config: &crate::config::ApiConfig, ledger: Option<&
         allowed_hosts: config.allowed_hosts.clone(),
         shutdown: running.shutdown().clone(),
         ledger: ledger.map(|l| l.keeper.clone()),
+        reloads: Some(reloads),
         scraped: Arc::default(),
     }
 }

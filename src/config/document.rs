@@ -183,6 +183,8 @@ pub struct Config {
 pub struct Loaded {
     /// The configuration; `None` where something is wrong.
     pub config: Option<Config>,
+    /// Settings of the agent itself, where these are without mistakes, whatever the rest is.
+    pub globals: Option<Globals>,
     /// The graph as far as it can be told.
     pub graph: Graph,
     /// What was found.
@@ -298,6 +300,7 @@ fn load_from(
         document.check_own_output(&mut cx);
     }
     let Document { globals, plans, graph, tests, .. } = document;
+    let agent = globals.clone();
     let complete = !report.diagnostics.has_errors();
     let prints = |kind: Kind, id: &str| {
         let Some(node) = root.get(kind.section()).and_then(|section| section.get(id)) else {
@@ -309,7 +312,9 @@ fn load_from(
             Kind::Transform => &["inputs"],
             Kind::Sink => &["inputs", "buffer"],
         };
-        Fingerprint { settings: node.fingerprint(left_out), buffer }
+        let keys = node.as_map().unwrap_or_default().iter().filter(|entry| !left_out.contains(&&*entry.key));
+        let keys = keys.map(|entry| (entry.key.clone(), entry.value.fingerprint(&[]))).collect();
+        Fingerprint { settings: node.fingerprint(left_out), buffer, keys }
     };
     let agent_fingerprint = root.fingerprint(&["sources", "transforms", "sinks", "tests", "shutdown_timeout"]);
     let config = globals.filter(|_| complete).map(|globals| {
@@ -332,7 +337,7 @@ fn load_from(
             .collect();
         Config { globals, components, tests, agent_fingerprint }
     });
-    Loaded { config, graph, report }
+    Loaded { config, globals: agent, graph, report }
 }
 
 /// Merges the files: sections by id, `tests` end to end, every other key once.

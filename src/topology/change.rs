@@ -11,16 +11,31 @@ use super::running::Running;
 use super::wiring::Node;
 use crate::config::{AnyPlan, Component, Config};
 use crate::telemetry::{ComponentKind, Counters};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// Of a component's settings.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fingerprint {
     /// All of them, but who it reads and the buffer.
     pub settings: u128,
     /// Of a sink: `buffer`.
     pub buffer: u128,
+    /// By setting, to tell which are others.
+    pub keys: Arc<[(String, u128)]>,
+}
+
+impl Fingerprint {
+    /// The settings that are not the same.
+    fn differences(&self, other: &Fingerprint) -> Vec<String> {
+        let keys = |of: &Fingerprint| of.keys.iter().cloned().collect::<BTreeSet<_>>();
+        let names: BTreeSet<String> =
+            keys(self).symmetric_difference(&keys(other)).map(|(name, _)| name.clone()).collect();
+        match names.is_empty() {
+            true => vec!["a file that it reads".to_owned()],
+            false => names.into_iter().collect(),
+        }
+    }
 }
 
 /// What is the same, and what is not.
@@ -28,8 +43,8 @@ pub struct Fingerprint {
 pub struct Comparison {
     /// Ids of components that go on as they are.
     pub kept: BTreeSet<String>,
-    /// Ids of components with other settings.
-    pub changed: BTreeSet<String>,
+    /// Ids of components with other settings, and which.
+    pub changed: BTreeMap<String, Vec<String>>,
     /// Ids of new components.
     pub added: BTreeSet<String>,
     /// Ids of components that are no more.
@@ -51,7 +66,7 @@ impl Comparison {
     }
 
     pub(super) fn is_changed(&self, id: &str) -> bool {
-        self.changed.contains(id)
+        self.changed.contains_key(id)
     }
 
     /// Whether nothing is to be done.
@@ -64,12 +79,13 @@ impl Comparison {
 impl std::fmt::Display for Comparison {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let list = |ids: &BTreeSet<String>| ids.iter().map(|id| format!("`{id}`")).collect::<Vec<_>>().join(", ");
-        let parts = [("changed", &self.changed), ("added", &self.added), ("removed", &self.removed)];
-        let mut said: Vec<String> = parts
-            .iter()
-            .filter(|(_, ids)| !ids.is_empty())
-            .map(|(word, ids)| format!("{word} {}", list(ids)))
-            .collect();
+        let mut said = Vec::new();
+        if !self.changed.is_empty() {
+            let changed = self.changed.iter().map(|(id, why)| format!("`{id}` ({})", why.join(", ")));
+            said.push(format!("changed {}", changed.collect::<Vec<_>>().join(", ")));
+        }
+        let parts = [("added", &self.added), ("removed", &self.removed)];
+        said.extend(parts.iter().filter(|(_, ids)| !ids.is_empty()).map(|(word, ids)| format!("{word} {}", list(ids))));
         if said.is_empty() && self.is_rewired {
             said.push("other inputs".to_owned());
         }
@@ -83,7 +99,7 @@ pub(super) fn fingerprints(config: &Config) -> HashMap<Arc<str>, Fingerprint> {
     let access = below_access_logs(&config.components);
     let own = own_files(config);
     let of = |c: &Component| {
-        let mut print = c.fingerprint;
+        let mut print = c.fingerprint.clone();
         let told = match &c.plan {
             AnyPlan::Source(plan) if plan.reads_files() => {
                 own.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join("\n")
@@ -115,7 +131,7 @@ pub fn compare(running: &Running, agent: u128, config: &Config) -> Comparison {
     }
     for component in &config.components {
         let id = &*component.id.value;
-        let print = prints.get(id).copied().unwrap_or_default();
+        let print = prints.get(id).cloned().unwrap_or_default();
         match parts.remove(id) {
             None => _ = comparison.added.insert(id.to_owned()),
             Some((kind, type_name, _)) if (kind, type_name) != (kind_of(component), component.type_name) => {
@@ -125,7 +141,7 @@ pub fn compare(running: &Running, agent: u128, config: &Config) -> Comparison {
                 comparison.anew = Some(format!("the buffer of `{id}` has changed"));
             }
             Some((.., before)) if before == print => _ = comparison.kept.insert(id.to_owned()),
-            Some(_) => _ = comparison.changed.insert(id.to_owned()),
+            Some((.., before)) => _ = comparison.changed.insert(id.to_owned(), before.differences(&print)),
         }
     }
     comparison.removed = parts.into_keys().map(|id| id.to_string()).collect();

@@ -396,10 +396,10 @@ impl Running {
             .collect();
         for (part, (number, front)) in built.sinks.into_iter().zip(&fronts) {
             if *number < self.sinks.len() {
-                let print = prints.get(&front.counters.id).copied().unwrap_or_default();
+                let print = prints.get(&front.counters.id).cloned().unwrap_or_default();
                 self.replace_sink(*number, part, print);
             } else {
-                let print = prints.get(&front.counters.id).copied().unwrap_or_default();
+                let print = prints.get(&front.counters.id).cloned().unwrap_or_default();
                 self.start_sink(part, front.queue.clone(), share, &queues, print)?;
             }
         }
@@ -410,7 +410,7 @@ impl Running {
             let seat = TransformSeat {
                 id: id.clone(),
                 life: Life::Runs,
-                fingerprint: prints.get(id).copied().unwrap_or_default(),
+                fingerprint: prints.get(id).cloned().unwrap_or_default(),
                 counters: part.counters.clone(),
                 outputs: part.outputs.clone(),
                 readers: readers.of_transform(id, &part.outputs),
@@ -427,7 +427,7 @@ impl Running {
             let seat = SourceSeat {
                 id: id.clone(),
                 life: Life::Runs,
-                fingerprint: prints.get(&id).copied().unwrap_or_default(),
+                fingerprint: prints.get(&id).cloned().unwrap_or_default(),
                 counters: part.counters.clone(),
                 room: room_of(self.memory_limit, sources_in_all),
                 readers: readers.of_source(&id),
@@ -707,10 +707,15 @@ impl Running {
 
     /// What runs, to compare a configuration with: kind, type, fingerprint by id.
     pub fn parts(&self) -> HashMap<Arc<str>, (ComponentKind, &'static str, Fingerprint)> {
-        let sources = self.sources.iter().filter(|s| s.life == Life::Runs).map(|s| (&s.id, &s.counters, s.fingerprint));
-        let transforms =
-            self.transforms.iter().filter(|t| t.life == Life::Runs).map(|t| (&t.id, &t.counters, t.fingerprint));
-        let sinks = self.sinks.iter().filter(|s| s.life == Life::Runs).map(|s| (&s.id, &s.counters, s.fingerprint));
+        let sources =
+            self.sources.iter().filter(|s| s.life == Life::Runs).map(|s| (&s.id, &s.counters, s.fingerprint.clone()));
+        let transforms = self
+            .transforms
+            .iter()
+            .filter(|t| t.life == Life::Runs)
+            .map(|t| (&t.id, &t.counters, t.fingerprint.clone()));
+        let sinks =
+            self.sinks.iter().filter(|s| s.life == Life::Runs).map(|s| (&s.id, &s.counters, s.fingerprint.clone()));
         let all = sources.chain(transforms).chain(sinks);
         all.map(|(id, counters, print)| (id.clone(), (counters.kind, counters.type_name, print))).collect()
     }

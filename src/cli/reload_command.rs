@@ -1,0 +1,86 @@
+//! `tidegate reload`: the agent that runs reads its configuration again.
+
+use super::{ConfigFiles, Exit, agent, print, say_line};
+use crate::config::{ProcessEnvironment, Registry, load};
+use crate::escape::Page;
+use clap::Args;
+use reqwest::Method;
+use serde_json::Value;
+use std::time::Duration;
+
+/// Arguments of `reload`.
+#[derive(Args, Debug)]
+pub(super) struct ReloadArgs {
+    #[command(flatten)]
+    config: ConfigFiles,
+    /// Address of the agent's API; else that of the agent that runs on the `data_dir` of the configuration.
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+    /// For programs.
+    #[arg(long)]
+    json: bool,
+}
+
+/// How long building may take.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Asks, waits, prints: 0 taken over or nothing to do, 78 mistakes, 1 could not be built or asked.
+pub(super) fn run(args: &ReloadArgs) -> Exit {
+    // Mistakes are the agent's to tell: here it only tells where that is.
+    let loaded = load(&args.config.args().config, &ProcessEnvironment, Registry::built_in());
+    let globals = loaded.globals.as_ref();
+    let asked = agent::base(args.url.as_deref(), globals)
+        .and_then(|base| agent::ask(&base, Method::POST, "/api/v1/reload", globals, PATIENCE));
+    let (status, body) = match asked {
+        Ok(answer) => answer,
+        Err(message) => {
+            say_line!("error: {message}");
+            return Exit::Failed;
+        }
+    };
+    let Ok(result) = serde_json::from_slice::<Value>(&body) else {
+        say_line!("error: HTTP {status}: {}", agent::words(&body));
+        return Exit::Failed;
+    };
+    let outcome = result["result"].as_str().unwrap_or_default().to_owned();
+    let mut page = Page::new();
+    if args.json {
+        page.json(&format!("{result:#}\n"));
+    } else {
+        write(&mut page, &result, &outcome);
+    }
+    let printed = print(&page);
+    match outcome.as_str() {
+        "ok" | "unchanged" if printed.is_ok() => Exit::Done,
+        "mistakes" => Exit::BadConfig,
+        _ => Exit::Failed,
+    }
+}
+
+fn write(page: &mut Page, result: &Value, outcome: &str) {
+    let took = result["took_ms"].as_u64().unwrap_or(0);
+    let list = |key: &str| -> Vec<String> {
+        let items = result[key].as_array().cloned().unwrap_or_default();
+        items.iter().filter_map(|item| item.as_str().map(str::to_owned)).collect()
+    };
+    match outcome {
+        "ok" => {
+            writeln!(page, "taken over in {took} ms");
+            for changed in result["changed"].as_array().into_iter().flatten() {
+                let why: Vec<&str> =
+                    changed["why"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+                writeln!(page, "  ~ {}  ({})", changed["id"].as_str().unwrap_or_default(), why.join(", "));
+            }
+            list("added").iter().for_each(|id| writeln!(page, "  + {id}"));
+            list("removed").iter().for_each(|id| writeln!(page, "  - {id}"));
+            writeln!(page, "  {} kept", list("kept").len());
+        }
+        "unchanged" => writeln!(page, "nothing to do: it means what it meant before"),
+        "mistakes" => writeln!(page, "it has mistakes; the one before goes on"),
+        _ => writeln!(page, "it cannot be built; the one before goes on"),
+    }
+    if let Some(detail) = result["detail"].as_str().filter(|detail| !detail.is_empty()) {
+        page.text(detail.trim_end());
+        writeln!(page);
+    }
+}
