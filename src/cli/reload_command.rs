@@ -1,7 +1,7 @@
 //! `tidegate reload`: the agent that runs reads its configuration again.
 
 use super::{ConfigFiles, Exit, agent, print, say_line};
-use crate::config::{ProcessEnvironment, Registry, load};
+use crate::config::{Globals, ProcessEnvironment, Registry, load};
 use crate::escape::Page;
 use clap::Args;
 use reqwest::Method;
@@ -21,6 +21,8 @@ pub(super) struct ReloadArgs {
     json: bool,
 }
 
+/// How often it is looked whether an agent that starts anew is there again.
+const AGAIN: Duration = Duration::from_millis(100);
 /// How long building may take.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -29,8 +31,23 @@ pub(super) fn run(args: &ReloadArgs) -> Exit {
     // Mistakes are the agent's to tell: here it only tells where that is.
     let loaded = load(&args.config.args().config, &ProcessEnvironment, Registry::built_in());
     let globals = loaded.globals.as_ref();
-    let asked = agent::base(args.url.as_deref(), globals)
-        .and_then(|base| agent::ask(&base, Method::POST, "/api/v1/reload", globals, PATIENCE));
+    let asked = agent::base(args.url.as_deref(), globals).and_then(|base| {
+        let last = || last_reload(&base, globals);
+        let before = last()?;
+        // Where all of the graph starts anew, the API does too: then the answer is asked for there.
+        agent::ask(&base, Method::POST, "/api/v1/reload", globals, PATIENCE).or_else(|error| {
+            let until = std::time::Instant::now() + PATIENCE;
+            while std::time::Instant::now() < until {
+                std::thread::sleep(AGAIN);
+                if let Ok(now) = last()
+                    && now["at"] != before["at"]
+                {
+                    return Ok((200, now.to_string().into_bytes()));
+                }
+            }
+            Err(error)
+        })
+    });
     let (status, body) = match asked {
         Ok(answer) => answer,
         Err(message) => {
@@ -54,6 +71,15 @@ pub(super) fn run(args: &ReloadArgs) -> Exit {
         "ok" | "unchanged" if printed.is_ok() => Exit::Done,
         "mistakes" => Exit::BadConfig,
         _ => Exit::Failed,
+    }
+}
+
+/// How the last reload went; `null` where there was none.
+fn last_reload(base: &str, globals: Option<&Globals>) -> Result<Value, String> {
+    let (status, body) = agent::ask(base, Method::GET, "/api/v1/config", globals, PATIENCE)?;
+    match serde_json::from_slice::<Value>(&body) {
+        Ok(state) if status == 200 => Ok(state["last_reload"].clone()),
+        _ => Err(format!("{base}: HTTP {status}: {}", agent::words(&body))),
     }
 }
 

@@ -1,7 +1,7 @@
 //! A graph that changes while it runs: what has changed starts anew, and nothing else. What clients sent is compared with what came
 //! out.
 
-use crate::agent::{Agent, assert_balanced, config, eventually, get, lines, nobody};
+use crate::agent::{Agent, assert_balanced, config, eventually, get, lines, nobody, output, tidegate};
 use crate::wire::{Wire, reply};
 use rustix::process::Signal;
 use std::io::Write as _;
@@ -251,4 +251,161 @@ fn without_a_change_nothing_happens() {
     agent.signal(Signal::HUP);
     eventually("it has looked", || agent.said().contains("nothing changes"));
     agent.stop();
+}
+
+/// The command asks the agent that runs on the `data_dir`, waits, and says what has become of it.
+#[test]
+fn the_command_says_what_has_changed_and_its_exit_code_how_it_went() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let ports = Ports::new();
+    let plain = yaml(&ports, 0, "", "", "", "");
+    config(dir, &plain);
+    let command = || output(tidegate(dir, &["reload", "tidegate.yaml"]));
+    let (code, _, said) = command();
+    assert!(code == Some(1) && said.contains("no agent with an `api` runs on ./data"), "{code:?} {said}");
+    let agent = Agent::run(dir, &[]);
+    eventually("it runs", || agent.said().contains(" running "));
+    let mode = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(dir.join("data/agent.json")).unwrap());
+    assert_eq!(mode & 0o777, 0o600);
+    assert_eq!(command(), (Some(0), "nothing to do: it means what it meant before\n".to_owned(), String::new()));
+    let other = "  other: {type: file, inputs: [web], path: other.log, encoding: text}\n";
+    config(dir, &yaml(&ports, 7, "", ", max_message: 9KiB", "", other));
+    let (code, out, _) = command();
+    let without_time = out.split_once(" in ").unwrap().1.split_once(" ms").unwrap().1;
+    let want = "\n  ~ datagrams  (max_message)\n  ~ tag  (set)\n  + other\n  4 kept\n";
+    // The sink's file is one that no file source may read: it is told.
+    assert!(code == Some(0) && (without_time == want || without_time.contains("~ files")), "{out}");
+    config(dir, &plain.replace("encoding", "encodng"));
+    let (code, out, _) = command();
+    assert!(code == Some(78) && out.contains("did you mean `encoding`?"), "{code:?} {out}");
+    // Taken by somebody else.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    config(
+        dir,
+        &plain.replace(&format!("\"127.0.0.1:{}\"{}", ports.http, ", decode"), &format!("\"{address}\", decode")),
+    );
+    let (code, out, _) = command();
+    assert!(code == Some(1) && out.contains(&format!("cannot listen on {address}")), "{code:?} {out}");
+    let api = format!("127.0.0.1:{}", ports.api);
+    let (_, page) = get(&api, "/metrics");
+    for line in [
+        "tidegate_config_last_reload_success 0",
+        "tidegate_config_reloads_total{result=\"ok\"} 1",
+        "tidegate_config_reloads_total{result=\"unchanged\"} 1",
+        "tidegate_config_reloads_total{result=\"mistakes\"} 1",
+        "tidegate_config_reloads_total{result=\"failed\"} 1",
+    ] {
+        assert!(page.lines().any(|l| l == line), "{line}: {page}");
+    }
+    let state = |(status, body): (u16, String)| -> serde_json::Value {
+        assert_eq!(status, 200, "{body}");
+        serde_json::from_str(&body).unwrap()
+    };
+    let now = state(get(&api, "/api/v1/config"));
+    assert_eq!((&now["last_reload"]["result"], &now["files"][0]), (&"failed".into(), &"tidegate.yaml".into()));
+    // What makes all of the graph start anew takes the API along, and is answered all the same.
+    config(dir, &(plain + "threads: 1\n"));
+    let (code, out, said) = command();
+    assert!(code == Some(0) && out.contains("all of the graph started anew"), "{code:?} {out} {said}");
+    let refused = {
+        let mut stream = TcpStream::connect(&api).unwrap();
+        crate::http::request(&mut stream, "POST", "/api/v1/reload", &[("origin", "https://evil.example")], b"")
+    };
+    assert_eq!(refused.status, 403);
+    let said = agent.stop();
+    assert!(!dir.join("data/agent.json").exists(), "{said}");
+}
+
+/// One graph of many that are alike: `all` is given everything, once, whatever else there is.
+fn any(ports: &Ports, random: &mut impl FnMut(u32) -> u32) -> String {
+    let Ports { udp, tcp, http, api } = ports;
+    let (mut transforms, mut sinks) = (String::new(), String::new());
+    let mut from = "datagrams, stream, web, files".to_owned();
+    for n in 0..random(4) {
+        // Ids are dealt anew, so that one that stays may read another, and one that goes comes again.
+        let id = format!("t{}", (n + random(2)) % 5);
+        if transforms.contains(&format!(" {id}:")) {
+            continue;
+        }
+        let what = match random(3) {
+            0 => format!("type: edit, set: {{tag: {}}}", random(3)),
+            1 => format!("type: filter, when: 'message != \"no{}\"'", random(3)),
+            _ => "type: normalize".to_owned(),
+        };
+        transforms.push_str(&format!("  {id}: {{inputs: [{from}], {what}}}\n"));
+        from = id;
+    }
+    for n in 0..random(3) {
+        let encoding = ["text", "json"][random(2) as usize];
+        sinks.push_str(&format!("  s{n}: {{type: file, inputs: [{from}], path: s{n}.log, encoding: {encoding}}}\n"));
+    }
+    let setting = |yes: u32, text: &str| if yes == 0 { text.to_owned() } else { String::new() };
+    let all = setting(random(3), ", fsync: never");
+    let (web, stream) = (setting(random(4), ", max_body: 1MiB"), setting(random(4), ", max_message: 9KiB"));
+    let files = setting(random(4), ", max_line_bytes: 2MiB");
+    let transforms = if transforms.is_empty() { String::new() } else { format!("transforms:\n{transforms}") };
+    format!(
+        "data_dir: ./data
+api: {{listen: \"127.0.0.1:{api}\"}}
+sources:
+  datagrams: {{type: syslog, listen: [\"udp://127.0.0.1:{udp}\"], decode: text, receive_buffer: 4MiB}}
+  stream: {{type: syslog, listen: [\"tcp://127.0.0.1:{tcp}\"], decode: text{stream}}}
+  web: {{type: http, listen: \"127.0.0.1:{http}\", decode: text{web}}}
+  files: {{type: file, include: [in.log]{files}}}
+{transforms}sinks:
+  all: {{type: file, inputs: [{from}], path: all.log, encoding: text{all}}}
+{sinks}"
+    )
+}
+
+/// Random graphs, one after the other, under load. `TIDEGATE_CHANGES=1000` and `TIDEGATE_SEED` run it long and again.
+#[test]
+fn whatever_follows_whatever_nothing_is_lost_and_nothing_comes_twice() {
+    let number = |name: &str, else_: u64| std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(else_);
+    let (changes, seed) = (number("TIDEGATE_CHANGES", 25), number("TIDEGATE_SEED", 7));
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let mut random = |n: u32| rng.u32(0..n);
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let ports = Ports::new();
+    std::fs::write(dir.join("in.log"), "").unwrap();
+    config(dir, &any(&ports, &mut random));
+    let agent = Agent::run(dir, &[]);
+    eventually("it runs", || agent.said().contains(" running "));
+    let stop = Arc::new(AtomicBool::new(false));
+    let udp = client(&stop, {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let to = ("127.0.0.1", ports.udp);
+        move |n| assert!(socket.send_to(format!("datagram-{n} ").as_bytes(), to).is_ok())
+    });
+    let tcp = client(&stop, {
+        let mut stream = TcpStream::connect(("127.0.0.1", ports.tcp)).unwrap();
+        move |n| stream.write_all(format!("stream-{n} \n").as_bytes()).unwrap()
+    });
+    let file = client(&stop, {
+        let mut file = std::fs::OpenOptions::new().append(true).open(dir.join("in.log")).unwrap();
+        move |n| writeln!(file, "line-{n} ").unwrap()
+    });
+    let mut handles = Vec::new();
+    for n in 0..changes {
+        config(dir, &any(&ports, &mut random));
+        let (code, out, said) = output(tidegate(dir, &["reload", "tidegate.yaml"]));
+        assert_eq!(code, Some(0), "seed {seed}, change {n}: {out} {said}");
+        if n % 50 == 24 {
+            handles.push((n, agent.rss() >> 10, agent.handles()));
+        }
+    }
+    stop.store(true, Ordering::Relaxed);
+    let sent = [("datagram", udp), ("stream", tcp), ("line", file)].map(|(name, c)| (name, c.join().unwrap()));
+    let all: u64 = sent.iter().map(|(_, n)| n).sum();
+    eventually("all of it is there", || lines(&dir.join("all.log")).len() as u64 >= all);
+    let said = agent.stop();
+    let out = lines(&dir.join("all.log"));
+    for (name, n) in sent {
+        assert!(of_client(&out, name).into_iter().eq(0..n), "seed {seed}: each of {n} once: {name}");
+    }
+    assert_balanced(&said);
+    println!("{changes} changes, {all} events; change, resident KiB, handles: {handles:?}");
 }
