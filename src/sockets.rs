@@ -4,10 +4,12 @@
 //! what waits in it, and without a moment in which nobody listens. The socket is closed when the last of them has let go.
 
 use std::any::Any;
+use std::collections::VecDeque;
 use std::io;
 use std::net::{TcpListener, UdpSocket};
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::sync::{Arc, Mutex, Weak};
+use tokio::sync::{Notify, watch};
 
 /// A socket that can be had twice.
 pub trait Handle: Sized + Send + Sync + 'static {
@@ -27,18 +29,73 @@ macro_rules! handles {
 
 handles!(TcpListener, UdpSocket, UnixListener, UnixDatagram);
 
-/// Keeps a socket open for those that come later. To be held as long as the socket is used.
-pub type Holder = Arc<dyn Any + Send + Sync>;
-
 /// What goes when the last holder has: a socket's file.
 pub type Guard = Box<dyn Any + Send + Sync>;
 
-struct Open<S> {
-    socket: S,
+struct Open {
+    socket: Box<dyn Any + Send + Sync>,
     _guard: Option<Guard>,
+    /// Parts that accept here.
+    takers: watch::Sender<usize>,
+    /// Connections that one who leaves gives to one who takes.
+    moved: Mutex<VecDeque<Box<dyn Any + Send>>>,
+    some: Notify,
 }
 
-static OPEN: Mutex<Vec<(String, Weak<dyn Any + Send + Sync>)>> = Mutex::new(Vec::new());
+/// Keeps a socket open for those that come later. To be held as long as the socket is used.
+#[derive(Clone)]
+pub struct Holder(Arc<Open>);
+
+/// As long as it lives, connections of those who leave can be given to whoever holds it.
+pub struct Taker(Arc<Open>);
+
+impl Drop for Taker {
+    fn drop(&mut self) {
+        self.0.takers.send_modify(|n| *n -= 1);
+    }
+}
+
+impl Holder {
+    /// Says that connections are taken here.
+    pub fn take_connections(&self) -> Taker {
+        self.0.takers.send_modify(|n| *n += 1);
+        Taker(self.0.clone())
+    }
+
+    /// Resolves when somebody takes connections.
+    pub async fn taken(&self) {
+        let mut takers = self.0.takers.subscribe();
+        if takers.wait_for(|n| *n > 0).await.is_err() {
+            std::future::pending().await
+        }
+    }
+
+    /// Gives a connection to whoever takes it.
+    pub fn move_connection(&self, connection: Box<dyn Any + Send>) {
+        self.0.moved.lock().unwrap_or_else(|e| e.into_inner()).push_back(connection);
+        self.0.some.notify_one();
+    }
+
+    /// The next connection that somebody has given, where there is one.
+    pub fn try_moved(&self) -> Option<Box<dyn Any + Send>> {
+        self.0.moved.lock().unwrap_or_else(|e| e.into_inner()).pop_front()
+    }
+
+    /// The next connection that somebody has given. Safe to cancel.
+    pub async fn moved(&self) -> Box<dyn Any + Send> {
+        loop {
+            let some = self.0.some.notified();
+            if let Some(connection) = self.try_moved() {
+                // There may be more, and only one is woken.
+                self.0.some.notify_one();
+                return connection;
+            }
+            some.await;
+        }
+    }
+}
+
+static OPEN: Mutex<Vec<(String, Weak<Open>)>> = Mutex::new(Vec::new());
 
 /// The socket of this address: that which another part has, or what `open` gives. `address` names the kind too (`tcp://…`); of a port
 /// that the system is to choose (0) each has its own.
@@ -50,15 +107,21 @@ pub fn shared<S: Handle>(
     all.retain(|(_, holder)| holder.strong_count() > 0);
     let of_its_own = address.ends_with(":0");
     let known = all.iter().find(|(known, _)| known == address && !of_its_own).and_then(|(_, holder)| holder.upgrade());
-    if let Some(holder) = known
-        && let Ok(open) = holder.clone().downcast::<Open<S>>()
+    if let Some(open) = known
+        && let Some(socket) = open.socket.downcast_ref::<S>()
     {
-        return Ok((open.socket.again()?, holder));
+        return Ok((socket.again()?, Holder(open)));
     }
     let (socket, guard) = open()?;
-    let holder: Holder = Arc::new(Open { socket: socket.again()?, _guard: guard });
-    all.push((address.to_owned(), Arc::downgrade(&holder)));
-    Ok((socket, holder))
+    let open = Arc::new(Open {
+        socket: Box::new(socket.again()?),
+        _guard: guard,
+        takers: watch::Sender::new(0),
+        moved: Mutex::default(),
+        some: Notify::new(),
+    });
+    all.push((address.to_owned(), Arc::downgrade(&open)));
+    Ok((socket, Holder(open)))
 }
 
 #[cfg(test)]

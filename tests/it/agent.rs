@@ -56,9 +56,15 @@ pub(crate) fn get(address: &str, path: &str) -> (u16, String) {
 /// As [`get`] with further headers, each ended by CR LF.
 #[track_caller]
 pub(crate) fn get_with(address: &str, path: &str, headers: &str) -> (u16, String) {
+    ask_with(address, "GET", path, headers)
+}
+
+/// The same with another method, without a body.
+#[track_caller]
+pub(crate) fn ask_with(address: &str, method: &str, path: &str, headers: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n{headers}\r\n").unwrap();
+    write!(stream, "{method} {path} HTTP/1.0\r\nHost: localhost\r\n{headers}\r\n").unwrap();
     let mut text = String::new();
     stream.read_to_string(&mut text).unwrap();
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));

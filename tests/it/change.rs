@@ -309,11 +309,8 @@ fn the_command_says_what_has_changed_and_its_exit_code_how_it_went() {
     config(dir, &(plain + "threads: 1\n"));
     let (code, out, said) = command();
     assert!(code == Some(0) && out.contains("all of the graph started anew"), "{code:?} {out} {said}");
-    let refused = {
-        let mut stream = TcpStream::connect(&api).unwrap();
-        crate::http::request(&mut stream, "POST", "/api/v1/reload", &[("origin", "https://evil.example")], b"")
-    };
-    assert_eq!(refused.status, 403);
+    let refused = crate::agent::ask_with(&api, "POST", "/api/v1/reload", "Origin: https://evil.example\r\n");
+    assert_eq!(refused.0, 403);
     let said = agent.stop();
     assert!(!dir.join("data/agent.json").exists(), "{said}");
 }

@@ -242,9 +242,10 @@ fn run(
             SocketKind::Udp(socket) => datagrams.push(DatagramSocket::Udp(socket)),
             SocketKind::UnixDatagram(socket, _) => datagrams.push(DatagramSocket::Unix(socket)),
             SocketKind::Tcp(listener, secured) => {
-                streams.push(StreamListener::Tcp(listener, tls.clone().filter(|_| secured)));
+                let listener = StreamListener::Tcp(listener, tls.clone().filter(|_| secured));
+                streams.push((listener, socket.holder.clone()));
             }
-            SocketKind::Unix(listener, _) => streams.push(StreamListener::Unix(listener)),
+            SocketKind::Unix(listener, _) => streams.push((StreamListener::Unix(listener), socket.holder.clone())),
         }
         holders.push(socket.holder);
     }

@@ -8,6 +8,7 @@ use crate::event::{Origin, Slab};
 use crate::framing::syslog::{Ended, SyslogFramer};
 use crate::log_throttle::LogThrottle;
 use crate::proxy_protocol;
+use crate::sockets::Holder;
 use crate::time::clock;
 use crate::tls::TlsServer;
 use std::future::{Future, poll_fn};
@@ -52,6 +53,9 @@ pub(super) enum StreamListener {
     Unix(std::os::unix::net::UnixListener),
 }
 
+/// Why a connection is not read any more that another source goes on with.
+const MOVED: &str = "it was handed on";
+
 /// What the connections of one source share.
 struct Connections {
     shared: Arc<Shared>,
@@ -65,7 +69,11 @@ struct Connections {
 
 /// Accepts and reads until the agent stops, on a runtime of this thread's own: a read that waits for the workers holds
 /// up only connections of this source, which would have to wait as well.
-pub(super) fn run(listeners: Vec<StreamListener>, shared: Arc<Shared>, origins: Origins) -> Result<(), RunError> {
+pub(super) fn run(
+    listeners: Vec<(StreamListener, Holder)>,
+    shared: Arc<Shared>,
+    origins: Origins,
+) -> Result<(), RunError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|e| RunError(format!("cannot start a runtime: {e}")))?;
     let slots = Arc::new(Semaphore::new(shared.max_connections.min(Semaphore::MAX_PERMITS)));
@@ -79,8 +87,8 @@ pub(super) fn run(listeners: Vec<StreamListener>, shared: Arc<Shared>, origins: 
     });
     runtime.block_on(async {
         let mut accepting = JoinSet::new();
-        for listener in listeners {
-            accepting.spawn(accept(listener, connections.clone()));
+        for (listener, holder) in listeners {
+            accepting.spawn(accept(listener, holder, connections.clone()));
         }
         let mut result = Ok(());
         while let Some(ended) = accepting.join_next().await {
@@ -95,7 +103,7 @@ pub(super) fn run(listeners: Vec<StreamListener>, shared: Arc<Shared>, origins: 
 }
 
 /// Accepts on one socket; ends when the agent stops and the last of its connections has been read.
-async fn accept(listener: StreamListener, connections: Arc<Connections>) -> Result<(), RunError> {
+async fn accept(listener: StreamListener, holder: Holder, connections: Arc<Connections>) -> Result<(), RunError> {
     enum Async {
         Tcp(TcpListener, Option<Arc<TlsServer>>),
         Unix(UnixListener),
@@ -108,6 +116,8 @@ async fn accept(listener: StreamListener, connections: Arc<Connections>) -> Resu
     let shutdown = connections.shared.shutdown.clone();
     let leave = connections.shared.leave.clone();
     let mut open = JoinSet::new();
+    // Those of a source that leaves come here.
+    let taker = holder.take_connections();
     loop {
         // Over `max_connections`, further clients wait in the system's queue: one that is closed may lose what it sends next.
         if connections.slots.available_permits() == 0 {
@@ -135,13 +145,17 @@ async fn accept(listener: StreamListener, connections: Arc<Connections>) -> Resu
             () = shutdown.cancelled() => break,
             () = leave.cancelled() => break,
             Some(_) = open.join_next() => continue,
+            moved = holder.moved() => match moved.downcast::<Moved>() {
+                Ok(moved) => Ok((Stream::Moved(moved), None)),
+                Err(_) => continue,
+            },
             accepted = accepted => accepted,
         };
         match accepted {
             Ok((stream, peer)) => {
-                let connections = connections.clone();
+                let (connections, holder) = (connections.clone(), holder.clone());
                 open.spawn(async move {
-                    serve(stream, peer, &connections).await;
+                    serve(stream, peer, &connections, &holder).await;
                     drop(slot);
                 });
             }
@@ -157,7 +171,15 @@ async fn accept(listener: StreamListener, connections: Arc<Connections>) -> Resu
             }
         }
     }
-    drop(listener);
+    drop((listener, taker));
+    while shutdown.is_cancelled()
+        && let Some(moved) = holder.try_moved()
+    {
+        // What it has received already is read all the same.
+        let Ok(moved) = moved.downcast::<Moved>() else { continue };
+        let (connections, holder) = (connections.clone(), holder.clone());
+        open.spawn(async move { serve(Stream::Moved(moved), None, &connections, &holder).await });
+    }
     while open.join_next().await.is_some() {}
     Ok(())
 }
@@ -165,6 +187,22 @@ async fn accept(listener: StreamListener, connections: Arc<Connections>) -> Resu
 enum Stream {
     Tcp(tokio::net::TcpStream, Option<Arc<TlsServer>>),
     Unix(tokio::net::UnixStream),
+    /// Of a source whose place this one has taken.
+    Moved(Box<Moved>),
+}
+
+/// A connection that another source goes on reading, between two reads.
+struct Moved {
+    socket: MovedSocket,
+    peer: Option<IpAddr>,
+    order: u64,
+    framer: SyslogFramer,
+    rest: Vec<u8>,
+}
+
+enum MovedSocket {
+    Tcp(std::net::TcpStream),
+    Unix(std::os::unix::net::UnixStream),
 }
 
 /// A peer that is gone without a word is found out.
@@ -182,19 +220,68 @@ fn keep_alive(stream: &tokio::net::TcpStream) {
 }
 
 /// Reads one connection to its end.
-async fn serve(stream: Stream, peer: Option<IpAddr>, connections: &Connections) {
+async fn serve(stream: Stream, peer: Option<IpAddr>, connections: &Connections, holder: &Holder) {
     let order = connections.next.fetch_add(1, Ordering::Relaxed);
     let opened = connections.count(1);
     tracing::debug!(?peer, opened, "a connection was opened");
     let why = match stream {
-        Stream::Tcp(stream, tls) => serve_tcp(stream, tls, peer, order, connections).await,
+        Stream::Tcp(stream, tls) => serve_tcp(stream, tls, peer, order, (connections, holder)).await,
         Stream::Unix(stream) => {
-            let mut connection = Connection::new(connections, connections.origins.make(peer, None, order), Vec::new());
-            Box::pin(connection.run(stream)).await
+            let connection = Connection::new(connections, connections.origins.make(peer, None, order), Vec::new());
+            Box::pin(serve_unix(stream, connection, (peer, order), holder)).await
+        }
+        Stream::Moved(moved) => {
+            let Moved { socket, peer, order, framer, rest } = *moved;
+            let mut connection = Connection::new(connections, connections.origins.make(peer, None, order), rest);
+            connection.framer = framer;
+            match socket {
+                MovedSocket::Tcp(stream) => match tokio::net::TcpStream::from_std(stream) {
+                    Ok(stream) => Box::pin(read_tcp(stream, connection, (peer, order), holder)).await,
+                    Err(_) => connection.end("it cannot be read"),
+                },
+                MovedSocket::Unix(stream) => match tokio::net::UnixStream::from_std(stream) {
+                    Ok(stream) => Box::pin(serve_unix(stream, connection, (peer, order), holder)).await,
+                    Err(_) => connection.end("it cannot be read"),
+                },
+            }
         }
     };
     connections.count(-1);
     tracing::debug!(?peer, why, "a connection has ended");
+}
+
+/// Reads until the end, or until another source goes on with it.
+async fn serve_unix(
+    mut stream: tokio::net::UnixStream,
+    mut connection: Connection<'_>,
+    (peer, order): (Option<IpAddr>, u64),
+    holder: &Holder,
+) -> &'static str {
+    let why = connection.run(&mut stream, Some(holder)).await;
+    if why == MOVED {
+        match stream.into_std() {
+            Ok(stream) => connection.move_to(holder, MovedSocket::Unix(stream), peer, order),
+            Err(_) => return connection.end("it cannot be handed on"),
+        }
+    }
+    why
+}
+
+/// The same, of TCP.
+async fn read_tcp(
+    mut stream: tokio::net::TcpStream,
+    mut connection: Connection<'_>,
+    (peer, order): (Option<IpAddr>, u64),
+    holder: &Holder,
+) -> &'static str {
+    let why = connection.run(&mut stream, Some(holder)).await;
+    if why == MOVED {
+        match stream.into_std() {
+            Ok(stream) => connection.move_to(holder, MovedSocket::Tcp(stream), peer, order),
+            Err(_) => return connection.end("it cannot be handed on"),
+        }
+    }
+    why
 }
 
 async fn serve_tcp(
@@ -202,7 +289,7 @@ async fn serve_tcp(
     tls: Option<Arc<TlsServer>>,
     peer: Option<IpAddr>,
     order: u64,
-    connections: &Connections,
+    (connections, holder): (&Connections, &Holder),
 ) -> &'static str {
     let shared = &*connections.shared;
     let begun = tokio::select! {
@@ -223,7 +310,8 @@ async fn serve_tcp(
     let peer = begun.peer.or(peer);
     let Some(tls) = tls else {
         let origin = connections.origins.make(peer, None, order);
-        return Connection::new(connections, origin, begun.read).run(stream).await;
+        let connection = Connection::new(connections, origin, begun.read);
+        return read_tcp(stream, connection, (peer, order), holder).await;
     };
     let accepted = tokio::select! {
         biased;
@@ -231,10 +319,11 @@ async fn serve_tcp(
         () = shared.shutdown.cancelled() => return "the agent stops",
     };
     match accepted {
-        Ok((stream, subject)) => {
+        Ok((mut stream, subject)) => {
             let origin = connections.origins.make(peer, subject, order);
             let mut connection = Connection::new(connections, origin, Vec::new());
-            Box::pin(connection.run(stream)).await
+            // What is within TLS cannot be handed on: it is read until its end, as far as there is time.
+            Box::pin(connection.run(&mut stream, None)).await
         }
         Err(error) => {
             shared.counters.update(|t| t.error("tls", 1));
@@ -280,9 +369,18 @@ impl<'a> Connection<'a> {
     }
 
     /// Reads to the end, which is the peer's, or the agent's; why it was.
-    async fn run(&mut self, mut stream: impl AsyncRead + Unpin) -> &'static str {
+    async fn run(&mut self, mut stream: &mut (impl AsyncRead + Unpin), holder: Option<&Holder>) -> &'static str {
         let shared = &*self.connections.shared;
         let mut stop = pin!(shared.shutdown.cancelled());
+        let mut moves = pin!(async {
+            match holder {
+                Some(holder) => {
+                    shared.leave.cancelled().await;
+                    holder.taken().await;
+                }
+                None => std::future::pending().await,
+            }
+        });
         let mut stopping: Option<(Instant, usize)> = None;
         loop {
             let came = match (stopping, shared.idle_timeout) {
@@ -302,6 +400,7 @@ impl<'a> Connection<'a> {
                         stopping = Some((Instant::now(), 0));
                         continue;
                     }
+                    () = &mut moves => return MOVED,
                     () = wait(idle) => Err("it was idle"),
                 },
             };
@@ -327,6 +426,14 @@ impl<'a> Connection<'a> {
                 }
             }
         }
+    }
+
+    /// Gives it to the source that has this one's place.
+    fn move_to(&mut self, holder: &Holder, socket: MovedSocket, peer: Option<IpAddr>, order: u64) {
+        let rest = std::mem::take(&mut self.rest);
+        self.connections.unfinished.fetch_sub(rest.len(), Ordering::Relaxed);
+        let framer = std::mem::replace(&mut self.framer, SyslogFramer::new(self.connections.shared.max_message));
+        holder.move_connection(Box::new(Moved { socket, peer, order, framer, rest }));
     }
 
     /// Ends with what is left.

@@ -619,7 +619,17 @@ async fn the_page_is_served_while_events_come_and_everything_is_settled() {
         expire_after: None,
         max_series: 1000,
     };
-    let SinkRun::Task(run) = run_on(Some((listener, Arc::new(()))), None, options).unwrap() else { panic!("a task") };
+    let SinkRun::Task(run) = run_on(
+        Some((
+            listener,
+            crate::sockets::shared("tcp://x:0", || Ok((std::net::TcpListener::bind("127.0.0.1:0")?, None))).unwrap().1,
+        )),
+        None,
+        options,
+    )
+    .unwrap() else {
+        panic!("a task")
+    };
     let counters = Counters::new("stats", ComponentKind::Sink, "prometheus");
     let queue = Queue::new(8 << 20, FullPolicy::Block, counters.clone());
     let sender = queue.sender();
