@@ -110,10 +110,7 @@ impl Body {
             max_bytes: 1 << 20,
             timeout: Duration::from_secs(1),
         };
-        Body {
-            batcher: Batcher::new(bounds),
-            protocol: OpenObserve::new(&config, url, Zone::UTC, Mask::new([])).unwrap(),
-        }
+        Body { batcher: Batcher::new(bounds), protocol: OpenObserve::new(&config, &url, Zone::UTC, Mask::new([])) }
     }
 
     /// The body of one request with the batch's events, to `with`.

@@ -158,7 +158,7 @@ impl Double {
     }
 
     pub(crate) fn start_tls_on(listener: TcpListener) -> Double {
-        Double::start_on(listener, Setup::default(), Some(Arc::new(tls_config())))
+        Double::start_on(listener, Setup::default(), Some(Arc::new(crate::wire::tls_config("cert", "key", None))))
     }
 
     /// Serves on a listener, over TLS where there is a configuration of it.
@@ -346,17 +346,6 @@ impl Answer {
 
 /// A handler that dies: the connection closes without a response.
 struct Panic;
-
-fn tls_config() -> rustls::ServerConfig {
-    use rustls::pki_types::pem::PemObject;
-    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-    let fixtures = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tls");
-    let cert = CertificateDer::from_pem_file(fixtures.join("cert.pem")).unwrap();
-    let key = PrivateKeyDer::from_pem_file(fixtures.join("key.pem")).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    builder.with_no_client_auth().with_single_cert(vec![cert], key).unwrap()
-}
 
 /// An open connection.
 struct Connection(Arc<Mutex<State>>);

@@ -28,6 +28,7 @@ mod sink;
 mod status;
 mod tls;
 mod turns;
+mod values;
 
 pub use batcher::{Batcher, Bounds, Unsent};
 pub use client::HttpExchange;
@@ -39,12 +40,16 @@ pub use mask::{MAX_WORDS, Mask};
 pub use protocol::{Draft, Judgement, Protocol, Refusal, Unsendable};
 pub use settings::{
     AdaptiveWord, BasicAuth, BatchConfig, BreakerConfig, Compression, Concurrency, NetworkSinkCommon, RetryConfig,
-    TlsConfig, below, check_address, secrets_of,
+    TlsConfig, address, below, check_address, check_server, secrets_of,
 };
-pub use sign::{AuthConfig, Constant, HmacAuth, Oauth2Auth, Renewed, Sign, Signed, Unsigned, basic, sensitive};
+pub use sign::{
+    AuthConfig, Constant, Credentials, HmacAuth, Oauth2Auth, Renewed, Sign, Signed, Unsigned, authorization, basic,
+    bearer, sensitive, signer_of,
+};
 pub use sink::HttpSink;
 pub use status::{is_overload, judge_lost, judge_remote_write, judge_status, overloaded};
 pub use turns::Turns;
+pub use values::Values;
 
 #[cfg(test)]
 mod tests;
