@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::exchange::{Answer, Exchange, Lost, LostKind, Request};
+use super::sign::Constant;
 use super::*;
 use crate::ack::{Ack, Settled, Verdict};
 use crate::buffer::{FullPolicy, Queue, QueueSender};

@@ -32,8 +32,8 @@ mod encode;
 mod metrics;
 mod stream_name;
 
-pub use auth::{AuthConfig, JwtAlgorithm, JwtAuth};
-pub use config::{Api, Late, MetricsApi, OpenObserveConfig, Window};
+pub use auth::AuthConfig;
+pub use config::{Api, MetricsApi, OpenObserveConfig};
 
 use crate::component::BuildError;
 use crate::config::Reader;

@@ -2,9 +2,9 @@
 //! decoder; what the sink writes is also read by OpenTelemetry's definitions (`tests/clients/otlp_request.py`).
 
 use super::*;
-use tidegate::decoding::otlp::{Encoding, Request, Signal};
-use tidegate::decoding::protobuf::{Fields, push_bytes, push_message, push_number};
-use tidegate::event::Origin;
+use tidegate::internals::decoding::otlp::{Encoding, Request, Signal};
+use tidegate::internals::decoding::protobuf::{Fields, push_bytes, push_message, push_number};
+use tidegate::internals::event::Origin;
 
 pub(super) const KIND: Kind = Kind {
     name: "otlp",
