@@ -9,7 +9,7 @@
 //! - [`TimestampReader`]: everything else that logs are stamped with, epochs and user formats included.
 //! - [`write_rfc3339_utc`], [`Rfc3339Writer`]: the one spelling we write.
 //! - [`Strftime`]: `%Y-%m-%d` in paths and stream names.
-//! - [`clock`]: now.
+//! - [`clock`][]: now.
 //!
 //! # Leap seconds
 //!
