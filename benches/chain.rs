@@ -10,13 +10,13 @@ mod corpus;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
-use tidegate::ack::{Ack, Verdict};
-use tidegate::component::{Chunk, Frames};
-use tidegate::config::{ProcessEnvironment, Registry, load_texts};
-use tidegate::decoding::{DecodeStats, Decoder, JsonDecoder, OnDecodeError};
-use tidegate::event::{Batch, Origin, Slab};
-use tidegate::topology;
-use tidegate::transforms::normalize::{KeepRest, Normalize, NormalizeOptions, Schema};
+use tidegate::internals::ack::{Ack, Verdict};
+use tidegate::internals::component::{Chunk, Frames};
+use tidegate::internals::config::{ProcessEnvironment, Registry, load_texts};
+use tidegate::internals::decoding::{DecodeStats, Decoder, JsonDecoder, OnDecodeError};
+use tidegate::internals::event::{Batch, Origin, Slab};
+use tidegate::internals::topology;
+use tidegate::internals::transforms::normalize::{KeepRest, Normalize, NormalizeOptions, Schema};
 
 fn chunk(text: &Slab, origin: &std::sync::Arc<Origin>) -> Chunk {
     Chunk {
@@ -65,7 +65,7 @@ fn chain(c: &mut Criterion) {
     group.bench_function("decode+normalize+encode", |b| {
         b.iter(|| {
             let mut batch = decoder.decode(chunk(&text, &origin), &mut stats);
-            tidegate::topology::apply_alone(&mut normalize, &mut batch);
+            tidegate::internals::topology::apply_alone(&mut normalize, &mut batch);
             encode(&batch, &mut out);
             done(batch);
         });

@@ -13,15 +13,15 @@ mod corpus;
 mod work;
 
 use std::sync::Arc;
-use tidegate::ack::{Ack, Verdict};
-use tidegate::component::{Chunk, Frames};
-use tidegate::config::{ProcessEnvironment, Registry, load_texts};
-use tidegate::decoding::syslog::SyslogDecoder;
-use tidegate::decoding::{DecodeStats, Decoder, JsonDecoder, OnDecodeError};
-use tidegate::event::{Batch, Origin, Slab};
-use tidegate::framing::syslog::SyslogFramer;
-use tidegate::time::TimestampReader;
-use tidegate::topology;
+use tidegate::internals::ack::{Ack, Verdict};
+use tidegate::internals::component::{Chunk, Frames};
+use tidegate::internals::config::{ProcessEnvironment, Registry, load_texts};
+use tidegate::internals::decoding::syslog::SyslogDecoder;
+use tidegate::internals::decoding::{DecodeStats, Decoder, JsonDecoder, OnDecodeError};
+use tidegate::internals::event::{Batch, Origin, Slab};
+use tidegate::internals::framing::syslog::SyslogFramer;
+use tidegate::internals::time::TimestampReader;
+use tidegate::internals::topology;
 use work::{EVENTS, RECEIVED_AT, Stage, Work};
 
 fn chunk(text: &Slab, frames: Frames, origin: &Arc<Origin>) -> Chunk {

@@ -10,12 +10,12 @@ mod corpus;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
 use std::sync::Arc;
-use tidegate::ack::{Ack, Verdict};
-use tidegate::component::{Chunk, Frames};
-use tidegate::decoding::{DecodeStats, Decoder, JsonDecoder, OnDecodeError};
-use tidegate::event::{Origin, Slab};
-use tidegate::topology::apply_alone;
-use tidegate::transforms::redact::{Action, DetectKind, PathGlob, Redact, RedactOptions, Rules, Scanner};
+use tidegate::internals::ack::{Ack, Verdict};
+use tidegate::internals::component::{Chunk, Frames};
+use tidegate::internals::decoding::{DecodeStats, Decoder, JsonDecoder, OnDecodeError};
+use tidegate::internals::event::{Origin, Slab};
+use tidegate::internals::topology::apply_alone;
+use tidegate::internals::transforms::redact::{Action, DetectKind, PathGlob, Redact, RedactOptions, Rules, Scanner};
 
 const MAIN: [DetectKind; 3] = [DetectKind::Secrets, DetectKind::CreditCard, DetectKind::Email];
 

@@ -12,16 +12,16 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
-use tidegate::ack::Ack;
-use tidegate::buffer::FullPolicy;
-use tidegate::component::{BuildContext, Chunk, Frames, SourceRun};
-use tidegate::decoding::{Decoder, OnDecodeError, TextDecoder};
-use tidegate::encoding::Encoding;
-use tidegate::event::{Origin, SlabPool};
-use tidegate::sinks::file::{FileSink, FileSinkOptions};
-use tidegate::telemetry::{ComponentKind, Counters};
-use tidegate::template::{NameTemplate, Template};
-use tidegate::topology::{Blueprint, BufferPart, SinkPart, SourcePart, start};
+use tidegate::internals::ack::Ack;
+use tidegate::internals::buffer::FullPolicy;
+use tidegate::internals::component::{BuildContext, Chunk, Frames, SourceRun};
+use tidegate::internals::decoding::{Decoder, OnDecodeError, TextDecoder};
+use tidegate::internals::encoding::Encoding;
+use tidegate::internals::event::{Origin, SlabPool};
+use tidegate::internals::sinks::file::{FileSink, FileSinkOptions};
+use tidegate::internals::telemetry::{ComponentKind, Counters};
+use tidegate::internals::template::{NameTemplate, Template};
+use tidegate::internals::topology::{Blueprint, BufferPart, SinkPart, SourcePart, start};
 
 const BUFFER_BYTES: usize = 256 << 10;
 
@@ -37,7 +37,7 @@ fn access_log() -> Vec<u8> {
 const BUFFERS: usize = 800;
 
 fn blueprint(text: Arc<Vec<u8>>, dir: &std::path::Path) -> Blueprint {
-    let read = move |context: tidegate::component::SourceContext| {
+    let read = move |context: tidegate::internals::component::SourceContext| {
         let pool = SlabPool::new(BUFFER_BYTES, 8);
         for n in 0..BUFFERS {
             let mut buf = pool.take();

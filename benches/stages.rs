@@ -15,7 +15,7 @@ mod work;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use std::time::{Duration, Instant};
-use tidegate::buffer::disk::tools;
+use tidegate::internals::buffer::disk::tools;
 
 fn stages(c: &mut Criterion) {
     for (name, make) in work::stages() {

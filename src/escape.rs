@@ -155,11 +155,6 @@ impl Page {
         self.0.push_str(&other.0);
     }
 
-    /// Whether it has nothing.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// As it goes out.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    tidegate::cli::main().into()
+    tidegate::internals::cli::main().into()
 }

@@ -9,6 +9,7 @@ use crate::sinks::common::SinkCommon;
 use crate::sources::common::SourceCommon;
 use crate::topology::WantedConnections;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Settings of a source, read and free of mistakes.
 pub trait SourcePlan: Send {
@@ -152,11 +153,44 @@ pub struct ComponentType<P: ?Sized> {
     /// What it does, from its doc comment.
     pub about: fn() -> String,
     /// Reads its settings; mistakes are noted.
-    pub read: fn(&Node, &mut Reader<'_>) -> Option<Box<P>>,
+    pub read: Read<P>,
     /// Its JSON schema, with its `type`.
     pub schema: fn(&mut SchemaBuilder, &'static str) -> (String, serde_json::Value),
     /// Its keys, for the reference.
     pub fields: fn() -> Vec<FieldDoc>,
+}
+
+/// Reads the settings of a component.
+pub enum Read<P: ?Sized> {
+    /// Of a type of this crate.
+    BuiltIn(fn(&Node, &mut Reader<'_>) -> Option<Box<P>>),
+    /// Of a type of the program that embeds it.
+    Own(Arc<dyn Fn(&Node, &mut Reader<'_>) -> Option<Box<P>> + Send + Sync>),
+}
+
+impl<P: ?Sized> Clone for Read<P> {
+    fn clone(&self) -> Self {
+        match self {
+            Read::BuiltIn(read) => Read::BuiltIn(*read),
+            Read::Own(read) => Read::Own(read.clone()),
+        }
+    }
+}
+
+impl<P: ?Sized> Clone for ComponentType<P> {
+    fn clone(&self) -> Self {
+        ComponentType { read: self.read.clone(), ..*self }
+    }
+}
+
+impl<P: ?Sized> ComponentType<P> {
+    /// Reads its settings; mistakes are noted.
+    pub fn read(&self, node: &Node, cx: &mut Reader<'_>) -> Option<Box<P>> {
+        match &self.read {
+            Read::BuiltIn(read) => read(node, cx),
+            Read::Own(read) => read(node, cx),
+        }
+    }
 }
 
 /// A type of source.
@@ -180,7 +214,13 @@ macro_rules! of {
                     settings.check(cx);
                     Some(Box::new(settings))
                 }
-                ComponentType { name, about: C::about, read: $read::<C>, schema: schema::<C>, fields: C::fields }
+                ComponentType {
+                    name,
+                    about: C::about,
+                    read: Read::BuiltIn($read::<C>),
+                    schema: schema::<C>,
+                    fields: C::fields,
+                }
             }
         }
     };

@@ -6,9 +6,9 @@ use std::hint::black_box;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use tidegate::ack::Settled;
-use tidegate::component::{SinkRun, SourceRun};
-use tidegate::event::{Packer, Unpacker};
+use tidegate::internals::ack::Settled;
+use tidegate::internals::component::{SinkRun, SourceRun};
+use tidegate::internals::event::{Packer, Unpacker};
 
 pub(super) fn add(list: &mut Vec<Maker>) {
     super::add(list, "disk buffer/pack", || {

@@ -5,12 +5,12 @@ use crate::corpus;
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
 use std::time::Duration;
-use tidegate::config::read_text;
-use tidegate::encoding::{Encoder, Encoding, Formulas};
-use tidegate::event::FieldPath;
-use tidegate::sinks::delivery::{Batcher, Bounds, Mask};
-use tidegate::sinks::openobserve::{Mark, OpenObserve, OpenObserveConfig};
-use tidegate::time::Zone;
+use tidegate::internals::config::read_text;
+use tidegate::internals::encoding::{Encoder, Encoding, Formulas};
+use tidegate::internals::event::FieldPath;
+use tidegate::internals::sinks::delivery::{Batcher, Bounds, Mask};
+use tidegate::internals::sinks::openobserve::{Mark, OpenObserve, OpenObserveConfig};
+use tidegate::internals::time::Zone;
 
 pub(super) fn add(list: &mut Vec<Maker>) {
     let mut stage = |name: &str, make: fn() -> Stage| super::add(list, &format!("encoding/{name}"), make);
@@ -110,10 +110,7 @@ impl Body {
             max_bytes: 1 << 20,
             timeout: Duration::from_secs(1),
         };
-        Body {
-            batcher: Batcher::new(bounds),
-            protocol: OpenObserve::new(&config, url, Zone::UTC, Mask::new([])).unwrap(),
-        }
+        Body { batcher: Batcher::new(bounds), protocol: OpenObserve::new(&config, &url, Zone::UTC, Mask::new([])) }
     }
 
     /// The body of one request with the batch's events, to `with`.

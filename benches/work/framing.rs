@@ -3,10 +3,10 @@
 use super::*;
 use crate::corpus;
 use std::hint::black_box;
-use tidegate::decoding::{FrameDecoder, OnDecodeError};
-use tidegate::framing::multiline::{Limits, Preset};
-use tidegate::framing::syslog::SyslogFramer;
-use tidegate::framing::{Framer, Multiline, Spans};
+use tidegate::internals::decoding::{FrameDecoder, OnDecodeError};
+use tidegate::internals::framing::multiline::{Limits, Preset};
+use tidegate::internals::framing::syslog::SyslogFramer;
+use tidegate::internals::framing::{Framer, Multiline, Spans};
 
 /// Takes every frame and makes nothing of it: what is left is cutting, and the check that the bytes are UTF-8.
 struct Nothing(usize);

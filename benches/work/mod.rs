@@ -15,12 +15,12 @@ pub(crate) use disk::fill;
 pub(crate) use scaling::{KINDS, scaled};
 
 use std::sync::Arc;
-use tidegate::ack::{Ack, Verdict};
-use tidegate::component::{Chunk, Frames, Transform};
-use tidegate::config::{ProcessEnvironment, Registry, load_texts};
-use tidegate::decoding::{DecodeStats, Decoder};
-use tidegate::event::{Batch, Origin, Slab};
-use tidegate::topology::{self, Blueprint};
+use tidegate::internals::ack::{Ack, Verdict};
+use tidegate::internals::component::{Chunk, Frames, Transform};
+use tidegate::internals::config::{ProcessEnvironment, Registry, load_texts};
+use tidegate::internals::decoding::{DecodeStats, Decoder};
+use tidegate::internals::event::{Batch, Origin, Slab};
+use tidegate::internals::topology::{self, Blueprint};
 
 /// Events of a batch: about as many as a read of 256 KiB gives.
 pub(crate) const EVENTS: usize = 600;

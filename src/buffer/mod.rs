@@ -4,7 +4,5 @@ mod config;
 pub mod disk;
 mod memory;
 
-pub use config::{
-    BufferConfig, DiskBufferConfig, DiskCompression, Fsync, MemoryBufferConfig, OverflowConfig, WhenDiskFull, WhenFull,
-};
+pub use config::{BufferConfig, DiskBufferConfig, DiskCompression, Fsync, WhenDiskFull, WhenFull};
 pub use memory::{FullPolicy, Queue, QueueSender, Received, Room, StageSender};

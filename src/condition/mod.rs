@@ -49,9 +49,6 @@ use std::sync::Arc;
 use crate::event::{EventRef, FieldPath};
 use eval::Work;
 
-pub use number::Num;
-pub use pattern::{Pattern, PatternCache, PatternError};
-
 #[cfg(test)]
 mod tests;
 

@@ -2,6 +2,7 @@
 
 use super::ast::{Compare, Expr, ExprKind, Function};
 use super::number::Arith;
+use super::number::Num;
 use super::*;
 use crate::ack::Ack;
 use crate::event::{Batch, JsonRows, Origin, Slab};

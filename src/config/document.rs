@@ -555,7 +555,7 @@ fn read_component<P: ?Sized>(
     };
     if let Some(found) = types.iter().find(|t| t.name == name) {
         node.type_name = Some(found.name);
-        return (found.read)(value, cx);
+        return found.read(value, cx);
     }
     let all = registry.names();
     let elsewhere = all.iter().find(|(other, known)| *other != kind && *known == name).map(|(other, _)| *other);

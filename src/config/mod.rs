@@ -61,7 +61,7 @@ pub(crate) use tests::registry as tests_registry;
 pub use cases::{TestCase, TestExpect, TestInput, TestKind};
 pub use collections::{Map, OneOrMany, Spanned};
 pub(crate) use diagnostic::nearest;
-pub use diagnostic::{Diagnostic, Diagnostics, Severity};
+pub use diagnostic::{Diagnostics, Severity};
 pub use document::{
     AnyPlan, ApiConfig, Component, Config, Edge, Globals, Loaded, Registry, json_schema, load, load_texts,
     load_with_texts,
@@ -76,14 +76,14 @@ pub use interpolate::{Environment, ProcessEnvironment};
 pub(crate) use macros::{config, config_choice, config_doc, config_enum, config_field, config_tagged, config_union};
 pub use network::Network;
 pub(crate) use node::is_secret_name;
-pub use node::{Entry, Node, NodeKind, Style};
-pub use quantity::{Size, duration_text, parse_duration};
+pub use node::{Node, NodeKind};
+pub use quantity::{Size, duration_text};
 pub use reader::{Asked, Keys, Reader};
 pub use scalars::read_string;
 pub use schema::{Properties, SchemaBuilder};
 pub use secret::{Secret, mask_known, mask_log};
 pub use setting::{FieldDoc, Setting, Settings, doc_text, read_block, read_key};
-pub use source_map::{SourceFile, SourceMap, Span};
+pub use source_map::{SourceMap, Span};
 
 /// Reads one value from a text that stands for a whole file: for tests and small tools.
 ///

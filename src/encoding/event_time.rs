@@ -1,7 +1,7 @@
 //! The time of an event as it is sent.
 
 use crate::event::{EventRef, FieldPath, Sym, Value};
-use crate::time::TimestampReader;
+use crate::time::{TimestampReader, Zone};
 
 /// Finds the time of events: in a field, else what a component has read, else `_timestamp`, else when it was received.
 #[derive(Debug, Clone)]
@@ -17,6 +17,11 @@ impl EventTime {
     pub fn new(field: FieldPath, reader: TimestampReader) -> Self {
         let is_default = field.first() == Some(Sym::TIMESTAMP) && field.rest().is_empty();
         EventTime { field, is_default, reader }
+    }
+
+    /// Of this field; texts without a zone are in `zone`.
+    pub fn of(field: &FieldPath, zone: Zone) -> Self {
+        Self::new(field.clone(), TimestampReader::new(zone, Vec::new()))
     }
 
     /// In nanoseconds since 1970 UTC.

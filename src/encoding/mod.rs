@@ -12,6 +12,7 @@
 
 mod csv;
 mod event_time;
+mod line;
 mod logfmt;
 pub mod object;
 pub mod otlp;
@@ -20,6 +21,7 @@ pub mod remote_write;
 mod tests;
 
 pub use event_time::EventTime;
+pub use line::{Line, LineWord, LineWriter};
 
 use crate::config::{config, config_choice, config_enum};
 use crate::event::{Batch, EventRef, FieldPath, Sym, Value};

@@ -802,5 +802,5 @@ pub(crate) mod access;
 mod pack;
 mod places;
 
-pub use pack::{Packer, UnpackError, Unpacker};
+pub use pack::{Packer, Unpacker};
 pub use places::Places;

@@ -9,11 +9,11 @@ mod sym;
 mod value;
 
 pub use batch::access::{EventMut, EventRef};
-pub use batch::{Batch, EventKind, JsonRows, MAX_FIELDS, Packer, Places, UnpackError, Unpacker};
+pub use batch::{Batch, EventKind, JsonRows, Packer, Places, Unpacker};
 pub use origin::Origin;
-pub use path::{FieldPath, Meta, PathError, Segment};
+pub use path::{FieldPath, Meta, Segment};
 pub use slab::{Slab, SlabPool};
-pub use sym::{MAX_KEY_BYTES, MAX_SYMBOLS, Sym};
+pub use sym::{MAX_SYMBOLS, Sym};
 pub use value::{Form, Str, Value};
 
 #[cfg(test)]

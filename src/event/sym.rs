@@ -1,8 +1,8 @@
 //! Field names as numbers: comparing two keys is comparing two integers.
 //!
 //! One table for the process, append only and bounded ([`MAX_SYMBOLS`] and 2 MiB of text), so hostile input with
-//! endless new keys cannot grow it without end: names past the bound are kept in their batch as text
-//! (see [`Key`](super::Key)). Reading a symbol's text takes no lock.
+//! endless new keys cannot grow it without end: names past the bound are kept in their batch as text.
+//! Reading a symbol's text takes no lock.
 
 use hashbrown::HashMap;
 use std::sync::{Mutex, OnceLock};

@@ -1,4 +1,5 @@
 #![allow(clippy::unwrap_used)]
+use super::sym::MAX_KEY_BYTES;
 use super::*;
 use crate::ack::Ack;
 use proptest::prelude::*;

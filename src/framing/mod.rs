@@ -8,7 +8,7 @@ pub mod multiline;
 pub mod syslog;
 pub mod wide;
 
-pub use config::{ModeSetting, MultilineSetting, PartLimits, PresetSetting, RuleSetting, framing};
+pub use config::{MultilineSetting, PartLimits, framing};
 pub use container::ContainerFramer;
 pub use framer::{Framer, Spans};
 pub use lines::LongLines;

@@ -27,16 +27,16 @@ use crate::config::{OneOrMany, Reader, Secret, Spanned, config, config_choice, c
 use crate::encoding::{EventTime, object};
 use crate::event::{EventRef, FieldPath, Meta, Sym, Value, json};
 use crate::sinks::delivery::{
-    Answer, BasicAuth, Constant, Draft, Encoding, Framing, HttpSink, Judgement, Load, Mask, NetworkSinkCommon,
-    Protocol, Record, Refusal, Request, Sign, Target, Unsendable, basic, below, byte_of, check_address, judge_status,
-    kind_of, sensitive,
+    Answer, BasicAuth, Credentials, Draft, Encoding, Framing, HttpSink, Judgement, Load, Mask, NetworkSinkCommon,
+    Protocol, Refusal, Request, Sign, Target, Unsendable, address, authorization, bearer, below, byte_of, check_server,
+    judge_status, kind_of,
 };
 use crate::template::{NameTemplate, Template, Values};
-use crate::time::{Rfc3339Writer, TimestampReader, Zone};
+use crate::time::{Rfc3339Writer, Zone};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use reqwest::header::{AUTHORIZATION, HeaderMap};
-use reqwest::{Method, Url};
+use reqwest::Url;
+use reqwest::header::HeaderMap;
 use serde::Deserialize;
 use std::sync::Arc;
 
@@ -149,23 +149,37 @@ config_choice! {
     }
 }
 
-impl EsAuth {
-    fn header(&self) -> String {
+impl Credentials for EsAuth {
+    fn check(&self, cx: &mut Reader<'_>) {
+        if let EsAuth::Basic(basic) = self {
+            basic.check(cx);
+        }
+    }
+
+    fn secrets(&self) -> Vec<String> {
         match self {
-            EsAuth::Basic(b) => basic(&b.user.value, b.password.reveal()),
+            EsAuth::Basic(basic) => basic.secrets(),
+            EsAuth::ApiKey(key) | EsAuth::Bearer(key) => vec![key.reveal().to_owned()],
+        }
+    }
+
+    fn signer(&self, _common: &NetworkSinkCommon, _mask: &Mask) -> Result<Arc<dyn Sign>, BuildError> {
+        authorization(&match self {
+            EsAuth::Basic(basic) => basic.header(),
             EsAuth::ApiKey(key) if key.reveal().contains(':') => format!("ApiKey {}", STANDARD.encode(key.reveal())),
             EsAuth::ApiKey(key) => format!("ApiKey {}", key.reveal()),
-            EsAuth::Bearer(token) => format!("Bearer {}", token.reveal()),
-        }
+            EsAuth::Bearer(token) => bearer(token.reveal()),
+        })
     }
 }
 
 impl HttpSink for ElasticsearchConfig {
     type Protocol = Elasticsearch;
+    type Auth = EsAuth;
     const AUTO: Encoding = Encoding::Gzip;
 
-    fn network(&self) -> &NetworkSinkCommon {
-        &self.common
+    fn shared(&self) -> (&NetworkSinkCommon, Option<&EsAuth>) {
+        (&self.common, self.auth.as_ref())
     }
 
     fn check_own(&self, cx: &mut Reader<'_>) {
@@ -173,11 +187,8 @@ impl HttpSink for ElasticsearchConfig {
             cx.error_nowhere(format!("`endpoints`{} has no address", cx.place()));
         }
         for url in self.endpoints.iter() {
-            if let Some(parsed) = check_address(cx, "endpoints", url, "https://es:9200")
-                && (parsed.query().is_some() || parsed.fragment().is_some())
-            {
-                cx.error(url.span, format!("`endpoints`{} are servers' addresses, without `?` and `#`", cx.place()));
-            }
+            let own = (&["/_bulk"][..], "`/{index}/_bulk` is put behind it");
+            check_server(cx, "endpoints", url, "https://es:9200", own);
         }
         match (self.mode, &self.index) {
             (EsMode::Bulk, None) => {
@@ -192,28 +203,13 @@ impl HttpSink for ElasticsearchConfig {
             }
             _ => {}
         }
-        if let Some(EsAuth::Basic(basic)) = &self.auth {
-            basic.check(cx);
-        }
     }
 
     fn servers(&self) -> Vec<Url> {
-        self.endpoints.iter().filter_map(|url| Url::parse(url.value.trim_end_matches('/')).ok()).collect()
+        self.endpoints.iter().filter_map(address).collect()
     }
 
-    fn secrets(&self) -> Vec<String> {
-        match &self.auth {
-            None => Vec::new(),
-            Some(EsAuth::Basic(basic)) => basic.secrets(),
-            Some(EsAuth::ApiKey(key) | EsAuth::Bearer(key)) => vec![key.reveal().to_owned()],
-        }
-    }
-
-    fn connect(&self, zone: Zone, mask: &Mask) -> Result<(Elasticsearch, Arc<dyn Sign>), BuildError> {
-        let bad = || BuildError("`auth` has characters that no HTTP header may have".into());
-        let header = self.auth.as_ref().map(|auth| sensitive(&auth.header()).ok_or_else(bad)).transpose()?;
-        let signer = Constant(header.map(|value| (AUTHORIZATION, value)));
-        let base = self.servers().into_iter().next().ok_or_else(|| BuildError("`endpoints` has no address".into()))?;
+    fn connect(&self, server: &Url, zone: Zone, mask: &Mask) -> Result<Elasticsearch, BuildError> {
         let name = match (&self.index, self.mode) {
             (Some(index), EsMode::Bulk) => vec![index.value.clone()],
             _ => {
@@ -228,8 +224,8 @@ impl HttpSink for ElasticsearchConfig {
             ApiVersion::V9 => "application/vnd.elasticsearch+x-ndjson; compatible-with=9",
             _ => "application/x-ndjson",
         };
-        let server = Elasticsearch {
-            base,
+        Ok(Elasticsearch {
+            base: server.clone(),
             name,
             action,
             create,
@@ -238,14 +234,13 @@ impl HttpSink for ElasticsearchConfig {
             typed: self.api_version == ApiVersion::V6,
             learns: self.api_version == ApiVersion::Auto,
             content_type,
-            times: EventTime::new(self.timestamp_field.clone(), TimestampReader::new(zone, Vec::new())),
+            times: EventTime::of(&self.timestamp_field, zone),
             writer: Rfc3339Writer::new(),
             at_timestamp: Sym::from_config("@timestamp"),
             id_field: Sym::from_config("_id"),
             work: Vec::new(),
             mask: mask.clone(),
-        };
-        Ok((server, Arc::new(signer)))
+        })
     }
 }
 
@@ -457,14 +452,13 @@ impl Protocol for Elasticsearch {
     fn target(&self, partition: &[u8]) -> Target {
         let (kind, name) = kind_of(partition);
         let name = String::from_utf8_lossy(name).into_owned();
-        let mut url = below(&self.base, &[&name, "_bulk"]).unwrap_or_else(|| self.base.clone());
+        let mut url = below(&self.base, &[&name, "_bulk"]);
         // Which is all that is read of the answer.
         url.query_pairs_mut().append_pair("filter_path", "errors,items.*.status,items.*.error");
         if let Some(pipeline) = &self.pipeline {
             url.query_pairs_mut().append_pair("pipeline", pipeline);
         }
-        let (method, headers, content_type) = (Method::POST, Vec::new(), self.content_type);
-        Target { name, kind, method, url, content_type, headers, framing: Framing::LINES, snappy: false }
+        Target { framing: Framing::LINES, ..Target::post(name, kind, url, self.content_type) }
     }
 
     fn request(&self, target: &Target) -> Request {
@@ -477,29 +471,22 @@ impl Protocol for Elasticsearch {
         request
     }
 
-    fn record(
-        &mut self,
-        event: EventRef<'_>,
-        _target: &Target,
-        _now: i64,
-        draft: &mut Draft<'_>,
-        record: &mut Record<Mark>,
-    ) -> Result<(), Unsendable> {
+    fn record(&mut self, event: EventRef<'_>, draft: &mut Draft<'_, Mark>) -> Result<(), Unsendable> {
         let before = draft.body.len();
         self.action_line(event, draft.body)?;
         let start = draft.body.len();
-        record.mark.doc = (start - before) as u32;
+        draft.record.mark.doc = (start - before) as u32;
         let takes_id = matches!(self.id, EsId::Word(EsIdWord::Auto));
         if takes_id && matches!(event.field(self.id_field), Some(Value::Str(_))) {
             // The server takes no document with such a field.
-            record.original = draft.keep(event);
+            draft.keep(event);
             self.write_without_id(event, draft.body);
         } else {
             object::write(event, draft.body);
         }
         if event.position(self.at_timestamp).is_none() {
             let (ns, writer) = (self.times.ns(event), &mut self.writer);
-            record.mark.added = object::add(start, draft.body, |body| {
+            draft.record.mark.added = object::add(start, draft.body, |body| {
                 body.extend_from_slice(b"\"@timestamp\":\"");
                 writer.write(ns, 3, body);
                 body.push(b'"');

@@ -28,14 +28,14 @@ use crate::config::{Node, Reader, SchemaBuilder, Setting, Spanned, config, confi
 use crate::encoding::{Encoder, Encoding, EncodingConfig};
 use crate::event::{Batch, EventRef, JsonRows, Origin, Slab};
 use crate::sinks::delivery::{
-    Answer, AuthConfig, Draft, Framing, HttpSink, Judgement, Load, Mask, NetworkSinkCommon, Plan, Protocol, Record,
-    Sign, Target, Unsendable, byte_of, judge_status, kind_of,
+    Answer, AuthConfig, Draft, Framing, HttpSink, Judgement, Load, Mask, NetworkSinkCommon, Plan, Protocol, Target,
+    Unsendable, byte_of, judge_status, kind_of,
 };
 use crate::template::{Template, Values};
 use crate::time::Zone;
 use reqwest::header::{HeaderName, HeaderValue};
 use reqwest::{Method, Url};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 config! {
     /// Sends events to any HTTP endpoint.
@@ -219,11 +219,12 @@ impl HttpSinkConfig {
 
 impl HttpSink for HttpSinkConfig {
     type Protocol = Http;
+    type Auth = AuthConfig;
     const AUTO: crate::sinks::delivery::Encoding = crate::sinks::delivery::Encoding::Identity;
     const OWN_HEADERS: bool = true;
 
-    fn network(&self) -> &NetworkSinkCommon {
-        &self.common
+    fn shared(&self) -> (&NetworkSinkCommon, Option<&AuthConfig>) {
+        (&self.common, self.auth.as_ref())
     }
 
     fn check_own(&self, cx: &mut Reader<'_>) {
@@ -253,17 +254,10 @@ impl HttpSink for HttpSinkConfig {
         {
             cx.error(framing.span, format!("`framing: array`{} is for `encoding: json`", cx.place()));
         }
-        if let Some(auth) = &self.auth {
-            auth.check(cx);
-        }
     }
 
     fn servers(&self) -> Vec<Url> {
         self.sample_url().into_iter().collect()
-    }
-
-    fn secrets(&self) -> Vec<String> {
-        self.auth.iter().flat_map(AuthConfig::secrets).collect()
     }
 
     fn plan(&self) -> Plan {
@@ -271,12 +265,10 @@ impl HttpSink for HttpSinkConfig {
         if self.framing() == HttpFraming::None { plan.one_event() } else { plan }
     }
 
-    fn connect(&self, _zone: Zone, mask: &Mask) -> Result<(Http, Arc<dyn Sign>), BuildError> {
-        let signer = AuthConfig::signer_of(self.auth.as_ref(), &self.common, mask)?;
+    fn connect(&self, server: &Url, _zone: Zone, mask: &Mask) -> Result<Http, BuildError> {
         let headers =
             self.header_templates().map_err(|(name, what)| BuildError(format!("the header `{name}` {what}")))?;
         let url = self.url.value.clone();
-        let sample = self.sample_url().ok_or_else(|| BuildError("`url` is no address".into()))?;
         let (framing, content_type) = match (self.framing(), &self.encoding) {
             (HttpFraming::Array, _) => (Framing::ARRAY, "application/json"),
             (HttpFraming::None, EncodingConfig::Json) => (Framing::FIELDS, "application/json"),
@@ -291,7 +283,7 @@ impl HttpSink for HttpSinkConfig {
             }
         };
         let encoding: Encoding = self.encoding.clone().into();
-        let http = Http {
+        Ok(Http {
             method: match self.method {
                 HttpMethod::Post => Method::POST,
                 HttpMethod::Put => Method::PUT,
@@ -299,7 +291,7 @@ impl HttpSink for HttpSinkConfig {
             },
             is_fixed: url.as_literal().is_some() && headers.iter().all(|(_, value)| value.as_literal().is_some()),
             url,
-            sample,
+            sample: server.clone(),
             headers,
             keeps_events: encoding != Encoding::Json,
             encoder: Encoder::new(encoding),
@@ -307,8 +299,7 @@ impl HttpSink for HttpSinkConfig {
             content_type,
             success: self.success.as_ref().map(|s| Mutex::new(s.0.clone())),
             mask: mask.clone(),
-        };
-        Ok((http, signer))
+        })
     }
 }
 
@@ -376,30 +367,19 @@ impl Protocol for Http {
             value(header, text)
         });
         Target {
-            name: address.to_string(),
-            kind,
             method: self.method.clone(),
             headers: headers.collect(),
-            url,
-            content_type: self.content_type,
             framing: self.framing,
-            snappy: false,
+            ..Target::post(address, kind, url, self.content_type)
         }
     }
 
-    fn record(
-        &mut self,
-        event: EventRef<'_>,
-        _target: &Target,
-        _now: i64,
-        draft: &mut Draft<'_>,
-        record: &mut Record<()>,
-    ) -> Result<(), Unsendable> {
+    fn record(&mut self, event: EventRef<'_>, draft: &mut Draft<'_, ()>) -> Result<(), Unsendable> {
         self.encoder.event(event, draft.body);
         // The line end is the framing's.
         draft.body.pop();
         if self.keeps_events {
-            record.original = draft.keep(event);
+            draft.keep(event);
         }
         Ok(())
     }

@@ -29,8 +29,8 @@ use crate::encoding::otlp::answer::{Exported, exported};
 use crate::encoding::otlp::{MetricEncoder, OtlpEncoder, Unfit};
 use crate::event::{EventKind, EventRef, FieldPath};
 use crate::sinks::delivery::{
-    Answer, AuthConfig, Draft, Encoding, Framing, HttpSink, Judgement, Load, Mask, NetworkSinkCommon, Protocol, Record,
-    Request, Sign, Target, Unsendable, below, byte_of, check_address, judge_status,
+    Answer, AuthConfig, Draft, Encoding, HttpSink, Judgement, Load, Mask, NetworkSinkCommon, Protocol, Request, Target,
+    Unsendable, Values, address, below, byte_of, check_server, judge_status,
 };
 use crate::template::Template;
 use crate::time::{TimestampReader, Zone};
@@ -38,7 +38,6 @@ use bytes::Bytes;
 use hashbrown::HashMap;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Method, Url};
-use std::sync::Arc;
 
 config! {
     /// Sends logs, metrics and spans by OTLP over HTTP.
@@ -85,41 +84,28 @@ config_enum! {
 
 impl HttpSink for OtlpConfig {
     type Protocol = Otlp;
+    type Auth = AuthConfig;
     const AUTO: Encoding = Encoding::Gzip;
 
-    fn network(&self) -> &NetworkSinkCommon {
-        &self.common
+    fn shared(&self) -> (&NetworkSinkCommon, Option<&AuthConfig>) {
+        (&self.common, self.auth.as_ref())
     }
 
     fn check_own(&self, cx: &mut Reader<'_>) {
-        let place = cx.place();
-        if let Some(url) = check_address(cx, "url", &self.url, "http://collector:4318") {
-            let path = url.path().trim_end_matches('/');
-            let whole = ["/v1/logs", "/v1/metrics", "/v1/traces"].iter().any(|end| path.ends_with(end));
-            if url.query().is_some() || url.fragment().is_some() || whole {
-                cx.error(self.url.span, format!("`url`{place} is the server's address only"))
-                    .help("`/v1/logs`, `/v1/metrics` and `/v1/traces` are put behind it");
-            }
-        }
+        let own = &["/v1/logs", "/v1/metrics", "/v1/traces"][..];
+        let made = "`/v1/logs`, `/v1/metrics` and `/v1/traces` are put behind it";
+        check_server(cx, "url", &self.url, "http://collector:4318", (own, made));
         if self.keep.value.first().is_none() || !self.keep.value.rest().is_empty() {
-            cx.error(self.keep.span, format!("`keep`{place} is the name of a field of the event itself"));
-        }
-        if let Some(auth) = &self.auth {
-            auth.check(cx);
+            let message = format!("`keep`{} is the name of a field of the event itself", cx.place());
+            cx.error(self.keep.span, message);
         }
     }
 
     fn servers(&self) -> Vec<Url> {
-        Url::parse(self.url.value.trim_end_matches('/')).into_iter().collect()
+        address(&self.url).into_iter().collect()
     }
 
-    fn secrets(&self) -> Vec<String> {
-        self.auth.iter().flat_map(AuthConfig::secrets).collect()
-    }
-
-    fn connect(&self, zone: Zone, mask: &Mask) -> Result<(Otlp, Arc<dyn Sign>), BuildError> {
-        let signer = AuthConfig::signer_of(self.auth.as_ref(), &self.common, mask)?;
-        let base = self.servers().into_iter().next().ok_or_else(|| BuildError("`url` is no address".into()))?;
+    fn connect(&self, server: &Url, zone: Zone, mask: &Mask) -> Result<Otlp, BuildError> {
         let reader = TimestampReader::new(zone, Vec::new());
         let mut scope = Vec::new();
         for (number, text) in [(1, &self.scope.name), (2, &self.scope.version)] {
@@ -128,10 +114,11 @@ impl HttpSink for OtlpConfig {
             }
         }
         let logs = OtlpEncoder::logs(reader.clone());
-        let otlp = Otlp {
-            base,
+        Ok(Otlp {
+            base: server.clone(),
             json: self.format == OtlpFormat::Json,
-            added: self.resource.iter().map(|(name, value)| (name.value.clone(), value.clone())).collect(),
+            added: Values::new(&self.resource),
+            name: Vec::new(),
             scope,
             times: EventTime::new(self.timestamp_field.clone(), reader.clone()),
             logs: match self.keep.value.first() {
@@ -140,10 +127,8 @@ impl HttpSink for OtlpConfig {
             },
             spans: OtlpEncoder::spans(reader.clone()),
             points: MetricEncoder::new(reader),
-            shared: Shared::default(),
             mask: mask.clone(),
-        };
-        Ok((otlp, signer))
+        })
     }
 }
 
@@ -152,59 +137,34 @@ pub struct Otlp {
     base: Url,
     json: bool,
     /// Attributes that resources get.
-    added: Vec<(String, Template)>,
+    added: Values,
+    /// The name of the event's group: its resource, behind its length, and its scope.
+    name: Vec<u8>,
     /// The scope of events without one.
     scope: Vec<u8>,
     times: EventTime,
     logs: OtlpEncoder,
     spans: OtlpEncoder,
     points: MetricEncoder,
-    shared: Shared,
     mask: Mask,
-}
-
-/// Names groups: by the resource, behind its length, and the scope.
-#[derive(Default)]
-struct Shared {
-    /// What the name is made of, of the event at hand and of the one before.
-    text: Vec<u8>,
-    last: Vec<u8>,
-    name: Vec<u8>,
-    /// Values of the attributes that resources get: their ends in `values`.
-    values: Vec<u8>,
-    ends: Vec<usize>,
 }
 
 impl Otlp {
     /// Makes the name of an event's group.
     fn name_group(&mut self, event: EventRef<'_>) {
-        let Otlp { shared, added, logs, spans, scope, .. } = self;
+        let Otlp { name, added, logs, spans, scope, .. } = self;
         let kind = event.kind();
         let encoder = if kind == EventKind::Trace { spans } else { logs };
-        shared.text.clear();
-        shared.text.push(kind as u8);
-        if kind != EventKind::Metric {
-            encoder.shared_text(event, &mut shared.text);
-        }
-        shared.values.clear();
-        shared.ends.clear();
-        for (_, value) in added.iter() {
-            value.render_or_empty(event, &mut shared.values);
-            shared.ends.push(shared.values.len());
-            // Behind each, so that no two sets of values are one text.
-            shared.text.extend_from_slice(&(shared.values.len() as u32).to_le_bytes());
-        }
-        shared.text.extend_from_slice(&shared.values);
-        if shared.text == shared.last {
+        let is_new = added.read(event, |text| {
+            text.push(kind as u8);
+            if kind != EventKind::Metric {
+                encoder.shared_text(event, text);
+            }
+        });
+        if !is_new {
             return;
         }
-        std::mem::swap(&mut shared.text, &mut shared.last);
-        let Shared { name, values, ends, .. } = shared;
-        let mut start = 0;
-        let more = added.iter().zip(ends.iter()).filter_map(|((name, _), end)| {
-            let value = &values[std::mem::replace(&mut start, *end)..*end];
-            (!value.is_empty()).then_some((name.as_bytes(), value))
-        });
+        let more = added.each().map(|(_, name, value)| (name.as_bytes(), value));
         name.clear();
         name.extend_from_slice(&[0; 4]);
         if kind == EventKind::Metric {
@@ -223,6 +183,10 @@ impl Otlp {
             name.extend_from_slice(scope);
         }
     }
+
+    fn content_type(&self) -> &'static str {
+        if self.json { "application/json" } else { "application/x-protobuf" }
+    }
 }
 
 /// Resource and scope of a group.
@@ -232,9 +196,6 @@ fn parts(name: &[u8]) -> (&[u8], &[u8]) {
         None => (&[], &[]),
     }
 }
-
-const PROTOBUF: &str = "application/x-protobuf";
-const JSON: &str = "application/json";
 
 impl Protocol for Otlp {
     type Mark = ();
@@ -250,40 +211,24 @@ impl Protocol for Otlp {
             b"t" => (EventKind::Trace, "traces"),
             _ => (EventKind::Log, "logs"),
         };
-        Target {
-            name: name.to_owned(),
-            kind,
-            method: Method::POST,
-            url: below(&self.base, &["v1", name]).unwrap_or_else(|| self.base.clone()),
-            content_type: if self.json { JSON } else { PROTOBUF },
-            headers: Vec::new(),
-            framing: Framing::FIELDS,
-            snappy: false,
-        }
+        Target::post(name, kind, below(&self.base, &["v1", name]), self.content_type())
     }
 
-    fn record(
-        &mut self,
-        event: EventRef<'_>,
-        target: &Target,
-        _now: i64,
-        draft: &mut Draft<'_>,
-        record: &mut Record<()>,
-    ) -> Result<(), Unsendable> {
+    fn record(&mut self, event: EventRef<'_>, draft: &mut Draft<'_, ()>) -> Result<(), Unsendable> {
         let unfit = |Unfit(detail): Unfit| Unsendable { reason: "encode", detail: detail.to_owned() };
         self.name_group(event);
-        record.group = draft.groups.of(&self.shared.name);
-        match target.kind {
+        draft.record.group = draft.groups.of(&self.name);
+        match draft.target.kind {
             EventKind::Log => self.logs.write_record(event, self.times.ns(event), draft.body).map_err(unfit)?,
             EventKind::Trace => {
                 self.spans.write_record(event, event.batch().received_at, draft.body).map_err(unfit)?;
             }
             EventKind::Metric => {
                 let written = self.points.write_record(event, self.times.ns(event), draft.body);
-                record.riders = written.map_err(unfit)?.0;
+                draft.record.riders = written.map_err(unfit)?.0;
             }
         }
-        record.original = draft.keep(event);
+        draft.keep(event);
         Ok(())
     }
 
@@ -347,10 +292,8 @@ impl Protocol for Otlp {
 
     fn health_checks(&self) -> Vec<Request> {
         // A request without records: all that such servers answer.
-        let content_type = if self.json { JSON } else { PROTOBUF };
-        let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(content_type))]);
+        let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(self.content_type()))]);
         let body = Some(Bytes::from_static(if self.json { b"{}" } else { b"" }));
-        let url = below(&self.base, &["v1", "logs"]).unwrap_or_else(|| self.base.clone());
-        vec![Request { method: Method::POST, url, headers, body }]
+        vec![Request { method: Method::POST, url: below(&self.base, &["v1", "logs"]), headers, body }]
     }
 }

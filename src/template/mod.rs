@@ -22,7 +22,7 @@ use std::ops::Range;
 use crate::event::{EventRef, FieldPath, Sym, Value};
 use crate::time::{Strftime, parse_rfc3339};
 
-pub use sanitize::{MAX_COMPONENT_BYTES, sanitize_component, sanitize_tail};
+pub use sanitize::sanitize_tail;
 
 #[cfg(test)]
 mod tests;
@@ -89,7 +89,7 @@ impl std::error::Error for Missing<'_> {}
 pub enum Values {
     /// As they are.
     Raw,
-    /// As one component of a file path or a stream name: see [`sanitize_component`].
+    /// As one component of a file path or a stream name: see [`sanitize_tail`].
     Component,
     /// As part of a URL: percent-encoded, so that it stays within its segment or parameter.
     Url,

@@ -3,16 +3,8 @@
 /// Longest value in a path or stream name, in bytes; what is longer is cut at a character.
 pub const MAX_COMPONENT_BYTES: usize = 128;
 
-/// Appends a value so that it is one plain name: separators (`/` and `\`), NUL and control characters become `_`; `.`,
-/// `..` and the empty text become `_`; at most [`MAX_COMPONENT_BYTES`].
-pub fn sanitize_component(value: &[u8], out: &mut Vec<u8>) {
-    let start = out.len();
-    // What can be cut off need not be copied; a replaced character only gets shorter.
-    out.extend_from_slice(&value[..value.len().min(2 * MAX_COMPONENT_BYTES + 4)]);
-    sanitize_tail(out, start);
-}
-
-/// As [`sanitize_component`], for a value that stands in `out` from `start` on.
+/// Makes the value that stands in `out` from `start` on one plain name: separators (`/` and `\`), NUL and control characters
+/// become `_`; `.`, `..` and the empty text become `_`; at most [`MAX_COMPONENT_BYTES`].
 pub fn sanitize_tail(out: &mut Vec<u8>, start: usize) {
     let len = out.len() - start;
     let tail = &out[start..];

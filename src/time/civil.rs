@@ -95,7 +95,7 @@ impl Civil {
     /// Errors: `None` where the date does not exist, the second is a leap second that was never possible, or the
     /// instant does not fit `i64` nanoseconds.
     #[must_use]
-    pub fn to_ns(&self, offset: i32) -> Option<i64> {
+    pub fn to_ns(self, offset: i32) -> Option<i64> {
         if !self.is_real() {
             return None;
         }

@@ -9,7 +9,7 @@
 //! - [`TimestampReader`]: everything else that logs are stamped with, epochs and user formats included.
 //! - [`write_rfc3339_utc`], [`Rfc3339Writer`]: the one spelling we write.
 //! - [`Strftime`]: `%Y-%m-%d` in paths and stream names.
-//! - [`clock`](self::clock): now.
+//! - [`clock`][]: now.
 //!
 //! # Leap seconds
 //!
@@ -26,13 +26,13 @@ mod strftime;
 mod write;
 mod zone_names;
 
-pub use civil::{Civil, days_in_month};
-pub use input_format::{InputFormat, InputFormatError};
+pub use civil::Civil;
+pub use input_format::InputFormat;
 pub use loose::WrittenZone;
-pub use reader::{Doubt, TimestampReader, Zone, ZoneError};
+pub use reader::{Doubt, TimestampReader, Zone};
 pub(crate) use rfc3339::offset_seconds;
 pub use rfc3339::{is_canonical_utc, is_normalized, parse_rfc3339};
-pub use strftime::{Strftime, StrftimeError};
+pub use strftime::Strftime;
 pub use write::{Rfc3339Writer, write_rfc3339_utc};
 pub(crate) use zone_names::zone_name;
 

@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
+use super::civil::days_in_month;
 use proptest::prelude::*;
 
 use super::*;

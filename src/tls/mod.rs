@@ -4,7 +4,7 @@
 mod settings;
 mod subject;
 
-pub use settings::{ClientAuth, NamedCertificate, ServerTls, TlsVersion};
+pub use settings::{ClientAuth, ServerTls, TlsVersion};
 pub use subject::{subject, validity};
 
 use rustls::pki_types::pem::PemObject;

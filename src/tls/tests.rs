@@ -1,4 +1,5 @@
 #![allow(clippy::unwrap_used)]
+use super::settings::NamedCertificate;
 use super::*;
 use crate::config::OneOrMany;
 use rustls::ClientConfig;

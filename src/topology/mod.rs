@@ -17,13 +17,13 @@ mod worker;
 
 pub(crate) use build::check_memory;
 pub use build::{AssembleError, assemble};
-pub use change::{Beside, Comparison, Fingerprint, build_beside, compare, counters_of};
+pub use change::{Comparison, build_beside, compare, counters_of};
 pub use connections::Wanted as WantedConnections;
 pub(crate) use connections::check_connections;
-pub use inline::{Inline, Stage, StageOutput};
+pub use inline::{Inline, Stage};
 pub use replay::{LETTERS, REFUSED, assemble_replay, metadata_asked};
 pub use running::{Running, Summary, single_worker, start};
-pub use worker::{Change, Message, Retire, SinkLane, SourceLane, Target, TransformLane, Worker, apply_alone};
+pub use worker::{Message, Worker, apply_alone};
 
 use crate::buffer::FullPolicy;
 use crate::component::{SinkRun, SourceRun, Transform};

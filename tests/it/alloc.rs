@@ -4,11 +4,11 @@ use crate::corpus;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicI64, Ordering};
-use tidegate::ack::{Ack, Verdict};
-use tidegate::component::{Chunk, Frames};
-use tidegate::config::{ProcessEnvironment, Registry, load_texts};
-use tidegate::event::{Origin, Slab};
-use tidegate::topology;
+use tidegate::internals::ack::{Ack, Verdict};
+use tidegate::internals::component::{Chunk, Frames};
+use tidegate::internals::config::{ProcessEnvironment, Registry, load_texts};
+use tidegate::internals::event::{Origin, Slab};
+use tidegate::internals::topology;
 
 struct Counting;
 

@@ -4,7 +4,7 @@
 use crate::agent::{Agent, config, eventually, get, gives_reason, ledger, lines};
 use crate::http::Receiver;
 use serde_json::Value as Json;
-use tidegate::decoding::protobuf::{push_bytes, push_fixed64, push_message, push_number};
+use tidegate::internals::decoding::protobuf::{push_bytes, push_fixed64, push_message, push_number};
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 const NDJSON_8: (&str, &str) = ("content-type", "application/vnd.elasticsearch+x-ndjson; compatible-with=8");

@@ -33,7 +33,7 @@ fn letters(dir: &Path) -> Vec<Value> {
 /// An instant in nanoseconds since 1970 UTC as text.
 fn time_text(ns: i64, digits: u8) -> String {
     let mut text = Vec::new();
-    tidegate::time::write_rfc3339_utc(ns, digits, &mut text);
+    tidegate::internals::time::write_rfc3339_utc(ns, digits, &mut text);
     String::from_utf8(text).unwrap()
 }
 

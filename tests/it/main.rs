@@ -13,6 +13,7 @@ mod contract;
 mod corpus;
 mod doctor;
 mod doors;
+mod embedding;
 mod endings;
 mod faults;
 mod formats;

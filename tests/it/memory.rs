@@ -34,7 +34,7 @@ fn agent_with_a_counted_heap() {
     });
     std::env::set_current_dir(dir).unwrap();
     let args = ["tidegate", "run", "--config", "tidegate.yaml"];
-    let exit: std::process::ExitCode = tidegate::cli::main_with(args).into();
+    let exit: std::process::ExitCode = tidegate::internals::cli::main_with(args).into();
     assert_eq!(format!("{exit:?}"), format!("{:?}", std::process::ExitCode::SUCCESS));
 }
 

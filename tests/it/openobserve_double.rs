@@ -11,10 +11,10 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tidegate::decoding::otlp::{Encoding, Request, Signal};
-use tidegate::decoding::protobuf::{push_bytes, push_message, push_number};
-use tidegate::decoding::remote_write::{self, Families};
-use tidegate::event::{Batch, Origin};
+use tidegate::internals::decoding::otlp::{Encoding, Request, Signal};
+use tidegate::internals::decoding::protobuf::{push_bytes, push_message, push_number};
+use tidegate::internals::decoding::remote_write::{self, Families};
+use tidegate::internals::event::{Batch, Origin};
 
 pub(crate) const USER: &str = "root@example.com";
 pub(crate) const PASSWORD: &str = "Complexpass#123";
@@ -158,7 +158,7 @@ impl Double {
     }
 
     pub(crate) fn start_tls_on(listener: TcpListener) -> Double {
-        Double::start_on(listener, Setup::default(), Some(Arc::new(tls_config())))
+        Double::start_on(listener, Setup::default(), Some(Arc::new(crate::wire::tls_config("cert", "key", None))))
     }
 
     /// Serves on a listener, over TLS where there is a configuration of it.
@@ -262,7 +262,7 @@ impl Double {
         state.metrics.keys().map(|name| (name.clone(), kind(name))).collect()
     }
 
-    /// The spans of a stream of traces, as [`tidegate::decoding::otlp`] reads them.
+    /// The spans of a stream of traces, as [`tidegate::internals::decoding::otlp`] reads them.
     pub(crate) fn spans(&self, stream: &str) -> Vec<Map<String, Value>> {
         let state = self.state.lock().unwrap();
         state.traces.get(stream).map(|s| s.records.clone()).unwrap_or_default()
@@ -346,17 +346,6 @@ impl Answer {
 
 /// A handler that dies: the connection closes without a response.
 struct Panic;
-
-fn tls_config() -> rustls::ServerConfig {
-    use rustls::pki_types::pem::PemObject;
-    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-    let fixtures = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tls");
-    let cert = CertificateDer::from_pem_file(fixtures.join("cert.pem")).unwrap();
-    let key = PrivateKeyDer::from_pem_file(fixtures.join("key.pem")).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    builder.with_no_client_auth().with_single_cert(vec![cert], key).unwrap()
-}
 
 /// An open connection.
 struct Connection(Arc<Mutex<State>>);
@@ -985,7 +974,8 @@ fn read_time(value: &Value) -> Option<i64> {
 
 fn read_time_text(text: &str) -> Option<i64> {
     let micros = |ns: i64| ns / 1000;
-    let zoneless = |text: &str| tidegate::time::parse_rfc3339(format!("{}Z", text.replace(' ', "T")).as_bytes());
+    let zoneless =
+        |text: &str| tidegate::internals::time::parse_rfc3339(format!("{}Z", text.replace(' ', "T")).as_bytes());
     if text.len() == 19 {
         return zoneless(text).map(|s| micros(s.ns));
     }
@@ -997,9 +987,9 @@ fn read_time_text(text: &str) -> Option<i64> {
             digits.then(|| zoneless(text).map(|s| micros(s.ns))).flatten()
         }
         _ if text.contains(',') => {
-            tidegate::time::TimestampReader::default().read(text.as_bytes(), 0).map(|s| micros(s.ns))
+            tidegate::internals::time::TimestampReader::default().read(text.as_bytes(), 0).map(|s| micros(s.ns))
         }
-        _ if text.contains('T') => tidegate::time::parse_rfc3339(text.as_bytes()).map(|s| micros(s.ns)),
+        _ if text.contains('T') => tidegate::internals::time::parse_rfc3339(text.as_bytes()).map(|s| micros(s.ns)),
         _ => None,
     }
 }

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use tidegate::decoding::protobuf::Fields;
+use tidegate::internals::decoding::protobuf::Fields;
 
 /// Bits of the mark that ends a series.
 const STALE: u64 = 0x7ff0_0000_0000_0002;

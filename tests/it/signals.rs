@@ -6,7 +6,7 @@ use crate::openobserve_double::{Double, PASSWORD, Setup, USER, now_micros};
 use serde_json::{Value as Json, json};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use tidegate::decoding::protobuf::{push_bytes, push_fixed64, push_message, push_number};
+use tidegate::internals::decoding::protobuf::{push_bytes, push_fixed64, push_message, push_number};
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 

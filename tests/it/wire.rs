@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -55,6 +56,15 @@ type Handler = dyn FnMut(&Asked) -> Reply + Send;
 impl Wire {
     /// Answers what `handler` says, one request after the other.
     pub(crate) fn start(handler: impl FnMut(&Asked) -> Reply + Send + 'static) -> Wire {
+        Wire::start_with(None, handler)
+    }
+
+    /// The same, over TLS where that is set up.
+    pub(crate) fn start_with(
+        tls: Option<rustls::ServerConfig>,
+        handler: impl FnMut(&Asked) -> Reply + Send + 'static,
+    ) -> Wire {
+        let tls = tls.map(Arc::new);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let asked: Arc<Mutex<Vec<Asked>>> = Arc::default();
@@ -62,8 +72,14 @@ impl Wire {
         let all = asked.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let (handler, all) = (handler.clone(), all.clone());
-                std::thread::spawn(move || serve(&stream, &handler, &all));
+                let (handler, all, tls) = (handler.clone(), all.clone(), tls.clone());
+                std::thread::spawn(move || match tls {
+                    None => serve(stream, &handler, &all),
+                    Some(tls) => {
+                        let session = rustls::ServerConnection::new(tls).unwrap();
+                        serve(rustls::StreamOwned::new(session, stream), &handler, &all);
+                    }
+                });
             }
         });
         Wire { address, asked }
@@ -79,7 +95,33 @@ impl Wire {
     }
 }
 
-fn serve(stream: &TcpStream, handler: &Mutex<Box<Handler>>, all: &Mutex<Vec<Asked>>) {
+/// TLS with a certificate of the fixtures; clients must show one that `client_ca` has signed, where there is one.
+pub(crate) fn tls_config(cert: &str, key: &str, client_ca: Option<&str>) -> rustls::ServerConfig {
+    use rustls::pki_types::pem::PemObject;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    let read = |name: &str| CertificateDer::from_pem_file(fixture(name)).unwrap();
+    let key = PrivateKeyDer::from_pem_file(fixture(key)).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = rustls::ServerConfig::builder_with_provider(provider.clone());
+    let builder = builder.with_safe_default_protocol_versions().unwrap();
+    let builder = match client_ca {
+        None => builder.with_no_client_auth(),
+        Some(ca) => {
+            let mut roots = rustls::RootCertStore::empty();
+            roots.add(read(ca)).unwrap();
+            let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+            builder.with_client_cert_verifier(verifier.build().unwrap())
+        }
+    };
+    builder.with_single_cert(vec![read(cert)], key).unwrap()
+}
+
+/// The file of a certificate or key of the fixtures.
+pub(crate) fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tls").join(format!("{name}.pem"))
+}
+
+fn serve<S: Read + Write>(stream: S, handler: &Mutex<Box<Handler>>, all: &Mutex<Vec<Asked>>) {
     let mut reader = BufReader::new(stream);
     while let Some(asked) = read(&mut reader) {
         let reply = (handler.lock().unwrap())(&asked);
@@ -95,13 +137,14 @@ fn serve(stream: &TcpStream, handler: &Mutex<Box<Handler>>, all: &Mutex<Vec<Aske
         }
         text.push_str("\r\n");
         text.push_str(&reply.body);
-        if (&mut &*stream).write_all(text.as_bytes()).is_err() {
+        let stream = reader.get_mut();
+        if stream.write_all(text.as_bytes()).and_then(|()| stream.flush()).is_err() {
             return;
         }
     }
 }
 
-fn read(reader: &mut BufReader<&TcpStream>) -> Option<Asked> {
+fn read(reader: &mut impl BufRead) -> Option<Asked> {
     let mut line = String::new();
     reader.read_line(&mut line).ok().filter(|n| *n > 0)?;
     let mut words = line.split_whitespace();

@@ -34,7 +34,6 @@ pub mod tools;
 mod within;
 mod writer;
 
-pub use recover::OpenError;
 pub use stage::stage;
 
 use super::{DiskBufferConfig, DiskCompression, Fsync, WhenDiskFull};

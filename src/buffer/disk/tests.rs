@@ -3,6 +3,7 @@
 
 use super::pace::Pace;
 use super::reader::Polled;
+use super::recover::OpenError;
 use super::stage::{Opened, open};
 use super::writer::GROUP_WAIT;
 use super::*;

@@ -9,10 +9,8 @@ mod tokens;
 pub use scan::{Kind, MAX_DEPTH, Member, ScanError, Scanner, is_number};
 pub(crate) use simd::{Class, find};
 pub use split::{SplitError, Values};
-pub use text::{escape, is_clean, unescape, write_f64};
-pub use tokens::{
-    Child, Children, Token, Tokens, get, key_is, push_member, push_nested, remove, set, str_of, value_of,
-};
+pub use text::{escape, is_clean, quote, unescape, write_f64};
+pub use tokens::{Child, Children, Token, Tokens, get, key_is, push_nested, remove, set, str_of, value_of};
 
 #[cfg(test)]
 mod tests;

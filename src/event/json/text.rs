@@ -53,6 +53,13 @@ fn needs_escape(word: u64) -> bool {
     (below | zero(word ^ (ONES * 0x22)) | zero(word ^ (ONES * 0x5c))) & HIGH != 0
 }
 
+/// Appends text as a string of JSON, in its quotes.
+pub fn quote(text: &[u8], out: &mut Vec<u8>) {
+    out.push(b'"');
+    escape(text, out);
+    out.push(b'"');
+}
+
 /// Appends plain text as it stands inside a JSON string, without quotes.
 #[inline]
 pub fn escape(text: &[u8], out: &mut Vec<u8>) {

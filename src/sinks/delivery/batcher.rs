@@ -262,15 +262,18 @@ impl<M: Copy + Default> Batcher<M> {
         }
         let start = open.body.len();
         let grouped_before = open.groups.bytes();
-        let mut record = Record::default();
         let mut draft = Draft {
             body: &mut open.body,
             groups: &mut open.groups,
+            record: Record::default(),
+            target: &self.partitions[n].target,
+            now: pass.now_ns,
             originals: &mut open.originals,
             original_ends: &mut open.original_ends,
         };
-        let target = &self.partitions[n].target;
-        if let Err(why) = protocol.record(event, target, pass.now_ns, &mut draft, &mut record) {
+        let written = protocol.record(event, &mut draft);
+        let mut record = draft.record;
+        if let Err(why) = written {
             open.body.truncate(before);
             open.originals.truncate(marks.0);
             open.original_ends.truncate(marks.1);

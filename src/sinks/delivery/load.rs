@@ -75,6 +75,12 @@ pub fn kind_of(partition: &[u8]) -> (EventKind, &[u8]) {
 }
 
 impl Target {
+    /// Of POST requests to this address: fields one behind the other, no header of their own.
+    pub fn post(name: impl Into<String>, kind: EventKind, url: Url, content_type: &'static str) -> Target {
+        let (name, method, headers) = (name.into(), Method::POST, Vec::new());
+        Target { name, kind, method, url, content_type, headers, framing: Framing::FIELDS, snappy: false }
+    }
+
     /// A request to it, without its body.
     pub fn request(&self) -> Request {
         let mut headers = HeaderMap::with_capacity(4);

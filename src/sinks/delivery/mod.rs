@@ -28,23 +28,24 @@ mod sink;
 mod status;
 mod tls;
 mod turns;
+mod values;
 
-pub use batcher::{Batcher, Bounds, Unsent};
+pub use batcher::{Batcher, Bounds};
 pub use client::HttpExchange;
 pub use compression::Encoding;
-pub use driver::{Driver, Plan, check_health};
-pub use exchange::{Answer, Exchange, Lost, LostKind, Request};
-pub use load::{Framing, Groups, Load, Part, Record, Target, byte_of, kind_of};
-pub use mask::{MAX_WORDS, Mask};
+pub use driver::{Driver, Plan};
+pub use exchange::{Answer, Exchange, Request};
+pub use load::{Framing, Load, Target, byte_of, kind_of};
+pub use mask::Mask;
 pub use protocol::{Draft, Judgement, Protocol, Refusal, Unsendable};
 pub use settings::{
-    AdaptiveWord, BasicAuth, BatchConfig, BreakerConfig, Compression, Concurrency, NetworkSinkCommon, RetryConfig,
-    TlsConfig, below, check_address, secrets_of,
+    BasicAuth, BatchConfig, BreakerConfig, Concurrency, NetworkSinkCommon, RetryConfig, TlsConfig, address, below,
+    check_address, check_server, secrets_of,
 };
-pub use sign::{AuthConfig, Constant, HmacAuth, Oauth2Auth, Renewed, Sign, Signed, Unsigned, basic, sensitive};
+pub use sign::{AuthConfig, Credentials, Renewed, Sign, authorization, basic, bearer, sensitive, signer_of};
 pub use sink::HttpSink;
-pub use status::{is_overload, judge_lost, judge_remote_write, judge_status, overloaded};
-pub use turns::Turns;
+pub use status::{is_overload, judge_remote_write, judge_status, overloaded};
+pub use values::Values;
 
 #[cfg(test)]
 mod tests;

@@ -116,19 +116,12 @@ pub trait Protocol: Send + 'static {
         target.request()
     }
 
-    /// Appends an event to the body and notes in `record` what is known of it: all but `end`, `offset` and `noted`, which the
-    /// caller sets. An event that [`event_json`](Protocol::event_json) does not find in the record is
+    /// Appends an event to the body and notes in the draft's `record` what is known of it: all but `end`, `offset` and
+    /// `noted`, which the caller sets. An event that [`event_json`](Protocol::event_json) does not find in the record is
     /// [kept](Draft::keep).
     ///
     /// Errors: the caller takes back what was appended.
-    fn record(
-        &mut self,
-        event: EventRef<'_>,
-        target: &Target,
-        now: i64,
-        draft: &mut Draft<'_>,
-        record: &mut Record<Self::Mark>,
-    ) -> Result<(), Unsendable>;
+    fn record(&mut self, event: EventRef<'_>, draft: &mut Draft<'_, Self::Mark>) -> Result<(), Unsendable>;
 
     /// Gives what went wrong without ending an event since it was asked last: kinds of errors, and how often. Asked once a
     /// batch.
@@ -171,26 +164,32 @@ pub trait Protocol: Send + 'static {
     }
 }
 
-/// A body that is being filled.
-pub struct Draft<'a> {
+/// A body that is being filled, and the record that is appended to it.
+pub struct Draft<'a, M> {
     /// Its bytes.
     pub body: &'a mut Vec<u8>,
     /// The groups that its records belong to.
     pub groups: &'a mut Groups,
+    /// What is known of the record.
+    pub record: Record<M>,
+    /// Where the body goes.
+    pub target: &'a Target,
+    /// The wall clock in nanoseconds since 1970 UTC, read once a batch.
+    pub now: i64,
     pub(super) originals: &'a mut Vec<u8>,
     pub(super) original_ends: &'a mut Vec<u32>,
 }
 
-impl Draft<'_> {
-    /// Keeps the event as it is beside the body; returns what goes into [`Record::original`].
-    pub fn keep(&mut self, event: EventRef<'_>) -> u32 {
+impl<M> Draft<'_, M> {
+    /// Keeps the event as it is beside the body ([`Record::original`]).
+    pub fn keep(&mut self, event: EventRef<'_>) {
         event.write_json(self.originals);
         self.original_ends.push(self.originals.len() as u32);
-        self.original_ends.len() as u32
+        self.record.original = self.original_ends.len() as u32;
     }
 }
 
-impl fmt::Debug for Draft<'_> {
+impl<M> fmt::Debug for Draft<'_, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Draft({} bytes)", self.body.len())
     }

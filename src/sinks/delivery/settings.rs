@@ -1,5 +1,6 @@
 //! Settings that all sinks over the network have.
 
+use super::sign::basic;
 use crate::config::is_secret_name;
 use crate::config::{Map, Reader, Secret, Size, Span, Spanned, config, config_enum, config_union};
 use crate::sinks::common::SinkCommon;
@@ -145,9 +146,30 @@ impl BasicAuth {
         }
     }
 
+    /// The `Authorization` made of them.
+    pub fn header(&self) -> String {
+        basic(&self.user.value, self.password.reveal())
+    }
+
     /// Texts that must never be shown.
     pub fn secrets(&self) -> Vec<String> {
         vec![self.password.reveal().to_owned(), format!("{}:{}", self.user.value, self.password.reveal())]
+    }
+}
+
+/// The address of a server, where the setting is one.
+pub fn address(url: &Spanned<String>) -> Option<Url> {
+    Url::parse(url.value.trim_end_matches('/')).ok()
+}
+
+/// As [`check_address`], of a server whose path the sink completes: by what ends so (`/push`) or has such a part in it
+/// (`/api/`). `made` says what is put behind it.
+pub fn check_server(cx: &mut Reader<'_>, key: &str, url: &Spanned<String>, like: &str, (own, made): (&[&str], &str)) {
+    let Some(parsed) = check_address(cx, key, url, like) else { return };
+    let path = parsed.path().trim_end_matches('/');
+    let is_own = |part: &&str| path.ends_with(*part) || part.ends_with('/') && path.contains(*part);
+    if parsed.query().is_some() || parsed.fragment().is_some() || own.iter().any(is_own) {
+        cx.error(url.span, format!("`{key}`{} is the server's address only", cx.place())).help(made);
     }
 }
 
@@ -179,11 +201,14 @@ pub fn secrets_of(url: &Url) -> Vec<String> {
     secret.map(|(_, value)| value.into_owned()).collect()
 }
 
-/// An address with further parts behind its path; `None` where it can have none.
-pub fn below(url: &Url, parts: &[&str]) -> Option<Url> {
+/// An address of http with further parts behind its path.
+pub fn below(url: &Url, parts: &[&str]) -> Url {
     let mut url = url.clone();
-    url.path_segments_mut().ok()?.pop_if_empty().extend(parts);
-    Some(url)
+    // Others than such of http may have no path to be continued.
+    if let Ok(mut path) = url.path_segments_mut() {
+        path.pop_if_empty().extend(parts);
+    }
+    url
 }
 
 /// Largest `batch.max_bytes`: places in a body are 32-bit numbers.

@@ -133,25 +133,53 @@ config! {
     }
 }
 
-impl AuthConfig {
+/// What a sink's `auth` may say.
+pub trait Credentials {
     /// Notes mistakes.
-    pub fn check(&self, cx: &mut Reader<'_>) {
+    fn check(&self, cx: &mut Reader<'_>);
+
+    /// Texts that must never be shown.
+    fn secrets(&self) -> Vec<String>;
+
+    /// What signs. Tokens are fetched with the time-out, proxy and certificates of `common`, and `mask` hides them in whatever
+    /// anybody says.
+    ///
+    /// Errors: a text has characters that no header may have; a file of certificates cannot be read.
+    fn signer(&self, common: &NetworkSinkCommon, mask: &Mask) -> Result<Arc<dyn Sign>, BuildError>;
+}
+
+/// What signs with these credentials; without some nothing is shown.
+pub fn signer_of(
+    auth: Option<&impl Credentials>,
+    common: &NetworkSinkCommon,
+    mask: &Mask,
+) -> Result<Arc<dyn Sign>, BuildError> {
+    auth.map_or_else(|| Ok(Arc::new(Constant::default()) as Arc<dyn Sign>), |auth| auth.signer(common, mask))
+}
+
+/// Signs with the same `Authorization` each time.
+///
+/// Errors: it has characters that no header may have.
+pub fn authorization(text: &str) -> Result<Arc<dyn Sign>, BuildError> {
+    let value = sensitive(text).ok_or_else(not_for_headers)?;
+    Ok(Arc::new(Constant(Some((AUTHORIZATION, value)))))
+}
+
+fn not_for_headers() -> BuildError {
+    BuildError("`auth` has characters that no HTTP header may have".into())
+}
+
+/// `Authorization` for a token.
+pub fn bearer(token: &str) -> String {
+    format!("Bearer {token}")
+}
+
+impl Credentials for AuthConfig {
+    fn check(&self, cx: &mut Reader<'_>) {
         match self {
             AuthConfig::Basic(basic) => basic.check(cx),
             AuthConfig::Bearer(_) => {}
-            AuthConfig::Hmac(hmac) => {
-                if hmac.key.is_empty() {
-                    cx.error_nowhere("`auth.hmac.key` is empty; anybody could sign with it");
-                }
-                for name in [&hmac.header, &hmac.timestamp_header].into_iter().filter(|name| !name.is_empty()) {
-                    if HeaderName::from_bytes(name.as_bytes()).is_err() {
-                        cx.error_nowhere(format!("`{name}` in `auth.hmac` is no name of a header"));
-                    }
-                }
-                if HeaderValue::from_str(&hmac.prefix).is_err() || hmac.header.is_empty() {
-                    cx.error_nowhere("`auth.hmac` needs a `header`, and a `prefix` that a header can have");
-                }
-            }
+            AuthConfig::Hmac(hmac) => hmac.check(cx),
             AuthConfig::Oauth2(oauth2) => {
                 let url = Url::parse(&oauth2.token_url.value).ok();
                 if !url.is_some_and(|url| matches!(url.scheme(), "http" | "https") && url.host_str().is_some()) {
@@ -162,8 +190,7 @@ impl AuthConfig {
         }
     }
 
-    /// Texts that must never be shown.
-    pub fn secrets(&self) -> Vec<String> {
+    fn secrets(&self) -> Vec<String> {
         match self {
             AuthConfig::Basic(basic) => basic.secrets(),
             AuthConfig::Bearer(token) => vec![token.reveal().to_owned()],
@@ -176,31 +203,11 @@ impl AuthConfig {
         }
     }
 
-    /// As [`signer`](Self::signer); without credentials nothing is shown.
-    pub fn signer_of(
-        auth: Option<&Self>,
-        common: &NetworkSinkCommon,
-        mask: &Mask,
-    ) -> Result<Arc<dyn Sign>, BuildError> {
-        match auth {
-            Some(auth) => auth.signer(common, mask),
-            None => Ok(Arc::new(Constant::default())),
-        }
-    }
-
-    /// What signs. Tokens are fetched with the time-out, proxy and certificates of `common`, and `mask` hides them in whatever
-    /// anybody says.
-    ///
-    /// Errors: a text has characters that no header may have; a file of certificates cannot be read.
-    pub fn signer(&self, common: &NetworkSinkCommon, mask: &Mask) -> Result<Arc<dyn Sign>, BuildError> {
-        let bad = || BuildError("`auth` has characters that no HTTP header may have".into());
-        let constant = |text: String| -> Result<Arc<dyn Sign>, BuildError> {
-            Ok(Arc::new(Constant(Some((AUTHORIZATION, sensitive(&text).ok_or_else(bad)?)))))
-        };
+    fn signer(&self, common: &NetworkSinkCommon, mask: &Mask) -> Result<Arc<dyn Sign>, BuildError> {
         match self {
-            AuthConfig::Basic(b) => constant(basic(&b.user.value, b.password.reveal())),
-            AuthConfig::Bearer(token) => constant(format!("Bearer {}", token.reveal())),
-            AuthConfig::Hmac(hmac) => Ok(Arc::new(BodySigner::new(hmac).ok_or_else(bad)?)),
+            AuthConfig::Basic(basic) => authorization(&basic.header()),
+            AuthConfig::Bearer(token) => authorization(&bearer(token.reveal())),
+            AuthConfig::Hmac(hmac) => Ok(Arc::new(BodySigner::new(hmac).ok_or_else(not_for_headers)?)),
             AuthConfig::Oauth2(oauth2) => {
                 let url = Url::parse(&oauth2.token_url.value);
                 let url = url.map_err(|_| BuildError("`token_url` is no address".into()))?;
@@ -209,6 +216,22 @@ impl AuthConfig {
                 let exchange = Arc::new(HttpExchange::build(&common, &url, mask.clone())?);
                 Ok(Arc::new(Tokens::new(oauth2, url, exchange, mask.clone())))
             }
+        }
+    }
+}
+
+impl HmacAuth {
+    fn check(&self, cx: &mut Reader<'_>) {
+        if self.key.is_empty() {
+            cx.error_nowhere("`auth.hmac.key` is empty; anybody could sign with it");
+        }
+        for name in [&self.header, &self.timestamp_header].into_iter().filter(|name| !name.is_empty()) {
+            if HeaderName::from_bytes(name.as_bytes()).is_err() {
+                cx.error_nowhere(format!("`{name}` in `auth.hmac` is no name of a header"));
+            }
+        }
+        if HeaderValue::from_str(&self.prefix).is_err() || self.header.is_empty() {
+            cx.error_nowhere("`auth.hmac` needs a `header`, and a `prefix` that a header can have");
         }
     }
 }
@@ -361,7 +384,7 @@ impl Fetched {
         let lifetime = lifetime
             .filter(|s| s.is_finite() && *s > 0.0)
             .map_or(UNSAID_LIFETIME, |s| Duration::from_secs_f64(s.min(1e9)));
-        let header = sensitive(&format!("Bearer {}", given.access_token));
+        let header = sensitive(&bearer(&given.access_token));
         let header = header.ok_or_else(|| refused("its token has characters that no header may have"))?;
         // A tenth before its end, but not more than a minute.
         let early = (lifetime / 10).min(Duration::from_secs(60));

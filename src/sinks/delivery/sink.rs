@@ -8,7 +8,7 @@ use super::exchange::Exchange;
 use super::mask::Mask;
 use super::protocol::Protocol;
 use super::settings::{NetworkSinkCommon, secrets_of};
-use super::sign::Sign;
+use super::sign::{Credentials, Sign, signer_of};
 use super::turns::Turns;
 use crate::component::{BoxFuture, BuildContext, BuildError, SinkRun};
 use crate::config::{Map, Reader, duration_text};
@@ -24,13 +24,15 @@ use tokio::time::timeout;
 pub trait HttpSink: Send {
     /// How it speaks.
     type Protocol: Protocol;
+    /// How it proves who it is.
+    type Auth: Credentials;
     /// What `compression: auto` begins with.
     const AUTO: Encoding = Encoding::Zstd;
     /// Whether it sends `headers` itself; else each request has them.
     const OWN_HEADERS: bool = false;
 
-    /// The settings that all such sinks have.
-    fn network(&self) -> &NetworkSinkCommon;
+    /// The settings that all such sinks have, and its credentials.
+    fn shared(&self) -> (&NetworkSinkCommon, Option<&Self::Auth>);
     /// Notes mistakes in its own settings. Touches nothing outside.
     fn check_own(&self, cx: &mut Reader<'_>);
     /// What will lose or surprise behind it.
@@ -39,14 +41,12 @@ pub trait HttpSink: Send {
     }
     /// Addresses of its servers, which take turns.
     fn servers(&self) -> Vec<Url>;
-    /// Texts of its own settings that must never be shown.
-    fn secrets(&self) -> Vec<String>;
     /// When requests are full, how many there are, and what becomes of them.
     fn plan(&self) -> Plan {
-        Plan::new(self.network())
+        Plan::new(self.shared().0)
     }
-    /// What speaks, and what signs. `mask` hides what must never be shown.
-    fn connect(&self, zone: Zone, mask: &Mask) -> Result<(Self::Protocol, Arc<dyn Sign>), BuildError>;
+    /// What speaks; `server` is the first of its servers, `mask` hides what must never be shown.
+    fn connect(&self, server: &Url, zone: Zone, mask: &Mask) -> Result<Self::Protocol, BuildError>;
 }
 
 /// A sink that is ready to run.
@@ -58,35 +58,39 @@ struct Ready<P> {
 }
 
 fn prepare<S: HttpSink>(sink: &S, zone: Zone) -> Result<Ready<S::Protocol>, BuildError> {
-    let common = sink.network();
+    let (mut common, auth) = sink.shared();
     let servers = sink.servers();
-    let mut secrets = sink.secrets();
+    let mut secrets = auth.map(Credentials::secrets).unwrap_or_default();
     secrets.extend(common.secrets());
     secrets.extend(servers.iter().flat_map(secrets_of));
     let mask = Mask::new(secrets.iter().map(String::as_str));
+    let signer = signer_of(auth, common, &mask)?;
     let without;
-    let mut common = common;
     if S::OWN_HEADERS {
         without = NetworkSinkCommon { headers: Map::default(), ..common.clone() };
         common = &without;
     }
+    let first = servers.first().ok_or_else(|| BuildError("it has no address of a server".into()))?;
     let exchange: Arc<dyn Exchange> = match servers.as_slice() {
-        [] => return Err(BuildError("it has no address of a server".into())),
         [url] => Arc::new(HttpExchange::build(common, url, mask.clone())?),
         several => Arc::new(Turns::new(common, several, &mask)?),
     };
-    let (protocol, signer) = sink.connect(zone, &mask)?;
+    let protocol = sink.connect(first, zone, &mask)?;
     Ok(Ready { protocol, signer, exchange, mask })
 }
 
 impl<S: HttpSink> SinkPlan for S {
     fn common(&self) -> &SinkCommon {
-        &self.network().sink
+        &self.shared().0.sink
     }
 
     fn check(&self, cx: &mut Reader<'_>) {
-        self.network().check(cx);
+        let (network, auth) = self.shared();
+        network.check(cx);
         self.check_own(cx);
+        if let Some(auth) = auth {
+            auth.check(cx);
+        }
     }
 
     fn examine(&self, _host: &Host) -> Vec<Finding> {
@@ -95,7 +99,7 @@ impl<S: HttpSink> SinkPlan for S {
 
     fn server_clock(&self) -> Option<BoxFuture<Result<Option<i64>, String>>> {
         let ready = prepare(self, Zone::UTC);
-        let patience = self.network().timeout;
+        let patience = self.shared().0.timeout;
         Some(Box::pin(async move {
             let Ready { protocol, signer, exchange, mask } = ready.map_err(|e| e.0)?;
             let Some(ask) = protocol.health_checks().into_iter().next() else { return Ok(None) };
@@ -115,7 +119,7 @@ impl<S: HttpSink> SinkPlan for S {
 
     fn probe(&self) -> Option<BoxFuture<Result<(), String>>> {
         let ready = prepare(self, Zone::UTC);
-        let patience = self.network().timeout;
+        let patience = self.shared().0.timeout;
         Some(Box::pin(async move {
             let Ready { protocol, signer, exchange, mask } = ready.map_err(|e| e.0)?;
             check_health(exchange, protocol.health_checks(), signer, patience, mask).await

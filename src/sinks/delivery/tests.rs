@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::exchange::{Answer, Exchange, Lost, LostKind, Request};
+use super::sign::Constant;
 use super::*;
 use crate::ack::{Ack, Settled, Verdict};
 use crate::buffer::{FullPolicy, Queue, QueueSender};
@@ -48,14 +49,7 @@ impl Protocol for Lines {
         }
     }
 
-    fn record(
-        &mut self,
-        event: EventRef<'_>,
-        _target: &Target,
-        _now: i64,
-        draft: &mut Draft<'_>,
-        _record: &mut Record<()>,
-    ) -> Result<(), Unsendable> {
+    fn record(&mut self, event: EventRef<'_>, draft: &mut Draft<'_, ()>) -> Result<(), Unsendable> {
         event.write_json(draft.body);
         Ok(())
     }
@@ -759,19 +753,12 @@ impl Protocol for Grouped {
         Target { framing: Framing::FIELDS, ..Lines.target(partition) }
     }
 
-    fn record(
-        &mut self,
-        event: EventRef<'_>,
-        _target: &Target,
-        _now: i64,
-        draft: &mut Draft<'_>,
-        record: &mut Record<()>,
-    ) -> Result<(), Unsendable> {
+    fn record(&mut self, event: EventRef<'_>, draft: &mut Draft<'_, ()>) -> Result<(), Unsendable> {
         let mut name = Vec::new();
         event.field(Sym::STREAM).unwrap().append_text(&mut name);
-        record.group = draft.groups.of(&name);
+        draft.record.group = draft.groups.of(&name);
         event.field(Sym::MESSAGE).unwrap().append_text(draft.body);
-        record.original = draft.keep(event);
+        draft.keep(event);
         if name == b"none" {
             return Err(Unsendable { reason: "template", detail: "no such stream".into() });
         }

@@ -24,21 +24,20 @@
 mod streams;
 
 use crate::component::BuildError;
-use crate::config::{Map, Reader, Spanned, config, config_enum, config_union};
+use crate::config::{Map, Reader, Spanned, config, config_enum};
 use crate::decoding::protobuf::{push_bytes, push_message, push_number};
-use crate::encoding::{Encoder, Encoding, EventTime};
+use crate::encoding::{EventTime, Line, LineWord, LineWriter};
 use crate::event::{EventRef, FieldPath, Value, json};
 use crate::sinks::delivery::{
-    self, Answer, AuthConfig, Draft, Framing, HttpSink, Judgement, Load, Mask, NetworkSinkCommon, Protocol, Record,
-    Request, Sign, Target, Unsendable, below, byte_of, check_address, judge_status, kind_of,
+    Answer, AuthConfig, Draft, Encoding, HttpSink, Judgement, Load, Mask, NetworkSinkCommon, Protocol, Request, Target,
+    Unsendable, Values, address, below, byte_of, check_server, judge_status, kind_of,
 };
 use crate::template::Template;
-use crate::time::{NS_PER_SEC, TimestampReader, Zone};
+use crate::time::{NS_PER_SEC, Zone};
 use bytes::Bytes;
+use reqwest::Url;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Method, Url};
 use std::num::NonZeroUsize;
-use std::sync::Arc;
 use streams::Streams;
 
 config! {
@@ -69,28 +68,6 @@ config! {
 }
 
 config_enum! {
-    /// The words for it.
-    pub enum LineWord {
-        /// The event as JSON.
-        Json = "json",
-        /// `key=value` pairs.
-        Logfmt = "logfmt",
-        /// The plain text of `message`; an event without one as JSON.
-        Text = "text",
-    }
-}
-
-config_union! {
-    /// What the line is.
-    pub enum Line {
-        /// A word.
-        Word(LineWord),
-        /// A template.
-        Template(Template),
-    }
-}
-
-config_enum! {
     /// How requests are written.
     pub enum LokiFormat {
         /// Protocol buffers, as a block of snappy.
@@ -108,142 +85,115 @@ const TENANT: HeaderName = HeaderName::from_static("x-scope-orgid");
 /// Whether Loki takes this name of a label.
 fn is_label(name: &str) -> bool {
     let fine = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    name.chars().all(fine)
-        && !name.starts_with(|c: char| c.is_ascii_digit())
-        && !name.starts_with("__")
-        && !name.is_empty()
+    let good_start = !name.is_empty() && !name.starts_with(|c: char| c.is_ascii_digit()) && !name.starts_with("__");
+    good_start && name.chars().all(fine)
 }
 
 impl HttpSink for LokiConfig {
     type Protocol = Loki;
-    const AUTO: delivery::Encoding = delivery::Encoding::Gzip;
+    type Auth = AuthConfig;
+    const AUTO: Encoding = Encoding::Gzip;
 
-    fn network(&self) -> &NetworkSinkCommon {
-        &self.common
+    fn shared(&self) -> (&NetworkSinkCommon, Option<&AuthConfig>) {
+        (&self.common, self.auth.as_ref())
     }
 
     fn check_own(&self, cx: &mut Reader<'_>) {
-        let place = cx.place();
-        if let Some(url) = check_address(cx, "url", &self.url, "http://loki:3100") {
-            let path = url.path().trim_end_matches('/');
-            if url.query().is_some() || url.fragment().is_some() || path.ends_with("/push") {
-                cx.error(self.url.span, format!("`url`{place} is the server's address only"))
-                    .help("`/loki/api/v1/push` is put behind it");
-            }
-        }
-        if self.labels.is_empty() || self.labels.len() > MAX_LABELS {
-            let count = self.labels.len();
+        let own = (&["/push"][..], "`/loki/api/v1/push` is put behind it");
+        check_server(cx, "url", &self.url, "http://loki:3100", own);
+        let (place, count) = (cx.place(), self.labels.len());
+        if count == 0 || count > MAX_LABELS {
             cx.error_nowhere(format!("`labels`{place} are {count}; Loki wants at least one and takes {MAX_LABELS}"));
         }
         for (name, _) in self.labels.iter().filter(|(name, _)| !is_label(name)) {
             let message = format!("`{}` in `labels`{place} is no name of a label", name.value);
             cx.error(name.span, message).help("letters, digits and `_`, no digit and no `__` in front");
         }
-        if let Some(auth) = &self.auth {
-            auth.check(cx);
-        }
     }
 
     fn servers(&self) -> Vec<Url> {
-        Url::parse(self.url.value.trim_end_matches('/')).into_iter().collect()
+        address(&self.url).into_iter().collect()
     }
 
-    fn secrets(&self) -> Vec<String> {
-        self.auth.iter().flat_map(AuthConfig::secrets).collect()
-    }
-
-    fn connect(&self, zone: Zone, mask: &Mask) -> Result<(Loki, Arc<dyn Sign>), BuildError> {
-        let signer = AuthConfig::signer_of(self.auth.as_ref(), &self.common, mask)?;
-        let base = self.servers().into_iter().next().ok_or_else(|| BuildError("`url` is no address".into()))?;
-        let labels = self.labels.iter().map(|(name, value)| (name.value.clone(), value.clone())).collect();
-        let line = match &self.line {
-            Line::Word(LineWord::Json) => Writer::Encoded(Encoder::new(Encoding::Json)),
-            Line::Word(LineWord::Logfmt) => Writer::Encoded(Encoder::new(Encoding::Logfmt)),
-            Line::Word(LineWord::Text) => Writer::Encoded(Encoder::new(Encoding::Text)),
-            Line::Template(template) => Writer::Template(template.clone()),
-        };
+    fn connect(&self, server: &Url, zone: Zone, mask: &Mask) -> Result<Loki, BuildError> {
+        let json = self.format == LokiFormat::Json;
         let metadata_name = |path: &FieldPath| {
             let name = path.text().trim_start_matches('@');
             name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect::<String>()
         };
-        let loki = Loki {
-            push: below(&base, &["loki", "api", "v1", "push"]).unwrap_or_else(|| base.clone()),
-            ready: below(&base, &["ready"]).unwrap_or(base),
-            streams: Streams::new(labels, self.max_label_values.get(), self.format == LokiFormat::Json),
+        Ok(Loki {
+            server: server.clone(),
+            streams: Streams::new(Values::new(&self.labels), self.max_label_values.get(), json),
             metadata: self.structured_metadata.iter().map(|path| (metadata_name(path), path.clone())).collect(),
-            line,
+            writer: LineWriter::new(&self.line),
             tenant: self.tenant.as_ref().map(|tenant| tenant.value.clone()),
-            json: self.format == LokiFormat::Json,
-            times: EventTime::new(self.timestamp_field.clone(), TimestampReader::new(zone, Vec::new())),
-            work: Vec::new(),
+            json,
+            times: EventTime::of(&self.timestamp_field, zone),
+            line: Vec::new(),
+            value: Vec::new(),
             mask: mask.clone(),
-        };
-        Ok((loki, signer))
+        })
     }
-}
-
-enum Writer {
-    Encoded(Encoder),
-    Template(Template),
 }
 
 /// The server.
 pub struct Loki {
-    push: Url,
-    ready: Url,
+    server: Url,
     streams: Streams,
     metadata: Vec<(String, FieldPath)>,
-    line: Writer,
+    writer: LineWriter,
     tenant: Option<Template>,
     json: bool,
     times: EventTime,
-    work: Vec<u8>,
+    /// The line at hand, and a value of its metadata.
+    line: Vec<u8>,
+    value: Vec<u8>,
     mask: Mask,
 }
 
 impl Loki {
-    /// Appends an entry of a stream: time, line and metadata.
-    fn entry(&self, ns: i64, event: EventRef<'_>, body: &mut Vec<u8>) {
-        let values = || {
-            self.metadata.iter().filter_map(|(name, path)| {
-                let value = event.get(path).filter(|value| *value != Value::Null)?;
-                let mut text = Vec::new();
-                value.append_text(&mut text);
-                Some((name, text))
-            })
-        };
-        if self.json {
-            body.extend_from_slice(b"[\"");
-            body.extend_from_slice(itoa::Buffer::new().format(ns).as_bytes());
-            body.extend_from_slice(b"\",\"");
-            json::escape(&self.work, body);
-            body.push(b'"');
-            for (n, (name, value)) in values().enumerate() {
-                body.extend_from_slice(if n == 0 { b",{\"" } else { b",\"" });
-                body.extend_from_slice(name.as_bytes());
-                body.extend_from_slice(b"\":\"");
-                json::escape(&value, body);
-                body.push(b'"');
+    /// Gives name and text of each of the event's metadata.
+    fn each_metadata(&mut self, event: EventRef<'_>, mut give: impl FnMut(&str, &[u8])) {
+        for (name, path) in &self.metadata {
+            if let Some(value) = event.get(path).filter(|value| *value != Value::Null) {
+                self.value.clear();
+                value.append_text(&mut self.value);
+                give(name, &self.value);
             }
-            if body.last() == Some(&b'"') && values().next().is_some() {
-                body.push(b'}');
-            }
-            body.push(b']');
-            return;
         }
+    }
+
+    /// Appends an entry of a stream: time, line and metadata.
+    fn entry(&mut self, ns: i64, event: EventRef<'_>, body: &mut Vec<u8>) {
         push_message(2, body, |body| {
             push_message(1, body, |body| {
                 push_number(1, ns.div_euclid(NS_PER_SEC) as u64, body);
                 push_number(2, ns.rem_euclid(NS_PER_SEC) as u64, body);
             });
-            push_bytes(2, &self.work, body);
-            for (name, value) in values() {
+            push_bytes(2, &self.line, body);
+            self.each_metadata(event, |name, value| {
                 push_message(3, body, |body| {
                     push_bytes(1, name.as_bytes(), body);
-                    push_bytes(2, &value, body);
+                    push_bytes(2, value, body);
                 });
-            }
+            });
         });
+    }
+
+    /// The same as JSON.
+    fn json_entry(&mut self, ns: i64, event: EventRef<'_>, body: &mut Vec<u8>) {
+        body.push(b'[');
+        json::quote(itoa::Buffer::new().format(ns).as_bytes(), body);
+        body.push(b',');
+        json::quote(&self.line, body);
+        let mut any = false;
+        self.each_metadata(event, |name, value| {
+            body.extend_from_slice(if std::mem::replace(&mut any, true) { b"," } else { b",{" });
+            json::quote(name.as_bytes(), body);
+            body.push(b':');
+            json::quote(value, body);
+        });
+        body.extend_from_slice(if any { b"}]" } else { b"]" });
     }
 }
 
@@ -263,81 +213,62 @@ impl Protocol for Loki {
         let (kind, tenant) = kind_of(partition);
         let plain: Vec<u8> = tenant.iter().map(|b| if *b < b' ' || *b == 0x7f { b'_' } else { *b }).collect();
         let value = HeaderValue::from_bytes(&plain).ok().filter(|value| !value.is_empty());
+        let content_type = if self.json { "application/json" } else { "application/x-protobuf" };
+        let push = below(&self.server, &["loki", "api", "v1", "push"]);
         Target {
-            name: String::from_utf8_lossy(tenant).into_owned(),
-            kind,
-            method: Method::POST,
-            url: self.push.clone(),
-            content_type: if self.json { "application/json" } else { "application/x-protobuf" },
             headers: value.map(|value| (TENANT, value)).into_iter().collect(),
-            framing: Framing::FIELDS,
             snappy: !self.json,
+            ..Target::post(String::from_utf8_lossy(tenant), kind, push, content_type)
         }
     }
 
-    fn record(
-        &mut self,
-        event: EventRef<'_>,
-        _target: &Target,
-        _now: i64,
-        draft: &mut Draft<'_>,
-        record: &mut Record<()>,
-    ) -> Result<(), Unsendable> {
-        self.work.clear();
-        match &mut self.line {
-            Writer::Encoded(encoder) => {
-                encoder.event(event, &mut self.work);
-                self.work.pop();
-            }
-            Writer::Template(template) => template.render_or_empty(event, &mut self.work),
+    fn record(&mut self, event: EventRef<'_>, draft: &mut Draft<'_, ()>) -> Result<(), Unsendable> {
+        self.writer.write(event, &mut self.line);
+        draft.record.group = draft.groups.of(self.streams.name(event));
+        let ns = self.times.ns(event);
+        if self.json {
+            self.json_entry(ns, event, draft.body)
+        } else {
+            self.entry(ns, event, draft.body)
         }
-        record.group = draft.groups.of(self.streams.name(event));
-        self.entry(self.times.ns(event), event, draft.body);
-        record.original = draft.keep(event);
+        draft.keep(event);
         Ok(())
     }
 
     fn faults(&mut self, count: &mut dyn FnMut(&'static str, u64)) {
-        match self.streams.take_overflows() {
-            0 => {}
-            n => count("label_overflow", n),
-        }
+        count("label_overflow", std::mem::take(&mut self.streams.overflows));
     }
 
     fn finish(&self, load: &Load<()>) -> Bytes {
         let mut out = Vec::with_capacity(load.body.len() + load.groups.bytes() + 64 * load.groups.len());
-        if self.json {
-            out.extend_from_slice(b"{\"streams\":[");
-            load.each_group(|group, places| {
-                if out.last() == Some(&b'}') {
-                    out.push(b',');
-                }
-                out.extend_from_slice(b"{\"stream\":");
-                out.extend_from_slice(load.groups.name(group));
-                for (n, place) in places.iter().enumerate() {
-                    out.extend_from_slice(if n == 0 { b",\"values\":[" } else { b"," });
-                    out.extend_from_slice(load.record(*place as usize));
-                }
-                out.extend_from_slice(b"]}");
-            });
-            out.extend_from_slice(b"]}");
-        } else {
+        if !self.json {
             load.each_group(|group, places| {
                 push_message(1, &mut out, |out| {
                     push_bytes(1, load.groups.name(group), out);
                     places.iter().for_each(|place| out.extend_from_slice(load.record(*place as usize)));
                 });
             });
+            return Bytes::from(out);
         }
+        load.each_group(|group, places| {
+            out.extend_from_slice(if out.is_empty() { b"{\"streams\":[{\"stream\":" } else { b",{\"stream\":" });
+            out.extend_from_slice(load.groups.name(group));
+            out.extend_from_slice(b",\"values\":");
+            for (n, place) in places.iter().enumerate() {
+                out.push(if n == 0 { b'[' } else { b',' });
+                out.extend_from_slice(load.record(*place as usize));
+            }
+            out.extend_from_slice(b"]}");
+        });
+        out.extend_from_slice(b"]}");
         Bytes::from(out)
     }
 
     fn judge(&self, answer: &Answer, _load: &Load<()>, _now: i64) -> Judgement {
+        let is_late = |detail: &str| ["too far behind", "too old"].iter().any(|late| detail.contains(late));
         match judge_status(answer, &self.mask) {
             None => Judgement::Delivered,
-            Some(Judgement::Halve { detail, .. })
-                if answer.status == 400 && ["too far behind", "too old"].iter().any(|late| detail.contains(late)) =>
-            {
+            Some(Judgement::Halve { detail, .. }) if answer.status == 400 && is_late(&detail) => {
                 Judgement::Halve { reason: "late", detail }
             }
             Some(judgement) => judgement,
@@ -345,6 +276,6 @@ impl Protocol for Loki {
     }
 
     fn health_checks(&self) -> Vec<Request> {
-        vec![Request::get(self.ready.clone(), HeaderMap::new())]
+        vec![Request::get(below(&self.server, &["ready"]), HeaderMap::new())]
     }
 }

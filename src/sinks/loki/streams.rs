@@ -3,141 +3,92 @@
 //! Made once for each set of values and remembered; an event with the values of the one before costs a comparison.
 
 use crate::event::{EventRef, json};
-use crate::template::Template;
+use crate::sinks::delivery::Values;
 use hashbrown::{HashMap, HashSet};
 
 /// The value of a label that has too many.
-const OVERFLOW: &str = "overflow";
+const OVERFLOW: &[u8] = b"overflow";
+/// Streams whose names are remembered.
+const KNOWN: usize = 4096;
 
 /// Names streams.
 pub(super) struct Streams {
-    /// Sorted by name.
-    labels: Vec<(String, Template)>,
-    /// Of each label the values there were, hashed.
-    values: Vec<HashSet<u64>>,
+    labels: Values,
+    /// Of each label the values there were, hashed, and whether it was said that there are more.
+    seen: Vec<(HashSet<u64>, bool)>,
     max_values: usize,
     json: bool,
     /// Names of streams by the values of their labels.
     known: HashMap<Box<[u8]>, Box<[u8]>>,
-    /// The values of the event at hand and of the one before, each behind its length.
-    raw: Vec<u8>,
-    last: Vec<u8>,
-    /// The name of the stream of the event before.
-    name: Vec<u8>,
-    /// A value in it is put under `overflow`.
-    overflowing: bool,
+    /// The name of the stream of the event before; whether a value in it is put under `overflow`.
+    name: (Vec<u8>, bool),
     /// Events with such a value that are not counted yet.
-    overflows: u64,
-    /// Labels of which that was said.
-    said: HashSet<usize>,
+    pub(super) overflows: u64,
 }
-
-/// Streams whose names are remembered.
-const KNOWN: usize = 4096;
 
 impl Streams {
     /// Of these labels; for requests in JSON or in protocol buffers.
-    pub(super) fn new(mut labels: Vec<(String, Template)>, max_values: usize, json: bool) -> Self {
+    pub(super) fn new(labels: Values, max_values: usize, json: bool) -> Self {
         // Two orders of labels would be two streams.
-        labels.sort_by(|a, b| a.0.cmp(&b.0));
-        Streams {
-            values: vec![HashSet::new(); labels.len()],
-            labels,
-            max_values,
-            json,
-            known: HashMap::new(),
-            raw: Vec::new(),
-            last: Vec::new(),
-            name: Vec::new(),
-            overflowing: false,
-            overflows: 0,
-            said: HashSet::new(),
-        }
-    }
-
-    /// How many events have had a value under `overflow` since this was asked last.
-    pub(super) fn take_overflows(&mut self) -> u64 {
-        std::mem::take(&mut self.overflows)
+        let (seen, labels) = (vec![Default::default(); labels.len()], labels.sorted());
+        Streams { labels, seen, max_values, json, known: HashMap::new(), name: Default::default(), overflows: 0 }
     }
 
     /// The name of an event's stream: its labels, as the request has them.
     pub(super) fn name(&mut self, event: EventRef<'_>) -> &[u8] {
-        self.raw.clear();
-        for (_, value) in &self.labels {
-            let at = self.raw.len();
-            self.raw.extend_from_slice(&[0; 4]);
-            value.render_or_empty(event, &mut self.raw);
-            let len = (self.raw.len() - at - 4) as u32;
-            self.raw[at..at + 4].copy_from_slice(&len.to_le_bytes());
-        }
-        if self.raw != self.last || self.name.is_empty() {
-            match self.known.get(self.raw.as_slice()) {
-                Some(name) => {
-                    self.name = name.to_vec();
-                    self.overflowing = false;
-                }
+        if self.labels.read(event, |_| {}) {
+            match self.known.get(self.labels.text()) {
+                Some(name) => self.name = (name.to_vec(), false),
                 None => self.make(),
             }
-            std::mem::swap(&mut self.raw, &mut self.last);
         }
-        self.overflows += u64::from(self.overflowing);
-        &self.name
+        self.overflows += u64::from(self.name.1);
+        &self.name.0
     }
 
     fn make(&mut self) {
-        let Streams { labels, values, max_values, json, raw, name, said, .. } = self;
+        let Streams { labels, seen, max_values, json, name: (name, overflowing), .. } = self;
         name.clear();
-        name.push(b'{');
-        let mut rest = raw.as_slice();
-        let mut overflowed = false;
+        let (between, is) = if *json { (",", ":") } else { (", ", "=") };
         let mut put = |label: &str, value: &[u8]| {
-            if name.len() > 1 {
-                name.extend_from_slice(if *json { &b","[..] } else { b", " });
-            }
+            name.extend_from_slice(if name.is_empty() { "{" } else { between }.as_bytes());
             match *json {
-                true => name.extend_from_slice(format!("\"{label}\":\"").as_bytes()),
-                false => name.extend_from_slice(format!("{label}=\"").as_bytes()),
+                true => json::quote(label.as_bytes(), name),
+                false => name.extend_from_slice(label.as_bytes()),
             }
+            name.extend_from_slice(is.as_bytes());
             // JSON's escapes are those that Go reads, too.
-            json::escape(value, name);
-            name.push(b'"');
+            json::quote(value, name);
         };
-        let mut any = false;
-        for (n, ((label, _), seen)) in labels.iter().zip(values).enumerate() {
-            let Some((len, behind)) = rest.split_first_chunk::<4>() else { break };
-            let (value, behind) = behind.split_at(u32::from_le_bytes(*len) as usize);
-            rest = behind;
-            if value.is_empty() {
-                continue;
-            }
-            any = true;
+        *overflowing = false;
+        for (n, label, value) in labels.each() {
+            let (values, said) = &mut seen[n];
             let hash = xxhash_rust::xxh3::xxh3_64(value);
-            if seen.contains(&hash) || seen.len() < *max_values {
-                seen.insert(hash);
+            if values.contains(&hash) || values.len() < *max_values {
+                values.insert(hash);
                 put(label, value);
                 continue;
             }
-            if said.insert(n) {
+            if !std::mem::replace(said, true) {
                 tracing::warn!(
-                    label = label.as_str(),
+                    label,
                     max_label_values = *max_values,
                     "a label has more values: further ones are put under `overflow`; move it to `structured_metadata`"
                 );
             }
-            overflowed = true;
-            put(label, OVERFLOW.as_bytes());
+            *overflowing = true;
+            put(label, OVERFLOW);
         }
-        if !any {
+        if labels.each().next().is_none() {
             put("job", b"tidegate");
         }
         name.push(b'}');
-        self.overflowing = overflowed;
         // There may be any number of values that are too many: none is remembered.
-        if !overflowed {
+        if !*overflowing {
             if self.known.len() >= KNOWN {
                 self.known.clear();
             }
-            self.known.insert(self.raw.as_slice().into(), self.name.as_slice().into());
+            self.known.insert(labels.text().into(), name.as_slice().into());
         }
     }
 }

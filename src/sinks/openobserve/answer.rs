@@ -20,7 +20,7 @@
 //! | 200, not OpenObserve's | a configuration fault: something else answers at this address |
 //! | 400 `is being deleted` | tried again for a while |
 //! | 400 `Quota exceeded`, `not an ingester` | a configuration fault |
-//! | others | as [`judge_status`](crate::sinks::delivery::judge_status) says |
+//! | others | as [`judge_status`] says |
 
 use super::config::{Api, Window};
 use super::{Mark, OpenObserve, metrics};

@@ -1,12 +1,15 @@
 //! Credentials: what the user wrote, and the `Authorization` header made of it.
 
+use crate::component::BuildError;
 use crate::config::{Map, Reader, Secret, config, config_choice, config_enum};
-use crate::sinks::delivery::{BasicAuth, Constant, Mask, Renewed, Sign, basic, sensitive};
+use crate::sinks::delivery::{
+    BasicAuth, Credentials, Mask, NetworkSinkCommon, Renewed, Sign, authorization, basic, bearer, sensitive,
+};
 use crate::time::NS_PER_SEC;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit, Mac};
-use reqwest::header::{AUTHORIZATION, HeaderValue};
+use reqwest::header::HeaderValue;
 use serde_json::json;
 use sha2::{Sha256, Sha384, Sha512};
 use std::sync::Arc;
@@ -63,16 +66,14 @@ config_enum! {
 /// User name beside an ingestion token: the server takes any.
 const TOKEN_USER: &str = "tidegate";
 
-impl AuthConfig {
-    /// Notes mistakes.
-    pub fn check(&self, cx: &mut Reader<'_>) {
+impl Credentials for AuthConfig {
+    fn check(&self, cx: &mut Reader<'_>) {
         if let AuthConfig::Basic(basic) = self {
             basic.check(cx);
         }
     }
 
-    /// Texts that must never be shown.
-    pub fn secrets(&self) -> Vec<String> {
+    fn secrets(&self) -> Vec<String> {
         match self {
             AuthConfig::Basic(basic) => basic.secrets(),
             AuthConfig::Bearer(token) => vec![token.reveal().to_owned()],
@@ -82,19 +83,15 @@ impl AuthConfig {
             AuthConfig::Jwt(jwt) => vec![jwt.key.reveal().to_owned()],
         }
     }
-}
 
-/// What signs requests. `None`: a token has characters that no header may have. `mask` hides the tokens that are made, in
-/// whatever a server says.
-pub(super) fn signer(config: Option<&AuthConfig>, mask: &Mask) -> Option<Arc<dyn Sign>> {
-    let text = match config {
-        None => return Some(Arc::new(Constant(None))),
-        Some(AuthConfig::Basic(b)) => basic(&b.user.value, b.password.reveal()),
-        Some(AuthConfig::Bearer(token)) => format!("Bearer {}", token.reveal()),
-        Some(AuthConfig::Token(token)) => basic(TOKEN_USER, token.reveal()),
-        Some(AuthConfig::Jwt(jwt)) => return Some(Arc::new(Renewed::new(tokens(jwt.clone(), mask.clone())))),
-    };
-    Some(Arc::new(Constant(Some((AUTHORIZATION, sensitive(&text)?)))))
+    fn signer(&self, _common: &NetworkSinkCommon, mask: &Mask) -> Result<Arc<dyn Sign>, BuildError> {
+        authorization(&match self {
+            AuthConfig::Basic(basic) => basic.header(),
+            AuthConfig::Bearer(token) => bearer(token.reveal()),
+            AuthConfig::Token(token) => basic(TOKEN_USER, token.reveal()),
+            AuthConfig::Jwt(jwt) => return Ok(Arc::new(Renewed::new(tokens(jwt.clone(), mask.clone())))),
+        })
+    }
 }
 
 /// Gives the header with a token as of now.
@@ -109,7 +106,7 @@ fn tokens(config: JwtAuth, mask: Mask) -> impl FnMut(i64) -> Option<HeaderValue>
         }
         let token = sign(&config, now_ns);
         mask.minted(&token);
-        let value = sensitive(&format!("Bearer {token}"))?;
+        let value = sensitive(&bearer(&token))?;
         let lifetime = i64::try_from(config.lifetime.as_nanos()).unwrap_or(i64::MAX);
         current = Some((value.clone(), now_ns.saturating_add(lifetime / 10 * 9)));
         Some(value)

@@ -3,9 +3,8 @@
 use super::auth::AuthConfig;
 use crate::config::{Reader, Spanned, config, config_enum};
 use crate::event::FieldPath;
-use crate::sinks::delivery::{NetworkSinkCommon, check_address};
+use crate::sinks::delivery::{NetworkSinkCommon, check_server};
 use crate::template::NameTemplate;
-use reqwest::Url;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
@@ -98,26 +97,9 @@ config_enum! {
 }
 
 impl OpenObserveConfig {
-    /// The address, where it is one.
-    pub(super) fn parsed_url(&self) -> Option<Url> {
-        Url::parse(self.url.value.trim_end_matches('/')).ok()
-    }
-
     pub(super) fn check_all(&self, cx: &mut Reader<'_>) {
-        self.common.check(cx);
-        if let Some(auth) = &self.auth {
-            auth.check(cx);
-        }
-        match check_address(cx, "url", &self.url, "http://localhost:5080") {
-            Some(url) if url.query().is_some() || url.fragment().is_some() => {
-                cx.error(self.url.span, format!("`url`{} is the server's address, without `?` and `#`", cx.place()));
-            }
-            Some(url) if url.path().trim_end_matches('/').ends_with("/_json") || url.path().contains("/api/") => {
-                cx.error(self.url.span, format!("`url`{} is the server's address only", cx.place()))
-                    .help("the path `/api/…` is made of `organization` and `stream`");
-            }
-            _ => {}
-        }
+        let own = (&["/_json", "/api/"][..], "the path `/api/…` is made of `organization` and `stream`");
+        check_server(cx, "url", &self.url, "http://localhost:5080", own);
         let organization = self.organization.value.trim();
         if organization.is_empty() || organization.contains(['/', '?', '#']) {
             cx.error(self.organization.span, format!("`organization`{} is no name of one", cx.place()));

@@ -32,8 +32,8 @@ mod encode;
 mod metrics;
 mod stream_name;
 
-pub use auth::{AuthConfig, JwtAlgorithm, JwtAuth};
-pub use config::{Api, Late, MetricsApi, OpenObserveConfig, Window};
+pub use auth::AuthConfig;
+pub use config::{Api, MetricsApi, OpenObserveConfig};
 
 use crate::component::BuildError;
 use crate::config::Reader;
@@ -43,23 +43,23 @@ use crate::encoding::otlp::{MetricEncoder, OtlpEncoder, Unfit};
 use crate::encoding::remote_write::{self, RemoteWriteEncoder};
 use crate::event::{EventKind, EventRef};
 use crate::sinks::delivery::{
-    Answer, Draft, Framing, HttpSink, Judgement, Load, Mask, NetworkSinkCommon, Protocol, Record, Request, Sign,
-    Target, Unsendable, below,
+    Answer, Draft, Framing, HttpSink, Judgement, Load, Mask, NetworkSinkCommon, Protocol, Request, Target, Unsendable,
+    address, below,
 };
 use crate::template::{NameTemplate, Values};
 use crate::time::{NS_PER_SEC, TimestampReader, Zone};
 use answer::{Judge, MaskOf, Says};
 use encode::LogEncoder;
 use hashbrown::HashMap;
+use reqwest::Url;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Method, Url};
-use std::sync::Arc;
 
 impl HttpSink for OpenObserveConfig {
     type Protocol = OpenObserve;
+    type Auth = AuthConfig;
 
-    fn network(&self) -> &NetworkSinkCommon {
-        &self.common
+    fn shared(&self) -> (&NetworkSinkCommon, Option<&AuthConfig>) {
+        (&self.common, self.auth.as_ref())
     }
 
     fn check_own(&self, cx: &mut Reader<'_>) {
@@ -78,18 +78,11 @@ impl HttpSink for OpenObserveConfig {
     }
 
     fn servers(&self) -> Vec<Url> {
-        self.parsed_url().into_iter().collect()
+        address(&self.url).into_iter().collect()
     }
 
-    fn secrets(&self) -> Vec<String> {
-        self.auth.as_ref().map(AuthConfig::secrets).unwrap_or_default()
-    }
-
-    fn connect(&self, zone: Zone, mask: &Mask) -> Result<(OpenObserve, Arc<dyn Sign>), BuildError> {
-        let url = self.parsed_url().ok_or_else(|| BuildError("`url` is no address".into()))?;
-        let signer = auth::signer(self.auth.as_ref(), mask)
-            .ok_or_else(|| BuildError("`auth`: the token has characters that no HTTP header may have".into()))?;
-        Ok((OpenObserve::new(self, url, zone, mask.clone())?, signer))
+    fn connect(&self, server: &Url, zone: Zone, mask: &Mask) -> Result<OpenObserve, BuildError> {
+        Ok(OpenObserve::new(self, server, zone, mask.clone()))
     }
 }
 
@@ -152,8 +145,7 @@ const STREAM_NAME: HeaderName = HeaderName::from_static("stream-name");
 
 impl OpenObserve {
     /// As configured, for the server at `url`.
-    pub fn new(config: &OpenObserveConfig, url: Url, zone: Zone, mask: Mask) -> Result<Self, BuildError> {
-        let joined = |parts: &[&str]| below(&url, parts).ok_or_else(|| BuildError("`url` is no address".into()));
+    pub fn new(config: &OpenObserveConfig, url: &Url, zone: Zone, mask: Mask) -> Self {
         let organization = config.organization.value.trim();
         let fixed = config.stream.value.as_literal().map(|name| {
             let mut out = name.as_bytes().to_vec();
@@ -169,9 +161,9 @@ impl OpenObserve {
             mask: MaskOf(mask),
         };
         let reader = TimestampReader::new(zone, Vec::new());
-        Ok(OpenObserve {
-            base: joined(&["api", organization, ""])?,
-            healthz: joined(&["healthz"])?,
+        OpenObserve {
+            base: below(url, &["api", organization, ""]),
+            healthz: below(url, &["healthz"]),
             api: config.api.value,
             metrics_api: config.metrics_api,
             stream: config.stream.value.clone(),
@@ -187,7 +179,7 @@ impl OpenObserve {
             encoder: LogEncoder::new(config.timestamp_field.clone(), reader, config.window.clone(), config.late),
             judge,
             next_tag: 0,
-        })
+        }
     }
 
     /// Notes that a stream has an event; `false` where it is one too many.
@@ -287,31 +279,25 @@ impl Protocol for OpenObserve {
         {
             headers.push((STREAM_NAME, stream));
         }
-        Target { name, kind, method: Method::POST, url, content_type, headers, framing, snappy }
+        Target { headers, framing, snappy, ..Target::post(name, kind, url, content_type) }
     }
 
-    fn record(
-        &mut self,
-        event: EventRef<'_>,
-        target: &Target,
-        now: i64,
-        draft: &mut Draft<'_>,
-        record: &mut Record<Mark>,
-    ) -> Result<(), Unsendable> {
+    fn record(&mut self, event: EventRef<'_>, draft: &mut Draft<'_, Mark>) -> Result<(), Unsendable> {
+        let (target, now) = (draft.target, draft.now);
         let unfit = |Unfit(detail): Unfit| Unsendable { reason: "encode", detail: detail.to_owned() };
-        let mark = &mut record.mark;
+        let mark = &mut draft.record.mark;
         if target.kind == EventKind::Metric {
             let ns = self.encoder.time_ns(event);
             mark.time = ns.div_euclid(1000);
             match self.metrics_api {
-                MetricsApi::Otlp => record.riders = self.points.write(event, ns, draft.body).map_err(unfit)?,
+                MetricsApi::Otlp => draft.record.riders = self.points.write(event, ns, draft.body).map_err(unfit)?,
                 MetricsApi::RemoteWrite => self.series.write(event, ns, now, draft.body).map_err(unfit)?,
                 MetricsApi::Json => {
                     metrics::write(event, mark.time, draft.body)?;
                     mark.tag = metrics::tag(event, &mut self.name);
                 }
             }
-            record.original = draft.keep(event);
+            draft.keep(event);
             return Ok(());
         }
         if target.kind == EventKind::Trace {
@@ -319,7 +305,7 @@ impl Protocol for OpenObserve {
             mark.time = start.div_euclid(1000);
             self.encoder.check_window(mark.time, now)?;
             self.spans.write(event, start, draft.body).map_err(unfit)?;
-            record.original = draft.keep(event);
+            draft.keep(event);
             return Ok(());
         }
         let micros = self.encoder.time(event, now)?;
@@ -329,22 +315,22 @@ impl Protocol for OpenObserve {
             // With all its digits, unless it is another time that is to be sent.
             let ns = if ns.div_euclid(1000) == micros { ns } else { micros.saturating_mul(1000) };
             self.logs.write(event, ns, draft.body).map_err(unfit)?;
-            record.original = draft.keep(event);
+            draft.keep(event);
             return Ok(());
         }
         if self.api == Api::Bulk {
             let before = draft.body.len();
             self.action_line(&target.name, draft.body);
-            (record.mark.tag, record.mark.doc) = (self.next_tag, (draft.body.len() - before) as u32);
+            (draft.record.mark.tag, draft.record.mark.doc) = (self.next_tag, (draft.body.len() - before) as u32);
         }
         let start = draft.body.len();
         if self.encoder.needs_care(event) {
-            record.original = draft.keep(event);
+            draft.keep(event);
             self.encoder.write_carefully(event, draft.body);
         } else {
             object::write(event, draft.body);
         }
-        record.mark.added = encode::add_timestamp(micros, start, draft.body);
+        draft.record.mark.added = encode::add_timestamp(micros, start, draft.body);
         if target.framing == Framing::LINES {
             object::on_one_line(&mut draft.body[start..]);
         }

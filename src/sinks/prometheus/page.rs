@@ -4,7 +4,7 @@
 //! rather than renamed. Counts are whole numbers: what `sample_rate` weighed is rounded.
 //!
 //! Metrics come in the order of their names, series of one in that of their labels, so that two pages can be compared. The parts
-//! of somebody else's histogram or summary ([`whole`](super::whole)) are one metric.
+//! of somebody else's histogram or summary ([`whole`]) are one metric.
 
 use super::exemplar;
 use super::names::{Kind, PartKind};

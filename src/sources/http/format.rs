@@ -21,8 +21,6 @@ pub struct Head {
     pub method: Method,
     /// The path, as sent.
     pub path: String,
-    /// What is behind the `?`, as sent; empty without.
-    pub query: String,
     /// The headers.
     pub headers: HeaderMap,
     /// Variables of the path, percent-decoded.
@@ -99,12 +97,6 @@ impl Taken {
             invalid_utf8: 0,
         }
     }
-
-    /// Takes batches, answered so.
-    pub fn batches(batches: Vec<Batch>, answer: Answer) -> Taken {
-        let parts = batches.into_iter().filter(|batch| !batch.is_empty()).map(Part::Events);
-        Taken::parts(parts, move || answer)
-    }
 }
 
 /// Some of a request's events: what becomes one chunk on its way to the workers.
@@ -180,11 +172,6 @@ impl Refusal {
             Refusal::Corrupt(_) => StatusCode::BAD_REQUEST,
             Refusal::Busy | Refusal::NotDelivered | Refusal::Stopping => StatusCode::SERVICE_UNAVAILABLE,
         }
-    }
-
-    /// Whether the same request may do later.
-    pub fn is_retryable(&self) -> bool {
-        self.retry_after().is_some() || *self == Refusal::Slow
     }
 
     /// When to try again.

@@ -78,13 +78,8 @@ pub(super) async fn handle(
 ) -> Result<Response<Body>, Gone> {
     let (parts, body) = request.into_parts();
     let lacks_length = lacks_length(&parts);
-    let head = Head {
-        method: parts.method,
-        path: parts.uri.path().to_owned(),
-        query: parts.uri.query().unwrap_or_default().to_owned(),
-        headers: parts.headers,
-        variables: Vec::new(),
-    };
+    let head =
+        Head { method: parts.method, path: parts.uri.path().to_owned(), headers: parts.headers, variables: Vec::new() };
     let asked = shared.cors.as_ref().map(|_| head.headers.clone());
     let answered = match lacks_length {
         true => {

@@ -45,10 +45,10 @@ mod signals;
 #[cfg(test)]
 mod tests;
 
-pub use auth::{AuthConfig, BasicConfig, HmacConfig};
+pub use auth::AuthConfig;
 pub use cors::CorsConfig;
 pub use headers::KeptHeader;
-pub use route::{PathFormat, Paths};
+pub use route::Paths;
 pub use settings::HttpCommon;
 
 use crate::component::{BuildContext, BuildError, Output, RunError, SourceContext, SourceRun};

@@ -322,9 +322,9 @@ pub(super) mod tests {
         if !content_type.is_empty() {
             headers.insert(header::CONTENT_TYPE, content_type.parse().unwrap());
         }
-        let (path, query) = ("/".to_owned(), String::new());
+        let path = "/".to_owned();
         Request {
-            head: Arc::new(Head { method: Method::POST, path, query, headers, variables: Vec::new() }),
+            head: Arc::new(Head { method: Method::POST, path, headers, variables: Vec::new() }),
             body: body.to_vec(),
             origin: Arc::new(Origin::default()),
             received_at: 0,

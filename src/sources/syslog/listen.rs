@@ -276,7 +276,7 @@ fn unlink_stale(path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::super::SocketMode;
+    use super::super::socket::SocketMode;
     use super::*;
     use crate::config::Settings;
 

@@ -33,7 +33,7 @@ mod stream;
 pub use crate::proxy_protocol::ProxyProtocol;
 pub use listen::Listen;
 pub use settings::SyslogCommon;
-pub use socket::{SocketFile, SocketMode};
+pub use socket::SocketFile;
 
 use crate::component::{BuildContext, BuildError, Output, RunError, SourceContext, SourceRun};
 use crate::config::{Map, OneOrMany, Reader, Settings, Size, Spanned, config};

@@ -40,8 +40,8 @@ mod tests;
 pub use event::{Redact, RedactOptions};
 pub use kinds::DetectKind;
 pub use paths::PathGlob;
-pub use patterns::{PatternError, PatternSpec};
-pub use scanner::{Action, HashKey, Hit, MASK, Rules, Scanner};
+pub use patterns::PatternSpec;
+pub use scanner::{Action, HashKey, Rules, Scanner};
 
 use crate::component::{BuildContext, BuildError, Transform};
 use crate::config::{Node, Reader, SchemaBuilder, Secret, Setting, Spanned, config, config_enum, read_string};

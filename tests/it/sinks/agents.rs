@@ -127,40 +127,41 @@ pub(super) const SIGNALS: [(&str, &str); 3] = [
     ),
 ];
 
+/// An agent that has got the requests by OTLP and sends them on to `url` by OTLP in this format, and to `more` sinks.
+pub(super) fn with_signals(dir: &Path, format: &str, url: &str, more: &str) -> Agent {
+    let yaml = format!(
+        "data_dir: ./data
+sources:
+  in: {{type: http, listen: \"127.0.0.1:0\", paths: {{/: otlp}}}}
+sinks:
+  out: {{type: otlp, format: {format}, inputs: [in], url: \"{url}\", healthcheck: false, batch: {{timeout: 50ms}}}}{more}
+"
+    );
+    config(dir, &yaml);
+    let agent = Agent::run(dir, &[]);
+    let mut address = String::new();
+    eventually("it listens", || {
+        address = agent.addresses().first().cloned().unwrap_or_default();
+        !address.is_empty()
+    });
+    let address = address.split_once("://").map_or(address.clone(), |(_, a)| a.to_owned());
+    for (path, body) in SIGNALS {
+        let mut stream = std::net::TcpStream::connect(&address).unwrap();
+        stream.set_read_timeout(Some(crate::agent::PATIENCE)).unwrap();
+        let headers = [("content-type", "application/json")];
+        let answer = crate::http::request(&mut stream, "POST", path, &headers, body.as_bytes());
+        assert_eq!(answer.status, 200, "answered when the far end has it: {}", answer.body);
+    }
+    agent
+}
+
 #[test]
 fn what_came_by_otlp_goes_on_by_otlp_as_it_came() {
     for format in ["protobuf", "json"] {
         let far = Receiver::start(", paths: {/: otlp}");
-        let sink = format!(
-            "{{type: otlp, format: {format}, inputs: [in], url: \"http://{}\", batch: {{timeout: 50ms}}}}\n  copy: {{type: file, inputs: [in], path: ./copy}}\nother: x",
-            far.address
-        );
-        // The settings stand in a flow mapping of one line: written out.
         let dir = tempfile::tempdir().unwrap();
-        let yaml = format!(
-            "data_dir: ./data\nsources:\n  in: {{type: http, listen: \"127.0.0.1:0\", paths: {{/: otlp}}}}\nsinks:\n  out: {}\n",
-            sink.trim_end_matches("\nother: x")
-        );
-        config(dir.path(), &yaml);
-        let agent = Agent::run(dir.path(), &[]);
-        let mut address = String::new();
-        eventually("it listens", || {
-            address = agent.addresses().first().cloned().unwrap_or_default();
-            !address.is_empty()
-        });
-        let address = address.split_once("://").map_or(address.clone(), |(_, a)| a.to_owned());
-        for (path, body) in SIGNALS {
-            let mut stream = std::net::TcpStream::connect(&address).unwrap();
-            stream.set_read_timeout(Some(crate::agent::PATIENCE)).unwrap();
-            let answer = crate::http::request(
-                &mut stream,
-                "POST",
-                path,
-                &[("content-type", "application/json")],
-                body.as_bytes(),
-            );
-            assert_eq!(answer.status, 200, "answered when the far end has it: {}", answer.body);
-        }
+        let more = "\n  copy: {type: file, inputs: [in], path: ./copy}";
+        let agent = with_signals(dir.path(), format, &format!("http://{}", far.address), more);
         let sorted = |path: PathBuf| {
             let mut lines = lines(&path);
             lines.sort();

@@ -2,7 +2,7 @@
 //! practices", and `push.proto`).
 
 use super::*;
-use tidegate::decoding::protobuf::Fields;
+use tidegate::internals::decoding::protobuf::Fields;
 
 pub(super) const KIND: Kind = Kind {
     name: "loki",

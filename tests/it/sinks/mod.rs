@@ -8,7 +8,7 @@ mod loki;
 mod otlp;
 
 use crate::agent::{Agent, assert_balanced, config, eventually, ledger, lines, output, tidegate};
-use crate::wire::{Asked, Reply, Wire, reply};
+use crate::wire::{Asked, Reply, Wire, fixture, reply, tls_config};
 use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -70,11 +70,20 @@ impl Kind {
     }
 
     /// `before` is asked for each request that brings events, by its number.
-    fn server_with(self, mut before: impl FnMut(usize, &Asked) -> Option<Reply> + Send + 'static) -> Server {
+    fn server_with(self, before: impl FnMut(usize, &Asked) -> Option<Reply> + Send + 'static) -> Server {
+        self.server_over(None, before)
+    }
+
+    /// The same over TLS.
+    fn server_over(
+        self,
+        tls: Option<rustls::ServerConfig>,
+        mut before: impl FnMut(usize, &Asked) -> Option<Reply> + Send + 'static,
+    ) -> Server {
         let store: Arc<Mutex<Store>> = Arc::default();
         let shared = store.clone();
         let mut n = 0;
-        let wire = Wire::start(move |asked| {
+        let wire = Wire::start_with(tls, move |asked| {
             if asked.method == "GET" {
                 return reply(200, "{}");
             }
@@ -329,5 +338,98 @@ fn a_disk_buffer_loses_nothing_when_the_agent_is_killed() {
         let numbers: Vec<u64> = server.store.lock().unwrap().events.keys().copied().collect();
         assert_eq!(numbers, (0..2000).collect::<Vec<u64>>(), "{}", kind.name);
         assert!(letters(dir.path()).is_empty());
+    }
+}
+
+#[test]
+fn of_a_request_in_halves_only_the_half_that_was_not_taken_goes_again() {
+    for kind in KINDS {
+        // Too large as a whole; then the first half comes at a bad time.
+        let server = kind.server_with(|n, _| match n {
+            0 => Some(reply(413, "too large")),
+            1 => Some(Reply { headers: vec![("Retry-After", "0".into())], ..reply(429, "too much") }),
+            _ => None,
+        });
+        let run = kind.run(&server, "concurrency: 1", &numbered(100));
+        assert_eq!(run.sink(), [100, 0, 100, 0, 0, 0], "{}: {}", kind.name, run.said);
+        assert_once(&server, 0..100, kind.name);
+        let sizes: Vec<usize> = server.wire.asked().iter().map(|a| a.body.len()).collect();
+        assert_eq!(sizes.len(), 4, "{}: the whole, two halves, and one of them again: {sizes:?}", kind.name);
+        let halves = &sizes[1..];
+        let again = halves.iter().filter(|size| **size == halves[0]).count();
+        assert!(again >= 2 && halves.iter().all(|half| *half < sizes[0]), "{}: {sizes:?}", kind.name);
+    }
+}
+
+#[test]
+fn a_compression_that_is_part_of_the_interface_stays_and_its_refusal_is_a_fault_of_the_configuration() {
+    for kind in KINDS.into_iter().filter(|kind| kind.compresses == "snappy") {
+        let server = kind.server_with(|n, _| (n < 3).then(|| reply(415, "no snappy")));
+        let run = kind.run(&server, "", &numbered(50));
+        assert!(run.said.contains("no snappy"), "{}: {}", kind.name, run.said);
+        assert_eq!(run.sink(), [50, 0, 50, 0, 0, 0], "{}: {}", kind.name, run.said);
+        assert_once(&server, 0..50, kind.name);
+        for asked in server.wire.asked() {
+            assert_eq!(asked.header("content-encoding"), "snappy", "{}", kind.name);
+        }
+    }
+}
+
+/// The sink's certificates: trust in the server's authority, and the client's own.
+fn certificates(own: bool) -> String {
+    let path = |name: &str| fixture(name).display().to_string();
+    let own = if own { format!(", cert: {}, key: {}", path("client"), path("client-key")) } else { String::new() };
+    format!("tls: {{ca_file: {}{own}}}", path("ca"))
+}
+
+#[test]
+fn over_tls_both_sides_show_their_certificates() {
+    for kind in KINDS {
+        let server = kind.server_over(Some(tls_config("server", "server-key", Some("ca"))), |_, _| None);
+        let secure = |more: &str| kind.yaml(&server, more).replace("http://", "https://");
+        let run = run_in(tempfile::tempdir().unwrap(), &secure(&certificates(true)), &numbered(200));
+        assert_eq!(run.sink(), [200, 0, 200, 0, 0, 0], "{}: {}", kind.name, run.said);
+        assert_once(&server, 0..200, kind.name);
+        // Without trust in the server, and without a certificate of its own, nothing arrives and nothing is lost.
+        for lacking in ["", &*certificates(false)] {
+            server.store.lock().unwrap().events.clear();
+            let untouched = server.wire.asked().len();
+            let dir = tempfile::tempdir().unwrap();
+            let kept = |tls: &str| secure(&format!("{tls}\n    buffer: {{type: disk, max_size: 10MiB}}"));
+            let start = |tls: &str, stdin: std::process::Stdio| {
+                config(dir.path(), &kept(tls));
+                let mut command = tidegate(dir.path(), &["run", "--config", "tidegate.yaml"]);
+                command.stdin(stdin);
+                Agent::start(command)
+            };
+            let agent = start(lacking, input(dir.path(), &numbered(10)).into());
+            eventually("it is said", || agent.said().to_lowercase().contains("certificate"));
+            agent.stop();
+            assert_eq!(server.wire.asked().len(), untouched, "{}", kind.name);
+            // It ends when it has delivered what is on disk.
+            let (status, said) = start(&certificates(true), std::process::Stdio::null()).wait();
+            assert!(status.success(), "{}: {said}", kind.name);
+            assert_once(&server, 0..10, kind.name);
+        }
+    }
+}
+
+#[test]
+fn over_a_proxy_every_request_goes_and_shows_the_proxy_its_credentials() {
+    for kind in KINDS {
+        let server = kind.server();
+        let (system, store) = (kind.system, server.store.clone());
+        let proxy = Wire::start(move |asked| {
+            assert_eq!(asked.header("proxy-authorization"), "Basic bWU6czNjcmV0LXB3");
+            // A proxy is asked for the whole address.
+            let path = asked.path.strip_prefix("http://far.example.invalid").unwrap().to_owned();
+            system(&Asked { path, ..asked.clone() }, &mut store.lock().unwrap())
+        });
+        let address = format!("proxy: \"http://me:s3cret-pw@{}\"", proxy.address);
+        let yaml = kind.yaml(&server, &address).replace(&server.wire.url(), "http://far.example.invalid");
+        let run = run_in(tempfile::tempdir().unwrap(), &yaml, &numbered(200));
+        assert_eq!(run.sink(), [200, 0, 200, 0, 0, 0], "{}: {}", kind.name, run.said);
+        assert_once(&server, 0..200, kind.name);
+        assert!(server.wire.asked().is_empty() && !run.said.contains("s3cret-pw"), "{}: {}", kind.name, run.said);
     }
 }

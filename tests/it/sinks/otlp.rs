@@ -2,9 +2,9 @@
 //! decoder; what the sink writes is also read by OpenTelemetry's definitions (`tests/clients/otlp_request.py`).
 
 use super::*;
-use tidegate::decoding::otlp::{Encoding, Request, Signal};
-use tidegate::decoding::protobuf::{Fields, push_bytes, push_message, push_number};
-use tidegate::event::Origin;
+use tidegate::internals::decoding::otlp::{Encoding, Request, Signal};
+use tidegate::internals::decoding::protobuf::{Fields, push_bytes, push_message, push_number};
+use tidegate::internals::event::Origin;
 
 pub(super) const KIND: Kind = Kind {
     name: "otlp",
@@ -179,30 +179,7 @@ fn by_the_definitions(dir: &Path, signal: &str, format: &str, body: &[u8]) -> Op
 fn forwarded(format: &str) -> BTreeMap<String, Vec<u8>> {
     let server = KIND.server_with(|_, _| Some(reply(200, "")));
     let dir = tempfile::tempdir().unwrap();
-    let yaml = format!(
-        "data_dir: ./data
-sources:
-  in: {{type: http, listen: \"127.0.0.1:0\", paths: {{/: otlp}}}}
-sinks:
-  out: {{type: otlp, format: {format}, inputs: [in], url: \"{}\", healthcheck: false, batch: {{timeout: 50ms}}}}
-",
-        server.wire.url()
-    );
-    config(dir.path(), &yaml);
-    let agent = Agent::run(dir.path(), &[]);
-    let mut address = String::new();
-    eventually("it listens", || {
-        address = agent.addresses().first().cloned().unwrap_or_default();
-        !address.is_empty()
-    });
-    let address = address.split_once("://").map_or(address.clone(), |(_, a)| a.to_owned());
-    for (path, body) in super::agents::SIGNALS {
-        let mut stream = std::net::TcpStream::connect(&address).unwrap();
-        stream.set_read_timeout(Some(crate::agent::PATIENCE)).unwrap();
-        let headers = [("content-type", "application/json")];
-        let answer = crate::http::request(&mut stream, "POST", path, &headers, body.as_bytes());
-        assert_eq!(answer.status, 200, "{}", answer.body);
-    }
+    let agent = super::agents::with_signals(dir.path(), format, &server.wire.url(), "");
     agent.stop();
     server.wire.asked().into_iter().map(|a| (a.path.trim_start_matches("/v1/").to_owned(), a.body)).collect()
 }

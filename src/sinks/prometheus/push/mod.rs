@@ -33,16 +33,16 @@ use crate::config::{Map, Reader, Secret, Settings, Spanned, config, config_enum}
 use crate::encoding::remote_write;
 use crate::event::{EventKind, EventRef, Origin, Sym, Value};
 use crate::sinks::delivery::{
-    Answer, AuthConfig, BatchConfig, BreakerConfig, Concurrency, Draft, Driver, Exchange, Framing, HttpExchange,
-    Judgement, Load, Mask, NetworkSinkCommon, Plan, Protocol, Record, Request, RetryConfig, Sign, Target, TlsConfig,
-    Unsendable, check_address, judge_remote_write, secrets_of,
+    Answer, AuthConfig, BatchConfig, BreakerConfig, Concurrency, Credentials, Draft, Driver, Exchange, HttpExchange,
+    Judgement, Load, Mask, NetworkSinkCommon, Plan, Protocol, Request, RetryConfig, Sign, Target, TlsConfig,
+    Unsendable, check_address, judge_remote_write, secrets_of, signer_of,
 };
 use crate::telemetry::{ComponentKind, Counters};
 use crate::time::clock;
 use bytes::Bytes;
 use handover::Whose;
+use reqwest::Url;
 use reqwest::header::{CONTENT_TYPE, HeaderName, HeaderValue};
-use reqwest::{Method, Url};
 pub(super) use snapshot::{Heirless, Snapshot, Which};
 use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroUsize;
@@ -152,10 +152,10 @@ impl Push {
         let url = Url::parse(&config.url.value).map_err(|e| BuildError(format!("`url` is no address: {e}")))?;
         let common = config.common();
         let mut secrets = common.secrets();
-        secrets.extend(config.auth.iter().flat_map(AuthConfig::secrets));
+        secrets.extend(config.auth.iter().flat_map(Credentials::secrets));
         secrets.extend(secrets_of(&url));
         let mask = Mask::new(secrets.iter().map(String::as_str));
-        let signer = AuthConfig::signer_of(config.auth.as_ref(), &common, &mask)?;
+        let signer = signer_of(config.auth.as_ref(), &common, &mask)?;
         let exchange = Arc::new(HttpExchange::build(&common, &url, mask.clone())?);
         let whose = Whose { data_dir: data_dir.to_owned(), id: id.to_owned(), url: url.to_string() };
         let protocol = Series { url, two: config.version == PushVersion::Two, turned: false, mask };
@@ -457,25 +457,13 @@ impl Protocol for Series {
     fn target(&self, _partition: &[u8]) -> Target {
         let (version, is) = remote_write::VERSION;
         Target {
-            name: String::new(),
-            kind: EventKind::Metric,
-            method: Method::POST,
-            url: self.url.clone(),
-            content_type: remote_write::CONTENT_TYPE,
             headers: vec![(HeaderName::from_static(version), HeaderValue::from_static(is))],
-            framing: Framing::FIELDS,
             snappy: true,
+            ..Target::post("", EventKind::Metric, self.url.clone(), remote_write::CONTENT_TYPE)
         }
     }
 
-    fn record(
-        &mut self,
-        event: EventRef<'_>,
-        _target: &Target,
-        _now: i64,
-        draft: &mut Draft<'_>,
-        _record: &mut Record<()>,
-    ) -> Result<(), Unsendable> {
+    fn record(&mut self, event: EventRef<'_>, draft: &mut Draft<'_, ()>) -> Result<(), Unsendable> {
         if let Some(Value::Str(series)) = event.field(Sym::MESSAGE) {
             draft.body.extend_from_slice(series.bytes);
         }

@@ -4,7 +4,7 @@ use super::*;
 use crate::encoding::remote_write::STALE;
 use axum::http::{HeaderMap, StatusCode};
 use proptest::prelude::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 use tokio::task::JoinHandle;
 
@@ -539,7 +539,8 @@ fn read_version_2(body: &[u8]) -> Vec<Pushed> {
         .filter(|(number, _)| *number == 4)
         .map(|(_, symbol)| String::from_utf8(symbol.bytes().unwrap().to_vec()).unwrap())
         .collect();
-    assert_eq!(symbols[0], "");
+    assert_eq!(symbols[0], "", "the first symbol is the empty text");
+    assert_eq!(symbols.iter().collect::<BTreeSet<_>>().len(), symbols.len(), "each text once: {symbols:?}");
     let read = |series: &[u8]| {
         let (mut refs, mut samples) = (Vec::new(), Vec::new());
         for field in Fields::new(series) {
@@ -553,7 +554,13 @@ fn read_version_2(body: &[u8]) -> Vec<Pushed> {
             }
         }
         let symbol = |n: &u64| symbols[*n as usize].clone();
-        (refs.chunks(2).map(|pair| (symbol(&pair[0]), symbol(&pair[1]))).collect(), samples)
+        assert!(refs.len() % 2 == 0, "a name and a value each: {refs:?}");
+        let labels: Vec<_> = refs.chunks(2).map(|pair| (symbol(&pair[0]), symbol(&pair[1]))).collect();
+        assert!(labels.windows(2).all(|two| two[0].0 < two[1].0), "sorted, each name once: {labels:?}");
+        assert!(labels.iter().all(|(name, value)| !name.is_empty() && !value.is_empty()), "no empty ones: {labels:?}");
+        assert!(labels.iter().any(|(name, _)| name == "__name__"), "{labels:?}");
+        assert!(!samples.is_empty() && samples.windows(2).all(|two| two[0].1 < two[1].1), "in order: {samples:?}");
+        (labels, samples)
     };
     fields.iter().filter(|(number, _)| *number == 5).map(|(_, series)| read(series.bytes().unwrap())).collect()
 }
@@ -573,6 +580,7 @@ async fn version_2_is_spoken_where_it_is_known_and_version_1_where_it_is_not() {
                 let of = |name: &str| headers[name].to_str().unwrap().to_owned();
                 let two = of("content-type") == "application/x-protobuf;proto=io.prometheus.write.v2.Request";
                 assert_eq!(of("x-prometheus-remote-write-version"), if two { "2.0.0" } else { "0.1.0" });
+                assert!(of("content-encoding") == "snappy" && of("user-agent").starts_with("tidegate/"));
                 let series = if two { read_version_2(&body) } else { read_write_request(&body) };
                 let mut out = HeaderMap::new();
                 if two && says_written {

@@ -1,5 +1,6 @@
 //! Cases of other projects, read where they lie.
 
+use crate::transforms::redact::scanner::Hit;
 use crate::transforms::redact::*;
 use serde_json::Value;
 use std::path::PathBuf;
