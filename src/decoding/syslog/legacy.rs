@@ -130,7 +130,9 @@ fn whole_fields(line: &Line<'_>, message: &Message, at: usize) -> Option<Message
     if !is_data || !is_procid {
         return None;
     }
-    line.fields(Message { format: Format::Rfc5424, ..*message }, at.checked_sub(1)?)
+    let mut whole = Message { format: Format::Rfc5424, ..*message };
+    line.fields(&mut whole, at.checked_sub(1)?)?;
+    Some(whole)
 }
 
 /// The host at `at`, noted; where what follows it begins.
