@@ -162,8 +162,7 @@ fn parse_into(text: &[u8], message: &mut Message) {
     if line.rfc5424(if pri.is_some() { line.skip_blanks(at) } else { at }, message) {
         return;
     }
-    if let Some(found) = legacy::parse(&line, pri, at) {
-        *message = found;
+    if legacy::parse(&line, pri, at, message) {
         return;
     }
     *message = Message::new(Format::Unknown, pri);
@@ -396,7 +395,13 @@ impl SyslogDecoder {
 }
 
 /// The instant in nanoseconds since 1970 UTC of a time that may have no zone and no year; `None` for a date that does not exist.
-fn instant(zone: &Zone, civil: &Civil, has_year: bool, written: Option<WrittenZone>, now: i64) -> Option<i64> {
+pub(super) fn instant(
+    zone: &Zone,
+    civil: &Civil,
+    has_year: bool,
+    written: Option<WrittenZone>,
+    now: i64,
+) -> Option<i64> {
     const AHEAD: i64 = 2 * 86_400 * 1_000_000_000;
     let to_ns = |civil: &Civil| match written {
         Some(written) => civil.to_ns(zone.seconds_of(written)),
