@@ -130,15 +130,15 @@ fn prefix_fields(line: &[u8], span: Span, found: &mut Found) -> Option<Span> {
             (at, unknown) = (at + len, true);
             continue;
         }
+        if matches!(rest, [b'[', first, ..] if !first.is_ascii_digit()) && rest.contains(&b'=') {
+            at += 1;
+            continue;
+        }
         if let Some(end) = application(line, Span::new(at, span.end), found) {
             at = end;
             continue;
         }
         let len = match rest {
-            [b'[', more @ ..] if more.contains(&b'=') && !more.first().is_some_and(u8::is_ascii_digit) => {
-                at += 1;
-                continue;
-            }
             [b'[', ..] => memchr::memchr(b']', rest).map_or(rest.len(), |end| end + 1),
             // Colons stand between the parts where no blanks do, and in addresses.
             _ => rest

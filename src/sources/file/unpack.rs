@@ -12,7 +12,6 @@ use super::formats::{SNIFF_BYTES, Sniff, sniff};
 use super::heavy::LIGHT_BYTES;
 use super::identity::{Hasher, Running, read_at};
 use crate::framing::wide::BOM_BYTES;
-use bzip2::bufread::BzDecoder;
 use flate2::bufread::GzDecoder;
 use lzma_rust2::{Action, Status, XzStream};
 use std::fs::File;
@@ -165,7 +164,7 @@ enum State {
     /// The next one is looked for.
     Between(Raw),
     Gzip(GzDecoder<Raw>),
-    Bzip2(BzDecoder<Raw>),
+    Bzip2(Box<Bzip2>),
     Xz(Box<Xz>),
     /// All is read, or nothing more can be.
     Ended,
@@ -189,7 +188,7 @@ impl Read for Members {
             }
             self.state = match std::mem::replace(&mut self.state, State::Ended) {
                 State::Gzip(member) => State::Between(member.into_inner()),
-                State::Bzip2(stream) => State::Between(stream.into_inner()),
+                State::Bzip2(stream) => State::Between(stream.raw),
                 State::Xz(stream) => State::Between(stream.raw),
                 State::Between(raw) => State::Between(raw),
                 State::Ended => State::Ended,
@@ -221,7 +220,7 @@ impl Members {
         self.state = match self.format {
             _ if at_end => State::Ended,
             Format::Gzip | Format::Zstd => State::Gzip(GzDecoder::new(raw)),
-            Format::Bzip2 => State::Bzip2(BzDecoder::new(raw)),
+            Format::Bzip2 => State::Bzip2(Box::new(Bzip2::new(raw))),
             Format::Xz => State::Xz(Box::new(Xz::new(raw, self.allow))),
         };
         Ok(())
@@ -247,6 +246,54 @@ fn skip_zeros(raw: &mut impl BufRead, zeros: &mut u64) -> io::Result<()> {
 fn bzip2_memory(raw: &mut Raw) -> io::Result<u64> {
     let digit = raw.fill_buf()?.get(3).filter(|digit| digit.is_ascii_digit());
     Ok(digit.map_or(0, |digit| u64::from(digit - b'0') * 400_000 + 100_000))
+}
+
+/// One stream of bzip2.
+struct Bzip2 {
+    raw: Raw,
+    decoder: bzip2::Decompress,
+    /// What ended it, told once all that came before was given.
+    error: Option<io::Error>,
+    done: bool,
+}
+
+impl Bzip2 {
+    fn new(raw: Raw) -> Self {
+        Bzip2 { raw, decoder: bzip2::Decompress::new(false), error: None, done: false }
+    }
+
+    fn step(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let input = self.raw.fill_buf()?;
+        let at_end = input.is_empty();
+        let (before_in, before) = (self.decoder.total_in(), self.decoder.total_out());
+        let step = self.decoder.decompress(input, buf);
+        let taken = usize::try_from(self.decoder.total_in() - before_in).unwrap_or(usize::MAX);
+        self.raw.consume(taken);
+        let n = usize::try_from(self.decoder.total_out() - before).unwrap_or(buf.len()).min(buf.len());
+        match step {
+            Ok(bzip2::Status::StreamEnd) => self.done = true,
+            Ok(bzip2::Status::MemNeeded) => self.error = Some(io::ErrorKind::OutOfMemory.into()),
+            Ok(_) if n == 0 && at_end => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(_) => {}
+            Err(error) => self.error = Some(io::Error::new(io::ErrorKind::InvalidData, error)),
+        }
+        Ok(n)
+    }
+}
+
+impl Read for Bzip2 {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        while !self.done {
+            if let Some(error) = self.error.take() {
+                return Err(error);
+            }
+            let n = self.step(buf)?;
+            if n > 0 {
+                return Ok(n);
+            }
+        }
+        Ok(0)
+    }
 }
 
 /// One stream of xz.
