@@ -192,8 +192,9 @@ fn token(line: &[u8], span: Span, found: &mut Found) -> bool {
         return true;
     }
     let digits = text.iter().take_while(|c| c.is_ascii_digit()).count();
-    // `%p` without brackets: not `%x`, which is 0, nor what stands before brackets.
-    if digits == text.len() && digits < 9 && text != b"0" && !found.fields.iter().any(|(name, _)| *name == Name::Pid) {
+    // `%p` without brackets: not `%x` and `%e`, which begin with 0.
+    if digits == text.len() && digits < 9 && text[0] != b'0' && !found.fields.iter().any(|(name, _)| *name == Name::Pid)
+    {
         found.number(Name::Pid, line, span);
         return true;
     }

@@ -131,6 +131,12 @@ impl Packed {
         }
     }
 
+    /// It is not read any more in this run: others may be.
+    pub(super) fn leave_turn(&mut self) {
+        self.stream = None;
+        self.pass.give_back();
+    }
+
     /// Whether it may decompress now; where not, what it had open is gone, and it goes on from where the file is read to.
     pub(super) fn has_turn(&mut self, now: u64) -> bool {
         if !self.heavy || self.pass.take(now) {
