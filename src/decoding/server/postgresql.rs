@@ -193,7 +193,10 @@ fn token(line: &[u8], span: Span, found: &mut Found) -> bool {
     }
     let digits = text.iter().take_while(|c| c.is_ascii_digit()).count();
     // `%p` without brackets: not `%x` and `%e`, which begin with 0.
-    if digits == text.len() && digits < 9 && text[0] != b'0' && !found.fields.iter().any(|(name, _)| *name == Name::Pid)
+    if digits == text.len()
+        && digits < 9
+        && text.first().is_some_and(|c| *c != b'0')
+        && !found.fields.iter().any(|(name, _)| *name == Name::Pid)
     {
         found.number(Name::Pid, line, span);
         return true;
