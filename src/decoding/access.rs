@@ -116,6 +116,8 @@ fn head(line: &[u8], end: usize, found: &mut AccessLine) -> Option<()> {
         |from: usize| (count > from).then(|| Span::new(words[from].start, end)).and_then(|s| s.unless_dash(line));
     let vhost = match count {
         0 | 1 => return None,
+        // A server that was asked for by its address: two addresses, an identity and a user.
+        4.. if is_address(words[0].of(line)) && is_address(words[1].of(line)) => true,
         _ if is_address(words[0].of(line)) => false,
         _ if is_address(words[1].of(line)) => true,
         2 | 3 => false,
@@ -536,6 +538,23 @@ mod tests {
 
     fn decoded(line: &str) -> Result<String, String> {
         decode_line(&mut AccessDecoder::default(), line.as_bytes())
+    }
+
+    #[test]
+    fn a_server_that_was_asked_for_by_its_address_is_no_client() {
+        let rest = r#"[30/Nov/2026:10:00:00 +0100] "GET / HTTP/1.1" 200 1 "-" "curl""#;
+        for (front, want) in [
+            ("203.0.113.5 198.51.100.4 - -", r#"{"target_fqdn":"203.0.113.5","client_ip":"198.51.100.4","time_local""#),
+            (
+                "203.0.113.5 2001:db8::4 - ops",
+                r#"{"target_fqdn":"203.0.113.5","client_ip":"2001:db8::4","user":"ops","time_local""#,
+            ),
+            ("198.51.100.4 - ops", r#"{"client_ip":"198.51.100.4","user":"ops","time_local""#),
+            ("198.51.100.4 - a b", r#"{"client_ip":"198.51.100.4","user":"a b","time_local""#),
+        ] {
+            let event = decoded(&format!("{front} {rest}")).unwrap();
+            assert!(event.starts_with(want), "{front}: {event}");
+        }
     }
 
     #[test]

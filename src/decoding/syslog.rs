@@ -145,21 +145,28 @@ const BOM: &[u8] = b"\xef\xbb\xbf";
 
 /// Takes one message apart, without its transport framing.
 pub fn parse(text: &[u8]) -> Message {
+    let mut message = Message::new(Format::Rfc5424, None);
+    parse_into(text, &mut message);
+    message
+}
+
+/// As [`parse`], into a new message: it is large, and is not moved on the way that most take.
+fn parse_into(text: &[u8], message: &mut Message) {
     let whole = trim(text);
     let line = Line { text: text.get(..whole.end).unwrap_or_default() };
     let (pri, at) = match line.pri(whole.start) {
         Some((pri, at)) => (Some(pri), at),
         None => (None, whole.start),
     };
-    if let Some(message) = line.rfc5424(pri, if pri.is_some() { line.skip_blanks(at) } else { at }) {
-        return message;
+    message.pri = pri;
+    if line.rfc5424(if pri.is_some() { line.skip_blanks(at) } else { at }, message) {
+        return;
     }
-    if let Some(message) = legacy::parse(&line, pri, at) {
-        return message;
+    if legacy::parse(&line, pri, at, message) {
+        return;
     }
-    let mut message = Message::new(Format::Unknown, pri);
+    *message = Message::new(Format::Unknown, pri);
     message.message = Span::new(at, whole.end).non_empty();
-    message
 }
 
 /// Cuts what transports and editors leave around a message: white space before `<`, and at the end NUL, line ends and
@@ -221,27 +228,25 @@ impl Line<'_> {
         u8::try_from(n).ok().filter(|n| *n <= 191).map(|n| (n, at + close + 2))
     }
 
-    /// A message of RFC 5424 whose version stands at `at`. Without a priority only version 1 with a real time is taken for one.
-    fn rfc5424(&self, pri: Option<u8>, at: usize) -> Option<Message> {
+    /// A message of RFC 5424 whose version stands at `at`, into one that has its priority; `false` where it is none. Without a
+    /// priority only version 1 with a real time is taken for one.
+    fn rfc5424(&self, at: usize, message: &mut Message) -> bool {
         let digits = self.rest(at).iter().take(4).take_while(|c| c.is_ascii_digit()).count();
         let version = Span::new(at, at + digits);
         if !matches!(version.of(self.text), [b'1'..=b'9'] | [b'1'..=b'9', _] | [b'1'..=b'9', _, _]) {
-            return None;
+            return false;
         }
         let number = version.of(self.text).iter().fold(0u16, |n, c| n * 10 + u16::from(c - b'0'));
-        let mut message = Message::new(Format::Rfc5424, pri);
         message.version = Some(number);
-        let (time, at) = self.header(version.end)?;
+        let Some((time, at)) = self.header(version.end) else { return false };
+        let has_pri = message.pri.is_some();
         match time {
             Some(time) if parse_rfc3339(time.of(self.text)).is_some() => message.timestamp = Some(When::Exact(time)),
-            Some(time) => return self.slips(message, time, at),
-            None if pri.is_none() => return None,
+            Some(time) => return self.slips(message, time, at).is_some(),
+            None if !has_pri => return false,
             None => {}
         }
-        if pri.is_none() && number != 1 {
-            return None;
-        }
-        self.fields(message, at).filter(|message| pri.is_none() || !self.has_text_for_app(message))
+        (has_pri || number == 1) && self.fields(message, at).is_some() && !(has_pri && self.has_text_for_app(message))
     }
 
     /// Whether a text begins in the application's place: `1 2026-10-01T10:00:00Z host app: text`, `… host CEF:0|…`.
@@ -253,14 +258,14 @@ impl Line<'_> {
 
     /// As [`rfc5424`](Self::rfc5424), with a time that is near what it has to be: an offset without colon, seconds since 1970.
     #[cold]
-    fn slips(&self, mut message: Message, time: Span, at: usize) -> Option<Message> {
+    fn slips(&self, message: &mut Message, time: Span, at: usize) -> Option<()> {
         message.pri?;
         let epoch = || when::epoch(self, time.start).map(|(when, _)| when);
         message.timestamp = Some(when::iso_word(self, time).or_else(epoch)?);
-        let message = self.fields(message, at)?;
+        self.fields(message, at)?;
         // Seconds since 1970 are read so only where all the rest is as it has to be: Meraki's are not.
         let is_whole = message.structured_data.is_some() || self.has_dash_for_data(at);
-        (is_whole || !matches!(message.timestamp, Some(When::Instant(_)))).then_some(message)
+        (is_whole || !matches!(message.timestamp, Some(When::Instant(_)))).then_some(())
     }
 
     /// Whether `-` stands for structured data behind four words.
@@ -272,7 +277,7 @@ impl Line<'_> {
     }
 
     /// Host, application, process, message id, structured data and text; the host stands behind the blank at `at`.
-    fn fields(&self, mut message: Message, at: usize) -> Option<Message> {
+    fn fields(&self, message: &mut Message, at: usize) -> Option<()> {
         let mut at = at;
         (message.hostname, at) = self.header(at)?;
         (message.appname, at) = self.header(at)?;
@@ -280,7 +285,7 @@ impl Line<'_> {
         (message.msgid, at) = self.header(at)?;
         if self.byte(at).is_none() {
             // Cut short before its structured data; what came is read.
-            return Some(message);
+            return Some(());
         }
         at += 1;
         let data = if self.byte(at) == Some(b'-') { at + 1 } else { data::end(self.text, at).unwrap_or(at) };
@@ -290,27 +295,40 @@ impl Line<'_> {
             Some(b' ') => message.message = self.message(data + 1),
             Some(_) => {
                 message.message = Span::new(at, self.text.len()).non_empty();
-                return Some(message);
+                return Some(());
             }
         }
         message.structured_data = (self.byte(at) == Some(b'[')).then(|| Span::new(at, data)).and_then(Span::non_empty);
-        Some(message)
+        Some(())
     }
 
     /// One field of the header behind a blank at `at`: `None` inside for `-`; the position behind it.
+    #[inline]
     fn header(&self, at: usize) -> Option<(Option<Span>, usize)> {
         if self.byte(at) != Some(b' ') {
             return None;
         }
         let end = json::find(self.text, at + 1, json::Class::NotGraphic);
-        if end == at + 1 && self.byte(end) == Some(b' ') {
-            // One blank too many.
-            return self.header(self.skip_blanks(at) - 1);
+        if end == at + 1 {
+            return self.header_behind_blanks(at);
         }
-        if end == at + 1 || self.byte(end).is_some_and(|c| c != b' ') {
+        if self.byte(end).is_some_and(|c| c != b' ') {
             return None;
         }
         let word = Span::new(at + 1, end);
+        Some((word.unless_dash(self.text), word.end))
+    }
+
+    /// The same with blanks too many at `at`.
+    #[cold]
+    #[inline(never)]
+    fn header_behind_blanks(&self, at: usize) -> Option<(Option<Span>, usize)> {
+        let start = self.skip_blanks(at);
+        let end = json::find(self.text, start, json::Class::NotGraphic);
+        if start == at + 1 || end == start || self.byte(end).is_some_and(|c| c != b' ') {
+            return None;
+        }
+        let word = Span::new(start, end);
         Some((word.unless_dash(self.text), word.end))
     }
 
@@ -365,8 +383,25 @@ impl SyslogDecoder {
     }
 }
 
+impl SyslogDecoder {
+    /// Counts a message that was taken although it has no header.
+    #[cold]
+    fn note_unread(&mut self, text: &[u8]) {
+        self.unread.0 += 1;
+        if self.unread.1.is_none() {
+            self.unread.1 = Some(example_of(text));
+        }
+    }
+}
+
 /// The instant in nanoseconds since 1970 UTC of a time that may have no zone and no year; `None` for a date that does not exist.
-fn instant(zone: &Zone, civil: &Civil, has_year: bool, written: Option<WrittenZone>, now: i64) -> Option<i64> {
+pub(super) fn instant(
+    zone: &Zone,
+    civil: &Civil,
+    has_year: bool,
+    written: Option<WrittenZone>,
+    now: i64,
+) -> Option<i64> {
     const AHEAD: i64 = 2 * 86_400 * 1_000_000_000;
     let to_ns = |civil: &Civil| match written {
         Some(written) => civil.to_ns(zone.seconds_of(written)),
@@ -432,15 +467,11 @@ fn unread(text: &[u8], found: &Message) -> Result<(), &'static str> {
 
 impl FrameDecoder for SyslogDecoder {
     fn decode(&mut self, batch: &mut Batch, start: usize, end: usize, offset: u64) -> Result<(), &'static str> {
-        let found = parse(&batch.text()[start..end]);
+        let mut found = Message::new(Format::Rfc5424, None);
+        parse_into(&batch.text()[start..end], &mut found);
         if found.format == Format::Unknown {
             unread(&batch.text()[start..end], &found)?;
-        }
-        if found.timestamp.is_none() && found.format == Format::Unknown {
-            self.unread.0 += 1;
-            if self.unread.1.is_none() {
-                self.unread.1 = Some(example_of(&batch.text()[start..end]));
-            }
+            self.note_unread(&batch.text()[start..end]);
         }
         let keys = self.keys;
         let row = batch.push_line(start, end, offset);

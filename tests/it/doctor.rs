@@ -37,7 +37,7 @@ fn logrotate_settings_that_lose_lines_are_found_with_their_fix() {
     let logs = dir.join("logs").display().to_string();
     for (rule, finding, fix) in [
         ("rotate 4\n copytruncate", "rotates", "replace `copytruncate` by `create`"),
-        ("rotate 4\n compress\n compressext .xz", "`compress` without `delaycompress`", "or compress with gzip"),
+        ("rotate 4\n compress\n compressext .lz4", "`compress` without `delaycompress`", "or compress with gzip"),
         ("copytruncate\n nocopytruncate\n rotate 0", "`rotate 0`", "set `rotate 2`"),
         ("rotate 4\n olddir /srv/old", "moves rotated", "remove `olddir`"),
     ] {

@@ -44,13 +44,16 @@ fn level_word(line: &[u8], span: Span) -> Option<Span> {
     (letters >= 4 && text[letters..].iter().all(u8::is_ascii_digit)).then_some(span)
 }
 
-/// Brackets that are known, in any order, and the message.
+/// Brackets that are known, each once and in their order, and the message: what stands behind the client is the message's own,
+/// as what a script writes may look like them (`[client 192.0.2.4] ModSecurity: …`).
 fn rest(line: &[u8], cursor: &mut Cursor<'_>, found: &mut Found) {
+    let (mut has_pid, mut remote) = (false, None);
     loop {
         let before = cursor.at;
         let Some(inner) = cursor.brackets() else { break };
         let text = inner.of(line);
-        if let Some(rest) = text.strip_prefix(b"pid ") {
+        if let Some(rest) = text.strip_prefix(b"pid ").filter(|_| !has_pid && remote.is_none()) {
+            has_pid = true;
             let digits = rest.iter().take_while(|c| c.is_ascii_digit()).count();
             let from = inner.start + 4;
             found.number(Name::Pid, line, Span::new(from, from + digits));
@@ -58,13 +61,23 @@ fn rest(line: &[u8], cursor: &mut Cursor<'_>, found: &mut Found) {
                 found.number(Name::Tid, line, Span::new(inner.start + at + 4, inner.end));
             }
             before_client(line, cursor, found);
-        } else if text.starts_with(b"client ") || text.starts_with(b"remote ") {
+        } else if text.starts_with(b"client ") {
+            if let Some(remote) = remote.take() {
+                // The server that a proxy talks to.
+                found.text(Name::Upstream, remote);
+            }
             found.client(line, Span::new(inner.start + 7, inner.end));
+            break;
+        } else if text.starts_with(b"remote ") && remote.is_none() {
+            remote = Some(Span::new(inner.start + 7, inner.end));
         } else {
             // The message's own.
             cursor.at = before;
             break;
         }
+    }
+    if let Some(remote) = remote {
+        found.client(line, remote);
     }
     let mut end = line.len();
     if let Some(at) = memchr::memmem::rfind(cursor.rest(), b", referer: ") {

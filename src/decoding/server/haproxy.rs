@@ -8,13 +8,14 @@
 //! [ALERT]    (1234) : config : proxy 'x' has no server
 //! ```
 //!
-//! A header of syslog in front is passed over, with what it says of host, process and severity. Words between the server
+//! A header of syslog in front is passed over, with what it says of host, process, severity and facility; its time counts where
+//! the line has none. Words between the server
 //! and the timers (custom formats) and what stands behind the end are `extra`.
 //!
 //! Source: HAProxy's configuration manual, section 8.2.
 
 use super::{Cursor, Found, Name, Said, Span, integer};
-use crate::decoding::syslog;
+use crate::decoding::{access, syslog};
 
 const REFUSED: &str = "not a line of HAProxy's log";
 
@@ -53,7 +54,9 @@ fn header(line: &[u8], found: &mut Found) -> Option<usize> {
     }
     if let Some(pri) = message.pri {
         found.int(Name::Severity, i64::from(pri & 7));
+        found.int(Name::Facility, i64::from(pri >> 3));
     }
+    found.header_time = message.timestamp;
     if let Some(host) = message.hostname {
         found.text(Name::Hostname, host);
     }
@@ -232,6 +235,10 @@ fn itself(line: &[u8], from: usize, found: &mut Found, headed: bool) -> Option<(
         return None;
     }
     let text = Span::new(from, line.len()).non_empty()?;
+    // `option httplog clf`, or another server's: a request that is not read is not said to be one of its own messages.
+    if access::parse(text.of(line)).is_ok() {
+        return None;
+    }
     let has = |word: &[u8]| memchr::memmem::find(text.of(line), word).is_some();
     if has(b" is DOWN") || has(b"has no server available") {
         found.word(Name::Level, "alert");

@@ -3,7 +3,7 @@
 //! | `decode` | fields, as far as they are there |
 //! | --- | --- |
 //! | `nginx_error` | `timestamp, level, pid, tid, connection, message, client_ip, server, method, path, http_version, upstream, host, referer, excess, zone` |
-//! | `apache_error` | `timestamp, module, level, pid, tid, source, os_error, client_ip, client_port, error_code, message, referer` |
+//! | `apache_error` | `timestamp, module, level, pid, tid, source, os_error, upstream, client_ip, client_port, error_code, message, referer` |
 //! | `klog` | `timestamp, level, pid, file, line, message`, and the pairs behind a quoted message |
 //! | `haproxy` | `timestamp, client_ip, client_port, frontend, backend, server, status, bytes, method, path, http_version`, timers, queues, counts of connections, captures |
 //! | `postgresql` | `timestamp, pid, user, database, client_ip, client_port, application, level, sqlstate, message, duration, statement` |
@@ -26,7 +26,7 @@ use super::FrameDecoder;
 use super::access::{AccessLine, request_line};
 use super::keys::KeyCache;
 use super::span::Span;
-use super::syslog::push_time;
+use super::syslog::{self, push_time};
 use crate::event::{Batch, Str, Sym, Value, json};
 use crate::time::TimestampReader;
 
@@ -54,6 +54,8 @@ macro_rules! names {
         enum Name { $($name),* }
 
         const NAMES: &[&str] = &[$($text),*];
+        // A bit for each, see `decode`.
+        const _: () = assert!(NAMES.len() <= 128);
     };
 }
 
@@ -79,6 +81,7 @@ names! {
     ErrorCode = "error_code",
     Excess = "excess",
     Extra = "extra",
+    Facility = "facility",
     Feconn = "feconn",
     File = "file",
     Frontend = "frontend",
@@ -145,6 +148,8 @@ enum Said {
 struct Found {
     /// The time as written; empty where there is none.
     time: Vec<u8>,
+    /// The time of a header of syslog, where there is no other.
+    header_time: Option<syslog::When>,
     fields: Vec<(Name, Said)>,
     /// Pairs behind the message, as places in the line: klog's.
     pairs: Option<Span>,
@@ -389,7 +394,7 @@ impl FrameDecoder for ServerDecoder {
         let found = &mut self.found;
         found.time.clear();
         found.fields.clear();
-        found.pairs = None;
+        (found.pairs, found.header_time) = (None, None);
         let text = &batch.text()[start..end];
         let text = &text[..text.trim_ascii_end().len()];
         (self.server.parse())(text, found)?;
@@ -407,8 +412,30 @@ impl FrameDecoder for ServerDecoder {
         let row = batch.push_line(start, end, offset);
         if let Some(stamp) = stamp {
             push_time(batch, row, stamp.ns);
+        } else if let Some(when) = found.header_time {
+            let now = batch.received_at;
+            let ns = match when {
+                syslog::When::Exact(span) => {
+                    let text = &batch.text()[start + span.start..start + span.end];
+                    self.times.read(text, now).map(|stamp| stamp.ns)
+                }
+                syslog::When::Local { civil, has_year, zone } => {
+                    syslog::instant(self.times.zone(), &civil, has_year, zone, now)
+                }
+                syslog::When::Instant(ns) => Some(ns),
+            };
+            if let Some(ns) = ns {
+                push_time(batch, row, ns);
+            }
         }
+        let mut said_before = 0u128;
         for (name, said) in &found.fields {
+            // A key is there once: the first, since what comes behind may be what a client chose.
+            let bit = 1u128 << (*name as u32);
+            if said_before & bit != 0 {
+                continue;
+            }
+            said_before |= bit;
             let key = self.keys[*name as usize];
             match *said {
                 Said::Text(span) => batch.push_text_field(key, start + span.start, start + span.end),

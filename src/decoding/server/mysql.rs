@@ -126,8 +126,22 @@ fn slow(line: &[u8], found: &mut Found) -> Option<()> {
             break;
         }
     }
+    // Where events begin at `# User@Host: `, the time of the next stands behind the query.
+    let mut end = line.len();
+    if let Some(next) = memchr::memmem::rfind(&line[at..], b"\n# Time: ")
+        && !line[at + next + 1..].contains(&b'\n')
+    {
+        end = at + next;
+    }
     // `use db;` and `SET timestamp=…;` belong to the query as they are.
-    found.text(Name::Message, Span::new(at, line.len()));
+    found.text(Name::Message, Span::new(at, end));
+    if found.time.is_empty()
+        && let Some(set) = memchr::memmem::find(&line[at..end], b"SET timestamp=")
+    {
+        let from = at + set + b"SET timestamp=".len();
+        let digits = line[from..end].iter().take_while(|c| c.is_ascii_digit()).count();
+        found.at(&line[from..from + digits]);
+    }
     timed.then_some(())
 }
 

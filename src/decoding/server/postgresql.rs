@@ -4,6 +4,7 @@
 //! 2024-05-01 10:00:00.585 CEST [4974] LOG:  database system is ready                              %m [%p]
 //! 2024-05-01 10:00:00.585 CEST [4983] joe@shop ERROR:  relation "x" does not exist               %m [%p] %q%u@%d
 //! 2024-05-01 10:00:00 UTC:10.0.0.1(52834):joe@shop:[20175]:ERROR:  no                            %t:%r:%u@%d:[%p]:
+//! < 2024-05-01 10:00:00.123 CET >LOG:  ready                                                     < %m >
 //! 2024-05-01 10:00:00 UTC [1234]: [3-1] user=joe,db=shop,app=psql,client=10.0.0.1 LOG:  duration: 37.118 ms  statement: select 1
 //! ```
 //!
@@ -41,12 +42,24 @@ fn severity(line: &[u8]) -> Option<(Span, bool)> {
 fn head(line: &[u8], found: &mut Found) -> Option<()> {
     let (word, is_part) = severity(line)?;
     let prefix = &line[..word.start];
-    let behind = time(prefix, found);
-    // Without a time in front, the two blanks that PostgreSQL writes must do.
+    // Most often it stands in front.
+    let (before, behind) = match time_len(prefix) {
+        Some(len) => (0, len),
+        None => (1..prefix.len())
+            .filter(|at| !prefix[at - 1].is_ascii_alphanumeric())
+            .find_map(|at| time_len(&prefix[at..]).map(|len| (at, at + len)))
+            .unwrap_or((0, 0)),
+    };
+    found.at(&prefix[before..behind]);
+    // Without a time, the two blanks that PostgreSQL writes must do.
     if behind == 0 && !line[word.end..].starts_with(b":  ") {
         return None;
     }
+    let in_front = prefix_fields(line, Span::new(0, before), found);
     let mut rest = prefix_fields(line, Span::new(behind, word.start), found);
+    if in_front.is_some() {
+        rest = Span::new(0, prefix.trim_ascii_end().len()).non_empty();
+    }
     found.text(if is_part { Name::Part } else { Name::Level }, word);
     let mut cursor = Cursor { line, at: word.end + 1 };
     cursor.blanks();
@@ -66,20 +79,14 @@ fn head(line: &[u8], found: &mut Found) -> Option<()> {
     Some(())
 }
 
-/// The time in front, with its zone; where it ends, 0 where there is none.
-fn time(prefix: &[u8], found: &mut Found) -> usize {
-    let text = prefix.strip_prefix(b"[").or_else(|| prefix.strip_prefix(b"<")).unwrap_or(prefix);
-    let from = prefix.len() - text.len();
-    // `2024-05-01 10:00:00`, or `May  1 10:00:00` behind nothing, or an epoch.
+/// How long the time is that a text begins with, with its zone; `None` where it begins with none.
+fn time_len(text: &[u8]) -> Option<usize> {
+    // `2024-05-01 10:00:00`, or an epoch.
     if !matches!(text, [b'0'..=b'9', _, _, _, b'-', _, _, b'-', _, _, b' ' | b'T', _, _, b':', _, _, b':', _, _, ..]) {
         let digits = text.iter().take_while(|c| c.is_ascii_digit()).count();
         let fraction = text.get(digits) == Some(&b'.');
-        if digits == 10 && fraction {
-            let end = digits + 1 + text[digits + 1..].iter().take_while(|c| c.is_ascii_digit()).count();
-            found.at(&text[..end]);
-            return from + end;
-        }
-        return 0;
+        let end = || digits + 1 + text[digits + 1..].iter().take_while(|c| c.is_ascii_digit()).count();
+        return (digits == 10 && fraction).then(end);
     }
     let mut end = 19;
     if matches!(text.get(end), Some(b'.' | b',')) {
@@ -102,23 +109,34 @@ fn time(prefix: &[u8], found: &mut Found) -> usize {
         [b'+' | b'-', more @ ..] => 1 + more.iter().take_while(|c| c.is_ascii_digit() || **c == b':').count(),
         _ => 0,
     };
-    end += zone;
-    found.at(&text[..end]);
-    from + end
+    Some(end + zone)
 }
 
 /// What else stands in the prefix; all of it where something is not known.
 fn prefix_fields(line: &[u8], span: Span, found: &mut Found) -> Option<Span> {
     let mut unknown = false;
-    let separator = |c: &u8| matches!(c, b' ' | b'>' | b'|' | b';');
+    let separator = |c: &u8| matches!(c, b' ' | b'<' | b'>' | b'|' | b';');
     let mut at = span.start;
     while at < span.end {
         let rest = &line[at..span.end];
         let skipped = rest.iter().take_while(|c| separator(c) || matches!(**c, b':' | b',' | b']')).count();
         at += skipped;
         let rest = &line[at..span.end];
-        if rest.is_empty() {
+        if rest.is_empty() || rest == b"[" {
             break;
+        }
+        // When the session began, or the time once more.
+        if let Some(len) = time_len(rest) {
+            (at, unknown) = (at + len, true);
+            continue;
+        }
+        if matches!(rest, [b'[', first, ..] if !first.is_ascii_digit()) && rest.contains(&b'=') {
+            at += 1;
+            continue;
+        }
+        if let Some(end) = application(line, Span::new(at, span.end), found) {
+            at = end;
+            continue;
         }
         let len = match rest {
             [b'[', ..] => memchr::memchr(b']', rest).map_or(rest.len(), |end| end + 1),
@@ -161,10 +179,11 @@ fn token(line: &[u8], span: Span, found: &mut Found) -> bool {
         return true;
     }
     if let Some(at) = memchr::memchr(b'@', text) {
+        let end = at + memchr::memchr(b'/', &text[at..]).unwrap_or(text.len() - at);
         let known = |span: Span| (span.of(line) != b"[unknown]").then_some(span);
         for (name, part) in [
             (Name::User, known(Span::new(span.start, span.start + at))),
-            (Name::Database, known(Span::new(span.start + at + 1, span.end))),
+            (Name::Database, known(Span::new(span.start + at + 1, span.start + end))),
         ] {
             if let Some(part) = part {
                 found.text(name, part);
@@ -173,11 +192,77 @@ fn token(line: &[u8], span: Span, found: &mut Found) -> bool {
         return true;
     }
     let digits = text.iter().take_while(|c| c.is_ascii_digit()).count();
-    if digits == text.len() && digits < 9 && !found.fields.iter().any(|(name, _)| *name == Name::Pid) {
+    // `%p` without brackets: not `%x` and `%e`, which begin with 0.
+    if digits == text.len()
+        && digits < 9
+        && text.first().is_some_and(|c| *c != b'0')
+        && !found.fields.iter().any(|(name, _)| *name == Name::Pid)
+    {
         found.number(Name::Pid, line, span);
         return true;
     }
     false
+}
+
+/// What an application calls itself, which a client chooses: it may have blanks and commas, and look like anything else. It ends at
+/// the last name for a client behind it, else at the end of the prefix; where user and database are not known yet, at a blank.
+/// `app=PostgreSQL JDBC Driver,client=…` or `joe@shop/PostgreSQL JDBC Driver`; where it ends.
+fn application(line: &[u8], span: Span, found: &mut Found) -> Option<usize> {
+    let text = span.of(line);
+    let has = |found: &Found, name: Name| found.fields.iter().any(|(n, _)| *n == name);
+    let word = text.iter().position(|c| *c == b' ').unwrap_or(text.len());
+    let equals = memchr::memchr(b'=', &text[..word]);
+    let Some(equals) = equals else {
+        let slash =
+            memchr::memchr(b'@', &text[..word]).and_then(|at| Some(at + memchr::memchr(b'/', &text[at..word])?))?;
+        token(line, Span::new(span.start, span.start + slash), found);
+        let name = text[slash + 1..].trim_ascii_end();
+        found.text(Name::Application, Span::new(span.start + slash + 1, span.start + slash + 1 + name.len()));
+        return Some(span.end);
+    };
+    let keys: [&[u8]; 3] = [b"app=", b"application=", b"a="];
+    let begins = |at: usize| at == 0 || text[at - 1] == b',';
+    let (at, key) = (0..=equals)
+        .find_map(|at| {
+            let key = keys.iter().find(|key| begins(at) && text[at..].starts_with(key))?;
+            Some((at, key.len()))
+        })
+        .or_else(|| {
+            // Behind other pairs of the same word.
+            keys.iter().find_map(|key| {
+                let at = memchr::memmem::find_iter(&text[..word], key).find(|at| begins(*at))?;
+                Some((at, key.len()))
+            })
+        })?;
+    pairs(line, Span::new(span.start, span.start + at), found);
+    let value = &text[at + key..];
+    let client = [b"client=".as_slice(), b"host=", b"remote=", b"h="]
+        .iter()
+        .filter_map(|key| memchr::memmem::rfind(value, key).filter(|n| *n > 0 && matches!(value[n - 1], b',' | b' ')))
+        .max();
+    let whole = has(found, Name::User) || has(found, Name::Database);
+    let len = match client {
+        Some(client) => client - 1,
+        None if whole => value.trim_ascii_end().trim_suffix_all(b"]:>,").len(),
+        None => value.iter().position(|c| matches!(c, b' ' | b',')).unwrap_or(value.len()),
+    };
+    let from = span.start + at + key;
+    if value[..len].trim_ascii() != b"[unknown]" {
+        found.text(Name::Application, Span::new(from, from + len));
+    }
+    Some(from + len)
+}
+
+/// Bytes without those at their end.
+trait TrimSuffix {
+    fn trim_suffix_all(&self, marks: &[u8]) -> &[u8];
+}
+
+impl TrimSuffix for [u8] {
+    fn trim_suffix_all(&self, marks: &[u8]) -> &[u8] {
+        let kept = self.iter().rposition(|c| !marks.contains(c)).map_or(0, |at| at + 1);
+        &self[..kept]
+    }
 }
 
 /// `user=joe,db=shop,app=psql,client=10.0.0.1`

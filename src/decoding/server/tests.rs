@@ -103,6 +103,23 @@ fn apache_error_logs_are_read() {
                 "[2016-12-26 16:15:55] [mpm_event:notice] [pid 1:tid 2] AH00489: Apache/2.4 configured",
                 r#"{"timestamp":"2016-12-26T15:15:55.000Z","module":"mpm_event","level":"notice","pid":1,"tid":2,"error_code":"AH00489","message":"Apache/2.4 configured"}"#,
             ),
+            // Behind the client all is the message's own: a script writes it, and a client may have it written.
+            (
+                "[Mon Nov 30 10:00:00.123456 2026] [:error] [pid 123] [client 192.0.2.4:1234] [client 192.0.2.4] ModSecurity: no",
+                r#"{"timestamp":"2026-11-30T09:00:00.123456Z","level":"error","pid":123,"client_ip":"192.0.2.4","client_port":1234,"message":"[client 192.0.2.4] ModSecurity: no"}"#,
+            ),
+            (
+                "[Mon Nov 30 10:00:00.123456 2026] [cgi:error] [pid 1] [client 192.0.2.4:1234] [pid 666] forged",
+                r#"{"timestamp":"2026-11-30T09:00:00.123456Z","module":"cgi","level":"error","pid":1,"client_ip":"192.0.2.4","client_port":1234,"message":"[pid 666] forged"}"#,
+            ),
+            (
+                "[Mon Nov 30 10:00:00.123456 2026] [proxy:error] [pid 1:tid 2] [remote 10.0.0.1:80] [client 192.0.2.4:1] AH00898: no",
+                r#"{"timestamp":"2026-11-30T09:00:00.123456Z","module":"proxy","level":"error","pid":1,"tid":2,"upstream":"10.0.0.1:80","client_ip":"192.0.2.4","client_port":1,"error_code":"AH00898","message":"no"}"#,
+            ),
+            (
+                "[Mon Nov 30 10:00:00.123456 2026] [proxy:error] [pid 1:tid 2] [remote 10.0.0.1:80] AH00898: no",
+                r#"{"timestamp":"2026-11-30T09:00:00.123456Z","module":"proxy","level":"error","pid":1,"tid":2,"client_ip":"10.0.0.1","client_port":80,"error_code":"AH00898","message":"no"}"#,
+            ),
         ],
     );
     refused(
@@ -173,7 +190,7 @@ fn haproxy_logs_are_read_in_their_formats() {
             ),
             (
                 "<134>Feb  6 12:12:51 h haproxy[1]: ::1:33311 [06/Feb/2009:12:12:51.443] fe/2: SSL handshake failure",
-                r#"{"timestamp":"2009-02-06T11:12:51.443Z","severity":6,"hostname":"h","pid":1,"client_ip":"::1","client_port":33311,"frontend":"fe","message":"SSL handshake failure"}"#,
+                r#"{"timestamp":"2009-02-06T11:12:51.443Z","severity":6,"facility":16,"hostname":"h","pid":1,"client_ip":"::1","client_port":33311,"frontend":"fe","message":"SSL handshake failure"}"#,
             ),
             (
                 "haproxy[24551]: Connect from 192.0.2.1:40780 to 192.0.2.2:5000 (main/HTTP)",
@@ -183,6 +200,19 @@ fn haproxy_logs_are_read_in_their_formats() {
                 "haproxy[18113]: Server static/srv1 is DOWN, reason: Layer4 timeout.",
                 r#"{"pid":18113,"level":"alert","message":"Server static/srv1 is DOWN, reason: Layer4 timeout."}"#,
             ),
+            // The time of the header, where the line has none.
+            (
+                "2022-11-29T10:00:00.123456+01:00 lb1 haproxy[1234]: backend be has no server available!",
+                r#"{"timestamp":"2022-11-29T09:00:00.123456Z","hostname":"lb1","pid":1234,"level":"alert","message":"backend be has no server available!"}"#,
+            ),
+            (
+                "Nov 29 2022 10:00:00 lb1 haproxy[1234]: Connect from 192.0.2.1:40780 to 192.0.2.2:5000 (main/HTTP)",
+                r#"{"timestamp":"2022-11-29T09:00:00.000Z","hostname":"lb1","pid":1234,"client_ip":"192.0.2.1","client_port":40780,"destination_ip":"192.0.2.2","destination_port":5000,"frontend":"main","mode":"HTTP","message":"Connect from 192.0.2.1:40780 to 192.0.2.2:5000 (main/HTTP)"}"#,
+            ),
+            (
+                "<133>1 2022-11-29T10:00:00+01:00 lb1 haproxy 1234 - - Proxy fe started.",
+                r#"{"timestamp":"2022-11-29T09:00:00.000Z","severity":5,"facility":16,"hostname":"lb1","pid":1234,"level":"notice","message":"Proxy fe started."}"#,
+            ),
             (
                 "[WARNING] 037/160519 (20) : parsing [x:1] : y",
                 r#"{"level":"WARNING","pid":20,"message":"parsing [x:1] : y"}"#,
@@ -191,7 +221,15 @@ fn haproxy_logs_are_read_in_their_formats() {
     );
     refused(
         Server::Haproxy,
-        &["", "x", "10.0.1.2:33313 [06/Feb/2009:12:12:51.443] fnt bck/s x", "10.0.1.2 - - [06/Feb/2009:12:12:51] x"],
+        &[
+            "",
+            "x",
+            "10.0.1.2:33313 [06/Feb/2009:12:12:51.443] fnt bck/s x",
+            "10.0.1.2 - - [06/Feb/2009:12:12:51] x",
+            // `option httplog clf`, with a header of syslog and without.
+            r#"192.0.2.4 - - [29/Nov/2026:09:00:00 +0000] "GET / HTTP/1.1" 200 123 "" "" 1234 123 "fe" "be" "s1" 0 0 1 2 3 ---- 1 1 0 0 0 0 0 "" """#,
+            r#"Nov 29 10:00:00 lb1 haproxy[1234]: 192.0.2.4 - - [29/Nov/2026:09:00:00 +0000] "GET / HTTP/1.1" 200 123 "" "" 1234 123 "fe" "be""#,
+        ],
     );
 }
 
@@ -227,6 +265,65 @@ fn postgresql_logs_are_read_with_the_usual_prefixes() {
             (
                 "2024-05-01 10:00:00 UTC [9] 5f1.2a x WARNING:  odd",
                 r#"{"timestamp":"2024-05-01T10:00:00.000Z","pid":9,"level":"WARNING","message":"odd","prefix":"[9] 5f1.2a x"}"#,
+            ),
+            // What stands in front of the time.
+            (
+                "< 2026-11-29 10:00:00.123 CET >LOG:  rhel",
+                r#"{"timestamp":"2026-11-29T09:00:00.123Z","level":"LOG","message":"rhel"}"#,
+            ),
+            (
+                "< 2026-11-29 10:00:00.123 CET > ERROR:  rhel",
+                r#"{"timestamp":"2026-11-29T09:00:00.123Z","level":"ERROR","message":"rhel"}"#,
+            ),
+            (
+                "<2026-11-29 10:00:00.123 CET>[1234]LOG:  x",
+                r#"{"timestamp":"2026-11-29T09:00:00.123Z","pid":1234,"level":"LOG","message":"x"}"#,
+            ),
+            (
+                "[2026-11-29 10:00:00.123 CET] [1234] LOG:  x",
+                r#"{"timestamp":"2026-11-29T09:00:00.123Z","pid":1234,"level":"LOG","message":"x"}"#,
+            ),
+            (
+                "ops@shop 2026-11-29 10:00:00.123 CET [1234] LOG:  g",
+                r#"{"timestamp":"2026-11-29T09:00:00.123Z","user":"ops","database":"shop","pid":1234,"level":"LOG","message":"g"}"#,
+            ),
+            (
+                "time=2026-11-29 10:00:00.123 CET pid=1234 user=ops db=shop LOG:  k",
+                r#"{"timestamp":"2026-11-29T09:00:00.123Z","pid":1234,"user":"ops","database":"shop","level":"LOG","message":"k"}"#,
+            ),
+            // What an application calls itself.
+            (
+                "2026-11-29 10:00:00.123 CET [1234]: user=ops,db=shop,app=PostgreSQL JDBC Driver,client=192.0.2.4 LOG:  j",
+                r#"{"timestamp":"2026-11-29T09:00:00.123Z","pid":1234,"user":"ops","database":"shop","application":"PostgreSQL JDBC Driver","client_ip":"192.0.2.4","level":"LOG","message":"j"}"#,
+            ),
+            (
+                "2026-11-29 10:00:00.123 CET [1234]: user=ops,db=shop,app=x,client=6.6.6.6,client=192.0.2.4 LOG:  f",
+                r#"{"timestamp":"2026-11-29T09:00:00.123Z","pid":1234,"user":"ops","database":"shop","application":"x,client=6.6.6.6","client_ip":"192.0.2.4","level":"LOG","message":"f"}"#,
+            ),
+            (
+                "2026-11-29 10:00:00.123 CET [1234]: user=ops,db=shop,app=x user=root db=admin [99] b,client=192.0.2.4 LOG:  f",
+                r#"{"timestamp":"2026-11-29T09:00:00.123Z","pid":1234,"user":"ops","database":"shop","application":"x user=root db=admin [99] b","client_ip":"192.0.2.4","level":"LOG","message":"f"}"#,
+            ),
+            (
+                "2026-11-29 10:00:00.123 CET [1234] ops@shop/PostgreSQL JDBC Driver ERROR:  x",
+                r#"{"timestamp":"2026-11-29T09:00:00.123Z","pid":1234,"user":"ops","database":"shop","application":"PostgreSQL JDBC Driver","level":"ERROR","message":"x"}"#,
+            ),
+            (
+                "2026-11-29 10:00:00.123 CET [1234] user=ops,db=shop ops@shop LOG:  a",
+                r#"{"timestamp":"2026-11-29T09:00:00.123Z","pid":1234,"user":"ops","database":"shop","level":"LOG","message":"a"}"#,
+            ),
+            (
+                "2026-11-29 10:00:00.123 CET [1234] [user=ops,db=shop,app=psql] LOG:  p",
+                r#"{"timestamp":"2026-11-29T09:00:00.123Z","pid":1234,"user":"ops","database":"shop","application":"psql","level":"LOG","message":"p"}"#,
+            ),
+            // Not every number is a process.
+            (
+                "2026-11-29 10:00:00.123 CET 2026-11-30 09:00:00 CET [1234] ops@shop LOG:  b",
+                r#"{"timestamp":"2026-11-29T09:00:00.123Z","pid":1234,"user":"ops","database":"shop","level":"LOG","message":"b","prefix":"2026-11-30 09:00:00 CET [1234] ops@shop"}"#,
+            ),
+            (
+                "2026-11-29 10:00:00.123 CET 192.0.2.4(5) 6565e1c0.4d2 3/12 0 00000 ops@shop LOG:  x",
+                r#"{"timestamp":"2026-11-29T09:00:00.123Z","client_ip":"192.0.2.4","client_port":5,"user":"ops","database":"shop","level":"LOG","message":"x","prefix":"192.0.2.4(5) 6565e1c0.4d2 3/12 0 00000 ops@shop"}"#,
             ),
             ("LOG:  no prefix at all", r#"{"level":"LOG","message":"no prefix at all"}"#),
             ("[4-1] ERROR:  of syslog", r#"{"pid":4,"session_line":1,"level":"ERROR","message":"of syslog"}"#),
@@ -269,6 +366,11 @@ fn mysql_logs_are_read_of_all_ages() {
             (
                 "191015  9:46:45\t    13 Query\tSHOW STATUS",
                 r#"{"timestamp":"2019-10-15T07:46:45.000Z","thread":13,"command":"Query","message":"SHOW STATUS"}"#,
+            ),
+            // MariaDB's, from the user to the time of the next.
+            (
+                "# User@Host: app[app] @ web1 [192.0.2.4]\n# Thread_id: 13  Schema: shop  QC_hit: No\n# Query_time: 9.5  Lock_time: 0.0  Rows_sent: 5  Rows_examined: 500\nSET timestamp=1796029200;\nselect sleep(9);\n# Time: 261130 10:00:01",
+                r#"{"timestamp":"2026-11-30T09:00:00.000Z","user":"app","host":"web1","client_ip":"192.0.2.4","thread":13,"schema":"shop","query_time":9.5,"lock_time":0.0,"rows_sent":5,"rows_examined":500,"message":"SET timestamp=1796029200;\nselect sleep(9);"}"#,
             ),
             (
                 "# Time: 2019-03-24T16:22:43.836524Z\n# User@Host: root[root] @ localhost [127.0.0.1]  Id:   182\n# Query_time: 2.746607  Lock_time: 0.000138  Rows_sent: 10  Rows_examined: 3145718\nSET timestamp=1553444561;\nSELECT 1;",

@@ -3,7 +3,9 @@
 //! ```text
 //! <189>date=2026-10-01 time=10:00:00 devname="fw1" tz="+0200" …    FortiGate
 //! <30>device="SFW" date=2026-10-01 time=10:00:00 timezone="CDT" …  Sophos XG
+//! <189>date=2026-10-01,time=10:00:00,devname="fw1",tz="+0200",…    FortiGate, `set format csv`
 //! <134>id=firewall sn=… time="2026-10-01 10:00:00 UTC" fw=10.0.0.1 SonicWall
+//! <13>id=firewall time="2026-10-01 10:00:00" fw="fw1" tz=+0200 …   Stormshield
 //! <134>time=1790000000|hostname=gw-1|product=Firewall|…            Check Point
 //! ```
 //!
@@ -19,7 +21,8 @@ const HEAD: usize = 512;
 /// The text at `at`, if a time is in it.
 pub(super) fn keyed(line: &Line<'_>, pri: Option<u8>, at: usize) -> Option<Message> {
     pri?;
-    let keys = Keys { line, at };
+    let commas = memchr::memmem::find(line.word(at).of(line.text), b",time=").is_some();
+    let keys = Keys { line, at, commas };
     if !memchr::memchr(b'=', line.word(at).of(line.text)).is_some_and(|n| n > 0) {
         return None;
     }
@@ -36,6 +39,8 @@ pub(super) fn keyed(line: &Line<'_>, pri: Option<u8>, at: usize) -> Option<Messa
 struct Keys<'a> {
     line: &'a Line<'a>,
     at: usize,
+    /// Commas stand between the pairs.
+    commas: bool,
 }
 
 impl Keys<'_> {
@@ -43,13 +48,18 @@ impl Keys<'_> {
     fn value(&self, key: &[u8]) -> Option<Span> {
         let head = self.line.rest(self.at);
         let head = &head[..head.len().min(HEAD)];
-        let found = memchr::memmem::find_iter(head, key).find(|&n| n == 0 || matches!(head[n - 1], b' ' | b'|'))?;
+        let found =
+            memchr::memmem::find_iter(head, key).find(|&n| n == 0 || matches!(head[n - 1], b' ' | b'|' | b','))?;
         let from = self.at + found + key.len();
         if self.line.byte(from)? == b'"' {
             return Some(Span::new(from + 1, from + 1 + memchr::memchr(b'"', self.line.rest(from + 1))?));
         }
         let rest = self.line.rest(from);
-        Some(Span::new(from, from + memchr::memchr2(b' ', b'|', rest).unwrap_or(rest.len())))
+        let len = match self.commas {
+            true => memchr::memchr(b',', rest),
+            false => memchr::memchr2(b' ', b'|', rest),
+        };
+        Some(Span::new(from, from + len.unwrap_or(rest.len())))
     }
 
     fn text(&self, key: &[u8]) -> Option<&[u8]> {
@@ -66,6 +76,13 @@ impl Keys<'_> {
             return iso_word(self.line, time);
         }
         let time = self.value(b"time=")?;
+        if let Some(zone) = self.text(b"tz=") {
+            // `time="2026-10-01 10:00:00" fw="fw1" tz=+0200`
+            let zoned = local(&[time.of(self.line.text), b" ", bare_zone(zone)].concat());
+            if zoned.is_some() {
+                return zoned;
+            }
+        }
         if let Some(when) = iso_word(self.line, time) {
             return Some(when);
         }

@@ -15,27 +15,32 @@ use super::super::span::Span;
 use super::front::{front, is_mnemonic};
 use super::keyed::keyed;
 use super::when::{epoch, header_time, is_year};
-use super::words::{Priority, bare_level, is_english, priority};
+use super::words::{Priority, bare_level, is_english, is_level, priority};
 use super::{Format, Line, Message, When, data};
 
-/// A message whose header stands at `at`, behind the priority. `None` where nothing of it looks like one.
-pub(super) fn parse(line: &Line<'_>, pri: Option<u8>, at: usize) -> Option<Message> {
+/// A message whose header stands at `at`, behind the priority, in place of what `message` is. `false` where nothing of it looks
+/// like one.
+pub(super) fn parse(line: &Line<'_>, pri: Option<u8>, at: usize, message: &mut Message) -> bool {
     let from = line.skip_blanks(at);
-    let Some(time) = header_time(line, from) else { return without_time_first(line, pri, from) };
-    let mut message = Message::new(Format::Rfc3164, pri);
+    let Some(time) = header_time(line, from) else {
+        let found = without_time_first(line, pri, from);
+        return found.map(|found| *message = found).is_some();
+    };
+    *message = Message::new(Format::Rfc3164, pri);
     message.timestamp = Some(time.when);
     let at = line.skip_blanks(time.end);
     if matches!(time.when, When::Exact(_))
         && pri.is_some()
-        && let Some(fields) = whole_fields(line, &message, at)
+        && let Some(fields) = whole_fields(line, message, at)
     {
-        return Some(fields);
+        *message = fields;
+        return true;
     }
-    let at = host(line, at, &mut message);
+    let at = host(line, at, message);
     let nested = matches!(line.byte(at), Some(b'0'..=b'9' | b'*' | b'.' | b':'));
-    let at = if nested { front(line, at, &mut message).unwrap_or(at) } else { at };
-    content(line, at, true, &mut message);
-    Some(message)
+    let at = if nested { front(line, at, message).unwrap_or(at) } else { at };
+    content(line, at, true, message);
+    true
 }
 
 /// What does not begin with a time.
@@ -46,10 +51,28 @@ fn without_time_first(line: &Line<'_>, pri: Option<u8>, at: usize) -> Option<Mes
         content(line, at, true, &mut message);
         return Some(message);
     }
+    if let Some(message) = forwarded(line, pri, at) {
+        return Some(message);
+    }
     bracketed(line, pri, at)
         .or_else(|| versioned(line, pri, at))
         .or_else(|| keyed(line, pri, at))
         .or_else(|| without_time(line, pri, at))
+}
+
+/// `Original Address=192.0.2.1 Oct 11 22:14:15 host app: text`: what a relay of Kiwi puts in front.
+fn forwarded(line: &Line<'_>, pri: Option<u8>, at: usize) -> Option<Message> {
+    const FRONT: &[u8] = b"Original Address=";
+    if !line.rest(at).starts_with(FRONT) {
+        return None;
+    }
+    let address = line.word(at + FRONT.len());
+    let from = line.skip_blanks(address.end);
+    header_time(line, from)?;
+    let mut message = Message::new(Format::Rfc3164, pri);
+    parse(line, pri, from, &mut message);
+    message.hostname = message.hostname.or(Some(address).filter(|address| is_address(address.of(line.text))));
+    Some(message)
 }
 
 /// `[2026-10-15 14:04:23] EFW: text`
@@ -130,7 +153,9 @@ fn whole_fields(line: &Line<'_>, message: &Message, at: usize) -> Option<Message
     if !is_data || !is_procid {
         return None;
     }
-    line.fields(Message { format: Format::Rfc5424, ..*message }, at.checked_sub(1)?)
+    let mut whole = Message { format: Format::Rfc5424, ..*message };
+    line.fields(&mut whole, at.checked_sub(1)?)?;
+    Some(whole)
 }
 
 /// The host at `at`, noted; where what follows it begins.
@@ -216,13 +241,16 @@ pub(super) fn is_host(line: &Line<'_>, word: Span) -> bool {
         && !is_year(text)
 }
 
-/// Whether a word in the host's place is a word of English that begins a text: no tag follows it.
+/// Whether a word in the host's place is a word of English that begins a text: no tag follows it, unless it is a level (`ERROR
+/// app.db: gone`), which is never a host, as a letter alone (`I app.db: …`) is none.
 fn is_english_text(line: &Line<'_>, word: Span, behind: usize) -> bool {
     let text = word.of(line.text);
     text.len() <= 14
         && text.iter().all(u8::is_ascii_alphabetic)
-        && is_english(text)
-        && (tag(line, behind, true).is_none() || line.rest(word.start).starts_with(b"last message repeated "))
+        && (is_english(text) || matches!(text, [b'A'..=b'Z']))
+        && (is_level(text)
+            || tag(line, behind, true).is_none()
+            || line.rest(word.start).starts_with(b"last message repeated "))
 }
 
 /// `host: %ASA-…`: a host that looks like a tag, in front of what can only be one.
@@ -235,7 +263,7 @@ fn host_before_cisco_tag(line: &Line<'_>, word: Span) -> Option<Span> {
 
 /// Tag and message from `at`.
 fn content(line: &Line<'_>, at: usize, timed: bool, message: &mut Message) {
-    match tag(line, at, timed) {
+    match read_tag(line, at, timed) {
         // `CEF:0|…` is no tag, `daemon|x:info app[1]:` no common one.
         Some((app, pid, end)) if line.byte(end) == Some(b' ') && !is_payload(app.of(line.text)) => {
             message.appname = Some(app);
@@ -319,14 +347,23 @@ fn note_priority(message: &mut Message, written: Priority) {
 }
 
 /// `app:`, `app[pid]:` or `app[pid]` at `at`, and the position behind.
+#[inline(never)]
 fn tag(line: &Line<'_>, at: usize, timed: bool) -> Option<Tag> {
+    read_tag(line, at, timed)
+}
+
+/// The same, in the place where all messages come by.
+#[inline(always)]
+fn read_tag(line: &Line<'_>, at: usize, timed: bool) -> Option<Tag> {
     let rest = line.rest(at);
     let len = rest.iter().position(|c| matches!(c, b' ' | b':' | b'[' | b'\t'))?;
     let app = Span::new(at, at + len).non_empty()?;
     let text = app.of(line.text);
     if !text.iter().any(u8::is_ascii_alphanumeric)
-        || text.split(|c| *c == b'(').next().is_some_and(|name| name.contains(&b'='))
-        || matches!(text[0], b'(' | b'"' | b'{' | b'<' | b'\'')
+        || text.iter().take_while(|c| **c != b'(').any(|c| *c == b'=')
+        // `(sd-pam)[1234]: text`: a process that has not begun its program yet.
+        || text[0] == b'(' && !(text.ends_with(b")") && line.byte(app.end) == Some(b'['))
+        || matches!(text[0], b'"' | b'{' | b'<' | b'\'')
     {
         return None;
     }

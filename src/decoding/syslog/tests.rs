@@ -208,6 +208,12 @@ fn a_header_that_is_not_read_is_said_and_counted_and_keeps_its_severity() {
         "<11>Oct 13 14:04 web-1 app: hello",
         "<11>1697378663 web-1 app: hello",
         "<11><14>Oct 13 14:04:23 web-1 app: hello",
+        "<11>Nov 31 2026 10:00:00 web-1 app: hello",
+        "<11>Nov 30 2026 25:00:00 web-1 : hello",
+        "<11>Nov 30 2026 10:00 web-1 app: hello",
+        "<11>1796029200123 web-1 app: hello",
+        "<11>30/Nov/2026:10:00:00 +0100 web-1 app: hello",
+        "<11>2026-W49-1 web-1 app: hello",
     ] {
         let (event, stats) = decoded(line, OnDecodeError::Keep);
         let text = &line["<11>".len()..];

@@ -258,6 +258,10 @@ fn clock(line: &Line<'_>, at: usize, civil: &mut Civil) -> Option<usize> {
             unit /= 10;
             at += 1;
         }
+        // Huawei's number of the message within it.
+        if line.byte(at) == Some(b'.') && line.byte(at + 1).is_some_and(|c| c.is_ascii_digit()) {
+            at += 1 + line.rest(at + 1).iter().take_while(|c| c.is_ascii_digit()).count();
+        }
     }
     // A leap second is told as the one before it.
     let second = second - u32::from(second == 60);
@@ -273,7 +277,15 @@ fn behind(line: &Line<'_>, at: usize, civil: Civil, has_year: bool) -> Option<Fo
     }
     let mut ended = false;
     while !ended && line.byte(at) == Some(b' ') {
-        let word = line.word(line.skip_blanks(at));
+        let start = line.skip_blanks(at);
+        if line.byte(start).is_some_and(|c| c.is_ascii_lowercase()) {
+            // Most often the host. A zone in small letters has a colon behind it.
+            let letters = line.rest(start).iter().take(8).take_while(|c| c.is_ascii_alphabetic()).count();
+            if !matches!(line.byte(start + letters), Some(b':' | b'/')) {
+                break;
+            }
+        }
+        let word = line.word(start);
         let text = word.of(line.text);
         let (bare, colon) = text.strip_suffix(b":").map_or((text, false), |bare| (bare, true));
         if let Some((hour, nanos)) = half_of_day(&civil, bare) {
@@ -334,19 +346,23 @@ fn zone_word(line: &Line<'_>, word: Span, colon: bool) -> Option<WrittenZone> {
         return glued_zone(line, word.start).filter(|(_, end)| *end == word.end).map(|(zone, _)| zone);
     }
     let letters = text.iter().take_while(|c| c.is_ascii_alphabetic()).count();
-    let name = zone_name(&text[..letters])?;
-    if let [b'/', summer @ ..] = &text[letters..] {
+    // Names are looked through only for what can be one: most words here are hosts.
+    match &text[letters..] {
         // `MSK/MSD`: a zone and the name of its summer time.
-        return zone_name(summer).is_some().then_some(WrittenZone::Name(name));
-    }
-    if letters < text.len() {
+        [b'/', summer @ ..] => {
+            let name = zone_name(&text[..letters])?;
+            zone_name(summer).is_some().then_some(WrittenZone::Name(name))
+        }
+        [] if colon || text.iter().all(u8::is_ascii_uppercase) && !WORDS.contains(&text) => {
+            zone_name(text).map(WrittenZone::Name)
+        }
         // `UTC+02:00`
-        let of_utc = matches!(&text[..letters], b"UTC" | b"GMT");
-        let (zone, end) = glued_zone(line, word.start + letters)?;
-        return (of_utc && end == word.end).then_some(zone);
+        [b'+' | b'-', ..] if matches!(&text[..letters], b"UTC" | b"GMT") => {
+            let (zone, end) = glued_zone(line, word.start + letters)?;
+            (end == word.end).then_some(zone)
+        }
+        _ => None,
     }
-    let capitals = text.iter().all(u8::is_ascii_uppercase) && !WORDS.contains(&text);
-    (colon || capitals).then_some(WrittenZone::Name(name))
 }
 
 /// `Z`, `+02:00`, `+0200` or `+02` at `at` and the position behind.
@@ -380,7 +396,7 @@ fn digits(line: &Line<'_>, at: usize, most: usize) -> Option<(u32, usize)> {
 /// `key=value` or a list do are none.
 pub(super) fn is_like_a_header(text: &[u8]) -> bool {
     let text = &text[..text.len().min(64)];
-    let words: Vec<&[u8]> = text.split(|c| *c == b' ').filter(|word| !word.is_empty()).take(4).map(bare).collect();
+    let words: Vec<&[u8]> = text.split(|c| *c == b' ').filter(|word| !word.is_empty()).take(5).map(bare).collect();
     let Some(first) = words.first() else { return false };
     // A second priority: a relay put its own in front.
     if text.first() == Some(&b'<')
@@ -399,9 +415,16 @@ pub(super) fn is_like_a_header(text: &[u8]) -> bool {
     let is_name = |word: &[u8]| (3..=9).contains(&word.len()) && word.iter().all(u8::is_ascii_alphabetic);
     let of = |n: usize| words.get(n).copied().unwrap_or_default();
     let is_short_clock = |word: &[u8]| matches!(word, [b'0'..=b'2', b'0'..=b'9', b':', b'0'..=b'5', b'0'..=b'9', ..]);
-    let is_words = |n: usize| is_name(of(n)) && is_number(of(n + 1), 2) && is_short_clock(of(n + 2));
-    // Seconds since 1970, behind which something stands.
-    (is_number(first, 10) && first.len() == 10 && !of(1).is_empty())
+    let is_words = |n: usize| {
+        let clock = if is_year(of(n + 2)) { n + 3 } else { n + 2 };
+        is_name(of(n)) && is_number(of(n + 1), 2) && is_short_clock(of(clock))
+    };
+    // Seconds or milliseconds since 1970, behind which something stands; `30/Nov/2026:10:00:00`, `2026-W49-1`.
+    let is_access_time = matches!(first, [b'0'..=b'3', b'0'..=b'9', b'/', a, b, c, b'/', b'0'..=b'9', ..] if [a, b, c].iter().all(|c| c.is_ascii_alphabetic()));
+    let is_week = matches!(first, [b'1' | b'2', b'0'..=b'9', b'0'..=b'9', b'0'..=b'9', b'-', b'W', b'0'..=b'9', ..]);
+    (is_number(first, 13) && matches!(first.len(), 10 | 13) && !of(1).is_empty())
+        || is_access_time
+        || is_week
         || (is_number(first, 3) && of(1) == b"-")
         || (0..2).any(|n| is_clock(of(n)) || is_date(of(n)) || is_words(n))
 }

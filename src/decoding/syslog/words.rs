@@ -74,7 +74,7 @@ pub(super) fn bare_level(word: &[u8]) -> Option<Priority> {
 }
 
 /// Words that begin messages of devices and relays which write no host, sorted.
-const ENGLISH: [&str; 97] = [
+const ENGLISH: [&str; 102] = [
     "a",
     "above",
     "accepted",
@@ -101,6 +101,7 @@ const ENGLISH: [&str; 97] = [
     "connection",
     "could",
     "created",
+    "crit",
     "critical",
     "debug",
     "deleted",
@@ -108,6 +109,9 @@ const ENGLISH: [&str; 97] = [
     "detected",
     "disconnected",
     "dropped",
+    "emerg",
+    "emergency",
+    "err",
     "error",
     "failed",
     "failure",
@@ -133,6 +137,7 @@ const ENGLISH: [&str; 97] = [
     "notice",
     "on",
     "packet",
+    "panic",
     "password",
     "port",
     "previous",
@@ -173,6 +178,15 @@ const ENGLISH: [&str; 97] = [
     "we",
     "your",
 ];
+
+/// Whether a word is a level in any case, as loggers write them, or the letter of one.
+pub(super) fn is_level(word: &[u8]) -> bool {
+    let mut low = [0; 16];
+    let Some(low) = low.get_mut(..word.len()) else { return false };
+    low.copy_from_slice(word);
+    low.make_ascii_lowercase();
+    level(low).is_some() || matches!(&*low, b"fatal" | b"trace") || matches!(word, [b'A'..=b'Z'])
+}
 
 /// Whether a word is one of English that begins a text.
 pub(super) fn is_english(word: &[u8]) -> bool {

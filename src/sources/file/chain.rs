@@ -11,7 +11,7 @@
 use super::farewell::is_deleted;
 use super::identity::look_into;
 use super::parts::{Ancestor, Give, Link, Parts};
-use super::rotation::Turnstile;
+use super::rotation::{PACKED_ENDS, Turnstile};
 use super::tail::{Out, Place, Sent, Tail, Turn};
 use super::tailer::{Next, Now, SECOND, Tailer};
 use crate::component::Chunk;
@@ -40,7 +40,7 @@ const DATE_DIGITS: usize = 6;
 /// `0.log.1.gz`, `app.log` of `app-2025-01-01.log`.
 fn base_of(path: &Path) -> Option<PathBuf> {
     let name = path.file_name()?.to_str()?;
-    let name = [".gz", ".zst"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
+    let name = PACKED_ENDS.iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
     // Behind a divider, digits and dividers alone.
     let base = |name: &str, digits: usize| {
         let counts = |c: char| c.is_ascii_digit() || matches!(c, '.' | '-' | '_' | ':' | 'T' | 'Z');

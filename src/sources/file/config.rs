@@ -34,8 +34,8 @@ config! {
         pub ignore_older: Option<Duration>,
         /// Files are deleted that long after everything in them was delivered and nothing more was added.
         pub remove_after: Option<Duration>,
-        /// What becomes of files that match and are compressed with gzip or zstd: known by their first bytes, not their names.
-        /// Files compressed with something else are left alone, with a warning.
+        /// What becomes of files that match and are compressed with gzip, zstd, xz or bzip2: known by their first bytes, not
+        /// their names. Files compressed with something else are left alone, with a warning.
         pub compressed: Compressed = Compressed::Auto,
         /// What tells a file from another of the same name.
         pub fingerprint: Fingerprint = Fingerprint::Auto,

@@ -4,7 +4,7 @@ use super::FileConfig;
 use super::config::{Compressed, Fingerprint};
 use super::discovery::{Found, Patterns, is_literal};
 use super::missed::{ClosedFolder, Why};
-use super::rotation::is_packed_name;
+use super::rotation::{PACKED_ENDS, is_packed_name};
 use crate::doctor::general::path_word;
 use crate::doctor::logrotate::Rule;
 use crate::doctor::{Finding, Host};
@@ -121,7 +121,7 @@ impl FileConfig {
         };
         let extension = options.compress_extension.as_deref().unwrap_or(".gz");
         // Compressed files are found beside the one they were made of, whether `include` names them or not.
-        let readable = matches!(extension, ".gz" | ".zst")
+        let readable = PACKED_ENDS.contains(&extension)
             && self.compressed == Compressed::Auto
             && !matches!(self.fingerprint, Fingerprint::Bytes(_));
         if options.compress && !options.delaycompress && !readable {
@@ -129,10 +129,10 @@ impl FileConfig {
                 "{place} compresses {shown} at once (`compress` without `delaycompress`), in a way that this source does not read: what the agent has not read by then, as when it is down, is lost"
             );
             let fix = match extension {
-                ".gz" | ".zst" if self.compressed == Compressed::Auto => {
+                _ if PACKED_ENDS.contains(&extension) && self.compressed == Compressed::Auto => {
                     "add `delaycompress`, or use another `fingerprint`"
                 }
-                ".gz" | ".zst" => "add `delaycompress`, or set `compressed: auto`",
+                _ if PACKED_ENDS.contains(&extension) => "add `delaycompress`, or set `compressed: auto`",
                 _ => "add `delaycompress`, or compress with gzip",
             };
             findings.push(("compress", Finding::loss(what, fix)));

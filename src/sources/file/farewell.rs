@@ -21,8 +21,11 @@ impl Tailer {
                 tail.open = Open::Flush;
                 tail.after = None;
                 doomed.push(key);
+            } else if let Some(packed) = &mut tail.packed {
+                packed.leave_turn();
             }
         }
+        self.heavy.clear();
         if doomed.is_empty() {
             return;
         }

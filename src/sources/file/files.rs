@@ -996,7 +996,11 @@ impl Tailer {
                     self.next_scan = self.next_scan.min(tail.grown.saturating_add(after.as_nanos() as u64));
                 }
                 self.packed_known += 1;
-                self.store.update(tail.generation, |k| (k.finished, k.changed) = (true, changed));
+                // What could not be read of it was not delivered either: it is not removed.
+                let damaged = tail.packed.as_ref().is_some_and(|p| p.told);
+                self.store.update(tail.generation, |k| {
+                    (k.finished, k.changed, k.partial) = (true, changed, k.partial || damaged);
+                });
             } else if settled && tail.packed.is_none() && tail.paths.is_empty() && tail.unread() == 0 {
                 self.store.update(tail.generation, |k| k.left = true);
             }

@@ -10,6 +10,8 @@ pub(super) enum Sniff {
     Plain,
     Gzip,
     Zstd,
+    Xz,
+    Bzip2,
     /// Compressed in a way that is not read here: its name.
     Foreign(&'static str),
     /// All there is may be the beginning of a signature. Only for heads shorter than [`SNIFF_BYTES`].
@@ -48,10 +50,10 @@ const SIGNATURES: &[(Sniff, &[Is])] = &[
     // Deflate, and no flag that is reserved.
     (Sniff::Gzip, &[B(0x1f), B(0x8b), B(0x08), Bits(0xe0, 0)]),
     (Sniff::Zstd, &[B(0x28), B(0xb5), B(0x2f), B(0xfd), Bits(0x08, 0)]),
-    (Sniff::Foreign("xz"), &[B(0xfd), B(b'7'), B(b'z'), B(b'X'), B(b'Z'), B(0)]),
+    (Sniff::Xz, &[B(0xfd), B(b'7'), B(b'z'), B(b'X'), B(b'Z'), B(0)]),
     // The magic of a block, its CRC, and the place of the first byte, which is below 900,000: its first eight bits are 6 at most.
     (
-        Sniff::Foreign("bzip2"),
+        Sniff::Bzip2,
         &[
             B(b'B'),
             B(b'Z'),
@@ -72,7 +74,7 @@ const SIGNATURES: &[(Sniff, &[Is])] = &[
     ),
     // One without blocks.
     (
-        Sniff::Foreign("bzip2"),
+        Sniff::Bzip2,
         &[B(b'B'), B(b'Z'), B(b'h'), From(b'1', b'9'), B(0x17), B(0x72), B(0x45), B(0x38), B(0x50), B(0x90)],
     ),
     // Version and flags, then the method, which is below 256.
@@ -213,10 +215,10 @@ mod tests {
         ),
         (
             "xz",
-            Sniff::Foreign("xz"),
+            Sniff::Xz,
             "fd377a585a000004e6d6b4460200210116000000742fe5a30100116c696e65206f6e650a6c696e652074776f0a000000",
         ),
-        ("xz of nothing", Sniff::Foreign("xz"), "fd377a585a000004e6d6b446000000001cdf44211fb6f37d010000000004595a"),
+        ("xz of nothing", Sniff::Xz, "fd377a585a000004e6d6b446000000001cdf44211fb6f37d010000000004595a"),
         (
             "lzma",
             Sniff::Foreign("lzma"),
@@ -229,15 +231,15 @@ mod tests {
         ),
         (
             "bzip2",
-            Sniff::Foreign("bzip2"),
+            Sniff::Bzip2,
             "425a68393141592653598c77bfde000004d1800010400002258480200031064c40c869a68f0b2c20989c278bb9229c28",
         ),
         (
             "bzip2 -1",
-            Sniff::Foreign("bzip2"),
+            Sniff::Bzip2,
             "425a68313141592653598c77bfde000004d1800010400002258480200031064c40c869a68f0b2c20989c278bb9229c28",
         ),
-        ("bzip2 of nothing", Sniff::Foreign("bzip2"), "425a683917724538509000000000"),
+        ("bzip2 of nothing", Sniff::Bzip2, "425a683917724538509000000000"),
         (
             "zip",
             Sniff::Foreign("zip"),

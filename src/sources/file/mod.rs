@@ -56,6 +56,7 @@ mod farewell;
 mod files;
 mod flight;
 mod formats;
+mod heavy;
 mod held;
 mod identity;
 mod idle;
@@ -69,6 +70,7 @@ mod renamed;
 mod rotation;
 mod tail;
 mod tailer;
+mod unpack;
 mod watch;
 mod wide;
 
@@ -80,6 +82,7 @@ pub use checkpoint::{FilePlace, forget_places, places};
 pub use config::{Compressed, FileConfig, Fingerprint, StartAt, WatchMode};
 
 use self::discovery::Patterns;
+use self::heavy::Heavy;
 use self::tail::{Out, Sent};
 use self::tailer::{Next, Now, Plan, Saver, Tailer};
 use self::watch::Wake;
@@ -203,6 +206,7 @@ impl FileConfig {
             watch: self.watch == WatchMode::Auto,
             follow_symlinks: self.follow_symlinks,
             once: cx.once,
+            heavy: Heavy::of_process(),
             own,
             max_open: max_open(cx.handles),
             dir: cx.data_dir.join(&*cx.id),

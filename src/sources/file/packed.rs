@@ -11,20 +11,22 @@
 //!
 //! One that ends too soon may be growing. When it has not for 10 s (at once with `--once`), what is there is read, and it is
 //! said to be cut.
+//!
+//! What takes much memory to decompress is decompressed one at a time ([`heavy`](super::heavy)); what would take more than is
+//! granted at all ([`unpack`](super::unpack)) is left, which is said and counted, and looked at again when it is another file.
 
 use super::checkpoint::Known;
 use super::formats::{SNIFF_BYTES, Sniff, sniff};
+use super::heavy::Pass;
 use super::identity::{HEAD_BYTES, Hasher, Head, Identity, Look, Position, Running, look_at, look_into, read_at};
 use super::joined::Open;
 use super::rotation::{Adopted, Sibling, Turnstile, is_packed_name, is_rotation_of};
 use super::tail::{Out, Place, Reader, TURN_BYTES, Tail, Turn, mark_len};
 use super::tailer::{Now, SECOND, Tailer};
+use super::unpack::{Allow, Format, MOST_ZSTD_BYTES, Memory, format_of, skip, stream};
 use super::wide::unit_behind;
-use crate::framing::wide::BOM_BYTES;
-use flate2::bufread::GzDecoder;
 use hashbrown::HashMap;
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
@@ -41,12 +43,6 @@ const COMPARED_BYTES: u64 = 256 << 10;
 const MOST_CANDIDATES: usize = 64;
 /// Files that cannot be decompressed here, told one by one.
 const TELL_FOREIGN: usize = 10;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Format {
-    Gzip,
-    Zstd,
-}
 
 /// What a file is.
 pub(super) enum Kind {
@@ -75,7 +71,10 @@ pub(super) struct Packed {
     /// It ends too soon, and has been looked at for long enough: what is there is read.
     cut: bool,
     /// It could not be decompressed to its end, said once.
-    told: bool,
+    pub(super) told: bool,
+    /// It takes much memory: it is decompressed only while it has the turn.
+    heavy: bool,
+    pass: Pass,
 }
 
 /// Comparing an archive with what was read.
@@ -97,6 +96,8 @@ struct Deciding {
     waits: u64,
     /// One of them is another archive.
     for_archive: bool,
+    /// It needs more memory than is granted: nothing could be compared.
+    refused: Option<Memory>,
 }
 
 impl std::fmt::Debug for Packed {
@@ -106,8 +107,43 @@ impl std::fmt::Debug for Packed {
 }
 
 impl Packed {
-    fn new(format: Format, deciding: Option<Box<Deciding>>) -> Self {
-        Packed { format, stream: None, carry: Vec::new(), ended: false, deciding, short: None, cut: false, told: false }
+    fn new(format: Format, deciding: Option<Box<Deciding>>, pass: Pass) -> Self {
+        let carry = Vec::new();
+        let (ended, cut, told, heavy) = (false, false, false, false);
+        Packed { format, stream: None, carry, ended, deciding, short: None, cut, told, heavy, pass }
+    }
+
+    /// How much memory it may take now.
+    fn allowed(&self) -> Allow {
+        if self.heavy { Allow::Heavy } else { Allow::Light }
+    }
+
+    /// A stream that takes much memory is open.
+    #[cfg(test)]
+    pub(super) fn is_heavy_and_open(&self) -> bool {
+        self.heavy && self.stream.is_some()
+    }
+
+    /// Nothing is decompressed until it is read again.
+    pub(super) fn rest(&mut self) {
+        if self.stream.is_none() && self.heavy {
+            self.pass.give_back();
+        }
+    }
+
+    /// It is not read any more in this run: others may be.
+    pub(super) fn leave_turn(&mut self) {
+        self.stream = None;
+        self.pass.give_back();
+    }
+
+    /// Whether it may decompress now; where not, what it had open is gone, and it goes on from where the file is read to.
+    pub(super) fn has_turn(&mut self, now: u64) -> bool {
+        if !self.heavy || self.pass.take(now) {
+            return true;
+        }
+        (self.stream, self.carry) = (None, Vec::new());
+        false
     }
 }
 
@@ -134,110 +170,14 @@ impl Tail {
     }
 }
 
-/// Decompresses from the start of the file.
-fn stream(file: &OwnedFd, format: Format) -> io::Result<Box<dyn Read + Send>> {
-    // The handles share a place in the file, so it is a new one each time.
-    let raw = BufReader::with_capacity(64 << 10, FromStart { file: File::from(file.try_clone()?), at: 0 });
-    Ok(match format {
-        Format::Gzip => Box::new(Members { member: Some(GzDecoder::new(raw)), ended: false }),
-        Format::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(raw)?),
-    })
-}
-
-/// The members of a gzip file, one after the other. Zeros behind the last are padding, as of tapes and blocks.
-struct Members {
-    /// `None` while the next is looked for.
-    member: Option<GzDecoder<BufReader<FromStart>>>,
-    ended: bool,
-}
-
-impl Read for Members {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        while !self.ended && !buf.is_empty() {
-            let Some(member) = &mut self.member else { return Ok(0) };
-            let n = member.read(buf)?;
-            if n > 0 {
-                return Ok(n);
-            }
-            let Some(mut raw) = self.member.take().map(GzDecoder::into_inner) else { return Ok(0) };
-            match raw.fill_buf()?.first() {
-                None => self.ended = true,
-                Some(0) => {
-                    if !only_zeros(&mut raw)? {
-                        return Err(io::Error::new(io::ErrorKind::InvalidData, "what follows is no member"));
-                    }
-                    self.ended = true;
-                }
-                Some(_) => self.member = Some(GzDecoder::new(raw)),
-            }
-        }
-        Ok(0)
-    }
-}
-
-/// Whether nothing but zeros follows. Reads all of them.
-fn only_zeros(raw: &mut impl BufRead) -> io::Result<bool> {
-    loop {
-        let bytes = raw.fill_buf()?;
-        let len = bytes.len();
-        if len == 0 {
-            return Ok(true);
-        }
-        if bytes.iter().any(|byte| *byte != 0) {
-            return Ok(false);
-        }
-        raw.consume(len);
-    }
-}
-
-/// Reads a file without moving the place that its handles share.
-struct FromStart {
-    file: File,
-    at: u64,
-}
-
-impl Read for FromStart {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let n = std::os::unix::fs::FileExt::read_at(&self.file, buf, self.at)?;
-        self.at += n as u64;
-        Ok(n)
-    }
-}
-
-/// A stream that was read up to a place, and what it held; the place is before the one asked for where the stream ended.
-struct Skipped {
-    stream: Box<dyn Read + Send>,
-    running: Running,
-    /// Its first bytes, as far as they were read over.
-    beginning: Vec<u8>,
-}
-
-/// Reads over the first `offset` bytes.
-fn skip(file: &OwnedFd, format: Format, offset: u64, hasher: Hasher) -> io::Result<Skipped> {
-    let mut stream = stream(file, format)?;
-    let mut buf = vec![0; 64 << 10];
-    let mut running = Running::new(hasher);
-    let mut beginning = Vec::new();
-    while running.at.offset < offset {
-        let most = (buf.len() as u64).min(offset - running.at.offset) as usize;
-        let n = match stream.read(&mut buf[..most]) {
-            Ok(0) => break,
-            Ok(n) => n,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-            Err(e) => return Err(e),
-        };
-        running.push(&buf[..n]);
-        beginning.extend_from_slice(&buf[..n.min(BOM_BYTES.saturating_sub(beginning.len()))]);
-    }
-    Ok(Skipped { stream, running, beginning })
-}
-
 /// How comparing a piece ended.
 enum Compared {
     More,
     End,
     /// The file ends before its stream does.
     Short,
+    /// It takes much memory.
+    Heavy,
     /// It cannot be decompressed from here on.
     Damaged(io::Error),
 }
@@ -275,6 +215,9 @@ impl Reader {
             }
             Err(e) => return Turn::Failed(e),
         }
+        if !packed.has_turn(self.mono) {
+            return Turn::Waits;
+        }
         if packed.deciding.is_some() {
             return compare(tail, packed);
         }
@@ -282,7 +225,7 @@ impl Reader {
             Some(stream) => stream,
             None => {
                 let from = tail.reading();
-                let skipped = match skip(file, packed.format, from.offset, self.hasher) {
+                let skipped = match skip(file, packed.format, packed.allowed(), from.offset, self.hasher) {
                     Ok(skipped) => skipped,
                     Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return self.cut(tail, packed),
                     Err(e) => return self.corrupt(tail, packed, &e),
@@ -371,7 +314,7 @@ impl Reader {
         };
         // What was not sent stands behind the bytes of the mark, where the next turn wants it.
         packed.carry = buf[start - tail.reading().mark_len().min(start)..].to_vec();
-        packed.stream = Some(stream);
+        packed.stream = (!packed.ended).then_some(stream);
         drop(self.pool.freeze(buf));
         turn
     }
@@ -391,22 +334,53 @@ impl Reader {
         Turn::End
     }
 
+    /// It cannot be decompressed from here on, or not yet.
     fn corrupt(&mut self, tail: &Tail, packed: &mut Packed, error: &io::Error) -> Turn {
+        match Memory::of(error) {
+            Some(Memory::Heavy) => {
+                packed.heavy = true;
+                return Turn::More;
+            }
+            Some(Memory::TooLarge { needed, most }) => return self.too_large(tail, packed, Some(needed), most),
+            // The library has no kind for it; only the first frame is looked at here.
+            None if packed.format == Format::Zstd && error.to_string().contains("too much memory") => {
+                return self.too_large(tail, packed, None, MOST_ZSTD_BYTES);
+            }
+            None => {}
+        }
         packed.ended = true;
         packed.told = true;
         self.damaged += 1;
-        // The library has no kind for it.
-        if packed.format == Format::Zstd && error.to_string().contains("too much memory") {
-            self.counters.update(|t| t.error("window_too_large", 1));
-            tracing::error!(file = %tail.path.display(), %error, offset = tail.at.offset,
-                "a zstd file needs a window of more than 128 MiB (`zstd --long=28` and above), which is not granted here: it is \
-                 not read. Compress it with `--long=27` or without");
-            return Turn::End;
-        }
         self.counters.update(|t| t.error("corrupt", 1));
         tracing::error!(file = %tail.path.display(), %error, offset = tail.at.offset,
             "a compressed file is damaged: what follows this place in what it holds is lost, unless it is repaired in place");
         Turn::End
+    }
+
+    /// It needs more memory than is granted: it is left as it is, and looked at again when it has another size.
+    fn too_large(&mut self, tail: &Tail, packed: &mut Packed, needed: Option<u64>, most: u64) -> Turn {
+        (packed.short, packed.cut) = (Some((tail.looked.0, 0)), true);
+        if std::mem::replace(&mut packed.told, true) {
+            return Turn::End;
+        }
+        self.tell_too_large(tail, packed.format, needed, most);
+        Turn::End
+    }
+
+    fn tell_too_large(&mut self, tail: &Tail, format: Format, needed: Option<u64>, most: u64) {
+        self.damaged += 1;
+        self.counters.update(|t| t.error("window_too_large", 1));
+        let mib = |bytes: u64| format!("{}MiB", bytes.div_ceil(1 << 20));
+        let needed = needed.map_or_else(|| format!("more than {}", mib(most)), mib);
+        let (granted, file) = (mib(most), tail.path.display());
+        match format {
+            Format::Xz => tracing::error!(%file, needed, granted, offset = tail.at.offset,
+                "an xz file needs a dictionary that is larger than what is granted here: it is left as it is, and not read. \
+                 Compress it with `xz -9` or less, and without `dict=` above 64MiB"),
+            _ => tracing::error!(%file, needed, granted, offset = tail.at.offset,
+                "a zstd file needs a window of more than 128 MiB (`zstd --long=28` and above), which is not granted here: it is \
+                 left as it is, and not read. Compress it with `--long=27` or without"),
+        }
     }
 }
 
@@ -418,20 +392,34 @@ fn compare(tail: &mut Tail, packed: &mut Packed) -> Turn {
     }
     if packed.stream.is_none() {
         deciding.begin();
-        match stream(file, packed.format) {
+        match stream(file, packed.format, if packed.heavy { Allow::Heavy } else { Allow::Light }) {
             Ok(stream) => packed.stream = Some(stream),
-            Err(e) => return Turn::Failed(e),
+            Err(e) => match Memory::of(&e) {
+                Some(Memory::Heavy) => {
+                    packed.heavy = true;
+                    return Turn::More;
+                }
+                Some(refused) => {
+                    (deciding.done, deciding.refused) = (true, Some(refused));
+                    return Turn::End;
+                }
+                None => return Turn::Failed(e),
+            },
         }
     }
     let Some(stream) = &mut packed.stream else { return Turn::End };
     match deciding.piece(stream) {
         Compared::More => return Turn::More,
+        Compared::Heavy => {
+            (packed.stream, packed.heavy) = (None, true);
+            return Turn::More;
+        }
         Compared::End => deciding.done = true,
         Compared::Short if packed.cut => deciding.done = true,
         Compared::Short => packed.short = Some((tail.looked.0, 0)),
         Compared::Damaged(error) => {
             tracing::debug!(file = %tail.path.display(), %error, "damaged behind what could be compared");
-            deciding.done = true;
+            (deciding.done, deciding.refused) = (true, Memory::of(&error));
         }
     }
     packed.stream = None;
@@ -450,6 +438,7 @@ impl Deciding {
             hidden,
             waits: 0,
             for_archive: false,
+            refused: None,
         })
     }
 
@@ -467,6 +456,7 @@ impl Deciding {
                 Ok(n) => n,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
                 Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Compared::Short,
+                Err(e) if Memory::of(&e) == Some(Memory::Heavy) => return Compared::Heavy,
                 Err(e) => return Compared::Damaged(e),
             };
             left = left.saturating_sub(n);
@@ -521,7 +511,7 @@ impl Tailer {
             deciding = Some(Deciding::new(self.store.hasher, hidden));
         }
         tail.after = after;
-        tail.packed = Some(Box::new(Packed::new(format, deciding)));
+        tail.packed = Some(Box::new(Packed::new(format, deciding, self.plan.heavy.pass())));
         tail.file = Some(file);
         self.open += 1;
         if hidden.is_some() {
@@ -554,7 +544,11 @@ impl Tailer {
             }
             Ok(Kind::Packed(format)) => {
                 tail.generation = self.store.reserve();
-                tail.packed = Some(Box::new(Packed::new(format, Some(Deciding::new(self.store.hasher, None)))));
+                tail.packed = Some(Box::new(Packed::new(
+                    format,
+                    Some(Deciding::new(self.store.hasher, None)),
+                    self.plan.heavy.pass(),
+                )));
                 tail.stash = Box::default();
                 self.prepare(tail);
                 self.queue(key, tail);
@@ -573,10 +567,9 @@ impl Tailer {
     pub(super) fn packed_format(&mut self, path: &Path, file: &OwnedFd, look: Look, now: Now) -> io::Result<Kind> {
         let mut head = [0; SNIFF_BYTES];
         let len = read_at(file, &mut head, 0)?;
-        let format = match sniff(&head[..len]) {
+        let sniffed = sniff(&head[..len]);
+        let format = match sniffed {
             Sniff::Plain => return Ok(Kind::Plain),
-            Sniff::Gzip => Format::Gzip,
-            Sniff::Zstd => Format::Zstd,
             Sniff::Foreign(name) => {
                 self.tell_foreign(path, name);
                 return Ok(Kind::Ignored);
@@ -589,9 +582,13 @@ impl Tailer {
                 }
                 return Ok(Kind::Plain);
             }
+            _ => match Format::of(sniffed) {
+                Some(format) => format,
+                None => return Ok(Kind::Plain),
+            },
         };
         if !self.plan.compressed {
-            self.tell_foreign(path, if format == Format::Gzip { "gzip" } else { "zstd" });
+            self.tell_foreign(path, format.name());
             return Ok(Kind::Ignored);
         }
         Ok(Kind::Packed(format))
@@ -611,7 +608,7 @@ impl Tailer {
         match self.foreign.len() {
             n if n <= TELL_FOREIGN => tracing::warn!(
                 source = %self.plan.id, file = %path.display(), format,
-                "compressed in a format that is not read here, and left alone. Exclude it, or use gzip or zstd"
+                "compressed in a format that is not read here, and left alone. Exclude it, or use gzip, zstd, xz or bzip2"
             ),
             n if n == TELL_FOREIGN + 1 => tracing::warn!(source = %self.plan.id, file = %path.display(), format,
                 "more files are compressed in formats that are not read here; they are counted as `unknown_compression`"),
@@ -628,7 +625,8 @@ impl Tailer {
         deciding.proven.clear();
         let mut bytes = Vec::with_capacity(HEAD_BYTES);
         // What cannot be read here is told when it is read.
-        let read = stream(file, packed.format).and_then(|s| s.take(HEAD_BYTES as u64).read_to_end(&mut bytes));
+        let read =
+            stream(file, packed.format, Allow::Heavy).and_then(|s| s.take(HEAD_BYTES as u64).read_to_end(&mut bytes));
         if bytes.is_empty() {
             deciding.done = read.is_ok();
             return;
@@ -689,7 +687,7 @@ impl Tailer {
             },
         };
         let mut ours = Vec::new();
-        if stream(archive, format).and_then(|s| s.take(COMPARED_BYTES).read_to_end(&mut ours)).is_err()
+        if stream(archive, format, Allow::Heavy).and_then(|s| s.take(COMPARED_BYTES).read_to_end(&mut ours)).is_err()
             && ours.is_empty()
         {
             return false;
@@ -760,6 +758,7 @@ impl Tailer {
             }
             // One that matches no pattern is read where it was written into since the last look.
             None if hidden.is_some_and(|since| since == 0 || modified <= since) => {
+                self.tell_refused(tail);
                 tail.place = Place::Closed;
                 packed_done(tail);
                 return;
@@ -791,6 +790,16 @@ impl Tailer {
         } else {
             tracing::info!(source = %self.plan.id, file = %tail.path.display(), offset = at.offset, "found, compressed");
             self.queue(key, tail);
+        }
+    }
+
+    /// An archive that matches no pattern may have what is sought, and could not be looked into.
+    fn tell_refused(&mut self, tail: &Tail) {
+        let Some(packed) = &tail.packed else { return };
+        if let Some(Memory::TooLarge { needed, most }) = packed.deciding.as_ref().and_then(|d| d.refused)
+            && self.foreign.insert(tail.path.to_path_buf())
+        {
+            self.reader.tell_too_large(tail, packed.format, Some(needed), most);
         }
     }
 
@@ -942,24 +951,19 @@ fn packed_done(tail: &mut Tail) {
 pub(super) fn archive_begins_with(path: &Path, identity: Identity, bytes: &[u8]) -> bool {
     let begins = || -> io::Result<bool> {
         let file = super::identity::open(path, true)?;
-        let mut head = [0; SNIFF_BYTES];
-        let len = read_at(&file, &mut head, 0)?;
-        let format = match sniff(&head[..len]) {
-            Sniff::Gzip => Format::Gzip,
-            Sniff::Zstd => Format::Zstd,
-            _ => return Ok(false),
-        };
+        let Some(format) = format_of(&file)? else { return Ok(false) };
         let mut ours = vec![0; bytes.len()];
         let same = look_into(&file)?.identity == identity;
-        stream(&file, format)?.read_exact(&mut ours)?;
+        stream(&file, format, Allow::Heavy)?.read_exact(&mut ours)?;
         Ok(same && ours == bytes)
     };
     begins().unwrap_or(false)
 }
 
-/// Whether the first `len` bytes of a file are those of an archive.
+/// Whether the first `len` bytes of a file are those of an archive. One that takes much memory has the turn when it is decided
+/// about.
 fn same_contents(file: &OwnedFd, archive: &OwnedFd, format: Format, len: u64) -> io::Result<bool> {
-    let mut stream = stream(archive, format)?;
+    let mut stream = stream(archive, format, Allow::Heavy)?;
     let (mut ours, mut theirs) = (vec![0; 64 << 10], vec![0; 64 << 10]);
     let mut at = 0;
     while at < len {

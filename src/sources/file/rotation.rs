@@ -142,7 +142,7 @@ pub(super) fn is_generation_name(base: &str, name: &str) -> bool {
 
 /// What `name` has more than `base`, behind it or before its extension, without the ending of compressed files.
 fn added<'a>(base: &'a str, name: &'a str) -> impl Iterator<Item = &'a str> {
-    let bare = [".gz", ".zst"].iter().find_map(|end| name.strip_suffix(end)).filter(|bare| bare.len() > 1);
+    let bare = PACKED_ENDS.iter().find_map(|end| name.strip_suffix(end)).filter(|bare| bare.len() > 1);
     let joined = |rest: &&str| rest.len() > 1 && rest.starts_with(['.', '-', '_']);
     [Some(name), bare].into_iter().flatten().flat_map(move |name| {
         let behind = name.strip_prefix(base);
@@ -156,9 +156,9 @@ fn added<'a>(base: &'a str, name: &'a str) -> impl Iterator<Item = &'a str> {
 
 /// A number, a date or time, a month, or one of the words that rotations use.
 fn is_part_of_rotation(part: &str) -> bool {
-    const WORDS: [&str; 17] = [
+    const WORDS: [&str; 19] = [
         "old", "bak", "back", "backup", "prev", "previous", "orig", "save", "saved", "rotated", "rotate", "archive",
-        "archived", "last", "copy", "gz", "zst",
+        "archived", "last", "copy", "gz", "zst", "xz", "bz2",
     ];
     const MONTHS: [&str; 12] = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
     let lower = part.to_ascii_lowercase();
@@ -184,9 +184,12 @@ pub(super) fn is_numbered(name: &str) -> bool {
     })
 }
 
+/// How names of compressed files end that are read.
+pub(super) const PACKED_ENDS: [&str; 4] = [".gz", ".zst", ".xz", ".bz2"];
+
 /// Whether a name is that of a compressed file.
 pub(super) fn is_packed_name(path: &Path) -> bool {
-    path.extension().is_some_and(|e| e == "gz" || e == "zst")
+    path.extension().and_then(|e| e.to_str()).is_some_and(|e| PACKED_ENDS.iter().any(|end| end[1..] == *e))
 }
 
 /// Names of which `name` may be a rotated generation.
@@ -876,7 +879,9 @@ mod tests {
         for name in ["app.log", "app.logs", "apple.log", "app.log.", "other.log", "app.txt", "appx.1.log"] {
             assert!(!is_rotated_name("app.log", name), "{name}");
         }
-        for name in ["app-20250101.log.gz", "app-2025-01-01.log.zst", "app.log.2.gz"] {
+        for name in
+            ["app-20250101.log.gz", "app-2025-01-01.log.zst", "app.log.2.gz", "app.log.3.xz", "app-20250101.log.bz2"]
+        {
             assert!(is_rotated_name("app.log", name) && is_generation_name("app.log", name), "{name}");
         }
         for name in

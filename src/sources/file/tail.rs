@@ -217,6 +217,8 @@ pub(super) enum Turn {
     End,
     /// Others first.
     More,
+    /// It is the turn of another archive that takes much memory.
+    Waits,
     /// Downstream is full; a chunk is [held](Reader::held).
     Blocked,
     /// Downstream is gone.

@@ -9,6 +9,7 @@ use super::checkpoint::{Store, Write};
 use super::discovery::{Found, Patterns};
 use super::files::{PROVEN_STARTS, SAID_AT_FIRST};
 use super::flight::Verdicts;
+use super::heavy::Heavy;
 use super::identity::Identity;
 use super::idle::RealDir;
 use super::joined::Open;
@@ -77,6 +78,8 @@ pub(super) struct Plan {
     pub(super) watch: bool,
     pub(super) follow_symlinks: bool,
     pub(super) once: bool,
+    /// Whose turn it is of the archives that take much memory.
+    pub(super) heavy: Arc<Heavy>,
     /// Files and folders that the agent writes.
     pub(super) own: Vec<PathBuf>,
     /// Handles open at once.
@@ -116,6 +119,8 @@ const LOOK_PER_FILE: u64 = 100_000;
 const KEEP_LOST: u64 = 3600 * SECOND;
 /// And of how many such paths at most: those that were lost last.
 const MOST_LOST: usize = 4000;
+/// How often an archive asks whether it is its turn, where that is another source's.
+const TURN_WAIT: u64 = 100 * MILLISECOND;
 /// Longest wait of a caller, whatever is due.
 const LONGEST_WAIT: u64 = 60 * SECOND;
 
@@ -130,6 +135,8 @@ pub(super) struct Tailer {
     pub(super) by_identity: HashMap<Identity, usize>,
     /// Files to be read now, in turn.
     pub(super) ready: VecDeque<usize>,
+    /// Archives to be read when it is their turn, the next first.
+    pub(super) heavy: VecDeque<usize>,
     /// Files to be looked at later: when, which.
     pub(super) timers: BinaryHeap<Reverse<(u64, usize)>>,
     pub(super) open: usize,
@@ -279,6 +286,7 @@ impl Tailer {
             by_path: HashMap::new(),
             by_identity: HashMap::new(),
             ready: VecDeque::new(),
+            heavy: VecDeque::new(),
             timers: BinaryHeap::new(),
             open: 0,
             handles: VecDeque::new(),
@@ -360,10 +368,14 @@ impl Tailer {
         if proving {
             return Next::Now;
         }
-        if self.plan.once && self.pending.is_empty() && !self.tails.iter().flatten().any(|t| t.is_deciding()) {
+        let at_end = self.pending.is_empty() && self.heavy.is_empty();
+        if self.plan.once && at_end && !self.tails.iter().flatten().any(|t| t.is_deciding()) {
             return self.give_rest(now, out);
         }
         let mut until = self.next_scan.min(now.mono + LONGEST_WAIT);
+        if !self.heavy.is_empty() {
+            until = until.min(now.mono + TURN_WAIT);
+        }
         if let Some(Reverse((at, _))) = self.timers.peek() {
             until = until.min(*at);
         }
@@ -390,6 +402,7 @@ impl Tailer {
         }
         let mut passed_over = 0;
         for _ in 0..STRETCH_TURNS {
+            self.ask_for_turn(now);
             let Some(key) = self.ready.pop_front() else { return Turn::End };
             if self.waits_for_parts(key) || self.must_wait(key) {
                 self.ready.push_back(key);
@@ -409,6 +422,16 @@ impl Tailer {
             }
         }
         if self.ready.is_empty() { Turn::End } else { Turn::More }
+    }
+
+    /// Lets the archive that is next be read, where it is its turn.
+    fn ask_for_turn(&mut self, now: Now) {
+        let Some(&key) = self.heavy.front() else { return };
+        let packed = self.tails[key].as_mut().and_then(|t| t.packed.as_mut());
+        if packed.is_none_or(|packed| packed.has_turn(now.mono)) {
+            self.heavy.pop_front();
+            self.ready.push_front(key);
+        }
     }
 
     /// Whether the file that had the name before is to be read first.
@@ -485,10 +508,17 @@ impl Tailer {
                 self.ended(key, &mut tail, grew, now);
             }
             Turn::More | Turn::Blocked => self.queue(key, &mut tail),
+            Turn::Waits => {
+                tail.queued = true;
+                self.heavy.push_back(key);
+            }
             Turn::Replaced => self.replaced(key, &mut tail, now, out),
             Turn::NoText => self.tell_kind(key, &mut tail, now),
             Turn::Failed(error) => self.failed(key, &mut tail, error, now),
             Turn::Closed => {}
+        }
+        if let Some(packed) = tail.packed.as_mut().filter(|_| !matches!(turn, Turn::More | Turn::Waits)) {
+            packed.rest();
         }
         let close = tail.place == Place::Closed;
         let turn = self.spare_parts(key, &mut tail, now, out).unwrap_or(turn);

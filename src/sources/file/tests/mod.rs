@@ -10,6 +10,7 @@ mod matrix;
 mod missed;
 mod model;
 mod multiline;
+mod packed;
 mod proof;
 mod rotation;
 mod running;
@@ -172,7 +173,9 @@ impl World {
         let mut cx = context("src", self.dir.path().join("data"), self.once);
         cx.own_files = Arc::new(vec![self.dir.path().join("logs/own.log")]);
         self.counters = cx.counters.clone();
-        let plan = config(&self.yaml).plan(&cx).unwrap();
+        let mut plan = config(&self.yaml).plan(&cx).unwrap();
+        // Its clock is its own.
+        plan.heavy = Arc::default();
         let tailer = Tailer::new(plan, cx.counters, &Arc::new(Wake::default()), Saver::Inline, &self.held).unwrap();
         self.tailer = Some(tailer);
     }

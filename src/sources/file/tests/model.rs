@@ -3,9 +3,8 @@
 //! The short form runs in CI; `TIDEGATE_SEEDS=10000` runs as many seeds, `TIDEGATE_SEED=17` one. A failing seed is printed,
 //! and joins [`SEEDS`].
 
+use super::packed::{ENDS, pack};
 use super::*;
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use std::collections::{HashMap, HashSet};
 
 /// Seeds that failed once.
@@ -374,12 +373,11 @@ impl Model {
             self.elsewhere.insert(line);
         }
         self.number += 1;
-        let to = self.w.path(&format!("part-{}.log.gz", self.number));
+        let end = ENDS[self.random.usize(..ENDS.len())];
+        let to = self.w.path(&format!("part-{}.log.{end}", self.number));
         // Written beside and moved, or written in place.
         let there = if self.random.bool() { self.w.dir.path().join("making") } else { to.clone() };
-        let mut gz = GzEncoder::new(std::fs::File::create(&there).unwrap(), Compression::fast());
-        gz.write_all(text.as_bytes()).unwrap();
-        gz.finish().unwrap();
+        std::fs::write(&there, pack(end, text.as_bytes())).unwrap();
         if there != to {
             std::fs::rename(there, to).unwrap();
         }
@@ -422,7 +420,7 @@ impl Model {
     /// Makes room for `name.1`.
     fn rotate(&mut self, name: &str, keep: u32) {
         for n in (1..=8 + keep).rev() {
-            for end in ["", ".gz"] {
+            for end in ["", ".gz", ".zst", ".xz", ".bz2"] {
                 let from = format!("{name}.{n}{end}");
                 if self.w.path(&from).exists() {
                     self.w.rename(&from, &format!("{name}.{}{end}", n + 1));
@@ -438,10 +436,8 @@ impl Model {
         // A compressor waits until nobody writes into the file; so does one who wants nothing lost.
         self.is_read();
         let text = std::fs::read(self.w.path(name)).unwrap();
-        let to = std::fs::File::create(self.w.path(&format!("{name}.gz"))).unwrap();
-        let mut to = GzEncoder::new(to, Compression::fast());
-        to.write_all(&text).unwrap();
-        to.finish().unwrap();
+        let end = ENDS[self.random.usize(..ENDS.len())];
+        std::fs::write(self.w.path(&format!("{name}.{end}")), pack(end, &text)).unwrap();
         self.w.remove(name);
     }
 

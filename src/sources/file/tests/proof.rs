@@ -321,7 +321,7 @@ fn what_a_file_is_its_first_bytes_tell() {
     let mut w = World::reading("['*']", "");
     std::fs::write(w.path("messages"), gzip(b"packed\n")).unwrap();
     std::fs::write(w.path("plain.gz"), "no archive at all\n").unwrap();
-    std::fs::write(w.path("messages.xz"), b"\xfd7zXZ\0\0\x04\xe6\xd6\xb4F\x02\0\x21\x01\x16\0\0\0").unwrap();
+    std::fs::write(w.path("messages.7z"), b"7z\xbc\xaf\x27\x1c\0\x04\x7f\x44\xf4\xac").unwrap();
     w.pass(10);
     assert_eq!(sorted(w.lines()), ["no archive at all", "packed"]);
     assert_eq!(w.errors("unknown_compression"), 1);
