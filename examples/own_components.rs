@@ -69,7 +69,7 @@ sinks: {{total: {{type: sum, inputs: [large]}}}}
     for totals in &outcome.totals {
         writeln!(out, "{}: {} in, {} out, {} dropped", totals.component, totals.events_in, totals.out, totals.dropped)?;
     }
-    writeln!(out, "sum of the large orders: {}", sum.recv()?)?;
+    writeln!(out, "sum of the large orders: {}", sum.try_recv()?)?;
     if outcome.is_good() { Ok(()) } else { Err(format!("{:?}", outcome.failed).into()) }
 }
 
