@@ -121,6 +121,17 @@ pub struct Output {
     pub(crate) source: usize,
     pub(crate) room: Arc<crate::buffer::Room>,
     pub(crate) counters: Arc<Counters>,
+    /// Whoever holds it is told when the last clone has gone.
+    pub(crate) _open: Arc<OutputOpen>,
+}
+
+/// Tells when nothing more will come from a source.
+pub(crate) struct OutputOpen(pub(crate) Box<dyn Fn() + Send + Sync>);
+
+impl Drop for OutputOpen {
+    fn drop(&mut self) {
+        (self.0)();
+    }
 }
 
 /// The workers are gone: the agent is stopping.

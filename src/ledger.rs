@@ -346,9 +346,14 @@ impl Ledger {
         self.edges = books.edges.iter().map(|(r, f, o)| (text(r), text(f), text(o))).collect();
         self.dead_letters = books.dead_letters.iter().map(|(to, from)| (text(to), text(from))).collect();
         // Those that read first: what they have taken in was put out before.
+        let mut entered: std::collections::BTreeSet<&str> = std::collections::BTreeSet::new();
         for counters in books.components.iter().rev() {
             let totals = counters.snapshot();
-            let run = Sums::of(&totals);
+            let mut run = Sums::of(&totals);
+            if !entered.insert(&counters.id) {
+                // Another had its id before, with another type.
+                run.add(&self.accounts.get(&*counters.id).map(|account| account.run.clone()).unwrap_or_default());
+            }
             let account = self.accounts.entry(counters.id.to_string()).or_default();
             account.kind = counters.kind.name().to_owned();
             account.r#type = counters.type_name.to_owned();

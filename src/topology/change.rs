@@ -32,7 +32,7 @@ impl Fingerprint {
         let names: BTreeSet<String> =
             keys(self).symmetric_difference(&keys(other)).map(|(name, _)| name.clone()).collect();
         match names.is_empty() {
-            true => vec!["a file that it reads".to_owned()],
+            true => vec!["what it is told of files".to_owned()],
             false => names.into_iter().collect(),
         }
     }
@@ -134,8 +134,13 @@ pub fn compare(running: &Running, agent: u128, config: &Config) -> Comparison {
         let print = prints.get(id).cloned().unwrap_or_default();
         match parts.remove(id) {
             None => _ = comparison.added.insert(id.to_owned()),
-            Some((kind, type_name, _)) if (kind, type_name) != (kind_of(component), component.type_name) => {
-                comparison.anew = Some(format!("`{id}` is of another type"));
+            Some((kind, ..)) if kind != kind_of(component) => {
+                comparison.anew = Some(format!("`{id}` is a {} now", component.kind.word()));
+            }
+            // The one goes, and another comes under its id.
+            Some((_, type_name, _)) if type_name != component.type_name => {
+                comparison.added.insert(id.to_owned());
+                comparison.removed.insert(id.to_owned());
             }
             Some((.., before)) if before.buffer != print.buffer => {
                 comparison.anew = Some(format!("the buffer of `{id}` has changed"));
@@ -144,7 +149,7 @@ pub fn compare(running: &Running, agent: u128, config: &Config) -> Comparison {
             Some((.., before)) => _ = comparison.changed.insert(id.to_owned(), before.differences(&print)),
         }
     }
-    comparison.removed = parts.into_keys().map(|id| id.to_string()).collect();
+    comparison.removed.extend(parts.into_keys().map(|id| id.to_string()));
     let edges: BTreeSet<(String, String, String)> = config
         .components
         .iter()

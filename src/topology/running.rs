@@ -18,7 +18,8 @@ use super::{Blueprint, DiskStageContext, SOURCE_ROOM_BYTES, SinkPart, SourcePart
 use crate::ack::Verdict;
 use crate::buffer::{Queue, Room, StageSender};
 use crate::component::{
-    DeadLetter, Health, Input, Output, Refuser, RunError, SinkRun, SourceContext, SourceRun, Succession, Successors,
+    DeadLetter, Health, Input, Output, OutputOpen, Refuser, RunError, SinkRun, SourceContext, SourceRun, Succession,
+    Successors,
 };
 use crate::live::Live;
 use crate::place::{Board, Report};
@@ -47,6 +48,8 @@ enum Part {
     Sink,
     /// A sink that has been replaced: its successor may begin. It has not ended.
     LetGo,
+    /// Nothing more comes from a source. It has not ended.
+    Output,
 }
 
 /// Where a part is in its life.
@@ -70,6 +73,8 @@ struct SourceSeat {
     deadline: CancellationToken,
     overlaps: bool,
     has_ended: bool,
+    /// Nothing comes from it: not yet, or not any more.
+    is_dry: bool,
     /// What takes its place when it has ended, by number.
     next: Option<(usize, SourceRun)>,
 }
@@ -101,6 +106,12 @@ struct SinkSeat {
     succession: Succession,
     /// What takes its place when it has let go.
     next: Option<SinkRun>,
+    /// What is to run, until it does: an earlier one with its id may not have ended.
+    begins: Option<(Option<super::DiskStage>, SinkRun)>,
+    /// Threads and tasks of it that have not ended.
+    running: usize,
+    /// Bytes of the queue behind its disk buffer.
+    behind_disk: usize,
 }
 
 /// Lanes that go when the sources among them have ended.
@@ -436,6 +447,7 @@ impl Running {
                 overlaps: part.overlaps,
                 deadline: self.deadline.child_token(),
                 has_ended: false,
+                is_dry: true,
                 next: None,
             };
             for change in &mut changes {
@@ -546,40 +558,20 @@ impl Running {
         // What overflows only in part lies in memory in part.
         let all_on_disk = part.buffer.disk.is_some() && part.buffer.behind_disk.is_none();
         part.counters.update(|t| t.disk_buffer = all_on_disk);
-        let mut report = self.board.report(number);
+        let report = self.board.report(number);
         if part.buffer.disk.is_some() && !all_on_disk || part.buffer.disk.is_none() && !part.keeps_places {
             report.tell_nothing();
         }
         let (leave, abort) = (self.shutdown.child_token(), self.deadline.child_token());
-        let mut last = queue.clone();
-        if let Some(stage) = part.buffer.disk {
-            let bytes = part.buffer.behind_disk.unwrap_or((share / 2).min(STAGE_QUEUE_BYTES));
-            last = Queue::for_stage(bytes, part.counters.clone());
-            let dead_letter = part.dead_letter.as_ref().and_then(|id| queues.get(id));
-            let context = DiskStageContext {
-                from: queue.clone(),
-                to: StageSender::new(last.sender()),
-                refuser: Refuser {
-                    counters: part.counters.clone(),
-                    dead_letter: dead_letter.map(|to| DeadLetter { to: to.sender() }),
-                },
-                counters: part.counters.clone(),
-                abort: abort.clone(),
-                shutdown: leave.clone(),
-                health: health.clone(),
-                report: std::mem::take(&mut report),
-            };
-            self.open[Part::Stage as usize] += 1;
-            self.spawn(Part::Stage, number, id.clone(), move || stage(context))?;
-        }
+        let waits = self.sinks.iter().any(|seat| seat.id == id && (seat.running > 0 || seat.begins.is_some()));
         self.sinks.push(SinkSeat {
             id: id.clone(),
             life: Life::Runs,
             fingerprint,
             counters: part.counters,
             health,
+            last: queue.clone(),
             queue,
-            last,
             all_on_disk,
             dead_letter: part.dead_letter,
             leave,
@@ -587,8 +579,65 @@ impl Running {
             report,
             succession: Succession::default(),
             next: None,
+            begins: Some((part.buffer.disk, part.run)),
+            running: 0,
+            behind_disk: part.buffer.behind_disk.unwrap_or((share / 2).min(STAGE_QUEUE_BYTES)),
         });
-        self.run_sink(number, part.run, 0, queues)
+        // One that keeps files or a disk buffer under its id has them until it has ended.
+        if waits { Ok(()) } else { self.begin_sink(number, queues) }
+    }
+
+    /// Starts a sink for the first time, with its disk buffer.
+    fn begin_sink(&mut self, number: usize, queues: &HashMap<Arc<str>, Arc<Queue>>) -> std::io::Result<()> {
+        let seat = &mut self.sinks[number];
+        let Some((stage, run)) = seat.begins.take() else { return Ok(()) };
+        if let Some(stage) = stage {
+            seat.last = Queue::for_stage(seat.behind_disk, seat.counters.clone());
+            let dead_letter = seat.dead_letter.as_ref().and_then(|id| queues.get(id));
+            let context = DiskStageContext {
+                from: seat.queue.clone(),
+                to: StageSender::new(seat.last.sender()),
+                refuser: Refuser {
+                    counters: seat.counters.clone(),
+                    dead_letter: dead_letter.map(|to| DeadLetter { to: to.sender() }),
+                },
+                counters: seat.counters.clone(),
+                abort: seat.abort.clone(),
+                shutdown: seat.leave.clone(),
+                health: seat.health.clone(),
+                report: std::mem::take(&mut seat.report),
+            };
+            seat.running += 1;
+            let id = seat.id.clone();
+            self.open[Part::Stage as usize] += 1;
+            self.spawn(Part::Stage, number, id, move || stage(context))?;
+        }
+        let reader = self.sinks[number].last.reader();
+        self.run_sink(number, run, reader, queues)
+    }
+
+    /// Starts the sinks that waited for another with their id to end.
+    fn begin_sinks(&mut self) {
+        for number in 0..self.sinks.len() {
+            if self.sinks[number].begins.is_none() {
+                continue;
+            }
+            let id = self.sinks[number].id.clone();
+            let waits =
+                self.sinks[..number].iter().any(|seat| seat.id == id && (seat.running > 0 || seat.begins.is_some()));
+            if waits {
+                continue;
+            }
+            let queues = self.queues();
+            if let Err(error) = self.begin_sink(number, &queues) {
+                self.failed(&id, &format!("cannot start a thread: {error}"));
+            }
+        }
+    }
+
+    fn stage_has_ended(&mut self, number: usize) {
+        self.sinks[number].running -= 1;
+        self.begin_sinks();
     }
 
     /// Starts what runs a sink, over its queue.
@@ -616,6 +665,7 @@ impl Running {
         let (id, report) = (seat.id.clone(), seat.report.clone());
         let closes = CloseOnDrop(seat.last.clone(), report, seat.succession.replaced.clone());
         self.open[Part::Sink as usize] += 1;
+        self.sinks[number].running += 1;
         match run {
             SinkRun::Thread(run) => self.spawn(Part::Sink, number, id, move || {
                 let _closes = closes;
@@ -630,6 +680,7 @@ impl Running {
     }
 
     fn start_source(&mut self, number: usize, run: SourceRun) -> std::io::Result<()> {
+        self.sources[number].is_dry = false;
         let seat = &self.sources[number];
         let context = SourceContext {
             output: Output {
@@ -637,6 +688,10 @@ impl Running {
                 source: number,
                 room: seat.room.clone(),
                 counters: seat.counters.clone(),
+                _open: Arc::new(OutputOpen(Box::new({
+                    let (tell, id) = (self.tell.clone(), seat.id.clone());
+                    move || _ = tell.send(Ended { what: Part::Output, number, id: id.clone(), result: Ok(()) })
+                }))),
             },
             shutdown: seat.stop.clone(),
             leave: seat.leave.clone(),
@@ -818,6 +873,13 @@ impl Running {
     /// Lets another sink have the queue of one whose settings have changed.
     fn replace_sink(&mut self, number: usize, part: SinkPart, fingerprint: Fingerprint) {
         let old = self.sinks[number].succession.clone();
+        if let Some((_, run)) = &mut self.sinks[number].begins {
+            // It has not begun: with these settings, then.
+            *run = part.run;
+            self.sinks[number].fingerprint = fingerprint;
+            self.sinks[number].dead_letter = part.dead_letter;
+            return;
+        }
         let waits = self.sinks[number].next.is_some();
         let abort = self.sinks[number].abort.clone();
         let seat = &mut self.sinks[number];
@@ -853,6 +915,12 @@ impl Running {
     }
 
     fn sink_has_ended(&mut self, number: usize) {
+        self.sinks[number].running -= 1;
+        self.settle_ended_sink(number);
+        self.begin_sinks();
+    }
+
+    fn settle_ended_sink(&mut self, number: usize) {
         let seat = &self.sinks[number];
         if seat.life == Life::Runs || self.shutdown.is_cancelled() {
             return self.succeed_sink(number);
@@ -898,7 +966,7 @@ impl Running {
     fn retire(&mut self) {
         while let Some(first) = self.retiring.front_mut() {
             if !first.is_made {
-                if first.sources.iter().any(|n| !self.sources[*n].has_ended) {
+                if first.sources.iter().any(|n| !self.sources[*n].is_dry) {
                     return;
                 }
                 let left = Arc::new(AtomicUsize::new(self.workers.len()));
@@ -1019,8 +1087,13 @@ impl Running {
 
     fn note(&mut self, ended: Ended) {
         let Ended { what, number, id, result } = ended;
-        if what == Part::LetGo {
-            return self.succeed_sink(number);
+        match what {
+            Part::LetGo => return self.succeed_sink(number),
+            Part::Output => {
+                self.sources[number].is_dry = true;
+                return self.retire();
+            }
+            Part::Source | Part::Worker | Part::Stage | Part::Sink => {}
         }
         self.open[what as usize] -= 1;
         match &result {
@@ -1030,13 +1103,14 @@ impl Running {
         match what {
             Part::Source => self.source_has_ended(number),
             Part::Sink => self.sink_has_ended(number),
-            Part::Worker | Part::Stage | Part::LetGo => {}
+            Part::Stage => self.stage_has_ended(number),
+            Part::Worker | Part::LetGo | Part::Output => {}
         }
     }
 
     fn source_has_ended(&mut self, number: usize) {
         let seat = &mut self.sources[number];
-        seat.has_ended = true;
+        (seat.has_ended, seat.is_dry) = (true, true);
         if let Some((next, run)) = seat.next.take() {
             let id = seat.id.clone();
             if self.sources[next].life != Life::Runs || self.shutdown.is_cancelled() {
