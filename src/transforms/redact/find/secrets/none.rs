@@ -129,86 +129,82 @@ fn reference(value: &[u8]) -> bool {
 pub(super) fn is_code(value: &[u8], key: &[u8]) -> bool {
     let value = value.strip_suffix(b";").unwrap_or(value);
     let value = value.strip_suffix(b"?").unwrap_or(value);
-    let path = |p: &[u8]| {
-        !p.is_empty() && !is(p[0], DIGIT) && p.iter().all(|&b| is(b, ALNUM) || matches!(b, b'_' | b'.' | b':' | b'$'))
-    };
     if value == key.rsplit(|&b| b == b'.').next().unwrap_or(key) {
         return true;
     }
-    let generic = value.iter().position(|&b| b == b'<');
-    if let Some(open) = generic {
-        let types = value[open..]
-            .iter()
-            .all(|&b| is(b, UPPER | LOWER) || matches!(b, b'<' | b'>' | b',' | b':' | b'&' | b'[' | b']'));
-        return open > 2 && is(value[0], UPPER) && path(&value[..open]) && types;
+    if let Some(open) = value.iter().position(|&b| b == b'<') {
+        let part = |&b: &u8| is(b, UPPER | LOWER) || matches!(b, b'<' | b'>' | b',' | b':' | b'&' | b'[' | b']');
+        return open > 2 && is(value[0], UPPER) && is_name(&value[..open]) && value[open..].iter().all(part);
     }
     match value.iter().position(|&b| matches!(b, b'(' | b'[')) {
-        // Members: what they are of is no secret itself.
-        None => {
-            const OF: [&[u8]; 20] = [
-                b"var",
-                b"data",
-                b"local",
-                b"module",
-                b"self",
-                b"this",
-                b"props",
-                b"req",
-                b"request",
-                b"config",
-                b"params",
-                b"process",
-                b"excluded",
-                b"new",
-                b"old",
-                b"user",
-                b"source",
-                b"state",
-                b"token",
-                b"env",
-            ];
-            let mut parts = value.split(|&b| b == b'.');
-            let first = parts.next().unwrap_or(value);
-            let last = parts.next_back();
-            path(value)
-                && !value.iter().any(|&b| is(b, DIGIT))
-                && last.is_some_and(|l| !l.is_empty())
-                && (OF.iter().any(|o| first.eq_ignore_ascii_case(o)))
+        None => is_member(value),
+        Some(open) => is_name(&value[..open]) && takes(&value[..open], &value[open + 1..]),
+    }
+}
+
+/// Whether a text is a name in a program, perhaps of a member: `env::var`, `$_POST`, `r.FormValue`.
+fn is_name(text: &[u8]) -> bool {
+    let part = |&b: &u8| is(b, ALNUM) || matches!(b, b'_' | b'.' | b':' | b'$');
+    text.first().is_some_and(|&b| !is(b, DIGIT)) && text.iter().all(part)
+}
+
+/// Whether a value is a member of what programs take values from: `var.db_password`, `this.token`.
+fn is_member(value: &[u8]) -> bool {
+    const OF: &[&[u8]] = &[
+        b"var",
+        b"data",
+        b"local",
+        b"module",
+        b"self",
+        b"this",
+        b"props",
+        b"req",
+        b"request",
+        b"config",
+        b"params",
+        b"process",
+        b"excluded",
+        b"new",
+        b"old",
+        b"user",
+        b"source",
+        b"state",
+        b"token",
+        b"env",
+    ];
+    let mut parts = value.split(|&b| b == b'.');
+    let first = parts.next().unwrap_or(value);
+    let last = parts.next_back().unwrap_or_default();
+    let digits = value.iter().any(|&b| is(b, DIGIT));
+    is_name(value) && !digits && !last.is_empty() && OF.iter().any(|o| first.eq_ignore_ascii_case(o))
+}
+
+/// Whether a call or an index, behind its bracket, takes the secret from elsewhere, and has none in it.
+fn takes(callee: &[u8], arguments: &[u8]) -> bool {
+    let last = callee.rsplit(|&b| b == b'.').next().unwrap_or(callee);
+    let method = last.len() < callee.len() && last.first().is_some_and(|&b| is(b, LOWER));
+    let plain = |&b: &u8| is(b, UPPER | LOWER) || matches!(b, b'_' | b'.' | b',' | b' ' | b')');
+    let symbol = arguments.strip_prefix(b":").is_some_and(|a| a.ends_with(b"]"));
+    if method && arguments.iter().all(plain) || symbol {
+        return true;
+    }
+    let mut parts = arguments.splitn(3, |&b| matches!(b, b'"' | b'\''));
+    match (parts.next(), parts.next()) {
+        // One string, which is the name of what is taken.
+        (Some(b""), Some(name)) => {
+            let named = super::key::word_of(name).is_some() || name.iter().all(|&b| is(b, UPPER) || b == b'_');
+            let digits = name.iter().any(|&b| is(b, DIGIT));
+            let wrapper = is(callee[0], UPPER) && callee.iter().all(|&b| is(b, UPPER | LOWER));
+            named && !digits && !wrapper
         }
-        Some(open) => {
-            let callee = &value[..open];
-            if callee.is_empty() {
-                return false;
-            }
-            let arguments = &value[open + 1..];
-            let mut parts = arguments.splitn(3, |&b| matches!(b, b'"' | b'\''));
-            let method = callee
-                .rsplit(|&b| b == b'.')
-                .next()
-                .is_some_and(|m| m.len() < callee.len() && m.first().is_some_and(|&b| is(b, LOWER)));
-            let plain =
-                arguments.iter().all(|&b| is(b, UPPER | LOWER) || matches!(b, b'_' | b'.' | b',' | b' ' | b')'));
-            if path(callee) && (method && plain || arguments.strip_prefix(b":").is_some_and(|a| a.ends_with(b"]"))) {
-                return true;
-            }
-            match (parts.next(), parts.next()) {
-                // One string, which is the name of what is taken.
-                (Some(b""), Some(name)) => {
-                    let named = super::key::word_of(name).is_some() || name.iter().all(|&b| is(b, UPPER) || b == b'_');
-                    let digits = name.iter().any(|&b| is(b, DIGIT));
-                    let wrapper = is(callee[0], UPPER) && callee.iter().all(|&b| is(b, UPPER | LOWER));
-                    named && !digits && !wrapper && path(callee)
-                }
-                // Calls with arguments that have names, or with calls in them: no strings but labels, no words but names.
-                (Some(before), label) => {
-                    let inner = |b: u8| is(b, ALNUM) || matches!(b, b'_' | b'.' | b'=' | b',' | b' ' | b'(' | b')');
-                    let labelled = label.is_none() || before.ends_with(b"label=") || before.ends_with(b"help_text=");
-                    let nested = before.iter().any(|&b| matches!(b, b'=' | b'('));
-                    path(callee) && nested && labelled && before.iter().all(|&b| inner(b)) && only_names(before)
-                }
-                _ => false,
-            }
+        // Calls with arguments that have names, or with calls in them: no strings but labels, no words but names.
+        (Some(before), label) => {
+            let inner = |&b: &u8| is(b, ALNUM) || matches!(b, b'_' | b'.' | b'=' | b',' | b' ' | b'(' | b')');
+            let labelled = label.is_none() || before.ends_with(b"label=") || before.ends_with(b"help_text=");
+            let nested = before.iter().any(|&b| matches!(b, b'=' | b'('));
+            nested && labelled && before.iter().all(inner) && only_names(before)
         }
+        _ => false,
     }
 }
 

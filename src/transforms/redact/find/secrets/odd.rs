@@ -219,13 +219,12 @@ pub(super) fn prompt(text: &[u8], after: usize, key: &Key) -> Option<Found> {
     if !may_be_prompt(before, key.end - key.start) {
         return None;
     }
-    let word = [&b"password"[..], b"passphrase", b"passcode", b"secret key", b"api key", b"aPI key", b"token"]
-        .iter()
-        .find_map(|w| {
-        let at = memmem::rfind(before, &w[1..])?;
-        let first = at.checked_sub(1).is_some_and(|f| before[f] | 0x20 == w[0] | 0x20);
-        first.then_some(at + w.len() - 1)
-    })?;
+    let word =
+        [&b"password"[..], b"passphrase", b"passcode", b"secret key", b"api key", b"token"].iter().find_map(|w| {
+            let at = memmem::rfind(before, &w[1..])?;
+            let first = at.checked_sub(1).is_some_and(|f| before[f] | 0x20 == w[0]);
+            first.then_some(at + w.len() - 1)
+        })?;
     let between = before[word..].trim_ascii();
     // As MySQL says it.
     let between = between.strip_prefix(b"is generated ").unwrap_or(between);

@@ -279,7 +279,7 @@ fn behind_word(text: &[u8], sign: usize) -> Option<Found> {
 /// Whether a word of a secret is among the last of a text: `--db-password string  the password (default`.
 fn near_word(text: &[u8]) -> bool {
     let near = &text[text.len().saturating_sub(100)..];
-    near.split(|&b| !is(b, KEY)).any(|w| w.len() > 5 && key::word_of(w.trim_ascii()) == Some(Word::Plain))
+    near.split(|&b| !is(b, KEY)).any(|w| w.len() > 5 && key::word_of(w) == Some(Word::Plain))
 }
 
 /// The argument of a function that takes it as a password, after others: `connect("db", "bob", "x")`, `login('bob', 'x')`.
@@ -334,7 +334,7 @@ fn argument(text: &[u8], sign: usize) -> Option<Found> {
     let first_is_key = || {
         let first = text[name_end + 1..head.len()].trim_ascii();
         let inner = first.get(1..first.len().saturating_sub(1)).unwrap_or_default();
-        place == 1 && key::word_of(inner.trim_ascii_start()).is_some_and(|w| matches!(w, Word::Plain | Word::Token))
+        place == 1 && key::word_of(inner).is_some_and(|w| matches!(w, Word::Plain | Word::Token))
     };
     let of_key = matches!(name, b"string" | b"stringvar" | b"setdefault" | b"put" | b"set" | b"setenv" | b"add");
     let setter = name.ends_with(b"userpassword") && place == 1;

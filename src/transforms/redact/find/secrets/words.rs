@@ -10,7 +10,7 @@
 use super::value::{self, Context};
 use super::{Key, Quote, Word, key, key_start};
 use super::{ends, none};
-use crate::transforms::redact::ascii::{ALNUM, DIGIT, LOWER, UPPER, is, is_at, is_before};
+use crate::transforms::redact::ascii::{ALNUM, DIGIT, LOWER, UPPER, is, is_at, is_before, run_back};
 use crate::transforms::redact::find::Found;
 use crate::transforms::redact::marks::Marks;
 use memchr::memmem;
@@ -450,7 +450,7 @@ fn inserted(text: &[u8], span: Span) -> Option<Found> {
     let open = least + memchr::memrchr(b'(', &head[least..])? + 1;
     let mut secret = [false; MOST];
     for (secret, name) in secret.iter_mut().zip(head[open..].split(|&b| b == b',')) {
-        let name = name.trim_ascii().trim_ascii_start();
+        let name = name.trim_ascii();
         let name = name.strip_prefix(b"`").or_else(|| name.strip_prefix(b"\"")).unwrap_or(name);
         let name = name.strip_suffix(b"`").or_else(|| name.strip_suffix(b"\"")).unwrap_or(name);
         *secret = key::word_of(name).is_some_and(|w| matches!(w, Word::Plain | Word::Token | Word::Pass));
@@ -486,7 +486,7 @@ fn inserted(text: &[u8], span: Span) -> Option<Found> {
 /// The code before its word: `739201 is your code`, `Use 739201 as your OTP`.
 fn code_before(text: &[u8], span: Span) -> Option<Found> {
     let head = text[..span.start].strip_suffix(b" i").or_else(|| text[..span.start].strip_suffix(b" a"))?;
-    let start = super::super::super::ascii::run_back(text, 0, head.len(), DIGIT);
+    let start = run_back(text, 0, head.len(), DIGIT);
     let near = &text[span.end..text.len().min(span.end + 48)];
     let word = |w: &[u8]| matches!(w, b"code" | b"OTP" | b"PIN" | b"passcode" | b"otp");
     let said = near.split(|b| !is(*b, ALNUM)).any(word);
