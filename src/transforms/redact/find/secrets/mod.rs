@@ -185,7 +185,9 @@ fn is_place(text: &[u8], after: usize, key: &Key, word: Word) -> bool {
 fn in_reference(text: &[u8], at: usize) -> bool {
     let near = &text[at.saturating_sub(120)..at];
     let open = |sign: &[u8], over: u8| memchr::memmem::rfind(near, sign).is_some_and(|p| !near[p..].contains(&over));
-    open(b"{{resolve:", b'}') || open(b"arn:aws:secretsmanager:", b' ')
+    // Most texts have no bracket before it, and no colon right before the key.
+    (memchr::memrchr(b'{', near).is_some() && open(b"{{resolve:", b'}'))
+        || (near.ends_with(b":") && open(b"arn:aws:secretsmanager:", b' '))
 }
 
 /// Whether a field of this name holds a secret as its value, and what kind of one.
