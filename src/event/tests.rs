@@ -158,3 +158,31 @@ proptest! {
         prop_assert_eq!(&compact, &want);
     }
 }
+
+proptest! {
+    /// Of duplicates the last counts, and keys that are not there have no value, however many fields there are.
+    #[test]
+    fn several_fields_in_one_pass_are_those_looked_up_one_by_one(keys in prop::collection::vec(0..9usize, 0..20)) {
+        const NAMES: [&str; 9] = ["level", "message", "service", "timestamp", "a", "b", "c", "d", "e"];
+        let members: Vec<String> = keys.iter().enumerate().map(|(i, k)| format!("\"{}\":{i}", NAMES[*k])).collect();
+        let line = format!("{{{}}}", members.join(","));
+        let batch = batch_of(&[&line, "{\"level\":1}"]);
+        let event = batch.event(0);
+        let wanted = [Sym::LEVEL, Sym::from_config("b"), Sym::TIMESTAMP, Sym::from_config("not there")];
+        prop_assert_eq!(event.several(wanted), wanted.map(|key| event.field(key)));
+        for (n, name) in NAMES.iter().enumerate() {
+            let last = keys.iter().rposition(|k| *k == n);
+            prop_assert_eq!(event.position(Sym::from_config(name)), last);
+            prop_assert_eq!(event.field(Sym::from_config(name)).and_then(|v| v.as_f64()), last.map(|i| i as f64));
+        }
+        let numbers: Vec<u32> = event.key_indexes().map(|(key, _)| key as u32).collect();
+        prop_assert!(event.has_keys(&numbers));
+        for i in 0..numbers.len() {
+            let mut other = numbers.clone();
+            other[i] ^= 1;
+            prop_assert!(!event.has_keys(&other));
+        }
+        prop_assert!(numbers.is_empty() || !event.has_keys(&numbers[1..]));
+        prop_assert_eq!(batch.event(1).has_keys(&numbers), numbers == [Sym::LEVEL.index() as u32]);
+    }
+}

@@ -14,7 +14,8 @@ pub(super) const GAP: u16 = 16;
 pub(super) const LOCAL: u16 = 32;
 /// `_` and `-`: what tokens in URL-safe alphabets have besides letters and digits.
 pub(super) const DASH: u16 = 64;
-/// What may stand between groups of a card number: space, `-`, `.` and the bytes of blanks beyond ASCII.
+/// What may stand between groups of a card number: space, `- . _`, what URLs write for a space, and the bytes of blanks beyond
+/// ASCII.
 pub(super) const CARD_GAP: u16 = 128;
 /// What a key may have but `%`: letters, digits, `_ - . $` and what is not ASCII.
 pub(super) const KEY: u16 = 256;
@@ -52,7 +53,7 @@ const fn table() -> [u16; 256] {
         if b == b'_' || b == b'-' {
             c |= DASH;
         }
-        if matches!(b, b' ' | b'-' | b'.') || b >= 0x80 {
+        if matches!(b, b' ' | b'-' | b'.' | b'_' | b'+' | b'%') || b >= 0x80 {
             c |= CARD_GAP;
         }
         if b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.' | b'$') || b >= 0x80 {

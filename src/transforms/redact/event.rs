@@ -81,10 +81,11 @@ impl Shared {
     /// Whether the value says that it is no secret, whatever its key is: `"auth":"ok"`.
     pub(super) fn is_none(whole: Whole, value: &Value<'_>) -> bool {
         match (whole, value) {
+            (Whole::Secret(_), Value::Bool(_) | Value::Str(Str { bytes: [], .. })) => true,
             (Whole::Secret(word), Value::Str(s)) => secrets::no_secret(word, s.bytes),
             (Whole::Secret(word), Value::Number(text)) => secrets::no_secret(word, text),
             (Whole::Secret(Word::Pin), Value::I64(n)) => !(1000..100_000_000).contains(n),
-            (Whole::Secret(Word::Pin), _) => true,
+            (Whole::Secret(Word::Pin | Word::Uuid), _) => true,
             _ => false,
         }
     }
@@ -314,20 +315,17 @@ impl Redact {
     #[inline]
     fn event(&mut self, batch: &mut Batch, row: usize) {
         // Most events have the keys of the one before.
-        let same = {
-            let keys = batch.event(row).key_indexes().map(|(key, _)| key as u32);
-            !self.shape.is_empty() && keys.eq(self.shape.iter().copied())
-        };
+        let same = !self.shape.is_empty() && batch.event(row).has_keys(&self.shape);
         if !same {
             self.prepare(batch.event(row));
         }
-        let pair = if self.pairs == BOTH { self.pair(batch.event(row)) } else { None };
+        let pair = self.pairs == BOTH && self.pair(batch.event(row));
         // From the last one: a field that is removed moves only those behind it.
         for n in (0..self.todo.len()).rev() {
             let (i, known) = self.todo[n];
             let i = usize::from(i);
             let event = batch.event(row);
-            if pair == Some(i) {
+            if pair && PairKey::of(event.key_text_at(i)) == Some(PairKey::Value) {
                 self.secret_field(&mut batch.event_mut(row), i);
                 continue;
             }
@@ -382,23 +380,15 @@ impl Redact {
         }
     }
 
-    /// The field that is the value of a pair whose name says that it is a secret: `{"name":"password","value":"x"}`.
+    /// Whether one of the fields is the name of a secret, whose value others are: `{"name":"password","value":"x"}`.
     #[cold]
-    fn pair(&self, event: EventRef<'_>) -> Option<usize> {
-        self.shared.rules.secrets_rule()?;
-        let mut value = None;
-        let mut named = false;
-        for i in 0..event.len() {
-            match PairKey::of(event.key_text_at(i)) {
-                Some(PairKey::Name) => {
-                    named |= matches!(event.value_at(i), Value::Str(s) if secrets::secret_key(s.bytes).is_some_and(|w| w != Word::Pin));
-                }
-                Some(PairKey::Value) if self.todo.iter().any(|t| usize::from(t.0) == i) => value = Some(i),
-                _ => {}
-            }
-        }
+    fn pair(&self, event: EventRef<'_>) -> bool {
+        let named = |i: usize| {
+            PairKey::of(event.key_text_at(i)) == Some(PairKey::Name)
+                && matches!(event.value_at(i), Value::Str(s) if secrets::secret_key(s.bytes).is_some_and(|w| w != Word::Pin))
+        };
         let root = Scope::root(&self.shared.paths);
-        value.filter(|_| named && root.searched())
+        self.shared.rules.secrets_rule().is_some() && root.searched() && (0..event.len()).any(named)
     }
 
     /// A field that holds a secret, whatever its key.

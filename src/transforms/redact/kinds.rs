@@ -217,12 +217,72 @@ config_enum! {
         MailchimpKey = "mailchimp_key",
         /// MaxMind keys.
         MaxmindKey = "maxmind_key",
+        /// NVIDIA keys.
+        NvidiaKey = "nvidia_key",
+        /// HubSpot tokens.
+        HubspotToken = "hubspot_token",
+        /// Resend keys.
+        ResendKey = "resend_key",
+        /// PostHog keys.
+        PosthogKey = "posthog_key",
+        /// Tavily keys.
+        TavilyKey = "tavily_key",
+        /// Cerebras keys.
+        CerebrasKey = "cerebras_key",
+        /// Together AI keys.
+        TogetherKey = "together_key",
+        /// Fireworks AI keys.
+        FireworksKey = "fireworks_key",
+        /// Paddle keys.
+        PaddleKey = "paddle_key",
+        /// Render keys.
+        RenderKey = "render_key",
+        /// Scalingo tokens.
+        ScalingoToken = "scalingo_token",
+        /// Frame.io tokens.
+        FrameioToken = "frameio_token",
+        /// Defined Networking keys.
+        DefinedKey = "defined_key",
+        /// LaunchDarkly SDK keys.
+        LaunchdarklyKey = "launchdarkly_key",
+        /// Harness tokens.
+        HarnessToken = "harness_token",
+        /// Langfuse keys.
+        LangfuseKey = "langfuse_key",
+        /// Snyk tokens.
+        SnykToken = "snyk_token",
+        /// Adafruit IO keys.
+        AdafruitKey = "adafruit_key",
+        /// Adobe client secrets.
+        AdobeSecret = "adobe_secret",
+        /// Polar tokens.
+        PolarToken = "polar_token",
+        /// Logfire tokens.
+        LogfireToken = "logfire_token",
+        /// Xata keys.
+        XataKey = "xata_key",
+        /// Firecrawl keys.
+        FirecrawlKey = "firecrawl_key",
+        /// Jina AI keys.
+        JinaKey = "jina_key",
+        /// Apify tokens.
+        ApifyToken = "apify_token",
+        /// Matrix tokens.
+        MatrixToken = "matrix_token",
+        /// Extended private keys of wallets.
+        Bip32Key = "bip32_key",
+        /// Amazon Bedrock keys.
+        BedrockKey = "bedrock_key",
+        /// Firebase messaging keys.
+        FirebaseKey = "firebase_key",
+        /// VK tokens.
+        VkToken = "vk_token",
     }
 }
 
 impl DetectKind {
     /// All kinds, in the order of the documentation.
-    pub const ALL: [Self; 106] = [
+    pub const ALL: [Self; 136] = [
         Self::Secrets,
         Self::Email,
         Self::CreditCard,
@@ -329,6 +389,36 @@ impl DetectKind {
         Self::AzureSecret,
         Self::MailchimpKey,
         Self::MaxmindKey,
+        Self::NvidiaKey,
+        Self::HubspotToken,
+        Self::ResendKey,
+        Self::PosthogKey,
+        Self::TavilyKey,
+        Self::CerebrasKey,
+        Self::TogetherKey,
+        Self::FireworksKey,
+        Self::PaddleKey,
+        Self::RenderKey,
+        Self::ScalingoToken,
+        Self::FrameioToken,
+        Self::DefinedKey,
+        Self::LaunchdarklyKey,
+        Self::HarnessToken,
+        Self::LangfuseKey,
+        Self::SnykToken,
+        Self::AdafruitKey,
+        Self::AdobeSecret,
+        Self::PolarToken,
+        Self::LogfireToken,
+        Self::XataKey,
+        Self::FirecrawlKey,
+        Self::JinaKey,
+        Self::ApifyToken,
+        Self::MatrixToken,
+        Self::Bip32Key,
+        Self::BedrockKey,
+        Self::FirebaseKey,
+        Self::VkToken,
     ];
 
     /// Whether the text of a JSON number may be of this kind.

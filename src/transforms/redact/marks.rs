@@ -10,7 +10,7 @@
 pub(super) const DIGIT: u32 = 1;
 /// Letters of either case.
 pub(super) const LETTER: u32 = 1 << 1 | 1 << 2;
-/// `-` and `.`.
+/// `-`, `.` and `+`.
 pub(super) const DASH_POINT: u32 = 1 << 3;
 /// `/` and `_`.
 pub(super) const SLASH_LOW: u32 = 1 << 4;
@@ -49,7 +49,7 @@ pub(super) const TOKEN: usize = 20;
 pub(super) const CARD: usize = 12;
 
 const TOKEN_BYTES: u32 = DIGIT | LETTER | DASH_POINT | SLASH_LOW;
-const CARD_BYTES: u32 = DIGIT | DASH_POINT | SPACE | WIDE;
+const CARD_BYTES: u32 = DIGIT | DASH_POINT | SLASH_LOW | PERCENT | SPACE | WIDE;
 /// What ends a word, or begins one that is told by its first byte.
 const WORD_BYTES: u32 = SPACE | TAB | QUOTE_AND | WIDE_LEAD;
 const SEPARATOR_BYTES: u32 = COLON_EQUALS | PERCENT;
@@ -60,7 +60,7 @@ const HALVES: [(u16, u16); 16] = [
     (1 << 3, 0x03ff),
     (1 << 4 | 1 << 6, 0xfffe),
     (1 << 5 | 1 << 7, 0x07ff),
-    (1 << 2, 1 << 0xd | 1 << 0xe),
+    (1 << 2, 1 << 0xb | 1 << 0xd | 1 << 0xe),
     (1 << 2 | 1 << 5, 1 << 0xf),
     (1 << 2, 1),
     (1 << 3, 1 << 0xa | 1 << 0xd),
@@ -446,7 +446,7 @@ mod tests {
         };
         check(DIGIT, &|b| b.is_ascii_digit());
         check(LETTER, &|b| b.is_ascii_alphabetic());
-        check(DASH_POINT, &|b| b"-.".contains(&b));
+        check(DASH_POINT, &|b| b"-.+".contains(&b));
         check(SLASH_LOW, &|b| b"/_".contains(&b));
         check(SPACE, &|b| b == b' ');
         check(COLON_EQUALS, &|b| b":=".contains(&b));

@@ -1,8 +1,9 @@
 //! Walks a nested object or array and writes it anew where something in it is dropped, replaced or found.
 
 use super::event::{Bench, Scope, Shared, Whole, replace_whole};
-use super::find::secrets::{self, Word};
+use super::find::secrets::{self, Named, Word};
 use super::paths::Purposes;
+use crate::event::Value;
 use crate::event::json::{self, Token, Tokens};
 
 /// An open object or array.
@@ -30,8 +31,8 @@ pub(super) struct Walker {
     here: Vec<u16>,
     key: Vec<u8>,
     out: Vec<u8>,
-    /// Where values begin that belong to the name of a secret, in order, and the next of them.
-    named: Vec<usize>,
+    /// Values that belong to the name of a secret or to an option, in order, and the next of them.
+    named: Vec<Named>,
     next_named: usize,
     /// Up to where the text has been copied to `out`.
     copied: usize,
@@ -59,8 +60,8 @@ impl Walker {
         self.copied = 0;
         self.named.clear();
         if shared.rules.secrets_rule().is_some() {
-            secrets::named_values(text, |at| self.named.push(at));
-            self.named.sort_unstable();
+            secrets::named_values(text, |named| self.named.push(named));
+            self.named.sort_unstable_by_key(|n| n.start);
             self.next_named = 0;
         }
         let mut tokens = Tokens::new(text);
@@ -135,6 +136,31 @@ impl Walker {
         (ends, mark)
     }
 
+    /// Where in the string `from..to` a secret begins that is a part of it: `-px`, `DB_PASSWORD=x`.
+    fn part_of(&self, from: usize, to: usize) -> Option<usize> {
+        let next = self.named.get(self.next_named)?;
+        (next.part && (from..to).contains(&next.start)).then_some(next.start)
+    }
+
+    /// Replaces what stands from `secret` on in the string `from..to`, and what is found before it.
+    #[cold]
+    fn replace_part(
+        &mut self,
+        text: &[u8],
+        (from, to): (usize, usize),
+        secret: usize,
+        shared: &Shared,
+        bench: &mut Bench,
+    ) {
+        if bench.search_str(json::str_of(&text[from..secret])).is_some() {
+            self.replace_string(text, from, secret, &bench.out, false);
+        }
+        let value = Value::Str(json::str_of(&text[secret..to]));
+        if replace_whole(shared, Whole::Secret(Word::Plain), value, bench) {
+            self.replace_string(text, secret, to, &bench.out, false);
+        }
+    }
+
     /// What becomes of a whole value, as its key says, when its name and its text are known too.
     fn settled(
         &mut self,
@@ -143,10 +169,10 @@ impl Walker {
         (token, from, to): (Token, usize, usize),
         value: &[u8],
     ) -> Option<Whole> {
-        while self.named.get(self.next_named).is_some_and(|&at| at < from) {
+        while self.named.get(self.next_named).is_some_and(|n| n.start < from) {
             self.next_named += 1;
         }
-        let within = |&at: &usize| at == from || (token == Token::Str && at < to);
+        let within = |n: &Named| !n.part && (n.start == from || (token == Token::Str && n.start < to));
         let named = scope.searched() && self.named.get(self.next_named).is_some_and(within);
         // A container says nothing of itself.
         let container = matches!(token, Token::Open { .. });
@@ -217,9 +243,14 @@ impl Walker {
                     }
                     end = close(tokens, end);
                 }
-                Token::Str if scope.searched() && bench.search_str(json::str_of(&text[from..to])).is_some() => {
-                    self.replace_string(text, start, end, &bench.out, true);
-                }
+                Token::Str if scope.searched() => match self.part_of(from, to) {
+                    Some(secret) => self.replace_part(text, (from, to), secret, shared, bench),
+                    None => {
+                        if bench.search_str(json::str_of(&text[from..to])).is_some() {
+                            self.replace_string(text, start, end, &bench.out, true);
+                        }
+                    }
+                },
                 Token::Number if scope.searched() && shared.rules.in_numbers() && bench.search(&text[from..to]) => {
                     self.replace_string(text, start, end, &bench.out, true);
                 }

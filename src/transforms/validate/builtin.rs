@@ -124,8 +124,10 @@ impl Builtin {
 
 #[inline]
 fn log(event: EventRef<'_>, findings: &mut Findings, text: &mut Vec<u8>) {
-    timestamp(event, findings, text);
-    match present(event.field(Sym::LEVEL)) {
+    let [time, level, service, message] =
+        event.several([Sym::TIMESTAMP, Sym::LEVEL, Sym::SERVICE, Sym::MESSAGE]).map(present);
+    timestamp(time, findings, text);
+    match level {
         None => findings.add(Severity::Error, LEVEL, "level is missing"),
         Some(value) => {
             let level = string(&value, text);
@@ -134,10 +136,10 @@ fn log(event: EventRef<'_>, findings: &mut Findings, text: &mut Vec<u8>) {
             }
         }
     }
-    if present(event.field(Sym::SERVICE)).is_none() {
+    if service.is_none() {
         findings.add(Severity::Warning, SERVICE, "service is missing");
     }
-    match present(event.field(Sym::MESSAGE)) {
+    match message {
         None => findings.add(Severity::Warning, MESSAGE, "message is missing"),
         Some(Value::Str(message)) => {
             if message.bytes.is_empty() {
@@ -163,7 +165,7 @@ fn metric(event: EventRef<'_>, findings: &mut Findings, text: &mut Vec<u8>) {
         }
         Some(_) => {}
     }
-    timestamp(event, findings, text);
+    timestamp(present(event.field(Sym::TIMESTAMP)), findings, text);
     match present(event.field(Sym::TYPE)) {
         Some(value) if matches!(string(&value, text), Some(b"counter" | b"gauge" | b"histogram" | b"summary")) => {}
         _ => findings.add(Severity::Warning, TYPE, "type is not one of counter, gauge, histogram, summary"),
@@ -177,8 +179,8 @@ fn metric(event: EventRef<'_>, findings: &mut Findings, text: &mut Vec<u8>) {
 }
 
 #[inline]
-fn timestamp(event: EventRef<'_>, findings: &mut Findings, text: &mut Vec<u8>) {
-    match present(event.field(Sym::TIMESTAMP)) {
+fn timestamp(value: Option<Value<'_>>, findings: &mut Findings, text: &mut Vec<u8>) {
+    match value {
         None => findings.add(Severity::Error, TIMESTAMP, "timestamp is missing"),
         // Written out as RFC 3339.
         Some(Value::Timestamp(_)) => {}

@@ -22,6 +22,7 @@ const MAX_GROUPS: usize = 5;
 /// The leftmost card number at or after `from`.
 ///
 /// Looks at the last byte of a window of twelve first: ordinary text is passed in steps of up to twelve bytes.
+#[inline(never)]
 pub(super) fn find(text: &[u8], from: usize, marks: &Marks) -> Option<Found> {
     let mut at = from.max(marks.first_card());
     'window: while let Some(window) = text.get(at..at + MIN_DIGITS) {
@@ -37,8 +38,13 @@ pub(super) fn find(text: &[u8], from: usize, marks: &Marks) -> Option<Found> {
             continue;
         }
         // Most such runs are addresses and times, with fewer digits.
-        let end = run(text, at, DIGIT | CARD_GAP);
-        let digits = text[at..end].iter().filter(|b| b.is_ascii_digit()).count();
+        let (mut end, mut digits) = (at, 0);
+        while digits < MIN_DIGITS
+            && let Some(&b) = text.get(end).filter(|&&b| is(b, DIGIT | CARD_GAP))
+        {
+            digits += usize::from(class(b) & DIGIT);
+            end += 1;
+        }
         if digits < MIN_DIGITS {
             at = end;
             continue;
@@ -68,7 +74,8 @@ pub(super) fn find(text: &[u8], from: usize, marks: &Marks) -> Option<Found> {
 /// The length of what may stand between two groups at `at`; 0 where there is nothing of the kind.
 fn gap(text: &[u8], at: usize) -> usize {
     match text.get(at..) {
-        Some([b' ' | b'-' | b'.', ..]) => 1,
+        Some([b' ' | b'-' | b'.' | b'_' | b'+', ..]) => 1,
+        Some([b'%', b'2', b'0', ..]) => 3,
         Some([0xc2, 0xa0, ..]) => 2,
         Some([0xe2, 0x80, 0x80..=0x95 | 0xaf, ..]) => 3,
         _ => 0,
@@ -171,6 +178,16 @@ fn whole(text: &[u8], from: usize, start: usize, end: usize) -> Found {
             let start = start - usize::from(text[..start].ends_with(b";") && start > from);
             let digits = run(text, end + 1, DIGIT);
             Found::plain(start, digits + usize::from(text.get(digits) == Some(&b'?')))
+        }
+        // Number, month, year and check value, as they are traded.
+        Some(b'|') => {
+            let part = |at: usize, sizes: std::ops::RangeInclusive<usize>| {
+                let over = run(text, at, DIGIT);
+                (at > 0 && sizes.contains(&(over - at))).then_some(over)
+            };
+            let next = |at: usize| if text.get(at) == Some(&b'|') { at + 1 } else { 0 };
+            let all = part(end + 1, 2..=2).and_then(|m| part(next(m), 2..=4)).and_then(|y| part(next(y), 3..=4));
+            Found::plain(start, all.unwrap_or(end))
         }
         _ => Found::plain(start, end),
     }

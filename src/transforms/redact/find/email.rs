@@ -14,7 +14,7 @@ use memchr::memchr2;
 const MAX_LOCAL: usize = 320;
 
 /// The leftmost address at or after `from`.
-#[inline]
+#[inline(never)]
 pub(super) fn find(text: &[u8], from: usize) -> Option<Found> {
     let mut at = from;
     // No local part reaches over the sign before it.
@@ -171,49 +171,58 @@ fn letters_end(text: &[u8], at: usize) -> usize {
 /// Whether it only looks like an address.
 fn is_other(text: &[u8], start: usize, sign: usize, domain: &[u8]) -> bool {
     const USERS: [&[u8]; 6] = [b"git", b"hg", b"svn", b"gitlab", b"gitea", b"bzr"];
-    const NO_TOP: [&[u8]; 31] = [
-        b"png",
-        b"jpg",
-        b"jpeg",
-        b"gif",
-        b"svg",
-        b"webp",
-        b"css",
-        b"scss",
-        b"jsx",
-        b"tsx",
-        b"json",
-        b"html",
-        b"xml",
-        b"yml",
-        b"yaml",
-        b"java",
-        b"class",
-        b"dll",
-        b"exe",
-        b"log",
-        b"txt",
-        b"conf",
-        b"service",
-        b"socket",
-        b"timer",
-        b"mount",
-        b"slice",
-        b"scope",
-        b"device",
-        b"automount",
-        b"swap",
-    ];
     const TAGS: [&[u8]; 10] =
         [b"next", b"canary", b"beta", b"alpha", b"rc", b"latest", b"dev", b"nightly", b"snapshot", b"experimental"];
     let local = &text[start..sign];
     let top = domain.rsplit(|&b| b == b'.').next().unwrap_or(domain);
     let any = |list: &[&[u8]], word: &[u8]| list.iter().any(|w| word.eq_ignore_ascii_case(w));
-    if any(&USERS, local) || any(&NO_TOP, top) {
+    if any(&USERS, local) || is_file_type(top) {
         return true;
     }
     let digits = |label: Option<&[u8]>| label.is_some_and(|l| !l.is_empty() && l.iter().all(|&b| is(b, DIGIT)));
     let mut labels = domain.split(|&b| b == b'.');
     let (first, second) = (labels.next(), labels.next());
     digits(first) && (digits(second) || any(&TAGS, top))
+}
+
+/// Whether the last label of a domain is what files and units of systemd end with.
+fn is_file_type(top: &[u8]) -> bool {
+    let mut lower = [0; 9];
+    let Some(lower) = lower.get_mut(..top.len()) else { return false };
+    lower.copy_from_slice(top);
+    lower.make_ascii_lowercase();
+    matches!(
+        &*lower,
+        b"png"
+            | b"jpg"
+            | b"jpeg"
+            | b"gif"
+            | b"svg"
+            | b"webp"
+            | b"css"
+            | b"scss"
+            | b"jsx"
+            | b"tsx"
+            | b"json"
+            | b"html"
+            | b"xml"
+            | b"yml"
+            | b"yaml"
+            | b"java"
+            | b"class"
+            | b"dll"
+            | b"exe"
+            | b"log"
+            | b"txt"
+            | b"conf"
+            | b"service"
+            | b"socket"
+            | b"timer"
+            | b"mount"
+            | b"slice"
+            | b"scope"
+            | b"device"
+            | b"automount"
+            | b"swap"
+    )
 }

@@ -192,7 +192,7 @@ fn iban_end(text: &[u8], start: usize) -> Option<usize> {
     let (mut head, mut rest) = (0u32, 0u32);
     let mut at = start;
     for i in 0..length {
-        if i > 0 && i % 4 == 0 && is_at(text, at, GAP) {
+        if i > 0 && i % 4 == 0 && (is_at(text, at, GAP) || text.get(at) == Some(&b'+')) {
             at += 1;
         }
         let b = *text.get(at)?;
@@ -351,7 +351,7 @@ fn phone_at(text: &[u8], start: usize) -> Option<usize> {
     let zero = !plus && (digit(0) == b'0' || (digit(0) == b'(' && digit(1) == b'0'));
     let american = matches!(g, [3, 3, 4] | [1, 3, 3, 4] | [3, 3, 3, 4]);
     let shape = if dots > 0 {
-        matches!(g, [3, 3, 4])
+        matches!(g, [3, 3, 4]) || (plus && count >= 4 && (9..=15).contains(&total))
     } else if plus {
         (8..=15).contains(&total)
     } else if area {
@@ -367,6 +367,9 @@ fn phone_at(text: &[u8], start: usize) -> Option<usize> {
             || (count >= 4 && (9..=13).contains(&total) && g.iter().all(|&n| (2..=4).contains(&n)))
     };
     if !shape || is_at(text, end, ALNUM) && text[end] | 0x20 != b'x' {
+        return None;
+    }
+    if [&b" bytes"[..], b" ms", b" rows"].iter().any(|unit| text[end..].starts_with(unit)) {
         return None;
     }
     if matches!(text.get(end), Some(b'x' | b'X')) {

@@ -41,7 +41,7 @@ use Body::{Base64, Checked, Exactly, Run};
 /// The makers, with their prefixes and what follows them. Where one prefix begins with another, the longer comes first.
 #[rustfmt::skip]
 const TABLE: &[(Kind, &[&str], Body)] = &[
-    (Kind::Jwt, &["eyJ"], Checked(tokens::jwt)),
+    (Kind::Jwt, &["eyJ", "eyAi", "ewog", "ewoJ", "ew0K"], Checked(tokens::jwt)),
     (Kind::GithubToken, &["ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_"], Checked(tokens::github_token)),
     (Kind::SlackToken, &["xoxa-", "xoxb-", "xoxc-", "xoxd-", "xoxe-", "xoxe.", "xoxo-", "xoxp-", "xoxr-", "xoxs-", "xapp-",
         "hooks.slack.com/services/", "hooks.slack.com/workflows/", "hooks.slack.com/triggers/"], Checked(tokens::slack_token)),
@@ -150,6 +150,36 @@ const TABLE: &[(Kind, &[&str], Body)] = &[
     (Kind::TeamsWebhook, &["webhook.office.com/webhookb2/"], Checked(teams)),
     (Kind::ZohoToken, &["1000."], Run(HEX, 32)),
     (Kind::MapboxToken, &["sk.eyJ", "tk.eyJ"], Run(ANY, 40)),
+    (Kind::NvidiaKey, &["nvapi-"], Run(ANY, 40)),
+    (Kind::HubspotToken, &["pat-na1-", "pat-na2-", "pat-eu1-", "pat-ap1-"], Run(HEX | DASH, 36)),
+    (Kind::ResendKey, &["re_"], Checked(resend)),
+    (Kind::PosthogKey, &["phx_"], Run(ALNUM, 40)),
+    (Kind::TavilyKey, &["tvly-"], Run(ANY, 24)),
+    (Kind::CerebrasKey, &["csk-"], Run(ALNUM, 40)),
+    (Kind::TogetherKey, &["tgp_v1_"], Run(ANY, 40)),
+    (Kind::FireworksKey, &["fw_"], Run(ALNUM, 22)),
+    (Kind::PaddleKey, &["pdl_live_apikey_", "pdl_sdbx_apikey_"], Run(ANY, 40)),
+    (Kind::RenderKey, &["rnd_"], Run(ALNUM, 28)),
+    (Kind::ScalingoToken, &["tk-us-"], Run(ANY, 48)),
+    (Kind::FrameioToken, &["fio-u-"], Run(ANY, 60)),
+    (Kind::DefinedKey, &["dnkey-"], Run(ANY, 60)),
+    (Kind::LaunchdarklyKey, &["sdk-"], Checked(uuid)),
+    (Kind::HarnessToken, &["pat.", "sat."], Checked(harness)),
+    (Kind::LangfuseKey, &["sk-lf-"], Run(HEX | DASH, 36)),
+    (Kind::SnykToken, &["snyk_uat.", "snyk_sat."], Run(ANY, 8)),
+    (Kind::AdafruitKey, &["aio_"], Run(ALNUM, 28)),
+    (Kind::AdobeSecret, &["p8e-"], Run(ALNUM | DASH, 32)),
+    (Kind::PolarToken, &["polar_oat_", "polar_pat_"], Run(ANY, 32)),
+    (Kind::LogfireToken, &["pylf_v1_us_", "pylf_v1_eu_"], Run(ALNUM, 40)),
+    (Kind::XataKey, &["xau_"], Run(ALNUM, 30)),
+    (Kind::FirecrawlKey, &["fc-"], Exactly(HEX, 32)),
+    (Kind::JinaKey, &["jina_"], Run(ANY, 40)),
+    (Kind::ApifyToken, &["apify_api_"], Run(ALNUM, 30)),
+    (Kind::MatrixToken, &["syt_", "mct_", "mcr_"], Run(ANY, 24)),
+    (Kind::Bip32Key, &["xprv9", "yprv", "zprv"], Run(ALNUM, 90)),
+    (Kind::BedrockKey, &["ABSK"], Base64(100)),
+    (Kind::FirebaseKey, &["APA91b"], Run(ANY, 100)),
+    (Kind::VkToken, &["vk1.a."], Run(ANY, 60)),
 ];
 
 /// A prefix, ready to be compared.
@@ -209,7 +239,7 @@ impl Makers {
     }
 
     /// The leftmost token at or after `from`.
-    #[inline]
+    #[inline(never)]
     pub(in crate::transforms::redact) fn find(&self, text: &[u8], from: usize, marks: &Marks) -> Option<Found> {
         let mut at = from.max(marks.first_token());
         let mut dead = (usize::MAX, 0);
@@ -401,6 +431,32 @@ fn airtable(text: &[u8], at: Span) -> Check {
         }
     }
     Check::Next(at.end)
+}
+
+/// `re_`, eight characters, `_` and twenty more at least.
+fn resend(text: &[u8], at: Span) -> Check {
+    let first = run(text, at.end, ALNUM);
+    let end = if text.get(first) == Some(&b'_') { run(text, first + 1, ANY) } else { first };
+    let whole = first - at.end == 8 && end - first > 20 && random(&text[at.end..end]);
+    if whole { Check::hit(at.start, end) } else { Check::Next(at.end) }
+}
+
+/// A UUID and no more.
+fn uuid(text: &[u8], at: Span) -> Check {
+    let end = run(text, at.end, ANY);
+    let dashes = |(i, &b): (usize, &u8)| if matches!(i, 8 | 13 | 18 | 23) { b == b'-' } else { is(b, HEX) };
+    let whole = end - at.end == 36 && text[at.end..end].iter().enumerate().all(dashes);
+    if whole { Check::hit(at.start, end) } else { Check::Next(at.end) }
+}
+
+/// An account, a number and what is secret, with dots between: 22, 24 and 20 characters.
+fn harness(text: &[u8], at: Span) -> Check {
+    let first = run(text, at.end, ANY);
+    let second = run(text, (first + 1).min(text.len()), ALNUM);
+    let end = run(text, (second + 1).min(text.len()), ALNUM);
+    let dots = text.get(first) == Some(&b'.') && text.get(second) == Some(&b'.');
+    let whole = dots && first - at.end == 22 && second - first == 25 && end - second == 21;
+    if whole { Check::hit(at.start, end) } else { Check::Next(at.end) }
 }
 
 /// The number of a bot, a colon and thirty-five characters.

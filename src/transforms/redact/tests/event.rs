@@ -274,3 +274,36 @@ fn pins_in_fields_are_masked_where_they_are_numbers_to_log_in_with() {
         assert_eq!(one(yaml, line), expected);
     }
 }
+
+/// Each argument is an element of its own: that behind an option, the rest of one, and what a variable is set to.
+#[test]
+fn arguments_in_lists_of_an_event_are_masked() {
+    for (line, expected) in [
+        (r#"{"a":["job","--api-token","x-1","-v"]}"#, r#"{"a":["job","--api-token","***","-v"]}"#),
+        (
+            r#"{"p":{"argv":["mysql","-uroot","-pSesame 1","shop"]}}"#,
+            r#"{"p":{"argv":["mysql","-uroot","-p***","shop"]}}"#,
+        ),
+        (r#"{"a":["curl","-u","bob@x.de:pw-1","https://h"]}"#, r#"{"a":["curl","-u","***:***","https://h"]}"#),
+        (r#"{"a":["redis-server", "--requirepass", "x-2"]}"#, r#"{"a":["redis-server", "--requirepass", "***"]}"#),
+        (r#"{"env":["PATH=/bin","DB_PASSWORD=Oak Barrel=7&x"]}"#, r#"{"env":["PATH=/bin","DB_PASSWORD=***"]}"#),
+        (r#"{"a":["app","--db-password=a b&\"c"]}"#, r#"{"a":["app","--db-password=***"]}"#),
+        (r#"{"a":["app","--password","--verbose"]}"#, r#"{"a":["app","--password","--verbose"]}"#),
+        (r#"{"a":["ssh","-p","2222","h"],"b":"--password"}"#, r#"{"a":["ssh","-p","2222","h"],"b":"--password"}"#),
+    ] {
+        assert_eq!(one("detect: [secrets, email]", line), expected);
+    }
+}
+
+#[test]
+fn what_says_that_there_is_no_secret_stays_in_fields_too() {
+    for line in [
+        r#"{"password":false,"auth":true,"secret":"","token":null}"#,
+        r#"{"password":"[REDACTED]","a":{"authorization":"Bearer [REDACTED]","secret":"***"}}"#,
+        r#"{"secret_id":"my-secret","n":1}"#,
+    ] {
+        assert_eq!(one("detect: [secrets]", line), line);
+    }
+    let line = r#"{"field":"password","old":"x","new":"y","secret_id":"c891f813-a9df-632f-3f60-d7c98cf16c35"}"#;
+    assert_eq!(one("detect: [secrets]", line), r#"{"field":"password","old":"***","new":"***","secret_id":"***"}"#);
+}

@@ -13,6 +13,7 @@ use memchr::{memmem, memrchr};
 pub(super) fn block(text: &[u8], at: usize, cx: &Context<'_>) -> Option<Option<Found>> {
     match text.get(at) {
         Some(b'!' | b'&' | b'|' | b'>' | b'\n' | b'\r' | b'\\') => lines(text, at, cx),
+        Some(b'#') if cx.colon && text[at - 1] == b' ' => lines(text, at, cx),
         _ => None,
     }
 }
@@ -55,7 +56,12 @@ fn lines(text: &[u8], at: usize, cx: &Context<'_>) -> Option<Option<Found>> {
 
 /// Whether a block says where a secret is, as manifests do: `secret:` and `secretName: x` below it.
 pub(super) fn refers(block: &[u8]) -> bool {
-    const KEYS: [&[u8]; 9] = [
+    const KEYS: [&[u8]; 14] = [
+        b"file:",
+        b"external:",
+        b"path:",
+        b"- name:",
+        b"type: string",
         b"secretName:",
         b"name:",
         b"existingSecret:",
@@ -66,7 +72,10 @@ pub(super) fn refers(block: &[u8]) -> bool {
         b"defaultMode:",
         b"items:",
     ];
-    KEYS.iter().any(|k| block.starts_with(k))
+    // `db:` and `file: x` below it.
+    let below = block.iter().position(|&b| b == b'\n').filter(|&p| block[..p].ends_with(b":"));
+    let below = below.map_or(block, |p| block[p + 1..].trim_ascii_start());
+    KEYS.iter().any(|k| block.starts_with(k)) || below.starts_with(b"file:") || below.starts_with(b"external:")
 }
 
 /// Behind `|`, `>-`, `|2+`, `!!binary |`, `&name` where a block may follow.
@@ -84,7 +93,11 @@ pub(super) fn block_header(text: &[u8], at: usize) -> usize {
     if matches!(text.get(i), Some(b'|' | b'>')) {
         i += 1 + text[i + 1..].iter().take(2).take_while(|&&b| matches!(b, b'+' | b'-') || is(b, DIGIT)).count();
     }
-    let i = skip_blanks(text, i);
+    let mut i = skip_blanks(text, i);
+    if text.get(i) == Some(&b'#') && i > 0 && text[i - 1] == b' ' {
+        // A comment.
+        i = super::ends::line_end(text, i);
+    }
     if line_break(text, i).is_some() { i } else { skip_blanks(text, at) }
 }
 

@@ -338,7 +338,7 @@ pub(super) fn token_end(text: &[u8], start: usize, cx: &Context<'_>) -> usize {
                     at = end;
                     continue;
                 }
-                None if !is_at(text, at + 1, ALNUM) => return at,
+                None if !is_at(text, at + 1, ALNUM) || text[at..].starts_with(b"<br") => return at,
                 None => {}
             },
             b'%' if cx.encoded
@@ -375,6 +375,10 @@ pub(super) fn backslashes(text: &[u8], at: usize, cx: &Context<'_>, around: &mut
         }
         Some(b'n' | b'r' | b't') if slashes % 2 == 1 && !continues(text, at + slashes + 1, false) => None,
         Some(b'x') if text[at + slashes..].starts_with(b"x22") => None,
+        Some(b'\n') if slashes % 2 == 1 && matches!(text.get(at + slashes + 1), Some(b' ' | b'\t')) => {
+            // The line below goes on with the value.
+            Some(skip_blanks(text, at + slashes + 1))
+        }
         _ => Some(at + slashes),
     }
 }

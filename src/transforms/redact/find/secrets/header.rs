@@ -1,7 +1,7 @@
 //! The values of headers: a scheme, and all of what follows up to the end of the header.
 
 use super::ends::{Enclosing, MAX_NAME, own_slashes, skip_blanks, token_end};
-use super::none::no_secret;
+use super::none::{is_placeholder, no_secret};
 use super::value::Context;
 use super::{Key, Word};
 use crate::transforms::redact::ascii::{ALNUM, LOWER, UPPER, is, is_at};
@@ -73,6 +73,12 @@ pub(super) fn header(text: &[u8], at: usize, cx: &Context<'_>) -> Option<Found> 
     }
     let scheme = scheme(word, cx.word);
     let value = unfold(text, skip_blanks(text, word_end));
+    if scheme != Scheme::None && value > word_end && is_placeholder(&text[value..token_end(text, value, cx)]) {
+        let token = token_end(text, value, cx);
+        if token > value {
+            return None;
+        }
+    }
     let nothing = match scheme {
         Scheme::None => true,
         Scheme::Token => header_over(text, value),
@@ -82,7 +88,7 @@ pub(super) fn header(text: &[u8], at: usize, cx: &Context<'_>) -> Option<Found> 
     if value == at || scheme == Scheme::Token {
         // One token; what follows is not of this header, or all of it is.
         let token = token_end(text, value, cx);
-        if token > value && header_over(text, token) {
+        if token > value && header_over(text, token) && unfold(text, token) == token {
             return Some(Found::plain(value, token));
         }
     }

@@ -21,6 +21,8 @@ pub(in crate::transforms::redact) enum Word {
     Pwd,
     /// `token`: may be one of a grammar.
     Token,
+    /// `secret_id`: a secret where it is a UUID, else the name of one.
+    Uuid,
     /// `auth`, `jwt`, …: a state as often as a secret.
     Weak,
     /// `sig`, `signature`: a secret where it is long.
@@ -77,6 +79,7 @@ const KEYS: &[&[u8]] = &[
     b"oauth",
     b"pre_shared",
     b"preshared",
+    b"radio",
     b"unseal",
     b"recovery",
     b"validation",
@@ -313,6 +316,10 @@ const ABOUT: &[&[u8]] = &[
     b"supported",
     b"mgmt",
     b"flags",
+    b"helper",
+    b"exception",
+    b"refresh",
+    b"encryption",
 ];
 
 /// First words of keys that are about a secret.
@@ -468,6 +475,24 @@ const STRONG: &[(u32, &[u8])] = &strong([
     "인증번호".as_bytes(),
     "bestätigungscode".as_bytes(),
     "sicherheitscode".as_bytes(),
+    "校验码".as_bytes(),
+    "jelszó".as_bytes(),
+    "รหัสผ่าน".as_bytes(),
+    "κωδικός".as_bytes(),
+    "Κωδικός".as_bytes(),
+    "סיסמה".as_bytes(),
+    "گذرواژه".as_bytes(),
+    "пароля".as_bytes(),
+    "lykilorð".as_bytes(),
+    "slaptažodis".as_bytes(),
+    b"jelszo",
+    b"salasana",
+    b"lozinka",
+    b"kata_sandi",
+    b"palavra_passe",
+    b"client_key_data",
+    b"encryption_customer_key",
+    b"code_verifier",
     "authtok".as_bytes(),
 ]);
 
@@ -581,6 +606,11 @@ fn hex(text: &[u8], at: usize) -> Option<u8> {
     text.get(at).and_then(|&b| char::from(b).to_digit(16)).map(|d| d as u8)
 }
 
+/// Whether a word says something about a secret: `rotation`, `bucket`.
+pub(super) fn is_about(word: &[u8]) -> bool {
+    one_of(ABOUT, word)
+}
+
 fn one_of(list: &[&[u8]], word: &[u8]) -> bool {
     list.contains(&word)
 }
@@ -626,44 +656,63 @@ const fn needs(word: &[u8]) -> u32 {
     all
 }
 
-/// Parts of which a key of a secret has one at least, in lower case and without signs; or it is not ASCII, or encoded.
-const PARTS: [&[u8]; 35] = [
-    b"pas",
-    b"pw",
-    b"secret",
-    b"token",
-    b"key",
+/// Parts of which a key of a secret has one at least, in lower case and without signs; or it is not ASCII, or encoded. By
+/// their first letter.
+const PARTS: [&[u8]; 40] = [
     b"auth",
+    b"assertion",
+    b"adgangskode",
+    b"bearer",
     b"cred",
     b"cookie",
     b"cv",
-    b"otp",
-    b"pin",
-    b"sig",
-    b"jwt",
-    b"bearer",
     b"code",
-    b"sid",
-    b"assertion",
-    b"samlre",
-    b"sessionid",
-    b"seedphrase",
-    b"recoveryphrase",
-    b"mnemonic",
-    b"kennwort",
-    b"wachtwoord",
     b"contrase",
-    b"psk",
     b"community",
     b"heslo",
     b"haslo",
-    b"senha",
+    b"jwt",
+    b"jelszo",
+    b"key",
+    b"kennwort",
+    b"katasandi",
+    b"losenord",
+    b"lozinka",
+    b"mnemonic",
+    b"otp",
+    b"pas",
+    b"pw",
+    b"pin",
+    b"psk",
     b"parola",
     b"privatepem",
-    b"losenord",
-    b"adgangskode",
+    b"palavra",
+    b"recoveryphrase",
+    b"secret",
+    b"sig",
+    b"sid",
+    b"samlre",
+    b"sessionid",
+    b"seedphrase",
+    b"senha",
     b"sas",
+    b"salasana",
+    b"token",
+    b"wachtwoord",
 ];
+
+/// By a letter (its place in the alphabet): where the parts that begin with it begin and end in [`PARTS`].
+const PLACES: [(usize, usize); 27] = {
+    let mut places = [(0, 0); 27];
+    let mut i = 0;
+    while i < PARTS.len() {
+        let letter = (PARTS[i][0] & 31) as usize;
+        assert!(i == 0 || PARTS[i - 1][0] <= PARTS[i][0], "by their first letter");
+        places[letter] = (if places[letter].1 == 0 { i } else { places[letter].0 }, i + 1);
+        i += 1;
+    }
+    places
+};
 
 /// By a letter (its place in the alphabet): one bit for each letter behind it with which a part begins.
 const BEGINNINGS: [u32; 27] = {
@@ -711,7 +760,10 @@ fn has_part(key: &[u8]) -> bool {
     let letters = &bytes[..len];
     let begins = |w: &[u8]| BEGINNINGS[usize::from(w[0] & 31)] & letter(w[1]) != 0;
     let mut places = letters.windows(2).enumerate().filter(|(_, w)| begins(w));
-    places.any(|(i, _)| PARTS.iter().any(|part| part[0] == letters[i] && letters[i..].starts_with(part)))
+    places.any(|(i, w)| {
+        let (first, last) = PLACES[usize::from(w[0] & 31).min(26)];
+        PARTS[first..last].iter().any(|part| part[1] == w[1] && letters[i..].starts_with(part))
+    })
 }
 
 /// What the key says of its value; `None` where it holds no secret.
@@ -728,6 +780,9 @@ pub(super) fn word_of(key: &[u8]) -> Option<Word> {
     let last = text.rsplit(|&b| b == b'_').next()?;
     let first = text.split(|&b| b == b'_').next()?;
     let several = last.len() < text.len();
+    if text == b"secret_id" {
+        return Some(Word::Uuid);
+    }
     if several && (one_of(ABOUT, last) || one_of(NOT, first)) {
         return None;
     }
@@ -771,7 +826,8 @@ fn secrets(text: &[u8]) -> Option<Word> {
     let mut from = 0;
     while let Some(at) = find_with(text, from, letters, b"secret") {
         from = at + 6;
-        if !text[at + 6..].starts_with(b"ar") && !text[at + 6..].starts_with(b"ly") {
+        let rest = &text[at + 6..];
+        if ![&b"ar"[..], b"ly", b"smanager"].iter().any(|other| rest.starts_with(other)) {
             return Some(Word::Plain);
         }
     }

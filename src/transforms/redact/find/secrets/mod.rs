@@ -39,7 +39,7 @@ use crate::transforms::redact::ascii::{ALNUM, DIGIT, KEY, is, run_back};
 use crate::transforms::redact::marks::Marks;
 
 /// The leftmost value at or after `from`, of a separator at or after `from`.
-#[inline]
+#[inline(never)]
 pub(super) fn find(text: &[u8], from: usize, marks: &Marks) -> Option<Found> {
     for (block, mut bits) in marks.places(from, |p| p.separators) {
         while bits != 0 {
@@ -85,12 +85,109 @@ fn separated(text: &[u8], sep: usize, after: usize, key: &Key, encoded: bool, ma
         {
             return None;
         }
-        if word == Word::Token && key.quote == Quote::None && in_grammar(text, key.start) {
+        if key.quote == Quote::None && not_a_key(text, sep, after, key, word) {
             return None;
         }
-        return value::after(text, after, &value::Context { key, word, encoded, colon: text[sep] == b':' });
+        let found = value::after(text, after, &value::Context { key, word, encoded, colon: text[sep] == b':' });
+        return found.filter(|_| !in_reference(text, key.start));
     }
-    pairs::after_name(text, after, key, encoded).or_else(|| odd::prompt(text, after, key))
+    pairs::after_name(text, after, key, encoded)
+        .or_else(|| odd::prompt(text, after, key))
+        .or_else(|| odd::named(text, sep, after, key))
+}
+
+/// Whether the words before the separator only look like a key: `unexpected token: x`, `input[type=password]:focus`,
+/// `scope=token:read`, `string password = 2;`, `token: bucket exhausted`.
+fn not_a_key(text: &[u8], sep: usize, after: usize, key: &Key, word: Word) -> bool {
+    let before = &text[..key.start];
+    if word == Word::Token && in_grammar(text, key.start) {
+        return true;
+    }
+    if before.ends_with(b"type=") && text[key.end] == b']' {
+        return true;
+    }
+    if before.ends_with(b"=") && text[sep] == b':' && matches!(word, Word::Token | Word::Weak) {
+        return true;
+    }
+    let at = ends::skip_blanks(text, after);
+    if at == after {
+        return text[sep] == b':' && is_place(text, after, key, word);
+    }
+    if text[sep] == b'=' {
+        // The number of a field in Protocol Buffers.
+        let digits = text[at..].iter().take(3).take_while(|b| b.is_ascii_digit()).count();
+        let declared = [&b"string "[..], b"bytes ", b"bool ", b"int32 ", b"int64 "].iter().any(|t| before.ends_with(t));
+        return declared && digits > 0 && text.get(at + digits) == Some(&b';');
+    }
+    // A sentence about it: its next word and another one.
+    let end = at + text[at..].iter().take(24).take_while(|b| b.is_ascii_lowercase()).count();
+    let next = text.get(end) == Some(&b' ') && text.get(end + 1).is_some_and(u8::is_ascii_lowercase);
+    next && (key::is_about(&text[at..end]) || key::word_of(&text[at..end]).is_some())
+}
+
+/// Whether a key and what follows its colon without a blank is a place in a file (`token.rs:12`), the name of something in a
+/// program (`auth::login`, `token:17:profile`), or of a right, a task or a state (`secrets:read`, `auth:migrate`, `a.token:hover`).
+fn is_place(text: &[u8], after: usize, key: &Key, word: Word) -> bool {
+    const FILES: [&[u8]; 20] = [
+        b"rs", b"go", b"py", b"js", b"ts", b"java", b"kt", b"rb", b"php", b"cs", b"cpp", b"c", b"h", b"yaml", b"yml",
+        b"json", b"toml", b"tf", b"sql", b"sh",
+    ];
+    const ACTIONS: [&[u8]; 20] = [
+        b"read",
+        b"write",
+        b"list",
+        b"get",
+        b"create",
+        b"delete",
+        b"update",
+        b"admin",
+        b"manage",
+        b"rotate",
+        b"refresh",
+        b"revoke",
+        b"secret",
+        b"hover",
+        b"focus",
+        b"active",
+        b"before",
+        b"after",
+        b"generate",
+        b"decrypt",
+    ];
+    let name = &text[key.start..key.end];
+    let kind = name.rsplit(|&b| b == b'.').next().unwrap_or(name);
+    if kind.len() < name.len() && FILES.contains(&kind) && text.get(after).is_some_and(u8::is_ascii_digit) {
+        return true;
+    }
+    if text[..key.start].ends_with(b"=") {
+        return false;
+    }
+    // Not of passwords, which may be any word.
+    let doubtful =
+        matches!(word, Word::Token | Word::Weak) || matches!(kind, b"secrets" | b"Secrets" | b"secret" | b"token");
+    if !doubtful {
+        return false;
+    }
+    if text.get(after) == Some(&b':') {
+        return text.get(after + 1).is_some_and(u8::is_ascii_alphabetic);
+    }
+    let end = after + text[after..].iter().take(24).take_while(|b| b.is_ascii_lowercase()).count();
+    let over = text.get(end).is_none_or(|&b| b <= b' ' || matches!(b, b':' | b',' | b'"' | b'{' | b')'));
+    let value = &text[after..end];
+    if end > after && over && (word == Word::Weak || ACTIONS.contains(&value)) {
+        return true;
+    }
+    let digits = text[after..].iter().take(12).take_while(|b| b.is_ascii_digit()).count();
+    matches!(word, Word::Token | Word::Weak) && digits > 0 && text.get(after + digits) == Some(&b':')
+}
+
+/// Whether a place is within `{{resolve:…}}` or the ARN of a secret, which say where it is kept.
+fn in_reference(text: &[u8], at: usize) -> bool {
+    let near = &text[at.saturating_sub(120)..at];
+    let open = |sign: &[u8], over: u8| memchr::memmem::rfind(near, sign).is_some_and(|p| !near[p..].contains(&over));
+    // Most texts have no bracket before it, and no colon right before the key.
+    (memchr::memrchr(b'{', near).is_some() && open(b"{{resolve:", b'}'))
+        || (near.ends_with(b":") && open(b"arn:aws:secretsmanager:", b' '))
 }
 
 /// Whether a field of this name holds a secret as its value, and what kind of one.
@@ -100,24 +197,56 @@ pub(in crate::transforms::redact) fn secret_key(key: &[u8]) -> Option<Word> {
 
 /// Whether the value of a field with such a key says that there is no secret.
 pub(in crate::transforms::redact) fn no_secret(word: Word, value: &[u8]) -> bool {
-    none::doubtful(word) && word != Word::Token && none::no_secret(word, value)
+    let secret = value.strip_prefix(b"Bearer ").or_else(|| value.strip_prefix(b"Basic ")).unwrap_or(value);
+    none::is_placeholder(secret) || none::doubtful(word) && word != Word::Token && none::no_secret(word, value)
 }
 
-/// Gives `each` the places where values begin, within the JSON of an object or array, that belong to a name of a secret in
-/// the same object or list of two; behind the quote where it is a string.
-pub(in crate::transforms::redact) fn named_values(json: &[u8], mut each: impl FnMut(usize)) {
+/// A value within the JSON of an object or array that is a secret.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::transforms::redact) struct Named {
+    /// Where it begins; behind the quote where it is a string.
+    pub(in crate::transforms::redact) start: usize,
+    /// It is only a part of a string, from `start` to its end.
+    pub(in crate::transforms::redact) part: bool,
+}
+
+/// Gives `each` the values within the JSON of an object or array that belong to a name of a secret in the same object or list
+/// of two, or to an option in the same list: `["mysql","-px"]`, `["app","--token","x"]`, `["DB_PASSWORD=x y"]`.
+pub(in crate::transforms::redact) fn named_values(json: &[u8], mut each: impl FnMut(Named)) {
     for colon in memchr::memchr_iter(b':', json) {
         // What stands in a string is not of this object.
         let Some(key) = key_before(json, colon).filter(|k| k.quote == Quote::Double(0)) else { continue };
         if let Some(found) = pairs::after_name(json, colon + 1, &key, false) {
-            each(found.start);
+            each(Named { start: found.start, part: false });
         }
     }
     for bracket in memchr::memchr_iter(b'[', json) {
         if let Some(found) = quotes::list_of_two_at(json, bracket) {
-            each(found.start);
+            each(Named { start: found.start, part: false });
         }
     }
+    let element = |quote: usize| matches!(json[..skip_back(json, quote)].last(), Some(b'[' | b','));
+    for quote in memchr::memmem::find_iter(json, b"\"-").filter(|&q| element(q)) {
+        if let Some(found) = words::option_at(json, quote + 1) {
+            each(Named { start: found.start, part: json[found.start - 1] != b'"' });
+        }
+    }
+    for equals in memchr::memchr_iter(b'=', json) {
+        let Some(key) = key_before(json, equals).filter(|k| k.quote == Quote::None) else { continue };
+        let open = json[..key.start].strip_suffix(b"--").unwrap_or(&json[..key.start]).len();
+        if open == 0 || json[open - 1] != b'"' || !element(open - 1) {
+            continue;
+        }
+        let word = key::word_of(&json[key.start..key.end]);
+        if word.is_some_and(|w| value::encloses(json, &key, equals + 1, b'"', 0).is_some() && w != Word::Pwd) {
+            each(Named { start: equals + 1, part: true });
+        }
+    }
+}
+
+/// Where white space begins that ends at `end`.
+fn skip_back(text: &[u8], end: usize) -> usize {
+    text[..end].trim_ascii_end().len()
 }
 
 /// What is around a key.
@@ -230,7 +359,7 @@ fn before_closers(text: &[u8], mut end: usize, quote: &mut Quote) -> usize {
                 }
             }
             b' ' if *quote != Quote::None => end -= 1,
-            b')' => end -= 1,
+            b')' | b'*' => end -= 1,
             b'D' | b'd' if end >= 3 && text[end - 3..end].eq_ignore_ascii_case(b"%5d") => {
                 end = run_back(text, end.saturating_sub(8), end - 3, DIGIT);
                 if end >= 3 && text[end - 3..end].eq_ignore_ascii_case(b"%5b") {
@@ -245,14 +374,27 @@ fn before_closers(text: &[u8], mut end: usize, quote: &mut Quote) -> usize {
 
 /// The word of a key of several words with blanks between (`api key`, `mot de passe`), of which the last one says nothing.
 fn longer_word(text: &[u8], key: &Key) -> Option<Word> {
-    const LAST: [&[u8]; 11] =
-        [b"key", b"keys", b"code", b"codes", b"phrase", b"passe", b"word", b"community", b"id", b"pass", b"string"];
+    const LAST: [&[u8]; 13] = [
+        b"key",
+        b"keys",
+        b"code",
+        b"codes",
+        b"phrase",
+        b"passe",
+        b"word",
+        b"community",
+        b"id",
+        b"pass",
+        b"string",
+        b"content",
+        b"sandi",
+    ];
     if key.start == 0 || text[key.start - 1] != b' ' {
         return None;
     }
     let name = &text[key.start..key.end];
-    let number = name.iter().all(u8::is_ascii_digit);
-    if !(number || LAST.iter().any(|l| name.eq_ignore_ascii_case(l)) || key.quote != Quote::None) {
+    let number = name.iter().all(u8::is_ascii_digit) && !text[..key.start].ends_with(b" of ");
+    if !(number || LAST.iter().any(|l| name.eq_ignore_ascii_case(l)) || key.quote != Quote::None || !name.is_ascii()) {
         return None;
     }
     let mut start = key.start;

@@ -1,11 +1,11 @@
 //! Values that are no secret: they stand for one, or say that there is none.
 
 use super::Word;
-use crate::transforms::redact::ascii::{ALNUM, DIGIT, LOWER, UPPER, is, run};
+use crate::transforms::redact::ascii::{ALNUM, DIGIT, HEX, LOWER, UPPER, is, run};
 
 /// Words of which the value decides whether it is a secret, in quotes or not.
 pub(super) fn doubtful(word: Word) -> bool {
-    matches!(word, Word::Weak | Word::Signature | Word::Pin | Word::Token | Word::Pwd)
+    matches!(word, Word::Weak | Word::Signature | Word::Pin | Word::Token | Word::Pwd | Word::Uuid)
 }
 
 /// Whether a value stands for one that is not there: stars, `[REDACTED]`, `${NAME}`, `{{ name }}`, `%s`.
@@ -30,7 +30,11 @@ pub(super) fn is_placeholder(value: &[u8]) -> bool {
             return false;
         }
     }
-    if value == b"VALUE_SPECIFIED_IN_NO_LOG_PARAMETER" || value.ends_with(b"()") || code_of_a_value(value) {
+    if value == b"VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
+        || value.ends_with(b"()")
+        || code_of_a_value(value)
+        || reference(value)
+    {
         return true;
     }
     let same = value.iter().all(|&b| b == first) && matches!(first, b'*' | b'.' | b'-' | b'x' | b'X' | b'?' | b'_');
@@ -52,7 +56,10 @@ pub(super) fn is_placeholder(value: &[u8]) -> bool {
         let digits = inner.iter().any(|&b| is(b, DIGIT));
         return !digits && (inner.len() < value.len() || GONE.iter().any(|g| inner.eq_ignore_ascii_case(g)));
     }
-    let name = |b: &u8| is(*b, ALNUM) || matches!(b, b'_' | b'-' | b'.' | b' ' | b':' | b'/' | b'?');
+    // What stands behind `:-` is the value where there is no other.
+    let fallback = memchr::memmem::find(value, b":-").is_some_and(|p| value.len() > p + 3);
+    let name =
+        |b: &u8| !fallback && (is(*b, ALNUM) || matches!(b, b'_' | b'-' | b'.' | b' ' | b':' | b'/' | b'?' | b'|'));
     let within = |open: &[u8], close: &[u8]| {
         value.len() >= open.len() + close.len()
             && value.starts_with(open)
@@ -78,12 +85,186 @@ pub(super) fn is_placeholder(value: &[u8]) -> bool {
 fn code_of_a_value(value: &[u8]) -> bool {
     let capitals = |name: &[u8]| !name.is_empty() && name.iter().all(|&b| is(b, UPPER) || matches!(b, b'_' | b'-'));
     let small = |name: &[u8]| name.len() > 2 && name.iter().all(|&b| is(b, LOWER) || b == b'_');
-    value.starts_with(b"$(") && value.ends_with(b")")
+    let lower = |name: &[u8]| {
+        name.len() > 2
+            && name.iter().all(|&b| is(b, LOWER) || matches!(b, b'_' | b'-' | b' '))
+            && (name.starts_with(b"your") || super::key::word_of(name).is_some())
+    };
+    value.strip_prefix(b"<").and_then(|v| v.strip_suffix(b">")).is_some_and(lower)
+        || value.starts_with(b"{{") && value.ends_with(b"}}") && memchr::memmem::find(value, b"default").is_none()
+        || value.strip_prefix(b"YOUR_").is_some_and(capitals)
+        || value.strip_prefix(b"$env:").is_some_and(capitals)
+        || value.starts_with(b"$(") && value.ends_with(b")")
         || value.starts_with(b"os.environ")
         || value.starts_with(b"process.env.")
         || value.strip_prefix(b":").is_some_and(small)
         || value.strip_prefix(b"<").and_then(|v| v.strip_suffix(b">")).is_some_and(capitals)
         || value.len() < 100 && memchr::memmem::find(value, b"[REDACTED").is_some()
+}
+
+/// Whether a value says where the secret is kept: `op://vault/item`, `((name))`, `%NAME%`, `@name@`, `<%= x %>`,
+/// `@Microsoft.KeyVault(…)`, `{{resolve:…}}`.
+fn reference(value: &[u8]) -> bool {
+    let within = |open: &[u8], close: &[u8]| {
+        let inner = value.strip_prefix(open).and_then(|v| v.strip_suffix(close));
+        inner.filter(|i| !i.is_empty()).unwrap_or(b"-")
+    };
+    let name = |b: &u8| is(*b, ALNUM) || matches!(b, b'_' | b'-' | b'.' | b'/');
+    let named = |inner: &[u8]| inner.len() > 1 && is(inner[0], UPPER | LOWER) && inner.iter().all(name);
+    let capitals = |inner: &[u8]| inner.len() > 1 && inner.iter().all(|&b| is(b, UPPER | DIGIT) || b == b'_');
+    const STORES: [&[u8]; 4] = [b"op://", b"vault://", b"@Microsoft.KeyVault(", b"{{resolve:"];
+    match value.first() {
+        Some(b'(') => named(within(b"((", b"))")) || value.starts_with(b"([^"),
+        Some(b'%') => capitals(within(b"%", b"%")),
+        Some(b'<') => value.starts_with(b"<%") && value.ends_with(b"%>"),
+        Some(b'@') if named(within(b"@", b"@")) => true,
+        Some(b'o' | b'v' | b'@' | b'{') => STORES.iter().any(|s| value.starts_with(s)),
+        Some(b'[') => value.starts_with(b"[^") && value.contains(&b']'),
+        _ => false,
+    }
+}
+
+/// Whether an unquoted value is source code that takes the secret from elsewhere, or is a type: `r.FormValue("password")`,
+/// `env::var("X")?`, `$_POST['password']`, `var.db_password`, `Column(String(60), nullable=False)`, `Option<String>`.
+pub(super) fn is_code(value: &[u8], key: &[u8]) -> bool {
+    let value = value.strip_suffix(b";").unwrap_or(value);
+    let value = value.strip_suffix(b"?").unwrap_or(value);
+    if value == key.rsplit(|&b| b == b'.').next().unwrap_or(key) {
+        return true;
+    }
+    if let Some(open) = value.iter().position(|&b| b == b'<') {
+        let part = |&b: &u8| is(b, UPPER | LOWER) || matches!(b, b'<' | b'>' | b',' | b':' | b'&' | b'[' | b']');
+        return open > 2 && is(value[0], UPPER) && is_name(&value[..open]) && value[open..].iter().all(part);
+    }
+    match value.iter().position(|&b| matches!(b, b'(' | b'[')) {
+        None => is_member(value),
+        Some(open) => is_name(&value[..open]) && takes(&value[..open], &value[open + 1..]),
+    }
+}
+
+/// Whether a text is a name in a program, perhaps of a member: `env::var`, `$_POST`, `r.FormValue`.
+fn is_name(text: &[u8]) -> bool {
+    let part = |&b: &u8| is(b, ALNUM) || matches!(b, b'_' | b'.' | b':' | b'$');
+    text.first().is_some_and(|&b| !is(b, DIGIT)) && text.iter().all(part)
+}
+
+/// Whether a value is a member of what programs take values from: `var.db_password`, `this.token`.
+fn is_member(value: &[u8]) -> bool {
+    const OF: &[&[u8]] = &[
+        b"var",
+        b"data",
+        b"local",
+        b"module",
+        b"self",
+        b"this",
+        b"props",
+        b"req",
+        b"request",
+        b"config",
+        b"params",
+        b"process",
+        b"excluded",
+        b"new",
+        b"old",
+        b"user",
+        b"source",
+        b"state",
+        b"token",
+        b"env",
+    ];
+    let mut parts = value.split(|&b| b == b'.');
+    let first = parts.next().unwrap_or(value);
+    let last = parts.next_back().unwrap_or_default();
+    let digits = value.iter().any(|&b| is(b, DIGIT));
+    is_name(value) && !digits && !last.is_empty() && OF.iter().any(|o| first.eq_ignore_ascii_case(o))
+}
+
+/// Whether a call or an index, behind its bracket, takes the secret from elsewhere, and has none in it.
+fn takes(callee: &[u8], arguments: &[u8]) -> bool {
+    let last = callee.rsplit(|&b| b == b'.').next().unwrap_or(callee);
+    let method = last.len() < callee.len() && last.first().is_some_and(|&b| is(b, LOWER));
+    let plain = |&b: &u8| is(b, UPPER | LOWER) || matches!(b, b'_' | b'.' | b',' | b' ' | b')');
+    let symbol = arguments.strip_prefix(b":").is_some_and(|a| a.ends_with(b"]"));
+    if method && arguments.iter().all(plain) || symbol {
+        return true;
+    }
+    let mut parts = arguments.splitn(3, |&b| matches!(b, b'"' | b'\''));
+    match (parts.next(), parts.next()) {
+        // One string, which is the name of what is taken.
+        (Some(b""), Some(name)) => {
+            let named = super::key::word_of(name).is_some() || name.iter().all(|&b| is(b, UPPER) || b == b'_');
+            let digits = name.iter().any(|&b| is(b, DIGIT));
+            let wrapper = is(callee[0], UPPER) && callee.iter().all(|&b| is(b, UPPER | LOWER));
+            named && !digits && !wrapper
+        }
+        // Calls with arguments that have names, or with calls in them: no strings but labels, no words but names.
+        (Some(before), label) => {
+            let inner = |&b: &u8| is(b, ALNUM) || matches!(b, b'_' | b'.' | b'=' | b',' | b' ' | b'(' | b')');
+            let labelled = label.is_none() || before.ends_with(b"label=") || before.ends_with(b"help_text=");
+            let nested = before.iter().any(|&b| matches!(b, b'=' | b'('));
+            nested && labelled && before.iter().all(inner) && only_names(before)
+        }
+        _ => false,
+    }
+}
+
+/// Whether the arguments of a call have no words but names, types, numbers and `true`: each word in lower case stands before
+/// `=`, `.` or a bracket, or behind a dot; none looks like a secret or says that the one behind it is.
+fn only_names(arguments: &[u8]) -> bool {
+    let mut at = 0;
+    while at < arguments.len() {
+        let end = run(arguments, at, ALNUM);
+        let end = end + arguments[end..].iter().take_while(|&&b| is(b, ALNUM) || b == b'_').count();
+        if end == at {
+            at += 1;
+            continue;
+        }
+        let word = &arguments[at..end];
+        let before = arguments[..at].last();
+        let named = matches!(arguments.get(end), Some(b'=' | b'.' | b'(')) || before == Some(&b'.');
+        let number = word.iter().all(|&b| is(b, DIGIT)) && word.len() < 4;
+        let constant = is(word[0], UPPER) || matches!(word, b"true" | b"false" | b"null" | b"nil");
+        let says = arguments.get(end) == Some(&b'=')
+            && (super::key::word_of(word).is_some() || super::PairKey::of(word) == Some(super::PairKey::Value));
+        if says || looks_secret(word) || !(named || number || constant) {
+            return false;
+        }
+        at = end;
+    }
+    true
+}
+
+/// Whether a value, also in quotes, is the word for nothing of a language, or what browsers do with credentials.
+pub(super) fn says_nothing(value: &[u8]) -> bool {
+    matches!(
+        value,
+        b"null"
+            | b"NULL"
+            | b"None"
+            | b"nil"
+            | b"undefined"
+            | b"include"
+            | b"omit"
+            | b"same-origin"
+            | b"(known after apply)"
+            | b"known after apply"
+            | b"sensitive value"
+    )
+}
+
+/// Whether the value of a key that may be the name of a package is its version.
+pub(super) fn version_of(word: Word, value: &[u8]) -> bool {
+    let signed = matches!(value.first(), Some(b'^' | b'~'));
+    (signed || matches!(word, Word::Weak | Word::Cookie))
+        && (is_version(value) || value.trim_ascii_start().starts_with(b"version"))
+}
+
+/// Whether a value is the version of a package: `^0.7.2`, `~1.4`, `>=2.0`, `0.16`.
+fn is_version(value: &[u8]) -> bool {
+    let signs = value.iter().take_while(|&&b| matches!(b, b'^' | b'~' | b'>' | b'<' | b'=' | b'v')).count();
+    let numbers = &value[signs..];
+    let dots = numbers.iter().filter(|&&b| b == b'.').count();
+    (1..=3).contains(&dots) && numbers.len() <= 12 && numbers.iter().all(|&b| is(b, DIGIT) || b == b'.')
 }
 
 /// Words of states that stand where a secret might.
@@ -178,6 +359,26 @@ pub(super) const STATES: &[&[u8]] = &[
     b"&str",
     b"secretstr",
     b"option<string>",
+    b"synced",
+    b"unchanged",
+    b"files",
+    b"compat",
+    b"removed",
+    b"ready",
+    b"active",
+    b"inactive",
+    b"loaded",
+    b"sent",
+    b"negotiated",
+    b"started",
+    b"listening",
+    b"using",
+    b"verified",
+    b"issued",
+    b"requested",
+    b"received",
+    b"cleared",
+    b"~",
 ];
 
 /// By the lower five bits of their first byte: one bit for each length that one of [`STATES`] has.
@@ -245,7 +446,15 @@ pub(super) fn no_secret(word: Word, value: &[u8]) -> bool {
     if is_state(state) {
         return true;
     }
+    if word == Word::Weak {
+        let number = state.strip_suffix(b"ms").or_else(|| state.strip_suffix(b"s")).unwrap_or(b"");
+        if !number.is_empty() && number.iter().all(|&b| is(b, DIGIT) || b == b'.') {
+            return true;
+        }
+    }
     match word {
+        Word::Uuid => !is_uuid(value),
+        Word::Cookie => first.len() < value.len() && !value.contains(&b'='),
         Word::Token => {
             let name = value.iter().all(|&b| is(b, UPPER) || b == b'_');
             name || !value.iter().any(|&b| is(b, ALNUM) || b >= 0x80)
@@ -253,6 +462,7 @@ pub(super) fn no_secret(word: Word, value: &[u8]) -> bool {
         Word::Pwd => is_path(value),
         Word::Weak => {
             WAYS.iter().any(|w| first.eq_ignore_ascii_case(w))
+                || first.strip_suffix(b":").is_some_and(|w| w.iter().all(|&b| is(b, UPPER | LOWER)))
                 || (value.len() <= 3 && value.iter().all(|&b| is(b, DIGIT)))
         }
         Word::Signature => {
@@ -261,6 +471,11 @@ pub(super) fn no_secret(word: Word, value: &[u8]) -> bool {
         Word::Pin => !((4..=8).contains(&value.len()) && value.iter().all(|&b| is(b, DIGIT))),
         _ => false,
     }
+}
+
+fn is_uuid(value: &[u8]) -> bool {
+    let part = |(i, &b): (usize, &u8)| if matches!(i, 8 | 13 | 18 | 23) { b == b'-' } else { is(b, HEX) };
+    value.len() == 36 && value.iter().enumerate().all(part)
 }
 
 /// Whether a value reads as a folder: `/home/bob`, `~/x`, `C:\x`.

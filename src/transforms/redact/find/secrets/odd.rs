@@ -24,6 +24,9 @@ pub(super) fn value(text: &[u8], after: usize, key: &Key, encoded: bool, marks: 
     if next == b'$' {
         return hash(text, after);
     }
+    if next == b'{' {
+        return of_scheme(text, after);
+    }
     let name = &text[key.start..key.end];
     if name.ends_with(b"thin") || name.ends_with(b"oci") {
         return oracle(text, after);
@@ -39,6 +42,88 @@ pub(super) fn value(text: &[u8], after: usize, key: &Key, encoded: bool, marks: 
     let host = &near[at + 1..];
     let dsn = host.starts_with(b"tcp(") || host.starts_with(b"unix(");
     (dsn && at > 0 && !near[..at].contains(&b' ')).then(|| Found::plain(after, after + at)).filter(|f| real(text, f))
+}
+
+/// The password behind its scheme, as in files of mail servers and directories: `bob:{PLAIN}x:1000`.
+fn of_scheme(text: &[u8], at: usize) -> Option<Found> {
+    let near = &text[at..text.len().min(at + 24)];
+    let close = memchr(b'}', near).filter(|&c| c > 2 && text[at - 1] == b':')?;
+    const SCHEMES: [&[u8]; 12] =
+        [b"PLAIN", b"CLEAR", b"CRYPT", b"SHA", b"SSHA", b"MD5", b"BLF", b"ARGON", b"CRAM", b"SCRAM", b"PBKDF", b"NT"];
+    if !SCHEMES.iter().any(|s| near[1..].starts_with(s)) {
+        return None;
+    }
+    if !near[1..close].iter().all(|&b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'-') {
+        return None;
+    }
+    let start = at + close + 1;
+    let len = text[start..].iter().take(2 * MAX).take_while(|&&b| b > b' ' && !matches!(b, b':' | b'"' | b',')).count();
+    (len >= 4).then(|| Found::plain(start, start + len)).filter(|f| real(text, f))
+}
+
+/// Values whose key is a secret in one kind of text only: keys of Wi-Fi codes, JWKs, files of PuTTY and JAAS, SDP and SRTP,
+/// and what stands in for a value that is not given.
+pub(super) fn named(text: &[u8], sep: usize, after: usize, key: &Key) -> Option<Found> {
+    let name = &text[key.start..key.end];
+    let before = &text[..key.start];
+    let near = &before[before.len().saturating_sub(6 * MAX)..];
+    let has = |word: &[u8]| memmem::find(near, word).is_some();
+    let up_to = |start: usize, over: &dyn Fn(u8) -> bool| {
+        let len = text[start..].iter().take_while(|&&b| !over(b)).count();
+        (len > 0).then(|| Found::plain(start, start + len)).filter(|f| real(text, f))
+    };
+    match name {
+        b"P" if before.ends_with(b";") && has(b"WIFI:") => up_to(after, &|b| b == b';' || b < b' '),
+        b"inline" if has(b"crypto:") => up_to(after, &|b| b == b'|' || b <= b' '),
+        b"Private-Lines" => {
+            let line = ends::line_break(
+                text,
+                after + text[after..].iter().take(4).take_while(|&&b| is(b, DIGIT) || b == b' ').count(),
+            )?;
+            let end = memmem::find(&text[line..], b"Private-").map_or(text.len(), |p| line + p);
+            Some(Found::plain(line, ends::space_before(text, end))).filter(|f| f.start < f.end)
+        }
+        b"d" | b"p" | b"q" | b"dp" | b"dq" | b"qi" if matches!(key.quote, Quote::Double(_)) => {
+            let (open, level) = ends::quote_at(text, ends::skip_space(text, after))?;
+            let (end, _) = ends::quote_end(text, open + 1, b'"', level)?;
+            let token = text[open + 1..end].iter().all(|&b| is(b, ALNUM) || matches!(b, b'-' | b'_'));
+            let jwk = end - open > 20
+                && token
+                && (has(b"kty") || memmem::find(&text[end..text.len().min(end + 600)], b"kty").is_some());
+            jwk.then(|| Found::plain(open + 1, end))
+        }
+        b"default" => {
+            let at = ends::skip_space(text, after);
+            let (open, level) = ends::quote_at(text, at)?;
+            let word = |w: &[u8]| w.len() > 5 && super::key::word_of(w) == Some(super::Word::Plain);
+            let (end, _) = ends::quote_end(text, open + 1, text[open], level)?;
+            let value = &text[open + 1..end];
+            let named = near.split(|&b| !(is(b, ALNUM) || matches!(b, b'_' | b'-'))).any(word);
+            (named && none::looks_secret(value)).then(|| Found::plain(open + 1, end)).filter(|f| real(text, f))
+        }
+        _ if text[sep] == b'=' && name.starts_with(b"user_") && has(b"LoginModule") => {
+            let (open, _) = ends::quote_at(text, after)?;
+            up_to(open + 1, &|b| b == b'"' || b < b' ')
+        }
+        _ => below(text, sep, after, key),
+    }
+}
+
+/// A password alone in a paragraph below the line that speaks of it: `the following password to proceed:`.
+fn below(text: &[u8], sep: usize, after: usize, key: &Key) -> Option<Found> {
+    if text[sep] != b':' || !matches!(text.get(after), Some(b'\n' | b'\r')) || key.quote != Quote::None {
+        return None;
+    }
+    let near = &text[..key.end];
+    let near = &near[near.len().saturating_sub(MAX)..];
+    let line = &near[memchr::memrchr(b'\n', near).map_or(0, |p| p + 1)..];
+    memmem::find(line, b"password").or_else(|| memmem::find(line, b"Password"))?;
+    let start = ends::skip_space(text, after);
+    let len = text[start..].iter().take(MAX).take_while(|&&b| b > b' ').count();
+    let alone = matches!(text.get(start + len), None | Some(b'\n' | b'\r'));
+    let value = &text[start..start + len];
+    (alone && len >= 12 && none::looks_secret(value) && !value.contains(&b'/'))
+        .then(|| Found::plain(start, start + len))
 }
 
 fn real(text: &[u8], found: &Found) -> bool {
@@ -98,7 +183,7 @@ fn may_be_prompt(text: &[u8], last: usize) -> bool {
     let (mut blanks, mut end) = (0, text.len());
     for at in (0..text.len()).rev() {
         match text[at] {
-            b'(' => return true,
+            b'(' | b'#' | b'[' => return true,
             b' ' => {
                 blanks += 1;
                 if text[..end].ends_with(b"for") {
@@ -134,24 +219,32 @@ pub(super) fn prompt(text: &[u8], after: usize, key: &Key) -> Option<Found> {
     if !may_be_prompt(before, key.end - key.start) {
         return None;
     }
-    let word = [&b"password"[..], b"passphrase", b"passcode"].iter().find_map(|w| {
-        let at = memmem::rfind(before, &w[1..])?;
-        let first = at.checked_sub(1).is_some_and(|f| before[f] | 0x20 == w[0]);
-        first.then_some(at + w.len() - 1)
-    })?;
+    let word =
+        [&b"password"[..], b"passphrase", b"passcode", b"secret key", b"api key", b"token"].iter().find_map(|w| {
+            let at = memmem::rfind(before, &w[1..])?;
+            let first = at.checked_sub(1).is_some_and(|f| before[f] | 0x20 == w[0]);
+            first.then_some(at + w.len() - 1)
+        })?;
     let between = before[word..].trim_ascii();
     // As MySQL says it.
     let between = between.strip_prefix(b"is generated ").unwrap_or(between);
-    let simple =
-        between.iter().all(|&b| is(b, ALNUM) || matches!(b, b' ' | b'(' | b')' | b'\'' | b'_' | b'-' | b'@' | b'.'));
-    let shape = matches!(between, b"is" | b"was" | b"now") || between.starts_with(b"for ") || between.starts_with(b"(");
-    let user = between.ends_with(b"user") || between.ends_with(b"host") || between.ends_with(b"port");
+    let simple = between
+        .iter()
+        .all(|&b| is(b, ALNUM) || matches!(b, b' ' | b'(' | b')' | b'\'' | b'_' | b'-' | b'@' | b'.' | b'#' | b'['));
+    let shape = matches!(between, b"is" | b"was" | b"now")
+        || between.starts_with(b"for ")
+        || matches!(between.first(), Some(b'(' | b'#' | b'['));
+    let last = between.rsplit(|&b| b == b' ').next().unwrap_or(between);
+    let user = matches!(last, b"user" | b"host" | b"port");
     if !simple || !shape || user || between.iter().filter(|&&b| b == b' ').count() > 3 {
         return None;
     }
     let at = ends::skip_blanks(text, after);
     let near = &text[..text.len().min(at + MAX)];
-    let len = near[at..].iter().take_while(|&&b| b > b' ' && !matches!(b, b',' | b';' | b'"')).count();
+    let over = |i: usize| near.get(i + 1).is_none_or(|&b| b <= b' ');
+    let len = (at..near.len())
+        .take_while(|&i| near[i] > b' ' && near[i] != b'"' && !(matches!(near[i], b',' | b';') && over(i)))
+        .count();
     if at + len == near.len() && near.len() < text.len() {
         return None;
     }

@@ -8,7 +8,9 @@ use crate::transforms::redact::ascii::{ALNUM, is};
 use crate::transforms::redact::find::Found;
 
 /// Keys whose value is the name of another value.
-const NAMES: [&[u8]; 15] = [
+const NAMES: [&[u8]; 17] = [
+    b"column",
+    b"instancepath",
     b"name",
     b"key",
     b"k",
@@ -95,7 +97,9 @@ pub(super) fn after_name(text: &[u8], after: usize, key: &Key, encoded: bool) ->
     if name.len() > 14 || encoded {
         return None;
     }
-    match PairKey::of(name)? {
+    let near = || &text[key.start.saturating_sub(200)..text.len().min(key.end + 400)];
+    let patch = name == b"path" && memchr::memmem::find(near(), b"\"op\"").is_some();
+    match if patch { PairKey::Name } else { PairKey::of(name)? } {
         PairKey::Name => {
             let (from, to, next) = scalar(text, after)?;
             let word = key::word_of(&text[from..to]).filter(|w| *w != Word::Pin)?;

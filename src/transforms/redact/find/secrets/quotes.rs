@@ -6,7 +6,7 @@
 use super::value::{self, Context};
 use super::{Key, PairKey, Quote, Word, key};
 use super::{ends, none};
-use crate::transforms::redact::ascii::{ALNUM, KEY, is, is_before, run_back};
+use crate::transforms::redact::ascii::{ALNUM, KEY, UPPER, is, is_before, run_back};
 use crate::transforms::redact::find::Found;
 use memchr::{memchr, memchr3, memmem, memrchr};
 
@@ -14,7 +14,7 @@ use memchr::{memchr, memchr3, memmem, memrchr};
 const MAX_TAG: usize = 200;
 
 /// The leftmost value at or after `from`.
-#[inline]
+#[inline(never)]
 pub(in crate::transforms::redact::find) fn find(text: &[u8], from: usize) -> Option<Found> {
     let mut at = from;
     while let Some(found) = memchr3(b'"', b'\'', b'>', &text[at..]) {
@@ -26,6 +26,7 @@ pub(in crate::transforms::redact::find) fn find(text: &[u8], from: usize) -> Opt
                 .or_else(|| behind_word(text, sign))
                 .or_else(|| behind_arrow(text, sign))
                 .or_else(|| tuple(text, sign))
+                .or_else(|| argument(text, sign))
                 .or_else(|| side_by_side(text, sign)),
         };
         if let Some(hit) = hit.filter(|h| h.start >= from) {
@@ -49,6 +50,16 @@ fn element(text: &[u8], end: usize) -> Option<Found> {
         None => return None,
     };
     let tag = &text[open..end];
+    // A type with a type in it, as in `Option<Token>`; a word in the place of a value.
+    let generic = open >= 2 && is(text[open - 2], ALNUM);
+    let sign = matches!(text.get(end + 1), Some(b' ' | b'"' | b'\'' | b'`' | b'@' | b':'));
+    let closed = || {
+        memchr(b'<', &text[end..text.len().min(end + ends::MAX_BRACKET)])
+            .is_some_and(|p| text[end + p..].starts_with(b"</"))
+    };
+    if generic || (sign && !closed()) {
+        return None;
+    }
     if tag.first() == Some(&b'/') || tag.contains(&b'>') {
         return None;
     }
@@ -65,8 +76,12 @@ fn content(text: &[u8], tag: &[u8], start: usize, close: &[u8]) -> Option<Found>
     let mut start = start;
     let mut first = ends::skip_space(text, start);
     // `<AdminPassword><Value>x</Value>`.
-    if text.get(first..first + 7).is_some_and(|t| t.eq_ignore_ascii_case(b"<value>")) {
-        start = first + 7;
+    if text.get(first) == Some(&b'<')
+        && let Some(close) = memchr(b'>', &text[first..text.len().min(first + 60)]).map(|p| first + p)
+        && close - first > 5
+        && text[close - 5..close].eq_ignore_ascii_case(b"value")
+    {
+        start = close + 1;
         first = ends::skip_space(text, start);
     }
     if text.get(first) == Some(&b'<') && !text[first..].starts_with(b"<![CDATA[") {
@@ -75,10 +90,14 @@ fn content(text: &[u8], tag: &[u8], start: usize, close: &[u8]) -> Option<Found>
     if let Some(word) = key::word_of(name).or_else(|| attribute(&tag[name_end..])) {
         let cdata = text[first..].starts_with(b"<![CDATA[");
         let end = if cdata { memmem::find(&text[start..], close) } else { memchr(b'<', &text[start..]) };
+        if end.is_none() && text.get(start) == Some(&b' ') {
+            // `--token <TOKEN>    what it is for`.
+            return None;
+        }
         let end = end.or_else(|| memchr(b'\n', &text[start..])).map_or(text.len(), |p| start + p);
         return secret(text, word, trimmed(text, start, end));
     }
-    if PairKey::of(name) != Some(PairKey::Name) {
+    if PairKey::of(name) != Some(PairKey::Name) && !matches!(name, b"td" | b"th" | b"dt") {
         return None;
     }
     // `<name>password</name><value>x</value>`.
@@ -89,8 +108,8 @@ fn content(text: &[u8], tag: &[u8], start: usize, close: &[u8]) -> Option<Found>
     let next = ends::skip_space(text, after);
     let other = text.get(next).filter(|&&b| b == b'<').map(|_| next + 1)?;
     let other_end = other + memchr(b'>', &text[other..text.len().min(other + MAX_TAG)])?;
-    let other_name = &text[other..other_end];
-    if PairKey::of(other_name) != Some(PairKey::Value) && other_name != b"string" {
+    let other_name = text[other..other_end].split(|&b| b == b' ').next()?;
+    if PairKey::of(other_name) != Some(PairKey::Value) && !matches!(other_name, b"string" | b"td" | b"dd") {
         return None;
     }
     let mut start = other_end + 1;
@@ -199,7 +218,11 @@ fn is_name(text: &[u8]) -> bool {
 
 /// A string in quotes behind a word: `IDENTIFIED BY 'x'`, `WITH PASSWORD 'x'`.
 fn behind_word(text: &[u8], sign: usize) -> Option<Found> {
-    const WORDS: [&[u8]; 12] = [
+    const WORDS: [&[u8]; 16] = [
+        b"plaintext",
+        b"by values",
+        b"password from",
+        b"securestring -string",
         b" : psk",
         b" : eap",
         b"-asplaintext -force -string",
@@ -227,8 +250,18 @@ fn behind_word(text: &[u8], sign: usize) -> Option<Found> {
     let call = text[at - 1] == b'(';
     let word =
         if call { ends(b"password") || ends(b"passwd") || setter(before) } else { WORDS.iter().any(|w| ends(w)) };
-    let by = || (ends(b" by") || ends(b" replace")) && has_near(before, b"identified");
-    if !word && (call || !by()) {
+    let by = || {
+        ((ends(b" by") || ends(b" replace") || ends(b" as")) && has_near(before, b"identified"))
+            || (ends(b" to") && (has_near(before, b"password from") || has_near(before, b"password changed from")))
+            || ([&b" sha"[..], b" md5", b" aes", b" des"].iter().any(|w| ends(w)) && has_near(before, b"createuser"))
+    };
+    // Only where it looks like one: `secret "x"` is the name of one as a rule.
+    let looks = || {
+        (before.ends_with(b" SECRET") || ends(b"secret") || ends(b" with value") || ends(b"default"))
+            && near_word(before)
+    };
+    let doubtful = !word && !call && !by();
+    if !word && (call || doubtful && !looks()) {
         return None;
     }
     if ends::Enclosing::of(text, at).any(text[sign], slashes) {
@@ -237,8 +270,83 @@ fn behind_word(text: &[u8], sign: usize) -> Option<Found> {
     let key = Key { quote: Quote::None, start: at - 1, end: at - 1 };
     let cx = Context { key: &key, word: Word::Plain, encoded: false, colon: false };
     let found = value::quoted(text, sign, slashes, &cx)?;
-    let none = none::is_placeholder(&text[found.start..found.end]);
+    let value = &text[found.start..found.end];
+    let long = !ends(b"secret") || (value.len() >= 20 && value.iter().any(|&b| is(b, UPPER)));
+    let none = none::is_placeholder(value) || (doubtful && !(long && none::looks_secret(value)));
     (!none).then_some(found)
+}
+
+/// Whether a word of a secret is among the last of a text: `--db-password string  the password (default`.
+fn near_word(text: &[u8]) -> bool {
+    let near = &text[text.len().saturating_sub(100)..];
+    near.split(|&b| !is(b, KEY)).any(|w| w.len() > 5 && key::word_of(w) == Some(Word::Plain))
+}
+
+/// The argument of a function that takes it as a password, after others: `connect("db", "bob", "x")`, `login('bob', 'x')`.
+fn argument(text: &[u8], sign: usize) -> Option<Found> {
+    // Names in lower case and without signs, and the place of the password, from 1.
+    const FUNCTIONS: [(&[u8], usize); 18] = [
+        (b"auth", 1),
+        (b"login", 1),
+        (b"signin", 1),
+        (b"authenticate", 1),
+        (b"basicauth", 1),
+        (b"setbasicauth", 1),
+        (b"httpbasicauth", 1),
+        (b"passwordauthentication", 1),
+        (b"networkcredential", 1),
+        (b"usernamepasswordcredentials", 1),
+        (b"getconnection", 2),
+        (b"connect", 2),
+        (b"mysqlconnect", 2),
+        (b"mysqliconnect", 2),
+        (b"construct", 2),
+        (b"pdo", 2),
+        (b"spaddlogin", 1),
+        (b"credentials", 3),
+    ];
+    let head = text[..sign].trim_ascii_end();
+    let head = head.strip_suffix(b"Some(").unwrap_or(head).trim_ascii_end().strip_suffix(b",")?;
+    // Back over the arguments before it, to the bracket and the name; `sp_addlogin` has none.
+    let least = head.len().saturating_sub(MAX_TAG);
+    let (mut at, mut place, mut quote) = (head.len(), 1, None);
+    let name_end = loop {
+        at = at.checked_sub(1).filter(|&at| at >= least)?;
+        match (text[at], quote) {
+            (b, Some(q)) if b == q => quote = None,
+            (_, Some(_)) => {}
+            (b @ (b'"' | b'\''), None) => quote = Some(b),
+            (b',', None) => place += 1,
+            (b'(', None) => break at,
+            (b' ', None) if text[..at].ends_with(b"sp_addlogin") => break at,
+            (b'\n' | b')' | b';' | b'{' | b'}' | b'[' | b']', None) => return None,
+            _ => {}
+        }
+    };
+    let start = super::key_start(text, name_end);
+    let mut name = [0; 32];
+    let mut len = 0;
+    for &b in text[start..name_end].rsplit(|&b| b == b'.').next()? {
+        *name.get_mut(len)? = b.to_ascii_lowercase();
+        len += usize::from(is(b, ALNUM));
+    }
+    let name = &name[..len];
+    let first_is_key = || {
+        let first = text[name_end + 1..head.len()].trim_ascii();
+        let inner = first.get(1..first.len().saturating_sub(1)).unwrap_or_default();
+        place == 1 && key::word_of(inner).is_some_and(|w| matches!(w, Word::Plain | Word::Token))
+    };
+    let of_key = matches!(name, b"string" | b"stringvar" | b"setdefault" | b"put" | b"set" | b"setenv" | b"add");
+    let setter = name.ends_with(b"userpassword") && place == 1;
+    if !FUNCTIONS.contains(&(name, place)) && !setter && !(of_key && first_is_key()) {
+        return None;
+    }
+    let slashes = ends::slashes_before(text, sign);
+    let key = Key { quote: Quote::Single, start: sign, end: sign };
+    let cx = Context { key: &key, word: Word::Plain, encoded: false, colon: false };
+    let found = value::quoted(text, sign, slashes, &cx)?;
+    let value = &text[found.start..found.end];
+    (!is_name(value) && !none::is_placeholder(value) && (!of_key || none::looks_secret(value))).then_some(found)
 }
 
 /// A string in a tuple of Erlang or Elixir, behind a word: `{password,"x"}`, `{password,<<"x">>}`.
@@ -274,7 +382,9 @@ fn side_by_side(text: &[u8], close: usize) -> Option<Found> {
     let key = Key { quote: Quote::Single, start, end: close };
     let cx = Context { key: &key, word: Word::Plain, encoded: false, colon: false };
     let string = |open: usize| value::quoted(text, open, 0, &cx);
-    let found = if name == b"AUTH" {
+    let found = if name == b"PLAIN" && text[..start].ends_with(b"AUTHENTICATE \"") {
+        string(next)?
+    } else if name == b"AUTH" {
         let first = string(next)?;
         match text.get(first.end..first.end + 3) {
             Some(t) if t[1] == b' ' && t[2] == text[close] => string(first.end + 2)?,

@@ -6,9 +6,9 @@ use super::ends::{
     skip_colours, skip_space, slashes_before, token_end,
 };
 use super::header::{Scheme, after_scheme, header, header_end, names_next, scheme};
-use super::none::{doubtful, is_placeholder, no_secret};
+use super::none::{doubtful, is_code, is_placeholder, no_secret, says_nothing, version_of};
 use super::{Key, Quote, Word};
-use crate::transforms::redact::ascii::{ALNUM, DIGIT, LOWER, TYPE, is, is_at, run};
+use crate::transforms::redact::ascii::{ALNUM, DIGIT, HEX, LOWER, TYPE, UPPER, is, is_at, run};
 use crate::transforms::redact::find::Found;
 use memchr::memmem;
 
@@ -44,11 +44,23 @@ pub(super) fn after(text: &[u8], after: usize, cx: &Context<'_>) -> Option<Found
     } else {
         at = skip_space(text, at);
     }
+    if cx.encoded && text.get(at) == Some(&b'+') {
+        at += 1;
+    }
     if matches!(text.get(at), Some(b'\x1b' | b'#' | b'\\')) {
         at = skip_blanks(text, skip_colours(text, at));
     }
-    if cx.colon && cx.key.quote == Quote::None {
-        at = behind_tag(text, behind_type(text, at));
+    if cx.key.quote == Quote::None {
+        if closes_key(text, after, at, cx) {
+            return None;
+        }
+        if cx.colon {
+            at = behind_tag(text, behind_type(text, at));
+            if points(text, at) || (at > after && declared(text, at, cx)) {
+                return None;
+            }
+        }
+        at = behind_annotation(text, behind_markup(text, at));
     }
     let found = begins(text, at, cx)?;
     let value = &text[found.start..found.end];
@@ -56,8 +68,94 @@ pub(super) fn after(text: &[u8], after: usize, cx: &Context<'_>) -> Option<Found
     let in_url = value.starts_with(b"***@") && text[..cx.key.start].ends_with(b"://");
     let none = in_url
         || is_placeholder(value)
-        || (found.wrap == 0 && (!quoted || doubtful(cx.word)) && no_secret(cx.word, value));
-    (!none).then_some(found)
+        || (found.wrap == 0 && (!quoted || doubtful(cx.word)) && no_secret(cx.word, value))
+        || version_of(cx.word, value)
+        || says_nothing(value)
+        || (!quoted && cx.key.quote == Quote::None && at > after && code(text, at, found.end, cx));
+    if !none {
+        return Some(found);
+    }
+    fallback(text, at, cx)
+}
+
+/// Whether what stands at `at` is source code, up to `end` or the end of the brackets there.
+fn code(text: &[u8], at: usize, end: usize, cx: &Context<'_>) -> bool {
+    let name = &text[cx.key.start..cx.key.end];
+    // Brackets may go on behind what was taken for the value.
+    let brackets = text.get(at..end).is_none_or(|v| v.is_empty() || v.iter().any(|&b| matches!(b, b'(' | b'[' | b'{')));
+    let whole = if brackets { token_end(text, at, cx).max(end) } else { end };
+    is_code(&text[at..whole], name)
+        && (matches!(text.get(whole), None | Some(b' ' | b';' | b',' | b')' | b'\n' | b'>' | b'}')))
+}
+
+/// Whether the quote at `at` closes the string that the key and its separator stand in: `grep "password=" f`.
+fn closes_key(text: &[u8], after: usize, at: usize, cx: &Context<'_>) -> bool {
+    let Some(&quote) = text.get(at).filter(|b| matches!(b, b'"' | b'\'')) else { return false };
+    let over = matches!(text.get(at + 1), None | Some(b' ' | b')' | b']' | b'}' | b'\n'));
+    over && at <= after + 1 && text[..cx.key.start].last() == Some(&quote)
+}
+
+/// Whether a tag of YAML stands at `at` that says where the value is to be taken from: `!secret name`, `!Ref Name`.
+fn points(text: &[u8], at: usize) -> bool {
+    const TAGS: [&[u8]; 8] =
+        [b"!secret ", b"!Ref ", b"!GetAtt ", b"!Sub ", b"!ImportValue ", b"!reference ", b"!env_var ", b"!include "];
+    text.get(at) == Some(&b'!') && TAGS.iter().any(|t| text[at..].starts_with(t))
+}
+
+/// Whether a type and source code stand at `at`: `token: CancellationToken = source.token;`.
+fn declared(text: &[u8], at: usize, cx: &Context<'_>) -> bool {
+    let end = run(&text[..text.len().min(at + MAX_NAME)], at, TYPE);
+    let value = end + 3;
+    is_at(text, at, UPPER) && text[end..].starts_with(b" = ") && code(text, value, value, cx)
+}
+
+/// Behind what closes the emphasis of a key: `**Password:** x`, `<b>Password:</b> x`.
+fn behind_markup(text: &[u8], at: usize) -> usize {
+    match text.get(at..at + 3) {
+        Some([b'*', b'*', b' ']) => skip_blanks(text, at + 3),
+        Some([b'<', b'/', _]) => {
+            let near = &text[at..text.len().min(at + 12)];
+            let close = memchr::memchr(b'>', near).map_or(at, |p| at + p + 1);
+            let value = skip_blanks(text, close);
+            if matches!(text.get(value), None | Some(b'<' | b'\n')) { at } else { value }
+        }
+        _ => at,
+    }
+}
+
+/// Behind what debuggers and printers put before a string: `(string) (len=3) "x"`, `0x55e0 "x"`.
+fn behind_annotation(text: &[u8], at: usize) -> usize {
+    if !matches!(text.get(at), Some(b'(' | b'0')) {
+        return at;
+    }
+    const TYPES: [&[u8]; 9] =
+        [b"string)", b"*string)", b"str)", b"len=", b"cap=", b"[]uint8)", b"[]byte)", b"const char", b"char *"];
+    let near = &text[..text.len().min(at + MAX_NAME)];
+    let mut next = at;
+    for _ in 0..3 {
+        let end = match near.get(next) {
+            Some(b'(') if TYPES.iter().any(|t| near[next + 1..].starts_with(t)) => {
+                memchr::memchr(b')', &near[next..]).map(|p| next + p + 1)
+            }
+            Some(b'0') if near[next..].starts_with(b"0x") => Some(run(near, next + 2, HEX)),
+            _ => None,
+        };
+        match end.filter(|&e| near.get(e) == Some(&b' ')) {
+            Some(end) => next = end + 1,
+            None => break,
+        }
+    }
+    if next > at && quote_at(text, next).is_some() { next } else { at }
+}
+
+/// The string that stands in for a value which is taken from elsewhere: `process.env.DB_PASSWORD || 'x'`.
+fn fallback(text: &[u8], at: usize, cx: &Context<'_>) -> Option<Found> {
+    let line = line_end(text, at).min(at + 160);
+    let near = text.get(at..line)?;
+    let sign = [&b" || "[..], b" ?? ", b" or "].iter().find_map(|s| memmem::find(near, s).map(|p| at + p + s.len()))?;
+    let (open, level) = quote_at(text, sign)?;
+    let code = text[at..sign].iter().take_while(|&&b| b > b' ').any(|&b| matches!(b, b'.' | b'(' | b'['));
+    quoted(text, open, level, cx).filter(|f| code && !is_placeholder(&text[f.start..f.end]))
 }
 
 /// Behind the tag or the anchor of a value of YAML: `password: !!str x`, `password: &name x`.
@@ -103,6 +201,10 @@ pub(super) fn begins(text: &[u8], at: usize, cx: &Context<'_>) -> Option<Found> 
         && let Some(found) = bracketed(text, at, cx)
     {
         return found;
+    }
+    if text[at..].starts_with(b"''") && is_at(text, at + 2, ALNUM) {
+        // In a string of SQL.
+        return aliased(text, at + 2, b"''", cx.word);
     }
     if let Some((open, level)) = quote_at(text, at) {
         return quoted(text, open, level, cx);
@@ -160,17 +262,37 @@ fn enclosed(text: &[u8], at: usize, cx: &Context<'_>) -> Option<Found> {
     let head = head.strip_suffix(b"--").unwrap_or(head);
     let (&quote, head) = head.split_last().filter(|(q, _)| matches!(q, b'"' | b'\''))?;
     let level = head.iter().rev().take_while(|&&b| b == b'\\').count();
-    let begins = matches!(head[..head.len() - level].last(), None | Some(b' ' | b'\t' | b'\n' | b'[' | b','));
-    if !begins || text.get(at) == Some(&quote) {
+    let begins = matches!(head[..head.len() - level].last(), None | Some(b' ' | b'\t' | b'\n' | b'[' | b',' | b'='));
+    let inner = head.ends_with(b"=") && is_at(text, cx.key.start, LOWER);
+    if !begins || inner || text.get(at) == Some(&quote) {
         return None;
     }
+    encloses(text, cx.key, at, quote, level).map(|end| Found::plain(at, end))
+}
+
+/// Where the quote with so many backslashes closes a pair of this key whose value begins at `at`, if the pair is all that
+/// stands in the quotes: the value is a plain one of several words; or the key is an option or in capitals, as in
+/// environments, and no other such pair follows.
+pub(super) fn encloses(text: &[u8], key: &Key, at: usize, quote: u8, level: usize) -> Option<usize> {
     let near = &text[..text.len().min(at + 512)];
     let (end, close) = quote_end(&near[..line_end(near, at)], at, quote, level)?;
     let value = &text[at..end];
-    // Not several pairs.
-    let alone = !value.iter().any(|&b| matches!(b, b'=' | b':' | b'"' | b'\'' | b'\\'));
-    (close - end == level && alone && value.contains(&b' ') && after_value(text, close + 1, quote))
-        .then(|| Found::plain(at, end))
+    if close - end != level || !after_value(text, close + 1, quote) || value.is_empty() || is_placeholder(value) {
+        return None;
+    }
+    let plain = !value.iter().any(|&b| matches!(b, b'=' | b':' | b'"' | b'\'' | b'\\')) && value.contains(&b' ');
+    let capital = |b: &u8| is(*b, UPPER | DIGIT) || *b == b'_';
+    let dashes = text[..key.start].ends_with(b"--") || text[key.start..].starts_with(b"--");
+    let own = dashes || text[key.start..key.end].iter().all(capital);
+    let next = |word: &[u8]| {
+        let name = word.strip_prefix(b"--").unwrap_or(word);
+        let name_end = name.iter().position(|b| *b == b'=').unwrap_or(0);
+        name_end > 0 && (name.len() < word.len() || name[..name_end].iter().all(capital))
+    };
+    // Without blanks and `&` it is over there anyway.
+    let several = value.iter().any(|&b| matches!(b, b' ' | b'&' | b',' | b';' | b'|'));
+    let alone = several && !value.split(|&b| b == b' ').skip(1).any(next);
+    (plain || (own && alone)).then_some(end)
 }
 
 /// A value in what stands for quotes, to the next of them that is not escaped.
@@ -288,7 +410,8 @@ pub(super) fn json_value(text: &[u8], at: usize, level: usize) -> Option<Option<
             if !matches!(text.get(end), None | Some(b',' | b'}' | b']' | b' ' | b'\t' | b'\n' | b'\r' | b'\\')) {
                 return None;
             }
-            if word == b"null" {
+            // Neither says anything.
+            if literal {
                 return Some(None);
             }
             end

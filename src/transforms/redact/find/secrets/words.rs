@@ -10,14 +10,14 @@
 use super::value::{self, Context};
 use super::{Key, Quote, Word, key, key_start};
 use super::{ends, none};
-use crate::transforms::redact::ascii::{ALNUM, DIGIT, LOWER, UPPER, is, is_at, is_before};
+use crate::transforms::redact::ascii::{ALNUM, DIGIT, LOWER, UPPER, is, is_at, is_before, run_back};
 use crate::transforms::redact::find::Found;
 use crate::transforms::redact::marks::Marks;
 use memchr::memmem;
 use regex_automata::Span;
 
 /// Ends of words behind which a value may follow after a blank or tab, which is their last byte.
-const ENDINGS: [&str; 34] = [
+const ENDINGS: [&str; 74] = [
     "word ",
     "WORD ",
     "asswd ",
@@ -52,16 +52,60 @@ const ENDINGS: [&str; 34] = [
     "word\t",
     "oken\t",
     "ecret\t",
+    // Lists without quotes.
+    "word, ",
+    "oken, ",
+    "ecret, ",
+    // Commands and protocols.
+    "lplus ",
+    "expdp ",
+    "impdp ",
+    "sqlldr ",
+    "add_user ",
+    "net user ",
+    "SETUSER ",
+    "addauth digest ",
+    "AUTHENTICATE PLAIN ",
+    "IDENTIFY ",
+    " USING ",
+    "VALUES ",
+    "values ",
+    "334 ",
+    " md5 ",
+    "-key ",
+    "-psk ",
+    "tring ",
+    "phash ",
+    " pw ",
+    "_key ",
+    "passe ",
+    "s your ",
+    "auth-pass ",
+    "version 2c ",
+    "unseal ",
+    "echo ",
+    "printf ",
+    "rootpw ",
+    "bindpw ",
+    "CLIENT_RANDOM ",
+    "FOUND! [ ",
+    "ssKey ",
+    // Sentences.
+    "asswort ",
+    "contraseña ",
+    "ароль ",
+    "ción es ",
 ];
 
 /// Words that are not ASCII.
-const WIDE: [&str; 12] = [
+const WIDE: [&str; 13] = [
     "密码",
     "口令",
     "密钥",
     "令牌",
     "パスワード",
     "验证码",
+    "校验码",
     "驗證碼",
     "認証コード",
     "確認コード",
@@ -104,12 +148,12 @@ pub(in crate::transforms::redact) struct Words {
     factor: u32,
 }
 
-const SLOTS: usize = 256;
+const SLOTS: usize = 1024;
 
 /// The place of four bytes in a table of [`SLOTS`].
 #[inline(always)]
 fn slot(last: u32, factor: u32) -> usize {
-    (last.wrapping_mul(factor) >> 24) as usize
+    (last.wrapping_mul(factor) >> 22) as usize
 }
 
 /// The last four bytes of a text.
@@ -140,7 +184,7 @@ impl Words {
     }
 
     /// The leftmost value at or after `from`, of a word at or after `from`.
-    #[inline]
+    #[inline(never)]
     pub(in crate::transforms::redact::find) fn find(&self, text: &[u8], from: usize, marks: &Marks) -> Option<Found> {
         for (block, mut bits) in marks.places(from, |p| p.words) {
             while bits != 0 {
@@ -169,6 +213,7 @@ impl Words {
     }
 
     /// The value near `at`.
+    #[inline(never)]
     fn at(&self, text: &[u8], from: usize, at: usize) -> Option<Found> {
         let hit = self.ending(text, at).and_then(|start| self.behind(text, from, start, at));
         hit.or_else(|| check(text, at, sign(text, at)?).filter(|h| h.start >= from))
@@ -195,11 +240,19 @@ impl Words {
     }
 }
 
+/// The password that stands before the user: `net use Z: \\\\srv\\share x /user:bob`.
+fn before_user(text: &[u8], at: usize) -> Option<Found> {
+    let least = at.saturating_sub(MAX_COMMAND);
+    let start = least + memchr::memrchr(b' ', &text[least..at])? + 1;
+    let path = text[start..at].contains(&b'\\') || text[start..at].ends_with(b":") || text[start] == b'/';
+    (start < at && !path && has_command(&text[least..start], &[b"net use"])).then(|| Found::plain(start, at))
+}
+
 /// What begins with the blank, the quote, the `&` or the character at `at`.
 fn sign(text: &[u8], at: usize) -> Option<Anchor> {
     match text[at] {
         b' ' => after_blank(text, at),
-        b'"' | b'\'' => matches!(text.get(at + 1..at + 3), Some(b"--" | b"-p")).then_some(Anchor::Option),
+        b'"' | b'\'' => (text.get(at + 1) == Some(&b'-') && may_be_option(text, at + 1)).then_some(Anchor::Option),
         b'&' => text[at..].starts_with(b"&gt;").then_some(Anchor::Element),
         _ => {
             let word = WIDE.iter().find(|w| text[at..].starts_with(w.as_bytes()));
@@ -210,17 +263,7 @@ fn sign(text: &[u8], at: usize) -> Option<Anchor> {
 
 fn after_blank(text: &[u8], at: usize) -> Option<Anchor> {
     match text.get(at + 1)? {
-        b'-' => {
-            let option = match text.get(at + 2)? {
-                b'-' | b'p' | b'P' | b'u' | b'U' | b'a' | b'A' | b'w' | b'c' | b'X' => true,
-                b's' => matches!(text.get(at + 3), Some(b't' | b'e')),
-                b'k' => matches!(text.get(at + 3), Some(b'e' | b' ')),
-                b't' => text.get(at + 3) == Some(&b'o'),
-                b'b' => text.get(at + 3) == Some(&b' '),
-                _ => false,
-            };
-            option.then_some(Anchor::Option)
-        }
+        b'-' => may_be_option(text, at + 1).then_some(Anchor::Option),
         b'/' => match text.get(at + 2..at + 5)? {
             b"use" => text[at..].starts_with(b" /user:").then_some(Anchor::User),
             [b'p', b':', _] => Some(Anchor::Switch(at + 4)),
@@ -231,6 +274,31 @@ fn after_blank(text: &[u8], at: usize) -> Option<Anchor> {
     }
 }
 
+/// Whether the option whose dashes begin at `at` may be one that has a secret.
+fn may_be_option(text: &[u8], at: usize) -> bool {
+    match text.get(at + 1) {
+        Some(b'-' | b'p' | b'P' | b'u' | b'U' | b'a' | b'A' | b'w' | b'c' | b'X' | b'N' | b'K' | b'y' | b'E') => true,
+        Some(b's' | b'S' | b'f' | b'k' | b'L' | b'v' | b'i' | b't' | b'b' | b'H') => {
+            let end = at + 1 + text[at + 1..].iter().take(8).take_while(|&&b| is(b, UPPER | LOWER)).count();
+            // `-u` among other letters.
+            (end > at + 2 && text[end - 1] == b'u')
+                || matches!(
+                    (text[at + 1], text.get(at + 2)),
+                    (b's', Some(b't' | b'e' | b' ' | b'"'))
+                        | (b'k', Some(b'e' | b' ' | b'"'))
+                        | (b't', Some(b'o'))
+                        | (b'b', Some(b' ' | b'"'))
+                )
+        }
+        _ => false,
+    }
+}
+
+/// As [`option`], of a list of arguments.
+pub(super) fn option_at(text: &[u8], at: usize) -> Option<Found> {
+    check(text, at - 1, Anchor::Option)
+}
+
 /// The value near `at`, where `anchor` is.
 fn check(text: &[u8], at: usize, anchor: Anchor) -> Option<Found> {
     let hit = match anchor {
@@ -238,7 +306,7 @@ fn check(text: &[u8], at: usize, anchor: Anchor) -> Option<Found> {
         Anchor::Option => option(text, at + 1),
         Anchor::User => {
             let value = ends::token_of(text, at + " /user:".len());
-            if text.get(value) == Some(&b'/') { None } else { plain(text, value) }
+            if matches!(text.get(value), Some(b'/') | None) { before_user(text, at) } else { plain(text, value) }
         }
         Anchor::Switch(start) => plain(text, start).filter(|f| none::looks_secret(&text[f.start..f.end])),
         Anchor::Element => element(text, at),
@@ -259,9 +327,205 @@ fn behind_ending(text: &[u8], span: Span) -> Option<Found> {
         b"LOGIN " => login(text, span.start, span.end),
         b"auth sha " | b"auth md5 " | b"priv aes " | b"priv des " => snmp_v3(text, span.end),
         b"com2sec " => third(text, span.end),
-        b"code is " | b"OTP " => code(text, span),
+        b"code is " | b"OTP " | b"ci\xc3\xb3n es " => code(text, span),
+        b"word, " | b"oken, " | b"ecret, " => pair(text, span.end),
+        b"lplus " | b"expdp " | b"impdp " | b"sqlldr " => oracle(text, span.end),
+        b"VALUES " | b"values " => inserted(text, span),
+        b"334 " => answer(text, span.end),
+        b"s your " => code_before(text, span),
+        b"echo " | b"printf " => piped(text, span.end),
+        b"CLIENT_RANDOM " => plain(text, ends::token_of(text, span.end)).filter(|f| f.end - f.start >= 90),
+        b"FOUND! [ " => plain(text, span.end),
+        b"add_user "
+        | b"net user "
+        | b"SETUSER "
+        | b"addauth digest "
+        | b"AUTHENTICATE PLAIN "
+        | b"IDENTIFY "
+        | b" USING "
+        | b" md5 "
+        | b"auth-pass "
+        | b"version 2c "
+        | b"unseal " => of_program(text, span),
         _ => word(text, span.end),
     }
+}
+
+/// The argument of a command or a message of a protocol that is a secret by its place.
+fn of_program(text: &[u8], span: Span) -> Option<Found> {
+    let least = span.start.saturating_sub(MAX_COMMAND);
+    let line = memchr::memrchr(b'\n', &text[least..span.start]).map_or(least, |p| least + p + 1);
+    let before = &text[line..span.start];
+    let has = |word: &[u8]| memmem::find(before, word).is_some();
+    let second = || plain(text, ends::token_of(text, span.end));
+    let secret = |f: &Found| none::looks_secret(&text[f.start..f.end]);
+    match &text[span.start..span.end] {
+        b"add_user " => {
+            if has(b"rabbitmqctl") {
+                second()
+            } else {
+                None
+            }
+        }
+        b"net user " => {
+            let command = before.iter().all(|b| !is(*b, ALNUM)) || before.ends_with(b"> ");
+            if command { second().filter(|f| text[f.start] != b'/' && secret(f)) } else { None }
+        }
+        b"SETUSER " => {
+            let near = &text[..text.len().min(span.end + NEAR)];
+            let sign = span.end + memmem::find(&near[span.end..ends::line_end(near, span.end)], b" >")?;
+            plain(text, sign + 2)
+        }
+        b"addauth digest " => plain(text, span.end).and_then(|f| after_colon(text, f)),
+        b"AUTHENTICATE PLAIN " => plain(text, span.end).filter(|f| f.end - f.start >= 8),
+        b"IDENTIFY " => {
+            if has(b"NickServ") {
+                plain(text, span.end)
+            } else {
+                None
+            }
+        }
+        b" USING " => {
+            if has(b"CONNECT TO ") {
+                plain(text, span.end)
+            } else {
+                None
+            }
+        }
+        b" md5 " => {
+            if has(b"-key ") {
+                plain(text, span.end)
+            } else {
+                None
+            }
+        }
+        b"auth-pass " => second(),
+        b"version 2c " => {
+            if has(b"snmp-server host") {
+                plain(text, span.end)
+            } else {
+                None
+            }
+        }
+        b"unseal " => plain(text, span.end).filter(|f| f.end - f.start >= 20 && secret(f)),
+        _ => None,
+    }
+}
+
+/// The second of two words in brackets, of which the first ends before `at`: `(password, x)`, `[token, x]`.
+fn pair(text: &[u8], at: usize) -> Option<Found> {
+    let end = at - 2;
+    let start = key_start(text, end);
+    if !matches!(text[..start].last(), Some(b'(' | b'[')) || start == end {
+        return None;
+    }
+    key::word_of(&text[start..end]).filter(|w| matches!(w, Word::Plain | Word::Token))?;
+    let found = short_word(text, at)?;
+    let over = matches!(text.get(found.end), Some(b')' | b']'));
+    (over && none::looks_secret(&text[found.start..found.end])).then_some(found)
+}
+
+/// The password of `sqlplus -s scott/x@db`.
+fn oracle(text: &[u8], at: usize) -> Option<Found> {
+    let mut at = ends::skip_blanks(text, at);
+    for _ in 0..4 {
+        if text.get(at) != Some(&b'-') {
+            break;
+        }
+        at = ends::token_of(text, at);
+    }
+    let near = &text[at..text.len().min(at + 120)];
+    let word = &near[..near.iter().position(|&b| b <= b' ' || b == b'"').unwrap_or(near.len())];
+    let slash = memchr::memchr(b'/', word).filter(|&s| s > 0 && !word[..s].contains(&b':'))?;
+    let end = memchr::memchr(b'@', word).unwrap_or(word.len());
+    (slash + 1 < end).then(|| Found::plain(at + slash + 1, at + end))
+}
+
+/// The values in a list of SQL that belong to columns with the name of a secret, from the first to the last of them:
+/// `INSERT INTO t (id, password) VALUES (1, 'x')`.
+fn inserted(text: &[u8], span: Span) -> Option<Found> {
+    const MOST: usize = 32;
+    let head = text[..span.start].trim_ascii_end().strip_suffix(b")")?;
+    let least = head.len().saturating_sub(2 * NEAR);
+    let open = least + memchr::memrchr(b'(', &head[least..])? + 1;
+    let mut secret = [false; MOST];
+    for (secret, name) in secret.iter_mut().zip(head[open..].split(|&b| b == b',')) {
+        let name = name.trim_ascii();
+        let name = name.strip_prefix(b"`").or_else(|| name.strip_prefix(b"\"")).unwrap_or(name);
+        let name = name.strip_suffix(b"`").or_else(|| name.strip_suffix(b"\"")).unwrap_or(name);
+        *secret = key::word_of(name).is_some_and(|w| matches!(w, Word::Plain | Word::Token | Word::Pass));
+    }
+    if !secret.contains(&true) {
+        return None;
+    }
+    let near = text.len().min(span.end + 4 * NEAR);
+    let (mut at, mut place, mut all) = (span.end, MOST, None::<Found>);
+    while at < near {
+        match text[at] {
+            b'(' if place == MOST => place = 0,
+            b',' if place < MOST => place += 1,
+            b')' => place = MOST,
+            b';' | b'\n' => break,
+            b'\'' => {
+                let (end, close) = ends::quote_end(&text[..near], at + 1, b'\'', 0)?;
+                let value = Found::plain(at + 1, end);
+                let none = at + 1 >= end || none::is_placeholder(&text[at + 1..end]);
+                if secret.get(place) == Some(&true) && !none {
+                    all = Some(Found { start: all.map_or(value.start, |a| a.start), ..value });
+                }
+                at = close;
+            }
+            b'a'..=b'z' | b'A'..=b'Z' if place == MOST => break,
+            _ => {}
+        }
+        at += 1;
+    }
+    all
+}
+
+/// The code before its word: `739201 is your code`, `Use 739201 as your OTP`.
+fn code_before(text: &[u8], span: Span) -> Option<Found> {
+    let head = text[..span.start].strip_suffix(b" i").or_else(|| text[..span.start].strip_suffix(b" a"))?;
+    let start = run_back(text, 0, head.len(), DIGIT);
+    let near = &text[span.end..text.len().min(span.end + 48)];
+    let word = |w: &[u8]| matches!(w, b"code" | b"OTP" | b"PIN" | b"passcode" | b"otp");
+    let said = near.split(|b| !is(*b, ALNUM)).any(word);
+    let number = (4..=8).contains(&(head.len() - start)) && !is_before(text, start, ALNUM);
+    (said && number).then(|| Found::plain(start, head.len()))
+}
+
+/// What a client answers to `334 UGFzc3dvcmQ6`, in which a server asks for the password.
+fn answer(text: &[u8], at: usize) -> Option<Found> {
+    let next = text[at..].strip_prefix(b"UGFzc3dvcmQ6").map(|_| at + 12)?;
+    let line = ends::skip_space(text, next);
+    let line = if text[line..].starts_with(b"C: ") { line + 3 } else { line };
+    let alone = |f: &Found| matches!(text.get(f.end), None | Some(b'\r' | b'\n'));
+    if line == next { None } else { plain(text, line).filter(alone) }
+}
+
+/// What is written to a program that reads a password: `echo x | docker login --password-stdin`, `echo bob:x | chpasswd`.
+fn piped(text: &[u8], at: usize) -> Option<Found> {
+    const PROGRAMS: [&[u8]; 9] = [
+        b"chpasswd",
+        b"sudo -S",
+        b"--password-stdin",
+        b"--with-token",
+        b"passwd --stdin",
+        b"secret create",
+        b"--passphrase-fd",
+        b"cryptsetup",
+        b"kinit",
+    ];
+    let mut at = ends::skip_blanks(text, at);
+    while text[at..].starts_with(b"-n ") || text[at..].starts_with(b"-e ") {
+        at += 3;
+    }
+    let near = &text[..text.len().min(at + NEAR)];
+    let line = ends::line_end(near, at);
+    let pipe = at + memmem::find(&near[at..line], b" | ")?;
+    let program = PROGRAMS.iter().find(|p| memmem::find(&near[pipe..line], p).is_some())?;
+    let found = plain(text, at).filter(|f| f.end <= pipe)?;
+    if *program == b"chpasswd" { after_colon(text, found) } else { Some(found) }
 }
 
 /// The word or string at `at`, whatever it looks like.
@@ -304,28 +568,82 @@ fn option(text: &[u8], at: usize) -> Option<Found> {
         // Help texts have the name in capitals.
         let last = name.rsplit(|&b| b == b'-').next().unwrap_or(name);
         let own = |value: &[u8]| value.iter().all(|b| !b.is_ascii_lowercase()) && value.eq_ignore_ascii_case(last);
+        if name.ends_with(b"stdin") {
+            return None;
+        }
         let none = |value: &[u8]| none::no_secret(word, value) || own(value);
-        return argument(text, end).filter(|f| !none(&text[f.start..f.end]));
+        let found = argument(text, end).filter(|f| !none(&text[f.start..f.end]))?;
+        // `config set --secret dbPassword x`.
+        let value = &text[found.start..found.end];
+        let named = name == b"secret" && key::word_of(value).is_some() && !value.iter().any(|&b| is(b, DIGIT));
+        if let Some(next) = if named { argument(text, found.end) } else { None } {
+            let value = &text[next.start..next.end];
+            if none::is_placeholder(value) || none::looks_secret(value) {
+                return Some(next);
+            }
+        }
+        return Some(found);
     }
     if name == b"user" || name == b"proxy-user" {
-        return argument(text, end).and_then(|f| after_colon(text, f));
+        let value = if text.get(end) == Some(&b'=') { plain(text, end + 1) } else { argument(text, end) };
+        return value.and_then(|f| after_colon(text, f));
+    }
+    let gh = name == b"b" && has_command(&text[at.saturating_sub(MAX_COMMAND)..at], &[b"gh secret", b"secret set"]);
+    if gh || matches!(name, b"value" | b"data" | b"body") {
+        let value = match text.get(end) {
+            Some(b'=') => plain(text, end + 1),
+            Some(b'"' | b'\'') if name == b"b" => plain(text, end),
+            _ => argument(text, end),
+        };
+        if let Some(found) = value.filter(|_| named_before(text, at)) {
+            return Some(found);
+        }
     }
     if dashes == 2 {
         return None;
     }
-    short(text, at, start, name[0])
+    let line = &text[at.saturating_sub(MAX_COMMAND)..at];
+    if name == b"pw" && has_command(line, &[b"plink", b"pscp", b"psftp", b"putty"]) {
+        return argument(text, end);
+    }
+    short(text, at, start, name[0]).or_else(|| {
+        // `-sSfu bob:x`.
+        let several = name.len() > 2 && name.ends_with(b"u") && name.iter().all(|&b| is(b, UPPER | LOWER));
+        let user = several && !has_command(line, MYSQL) && has_command(line, &[b"curl"]);
+        if user { argument(text, end).and_then(|f| after_colon(text, f)) } else { None }
+    })
+}
+
+/// Whether one of the arguments before `at`, in the same command, is the name of a secret whose value an option gives:
+/// `gh secret set API_TOKEN --body x`, `put-parameter --name /prod/db/password --value x`.
+fn named_before(text: &[u8], at: usize) -> bool {
+    let least = at.saturating_sub(MAX_COMMAND);
+    let from = memchr::memrchr2(b'\n', b'|', &text[least..at]).map_or(least, |p| least + p + 1);
+    let word = |w: &[u8]| {
+        let name = w.rsplit(|&b| b == b'/').next().unwrap_or(w);
+        !w.starts_with(b"-") && !w.contains(&b':') && name.len() > 6 && key::word_of(name) == Some(Word::Plain)
+    };
+    text[from..at].split(|&b| matches!(b, b' ' | b'"' | b'\'' | b',')).any(word)
 }
 
 /// The argument behind an option that ends at `end`: after a blank, or after the quotes and the comma of a list.
 fn argument(text: &[u8], end: usize) -> Option<Found> {
     let mut at = end;
+    if text.get(at) == Some(&b'\n') {
+        // The next of a list in YAML.
+        let item = ends::skip_space(text, at);
+        return if text[item..].starts_with(b"- ") { plain(text, item + 2) } else { None };
+    }
     if let Some((close, _)) = ends::quote_at(text, at) {
         at = ends::skip_space(text, close + 1);
         if text.get(at) != Some(&b',') {
             return None;
         }
         at = ends::skip_space(text, at + 1);
-        ends::quote_at(text, at)?;
+        let (open, _) = ends::quote_at(text, at)?;
+        if text[open + 1..].starts_with(b"--") {
+            return None;
+        }
     } else if text.get(at) != Some(&b' ') {
         return None;
     }
@@ -363,7 +681,15 @@ const COMMANDS: &[(u8, &[&[u8]])] = &[
             b"psexec",
             b"nerdctl login",
             b"helm login",
+            b"skopeo login",
+            b"acr login",
+            b"cf login",
             b"beeline",
+            b"certutil",
+            b"rdesktop",
+            b"twine",
+            b"evil-winrm",
+            b"snowsql",
         ],
     ),
     (
@@ -382,8 +708,25 @@ const COMMANDS: &[(u8, &[&[u8]])] = &[
         ],
     ),
     (b'a', &[b"redis-cli", b"http", b"https"]),
-    (b'k', &[b"openssl"]),
-    (b'w', &[b"ldapsearch", b"ldapadd", b"ldapmodify", b"ldapdelete", b"ldappasswd", b"ldapwhoami"]),
+    (b'k', &[b"openssl", b"nuget push"]),
+    (b'K', &[b"openssl"]),
+    (b'N', &[b"ssh-keygen"]),
+    (b'y', &[b"nsupdate"]),
+    (b'E', &[b"curl"]),
+    (b's', &[b"ldappasswd"]),
+    (
+        b'w',
+        &[
+            b"ldapsearch",
+            b"ldapadd",
+            b"ldapmodify",
+            b"ldapdelete",
+            b"ldappasswd",
+            b"ldapwhoami",
+            b"add-generic-password",
+            b"add-internet-password",
+        ],
+    ),
     (b'c', &[b"snmpwalk", b"snmpget", b"snmpset", b"snmpbulkwalk", b"snmptrap", b"snmpgetnext"]),
     (b'A', &[b"snmpwalk", b"snmpget", b"snmpset", b"snmpbulkwalk", b"snmptrap"]),
     (b'X', &[b"snmpwalk", b"snmpget", b"snmpset", b"snmpbulkwalk", b"snmptrap"]),
@@ -399,6 +742,10 @@ const MYSQL: &[&[u8]] =
 fn short(text: &[u8], at: usize, start: usize, letter: u8) -> Option<Found> {
     if letter == b'b' {
         let line = &text[at.saturating_sub(MAX_COMMAND)..at];
+        if has_command(line, &[b"curl"]) {
+            // Cookies, or a file of them.
+            return argument(text, start + 1).filter(|f| text[f.start..f.end].contains(&b'='));
+        }
         return if has_command(line, &[b"htpasswd"]) { third(text, ends::skip_blanks(text, start + 1)) } else { None };
     }
     let commands = COMMANDS.iter().find(|c| c.0 == letter)?.1;
@@ -418,6 +765,9 @@ fn short(text: &[u8], at: usize, start: usize, letter: u8) -> Option<Found> {
     }
     if letter == b'a' {
         return Some(after_colon(text, found).unwrap_or(found));
+    }
+    if matches!(letter, b'y' | b'E') {
+        return after_colon(text, found);
     }
     if !matches!(letter, b'u' | b'U') {
         return Some(found);
@@ -480,15 +830,18 @@ fn third(text: &[u8], at: usize) -> Option<Found> {
 
 /// A code of four to eight digits: `your code is 123456`, `OTP 123456`.
 fn code(text: &[u8], span: Span) -> Option<Found> {
-    if is_before(text, span.start, ALNUM) {
+    if is_before(text, span.start, ALNUM) && !text[..span.end].ends_with("ción es ".as_bytes()) {
         return None;
     }
-    if text[span.start] == b'c' {
+    if text[span.start..].starts_with(b"code") {
         let word = &text[key_start(text, span.start.saturating_sub(1))..span.start.saturating_sub(1)];
         let mine = [&b"your"[..], b"verification", b"security", b"login", b"confirmation", b"access", b"otp"];
         if !mine.iter().any(|w| word.eq_ignore_ascii_case(w)) {
             return None;
         }
+    }
+    if text[span.start..].starts_with("ción".as_bytes()) && !text[..span.start].ends_with(b"verifica") {
+        return None;
     }
     let at = if text[span.end..].starts_with(b"is ") { span.end + 3 } else { span.end };
     let mut end = at + text[at..].iter().take(9).take_while(|&&b| is(b, DIGIT)).count();
@@ -537,7 +890,7 @@ fn bearer(text: &[u8], at: usize) -> Option<Found> {
     let end = at
         + text[at..]
             .iter()
-            .take_while(|&&b| is(b, ALNUM) || matches!(b, b'-' | b'.' | b'_' | b'~' | b'+' | b'/' | b'='))
+            .take_while(|&&b| is(b, ALNUM) || matches!(b, b'-' | b'.' | b'_' | b'~' | b'+' | b'/' | b'=' | b'%'))
             .count();
     let token = &text[at..end];
     let mixed = token.iter().any(|&b| is(b, DIGIT))
@@ -591,6 +944,13 @@ fn command(text: &[u8], at: usize) -> Option<Found> {
         return None;
     }
     let auth = text[keyword] == b'A';
+    if !auth && (text[..keyword].ends_with(b"..") || text[..keyword].ends_with(b"\\n")) {
+        // In a dump of what went over the wire.
+        return short_word(text, at).filter(|f| none::looks_secret(&text[f.start..f.end]));
+    }
+    if auth && text[..keyword].ends_with(b"HELLO 3 ") {
+        return plain(text, ends::token_of(text, at));
+    }
     let near = text.len().min(at + NEAR);
     let line = text[at..near].iter().position(|&b| matches!(b, b'\n' | b'\r')).map_or(near, |p| at + p);
     if line == near && near < text.len() {
@@ -639,7 +999,21 @@ fn word(text: &[u8], end: usize) -> Option<Found> {
         return plain(text, end).filter(|f| f.end - f.start >= 40);
     }
     if name.eq_ignore_ascii_case(b"key") || name.eq_ignore_ascii_case(b"pass") {
-        return device(text, end, before, name);
+        if let Some(found) = device(text, end, before, name) {
+            return Some(found);
+        }
+        let api = before.len() >= 4 && before[before.len() - 4..].eq_ignore_ascii_case(b"api ");
+        return if api { sentence(text, end, Word::Plain) } else { None };
+    }
+    if before.windows(2).rposition(|w| w == b"{{").is_some_and(|open| !before[open..].contains(&b'}')) {
+        // A template.
+        return None;
+    }
+    if name == b"passe" {
+        return if before.ends_with(b"mot de ") { sentence(text, end, Word::Plain) } else { None };
+    }
+    if name == b"phash" || name == b"key-string" {
+        return device(text, end, before, name).or_else(|| plain(text, end).filter(|f| signs(&text[f.start..f.end])));
     }
     if name == b"wpa_passphrase" {
         return plain(text, ends::token_of(text, end));
@@ -655,7 +1029,20 @@ fn word(text: &[u8], end: usize) -> Option<Found> {
     let directive = before.iter().all(|&b| matches!(b, b' ' | b'\t'))
         && matches!(name, b"requirepass" | b"masterauth" | b"rocommunity" | b"rwcommunity" | b"bindpw" | b"rootpw");
     if (netrc && name.eq_ignore_ascii_case(b"password")) || directive {
-        return plain(text, end);
+        let mut at = end;
+        while text[at..].starts_with(b"--") {
+            // `rootpw --plaintext x`.
+            at = ends::token_of(text, at);
+        }
+        return plain(text, at);
+    }
+    if text[end..].starts_with(b"$") {
+        // Quotes of PostgreSQL: `PASSWORD $tag$x$tag$`.
+        let tag = end + 2 + memchr::memchr(b'$', &text[end + 1..text.len().min(end + 32)])?;
+        if let Some(len) = memmem::find(&text[tag..text.len().min(tag + NEAR)], &text[end..tag]).filter(|&len| len > 0)
+        {
+            return Some(Found::plain(tag, tag + len));
+        }
     }
     if let Some(found) = device(text, end, before, name) {
         return Some(found);
@@ -663,9 +1050,25 @@ fn word(text: &[u8], end: usize) -> Option<Found> {
     if let Some(found) = table(text, end) {
         return Some(found);
     }
-    // A sentence.
+    sentence(text, end, word)
+}
+
+/// A value in a sentence, which looks like a secret.
+fn sentence(text: &[u8], end: usize, word: Word) -> Option<Found> {
     let mut at = end;
-    const FILLERS: [&[u8]; 9] = [
+    // `password of db1 is x`, `token for bob is x`.
+    if text[at..].starts_with(b"of ") || text[at..].starts_with(b"for ") {
+        let of = ends::token_of(text, ends::token_of(text, at));
+        if text[of..].starts_with(b"is ") {
+            at = of;
+        }
+    }
+    const FILLERS: [&[u8]; 14] = [
+        b"est ",
+        b"lautet ",
+        b"ist ",
+        b"es ",
+        "— ".as_bytes(),
         b"is ",
         b"was ",
         b"to ",
@@ -682,12 +1085,13 @@ fn word(text: &[u8], end: usize) -> Option<Found> {
             break;
         }
     }
+    let said = at > end;
     let found = short_word(text, at)?;
     let value = &text[found.start..found.end];
     let value = value.strip_suffix(b".").unwrap_or(value);
     let version = value.first() == Some(&b'v') && is_at(value, 1, DIGIT);
     let path = value.iter().any(|b| matches!(b, b'/' | b'(' | b'='));
-    let long = word != Word::Token || value.len() >= 12;
+    let long = word != Word::Token || value.len() >= 12 || said;
     (none::looks_secret(value) && long && !version && !path)
         .then(|| Found::plain(found.start, found.start + value.len()))
 }
@@ -708,14 +1112,46 @@ fn table(text: &[u8], end: usize) -> Option<Found> {
     short_word(text, at + sign).filter(|f| none::looks_secret(&text[f.start..f.end]))
 }
 
+/// A secret behind the word that says how it is written: `password cipher x`, `pre-shared-key ascii-text "x"`.
+fn of_named_type(text: &[u8], at: usize) -> Option<Found> {
+    const TYPES: [&[u8]; 10] = [
+        b"ENC",
+        b"ascii-text",
+        b"ascii",
+        b"hexadecimal",
+        b"cipher",
+        b"irreversible-cipher",
+        b"plaintext",
+        b"plain-text",
+        b"encrypted",
+        b"simple",
+    ];
+    let near = &text[at..text.len().min(at + 24)];
+    let word = &near[..near.iter().position(|&b| b == b' ')?];
+    if !TYPES.contains(&word) {
+        return None;
+    }
+    let mut value = at + word.len() + 1;
+    if is_at(text, value, DIGIT) && text.get(value + 1) == Some(&b' ') {
+        value += 2;
+    }
+    plain(text, value).filter(|f| text[value] == b'"' || signs(&text[f.start..f.end]))
+}
+
+/// Whether a word has what no ordinary word has: digits or signs.
+fn signs(value: &[u8]) -> bool {
+    value.len() >= 4 && value.iter().any(|&b| is(b, DIGIT) || matches!(b, b'$' | b'!'))
+}
+
 /// Configurations of network devices: `password 7 x`, `secret 5 x`, `tacacs-server key x`, `neighbor a password x`.
 fn device(text: &[u8], end: usize, before: &[u8], name: &[u8]) -> Option<Found> {
     let of_type = is_at(text, end, DIGIT) && text.get(end + 1) == Some(&b' ');
     if of_type {
         let found = plain(text, end + 2)?;
-        let value = &text[found.start..found.end];
-        let signs = value.iter().any(|&b| is(b, DIGIT) || matches!(b, b'$' | b'!'));
-        return (signs && value.len() >= 4 || text[end] == b'0').then_some(found);
+        return (signs(&text[found.start..found.end]) || text[end] == b'0').then_some(found);
+    }
+    if let Some(found) = of_named_type(text, end) {
+        return Some(found);
     }
     const LINES: [&[u8]; 9] = [
         b"username ",
@@ -740,12 +1176,9 @@ fn device(text: &[u8], end: usize, before: &[u8], name: &[u8]) -> Option<Found> 
     if !configured || !strong || memmem::find(before, b" for ").is_some() {
         return None;
     }
-    let mut found = plain(text, end)?;
-    if &text[found.start..found.end] == b"ENC" {
-        found = plain(text, found.end)?;
-    }
+    let found = plain(text, end)?;
     let value = &text[found.start..found.end];
-    let sentence = value.iter().all(|&b| is(b, LOWER)) && value.len() < 6;
+    let sentence = value.iter().all(|&b| is(b, LOWER)) && value.len() < 6 || value.starts_with(b"--");
     let rest = ends::skip_blanks(text, found.end);
     let over = rest >= text.len() || matches!(text[rest], b'\n' | b'\r' | b'"' | b'\'') || none::looks_secret(value);
     (over && !sentence).then_some(found)
