@@ -104,9 +104,12 @@ fn points(text: &[u8], at: usize) -> bool {
 
 /// Whether a type and source code stand at `at`: `token: CancellationToken = source.token;`.
 fn declared(text: &[u8], at: usize, cx: &Context<'_>) -> bool {
+    if !is_at(text, at, UPPER) {
+        return false;
+    }
     let end = run(&text[..text.len().min(at + MAX_NAME)], at, TYPE);
     let value = end + 3;
-    is_at(text, at, UPPER) && text[end..].starts_with(b" = ") && code(text, value, value, cx)
+    text[end..].starts_with(b" = ") && code(text, value, value, cx)
 }
 
 /// Behind what closes the emphasis of a key: `**Password:** x`, `<b>Password:</b> x`.
