@@ -31,7 +31,7 @@ pub use input_format::InputFormat;
 pub use loose::WrittenZone;
 pub use reader::{Doubt, TimestampReader, Zone};
 pub(crate) use rfc3339::offset_seconds;
-pub use rfc3339::{is_canonical_utc, is_normalized, parse_rfc3339};
+pub use rfc3339::{is_canonical_utc, is_normalized, parse_normalized, parse_rfc3339};
 pub use strftime::Strftime;
 pub use write::{Rfc3339Writer, write_rfc3339_utc};
 pub(crate) use zone_names::zone_name;

@@ -150,6 +150,19 @@ pub fn is_normalized(text: &[u8]) -> bool {
     fraction_digits_of_canonical(text).is_some_and(|n| n >= 3)
 }
 
+/// The instant of a text that [`is_normalized`], read once; `None` for any other text.
+#[inline]
+#[must_use]
+pub fn parse_normalized(text: &[u8]) -> Option<Stamp> {
+    let (fixed, rest) = text.split_first_chunk::<19>()?;
+    if fixed[17] == b'6' {
+        // Leap seconds have a rule of their own.
+        return if is_normalized(text) { parse_rfc3339(text) } else { None };
+    }
+    let layout = fixed[10] == b'T' && matches!(rest, [b'.', digits @ .., b'Z'] if digits.len() >= 3);
+    if layout { parse_rfc3339(text) } else { None }
+}
+
 /// The number of fraction digits of a canonical text, `None` where it is not canonical.
 #[inline]
 fn fraction_digits_of_canonical(text: &[u8]) -> Option<usize> {

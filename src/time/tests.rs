@@ -490,3 +490,25 @@ fn dates_of_android_are_read_by_their_format() {
     write_rfc3339_utc(stamp.ns, stamp.digits, &mut text);
     assert_eq!(String::from_utf8(text).unwrap(), "2026-05-03T10:00:00.123Z");
 }
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 4000, ..ProptestConfig::default() })]
+
+    /// Reading a normalised text in one go says the same as asking whether it is one and reading it then.
+    #[test]
+    fn a_normalised_text_is_read_in_one_go(
+        text in prop::sample::select(vec![
+            "2026-11-30T10:11:12.123Z", "2016-12-31T23:59:60.000Z", "2016-12-30T23:59:60.000Z", "2026-02-29T10:11:12.1234567Z",
+            "2026-11-30T10:11:12Z", "2026-11-30T10:11:12.12+01:00Z", "2026-11-30 10:11:12.123456789123Z", "9999-12-31T23:59:59.999Z",
+        ]),
+        at in 0..32usize,
+        byte in prop::sample::select(b"0369TtZz.:-+ x".to_vec()),
+    ) {
+        let mut text = text.as_bytes().to_vec();
+        if let Some(place) = text.get_mut(at) {
+            *place = byte;
+        }
+        let wanted = if is_normalized(&text) { parse_rfc3339(&text) } else { None };
+        prop_assert_eq!(parse_normalized(&text), wanted, "{:?}", String::from_utf8_lossy(&text));
+    }
+}

@@ -5,8 +5,8 @@
 //! is printed by the caller.
 //!
 //! A change ([`Running::change`]) in this order: added sinks start; workers are told, without waiting for them; what is changed or
-//! removed is told to leave. A source that leaves keeps its lane, and what only it feeds keep theirs, until it has ended and its
-//! last chunk is through; its events go to whoever has the place of its readers. A changed sink hands its queue to its successor,
+//! removed is told to leave. A source that leaves keeps its lane until its last chunk is through; its events go to whoever has the
+//! place of its readers, and where it is removed, what only it fed stays as long. A changed sink hands its queue to its successor,
 //! with what it had not sent; a removed one gets `shutdown_timeout` to deliver.
 
 use super::build::default_share;
@@ -24,7 +24,7 @@ use crate::component::{
 use crate::live::Live;
 use crate::place::{Board, Report};
 use crate::telemetry::{Books, ComponentKind, Counters};
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -146,7 +146,7 @@ pub struct Running {
     /// Edges of all readers that have had the same ones from the beginning: only of these can be told what must have come.
     steady: Vec<Edge>,
     workers: Vec<WorkerEnd>,
-    retiring: VecDeque<Retiring>,
+    retiring: Vec<Retiring>,
     board: Arc<Board>,
     tell: mpsc::UnboundedSender<Ended>,
     ended: mpsc::UnboundedReceiver<Ended>,
@@ -280,7 +280,7 @@ pub fn start(blueprint: Blueprint) -> std::io::Result<Running> {
         order: Vec::new(),
         steady: Vec::new(),
         workers: Vec::new(),
-        retiring: VecDeque::new(),
+        retiring: Vec::new(),
         board: Board::new(0),
         tell,
         ended,
@@ -504,9 +504,13 @@ impl Running {
             }
             *targets = now;
         };
+        let still_there: HashSet<Arc<str>> =
+            self.sources.iter().filter(|seat| seat.life == Life::Runs).map(|seat| seat.id.clone()).collect();
         for seat in &mut self.sources {
             match seat.life {
                 Life::Runs => seat.readers = readers.of_source(&seat.id),
+                // Another has its place: what still comes goes where that one's events go.
+                Life::Leaves if still_there.contains(&seat.id) => seat.readers = readers.of_source(&seat.id),
                 Life::Leaves => {
                     follow(&mut seat.readers.0);
                     follow(&mut seat.readers.1);
@@ -826,9 +830,7 @@ impl Running {
                 }
             });
         }
-        if !(leaving.sources.is_empty() && leaving.transforms.is_empty() && leaving.sinks.is_empty()) {
-            self.retiring.push_back(leaving);
-        }
+        self.retire_later(leaving, &nodes);
         for (number, run) in sources {
             self.start_source(number, run)?;
         }
@@ -964,38 +966,68 @@ impl Running {
 
     /// Sends lanes away that nothing reaches any more: behind the last chunk of the sources among them. In order of the changes.
     fn retire(&mut self) {
-        while let Some(first) = self.retiring.front_mut() {
-            if !first.is_made {
-                if first.sources.iter().any(|n| !self.sources[*n].is_dry) {
-                    return;
+        let mut later = Vec::new();
+        for mut going in std::mem::take(&mut self.retiring) {
+            if !going.is_made {
+                if going.sources.iter().any(|n| !self.sources[*n].is_dry) {
+                    later.push(going);
+                    continue;
                 }
                 let left = Arc::new(AtomicUsize::new(self.workers.len()));
                 let retire = || Retire {
-                    sources: first.sources.clone(),
-                    transforms: first.transforms.clone(),
-                    sinks: first.sinks.clone(),
+                    sources: going.sources.clone(),
+                    transforms: going.transforms.clone(),
+                    sinks: going.sinks.clone(),
                     left: left.clone(),
                 };
-                first.unsent = (0..self.workers.len()).map(|n| (n, Box::new(retire()))).collect();
-                first.is_made = true;
+                going.unsent = (0..self.workers.len()).map(|n| (n, Box::new(retire()))).collect();
+                going.is_made = true;
             }
             let mut unsent = Vec::new();
-            for (n, retire) in std::mem::take(&mut first.unsent) {
+            for (n, retire) in std::mem::take(&mut going.unsent) {
                 match self.workers[n].messages.try_send(Message::Retire(retire)) {
                     Ok(()) | Err(crossbeam_channel::TrySendError::Disconnected(_)) => {}
                     Err(crossbeam_channel::TrySendError::Full(Message::Retire(retire))) => unsent.push((n, retire)),
                     Err(crossbeam_channel::TrySendError::Full(_)) => {}
                 }
             }
-            first.unsent = unsent;
-            if !first.unsent.is_empty() {
-                return;
+            going.unsent = unsent;
+            if !going.unsent.is_empty() {
+                later.push(going);
+                continue;
             }
-            first.sources.iter().for_each(|n| self.sources[*n].life = Life::Gone);
-            first.transforms.iter().for_each(|n| self.transforms[*n].life = Life::Gone);
-            first.sinks.iter().for_each(|n| self.sinks[*n].life = Life::Gone);
-            self.retiring.pop_front();
+            going.sources.iter().for_each(|n| self.sources[*n].life = Life::Gone);
+            going.transforms.iter().for_each(|n| self.transforms[*n].life = Life::Gone);
+            going.sinks.iter().for_each(|n| self.sinks[*n].life = Life::Gone);
         }
+        self.retiring = later;
+    }
+
+    /// Notes what is to go, and behind what. What only a removed source feeds stays until nothing comes from that; all else goes
+    /// behind the chunks that are in the channels now: what comes later goes the new ways.
+    fn retire_later(&mut self, leaving: Retiring, nodes: &[Node]) {
+        let is_removed = |seat: &SourceSeat| !nodes.iter().any(|node| node.id == seat.id);
+        let (removed, changed): (Vec<usize>, Vec<usize>) =
+            leaving.sources.iter().partition(|n| is_removed(&self.sources[**n]));
+        let mut fed = HashSet::new();
+        for source in &removed {
+            let (targets, rejected) = &self.sources[*source].readers;
+            let mut open: Vec<Target> = targets.iter().chain(rejected).copied().collect();
+            while let Some(target) = open.pop() {
+                if let (true, Target::Transform(n)) = (fed.insert(target), target) {
+                    open.extend(self.transforms[n].readers.iter().flat_map(|(_, targets)| targets).copied());
+                }
+            }
+        }
+        let (fed_transforms, transforms) =
+            leaving.transforms.iter().partition(|n| fed.contains(&Target::Transform(**n)));
+        let (fed_sinks, sinks) = leaving.sinks.iter().partition(|n| fed.contains(&Target::Sink(**n)));
+        let going =
+            |sources, transforms, sinks| Retiring { sources, transforms, sinks, unsent: Vec::new(), is_made: false };
+        let mut all = vec![going(Vec::new(), transforms, sinks), going(removed, fed_transforms, fed_sinks)];
+        all.extend(changed.into_iter().map(|source| going(vec![source], Vec::new(), Vec::new())));
+        all.retain(|g| !(g.sources.is_empty() && g.transforms.is_empty() && g.sinks.is_empty()));
+        self.retiring.extend(all);
     }
 
     /// Takes readers off the list of those that can be judged, whose inputs are others than before.
@@ -1044,7 +1076,7 @@ impl Running {
                 self.drained_at = Some(tokio::time::Instant::now() + self.shutdown_timeout);
             }
             let drained_at = self.drained_at.filter(|_| !forced);
-            let retires = self.retiring.front().is_some_and(|first| first.is_made);
+            let retires = self.retiring.iter().any(|going| going.is_made);
             tokio::select! {
                 ended = self.ended.recv() => match ended {
                     Some(ended) => self.note(ended),

@@ -24,7 +24,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// Who reads an output.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Target {
     /// The transform with this number.
     Transform(usize),
@@ -236,6 +236,18 @@ impl Worker {
     pub fn retire(&mut self, retire: &Retire) {
         if retire.left.fetch_sub(1, Ordering::AcqRel) == 1 {
             retire.transforms.iter().for_each(|n| self.tick(*n, true));
+        }
+        // Nothing that stays leads there any more.
+        let is_gone = |target: &Target| match target {
+            Target::Transform(n) => retire.transforms.contains(n),
+            Target::Sink(n) => retire.sinks.contains(n),
+        };
+        for lane in self.sources.iter_mut().flatten() {
+            lane.targets.retain(|target| !is_gone(target));
+            lane.rejected.retain(|target| !is_gone(target));
+        }
+        for lane in self.transforms.iter_mut().flatten() {
+            lane.outputs.iter_mut().for_each(|(_, targets)| targets.retain(|target| !is_gone(target)));
         }
         retire.sources.iter().for_each(|n| _ = self.sources.get_mut(*n).map(Option::take));
         retire.transforms.iter().for_each(|n| _ = self.transforms.get_mut(*n).map(Option::take));

@@ -69,8 +69,7 @@ impl<'a> EventRef<'a> {
     #[inline]
     pub fn field(&self, key: Sym) -> Option<Value<'a>> {
         let fields = self.batch.fields_of(self.row);
-        let at = last_of(fields, key.0)?;
-        Some(self.batch.value(&fields[at]))
+        last_of(fields, key.0).map(|(_, field)| self.batch.value(field))
     }
 
     /// The values of several fields, in one pass; of duplicates the last.
@@ -107,7 +106,7 @@ impl<'a> EventRef<'a> {
     /// Place of the field `key` among the event's fields (the last of duplicates).
     #[inline]
     pub fn position(&self, key: Sym) -> Option<usize> {
-        last_of(self.batch.fields_of(self.row), key.0)
+        last_of(self.batch.fields_of(self.row), key.0).map(|(at, _)| at)
     }
 
     /// The symbol of field `i`; `None` for a key that has none.
@@ -211,19 +210,19 @@ impl<'a> EventRef<'a> {
     }
 }
 
-/// The last field with a key.
+/// The last field with a key, and its place.
 #[inline]
-fn last_of(fields: &[Field], key: u32) -> Option<usize> {
+fn last_of(fields: &[Field], key: u32) -> Option<(usize, &Field)> {
     // Four at a time: most look-ups pass over a dozen fields.
     let (first, fours) = fields.as_rchunks::<4>();
     for (n, four) in fours.iter().enumerate().rev() {
         for i in (0..4).rev() {
             if four[i].key == key {
-                return Some(first.len() + 4 * n + i);
+                return Some((first.len() + 4 * n + i, &four[i]));
             }
         }
     }
-    first.iter().rposition(|f| f.key == key)
+    first.iter().enumerate().rfind(|(_, f)| f.key == key)
 }
 
 impl EventMut<'_> {
@@ -377,7 +376,7 @@ impl EventMut<'_> {
         loop {
             self.set_at(i, value);
             match last_of(&self.batch.fields_of(&self.batch.rows[self.row])[..i], key.0) {
-                Some(before) => i = before,
+                Some((before, _)) => i = before,
                 None => return,
             }
         }

@@ -384,12 +384,11 @@ fn one(listeners: Vec<TcpListener>, shared: &Arc<Shared>) -> Result<(), RunError
         for listener in listeners {
             accepting.spawn(connection::accept(listener, shared.clone()));
         }
-        accepting.spawn({
+        let at_the_end = tokio::spawn({
             let shared = shared.clone();
             async move {
                 shared.shutdown.cancelled().await;
                 drop(shared.output.lock().unwrap_or_else(|e| e.into_inner()).take());
-                Ok(())
             }
         });
         let mut result = Ok(());
@@ -403,6 +402,8 @@ fn one(listeners: Vec<TcpListener>, shared: &Arc<Shared>) -> Result<(), RunError
                 result = ended;
             }
         }
+        // Where another has its place, it ends with its last connection.
+        at_the_end.abort();
         result
     })
 }

@@ -4,7 +4,7 @@ use super::level::{self, Level, Levels};
 use super::{Case, KeepRest, NormalizeOptions, Schema, UnknownLevel};
 use crate::component::{Emitter, Transform};
 use crate::event::{Batch, EventKind, EventRef, Form, Str, Sym, Value, json};
-use crate::time::{Doubt, Rfc3339Writer, Stamp, TimestampReader, is_normalized};
+use crate::time::{Doubt, Rfc3339Writer, Stamp, TimestampReader, is_normalized, parse_normalized};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use xxhash_rust::xxh3::xxh3_64;
@@ -333,8 +333,7 @@ impl Normalize {
         let i = usize::from(at);
         let value = batch.event(row).value_at(i);
         if let Value::Str(Str { bytes, form: Form::Clean }) = value
-            && is_normalized(bytes)
-            && let Some(stamp) = crate::time::parse_rfc3339(bytes)
+            && let Some(stamp) = parse_normalized(bytes)
         {
             batch.event_mut(row).set_time(stamp.ns);
             return true;

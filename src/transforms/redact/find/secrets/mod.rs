@@ -98,6 +98,7 @@ fn separated(text: &[u8], sep: usize, after: usize, key: &Key, encoded: bool, ma
 
 /// Whether the words before the separator only look like a key: `unexpected token: x`, `input[type=password]:focus`,
 /// `scope=token:read`, `string password = 2;`, `token: bucket exhausted`.
+#[inline(never)]
 fn not_a_key(text: &[u8], sep: usize, after: usize, key: &Key, word: Word) -> bool {
     let before = &text[..key.start];
     if word == Word::Token && in_grammar(text, key.start) {
@@ -182,6 +183,7 @@ fn is_place(text: &[u8], after: usize, key: &Key, word: Word) -> bool {
 }
 
 /// Whether a place is within `{{resolve:…}}` or the ARN of a secret, which say where it is kept.
+#[inline(never)]
 fn in_reference(text: &[u8], at: usize) -> bool {
     let near = &text[at.saturating_sub(120)..at];
     let open = |sign: &[u8], over: u8| memchr::memmem::rfind(near, sign).is_some_and(|p| !near[p..].contains(&over));

@@ -63,6 +63,7 @@ fn of_scheme(text: &[u8], at: usize) -> Option<Found> {
 
 /// Values whose key is a secret in one kind of text only: keys of Wi-Fi codes, JWKs, files of PuTTY and JAAS, SDP and SRTP,
 /// and what stands in for a value that is not given.
+#[inline(never)]
 pub(super) fn named(text: &[u8], sep: usize, after: usize, key: &Key) -> Option<Found> {
     let name = &text[key.start..key.end];
     let before = &text[..key.start];
@@ -209,6 +210,7 @@ pub(super) fn looks_passed(text: &[u8], after: usize) -> bool {
 
 /// What is typed behind a prompt: `password for bob: x`, `Password (again): x`, `password is: x`; where it looks like a
 /// secret.
+#[inline(never)]
 pub(super) fn prompt(text: &[u8], after: usize, key: &Key) -> Option<Found> {
     const MAX_PROMPT: usize = 48;
     if text.get(after) != Some(&b' ') || key.quote != Quote::None {

@@ -81,8 +81,15 @@ pub(super) fn after(text: &[u8], after: usize, cx: &Context<'_>) -> Option<Found
 /// Whether what stands at `at` is source code, up to `end` or the end of the brackets there.
 fn code(text: &[u8], at: usize, end: usize, cx: &Context<'_>) -> bool {
     let name = &text[cx.key.start..cx.key.end];
+    let end = end.max(at);
+    let plain = run(&text[..end], at, ALNUM);
+    // Most values are a word: code only where it is the name of the key.
+    if plain == end && end > at && !name.ends_with(&text[at..end]) {
+        return false;
+    }
     // Brackets may go on behind what was taken for the value.
-    let brackets = text.get(at..end).is_none_or(|v| v.is_empty() || v.iter().any(|&b| matches!(b, b'(' | b'[' | b'{')));
+    let brackets =
+        end <= at || text.get(plain..end).is_some_and(|v| v.iter().any(|&b| matches!(b, b'(' | b'[' | b'{')));
     let whole = if brackets { token_end(text, at, cx).max(end) } else { end };
     is_code(&text[at..whole], name)
         && (matches!(text.get(whole), None | Some(b' ' | b';' | b',' | b')' | b'\n' | b'>' | b'}')))
@@ -104,9 +111,12 @@ fn points(text: &[u8], at: usize) -> bool {
 
 /// Whether a type and source code stand at `at`: `token: CancellationToken = source.token;`.
 fn declared(text: &[u8], at: usize, cx: &Context<'_>) -> bool {
+    if !is_at(text, at, UPPER) {
+        return false;
+    }
     let end = run(&text[..text.len().min(at + MAX_NAME)], at, TYPE);
     let value = end + 3;
-    is_at(text, at, UPPER) && text[end..].starts_with(b" = ") && code(text, value, value, cx)
+    text[end..].starts_with(b" = ") && code(text, value, value, cx)
 }
 
 /// Behind what closes the emphasis of a key: `**Password:** x`, `<b>Password:</b> x`.
