@@ -89,11 +89,16 @@ fn separated(text: &[u8], sep: usize, after: usize, key: &Key, encoded: bool, ma
             return None;
         }
         let found = value::after(text, after, &value::Context { key, word, encoded, colon: text[sep] == b':' });
-        return found.filter(|_| !in_reference(text, key.start));
+        // Within a reference a colon stands before each part.
+        return found.filter(|_| !(text[..key.start].ends_with(b":") && in_reference(text, key.start)));
     }
-    pairs::after_name(text, after, key, encoded)
-        .or_else(|| odd::prompt(text, after, key))
-        .or_else(|| odd::named(text, sep, after, key))
+    let mut found = pairs::after_name(text, after, key, encoded);
+    let next = text.get(after);
+    if found.is_none() && next == Some(&b' ') && key.quote == Quote::None && odd::may_prompt(text, key) {
+        found = odd::prompt(text, after, key);
+    }
+    let named = name.len() < 3 || matches!(name[0], b'P' | b'i' | b'd' | b'u') || matches!(next, Some(b'\n' | b'\r'));
+    if found.is_none() && named { odd::named(text, sep, after, key) } else { found }
 }
 
 /// Whether the words before the separator only look like a key: `unexpected token: x`, `input[type=password]:focus`,
@@ -187,9 +192,7 @@ fn is_place(text: &[u8], after: usize, key: &Key, word: Word) -> bool {
 fn in_reference(text: &[u8], at: usize) -> bool {
     let near = &text[at.saturating_sub(120)..at];
     let open = |sign: &[u8], over: u8| memchr::memmem::rfind(near, sign).is_some_and(|p| !near[p..].contains(&over));
-    // Most texts have no bracket before it, and no colon right before the key.
-    (memchr::memrchr(b'{', near).is_some() && open(b"{{resolve:", b'}'))
-        || (near.ends_with(b":") && open(b"arn:aws:secretsmanager:", b' '))
+    open(b"{{resolve:", b'}') || open(b"arn:aws:secretsmanager:", b' ')
 }
 
 /// Whether a field of this name holds a secret as its value, and what kind of one.

@@ -208,19 +208,20 @@ pub(super) fn looks_passed(text: &[u8], after: usize) -> bool {
     none::looks_secret(&near[..len])
 }
 
+/// How long a prompt may be.
+const MAX_PROMPT: usize = 48;
+
+/// Whether the key and what stands before it may be a prompt.
+#[inline]
+pub(super) fn may_prompt(text: &[u8], key: &Key) -> bool {
+    may_be_prompt(&text[key.start.saturating_sub(MAX_PROMPT)..key.end], key.end - key.start)
+}
+
 /// What is typed behind a prompt: `password for bob: x`, `Password (again): x`, `password is: x`; where it looks like a
 /// secret.
 #[inline(never)]
 pub(super) fn prompt(text: &[u8], after: usize, key: &Key) -> Option<Found> {
-    const MAX_PROMPT: usize = 48;
-    if text.get(after) != Some(&b' ') || key.quote != Quote::None {
-        return None;
-    }
-    let from = key.start.saturating_sub(MAX_PROMPT);
-    let before = &text[from..key.end];
-    if !may_be_prompt(before, key.end - key.start) {
-        return None;
-    }
+    let before = &text[key.start.saturating_sub(MAX_PROMPT)..key.end];
     let word =
         [&b"password"[..], b"passphrase", b"passcode", b"secret key", b"api key", b"token"].iter().find_map(|w| {
             let at = memmem::rfind(before, &w[1..])?;
