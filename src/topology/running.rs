@@ -1123,7 +1123,8 @@ impl Running {
             Part::LetGo => return self.succeed_sink(number),
             Part::Output => {
                 self.sources[number].is_dry = true;
-                return self.retire();
+                self.retire();
+                return self.end_workers();
             }
             Part::Source | Part::Worker | Part::Stage | Part::Sink => {}
         }
@@ -1158,7 +1159,9 @@ impl Running {
 
     /// Lets workers end when they have done what is there, where nothing more will come.
     fn end_workers(&mut self) {
-        if self.open[Part::Source as usize] == 0 && self.retiring.is_empty() {
+        // Not when sources have ended: they wait for verdicts of sinks, some of which wait for their end.
+        let is_over = |seat: &SourceSeat| seat.life == Life::Gone || seat.is_dry && seat.next.is_none();
+        if self.sources.iter().all(is_over) && self.retiring.is_empty() {
             self.workers.clear();
         }
     }

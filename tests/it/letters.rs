@@ -701,7 +701,7 @@ sinks: {{out: {{type: file, inputs: [keep], path: ./out.ndjson}}}}
     assert!(code == Some(1) && errors.contains("the checksum does not fit"), "{errors}");
 }
 
-/// Every configuration that takes over is a run of its own in the books, which go on.
+/// Every graph that starts anew is a run of its own in the books, which go on.
 #[test]
 fn a_configuration_that_is_read_again_goes_on_in_the_books() {
     let dir = tempfile::tempdir().unwrap();
@@ -719,7 +719,8 @@ sinks: {{out: {{type: file, inputs: [keep], path: ./out.ndjson}}}}
     let out = || lines(&dir.path().join("out.ndjson")).len();
     let agent = Agent::run(dir.path(), &[]);
     eventually("the first are written", || out() == 2);
-    config(dir.path(), &yaml("n > 3"));
+    // All of it starts anew where a setting of the agent itself changes.
+    config(dir.path(), &(yaml("n > 3") + "threads: 1\n"));
     agent.signal(rustix::process::Signal::HUP);
     eventually("it runs again", || agent.said().matches("running").count() == 2);
     let more = format!("{}\n{}\n", json!({"n": 3}), json!({"n": 4}));

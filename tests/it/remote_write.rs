@@ -220,7 +220,8 @@ sinks:
     append("{\"a\":1}\n{\"a\":2}\n{\"a\":3}\n");
     let agent = Agent::run(dir.path(), &[]);
     eventually("all are there", || server.series().len() == 3);
-    write("  other: {type: blackhole, inputs: [in]}\n");
+    // All of it starts anew where a setting of the agent itself changes.
+    write("  other: {type: blackhole, inputs: [in]}\nthreads: 1\n");
     agent.signal(Signal::HUP);
     eventually("it runs anew", || agent.said().matches("running").count() == 2);
     append("{\"a\":1}\n");

@@ -327,12 +327,20 @@ mod tests {
         let path = dir.path().join("s");
         drop(UnixListener::bind(&path).unwrap());
         let socket = Listen::Unix(path.clone()).bind(None, &SocketFile::defaults()).unwrap();
+        // Another part of this process is handed the same one.
+        let again = Listen::Unix(path.clone()).bind(None, &SocketFile::defaults()).unwrap();
+        drop(socket);
+        assert!(path.exists());
+        drop(again);
+        assert!(!path.exists());
+        // Another program has it.
+        let theirs = UnixListener::bind(&path).unwrap();
         let Err(error) = Listen::Unix(path.clone()).bind(None, &SocketFile::defaults()) else {
             panic!("it was taken over")
         };
         assert!(error.0.contains("another program has it"), "{error}");
-        drop(socket);
-        assert!(!path.exists());
+        drop(theirs);
+        std::fs::remove_file(&path).unwrap();
         drop(UnixDatagram::bind(&path).unwrap());
         drop(Listen::UnixDatagram(path.clone()).bind(None, &SocketFile::defaults()).unwrap());
         std::fs::write(&path, "precious").unwrap();
