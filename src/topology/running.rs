@@ -267,6 +267,7 @@ pub fn single_worker(blueprint: &Blueprint) -> (Worker, Vec<(Arc<str>, Arc<Queue
 pub fn start(blueprint: Blueprint) -> std::io::Result<Running> {
     let nodes = Node::all(&blueprint);
     let Blueprint { memory_limit, shutdown_timeout, threads, .. } = blueprint;
+    #[expect(clippy::disallowed_methods, reason = "a few messages in the life of a part, of which there are few")]
     let (tell, ended) = mpsc::unbounded_channel();
     let mut running = Running {
         books: Live::default(),
@@ -295,6 +296,7 @@ pub fn start(blueprint: Blueprint) -> std::io::Result<Running> {
     for _ in 0..threads.max(1) {
         // Bytes are bounded by the sources' rooms; the channel's own bound only has to be out of the way.
         let (messages, to_take) = crossbeam_channel::bounded(4096);
+        #[expect(clippy::disallowed_methods, reason = "one message a reload, and whoever sends it waits for nobody")]
         let (changes, changes_to_take) = crossbeam_channel::unbounded();
         running.workers.push(WorkerEnd { messages, changes });
         started.push((Worker::new(Vec::new(), Vec::new(), Vec::new()), to_take, changes_to_take));
@@ -1160,7 +1162,7 @@ impl Running {
     /// Lets workers end when they have done what is there, where nothing more will come.
     fn end_workers(&mut self) {
         // Not when sources have ended: they wait for verdicts of sinks, some of which wait for their end.
-        let is_over = |seat: &SourceSeat| seat.life == Life::Gone || seat.is_dry && seat.next.is_none();
+        let is_over = |seat: &SourceSeat| seat.is_dry && seat.next.is_none();
         if self.sources.iter().all(is_over) && self.retiring.is_empty() {
             self.workers.clear();
         }
