@@ -29,4 +29,6 @@ done < Dockerfile
 [ "$copied" -gt 3 ] || { echo "the COPY lines of the Dockerfile were not found" >&2; exit 1; }
 cd "$stage"
 cargo check --locked --bin tidegate --target-dir "$root/target"
+# The copy and the project are one to cargo: without this it would take the project for checked, whatever is in it.
+grep -ls 'image/src' "$root"/target/debug/.fingerprint/tidegate-*/dep-* | while read -r dep; do rm -rf "$(dirname "$dep")"; done
 echo "$copied paths of the Dockerfile are enough to build the program"
