@@ -143,6 +143,11 @@ impl Agent {
         self.status("VmRSS:")
     }
 
+    /// Resident memory that is the program itself and its libraries: what tests build is not optimised, and large.
+    pub(crate) fn program_rss(&self) -> u64 {
+        self.status("RssFile:")
+    }
+
     /// Open handles.
     pub(crate) fn handles(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
