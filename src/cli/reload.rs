@@ -1,10 +1,10 @@
 //! Signals, and a configuration that changes while the agent runs.
 //!
-//! SIGTERM and SIGINT stop; a second one ends at once. SIGHUP, and with `--watch-config` a changed file, read the
-//! configuration again. One with mistakes changes nothing: they are printed, and the old one goes on. A good one takes over as
-//! at a restart: sources stop, what is on its way is delivered within `shutdown_timeout`, checkpoints and disk buffers are
-//! kept, and the new graph goes on from there, in the same process. If it cannot be started (a port in use, a folder that may
-//! not be written) the old one is started again.
+//! SIGTERM and SIGINT stop; a second one ends at once. SIGHUP, a request to the API and, with `--watch-config`, a changed file read
+//! the configuration again. One with mistakes changes nothing: they are printed, and the old one goes on. A good one takes over:
+//! what has changed starts anew, and nothing else ([`crate::topology::compare`]). Where all of the graph has to, it does as at a
+//! restart, in the same process, and where that cannot be started (a port in use, a folder that may not be written) the old one
+//! is started again.
 //!
 //! Files that `${file:…}` takes secrets from are watched always: when their contents have changed, the configuration that runs
 //! takes over from itself, as it was read, with the new values.

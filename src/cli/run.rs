@@ -276,8 +276,7 @@ async fn take_over(running: &mut Running, agent: u128, (config, texts): (Config,
             return;
         }
     };
-    let before = running.successors().clone();
-    before.set(sinks);
+    running.successors().set(sinks);
     match running.change(beside) {
         Ok(()) => {
             tracing::info!(took_ms = began.elapsed().as_millis(), "the configuration has taken over: {compared}");
