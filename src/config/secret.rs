@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
 
 use crate::mask::Needles;
 
@@ -14,36 +13,51 @@ use super::schema::SchemaBuilder;
 use super::setting::Setting;
 
 /// Every secret that was read: all of them, and those that cannot be words of the agent's own.
-static KNOWN: Mutex<Option<(Needles, Needles)>> = Mutex::new(None);
+type Known = Option<(Needles, Needles)>;
+
+#[cfg(not(test))]
+fn with_known<R>(act: impl FnOnce(&mut Known) -> R) -> R {
+    static KNOWN: std::sync::Mutex<Known> = std::sync::Mutex::new(None);
+    act(&mut KNOWN.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+}
+
+/// As in the agent, but for one thread: what one test reads as a secret may be a word that another one expects to see.
+#[cfg(test)]
+fn with_known<R>(act: impl FnOnce(&mut Known) -> R) -> R {
+    thread_local!(static KNOWN: std::cell::RefCell<Known> = const { std::cell::RefCell::new(None) });
+    KNOWN.with_borrow_mut(act)
+}
 
 /// Shorter ones may stand in the agent's own log by chance.
 const MIN_IN_LOG: usize = 6;
 
 /// Keeps a text as one that [`mask_known`] hides.
 pub(super) fn remember(text: &str) {
-    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-    let (all, clear) = known.get_or_insert_default();
-    // What has several lines is repeated by the line.
-    for part in text.lines().map(str::trim).chain([text]) {
-        all.add(part);
-        if part.len() >= MIN_IN_LOG && !part.bytes().all(|b| b.is_ascii_alphabetic() || b" _-./:".contains(&b)) {
-            clear.add(part);
+    with_known(|known| {
+        let (all, clear) = known.get_or_insert_default();
+        // What has several lines is repeated by the line.
+        for part in text.lines().map(str::trim).chain([text]) {
+            all.add(part);
+            if part.len() >= MIN_IN_LOG && !part.bytes().all(|b| b.is_ascii_alphabetic() || b" _-./:".contains(&b)) {
+                clear.add(part);
+            }
         }
-    }
+    });
 }
 
 /// A text that nobody composed with care, such as a panic's or a server's, with every secret of the configuration and
 /// every value of `${file:…}` as `***`.
 pub fn mask_known(text: &str) -> String {
-    let known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-    known.as_ref().map_or_else(|| text.to_owned(), |(all, _)| all.hide(text).into_owned())
+    with_known(|known| known.as_ref().map_or_else(|| text.to_owned(), |(all, _)| all.hide(text).into_owned()))
 }
 
 /// A record of the log on its way out, with the same as `***` where it cannot be a word of the agent's own: the last of
 /// several nets.
 pub fn mask_log(text: &str) -> Cow<'_, str> {
-    let known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-    known.as_ref().map_or(Cow::Borrowed(text), |(_, clear)| clear.hide(text))
+    with_known(|known| match known {
+        Some((_, clear)) => clear.hide(text),
+        None => Cow::Borrowed(text),
+    })
 }
 
 /// A password, token or key. `Debug` and `Display` show `***`; comparing takes the same time wherever two differ.
