@@ -12,7 +12,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
 use tidegate::internals::ack::{Ack, Verdict};
 use tidegate::internals::component::{Chunk, Frames};
-use tidegate::internals::config::{ProcessEnvironment, Registry, load_texts};
+use tidegate::internals::config::{ProcessEnvironment, built_in, load_texts};
 use tidegate::internals::decoding::{DecodeStats, Decoder, JsonDecoder, OnDecodeError};
 use tidegate::internals::event::{Batch, Origin, Slab};
 use tidegate::internals::topology;
@@ -74,7 +74,7 @@ fn chain(c: &mut Criterion) {
 
     // The whole chain as the program runs it: one worker over a topology made from YAML.
     let yaml = format!("data_dir: {}\n{}", std::env::temp_dir().join("tidegate-bench").display(), corpus::MAIN);
-    let loaded = load_texts(&[("main.yaml", &yaml)], &ProcessEnvironment, Registry::built_in());
+    let loaded = load_texts(&[("main.yaml", &yaml)], &ProcessEnvironment, built_in());
     let blueprint = topology::assemble(loaded.config.unwrap(), true).unwrap();
     let (mut worker, queues) = topology::single_worker(&blueprint);
     let queue = &queues[0].1;

@@ -15,7 +15,7 @@ mod work;
 use std::sync::Arc;
 use tidegate::internals::ack::{Ack, Verdict};
 use tidegate::internals::component::{Chunk, Frames};
-use tidegate::internals::config::{ProcessEnvironment, Registry, load_texts};
+use tidegate::internals::config::{ProcessEnvironment, built_in, load_texts};
 use tidegate::internals::decoding::syslog::SyslogDecoder;
 use tidegate::internals::decoding::{DecodeStats, Decoder, JsonDecoder, OnDecodeError};
 use tidegate::internals::event::{Batch, Origin, Slab};
@@ -42,7 +42,7 @@ fn main_chain(rounds: usize) {
     let text = Slab::from_vec(corpus::app(EVENTS));
     let origin = Origin::of_source("in");
     let yaml = format!("data_dir: {}\n{}", std::env::temp_dir().join("tidegate-instructions").display(), corpus::MAIN);
-    let loaded = load_texts(&[("main.yaml", &yaml)], &ProcessEnvironment, Registry::built_in());
+    let loaded = load_texts(&[("main.yaml", &yaml)], &ProcessEnvironment, built_in());
     let blueprint = topology::assemble(loaded.config.unwrap(), true).unwrap();
     let (mut worker, queues) = topology::single_worker(&blueprint);
     let mut out = Vec::new();

@@ -69,41 +69,31 @@ mod buffer;
 mod cli;
 mod component;
 mod condition;
-mod config;
-mod connections;
-mod data_dir;
 mod decoding;
 mod doctor;
 mod embed;
 mod encoding;
-mod escape;
+mod error;
 mod event;
 mod framing;
-mod handles;
-mod http_server;
+mod http;
 mod ledger;
-mod letter;
-mod live;
-mod log_throttle;
-mod mask;
-mod place;
-mod plan;
+mod net;
+mod pipeline;
 mod process;
-mod proxy_protocol;
-mod reloads;
-mod remarks;
+mod registry;
+mod settings;
 mod sinks;
-mod sockets;
 mod sources;
 mod storage;
 mod sync;
 mod telemetry;
 mod template;
+mod text;
 mod time;
-mod tls;
 mod topology;
 mod transforms;
-mod web;
+mod wire;
 
 #[cfg(test)]
 mod test_data;
@@ -130,14 +120,18 @@ pub mod internals {
         pub use crate::cli::{main, main_with};
     }
     pub mod component {
-        pub use crate::component::{BuildContext, Chunk, Frames, SinkRun, SourceContext, SourceRun, Transform};
+        pub use crate::component::{BuildContext, SinkRun, SourceContext, SourceRun, Transform};
+        pub use crate::event::{Chunk, Frames};
     }
     pub mod config {
-        pub use crate::config::{ProcessEnvironment, Registry, load_texts, read_text};
+        pub use crate::pipeline::load_texts;
+        pub use crate::registry::built_in;
+        pub use crate::settings::{ProcessEnvironment, read_text};
     }
     pub mod decoding {
         pub use crate::decoding::{DecodeStats, Decoder, FrameDecoder, JsonDecoder, OnDecodeError, TextDecoder};
-        pub use crate::decoding::{otlp, protobuf, remote_write, syslog};
+        pub use crate::decoding::{otlp, remote_write, syslog};
+        pub use crate::wire::protobuf;
     }
     pub mod encoding {
         pub use crate::encoding::{Encoder, Encoding, Formulas};

@@ -17,7 +17,7 @@ pub(crate) use scaling::{KINDS, scaled};
 use std::sync::Arc;
 use tidegate::internals::ack::{Ack, Verdict};
 use tidegate::internals::component::{Chunk, Frames, Transform};
-use tidegate::internals::config::{ProcessEnvironment, Registry, load_texts};
+use tidegate::internals::config::{ProcessEnvironment, built_in, load_texts};
 use tidegate::internals::decoding::{DecodeStats, Decoder};
 use tidegate::internals::event::{Batch, Origin, Slab};
 use tidegate::internals::topology::{self, Blueprint};
@@ -151,7 +151,7 @@ fn pipeline(decode: &str, transforms: &str) -> Blueprint {
 }
 
 fn blueprint(yaml: &str) -> Blueprint {
-    let loaded = load_texts(&[("bench.yaml", yaml)], &ProcessEnvironment, Registry::built_in());
+    let loaded = load_texts(&[("bench.yaml", yaml)], &ProcessEnvironment, built_in());
     let Some(config) = loaded.config else { panic!("{}\n{yaml}", loaded.report.render()) };
     topology::assemble(config, true).unwrap_or_else(|e| panic!("{e:?}"))
 }

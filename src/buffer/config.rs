@@ -1,7 +1,7 @@
 //! The `buffer` setting of sinks.
 
 use super::FullPolicy;
-use crate::config::{Size, config, config_enum, config_tagged};
+use crate::settings::{Size, config, config_enum, config_tagged};
 use std::time::Duration;
 
 config_tagged! {

@@ -1,6 +1,6 @@
 //! Finding the agent that runs, and asking it: by what it leaves in its `data_dir`, with the credentials of its configuration.
 
-use crate::config::Globals;
+use crate::pipeline::Globals;
 use crate::sinks::delivery::{Exchange, HttpExchange, Mask, Request};
 use base64::Engine;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};

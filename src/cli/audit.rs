@@ -1,9 +1,9 @@
 //! `tidegate audit`: whether the books of all runs balance.
 
 use super::{ConfigArgs, Exit, agent, print, say_line};
-use crate::config::{Config, Globals};
-use crate::escape::Page;
 use crate::ledger::{Ledger, Sums};
+use crate::pipeline::{Config, Globals};
+use crate::text::escape::Page;
 use crate::time::write_rfc3339_utc;
 use clap::Args;
 use reqwest::Method;

@@ -3,10 +3,11 @@
 
 use super::{Exit, print, report_page, say, say_line};
 use crate::buffer::disk::tools;
-use crate::config::{Loaded, ProcessEnvironment, Registry, load};
-use crate::escape::{self, Form, Page};
 use crate::ledger::{Ledger, Note};
+use crate::pipeline::{Loaded, load};
+use crate::settings::ProcessEnvironment;
 use crate::telemetry::BufferTotals;
+use crate::text::escape::{self, Form, Page};
 use clap::{Args, Subcommand};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -125,7 +126,7 @@ fn data_dir(args: &BufferArgs) -> Result<PathBuf, Exit> {
     if args.config.is_empty() {
         return Ok(PathBuf::from("./data"));
     }
-    let Loaded { config, report, .. } = load(&args.config, &ProcessEnvironment, Registry::built_in());
+    let Loaded { config, report, .. } = load(&args.config, &ProcessEnvironment, crate::registry::built_in());
     match config {
         Some(config) => Ok(config.globals.data_dir),
         None => {

@@ -1,9 +1,9 @@
 //! `tidegate checkpoint show|reset`: how far files were read, and to begin anew.
 
 use super::{ConfigArgs, Exit, print, say_line};
-use crate::data_dir::lock_data_dir;
-use crate::escape::Page;
 use crate::sources::file::{FilePlace, forget_places, places};
+use crate::storage::data_dir::lock_data_dir;
+use crate::text::escape::Page;
 use clap::{Args, Subcommand};
 use std::path::{Path, PathBuf};
 

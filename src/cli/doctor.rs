@@ -2,11 +2,11 @@
 
 use super::{ConfigArgs, Exit, print, say_line};
 use crate::buffer::BufferConfig;
-use crate::config::{AnyPlan, Component, Config, Kind};
-use crate::data_dir::is_in_use;
 use crate::doctor::general::{self, DiskBuffer};
 use crate::doctor::{Finding, Host, Severity};
-use crate::escape::Page;
+use crate::pipeline::{AnyPlan, Component, Config, Kind};
+use crate::storage::data_dir::is_in_use;
+use crate::text::escape::Page;
 use crate::time::clock;
 use clap::Args;
 use std::path::PathBuf;

@@ -1,7 +1,8 @@
 //! `tidegate graph`: who reads whom. Shows ids and types, never settings, so nothing secret.
 
 use super::{ConfigFiles, Exit, print, report_page, say};
-use crate::config::{Graph, Kind, Loaded, ProcessEnvironment, Registry, load};
+use crate::pipeline::{Graph, Kind, Loaded, load};
+use crate::settings::ProcessEnvironment;
 use clap::{Args, ValueEnum};
 use std::fmt::Write as _;
 
@@ -29,7 +30,7 @@ pub(super) enum Format {
 /// Prints the graph.
 pub(super) fn run(args: &GraphArgs) -> Exit {
     let Loaded { config, graph, report, .. } =
-        load(&args.config.args().config, &ProcessEnvironment, Registry::built_in());
+        load(&args.config.args().config, &ProcessEnvironment, crate::registry::built_in());
     if config.is_none() {
         say(&report_page(&report.render_within(super::columns())));
         return Exit::BadConfig;
@@ -176,7 +177,7 @@ fn dot(graph: &Graph, lines: &Lines) -> String {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
-    use crate::config::tests_registry;
+    use crate::pipeline::tests_registry;
 
     #[test]
     fn three_forms_of_one_graph() {
@@ -193,7 +194,7 @@ sinks:
   copy: {type: out, inputs: [clean]}
 ";
         let loaded =
-            crate::config::load_texts(&[("t.yaml", text_of)], &std::collections::BTreeMap::new(), tests_registry());
+            crate::pipeline::load_texts(&[("t.yaml", text_of)], &std::collections::BTreeMap::new(), tests_registry());
         let graph = loaded.graph;
         let lines = Lines::of(&graph);
         let all = [text(&graph, &lines), mermaid(&graph, &lines), dot(&graph, &lines)].join("\n");

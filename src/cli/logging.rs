@@ -1,9 +1,9 @@
 //! Logs of the program itself: to stderr, as text or JSON.
 //!
-//! All of it leaves here, whoever wrote it: a record is one line, its fields steer no terminal (see [`crate::escape`]), and
+//! All of it leaves here, whoever wrote it: a record is one line, its fields steer no terminal (see [`crate::text::escape`]), and
 //! no secret of the configuration is in it, whatever text a library or a server put together.
 
-use crate::escape::{self, Form};
+use crate::text::escape::{self, Form};
 use clap::ValueEnum;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tracing_subscriber::EnvFilter;
@@ -46,7 +46,7 @@ impl std::io::Write for Stderr {
 /// A record as it goes out.
 fn leaving(record: &[u8], form: Form) -> Vec<u8> {
     let text = String::from_utf8_lossy(record);
-    let text = crate::config::mask_log(&text);
+    let text = crate::settings::mask_log(&text);
     let mut out = Vec::with_capacity(text.len());
     escape::append(text.as_bytes(), form, &mut out);
     out

@@ -21,8 +21,8 @@ mod validate;
 
 pub use exit::Exit;
 
-use crate::config::{Config, Loaded, Registry, load_with_texts};
-use crate::escape::Page;
+use crate::pipeline::{Config, Loaded, load_with_texts};
+use crate::text::escape::Page;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -124,7 +124,8 @@ impl ConfigArgs {
     /// Errors: it has mistakes, which have been printed, as text.
     fn load_or_say_why(&self) -> Result<(Config, reload::Texts), String> {
         let environment = reload::Remembering::default();
-        let (Loaded { config, report, .. }, files) = load_with_texts(&self.config, &environment, Registry::built_in());
+        let (Loaded { config, report, .. }, files) =
+            load_with_texts(&self.config, &environment, crate::registry::built_in());
         let texts = reload::Texts { files, secrets: environment.into_files() };
         let text = report.render_within(columns());
         if config.is_none() {
@@ -167,7 +168,11 @@ pub fn main_with(args: impl IntoIterator<Item = impl Into<std::ffi::OsString> + 
     std::panic::set_hook(Box::new(|panic| {
         let thread = std::thread::current();
         let thread = thread.name().unwrap_or("unnamed").to_owned();
-        tracing::error!(thread, "{}", crate::config::mask_known(&format!("this is a bug, please report it: {panic}")));
+        tracing::error!(
+            thread,
+            "{}",
+            crate::settings::mask_known(&format!("this is a bug, please report it: {panic}"))
+        );
     }));
     match cli.command {
         Command::Run(args) => run::run(args),
@@ -203,7 +208,7 @@ pub(crate) fn say(page: &Page) {
 
 /// As [`say`], one line: `say_line!("error: {error}")`.
 macro_rules! say_line {
-    ($($words:tt)*) => { $crate::cli::say(&$crate::escape::Page::of_line(format_args!($($words)*))) };
+    ($($words:tt)*) => { $crate::cli::say(&$crate::text::escape::Page::of_line(format_args!($($words)*))) };
 }
 use say_line;
 

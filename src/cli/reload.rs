@@ -12,9 +12,10 @@
 use super::service::Service;
 use super::{ConfigArgs, report_page, say_errors};
 use crate::component::Successors;
-use crate::config::{Config, Environment, Kind, Loaded, ProcessEnvironment, Registry, load_texts};
-use crate::reloads::{Asked, Outcome, Reload, Reloads};
+use crate::pipeline::{Config, Kind, Loaded, load_texts};
+use crate::settings::{Environment, ProcessEnvironment};
 use crate::topology::Comparison;
+use crate::topology::reloads::{Asked, Outcome, Reload, Reloads};
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -82,7 +83,7 @@ impl Environment for Remembering {
 pub(super) fn load_again(texts: &Texts) -> (Loaded, Texts) {
     let environment = Remembering::default();
     let files: Vec<(&str, &str)> = texts.files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
-    let loaded = load_texts(&files, &environment, Registry::built_in());
+    let loaded = load_texts(&files, &environment, crate::registry::built_in());
     (loaded, Texts { files: texts.files.clone(), secrets: environment.into_files() })
 }
 

@@ -1,8 +1,9 @@
 //! `tidegate reload`: the agent that runs reads its configuration again.
 
 use super::{ConfigFiles, Exit, agent, print, say_line};
-use crate::config::{Globals, ProcessEnvironment, Registry, load};
-use crate::escape::Page;
+use crate::pipeline::{Globals, load};
+use crate::settings::ProcessEnvironment;
+use crate::text::escape::Page;
 use clap::Args;
 use reqwest::Method;
 use serde_json::Value;
@@ -29,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// Asks, waits, prints: 0 taken over or nothing to do, 78 mistakes, 1 could not be built or asked.
 pub(super) fn run(args: &ReloadArgs) -> Exit {
     // Mistakes are the agent's to tell: here it only tells where that is.
-    let loaded = load(&args.config.args().config, &ProcessEnvironment, Registry::built_in());
+    let loaded = load(&args.config.args().config, &ProcessEnvironment, crate::registry::built_in());
     let globals = loaded.globals.as_ref();
     let asked = agent::base(args.url.as_deref(), globals).and_then(|base| {
         let last = || last_reload(&base, globals);

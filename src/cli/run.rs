@@ -5,14 +5,14 @@ use super::reload::{Control, Texts, load_again};
 use super::{ConfigFiles, Exit, memory, say, say_errors, say_line};
 use crate::api::{Api, ApiAuth};
 use crate::buffer::disk::tools;
-use crate::config::{AnyPlan, Config, Globals, Loaded};
-use crate::data_dir::{Lock, lock_data_dir};
-use crate::escape::Page;
 use crate::ledger::Keeper;
-use crate::live::Live;
-use crate::reloads::Outcome;
-use crate::remarks::Remarks;
+use crate::pipeline::{AnyPlan, Config, Globals, Loaded};
+use crate::storage::data_dir::{Lock, lock_data_dir};
+use crate::sync::live::Live;
+use crate::telemetry::remarks::Remarks;
 use crate::telemetry::{Books, ComponentKind, LedgerLine, Totals};
+use crate::text::escape::Page;
+use crate::topology::reloads::Outcome;
 use crate::topology::{self, Running, Summary};
 use clap::Args;
 use std::path::PathBuf;
@@ -163,7 +163,7 @@ async fn drive(
             let refused =
                 |error| Page::of_line(format_args!("error: the API cannot listen on {}: {error}", api.listen.value));
             let listener = Api::bind(api.listen.value).await.map_err(refused)?;
-            let tls = api.tls.as_ref().map(crate::tls::TlsServer::open).transpose();
+            let tls = api.tls.as_ref().map(crate::net::tls::TlsServer::open).transpose();
             Some((
                 api,
                 listener,
@@ -392,9 +392,9 @@ fn lost(kind: ComponentKind, totals: &Totals) -> u64 {
 
 fn api_of(
     running: &Running,
-    config: &crate::config::ApiConfig,
+    config: &crate::pipeline::ApiConfig,
     ledger: Option<&Kept>,
-    reloads: crate::reloads::Reloads,
+    reloads: crate::topology::reloads::Reloads,
 ) -> Api {
     let auth = config.auth.as_ref().map_or_else(ApiAuth::default, |auth| ApiAuth {
         basic: auth.basic.as_ref().map(|b| (b.user.clone(), b.password.reveal().to_owned())),

@@ -1,7 +1,7 @@
 //! `tidegate schema` and `tidegate reference`: what can stand in a configuration.
 
 use super::{Exit, print, report_page, say_line};
-use crate::config::{Registry, json_schema, reference};
+use crate::pipeline::{json_schema, reference};
 use clap::Args;
 
 /// Arguments of `reference`.
@@ -13,7 +13,7 @@ pub(super) struct ReferenceArgs {
 
 /// Prints the JSON Schema.
 pub(super) fn schema() -> Exit {
-    let schema = json_schema(Registry::built_in());
+    let schema = json_schema(crate::registry::built_in());
     // Alternate form is indented.
     match print(&report_page(&format!("{schema:#}\n"))) {
         Ok(()) => Exit::Done,
@@ -23,7 +23,7 @@ pub(super) fn schema() -> Exit {
 
 /// Prints the reference as Markdown.
 pub(super) fn reference(args: &ReferenceArgs) -> Exit {
-    let registry = Registry::built_in();
+    let registry = crate::registry::built_in();
     match reference::markdown(registry, args.component.as_deref()) {
         Some(text) => match print(&report_page(&text)) {
             Ok(()) => Exit::Done,

@@ -5,7 +5,7 @@
 //! the time in `WATCHDOG_USEC`, sent by the thread of sockets and signals: when that stands still, the manager starts
 //! the agent anew. Without the variables nothing happens; a manager that does not listen disturbs nobody.
 
-use crate::live::Live;
+use crate::sync::live::Live;
 use crate::telemetry::{Books, ComponentKind};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};

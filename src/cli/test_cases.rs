@@ -3,9 +3,10 @@
 use super::{ConfigArgs, Exit, print, say_line};
 use crate::ack::Ack;
 use crate::condition::Faults;
-use crate::config::{Kind, Map, ProcessEnvironment, Registry, TestCase, TestExpect, TestInput, TestKind, load};
-use crate::escape::Page;
 use crate::event::{Batch, EventKind, EventRef, FieldPath, JsonRows, Origin, Slab};
+use crate::pipeline::{Kind, TestCase, TestExpect, TestInput, TestKind, load};
+use crate::settings::{Map, ProcessEnvironment};
+use crate::text::escape::Page;
 use crate::time::parse_rfc3339;
 use crate::topology::{Inline, Stage};
 use clap::Args;
@@ -34,7 +35,7 @@ pub(super) fn run(args: &TestArgs) -> Exit {
     let (mut passed, mut failed) = (0, 0);
     for test in tests.iter().filter(wanted) {
         // Each test has components of its own, so that none sees what another left behind.
-        let loaded = load(&args.config.config, &ProcessEnvironment, Registry::built_in());
+        let loaded = load(&args.config.config, &ProcessEnvironment, crate::registry::built_in());
         let Some(config) = loaded.config else { return Exit::BadConfig };
         let faults = match Inline::new(config, true) {
             Ok(mut inline) => one(&mut inline, test),

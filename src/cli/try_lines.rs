@@ -1,9 +1,9 @@
 //! `tidegate try`: pipes sample lines through the pipeline and shows what each stage made of them. Delivers nothing.
 
 use super::{ConfigArgs, Exit, print, say_line};
-use crate::config::Kind;
-use crate::escape::{Form, Page, escaped};
 use crate::event::{Batch, Origin};
+use crate::pipeline::Kind;
+use crate::text::escape::{Form, Page, escaped};
 use crate::time::clock;
 use crate::topology::{Inline, Stage};
 use clap::Args;

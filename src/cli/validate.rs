@@ -1,13 +1,12 @@
 //! `tidegate validate`.
 
 use super::{ConfigFiles, Exit, columns, print, report_page, say, say_line};
-use crate::config::{
-    AnyPlan, Component, Config, Kind, Loaded, ProcessEnvironment, Registry, Report, Severity, load, mask_known,
-};
-use crate::data_dir::is_in_use;
 use crate::doctor::general::try_address;
 use crate::doctor::{self, Host};
-use crate::escape::Page;
+use crate::pipeline::{AnyPlan, Component, Config, Kind, Loaded, load};
+use crate::settings::{ProcessEnvironment, Report, Severity, mask_known};
+use crate::storage::data_dir::is_in_use;
+use crate::text::escape::Page;
 use crate::topology;
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
@@ -118,7 +117,7 @@ impl Findings {
 /// Says everything that is wrong with a configuration.
 pub(super) fn run(args: &ValidateArgs) -> Exit {
     let paths = args.config.args().config;
-    let Loaded { config, report, .. } = load(&paths, &ProcessEnvironment, Registry::built_in());
+    let Loaded { config, report, .. } = load(&paths, &ProcessEnvironment, crate::registry::built_in());
     let mut found = Findings::of(&report, args.format);
     let Some(config) = config else { return found.end(None, Exit::BadConfig) };
     let count = |kind: Kind| config.components.iter().filter(|component| component.kind == kind).count();

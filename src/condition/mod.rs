@@ -41,6 +41,7 @@ mod lexer;
 mod number;
 mod parser;
 mod pattern;
+mod setting;
 
 use std::fmt;
 use std::ops::Range;

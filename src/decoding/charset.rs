@@ -1,7 +1,7 @@
 //! Bytes that are not UTF-8: what charset they are in, and what becomes of those that are in none.
 
-use crate::config::{Node, Reader, SchemaBuilder, Setting, config_enum, read_string};
 use crate::framing::wide::Wide;
+use crate::settings::{Node, Reader, SchemaBuilder, Setting, config_enum, read_string};
 use encoding_rs::Encoding;
 
 config_enum! {

@@ -10,9 +10,9 @@ use super::regex::{PatternError, RegexDecoder};
 use super::server::{Server, ServerDecoder};
 use super::syslog::SyslogDecoder;
 use super::{FrameDecoder, JsonDecoder, TextDecoder};
-use crate::component::{BuildContext, BuildError};
-use crate::config::{Node, Reader, SchemaBuilder, Setting, config, config_choice, read_string};
+use crate::error::BuildError;
 use crate::framing::container::Format;
+use crate::settings::{Node, Reader, SchemaBuilder, Setting, config, config_choice, read_string};
 use crate::time::{TimestampReader, Zone};
 
 config_choice! {
@@ -143,9 +143,9 @@ impl Setting for Pattern {
 }
 
 impl DecodeSetting {
-    /// The decoder it asks for.
-    pub fn build(&self, cx: &BuildContext) -> Result<Box<dyn FrameDecoder>, BuildError> {
-        self.decoder(&Zone::from_jiff(cx.timezone.clone()))
+    /// The decoder it asks for, where times that name no zone are local to `timezone`.
+    pub fn build(&self, timezone: &jiff::tz::TimeZone) -> Result<Box<dyn FrameDecoder>, BuildError> {
+        self.decoder(&Zone::from_jiff(timezone.clone()))
     }
 
     /// The decoder it asks for, where times that name no zone are local to `zone`.
@@ -191,7 +191,7 @@ impl DecodeSetting {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::config::read_text;
+    use crate::settings::read_text;
     use std::collections::BTreeMap;
 
     fn read(text: &str) -> Result<DecodeSetting, String> {

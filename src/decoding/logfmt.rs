@@ -6,8 +6,8 @@
 
 use super::FrameDecoder;
 use super::keys::KeyCache;
-use super::span::Span;
 use crate::event::{Batch, Str, Value, json};
+use crate::framing::span::Span;
 
 /// The value of a pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,12 +14,10 @@ pub mod keys;
 pub mod logfmt;
 pub mod msgpack;
 pub mod otlp;
-pub mod protobuf;
 pub mod records;
 pub mod regex;
 pub mod remote_write;
 pub mod server;
-pub mod span;
 pub mod syslog;
 #[cfg(test)]
 mod testing;
@@ -29,9 +27,9 @@ pub use config::DecodeSetting;
 
 use charset::ToUtf8;
 
-use crate::component::{Chunk, Frames};
-use crate::config::config_enum;
 use crate::event::{Batch, JsonRows, Origin, Slab, Sym, Value, json};
+use crate::event::{Chunk, Frames};
+use crate::settings::config_enum;
 use crate::telemetry::example_of;
 
 config_enum! {

@@ -2,10 +2,10 @@
 //! one batch beside its own.
 
 use crate::ack::Ack;
-use crate::decoding::protobuf::{Fields, Malformed};
-use crate::decoding::span::Span;
 use crate::event::{Batch, Origin, Slab, Value};
+use crate::framing::span::Span;
 use crate::time::write_rfc3339_utc;
+use crate::wire::protobuf::{Fields, Malformed};
 use std::sync::Arc;
 
 /// Events after which a batch is full.

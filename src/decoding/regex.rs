@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use super::FrameDecoder;
 use crate::event::{Batch, Sym};
+use crate::settings::explain_pattern;
 use regex_automata::Input;
-use regex_automata::meta::{BuildError, Cache, Regex};
+use regex_automata::meta::{Cache, Regex};
 use regex_automata::util::captures::Captures;
 
 /// A pattern that cannot be used.
@@ -32,16 +33,6 @@ impl std::fmt::Display for PatternError {
     }
 }
 
-/// Where a pattern is wrong, and what is; for one that is right but too large, all of it.
-pub fn explain(pattern: &str, error: &BuildError) -> (Range<usize>, String) {
-    let (at, message) = match regex_syntax::Parser::new().parse(pattern) {
-        Err(regex_syntax::Error::Parse(error)) => (*error.span(), error.kind().to_string()),
-        Err(regex_syntax::Error::Translate(error)) => (*error.span(), error.kind().to_string()),
-        _ => return (0..pattern.len(), error.to_string()),
-    };
-    (at.start.offset..at.end.offset, message)
-}
-
 impl std::error::Error for PatternError {}
 
 /// Decodes lines by a pattern.
@@ -58,7 +49,7 @@ impl RegexDecoder {
     pub fn new(pattern: &str) -> Result<Self, PatternError> {
         let config = Regex::config().nfa_size_limit(Some(10 << 20));
         let regex = Regex::builder().configure(config).build(pattern).map_err(|error| {
-            let (at, message) = explain(pattern, &error);
+            let (at, message) = explain_pattern(pattern, &error);
             PatternError::Syntax { at, message }
         })?;
         let names = regex.group_info().pattern_names(regex_automata::PatternID::ZERO);

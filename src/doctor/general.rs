@@ -1,7 +1,7 @@
 //! What concerns the agent as a whole: its folder, space, memory.
 
 use super::{Finding, Host};
-use crate::escape::shell_word;
+use crate::text::escape::shell_word;
 use rustix::fs::{Access, access, statfs, statvfs};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -40,7 +40,7 @@ pub fn data_dir(dir: &Path) -> Vec<Finding> {
                 ));
             }
             let mode = meta.permissions().mode() & 0o777;
-            if let Some(why) = crate::data_dir::strangers(&meta) {
+            if let Some(why) = crate::storage::data_dir::strangers(&meta) {
                 findings.push(Finding::warning(
                     format!("data_dir {shown} is not the agent's own: {why}"),
                     format!("chown \"$(id -u)\" {word} && chmod 700 {word}"),

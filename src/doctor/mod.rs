@@ -1,7 +1,7 @@
 //! What on this host will lose data, and the fix: what `tidegate doctor` asks for.
 //!
-//! Each component examines what it knows of ([`SourcePlan::examine`](crate::plan::SourcePlan::examine),
-//! [`SinkPlan::examine`](crate::plan::SinkPlan::examine)); what concerns the agent as a whole is in [`general`]. What is
+//! Each component examines what it knows of ([`SourcePlan::examine`](crate::component::plan::SourcePlan::examine),
+//! [`SinkPlan::examine`](crate::component::plan::SinkPlan::examine)); what concerns the agent as a whole is in [`general`]. What is
 //! made to try a folder is taken away again; nothing else is changed, and nothing is asked over the network but the clocks of
 //! servers.
 

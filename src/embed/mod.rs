@@ -7,10 +7,11 @@ mod own;
 pub use event::{Event, EventChange, Events, Field};
 pub use own::{Components, Fate, Feed, Sink, Source, Transform};
 
-use crate::config::{Config, Loaded, ProcessEnvironment, Report, load_texts};
-use crate::data_dir::lock_data_dir;
 use crate::event::Origin;
-use crate::live::Live;
+use crate::pipeline::{Config, Loaded, load_texts};
+use crate::settings::{ProcessEnvironment, Report};
+use crate::storage::data_dir::lock_data_dir;
+use crate::sync::live::Live;
 use crate::telemetry::Books;
 use crate::time::clock;
 use crate::topology::{self, AssembleError, Inline};
@@ -309,7 +310,7 @@ impl InMemory {
 
     fn reached(&mut self, enter: Vec<(String, crate::event::Batch)>, now: i64, finish: bool) -> Vec<Reached> {
         let stages = self.inline.run(enter, now, finish).into_iter();
-        let sinks = stages.filter(|stage| stage.kind == crate::config::Kind::Sink);
+        let sinks = stages.filter(|stage| stage.kind == crate::pipeline::Kind::Sink);
         let reached = sinks.map(|stage| Reached {
             events: stage.out.iter().flat_map(|out| out.batches.iter().flat_map(own::texts)).collect(),
             sink: stage.id,

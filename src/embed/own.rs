@@ -4,13 +4,18 @@
 use super::event::{Event, EventChange, Events};
 use crate::ack::{Ack, Settled, Verdict};
 use crate::buffer::Received;
-use crate::component::{self, BuildContext, BuildError, Chunk, Emitter, Frames, Input, RunError};
+use crate::component::common::SinkCommon;
+use crate::component::common::SourceCommon;
+use crate::component::plan::{
+    ComponentType, Read, SinkPlan, SinkType, SourcePlan, SourceType, TransformPlan, TransformType,
+};
+use crate::component::{self, BuildContext, Emitter, Input};
 use crate::component::{SinkRun, SourceContext, SourceRun};
-use crate::config::{Node, NodeKind, Reader, Registry, Setting, Settings, Spanned, config};
+use crate::error::{BuildError, RunError};
 use crate::event::{Batch, Origin, Slab};
-use crate::plan::{ComponentType, Read, SinkPlan, SinkType, SourcePlan, SourceType, TransformPlan, TransformType};
-use crate::sinks::common::SinkCommon;
-use crate::sources::common::SourceCommon;
+use crate::event::{Chunk, Frames};
+use crate::pipeline::Registry;
+use crate::settings::{Node, NodeKind, Reader, Setting, Settings, Spanned, config};
 use crate::time::clock;
 use serde_json::Value as Json;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -127,7 +132,7 @@ impl std::fmt::Debug for Components {
 impl Components {
     /// Those of this crate.
     pub fn built_in() -> Self {
-        let Registry { sources, transforms, sinks } = Registry::built_in();
+        let Registry { sources, transforms, sinks } = crate::registry::built_in();
         Components { sources: sources.to_vec(), transforms: transforms.to_vec(), sinks: sinks.to_vec() }
     }
 

@@ -1,8 +1,8 @@
 //! An event as one text without a line end, in a form that the user chooses.
 
 use super::{Encoder, Encoding};
-use crate::config::{config_enum, config_union};
 use crate::event::EventRef;
+use crate::settings::{config_enum, config_union};
 use crate::template::Template;
 
 config_enum! {

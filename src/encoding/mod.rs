@@ -23,8 +23,8 @@ mod tests;
 pub use event_time::EventTime;
 pub use line::{Line, LineWord, LineWriter};
 
-use crate::config::{config, config_choice, config_enum};
 use crate::event::{Batch, EventRef, FieldPath, Sym, Value};
+use crate::settings::{config, config_choice, config_enum};
 
 config_choice! {
     /// How events become lines.

@@ -4,8 +4,8 @@
 //! Source: <https://prometheus.io/docs/specs/prw/remote_write_spec/>.
 
 use super::otlp::Unfit;
-use crate::decoding::protobuf::{Fields, Malformed, push_bytes, push_fixed64, push_message, push_number, push_varint};
 use crate::event::{EventRef, Sym, Value, json};
+use crate::wire::protobuf::{Fields, Malformed, push_bytes, push_fixed64, push_message, push_number, push_varint};
 use hashbrown::HashMap;
 
 /// The value that marks the end of a series.

@@ -1,9 +1,9 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
 use crate::ack::Ack;
-use crate::component::{Chunk, Frames};
 use crate::decoding::{DecodeStats, Decoder, FrameDecoder, JsonDecoder, OnDecodeError, TextDecoder};
 use crate::event::EventKind;
+use crate::event::{Chunk, Frames};
 use crate::event::{Origin, Slab};
 use proptest::prelude::*;
 

@@ -1,15 +1,18 @@
 //! Events: flat tables over shared bytes, moved in batches. Knows no component and does no I/O.
 
 mod batch;
+mod chunk;
 pub mod json;
 mod origin;
 mod path;
+mod setting;
 mod slab;
 mod sym;
 mod value;
 
 pub use batch::access::{EventMut, EventRef};
 pub use batch::{Batch, EventKind, JsonRows, Packer, Places, Unpacker};
+pub use chunk::{Chunk, Frames};
 pub use origin::Origin;
 pub use path::{FieldPath, Meta, Segment};
 pub use slab::{Slab, SlabPool};

@@ -72,6 +72,11 @@ impl Meta {
         })
     }
 
+    /// Names of the metadata among these paths.
+    pub fn names_in<'p>(paths: impl IntoIterator<Item = &'p FieldPath>) -> impl Iterator<Item = String> {
+        paths.into_iter().filter_map(FieldPath::meta).map(Meta::name)
+    }
+
     /// Its name, without `@`.
     pub fn name(&self) -> String {
         match self {

@@ -6,11 +6,10 @@ use std::time::Duration;
 use super::Framing;
 use super::container::{self, TooLong};
 use super::multiline::{Limits, Mode, Multiline, Preset, RuleError};
-use crate::component::BuildError;
-use crate::config::{
+use crate::error::BuildError;
+use crate::settings::{
     FieldDoc, Node, OneOrMany, Reader, SchemaBuilder, Setting, Size, config, config_enum, config_union, read_string,
 };
-use crate::decoding::DecodeSetting;
 
 config_enum! {
     /// A built-in rule.
@@ -134,7 +133,7 @@ impl Setting for LinePattern {
         match Multiline::rule(text, Mode::HaltBefore, "", Limits::default()) {
             Ok(_) => Some(LinePattern(text.to_owned())),
             Err(RuleError { source, .. }) => {
-                let (at, message) = crate::decoding::regex::explain(text, &source);
+                let (at, message) = crate::settings::explain_pattern(text, &source);
                 let message = format!("bad pattern for {}: {message}", cx.subject());
                 cx.error_in(node, at, message);
                 None
@@ -223,15 +222,15 @@ pub struct PartLimits {
     pub too_long: TooLong,
 }
 
-/// The framing a source needs: what `multiline` and its decoder ask for; `None` where each line is a frame.
+/// The framing a source needs: what `multiline` asks for, and whose lines its decoder takes; `None` where each line is a frame.
 pub fn framing(
     multiline: Option<&MultilineSetting>,
-    decode: &DecodeSetting,
+    container: Option<container::Format>,
     parts: PartLimits,
 ) -> Result<Option<Framing>, BuildError> {
     let build = |setting: &MultilineSetting| setting.build().map(Arc::new).map_err(|e| BuildError(e.to_string()));
     let multiline = multiline.map(build).transpose()?;
-    Ok(match decode.container() {
+    Ok(match container {
         None => multiline.map(Framing::Lines),
         Some(format) => Some(Framing::Containers(Arc::new(container::Rule {
             format,
@@ -247,7 +246,7 @@ pub fn framing(
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::config::read_text;
+    use crate::settings::read_text;
     use std::collections::BTreeMap;
 
     fn read(text: &str) -> Result<MultilineSetting, String> {

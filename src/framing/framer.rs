@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::lines::{Lines, LongLines, bare_end, push};
 use super::multiline::{Aggregator, Matcher, Multiline};
 
-/// Frames as [`Frames::Spans`](crate::component::Frames::Spans) has them: start, end, place in the stream.
+/// Frames as [`Frames::Spans`](crate::event::Frames::Spans) has them: start, end, place in the stream.
 pub type Spans = Vec<(u32, u32, u64)>;
 
 /// Cuts one stream into frames.

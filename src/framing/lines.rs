@@ -3,8 +3,8 @@
 //! A line end is `\n`, with or without a `\r` before it, and no part of the line: one of exactly `max_bytes` is not too long.
 //! So a `\r` at the end of what has come so far does not make a line longer yet.
 
-use crate::component::Frames;
-use crate::config::config_enum;
+use crate::event::Frames;
+use crate::settings::config_enum;
 
 config_enum! {
     /// What becomes of a line longer than `max_line_bytes`.

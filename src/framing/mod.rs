@@ -5,6 +5,7 @@ pub mod container;
 mod framer;
 pub(crate) mod lines;
 pub mod multiline;
+pub mod span;
 pub mod syslog;
 pub mod wide;
 

@@ -266,7 +266,7 @@ fn what_commands_have_given_up_is_in_the_ledger_once_and_at_once() {
 fn a_ledger_whose_folder_was_deleted_is_there_again() {
     let parent = tempfile::tempdir().unwrap();
     let dir = parent.path().join("data");
-    let lock = Arc::new(crate::data_dir::lock_data_dir(&dir).unwrap());
+    let lock = Arc::new(crate::storage::data_dir::lock_data_dir(&dir).unwrap());
     let books = books();
     let keeper = Keeper::open(&dir, books.clone(), Some(lock)).unwrap();
     let (stop, stopped) = crossbeam_channel::bounded(0);
@@ -285,7 +285,7 @@ fn a_ledger_whose_folder_was_deleted_is_there_again() {
     wait(&|| std::fs::remove_dir_all(&dir).is_ok());
     wait(&is_there);
     wait(&|| dir.join("lock").exists());
-    assert!(crate::data_dir::lock_data_dir(&dir).is_err(), "it is this agent's still");
+    assert!(crate::storage::data_dir::lock_data_dir(&dir).is_err(), "it is this agent's still");
     drop(stop);
     running.join().unwrap();
 }

@@ -1,10 +1,11 @@
 //! The `blackhole` sink: takes everything, keeps nothing. For measuring and for trying out what stands before it.
 
 use crate::buffer::Received;
-use crate::component::{BuildContext, BuildError, Input, RunError, SinkRun};
-use crate::config::config;
-use crate::plan::SinkPlan;
-use crate::sinks::common::SinkCommon;
+use crate::component::common::SinkCommon;
+use crate::component::plan::SinkPlan;
+use crate::component::{BuildContext, Input, SinkRun};
+use crate::error::{BuildError, RunError};
+use crate::settings::config;
 use crate::time::clock;
 use std::time::Duration;
 

@@ -5,13 +5,14 @@
 //! output is a terminal.
 
 use crate::buffer::Received;
-use crate::component::{BuildContext, BuildError, Input, RunError, SinkRun};
-use crate::config::{config, config_enum};
+use crate::component::common::SinkCommon;
+use crate::component::plan::SinkPlan;
+use crate::component::{BuildContext, Input, SinkRun};
 use crate::encoding::{Encoder, Encoding};
-use crate::escape::{self, Form};
+use crate::error::{BuildError, RunError};
 use crate::event::Batch;
-use crate::plan::SinkPlan;
-use crate::sinks::common::SinkCommon;
+use crate::settings::{config, config_enum};
+use crate::text::escape::{self, Form};
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
 

@@ -22,10 +22,10 @@
 //! - **Versions**: 6 wants a type with each document, which is learnt from its first answer where `api_version` does not say so.
 //! - When the servers are down or slow, the sink's buffer fills, and its policy holds.
 
-use crate::component::BuildError;
-use crate::config::{OneOrMany, Reader, Secret, Spanned, config, config_choice, config_enum, config_union};
 use crate::encoding::{EventTime, object};
+use crate::error::BuildError;
 use crate::event::{EventRef, FieldPath, Meta, Sym, Value, json};
+use crate::settings::{OneOrMany, Reader, Secret, Spanned, config, config_choice, config_enum, config_union};
 use crate::sinks::delivery::{
     Answer, BasicAuth, Credentials, Draft, Encoding, Framing, HttpSink, Judgement, Load, Mask, NetworkSinkCommon,
     Protocol, Refusal, Request, Sign, Target, Unsendable, address, authorization, bearer, below, byte_of, check_server,

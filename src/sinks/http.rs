@@ -22,11 +22,11 @@
 //! - When the server is down or slow, the sink's buffer fills, and its policy holds.
 
 use crate::ack::Ack;
-use crate::component::BuildError;
 use crate::condition::{Condition, Outcome};
-use crate::config::{Node, Reader, SchemaBuilder, Setting, Spanned, config, config_enum, read_string};
 use crate::encoding::{Encoder, Encoding, EncodingConfig};
+use crate::error::BuildError;
 use crate::event::{Batch, EventRef, JsonRows, Origin, Slab};
+use crate::settings::{Node, Reader, SchemaBuilder, Setting, Spanned, config, config_enum, read_string};
 use crate::sinks::delivery::{
     Answer, AuthConfig, Draft, Framing, HttpSink, Judgement, Load, Mask, NetworkSinkCommon, Plan, Protocol, Target,
     Unsendable, byte_of, judge_status, kind_of,

@@ -1,7 +1,6 @@
 //! Sinks: one file or folder each; the registry is in this file.
 
 pub mod blackhole;
-pub mod common;
 pub mod console;
 pub mod delivery;
 pub mod elasticsearch;
@@ -13,7 +12,7 @@ pub mod otlp;
 mod pack;
 pub mod prometheus;
 
-use crate::plan::SinkType;
+use crate::component::plan::SinkType;
 
 /// Every type of sink.
 pub const TYPES: &[SinkType] = &[

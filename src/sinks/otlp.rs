@@ -20,20 +20,20 @@
 //!   (see [`delivery`](crate::sinks::delivery)).
 //! - **Delivery** is at least once. When the server is down or slow, the sink's buffer fills, and its policy holds.
 
-use crate::component::BuildError;
-use crate::config::{Map, Reader, Spanned, config, config_enum};
 use crate::decoding::otlp::{Signal, to_json};
-use crate::decoding::protobuf::{push_bytes, push_message};
 use crate::encoding::EventTime;
 use crate::encoding::otlp::answer::{Exported, exported};
 use crate::encoding::otlp::{MetricEncoder, OtlpEncoder, Unfit};
+use crate::error::BuildError;
 use crate::event::{EventKind, EventRef, FieldPath};
+use crate::settings::{Map, Reader, Spanned, config, config_enum};
 use crate::sinks::delivery::{
     Answer, AuthConfig, Draft, Encoding, HttpSink, Judgement, Load, Mask, NetworkSinkCommon, Protocol, Request, Target,
     Unsendable, Values, address, below, byte_of, check_server, judge_status,
 };
 use crate::template::Template;
 use crate::time::{TimestampReader, Zone};
+use crate::wire::protobuf::{push_bytes, push_message};
 use bytes::Bytes;
 use hashbrown::HashMap;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};

@@ -7,11 +7,13 @@
 //! Guarantee: none needed. Waits while the workers have enough.
 
 use crate::ack::Ack;
-use crate::component::{BuildContext, BuildError, Chunk, Frames, SourceContext, SourceRun};
-use crate::config::{config, config_enum};
+use crate::component::common::SourceCommon;
+use crate::component::plan::SourcePlan;
+use crate::component::{BuildContext, SourceContext, SourceRun};
+use crate::error::BuildError;
+use crate::event::{Chunk, Frames};
 use crate::event::{Origin, Slab};
-use crate::plan::SourcePlan;
-use crate::sources::common::SourceCommon;
+use crate::settings::{config, config_enum};
 use crate::time::{clock, write_rfc3339_utc};
 use std::io::Write;
 use std::sync::Arc;

@@ -1,13 +1,12 @@
 //! Sources: one file or folder each; the registry is in this file.
 
-pub mod common;
 pub mod demo;
 pub mod file;
 pub mod http;
 pub mod stdin;
 pub mod syslog;
 
-use crate::plan::SourceType;
+use crate::component::plan::SourceType;
 
 /// Every type of source.
 pub const TYPES: &[SourceType] = &[

@@ -11,16 +11,18 @@
 //! while the workers have enough, and so does whoever writes into the pipe.
 
 use crate::ack::Ack;
-use crate::component::{BuildContext, BuildError, Chunk, Frames, RunError, SourceContext, SourceRun};
-use crate::config::{Size, config};
+use crate::component::common::SourceCommon;
+use crate::component::plan::SourcePlan;
+use crate::component::{BuildContext, SourceContext, SourceRun};
 use crate::decoding::Charset;
+use crate::error::{BuildError, RunError};
+use crate::event::{Chunk, Frames};
 use crate::event::{Origin, SlabPool};
 use crate::framing::container::{Frames as Joined, TooLong};
 use crate::framing::lines::Lines;
 use crate::framing::wide::Wide;
 use crate::framing::{ContainerFramer, Framer, Framing, LongLines, MultilineSetting, PartLimits, Spans, framing};
-use crate::plan::SourcePlan;
-use crate::sources::common::SourceCommon;
+use crate::settings::{Size, config};
 use crate::telemetry::Counters;
 use crate::time::clock;
 use encoding_rs::Encoding;
@@ -56,7 +58,7 @@ impl SourcePlan for StdinConfig {
             max_bytes: self.max_line_bytes.as_usize().max(1),
             too_long: TooLong::Split,
         };
-        framing(self.multiline.as_ref(), &self.common.decode, parts)
+        framing(self.multiline.as_ref(), self.common.decode.container(), parts)
     }
 
     fn build(self: Box<Self>, cx: &BuildContext) -> Result<SourceRun, BuildError> {
@@ -379,7 +381,7 @@ fn run(
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::config::read_text;
+    use crate::settings::read_text;
     use std::collections::BTreeMap;
 
     #[test]

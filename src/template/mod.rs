@@ -15,6 +15,7 @@
 //! field without default means (rejected, dead letter, empty label) is the caller's: it is given the path.
 
 mod sanitize;
+mod setting;
 
 use std::fmt;
 use std::ops::Range;

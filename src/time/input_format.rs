@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use jiff::fmt::strtime::{self, BrokenDownTime};
 
-use crate::config::{Node, Reader, SchemaBuilder, Setting, read_string};
+use crate::settings::{Node, Reader, SchemaBuilder, Setting, read_string};
 
 use super::civil::Civil;
 use super::loose::{Found, WrittenZone};

@@ -22,6 +22,7 @@ mod input_format;
 mod loose;
 mod reader;
 mod rfc3339;
+mod setting;
 mod strftime;
 mod write;
 mod zone_names;

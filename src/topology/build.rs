@@ -4,9 +4,9 @@ use super::connections::{allot, check_connections};
 use super::{Blueprint, BufferPart, DEFAULT_BUFFER_BYTES, SOURCE_ROOM_BYTES, SinkPart, SourcePart, TransformPart};
 use crate::buffer::{BufferConfig, FullPolicy, WhenFull, disk};
 use crate::component::BuildContext;
-use crate::config::{AnyPlan, Config, Kind};
+use crate::component::common::Attach;
 use crate::decoding::Decoder;
-use crate::sources::common::Attach;
+use crate::pipeline::{AnyPlan, Config, Kind};
 use crate::telemetry::{ComponentKind, Counters};
 use std::collections::HashSet;
 use std::fmt;
@@ -68,9 +68,9 @@ pub(super) fn kind_of(kind: Kind) -> ComponentKind {
 }
 
 /// What a component reads: id and output (empty for the default one).
-pub(super) fn inputs(component: &crate::config::Component) -> Vec<(Arc<str>, Arc<str>)> {
+pub(super) fn inputs(component: &crate::pipeline::Component) -> Vec<(Arc<str>, Arc<str>)> {
     let edge =
-        |edge: &crate::config::Edge| (Arc::from(&*edge.from), Arc::from(edge.output.as_deref().unwrap_or_default()));
+        |edge: &crate::pipeline::Edge| (Arc::from(&*edge.from), Arc::from(edge.output.as_deref().unwrap_or_default()));
     component.inputs.iter().map(edge).collect()
 }
 
@@ -97,7 +97,7 @@ pub(super) fn assemble_with(config: Config, once: bool, reuse: &Reuse<'_>) -> Re
     }
     let host: Arc<str> = host_name().into();
     let sinks = config.components.iter().filter(|c| c.kind == Kind::Sink).count();
-    let connections = allot(&config.components, memory_limit, crate::handles::limit())
+    let connections = allot(&config.components, memory_limit, crate::process::handles::limit())
         .map_err(|message| vec![AssembleError { component: None, message, is_config: true }])?;
     let share = default_share(memory_limit, sinks);
     let working = Working::of(&config.components, memory_limit);
@@ -187,8 +187,8 @@ pub(super) fn assemble_with(config: Config, once: bool, reuse: &Reuse<'_>) -> Re
 }
 
 /// Ids of the components that get events of a source that decodes access logs.
-pub(super) fn below_access_logs(components: &[crate::config::Component]) -> HashSet<String> {
-    let decodes = |c: &&crate::config::Component| matches!(&c.plan, AnyPlan::Source(plan) if matches!(plan.common().decode, crate::decoding::DecodeSetting::Access(_)));
+pub(super) fn below_access_logs(components: &[crate::pipeline::Component]) -> HashSet<String> {
+    let decodes = |c: &&crate::pipeline::Component| matches!(&c.plan, AnyPlan::Source(plan) if matches!(plan.common().decode, crate::decoding::DecodeSetting::Access(_)));
     let mut below: HashSet<String> = components.iter().filter(decodes).map(|c| c.id.value.clone()).collect();
     loop {
         let more: Vec<String> = components
@@ -232,7 +232,7 @@ fn buffer_part(buffer: &BufferConfig, data_dir: &Path, id: &str, share: usize) -
 }
 
 /// Explicit sizes and the working room must fit the limit.
-pub(crate) fn check_memory(components: &[crate::config::Component], limit: usize) -> Result<(), String> {
+pub(crate) fn check_memory(components: &[crate::pipeline::Component], limit: usize) -> Result<(), String> {
     let (mut explicit, mut sources, mut bodies) = (0usize, 0usize, 0usize);
     for component in components {
         match &component.plan {
@@ -272,7 +272,7 @@ struct Working {
 }
 
 impl Working {
-    fn of(components: &[crate::config::Component], limit: usize) -> Working {
+    fn of(components: &[crate::pipeline::Component], limit: usize) -> Working {
         let (mut queues, mut sources, mut wanted) = (0usize, 0usize, 0usize);
         let share = default_share(limit, components.iter().filter(|c| c.kind == Kind::Sink).count());
         for component in components {

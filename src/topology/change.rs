@@ -9,34 +9,10 @@ use super::Blueprint;
 use super::build::{Reuse, assemble_with, below_access_logs, own_files};
 use super::running::Running;
 use super::wiring::Node;
-use crate::config::{AnyPlan, Component, Config};
+use crate::pipeline::{AnyPlan, Component, Config, Fingerprint};
 use crate::telemetry::{ComponentKind, Counters};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-
-/// Of a component's settings.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Fingerprint {
-    /// All of them, but who it reads and the buffer.
-    pub settings: u128,
-    /// Of a sink: `buffer`.
-    pub buffer: u128,
-    /// By setting, to tell which are others.
-    pub keys: Arc<[(String, u128)]>,
-}
-
-impl Fingerprint {
-    /// The settings that are not the same.
-    fn differences(&self, other: &Fingerprint) -> Vec<String> {
-        let keys = |of: &Fingerprint| of.keys.iter().cloned().collect::<BTreeSet<_>>();
-        let names: BTreeSet<String> =
-            keys(self).symmetric_difference(&keys(other)).map(|(name, _)| name.clone()).collect();
-        match names.is_empty() {
-            true => vec!["what it is told of files".to_owned()],
-            false => names.into_iter().collect(),
-        }
-    }
-}
 
 /// What is the same, and what is not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -155,7 +131,7 @@ pub fn compare(running: &Running, agent: u128, config: &Config) -> Comparison {
         .iter()
         .flat_map(|c| {
             let edge =
-                |e: &crate::config::Edge| (c.id.value.clone(), e.from.clone(), e.output.clone().unwrap_or_default());
+                |e: &crate::pipeline::Edge| (c.id.value.clone(), e.from.clone(), e.output.clone().unwrap_or_default());
             c.inputs.iter().map(edge).collect::<Vec<_>>()
         })
         .collect();

@@ -5,19 +5,9 @@
 //! credentials fits a quarter of `memory_limit`. What is set explicitly must fit; defaults are cut to equal shares of the
 //! rest.
 
-use crate::config::{AnyPlan, Component};
+use crate::component::WantedConnections;
+use crate::pipeline::{AnyPlan, Component};
 use std::collections::HashMap;
-
-/// What one source would take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Wanted {
-    /// Connections.
-    pub connections: u32,
-    /// The user has written this number.
-    pub is_explicit: bool,
-    /// Bytes that one may hold before anything is known of its client.
-    pub bytes_each: usize,
-}
 
 /// A default is not cut below this, whatever it costs.
 const LEAST: u32 = 16;
@@ -37,7 +27,7 @@ impl Allotment {
     }
 }
 
-fn wanted(components: &[Component]) -> Vec<(&str, Wanted)> {
+fn wanted(components: &[Component]) -> Vec<(&str, WantedConnections)> {
     let of = |component: &'_ Component| match &component.plan {
         AnyPlan::Source(plan) => plan.connections(),
         _ => None,
@@ -59,7 +49,7 @@ pub(crate) fn check_connections(components: &[Component], memory_limit: usize) -
     fits_memory(&wanted(components), memory_limit)
 }
 
-fn fits_memory(wanted: &[(&str, Wanted)], memory_limit: usize) -> Result<(), String> {
+fn fits_memory(wanted: &[(&str, WantedConnections)], memory_limit: usize) -> Result<(), String> {
     let share = memory_limit / 4;
     let explicit: Vec<_> = wanted.iter().filter(|(_, w)| w.is_explicit).collect();
     let bytes = explicit.iter().map(|(_, w)| w.connections as usize * w.bytes_each).fold(0, usize::saturating_add);
@@ -86,7 +76,7 @@ pub(super) fn allot(components: &[Component], memory_limit: usize, handles: u64)
     share_out(&wanted(components), memory_limit, handles)
 }
 
-fn share_out(wanted: &[(&str, Wanted)], memory_limit: usize, handles: u64) -> Result<Allotment, String> {
+fn share_out(wanted: &[(&str, WantedConnections)], memory_limit: usize, handles: u64) -> Result<Allotment, String> {
     let half = handles / 2;
     let explicit = || wanted.iter().filter(|(_, w)| w.is_explicit);
     let asked: u64 = explicit().map(|(_, w)| u64::from(w.connections)).sum();
@@ -126,8 +116,8 @@ mod tests {
 
     const MIB: usize = 1 << 20;
 
-    fn wants(connections: u32, is_explicit: bool) -> Wanted {
-        Wanted { connections, is_explicit, bytes_each: 32 << 10 }
+    fn wants(connections: u32, is_explicit: bool) -> WantedConnections {
+        WantedConnections { connections, is_explicit, bytes_each: 32 << 10 }
     }
 
     #[test]

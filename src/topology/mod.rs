@@ -10,6 +10,7 @@ mod build;
 pub(crate) mod change;
 mod connections;
 mod inline;
+pub mod reloads;
 mod replay;
 mod running;
 mod wiring;
@@ -18,14 +19,13 @@ mod worker;
 pub(crate) use build::check_memory;
 pub use build::{AssembleError, assemble};
 pub use change::{Comparison, build_beside, compare, counters_of};
-pub use connections::Wanted as WantedConnections;
 pub(crate) use connections::check_connections;
 pub use inline::{Inline, Stage};
 pub use replay::{LETTERS, REFUSED, assemble_replay, metadata_asked};
 pub use running::{Running, Summary, single_worker, start};
-pub use worker::{Message, Worker, apply_alone};
+pub use worker::{Worker, apply_alone};
 
-use crate::buffer::FullPolicy;
+use crate::buffer::{DiskStage, FullPolicy};
 use crate::component::{SinkRun, SourceRun, Transform};
 use crate::condition::Condition;
 use crate::decoding::Decoder;
@@ -49,7 +49,7 @@ pub struct Blueprint {
     /// Workers.
     pub threads: usize,
     /// By component: what tells whether its settings are the same as another time.
-    pub fingerprints: std::collections::HashMap<Arc<str>, change::Fingerprint>,
+    pub fingerprints: std::collections::HashMap<Arc<str>, crate::pipeline::Fingerprint>,
 }
 
 /// One source.
@@ -110,30 +110,6 @@ pub struct BufferPart {
     pub disk: Option<DiskStage>,
     /// Bytes of the queue between the disk buffer and the sink; `None` for a small one.
     pub behind_disk: Option<usize>,
-}
-
-/// A disk buffer between a sink's queue and the sink: takes batches from the first queue, keeps them, and gives them
-/// to the second.
-pub type DiskStage = Box<dyn FnOnce(DiskStageContext) -> Result<(), crate::component::RunError> + Send>;
-
-/// What a disk stage is handed; it runs on a thread of its own and may start more.
-pub struct DiskStageContext {
-    /// Batches to keep. Settle each one's acknowledgement once it is durable.
-    pub from: Arc<crate::buffer::Queue>,
-    /// Where kept batches go, oldest first, with acknowledgements of the stage's own. Drop it to end the sink.
-    pub to: crate::buffer::StageSender,
-    /// Takes events that it can never hold.
-    pub refuser: crate::component::Refuser,
-    /// The sink's counters (events are counted as in when they enter the first queue).
-    pub counters: Arc<Counters>,
-    /// The time to drain is over.
-    pub abort: tokio_util::sync::CancellationToken,
-    /// The agent stops: no need to drain the disk, it is durable.
-    pub shutdown: tokio_util::sync::CancellationToken,
-    /// What `/ready` says of the sink.
-    pub health: Arc<crate::component::Health>,
-    /// Where it says at its start what it holds.
-    pub report: crate::place::Report,
 }
 
 /// Bytes a sink's queue holds by default, where `memory_limit` allows.

@@ -8,10 +8,11 @@
 use super::build::assemble;
 use super::{AssembleError, Blueprint, BufferPart, SinkPart, SourcePart};
 use crate::buffer::FullPolicy;
+use crate::component::common::Attach;
 use crate::component::{SinkRun, SourceRun};
-use crate::config::{AnyPlan, Asked, Config, Kind};
 use crate::decoding::{Decoder, OnDecodeError, TextDecoder};
-use crate::sources::common::Attach;
+use crate::pipeline::{AnyPlan, Config, Kind};
+use crate::settings::Asked;
 use crate::telemetry::{ComponentKind, Counters};
 use std::collections::BTreeSet;
 use std::sync::Arc;

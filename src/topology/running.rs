@@ -10,19 +10,22 @@
 //! with what it had not sent; a removed one gets `shutdown_timeout` to deliver.
 
 use super::build::default_share;
-use super::change::{Comparison, Fingerprint};
+use super::change::Comparison;
 use super::wiring::{Edge, Node, Readers, dead_letters, edges};
-use super::worker::{Change, Message, OutputReaders, Retire, SinkLane, SourceLane, SourceReaders, Target};
+use super::worker::{Change, OutputReaders, SinkLane, SourceLane, SourceReaders, Target};
 use super::worker::{TransformLane, Worker};
-use super::{Blueprint, DiskStageContext, SOURCE_ROOM_BYTES, SinkPart, SourcePart};
+use super::{Blueprint, SOURCE_ROOM_BYTES, SinkPart, SourcePart};
 use crate::ack::Verdict;
-use crate::buffer::{Queue, Room, StageSender};
+use crate::ack::place::{Board, Report};
+use crate::buffer::{DiskStageContext, Queue, Room, StageSender};
 use crate::component::{
-    DeadLetter, Health, Input, Output, OutputOpen, Refuser, RunError, SinkRun, SourceContext, SourceRun, Succession,
-    Successors,
+    DeadLetter, Input, Message, Output, OutputOpen, Retire, SinkRun, SourceContext, SourceRun, Succession, Successors,
+    ToDeadLetter,
 };
-use crate::live::Live;
-use crate::place::{Board, Report};
+use crate::error::RunError;
+use crate::pipeline::Fingerprint;
+use crate::sync::live::Live;
+use crate::telemetry::Health;
 use crate::telemetry::{Books, ComponentKind, Counters};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -107,7 +110,7 @@ struct SinkSeat {
     /// What takes its place when it has let go.
     next: Option<SinkRun>,
     /// What is to run, until it does: an earlier one with its id may not have ended.
-    begins: Option<(Option<super::DiskStage>, SinkRun)>,
+    begins: Option<(Option<crate::buffer::DiskStage>, SinkRun)>,
     /// Threads and tasks of it that have not ended.
     running: usize,
     /// Bytes of the queue behind its disk buffer.
@@ -603,10 +606,10 @@ impl Running {
             let context = DiskStageContext {
                 from: seat.queue.clone(),
                 to: StageSender::new(seat.last.sender()),
-                refuser: Refuser {
+                refuser: Box::new(ToDeadLetter {
                     counters: seat.counters.clone(),
                     dead_letter: dead_letter.map(|to| DeadLetter { to: to.sender() }),
-                },
+                }),
                 counters: seat.counters.clone(),
                 abort: seat.abort.clone(),
                 shutdown: seat.leave.clone(),

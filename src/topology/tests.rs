@@ -2,9 +2,11 @@
 use super::*;
 use crate::ack::{Ack, Settled, Verdict};
 use crate::buffer::Received;
-use crate::component::{Chunk, Closed, Emitter, Frames, Input, RunError};
+use crate::component::{Closed, Emitter, Input};
 use crate::decoding::{JsonDecoder, OnDecodeError};
+use crate::error::RunError;
 use crate::event::{Batch, Origin, Slab};
+use crate::event::{Chunk, Frames};
 use crate::telemetry::ComponentKind;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -296,7 +298,8 @@ async fn a_sink_that_fails_behind_a_disk_buffer_does_not_hold_up_the_end() {
 /// A chunk whose place is known, over two ways to one sink: its last batch there is marked, and what sinks hold is left out.
 #[test]
 fn the_last_batch_of_a_chunk_is_marked_and_what_a_sink_holds_is_left_out_for_it_alone() {
-    use crate::place::{Held, Place, tests::place};
+    use crate::ack::place::tests::place;
+    use crate::ack::place::{Held, Place};
     let settler = Arc::new(Settler::default());
     let blueprint = blueprint(
         vec![lines_source("in", 0, 0, settler.clone())],

@@ -12,15 +12,17 @@
 
 use crate::ack::Verdict;
 use crate::buffer::{QueueSender, Room};
-use crate::component::{Chunk, Delta, Emitter, Transform, attach};
+use crate::component::letter::push_envelope;
+use crate::component::{Delta, Emitter, Transform, attach};
+use crate::component::{Message, Retire};
 use crate::condition::{Condition, Faults};
 use crate::decoding::{DecodeStats, Decoder};
+use crate::event::Chunk;
 use crate::event::{Batch, FieldPath, Sym};
-use crate::letter::push_envelope;
 use crate::telemetry::{Counters, Totals};
 use crate::time::clock;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// Who reads an output.
@@ -81,16 +83,6 @@ pub(super) type SourceReaders = (Vec<Target>, Vec<Target>);
 /// Readers of a transform by output; the first is the default output.
 pub(super) type OutputReaders = Vec<(Arc<str>, Vec<Target>)>;
 
-/// What comes through a worker's channel.
-pub enum Message {
-    /// Frames of the source with this number.
-    Chunk(usize, Chunk),
-    /// There is a change to be taken.
-    Look,
-    /// Lanes that nothing can reach any more go.
-    Retire(Box<Retire>),
-}
-
 /// Another graph, as one worker sees it: lanes that come or are replaced, and who reads whom from now on.
 #[derive(Default)]
 pub struct Change {
@@ -106,18 +98,6 @@ pub struct Change {
     pub transform_readers: Vec<(usize, OutputReaders)>,
     /// The transforms, each behind those it reads.
     pub order: Vec<usize>,
-}
-
-/// Lanes that go.
-pub struct Retire {
-    /// Numbers of sources.
-    pub sources: Vec<usize>,
-    /// Numbers of transforms, each behind those it reads; what they hold is put out before they go.
-    pub transforms: Vec<usize>,
-    /// Numbers of sinks.
-    pub sinks: Vec<usize>,
-    /// Workers that have not been told yet: the last one flushes what is shared.
-    pub left: Arc<AtomicUsize>,
 }
 
 /// Everything one worker runs.

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::component::{BuildError, Emitter};
-use crate::config::{Map, Node, Reader, SchemaBuilder, Setting};
+use crate::component::Emitter;
+use crate::error::BuildError;
 use crate::event::{Batch, FieldPath, Places, Value, json};
+use crate::settings::{Map, Node, Reader, SchemaBuilder, Setting};
 use crate::template::Template;
 
 /// A constant, or a template.

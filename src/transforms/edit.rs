@@ -17,10 +17,11 @@
 //! `edit_target`); only a template in `set` whose field is absent sends the event to `id.rejected`.
 
 use super::assignments::{Assignments, FieldValue, Work, check_names, may_reject};
-use crate::component::{BuildContext, BuildError, Emitter, Transform};
-use crate::config::{Map, Reader, Spanned, config, config_enum};
-use crate::event::{Batch, FieldPath, Value, json};
-use crate::plan::TransformPlan;
+use crate::component::plan::TransformPlan;
+use crate::component::{BuildContext, Emitter, Transform};
+use crate::error::BuildError;
+use crate::event::{Batch, FieldPath, Meta, Value, json};
+use crate::settings::{Map, Reader, Spanned, config, config_enum};
 use crate::time::{TimestampReader, Zone, write_rfc3339_utc};
 use std::sync::Arc;
 
@@ -74,7 +75,7 @@ impl TransformPlan for EditConfig {
         for (name, to) in self.rename.0.iter().chain(&self.copy.0) {
             check_path(name, cx);
             if let Ok(from) = FieldPath::parse(&name.value) {
-                cx.asks([&from]);
+                cx.asks(Meta::names_in([&from]));
             }
             if to.meta().is_some() {
                 cx.error(name.span, format!("`{to}` is metadata, which cannot be set"));

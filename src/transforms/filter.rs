@@ -7,11 +7,12 @@
 //! What does not hold, or cannot be said (an absent field, another type), is dropped, `reason="filtered"`; what could not
 //! be said is counted apart (`condition_absent`, `condition_type`). Works on each event alone and holds nothing.
 
-use crate::component::{BuildContext, BuildError, Emitter, Transform};
+use crate::component::plan::TransformPlan;
+use crate::component::{BuildContext, Emitter, Transform};
 use crate::condition::{Condition, Faults};
-use crate::config::{Spanned, config};
+use crate::error::BuildError;
 use crate::event::Batch;
-use crate::plan::TransformPlan;
+use crate::settings::{Spanned, config};
 
 config! {
     /// Keeps the events for which a condition holds.

@@ -2,10 +2,11 @@
 #![allow(clippy::unwrap_used)]
 
 use crate::ack::Ack;
-use crate::component::{BuildContext, BuildError, Delta, Emitter, Transform};
-use crate::config::{Reader, Settings, read_text};
+use crate::component::plan::TransformPlan;
+use crate::component::{BuildContext, Delta, Emitter, Transform};
+use crate::error::BuildError;
 use crate::event::{Batch, JsonRows, Origin, Slab};
-use crate::plan::TransformPlan;
+use crate::settings::{Reader, Settings, read_text};
 use crate::telemetry::{ComponentKind, Counters};
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -14,7 +14,7 @@ pub mod route;
 pub mod sample;
 pub mod validate;
 
-use crate::plan::TransformType;
+use crate::component::plan::TransformType;
 
 /// Every type of transform.
 pub const TYPES: &[TransformType] = &[

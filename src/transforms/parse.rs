@@ -11,11 +11,12 @@
 //! `id.rejected`, `drop` drops it; counted in each case. Works on each event alone.
 
 use crate::ack::Ack;
-use crate::component::{BuildContext, BuildError, Emitter, Transform};
-use crate::config::{Reader, Spanned, config};
+use crate::component::plan::TransformPlan;
+use crate::component::{BuildContext, Emitter, Transform};
 use crate::decoding::{DecodeSetting, FrameDecoder, OnDecodeError};
+use crate::error::BuildError;
 use crate::event::{Batch, FieldPath, Places, SlabPool, Sym, Value};
-use crate::plan::TransformPlan;
+use crate::settings::{Reader, Spanned, config};
 
 config! {
     /// Takes the text of a field apart: JSON, logfmt, syslog, access logs, patterns.
@@ -50,7 +51,7 @@ impl TransformPlan for ParseConfig {
     }
 
     fn build(self: Box<Self>, cx: &BuildContext) -> Result<Box<dyn Transform>, BuildError> {
-        let decoder = self.decode.build(cx)?;
+        let decoder = self.decode.build(&cx.timezone)?;
         Ok(Box::new(Parse {
             from: self.from,
             into: self.into,

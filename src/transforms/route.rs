@@ -14,11 +14,12 @@
 //! id. Copies beyond the first count as created. What cannot be said (an absent field, another type) does not hold and
 //! is counted. Works on each event alone and holds nothing.
 
-use crate::component::{BuildContext, BuildError, Emitter, Transform};
+use crate::component::plan::TransformPlan;
+use crate::component::{BuildContext, Emitter, Transform};
 use crate::condition::{Condition, Faults};
-use crate::config::{Map, Reader, Spanned, config};
+use crate::error::BuildError;
 use crate::event::Batch;
-use crate::plan::TransformPlan;
+use crate::settings::{Map, Reader, Spanned, config};
 
 /// The output for events that no condition wants.
 const OTHER: &str = "other";

@@ -6,7 +6,7 @@ use std::cell::Cell;
 use std::sync::atomic::{AtomicI64, Ordering};
 use tidegate::internals::ack::{Ack, Verdict};
 use tidegate::internals::component::{Chunk, Frames};
-use tidegate::internals::config::{ProcessEnvironment, Registry, load_texts};
+use tidegate::internals::config::{ProcessEnvironment, built_in, load_texts};
 use tidegate::internals::event::{Origin, Slab};
 use tidegate::internals::topology;
 
@@ -51,7 +51,7 @@ fn allocations_per_batch(pipeline: &str, lines: Vec<u8>) -> u64 {
     let events = lines.split(|c| *c == b'\n').count() - 1;
     let dir = tempfile::tempdir().unwrap();
     let yaml = format!("data_dir: {}\n{pipeline}", dir.path().display());
-    let loaded = load_texts(&[("main.yaml", &yaml)], &ProcessEnvironment, Registry::built_in());
+    let loaded = load_texts(&[("main.yaml", &yaml)], &ProcessEnvironment, built_in());
     let config = loaded.config.unwrap_or_else(|| panic!("{}", loaded.report.render()));
     let blueprint = topology::assemble(config, true).unwrap();
     let (mut worker, queues) = topology::single_worker(&blueprint);

@@ -37,7 +37,7 @@ mod writer;
 pub use stage::stage;
 
 use super::{DiskBufferConfig, DiskCompression, Fsync, WhenDiskFull};
-use crate::log_throttle::LogThrottle;
+use crate::telemetry::log_throttle::LogThrottle;
 use std::path::PathBuf;
 use std::time::Duration;
 

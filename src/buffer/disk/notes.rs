@@ -7,7 +7,7 @@
 use super::segment;
 use super::settled::Settled;
 use super::within::{Within, put_varint, take_varint};
-use crate::place::{At, Cut, FileOf, Island, Place, Places};
+use crate::ack::place::{At, Cut, FileOf, Island, Place, Places};
 use crate::storage::{Open, Storage, StoredFile};
 use std::collections::BTreeMap;
 use std::io;
@@ -464,7 +464,7 @@ pub(super) fn is_of_before(file: &dyn StoredFile) -> bool {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::place::tests::place;
+    use crate::ack::place::tests::place;
     use crate::storage::sim::Sim;
 
     fn notes(sim: &Sim) -> Notes {

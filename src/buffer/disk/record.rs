@@ -1,6 +1,6 @@
 //! One record: a header of 68 bytes and a body. The layout stands in [the module above](super).
 
-use crate::place::{Cut, Place, Places};
+use crate::ack::place::{Cut, Place, Places};
 
 /// First bytes of a record. No JSON text has the bytes 0 that follow it in a header, so no event can look like one.
 pub(crate) const MAGIC: [u8; 4] = *b"TgRc";
@@ -199,7 +199,7 @@ mod tests {
 
     #[test]
     fn an_extension_comes_back_and_damage_in_it_is_no_place() {
-        let place = crate::place::tests::place(4, 9);
+        let place = crate::ack::place::tests::place(4, 9);
         let mut bytes = b"batch".to_vec();
         put_extension(1 << 100, Some(&place), &mut bytes);
         let len = bytes.len() - 9;

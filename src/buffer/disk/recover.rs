@@ -7,7 +7,7 @@ use super::segment::{self, HeaderError, View};
 use super::settled::Settled;
 use super::state::{Segment, State, cost};
 use super::within::Within;
-use crate::place::{Island, Places};
+use crate::ack::place::{Island, Places};
 use crate::storage::{Open, Storage, StoredFile};
 use crate::telemetry::OpenedBuffer;
 use std::collections::{BTreeMap, HashMap, VecDeque};

@@ -1,10 +1,10 @@
 //! The files of letters: opened and looked through before anything starts, and read once more when it runs.
 
-use crate::component::RunError;
-use crate::config::Asked;
-use crate::escape::Page;
+use crate::component::letter::{Letter, LetterReader, Metadata};
+use crate::error::RunError;
 use crate::event::Meta;
-use crate::letter::{Letter, LetterReader, Metadata};
+use crate::settings::Asked;
+use crate::text::escape::Page;
 use rustix::fs::Access;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -130,7 +130,9 @@ impl Reader {
     /// is asked that is not given are left.
     pub(super) fn asked(&mut self, asked: Vec<Asked>, given: Vec<(Meta, String)>) {
         let says_itself = |meta: &Meta| matches!(meta, Meta::Source | Meta::ReceivedAt | Meta::Kind | Meta::Id);
-        let open = |asked: &Asked| !says_itself(&asked.meta) && given.iter().all(|(meta, _)| *meta != asked.meta);
+        let open = |asked: &Asked| {
+            Meta::from_name(&asked.meta).is_none_or(|of| !says_itself(&of) && given.iter().all(|(meta, _)| *meta != of))
+        };
         self.asked = asked.into_iter().filter(open).collect();
         self.given = given;
     }
@@ -140,10 +142,9 @@ impl Reader {
         let mut text = Page::new();
         for Asked { component, setting, meta } in &self.asked {
             let setting = if setting.is_empty() { String::new() } else { format!(" by `{setting}`") };
-            writeln!(text, "`{component}` asks for `@{}`{setting}", meta.name());
+            writeln!(text, "`{component}` asks for `@{meta}`{setting}");
         }
-        if let Some(Asked { meta, .. }) = self.asked.first() {
-            let name = meta.name();
+        if let Some(Asked { meta: name, .. }) = self.asked.first() {
             writeln!(
                 text,
                 "where it would have gone cannot be known; say what it was, as in `--metadata {name}=…`, or `--metadata {name}=` for nothing"

@@ -1,6 +1,6 @@
 //! `tidegate replay`: feeds dead letters back in.
 //!
-//! Each line of the files is a [letter](crate::letter) as the agent writes it: `{"tidegate": {component, reason, …}, "event":
+//! Each line of the files is a [letter](crate::component::letter) as the agent writes it: `{"tidegate": {component, reason, …}, "event":
 //! {…}}`. The event goes, with its metadata, into the component named with `--to`, through everything behind it, once it has
 //! been put right what the letter was about. The files are never changed. What is refused again lies, as letters, in a file
 //! of its own. A letter without metadata, of an earlier version, is left where something asks for metadata.
@@ -9,12 +9,14 @@ mod files;
 
 use super::{ConfigArgs, Exit, print, run, say, say_line};
 use crate::ack::{Ack, Settled, Verdict};
-use crate::component::{Chunk, Frames, Input, RunError, SinkRun, SourceContext, SourceRun};
-use crate::config::Config;
-use crate::data_dir::lock_data_dir;
+use crate::component::letter::Letter;
+use crate::component::{Input, SinkRun, SourceContext, SourceRun};
 use crate::encoding::{Encoder, Encoding};
+use crate::error::RunError;
 use crate::event::{Batch, JsonRows, Meta, Origin, Slab};
-use crate::letter::Letter;
+use crate::event::{Chunk, Frames};
+use crate::pipeline::Config;
+use crate::storage::data_dir::lock_data_dir;
 use crate::topology::{self, LETTERS, REFUSED};
 use clap::Args;
 use files::{Found, Reader};

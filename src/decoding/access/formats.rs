@@ -19,8 +19,8 @@ use std::sync::Arc;
 
 use super::{AccessDecoder, AccessLine, request_line, unescape, without_port};
 use crate::decoding::FrameDecoder;
-use crate::decoding::span::Span;
 use crate::event::{Batch, Str, Sym, Value, json};
+use crate::framing::span::Span;
 use regex_automata::Input;
 use regex_automata::meta::{Cache, Regex};
 use regex_automata::util::captures::Captures;

@@ -1,9 +1,9 @@
 //! Answers, in the encoding of the request.
 
 use super::{Encoding, Signal};
-use crate::decoding::protobuf::{push_bytes, push_message, push_number};
 use crate::decoding::records::Summary;
 use crate::event::json;
+use crate::wire::protobuf::{push_bytes, push_message, push_number};
 
 /// `google.rpc.Code`, which failures are named by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

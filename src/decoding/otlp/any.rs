@@ -1,7 +1,7 @@
 //! Attributes and values (`KeyValue`, `AnyValue`) to JSON text.
 
-use crate::decoding::protobuf::{Fields, Malformed};
 use crate::event::json;
+use crate::wire::protobuf::{Fields, Malformed};
 use base64::Engine;
 
 /// Values nested deeper than this are malformed: what a JSON reader behind us takes is bounded too.

@@ -1,8 +1,8 @@
 //! Log records.
 
 use super::{Walk, keys, last, push_clean, time_of};
-use crate::decoding::protobuf::{Fields, Malformed};
 use crate::event::{Batch, EventKind, Sym, Value, json};
+use crate::wire::protobuf::{Fields, Malformed};
 
 /// Names of severities 1 to 24: four of each.
 const LEVELS: [&str; 6] = ["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"];

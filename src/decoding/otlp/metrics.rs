@@ -3,10 +3,10 @@
 use super::any::{Values, key_and_value};
 use super::{TOO_LARGE, Walk, any, close, keys, last, member, push_clean, push_text, push_time, time_of};
 use crate::decoding::histogram::{Buckets, Exponential};
-use crate::decoding::protobuf::{Fields, Malformed, repeated_fixed64, repeated_varint};
 use crate::decoding::records::{self, Summary, next_of, place, push_bound};
-use crate::decoding::span::Span;
 use crate::event::{Batch, EventKind, Sym, Value, json};
+use crate::framing::span::Span;
+use crate::wire::protobuf::{Fields, Malformed, repeated_fixed64, repeated_varint};
 
 /// Most buckets of one point; no library makes more than some hundred.
 const MOST_BUCKETS: usize = 4096;

@@ -37,10 +37,10 @@ mod transcode;
 #[cfg(test)]
 mod tests;
 
-use super::protobuf::{Fields, Malformed, Wire};
 use super::records::{Batches, Records, Summary, most_bytes, next_of, place};
-use super::span::Span;
 use crate::event::{Batch, Origin, Str, Sym, Value};
+use crate::framing::span::Span;
+use crate::wire::protobuf::{Fields, Malformed, Wire};
 use any::Values;
 use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};

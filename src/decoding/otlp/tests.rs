@@ -1,8 +1,8 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
 use crate::ack::Ack;
-use crate::decoding::protobuf::{push_bytes, push_fixed64, push_message, push_number};
 use crate::event::Slab;
+use crate::wire::protobuf::{push_bytes, push_fixed64, push_message, push_number};
 use proptest::prelude::*;
 
 /// Longest event.

@@ -1,9 +1,9 @@
 //! Spans.
 
 use super::{Walk, any, close, keys, last, member, push_clean, time_of};
-use crate::decoding::protobuf::{Fields, Malformed, Wire};
 use crate::decoding::records;
 use crate::event::{Batch, EventKind, Sym, Value};
+use crate::wire::protobuf::{Fields, Malformed, Wire};
 
 /// Names of `SpanKind`, from 1.
 pub(super) const KINDS: [&str; 5] = ["INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER"];

@@ -6,10 +6,10 @@
 //! Source: <https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding>.
 
 use super::Signal;
-use crate::decoding::protobuf::{
+use crate::event::json;
+use crate::wire::protobuf::{
     Fields, Malformed, Wire, push_bytes, push_fixed32, push_fixed64, push_message, push_number, varint,
 };
-use crate::event::json;
 use base64::Engine;
 
 /// Most levels of objects and arrays.

@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
-use crate::decoding::protobuf::{push_bytes, push_fixed64, push_message, push_number};
+use crate::wire::protobuf::{push_bytes, push_fixed64, push_message, push_number};
 use proptest::prelude::*;
 
 fn label(name: &str, value: &str, out: &mut Vec<u8>) {
@@ -267,7 +267,7 @@ fn native_histograms_become_buckets_with_bounds() {
             }
             let mut deltas = Vec::new();
             for delta in [2, -1, 1] {
-                crate::decoding::protobuf::push_varint(zigzag(delta), &mut deltas);
+                crate::wire::protobuf::push_varint(zigzag(delta), &mut deltas);
             }
             push_bytes(12, &deltas, out);
             push_number(15, MS, out);

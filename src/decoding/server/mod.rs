@@ -25,9 +25,9 @@ mod tests;
 use super::FrameDecoder;
 use super::access::{AccessLine, request_line};
 use super::keys::KeyCache;
-use super::span::Span;
 use super::syslog::{self, push_time};
 use crate::event::{Batch, Str, Sym, Value, json};
+use crate::framing::span::Span;
 use crate::time::TimestampReader;
 
 /// A format of this module.

@@ -1,8 +1,8 @@
 //! Structured data: `[id a="1" b="x\]"][other]`.
 //! Source: RFC 5424, section 6.3.
 
-use super::super::span::Span;
 use crate::event::json::{self, Class};
+use crate::framing::span::Span;
 
 /// One element: its id, and where its parameters begin.
 struct Element {

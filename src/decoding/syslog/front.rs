@@ -12,10 +12,10 @@
 //! Cisco's `%FACILITY-SEVERITY-MNEMONIC`. Where a relay put its own header in front, the device's time counts, unless `*`
 //! says that it was never set. A front is one only if a colon ends its time, or such a word follows.
 
-use super::super::span::Span;
 use super::legacy::is_host;
 use super::when::{Found, header_time};
 use super::{Line, Message};
+use crate::framing::span::Span;
 
 /// Most parts of a front: a host, two counters, a mark, a node.
 const MOST_PARTS: usize = 6;

@@ -11,9 +11,9 @@
 //!
 //! Time and host are taken from it, and all of the text is the message.
 
-use super::super::span::Span;
 use super::when::{epoch, header_time, iso_word};
 use super::{Format, Line, Message, When};
+use crate::framing::span::Span;
 
 /// How far keys are looked for.
 const HEAD: usize = 512;

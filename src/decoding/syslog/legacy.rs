@@ -11,12 +11,12 @@
 //! `LEEF:` and `@cee:` begin a text and are no tags. Words for level and facility give them where there is no priority, and
 //! are passed over.
 
-use super::super::span::Span;
 use super::front::{front, is_mnemonic};
 use super::keyed::keyed;
 use super::when::{epoch, header_time, is_year};
 use super::words::{Priority, bare_level, is_english, is_level, priority};
 use super::{Format, Line, Message, When, data};
+use crate::framing::span::Span;
 
 /// A message whose header stands at `at`, behind the priority, in place of what `message` is. `false` where nothing of it looks
 /// like one.

@@ -3,7 +3,7 @@ use super::super::testing::{decode_line, raw_of};
 use super::super::{DecodeStats, Decoder, OnDecodeError};
 use super::*;
 use crate::ack::Ack;
-use crate::component::{Chunk, Frames};
+use crate::event::{Chunk, Frames};
 use crate::event::{Origin, Slab};
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};

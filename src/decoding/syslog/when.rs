@@ -11,8 +11,8 @@
 //! letters before a colon), an offset, or both as in `UTC+02:00`; `DST` behind it says nothing more. A colon ends the time.
 //! A date with slashes has its month first, unless that is over 12.
 
-use super::super::span::Span;
 use super::{Line, When};
+use crate::framing::span::Span;
 use crate::time::{Civil, WrittenZone, offset_seconds, parse_rfc3339, zone_name};
 
 /// A time that was found in a header.

@@ -1,6 +1,6 @@
 //! What the answer to an export says: whether something was rejected.
 
-use crate::decoding::protobuf::{Fields, Malformed};
+use crate::wire::protobuf::{Fields, Malformed};
 
 /// What an answer of the OTLP endpoints says.
 pub enum Exported {

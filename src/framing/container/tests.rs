@@ -2,10 +2,10 @@
 use super::super::multiline::{Limits, Mode, Preset};
 use super::*;
 use crate::ack::Ack;
-use crate::component::{Chunk, Frames as ChunkFrames};
 use crate::decoding::cri::CriDecoder;
 use crate::decoding::docker::DockerDecoder;
 use crate::decoding::{DecodeStats, Decoder, OnDecodeError};
+use crate::event::{Chunk, Frames as ChunkFrames};
 use crate::event::{Origin, Slab};
 use proptest::prelude::*;
 use serde_json::{Value, json};

@@ -97,7 +97,7 @@ impl Breaker {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Settings;
+    use crate::settings::Settings;
 
     #[test]
     fn five_failures_in_a_row_open_it_and_one_probe_closes_it() {

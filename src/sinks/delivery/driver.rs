@@ -27,9 +27,10 @@ use super::settings::NetworkSinkCommon;
 use super::sign::{Sign, Signed, Unsigned};
 use super::status::{judge_lost, judge_status};
 use crate::ack::{Ack, Rows, Verdict};
-use crate::component::{BoxFuture, Input, RunError};
+use crate::component::{BoxFuture, Input};
+use crate::error::RunError;
 use crate::event::Batch;
-use crate::log_throttle::LogThrottle;
+use crate::telemetry::log_throttle::LogThrottle;
 use crate::time::clock;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
@@ -636,7 +637,7 @@ impl<P: Protocol> Driver<P> {
                 tracing::error!(
                     component = %self.input.counters().id,
                     error = %detail,
-                    "the server keeps failing: left alone for {}, then probed", crate::config::duration_text(reset)
+                    "the server keeps failing: left alone for {}, then probed", crate::settings::duration_text(reset)
                 );
                 self.failing = true;
                 self.input.health().failing(&format!("circuit open: {detail}"));
@@ -945,7 +946,7 @@ pub async fn check_health(
 /// What comes in time.
 async fn within(patience: Duration, way: impl Future<Output = Result<Answer, Unsigned>>) -> Result<Answer, Unsigned> {
     timeout(patience, way).await.unwrap_or_else(|_| {
-        let why = format!("no answer within {}", crate::config::duration_text(patience));
+        let why = format!("no answer within {}", crate::settings::duration_text(patience));
         Err(Unsigned::Lost(Lost { kind: LostKind::Timeout, why }))
     })
 }

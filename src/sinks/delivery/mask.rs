@@ -1,7 +1,7 @@
 //! Words of servers and libraries, fit to be shown: short, on one line, without the sink's own secrets.
 
-use crate::config::mask_known;
-use crate::mask::Needles;
+use crate::settings::mask_known;
+use crate::text::mask::Needles;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 

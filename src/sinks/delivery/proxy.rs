@@ -5,7 +5,7 @@
 //! reached directly: `*` for all, a domain with everything below it (`example.com`, `.example.com`, `*.example.com`), an address,
 //! a network (`10.0.0.0/8`), each with a port behind it (`example.com:8443`) or not.
 
-use crate::config::Network;
+use crate::settings::Network;
 use reqwest::Url;
 use std::net::IpAddr;
 

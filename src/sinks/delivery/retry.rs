@@ -59,7 +59,7 @@ fn retry_after_at(value: &str, now_ns: i64) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Settings;
+    use crate::settings::Settings;
 
     #[test]
     fn waits_double_up_to_the_longest_and_jitter_only_shortens_them() {

@@ -1,9 +1,9 @@
 //! Settings that all sinks over the network have.
 
 use super::sign::basic;
-use crate::config::is_secret_name;
-use crate::config::{Map, Reader, Secret, Size, Span, Spanned, config, config_enum, config_union};
-use crate::sinks::common::SinkCommon;
+use crate::component::common::SinkCommon;
+use crate::settings::{Map, Reader, Secret, Size, Span, Spanned, config, config_enum, config_union};
+use crate::text::mask::is_secret_name;
 use reqwest::Url;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;

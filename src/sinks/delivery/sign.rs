@@ -8,8 +8,9 @@ use super::client::HttpExchange;
 use super::exchange::{Exchange, Lost, LostKind, Request};
 use super::mask::Mask;
 use super::settings::{BasicAuth, NetworkSinkCommon};
-use crate::component::{BoxFuture, BuildError};
-use crate::config::{Map, Reader, Secret, Spanned, config, config_choice};
+use crate::component::BoxFuture;
+use crate::error::BuildError;
+use crate::settings::{Map, Reader, Secret, Spanned, config, config_choice};
 use crate::time::{NS_PER_SEC, clock};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -449,7 +450,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::super::exchange::Answer;
     use super::*;
-    use crate::config::read_text;
+    use crate::settings::read_text;
     use std::collections::BTreeMap;
 
     fn auth(text: &str) -> AuthConfig {
@@ -464,7 +465,7 @@ mod tests {
     #[tokio::test]
     async fn basic_is_standard_base64_with_padding() {
         let auth = auth("{basic: {user: root@example.com, password: 'Complexpass#123'}}");
-        let signer = auth.signer(&crate::config::Settings::defaults(), &Mask::default()).unwrap();
+        let signer = auth.signer(&crate::settings::Settings::defaults(), &Mask::default()).unwrap();
         let signed = signer.sign(request(b"")).await.unwrap().request;
         let shown = &signed.headers[AUTHORIZATION];
         assert!(shown.is_sensitive());

@@ -5,8 +5,8 @@
 //! certificate name and time are checked as for any other.
 
 use super::settings::TlsConfig;
-use crate::component::BuildError;
-use crate::tls::{certificates, private_key, validity};
+use crate::error::BuildError;
+use crate::net::tls::{certificates, private_key, validity};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -179,9 +179,9 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::super::{Exchange, HttpExchange, Mask, NetworkSinkCommon, Request};
     use super::*;
-    use crate::config::{Secret, Settings};
-    use crate::tls::tests::settings;
-    use crate::tls::{ServerTls, TlsServer};
+    use crate::net::tls::tests::settings;
+    use crate::net::tls::{ServerTls, TlsServer};
+    use crate::settings::{Secret, Settings};
     use reqwest::header::HeaderMap;
     use std::path::Path;
     use std::time::{Duration, Instant};

@@ -1,7 +1,7 @@
 //! What several templates make of an event: the same as of the event before, mostly, and then nothing is made of it again.
 
-use crate::config::Map;
 use crate::event::EventRef;
+use crate::settings::Map;
 use crate::template::Template;
 
 /// Named templates, and their values for the event read last.

@@ -33,7 +33,7 @@
 //! is only appended to. A journal of a later version is refused.
 
 use super::undo::{self, Step};
-use crate::place::{At, Cut, FileOf, Place, Places};
+use crate::ack::place::{At, Cut, FileOf, Place, Places};
 use crate::storage::{Disk, boot_id, make_again};
 use hashbrown::HashMap;
 use std::fs::{File, OpenOptions};
@@ -157,7 +157,7 @@ struct Sources {
 
 /// More numbers are not given: the journal is written anew, with those that are needed.
 /// What is spoken of stays in memory until then.
-const MOST_NUMBERS: usize = 2 * crate::place::MOST_PLACES;
+const MOST_NUMBERS: usize = 2 * crate::ack::place::MOST_PLACES;
 
 impl Sources {
     fn number(&mut self, place: &Place) -> Option<u32> {
@@ -194,7 +194,7 @@ impl Journal {
     /// As said; `tell` is told how far files of sources are written, as soon as that is known.
     pub(super) fn open_telling(data_dir: &Path, id: &str, tell: impl FnOnce(Vec<Place>)) -> io::Result<Journal> {
         let folder = data_dir.join("file_sinks");
-        crate::data_dir::create_dir(&folder)?;
+        crate::storage::data_dir::create_dir(&folder)?;
         let path = folder.join(format!("{id}.journal"));
         let old = match std::fs::read(&path) {
             Ok(bytes) => bytes,
@@ -834,7 +834,7 @@ mod tests {
     fn places_are_there_after_a_restart_in_this_boot_and_as_far_as_they_are_durable_in_another() {
         let upto = |generation, offset| {
             let mut places = Places::default();
-            places.note(&crate::place::tests::place(generation, offset));
+            places.note(&crate::ack::place::tests::place(generation, offset));
             places
         };
         for durable in [false, true] {

@@ -21,12 +21,13 @@ mod run;
 mod tests;
 mod undo;
 
-use crate::component::{BuildContext, BuildError, SinkRun};
-use crate::config::{Reader, Size, Spanned, config, config_enum};
+use crate::component::common::SinkCommon;
+use crate::component::plan::SinkPlan;
+use crate::component::{BuildContext, SinkRun};
 use crate::doctor::{Finding, Host, general};
 use crate::encoding::{Encoding, EncodingConfig};
-use crate::plan::SinkPlan;
-use crate::sinks::common::SinkCommon;
+use crate::error::BuildError;
+use crate::settings::{Reader, Size, Spanned, config, config_enum};
 use crate::template::NameTemplate;
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -2,9 +2,12 @@
 use super::*;
 use crate::ack::{Ack, Settled, Verdict};
 use crate::buffer::{FullPolicy, Queue, QueueSender, Received};
-use crate::component::{Chunk, DeadLetter, Frames, Health, Input, RunError};
+use crate::component::{DeadLetter, Input};
 use crate::decoding::{DecodeStats, Decoder, FrameDecoder, JsonDecoder, OnDecodeError, TextDecoder};
+use crate::error::RunError;
 use crate::event::{Batch, Origin, Slab};
+use crate::event::{Chunk, Frames};
+use crate::telemetry::Health;
 use crate::telemetry::{ComponentKind, Counters};
 use crate::template::Template;
 use std::io::Read;

@@ -23,17 +23,17 @@
 
 mod streams;
 
-use crate::component::BuildError;
-use crate::config::{Map, Reader, Spanned, config, config_enum};
-use crate::decoding::protobuf::{push_bytes, push_message, push_number};
 use crate::encoding::{EventTime, Line, LineWord, LineWriter};
+use crate::error::BuildError;
 use crate::event::{EventRef, FieldPath, Value, json};
+use crate::settings::{Map, Reader, Spanned, config, config_enum};
 use crate::sinks::delivery::{
     Answer, AuthConfig, Draft, Encoding, HttpSink, Judgement, Load, Mask, NetworkSinkCommon, Protocol, Request, Target,
     Unsendable, Values, address, below, byte_of, check_server, judge_status, kind_of,
 };
 use crate::template::Template;
 use crate::time::{NS_PER_SEC, Zone};
+use crate::wire::protobuf::{push_bytes, push_message, push_number};
 use bytes::Bytes;
 use reqwest::Url;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};

@@ -1,7 +1,7 @@
 //! Credentials: what the user wrote, and the `Authorization` header made of it.
 
-use crate::component::BuildError;
-use crate::config::{Map, Reader, Secret, config, config_choice, config_enum};
+use crate::error::BuildError;
+use crate::settings::{Map, Reader, Secret, config, config_choice, config_enum};
 use crate::sinks::delivery::{
     BasicAuth, Credentials, Mask, NetworkSinkCommon, Renewed, Sign, authorization, basic, bearer, sensitive,
 };
@@ -156,7 +156,7 @@ mod tests {
 
     fn jwt() -> JwtAuth {
         let text = "{key: your-256-bit-secret, issuer: me, lifetime: 10m, claims: {role: writer}}";
-        crate::config::read_text("t", text, &std::collections::BTreeMap::new()).0.unwrap()
+        crate::settings::read_text("t", text, &std::collections::BTreeMap::new()).0.unwrap()
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Settings of the sink.
 
 use super::auth::AuthConfig;
-use crate::config::{Reader, Spanned, config, config_enum};
 use crate::event::FieldPath;
+use crate::settings::{Reader, Spanned, config, config_enum};
 use crate::sinks::delivery::{NetworkSinkCommon, check_server};
 use crate::template::NameTemplate;
 use std::num::NonZeroUsize;
@@ -54,7 +54,7 @@ config! {
 
 impl Default for Window {
     fn default() -> Self {
-        <Self as crate::config::Settings>::defaults()
+        <Self as crate::settings::Settings>::defaults()
     }
 }
 

@@ -35,13 +35,13 @@ mod stream_name;
 pub use auth::AuthConfig;
 pub use config::{Api, MetricsApi, OpenObserveConfig};
 
-use crate::component::BuildError;
-use crate::config::Reader;
 use crate::doctor::Finding;
 use crate::encoding::object;
 use crate::encoding::otlp::{MetricEncoder, OtlpEncoder, Unfit};
 use crate::encoding::remote_write::{self, RemoteWriteEncoder};
+use crate::error::BuildError;
 use crate::event::{EventKind, EventRef};
+use crate::settings::Reader;
 use crate::sinks::delivery::{
     Answer, Draft, Framing, HttpSink, Judgement, Load, Mask, NetworkSinkCommon, Protocol, Request, Target, Unsendable,
     address, below,

@@ -39,12 +39,13 @@ mod tests;
 mod whole;
 
 use crate::buffer::Received;
-use crate::component::{BuildContext, BuildError, Input, RunError, SinkRun};
-use crate::config::{Map, Reader, Span, Spanned, config, config_enum};
+use crate::component::common::SinkCommon;
+use crate::component::plan::SinkPlan;
+use crate::component::{BuildContext, Input, SinkRun};
+use crate::error::{BuildError, RunError};
 use crate::event::FieldPath;
-use crate::log_throttle::LogThrottle;
-use crate::plan::SinkPlan;
-use crate::sinks::common::SinkCommon;
+use crate::settings::{Map, Reader, Span, Spanned, config, config_enum};
+use crate::telemetry::log_throttle::LogThrottle;
 use crate::template::Template;
 use crate::time::clock;
 use collect::{Collector, MetricOptions};
@@ -258,7 +259,7 @@ impl SinkPlan for PrometheusConfig {
             None => None,
             Some(listen) => {
                 let address = listen.value;
-                let listener = crate::sockets::shared(&format!("tcp://{address}"), || {
+                let listener = crate::net::sockets::shared(&format!("tcp://{address}"), || {
                     let listener = std::net::TcpListener::bind(address)?;
                     listener.set_nonblocking(true)?;
                     Ok((listener, None))
@@ -290,7 +291,7 @@ struct Options {
 /// The sink over a listening socket: pages are served and series pushed on the runtime, batches are counted on a thread of
 /// their own.
 fn run_on(
-    listener: Option<(std::net::TcpListener, crate::sockets::Holder)>,
+    listener: Option<(std::net::TcpListener, crate::net::sockets::Holder)>,
     push: Option<Push>,
     options: Options,
 ) -> Result<SinkRun, BuildError> {
@@ -314,7 +315,7 @@ fn run_on(
 }
 
 async fn run(
-    listener: Option<(std::net::TcpListener, crate::sockets::Holder)>,
+    listener: Option<(std::net::TcpListener, crate::net::sockets::Holder)>,
     push: Option<Push>,
     path: String,
     collector: Collector,

@@ -39,7 +39,7 @@ pub(super) async fn serve(
         let path = path_text.clone();
         async move { (StatusCode::NOT_FOUND, format!("the metrics are at {path}\n")) }
     });
-    crate::http_server::serve(listener, None, router, stop).await;
+    crate::http::server::serve(listener, None, router, stop).await;
     Ok(())
 }
 

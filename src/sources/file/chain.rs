@@ -14,7 +14,7 @@ use super::parts::{Ancestor, Give, Link, Parts};
 use super::rotation::{PACKED_ENDS, Turnstile};
 use super::tail::{Out, Place, Sent, Tail, Turn};
 use super::tailer::{Next, Now, SECOND, Tailer};
-use crate::component::Chunk;
+use crate::event::Chunk;
 use hashbrown::HashMap;
 use std::path::{Path, PathBuf};
 

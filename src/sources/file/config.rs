@@ -2,10 +2,10 @@
 
 use super::discovery::check_pattern;
 use super::lines::LongLines;
-use crate::config::{Reader, Size, Span, Spanned, config, config_choice, config_enum};
+use crate::component::common::SourceCommon;
 use crate::decoding::Charset;
 use crate::framing::MultilineSetting;
-use crate::sources::common::SourceCommon;
+use crate::settings::{Reader, Size, Span, Spanned, config, config_choice, config_enum};
 use std::time::Duration;
 
 config! {
@@ -129,7 +129,7 @@ impl FileConfig {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::config::read_text;
+    use crate::settings::read_text;
     use std::collections::BTreeMap;
 
     #[test]

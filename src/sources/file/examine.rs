@@ -18,7 +18,8 @@ const SHOWN: usize = 3;
 impl FileConfig {
     /// Looks at the files that match, and at what rotates them.
     pub(super) fn look_around(&self, host: &Host) -> Vec<Finding> {
-        let texts = |list: &[crate::config::Spanned<String>]| list.iter().map(|p| p.value.clone()).collect::<Vec<_>>();
+        let texts =
+            |list: &[crate::settings::Spanned<String>]| list.iter().map(|p| p.value.clone()).collect::<Vec<_>>();
         let Ok(patterns) = Patterns::new(&texts(&self.include), &texts(&self.exclude)) else { return Vec::new() };
         let Ok(rotated_to) = Patterns::new(&texts(&self.rotated_to), &[]) else { return Vec::new() };
         let mut found = Found::default();
@@ -33,7 +34,8 @@ impl FileConfig {
 
     /// What is not read as things are now.
     pub(super) fn unread_now(&self) -> Vec<Finding> {
-        let texts = |list: &[crate::config::Spanned<String>]| list.iter().map(|p| p.value.clone()).collect::<Vec<_>>();
+        let texts =
+            |list: &[crate::settings::Spanned<String>]| list.iter().map(|p| p.value.clone()).collect::<Vec<_>>();
         let Ok(patterns) = Patterns::new(&texts(&self.include), &texts(&self.exclude)) else { return Vec::new() };
         let mut found = Found::default();
         patterns.walk(self.follow_symlinks, &mut found);

@@ -14,7 +14,7 @@ use super::identity::{Identity, MARK_BYTES, Position, Running, Sum, read_at};
 use super::parts::Ahead;
 use super::tail::{Reader, Tail};
 use super::tailer::Tailer;
-use crate::place::{At, FileOf, Held, NOWHERE, Place, Told, join};
+use crate::ack::place::{At, FileOf, Held, NOWHERE, Place, Told, join};
 use hashbrown::HashMap;
 use std::collections::BTreeMap;
 use std::io;

@@ -4,7 +4,7 @@
 //! event are read and judged again, and a crash in the middle of one gives it whole.
 
 use super::lines::{Lines, Taken, bare_end, push};
-use crate::component::Frames;
+use crate::event::Frames;
 use crate::framing::multiline::{Aggregator, Matcher};
 
 /// What becomes of an event that may go on.

@@ -6,7 +6,7 @@
 
 use super::discovery::{Closed, Entry, Found, Met, NotAFile};
 use super::tailer::Tailer;
-use crate::config::nearest;
+use crate::settings::nearest;
 use hashbrown::HashMap;
 use std::fmt::{self, Display};
 use std::path::{Path, PathBuf};

@@ -86,15 +86,17 @@ use self::heavy::Heavy;
 use self::tail::{Out, Sent};
 use self::tailer::{Next, Now, Plan, Saver, Tailer};
 use self::watch::Wake;
-use crate::component::{BuildContext, BuildError, Chunk, NotSent, Output, RunError, SourceContext, SourceRun};
-use crate::config::{Reader, Span, Spanned};
+use crate::component::common::SourceCommon;
+use crate::component::plan::SourcePlan;
+use crate::component::{BuildContext, NotSent, Output, SourceContext, SourceRun};
 use crate::decoding::Charset;
 use crate::doctor::{Finding, Host};
+use crate::error::{BuildError, RunError};
+use crate::event::Chunk;
 use crate::framing::container::TooLong;
 use crate::framing::lines::{self, Lines};
 use crate::framing::{Framing, PartLimits, framing};
-use crate::plan::SourcePlan;
-use crate::sources::common::SourceCommon;
+use crate::settings::{Reader, Span, Spanned};
 use crate::time::clock;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -140,7 +142,7 @@ impl SourcePlan for FileConfig {
         };
         let max_bytes = self.max_line_bytes.as_usize();
         let parts = PartLimits { timeout: self.partial_timeout, max_bytes, too_long };
-        framing(self.multiline.as_ref(), &self.common.decode, parts)
+        framing(self.multiline.as_ref(), self.common.decode.container(), parts)
     }
 
     fn reads_files(&self) -> bool {

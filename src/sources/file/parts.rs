@@ -14,7 +14,7 @@ use super::identity::Position;
 use super::lines::{Lines, Taken, bare_end};
 use super::rotation::Turnstile;
 use super::tail::Tail;
-use crate::component::Frames;
+use crate::event::Frames;
 use crate::framing::container::{Frames as Joined, Joiner, Judge};
 use std::collections::VecDeque;
 

@@ -239,7 +239,7 @@ impl Tailer {
         counters: Arc<Counters>,
         wake: &Arc<Wake>,
         saver: Saver,
-        held: &[(usize, crate::place::Told)],
+        held: &[(usize, crate::ack::place::Told)],
     ) -> io::Result<Self> {
         let mut store = Store::open(&plan.dir)?;
         store.keep_keys();

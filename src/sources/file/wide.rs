@@ -5,7 +5,7 @@
 use super::joined::Open;
 use super::lines::{Lines, LongLines, Taken};
 use super::tail::{Reader, Tail};
-use crate::component::Frames;
+use crate::event::Frames;
 use crate::framing::multiline::{Aggregator, Matcher};
 use crate::framing::wide::{BOM_BYTES, Wide};
 use std::os::fd::OwnedFd;

@@ -1,6 +1,6 @@
 //! Who may send: basic, bearer tokens, or a signature over the body as received.
 
-use crate::config::{OneOrMany, Reader, Secret, config};
+use crate::settings::{OneOrMany, Reader, Secret, config};
 use crate::time::clock;
 use base64::Engine;
 use hmac::{Hmac, KeyInit, Mac};
@@ -215,7 +215,7 @@ fn from_hex(text: &str) -> Option<Vec<u8>> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::config::read_text;
+    use crate::settings::read_text;
     use std::collections::BTreeMap;
 
     fn auth(yaml: &str) -> Auth {

@@ -2,8 +2,8 @@
 
 use super::Shared;
 use super::handle::handle;
-use crate::connections::{Phase, Place, Watched};
-use crate::proxy_protocol;
+use crate::net::connections::{Phase, Place, Watched};
+use crate::net::proxy_protocol;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;

@@ -1,6 +1,6 @@
 //! CORS: which pages in browsers may send.
 
-use crate::config::{Reader, config};
+use crate::settings::{Reader, config};
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, StatusCode};
 use std::time::Duration;

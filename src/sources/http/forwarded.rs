@@ -4,7 +4,7 @@
 //! stands before it whoever sent the request could write. So the list is read from its end: the first address that is no
 //! trusted proxy is the sender; where all are, the first of the list is.
 
-use crate::config::Network;
+use crate::settings::Network;
 use hyper::header::HeaderMap;
 use std::net::IpAddr;
 

@@ -1,6 +1,6 @@
 //! `headers`: which headers of a request are metadata of its events.
 
-use crate::config::{Node, Reader, SchemaBuilder, Setting, read_string};
+use crate::settings::{Node, Reader, SchemaBuilder, Setting, read_string};
 use hyper::header::{self, HeaderMap, HeaderName};
 use std::sync::Arc;
 

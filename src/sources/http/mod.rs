@@ -51,18 +51,19 @@ pub use headers::KeptHeader;
 pub use route::Paths;
 pub use settings::HttpCommon;
 
-use crate::component::{BuildContext, BuildError, Output, RunError, SourceContext, SourceRun};
-use crate::config::{Network, OneOrMany, Reader, Size, Spanned, config, config_enum};
-use crate::connections::{Limits, Places};
+use crate::component::WantedConnections;
+use crate::component::common::{SourceCommon, say_cut};
+use crate::component::plan::SourcePlan;
+use crate::component::{BuildContext, Output, SourceContext, SourceRun};
 use crate::decoding::{FrameDecoder, JsonDecoder};
-use crate::log_throttle::LogThrottle;
-use crate::plan::SourcePlan;
-use crate::proxy_protocol::ProxyProtocol;
-use crate::sockets::{self, Holder};
-use crate::sources::common::{SourceCommon, say_cut};
+use crate::error::{BuildError, RunError};
+use crate::net::connections::{Limits, Places};
+use crate::net::proxy_protocol::ProxyProtocol;
+use crate::net::sockets::{self, Holder};
+use crate::net::tls::{ClientAuth, ServerTls, TlsServer};
+use crate::settings::{Network, OneOrMany, Reader, Size, Spanned, config, config_enum};
 use crate::telemetry::Counters;
-use crate::tls::{ClientAuth, ServerTls, TlsServer};
-use crate::topology::WantedConnections;
+use crate::telemetry::log_throttle::LogThrottle;
 use auth::Auth;
 use body::Budget;
 use decode::HttpDecoder;
@@ -191,7 +192,7 @@ impl SourcePlan for HttpConfig {
     }
 
     fn decoder(&self, cx: &BuildContext) -> Result<Box<dyn FrameDecoder>, BuildError> {
-        Ok(Box::new(HttpDecoder { lines: self.common.decode.build(cx)?, json: JsonDecoder::default() }))
+        Ok(Box::new(HttpDecoder { lines: self.common.decode.build(&cx.timezone)?, json: JsonDecoder::default() }))
     }
 
     fn overlaps(&self) -> bool {

@@ -5,8 +5,8 @@ use super::format::{Answer, Format, Head, Variables};
 use super::plain::Plain;
 use super::signals::{Door, OpenObserveOtlp, Otlp, RemoteWrite, prometheus_health};
 use super::{elasticsearch, openobserve};
-use crate::config::{Map, OneOrMany, Reader, Span, Spanned, config_enum};
 use crate::decoding::otlp::Signal;
+use crate::settings::{Map, OneOrMany, Reader, Span, Spanned, config_enum};
 use hyper::Method;
 use std::sync::Arc;
 

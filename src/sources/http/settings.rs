@@ -1,9 +1,9 @@
 //! What all sources have, with the one difference that lines are told apart by default.
 
+use crate::component::common::{Attach, SourceCommon};
 use crate::condition::Condition;
-use crate::config::{FieldDoc, Keys, Node, Properties, Reader, SchemaBuilder, Setting, Settings, config};
 use crate::decoding::{DecodeSetting, InvalidUtf8, OnDecodeError};
-use crate::sources::common::{Attach, SourceCommon};
+use crate::settings::{FieldDoc, Keys, Node, Properties, Reader, SchemaBuilder, Setting, Settings, config};
 use std::ops::Deref;
 
 config! {

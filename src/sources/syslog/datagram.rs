@@ -3,7 +3,8 @@
 use super::Shared;
 use super::origin::PeerOrigins;
 use crate::ack::Ack;
-use crate::component::{Chunk, Closed, Frames};
+use crate::component::Closed;
+use crate::event::{Chunk, Frames};
 use crate::event::{Origin, Slab};
 use crate::framing::LongLines;
 use crate::framing::lines::Lines;

@@ -1,9 +1,9 @@
 //! `listen`: where the source listens, and the sockets for it.
 
 use super::socket::SocketFile;
-use crate::component::BuildError;
-use crate::config::{Node, Reader, SchemaBuilder, Setting, read_string};
-use crate::sockets;
+use crate::error::BuildError;
+use crate::net::sockets;
+use crate::settings::{Node, Reader, SchemaBuilder, Setting, read_string};
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs, UdpSocket};
@@ -278,7 +278,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::super::socket::SocketMode;
     use super::*;
-    use crate::config::Settings;
+    use crate::settings::Settings;
 
     #[test]
     fn addresses_are_read_and_written_alike() {

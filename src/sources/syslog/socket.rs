@@ -3,7 +3,7 @@
 //! A socket's file gets the rights that the process' umask leaves, which with the usual one lets nobody but the agent's own
 //! user write. So the rights are set after the socket is bound: 0666 by default, as `/dev/log` has them.
 
-use crate::config::{Node, Reader, SchemaBuilder, Setting, config};
+use crate::settings::{Node, Reader, SchemaBuilder, Setting, config};
 use std::io;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt, lchown};
 use std::path::Path;

@@ -7,9 +7,9 @@ use serde_json::{Map, Value};
 
 use super::watched::last_line_ends;
 use crate::condition::Condition;
-use crate::config::{Node, Reader, SchemaBuilder, Setting, config, config_choice, config_enum, config_union};
 use crate::event::FieldPath;
 use crate::event::json::Children;
+use crate::settings::{Node, Reader, SchemaBuilder, Setting, config, config_choice, config_enum, config_union};
 use crate::template::Template;
 
 /// Larger files are refused: a table lives in memory.
@@ -75,7 +75,7 @@ config_union! {
         /// These.
         Names(Vec<String>),
         /// These, under other names.
-        Renamed(crate::config::Map<String>),
+        Renamed(crate::settings::Map<String>),
     }
 }
 
@@ -89,7 +89,7 @@ config_choice! {
         /// It is dropped and counted.
         Drop = "drop",
         /// It takes these members in place of a record.
-        Default(crate::config::Map<Value>) = "default",
+        Default(crate::settings::Map<Value>) = "default",
     }
 }
 

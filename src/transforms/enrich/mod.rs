@@ -34,11 +34,12 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use super::assignments::{self, Assignments, FieldValue, check_names, may_reject};
-use crate::component::{BuildContext, BuildError, Emitter, Transform};
+use crate::component::plan::TransformPlan;
+use crate::component::{BuildContext, Emitter, Transform};
 use crate::condition::{Condition, Faults};
-use crate::config::{OneOrMany, Reader, Spanned, config};
+use crate::error::BuildError;
 use crate::event::{Batch, FieldPath, Value, json};
-use crate::plan::TransformPlan;
+use crate::settings::{OneOrMany, Reader, Spanned, config};
 use cache::Cache;
 use geoip::{Answer, Database};
 use lookup::{Form, KeySetting, OnMiss};
@@ -57,7 +58,7 @@ config! {
         /// What it reads.
         pub inputs: Vec<Spanned<String>>,
         /// Fields to set: constants of any form, and templates such as `{{ service }}-{{ region }}`.
-        pub fields: crate::config::Map<FieldValue> = crate::config::Map::default(),
+        pub fields: crate::settings::Map<FieldValue> = crate::settings::Map::default(),
         /// Adds `host`: name, os, arch, kernel, cpus, memory (bytes).
         pub host: bool = false,
         /// Adds `app`: name, version, environment, pid.

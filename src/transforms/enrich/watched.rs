@@ -5,7 +5,7 @@
 //! A file that is gone, cannot be read, is no such file, or is less than what is in use (empty, without a part that it had,
 //! cut off) leaves the old value in use and is said once in the log. Workers notice a new value by one atomic load a batch.
 
-use crate::log_throttle::LogThrottle;
+use crate::telemetry::log_throttle::LogThrottle;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -7,7 +7,7 @@
 //! Sources of the words: syslog (RFC 5424), log4j, java.util.logging, .NET, Python, Go's slog and zap, zerolog, Serilog,
 //! logrus, loguru, klog, logcat, nginx, Apache, PostgreSQL, MySQL, Redis, Monolog, OpenTelemetry.
 
-use crate::config::config_enum;
+use crate::settings::config_enum;
 
 config_enum! {
     /// The four levels.

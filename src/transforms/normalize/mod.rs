@@ -15,11 +15,12 @@ mod level;
 pub use engine::{Normalize, canonical_names};
 pub use level::{Level, LevelNumbers};
 
-use crate::component::{BuildContext, BuildError, Transform};
-use crate::config::{Map, Reader, Spanned, config, config_enum};
+use crate::component::common::Attach;
+use crate::component::plan::TransformPlan;
+use crate::component::{BuildContext, Transform};
+use crate::error::BuildError;
 use crate::event::{FieldPath, Sym};
-use crate::plan::TransformPlan;
-use crate::sources::common::Attach;
+use crate::settings::{Map, Reader, Spanned, config, config_enum};
 use crate::time::{InputFormat, Zone};
 
 config_enum! {

@@ -1,6 +1,6 @@
 //! What `detect` may name.
 
-use crate::config::config_enum;
+use crate::settings::config_enum;
 
 config_enum! {
     /// A built-in kind of sensitive text.

@@ -43,9 +43,10 @@ pub use paths::PathGlob;
 pub use patterns::PatternSpec;
 pub use scanner::{Action, HashKey, Rules, Scanner};
 
-use crate::component::{BuildContext, BuildError, Transform};
-use crate::config::{Node, Reader, SchemaBuilder, Secret, Setting, Spanned, config, config_enum, read_string};
-use crate::plan::TransformPlan;
+use crate::component::plan::TransformPlan;
+use crate::component::{BuildContext, Transform};
+use crate::error::BuildError;
+use crate::settings::{Node, Reader, SchemaBuilder, Secret, Setting, Spanned, config, config_enum, read_string};
 
 config_enum! {
     /// What becomes of what is found.
@@ -71,7 +72,7 @@ config! {
         /// Regular expressions to look for; they come before `detect`.
         pub patterns: Vec<PatternConfig> = Vec::new(),
         /// What is done with fields, whatever they hold.
-        pub fields: FieldsConfig = <FieldsConfig as crate::config::Settings>::defaults(),
+        pub fields: FieldsConfig = <FieldsConfig as crate::settings::Settings>::defaults(),
         /// Search only below these paths; everywhere when left out.
         pub r#in: Vec<PathGlob> = Vec::new(),
         /// Do not search below these paths.

@@ -4,7 +4,7 @@
 //! path that misses is a leak, matching is generous: it goes through arrays as if they were not there
 //! (`users.email` is the `email` of each of `users`), and a key with dots counts as itself and as the path it spells.
 
-use crate::config::{Node, Reader, SchemaBuilder, Setting, read_string};
+use crate::settings::{Node, Reader, SchemaBuilder, Setting, read_string};
 use std::ops::Range;
 
 /// A path with wildcards, as written in the configuration.

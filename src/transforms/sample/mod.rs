@@ -32,11 +32,12 @@ mod share;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use crate::component::{BuildContext, BuildError, Emitter, Transform};
+use crate::component::plan::TransformPlan;
+use crate::component::{BuildContext, Emitter, Transform};
 use crate::condition::{Condition, Faults};
-use crate::config::{Map, Reader, Size, Span, Spanned, config};
+use crate::error::BuildError;
 use crate::event::{Batch, EventRef, FieldPath, Sym, Value};
-use crate::plan::TransformPlan;
+use crate::settings::{Map, Reader, Size, Span, Spanned, config};
 
 use dedupe::Folder;
 use limit::Limiter;

@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
-use crate::config::{Node, Reader, SchemaBuilder, Setting, Spanned};
 use crate::event::{Form, Str, Value};
+use crate::settings::{Node, Reader, SchemaBuilder, Setting, Spanned};
 
 /// A share of all events, from 0 to 1.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -29,11 +29,12 @@ mod schema;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::component::{BuildContext, BuildError, Emitter, Transform};
+use crate::component::plan::TransformPlan;
+use crate::component::{BuildContext, Emitter, Transform};
 use crate::condition::{Condition, Faults, Outcome};
-use crate::config::{Reader, Spanned, config, config_enum};
+use crate::error::BuildError;
 use crate::event::{Batch, EventRef};
-use crate::plan::TransformPlan;
+use crate::settings::{Reader, Spanned, config, config_enum};
 use crate::template::Template;
 
 use builtin::Builtin;

@@ -4,7 +4,7 @@ use std::io::Read;
 use std::path::Path;
 
 use super::finding::{Findings, Severity};
-use crate::component::BuildError;
+use crate::error::BuildError;
 use crate::event::EventRef;
 
 /// Largest schema file.

@@ -214,7 +214,7 @@ fn nothing_is_acknowledged_from_a_segment_without_a_name_and_what_was_is_written
 fn deleted_files_are_found_when_nothing_is_written() {
     for seed in 0..2 {
         let mut rig = Rig::open_patient(&Sim::default(), &options(MIB)).unwrap();
-        let health = Arc::new(crate::component::Health::default());
+        let health = Arc::new(crate::telemetry::Health::default());
         rig.buffer.writer.report_to(health.clone());
         for n in 0..40 {
             rig.write(n, 1, 10_000);
@@ -269,7 +269,7 @@ fn a_position_or_a_lock_that_was_deleted_is_made_anew_and_costs_nothing() {
 #[test]
 fn what_is_on_another_filesystem_now_is_waited_for() {
     let mut rig = Rig::open_patient(&Sim::default(), &options(MIB)).unwrap();
-    let health = Arc::new(crate::component::Health::default());
+    let health = Arc::new(crate::telemetry::Health::default());
     rig.buffer.writer.report_to(health.clone());
     rig.write(0, 10, 100);
     rig.commit();

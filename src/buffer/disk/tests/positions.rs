@@ -3,7 +3,7 @@
 #![allow(clippy::single_range_in_vec_init, reason = "lists of parts of files, also of one")]
 
 use super::*;
-use crate::place::Place;
+use crate::ack::place::Place;
 use crate::sources::file::tests::World;
 use std::collections::BTreeMap;
 
@@ -227,7 +227,7 @@ fn of_batches_that_were_never_written_only_what_had_no_answer_comes_again() {
             t.events_in += 100;
             t.held += 100;
         });
-        let place = Place { from: n * 1000, ..crate::place::tests::place(1, n * 1000 + 1000) };
+        let place = Place { from: n * 1000, ..crate::ack::place::tests::place(1, n * 1000 + 1000) };
         let mut batch = batch(n * 100, 100, 10, Ack::placed(rig.source.clone(), n, place));
         (0..100).for_each(|row| batch.event_mut(row).set_offset(n * 1000 + row as u64 * 10));
         (batch.whole, batch.alone) = (true, true);
@@ -284,7 +284,7 @@ fn notes_are_believed_wherever_the_making_of_a_segment_ended() {
 /// One batch in the buffer that is delivered out of turn.
 #[test]
 fn a_place_is_claimed_only_when_all_before_it_is_written_or_settled() {
-    let place = |offset| crate::place::tests::place(1, offset);
+    let place = |offset| crate::ack::place::tests::place(1, offset);
     for settle_first in [false, true] {
         let mut rig = Rig::open(&Sim::default(), &options(MIB));
         for n in 0..3u64 {
@@ -319,7 +319,7 @@ fn ids_and_places_lie_in_records_and_survive_a_power_cut() {
     for compression in [DiskCompression::None, DiskCompression::Zstd] {
         let options = DiskOptions { compression, ..options(MIB) };
         let mut rig = Rig::open(&Sim::default(), &options);
-        let mut sent = batch(0, 2, 10, Ack::placed(rig.source.clone(), 0, crate::place::tests::place(1, 9)));
+        let mut sent = batch(0, 2, 10, Ack::placed(rig.source.clone(), 0, crate::ack::place::tests::place(1, 9)));
         sent.whole = true;
         let ids = sent.ids;
         rig.counters.update(|t| {
@@ -329,7 +329,7 @@ fn ids_and_places_lie_in_records_and_survive_a_power_cut() {
         rig.buffer.writer.accept(sent);
         rig.commit();
         let mut rig = Rig::open(&rig.cut(1), &options);
-        assert_eq!(rig.buffer.shared.lock().claims.to_vec(), [crate::place::tests::place(1, 9)]);
+        assert_eq!(rig.buffer.shared.lock().claims.to_vec(), [crate::ack::place::tests::place(1, 9)]);
         let batch = rig.read().unwrap();
         assert_eq!((batch.ids, batch.len()), (ids, 2));
         rig.settle(batch, Verdict::Delivered);

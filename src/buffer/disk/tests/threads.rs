@@ -1,9 +1,9 @@
 //! The threads of a stage on a real filesystem.
 
 use super::*;
+use crate::buffer::DiskStageContext;
 use crate::buffer::QueueSender;
-use crate::component::RunError;
-use crate::topology::DiskStageContext;
+use crate::error::RunError;
 use std::thread::JoinHandle;
 use std::time::Instant;
 
@@ -28,7 +28,7 @@ impl Running {
         let context = DiskStageContext {
             from,
             to: StageSender::new(sink.sender()),
-            refuser: crate::component::Refuser { counters: counters.clone(), dead_letter: None },
+            refuser: Box::new(crate::component::ToDeadLetter { counters: counters.clone(), dead_letter: None }),
             counters: counters.clone(),
             abort: abort.clone(),
             shutdown: shutdown.clone(),

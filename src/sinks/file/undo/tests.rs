@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 use super::super::journal::{Journal, Stand};
 use super::*;
-use crate::place::tests::place;
+use crate::ack::place::tests::place;
 use std::io::Write;
 use std::path::PathBuf;
 

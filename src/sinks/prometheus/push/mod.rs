@@ -28,10 +28,11 @@ mod waiting;
 use super::registry::Registry;
 use crate::ack::{Ack, Verdict};
 use crate::buffer::{FullPolicy, Queue, QueueSender};
-use crate::component::{BuildError, Input};
-use crate::config::{Map, Reader, Secret, Settings, Spanned, config, config_enum};
+use crate::component::Input;
 use crate::encoding::remote_write;
+use crate::error::BuildError;
 use crate::event::{EventKind, EventRef, Origin, Sym, Value};
+use crate::settings::{Map, Reader, Secret, Settings, Spanned, config, config_enum};
 use crate::sinks::delivery::{
     Answer, AuthConfig, BatchConfig, BreakerConfig, Concurrency, Credentials, Draft, Driver, Exchange, HttpExchange,
     Judgement, Load, Mask, NetworkSinkCommon, Plan, Protocol, Request, RetryConfig, Sign, Target, TlsConfig,
@@ -257,7 +258,7 @@ struct Pusher {
 impl Pusher {
     async fn run(
         mut self,
-        driver: tokio::task::JoinHandle<Result<(), crate::component::RunError>>,
+        driver: tokio::task::JoinHandle<Result<(), crate::error::RunError>>,
         ended: CancellationToken,
         stale_at_stop: bool,
         whose: &Whose,

@@ -7,10 +7,11 @@ use super::push::{Heirless, Snapshot, Which};
 use super::*;
 use crate::ack::{Ack, Settled, Verdict};
 use crate::buffer::{FullPolicy, Queue, QueueSender};
-use crate::component::{Chunk, Frames, Health};
-use crate::config::ProcessEnvironment;
 use crate::decoding::{DecodeStats, Decoder, JsonDecoder, OnDecodeError};
 use crate::event::{Batch, EventKind, Origin, Slab, Sym};
+use crate::event::{Chunk, Frames};
+use crate::settings::ProcessEnvironment;
+use crate::telemetry::Health;
 use crate::telemetry::{ComponentKind, Counters};
 use crate::time::parse_rfc3339;
 use std::io::{Read, Write};
@@ -18,7 +19,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 fn config(yaml: &str) -> PrometheusConfig {
-    let (config, report) = crate::config::read_text::<PrometheusConfig>("t.yaml", yaml, &ProcessEnvironment);
+    let (config, report) = crate::settings::read_text::<PrometheusConfig>("t.yaml", yaml, &ProcessEnvironment);
     let mut report = report;
     let config = config.unwrap_or_else(|| panic!("{}", report.render()));
     config.check(&mut Reader::new(&mut report.sources, &mut report.diagnostics));
@@ -27,7 +28,7 @@ fn config(yaml: &str) -> PrometheusConfig {
 }
 
 fn mistakes(yaml: &str) -> String {
-    let (config, mut report) = crate::config::read_text::<PrometheusConfig>("t.yaml", yaml, &ProcessEnvironment);
+    let (config, mut report) = crate::settings::read_text::<PrometheusConfig>("t.yaml", yaml, &ProcessEnvironment);
     if let Some(config) = config {
         config.check(&mut Reader::new(&mut report.sources, &mut report.diagnostics));
     }
@@ -622,7 +623,9 @@ async fn the_page_is_served_while_events_come_and_everything_is_settled() {
     let SinkRun::Task(run) = run_on(
         Some((
             listener,
-            crate::sockets::shared("tcp://x:0", || Ok((std::net::TcpListener::bind("127.0.0.1:0")?, None))).unwrap().1,
+            crate::net::sockets::shared("tcp://x:0", || Ok((std::net::TcpListener::bind("127.0.0.1:0")?, None)))
+                .unwrap()
+                .1,
         )),
         None,
         options,

@@ -532,7 +532,7 @@ fn series_that_wait_for_their_end_to_be_known_make_place_for_others() {
 
 /// Series of a request of version 2.0, as those of 1.0 are read.
 fn read_version_2(body: &[u8]) -> Vec<Pushed> {
-    use crate::decoding::protobuf::{Fields, repeated_varint};
+    use crate::wire::protobuf::{Fields, repeated_varint};
     let fields: Vec<_> = Fields::new(body).map(Result::unwrap).collect();
     let symbols: Vec<String> = fields
         .iter()

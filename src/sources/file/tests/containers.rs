@@ -1,7 +1,7 @@
 //! Container lines: parts and traces over reads, rotations, restarts and time.
 
 use super::*;
-use crate::decoding::cri;
+use crate::framing::container::cri;
 
 const TIME: &str = "2025-01-01T00:00:00Z";
 

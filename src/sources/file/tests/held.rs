@@ -2,7 +2,7 @@
 #![allow(clippy::single_range_in_vec_init, reason = "lists of parts of files, also of one")]
 
 use super::*;
-use crate::place::{Island, Places};
+use crate::ack::place::{Island, Places};
 
 /// The places that came, each with all before it: what a sink holds that has so many chunks.
 fn held(w: &World, chunks: usize) -> Vec<Place> {
@@ -84,7 +84,7 @@ fn a_part_that_a_sink_settled_out_of_turn_is_spared_it() {
         let spared: Vec<_> =
             w.taken.places.iter().flatten().flat_map(|p| p.held.iter().flat_map(|h| h.to_vec())).collect();
         let (from, to) = if part { (19, 20) } else { (14, 24) };
-        let expected = crate::place::Held { sink: 0, from, to };
+        let expected = crate::ack::place::Held { sink: 0, from, to };
         assert_eq!(spared, if proven { vec![expected] } else { vec![] });
     }
 }
@@ -168,7 +168,7 @@ fn after_a_reset_nothing_is_believed() {
 fn another_source_and_another_folder_of_checkpoints_say_nothing() {
     let mut w = three_chunks();
     w.kill();
-    let of_another = |change: fn(&mut crate::place::FileOf)| {
+    let of_another = |change: fn(&mut crate::ack::place::FileOf)| {
         let mut places = held(&w, 3);
         for place in &mut places {
             change(Arc::make_mut(&mut place.file));

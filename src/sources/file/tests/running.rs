@@ -1,10 +1,10 @@
 //! The source in a running topology, with its threads and the kernel's notices.
 
 use super::*;
+use crate::component::plan::SourcePlan;
 use crate::component::{Input, SinkRun};
 use crate::decoding::{Decoder, OnDecodeError, TextDecoder};
 use crate::event::Sym;
-use crate::plan::SourcePlan;
 use crate::topology::{Blueprint, BufferPart, Running, SinkPart, SourcePart, start};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};

@@ -4,7 +4,7 @@
 use super::super::watched::last_line_ends;
 use super::patterns::{self, Found, PatternSet, Source};
 use super::{Device, Product, builtin};
-use crate::config::{Diagnostics, Node, SourceMap, yaml};
+use crate::settings::{Diagnostics, Node, SourceMap, yaml};
 
 /// Work space for one worker.
 pub(in super::super) type Scratch = patterns::Scratch;

@@ -1,9 +1,9 @@
 //! The transform: whole events, as lines in and lines out.
 
+use crate::component::plan::TransformPlan;
 use crate::component::{Delta, Emitter, Transform};
-use crate::config::{Reader, read_text};
 use crate::event::{Sym, Value};
-use crate::plan::TransformPlan;
+use crate::settings::{Reader, read_text};
 use crate::transforms::harness;
 use crate::transforms::redact::RedactConfig;
 use std::collections::BTreeMap;

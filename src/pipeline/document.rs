@@ -1,0 +1,671 @@
+//! The whole configuration: files merged, settings of the agent, components by kind, checked graph.
+
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::Fingerprint;
+use super::cases::TestCase;
+use super::graph::{Graph, GraphNode, Kind};
+use crate::component::plan::{ComponentType, SinkPlan, SinkType, SourcePlan, SourceType, TransformPlan, TransformType};
+use crate::net::tls::ServerTls;
+use crate::settings::interpolate::{Environment, interpolate};
+use crate::settings::node::{Entry, Node, NodeKind, Style};
+use crate::settings::{Asked, Keys, Reader};
+use crate::settings::{Diagnostic, Severity};
+use crate::settings::{FieldDoc, Setting, Settings};
+use crate::settings::{Properties, SchemaBuilder};
+use crate::settings::{Report, Secret, Size, Span, Spanned, config, yaml};
+
+config! {
+    /// Settings of the agent itself.
+    pub struct Globals {
+        /// Folder of checkpoints, disk buffers and the ledger; created with mode 0700 where it is missing.
+        pub data_dir: PathBuf = PathBuf::from("./data"),
+        /// Health, metrics and the ledger over HTTP; off when left out.
+        pub api: Option<ApiConfig> = None,
+        /// Zone of timestamps that name none.
+        pub timezone: jiff::tz::TimeZone = jiff::tz::TimeZone::UTC,
+        /// Bytes of events held in memory at most, all queues together.
+        pub memory_limit: Size = Size::mib(24),
+        /// How long stopping may take before what is left is persisted or given up.
+        pub shutdown_timeout: Duration = Duration::from_secs(30),
+        /// Worker threads; default: as many as there are cores.
+        pub threads: Option<NonZeroUsize> = None,
+    }
+}
+
+config! {
+    /// The agent's HTTP interface.
+    pub struct ApiConfig {
+        /// Address and port. On an address that others can reach, only `/health`, `/ready` and `/metrics` are served without `auth`.
+        pub listen: Spanned<std::net::SocketAddr>,
+        /// Certificate and key, to serve HTTPS.
+        pub tls: Option<ServerTls> = None,
+        /// Who may ask.
+        pub auth: Option<ServerAuth> = None,
+        /// Values of the `Host` header that are taken besides the address itself and `localhost`.
+        pub allowed_hosts: Vec<String> = Vec::new(),
+    }
+}
+
+config! {
+    /// What a client must show.
+    pub struct ServerAuth {
+        /// User and password.
+        pub basic: Option<BasicAuth> = None,
+        /// Tokens, any of which will do.
+        pub bearer: Vec<Secret> = Vec::new(),
+    }
+}
+
+impl ServerAuth {
+    /// Notes what would let everybody in, or nobody.
+    fn check(&self, span: Span, cx: &mut Reader<'_>) {
+        if self.basic.is_none() && self.bearer.is_empty() {
+            cx.error(span, "`api.auth` asks for nothing; it needs `basic` or `bearer`")
+                .help("write `auth: {bearer: [\"${TOKEN}\"]}`, or leave `auth` out");
+        }
+    }
+}
+
+config! {
+    /// User and password.
+    pub struct BasicAuth {
+        /// The user.
+        pub user: String,
+        /// The password.
+        pub password: Secret,
+    }
+}
+
+/// The types of components there are.
+#[derive(Clone, Copy)]
+pub struct Registry<'r> {
+    /// Types of sources.
+    pub sources: &'r [SourceType],
+    /// Types of transforms.
+    pub transforms: &'r [TransformType],
+    /// Types of sinks.
+    pub sinks: &'r [SinkType],
+}
+
+impl Registry<'_> {
+    /// Name and kind of every type.
+    pub fn names(&self) -> Vec<(Kind, &'static str)> {
+        let sources = self.sources.iter().map(|t| (Kind::Source, t.name));
+        let transforms = self.transforms.iter().map(|t| (Kind::Transform, t.name));
+        sources.chain(transforms).chain(self.sinks.iter().map(|t| (Kind::Sink, t.name))).collect()
+    }
+}
+
+/// The checked settings of a component.
+pub enum AnyPlan {
+    /// Of a source.
+    Source(Box<dyn SourcePlan>),
+    /// Of a transform.
+    Transform(Box<dyn TransformPlan>),
+    /// Of a sink.
+    Sink(Box<dyn SinkPlan>),
+}
+
+impl std::fmt::Debug for AnyPlan {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Source(_) => "source",
+            Self::Transform(_) => "transform",
+            Self::Sink(_) => "sink",
+        })
+    }
+}
+
+/// An output that a component reads.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Edge {
+    /// Id of the component that is read.
+    pub from: String,
+    /// Its named output; `None` for the default one.
+    pub output: Option<String>,
+}
+
+impl std::fmt::Display for Edge {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.output {
+            Some(output) => write!(f, "{}.{output}", self.from),
+            None => f.write_str(&self.from),
+        }
+    }
+}
+
+/// A component of a checked configuration.
+#[derive(Debug)]
+pub struct Component {
+    /// What it is.
+    pub kind: Kind,
+    /// Its id, and where that stands.
+    pub id: Spanned<String>,
+    /// The word behind `type:`.
+    pub type_name: &'static str,
+    /// What it reads, globs resolved, each once, in written order.
+    pub inputs: Vec<Edge>,
+    /// Its settings.
+    pub plan: AnyPlan,
+    /// The metadata that they ask for.
+    pub asks: Vec<Asked>,
+    /// What tells whether they are the same as another time.
+    pub fingerprint: Fingerprint,
+}
+
+/// A configuration without mistakes.
+#[derive(Debug)]
+pub struct Config {
+    /// Settings of the agent itself.
+    pub globals: Globals,
+    /// The components, each behind those it reads; sinks behind the sinks they are the dead letter of.
+    pub components: Vec<Component>,
+    /// Unit tests of the pipeline.
+    pub tests: Vec<TestCase>,
+    /// Of the settings of the agent itself, but for `shutdown_timeout`, which can be changed at any time.
+    pub agent_fingerprint: u128,
+}
+
+/// What reading a configuration gave.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The configuration; `None` where something is wrong.
+    pub config: Option<Config>,
+    /// Settings of the agent itself, where these are without mistakes, whatever the rest is.
+    pub globals: Option<Globals>,
+    /// The graph as far as it can be told.
+    pub graph: Graph,
+    /// What was found.
+    pub report: Report,
+}
+
+const SECTIONS: [(&str, Kind, &str); 3] = [
+    ("sources", Kind::Source, "Where events come from, by id."),
+    ("transforms", Kind::Transform, "What is done to events, by id."),
+    ("sinks", Kind::Sink, "Where events go, by id."),
+];
+
+/// Reads files, and folders' `*.yaml` and `*.yml` files in order of their names.
+///
+/// Shape: `config` is there if and only if the report has no error.
+pub fn load(paths: &[PathBuf], environment: &dyn Environment, registry: Registry<'_>) -> Loaded {
+    load_with_texts(paths, environment, registry).0
+}
+
+/// As [`load`], with the name and the text of each file.
+pub fn load_with_texts(
+    paths: &[PathBuf],
+    environment: &dyn Environment,
+    registry: Registry<'_>,
+) -> (Loaded, Vec<(String, String)>) {
+    let mut report = Report::default();
+    let mut texts = Vec::new();
+    for path in paths {
+        read_path(path, &mut texts, &mut report);
+    }
+    (load_from(texts.clone(), environment, registry, report), texts)
+}
+
+/// Reads texts, each with the name it is reported under.
+pub fn load_texts(texts: &[(&str, &str)], environment: &dyn Environment, registry: Registry<'_>) -> Loaded {
+    let texts = texts.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
+    load_from(texts, environment, registry, Report::default())
+}
+
+fn read_path(path: &Path, texts: &mut Vec<(String, String)>, report: &mut Report) {
+    let mut fail = |path: &Path, what: &str| {
+        let message = format!("cannot read `{}`: {what}", path.display());
+        _ = report.diagnostics.push(Diagnostic::new(Severity::Error, None, message));
+    };
+    if path.is_dir() {
+        let files = std::fs::read_dir(path).and_then(|entries| {
+            let mut files = Vec::new();
+            for entry in entries {
+                let path = entry?.path();
+                let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+                if !hidden && path.extension().is_some_and(|e| e == "yaml" || e == "yml") && !path.is_dir() {
+                    files.push(path);
+                }
+            }
+            files.sort();
+            Ok(files)
+        });
+        match files {
+            Ok(files) if files.is_empty() => fail(path, "the folder has no `*.yaml` file"),
+            Ok(files) => files.iter().for_each(|file| read_path(file, texts, report)),
+            Err(error) => fail(path, &error.to_string()),
+        }
+        return;
+    }
+    use std::io::Read as _;
+    let mut bytes = Vec::new();
+    let limit = yaml::MAX_FILE_BYTES as u64 + 1;
+    match std::fs::File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes)) {
+        Err(error) => fail(path, &error.to_string()),
+        Ok(_) => match String::from_utf8(bytes) {
+            Ok(text) => texts.push((path.display().to_string(), text)),
+            Err(error) if error.as_bytes().len() as u64 == limit => fail(path, "the file is too large"),
+            Err(error) => {
+                let at = error.utf8_error().valid_up_to();
+                let line = error.as_bytes()[..at].iter().filter(|b| **b == b'\n').count() + 1;
+                fail(path, &format!("line {line} is not UTF-8"));
+            }
+        },
+    }
+}
+
+fn load_from(
+    texts: Vec<(String, String)>,
+    environment: &dyn Environment,
+    registry: Registry<'_>,
+    mut report: Report,
+) -> Loaded {
+    let mut roots = Vec::new();
+    for (name, text) in texts {
+        let foreign = crate::settings::foreign::recognise(&name, &text);
+        let file = report.sources.add(name, text.clone());
+        if let Some(foreign) = foreign {
+            yaml::mask_unread(file, &text, &mut report.sources);
+            let span = Span::new(file, foreign.shown_by.start, foreign.shown_by.end);
+            let message = format!("this is {}; tidegate reads YAML of its own", foreign.what);
+            report.diagnostics.push(Diagnostic::new(Severity::Error, Some(span), message)).help(foreign.help);
+            continue;
+        }
+        if let Some(mut root) = yaml::parse(file, &mut report.sources, &mut report.diagnostics) {
+            interpolate(&mut root, environment, &mut report.sources, &mut report.diagnostics);
+            roots.push(root);
+        }
+    }
+    // A file that is no YAML takes its components along: what the others say about them would be wrong.
+    let whole = !report.diagnostics.has_errors() || roots.len() == report.sources.files().len();
+    let mut cx = Reader::new(&mut report.sources, &mut report.diagnostics);
+    let root = merge(roots, &mut cx);
+    let mut document = read(&root, &mut cx, registry);
+    let asked = cx.take_asked();
+    if whole && document.whole {
+        document.graph.check(&mut cx, document.globals.as_ref());
+        document.check_tests(&mut cx);
+        document.check_own_output(&mut cx);
+    }
+    let Document { globals, plans, graph, tests, .. } = document;
+    let agent = globals.clone();
+    let complete = !report.diagnostics.has_errors();
+    let prints = |kind: Kind, id: &str| {
+        let Some(node) = root.get(kind.section()).and_then(|section| section.get(id)) else {
+            return Fingerprint::default();
+        };
+        let buffer = node.get("buffer").filter(|_| kind == Kind::Sink).map_or(0, |node| node.fingerprint(&[]));
+        let left_out: &[&str] = match kind {
+            Kind::Source => &[],
+            Kind::Transform => &["inputs"],
+            Kind::Sink => &["inputs", "buffer"],
+        };
+        let keys = node.as_map().unwrap_or_default().iter().filter(|entry| !left_out.contains(&&*entry.key));
+        let keys = keys.map(|entry| (entry.key.clone(), entry.value.fingerprint(&[]))).collect();
+        Fingerprint { settings: node.fingerprint(left_out), buffer, keys }
+    };
+    let agent_fingerprint = root.fingerprint(&["sources", "transforms", "sinks", "tests", "shutdown_timeout"]);
+    let config = globals.filter(|_| complete).map(|globals| {
+        let mut slots: Vec<Option<AnyPlan>> = plans;
+        let components = graph
+            .order()
+            .into_iter()
+            .filter_map(|index| {
+                let node = graph.nodes.get(index)?;
+                Some(Component {
+                    kind: node.kind,
+                    id: node.id.clone(),
+                    type_name: node.type_name?,
+                    inputs: graph.inputs(index),
+                    plan: slots.get_mut(index)?.take()?,
+                    fingerprint: prints(node.kind, &node.id.value),
+                    asks: asked.iter().filter(|asked| asked.component == node.id.value).cloned().collect(),
+                })
+            })
+            .collect();
+        Config { globals, components, tests, agent_fingerprint }
+    });
+    Loaded { config, globals: agent, graph, report }
+}
+
+/// Merges the files: sections by id, `tests` end to end, every other key once.
+fn merge(roots: Vec<Node>, cx: &mut Reader<'_>) -> Node {
+    let mut merged: Vec<Entry> = Vec::new();
+    let span = roots.first().map(|root| root.span).unwrap_or_default();
+    for root in roots {
+        let NodeKind::Map(entries) = root.kind else {
+            cx.expected(&root, "a mapping of `sources`, `transforms` and `sinks`")
+                .help("for example `sources: {app: {type: demo}}` and `sinks: {out: {type: console, inputs: [app]}}`");
+            continue;
+        };
+        for entry in entries {
+            let Some(known) = merged.iter_mut().find(|known| known.key == entry.key) else {
+                merged.push(entry);
+                continue;
+            };
+            let section = SECTIONS.iter().any(|(name, ..)| *name == entry.key);
+            match (&mut known.value.kind, entry.value.kind) {
+                (NodeKind::Map(have), NodeKind::Map(more)) if section => {
+                    for component in more {
+                        match have.iter().find(|known| known.key == component.key) {
+                            Some(first) => twice(cx, &component, first.key_span),
+                            None => have.push(component),
+                        }
+                    }
+                }
+                (NodeKind::Seq(have), NodeKind::Seq(more)) if entry.key == "tests" => have.extend(more),
+                (NodeKind::Null, kind) if section || entry.key == "tests" => {
+                    known.value = Node { kind, ..entry.value };
+                    known.key_span = entry.key_span;
+                }
+                (_, NodeKind::Null) if section || entry.key == "tests" => {}
+                (_, kind) => {
+                    let entry = Entry { value: Node { kind, ..entry.value }, ..entry };
+                    let first = known.key_span;
+                    twice(cx, &entry, first);
+                }
+            }
+        }
+    }
+    Node::collection(NodeKind::Map(merged), span, Style::Plain)
+}
+
+fn twice(cx: &mut Reader<'_>, entry: &Entry, first: Span) {
+    cx.error(entry.key_span, format!("key `{}` is given twice", entry.key)).note(first, "first given here");
+}
+
+struct Document {
+    globals: Option<Globals>,
+    /// Settings of the graph's nodes; `None` where they have mistakes.
+    plans: Vec<Option<AnyPlan>>,
+    graph: Graph,
+    tests: Vec<TestCase>,
+    places: Vec<TestPlace>,
+    /// Every section could be read, so that what reads what can be told.
+    whole: bool,
+}
+
+/// A place that a test names, told by the tree alone: a mistake elsewhere in the test does not hide one here.
+struct TestPlace {
+    at: Spanned<String>,
+    /// Something enters there; else something is expected there.
+    enters: bool,
+    /// What enters is an event, not a line.
+    event: bool,
+}
+
+/// The places that one test names.
+fn test_places(case: &Node, places: &mut Vec<TestPlace>) {
+    for (key, enters) in [("input", true), ("expect", false)] {
+        for item in case.get(key).and_then(Node::as_seq).unwrap_or_default() {
+            let Some((at, text)) = item.get("at").and_then(|at| Some((at, at.as_str()?))) else { continue };
+            let event = item.get("event").is_some();
+            places.push(TestPlace { at: Spanned::new(text.to_owned(), at.span), enters, event });
+        }
+    }
+}
+
+fn read(root: &Node, cx: &mut Reader<'_>, registry: Registry<'_>) -> Document {
+    let mut document = Document {
+        globals: None,
+        plans: Vec::new(),
+        graph: Graph::default(),
+        tests: Vec::new(),
+        places: Vec::new(),
+        whole: true,
+    };
+    let Some(mut keys) = cx.keys(root, "a mapping") else { return document };
+    document.globals = Globals::read_keys(&mut keys, cx);
+    let api = document.globals.as_ref().and_then(|globals| globals.api.as_ref());
+    if let Some(auth) = api.and_then(|api| api.auth.as_ref()) {
+        let at = root.get("api").and_then(|api| api.entry("auth"));
+        auth.check(at.map_or(root.span, |entry| entry.key_span), cx);
+    }
+    for (section, kind, _) in SECTIONS {
+        read_section(section, kind, &mut keys, cx, registry, &mut document);
+    }
+    if let Some(entry) = keys.take("tests").filter(|entry| !entry.value.is_null()) {
+        cx.under(entry, |cx| match &entry.value.kind {
+            NodeKind::Seq(items) => {
+                for (index, item) in items.iter().enumerate() {
+                    test_places(item, &mut document.places);
+                    if let Some(case) = cx.element(index, item, |cx| TestCase::read(item, cx)) {
+                        case.check(cx);
+                        document.tests.push(case);
+                    }
+                }
+            }
+            _ => _ = cx.expected(&entry.value, "a list of tests"),
+        });
+    }
+    let mut known: Vec<String> = Globals::fields().into_iter().map(|doc| doc.name).collect();
+    known.extend(SECTIONS.iter().map(|(name, ..)| (*name).to_owned()));
+    known.push("tests".into());
+    cx.unknown_keys(&keys, &known);
+    document
+}
+
+fn read_section(
+    section: &str,
+    kind: Kind,
+    keys: &mut Keys<'_>,
+    cx: &mut Reader<'_>,
+    registry: Registry<'_>,
+    document: &mut Document,
+) {
+    let Some(entry) = keys.take(section).filter(|entry| !entry.value.is_null()) else { return };
+    let NodeKind::Map(components) = &entry.value.kind else {
+        cx.under(entry, |cx| {
+            let what = format!("a mapping of ids, each to a {}", kind.word());
+            cx.expected(&entry.value, &what)
+                .help(format!("each {} has a name: {section}: {{app: {{…}}}}", kind.word()));
+        });
+        document.whole = false;
+        return;
+    };
+    for component in components {
+        let mut node = GraphNode::new(kind, component);
+        check_id(component, cx);
+        let plan = cx.component(kind.word(), component, |cx| match kind {
+            Kind::Source => {
+                read_component(component, cx, kind, registry, registry.sources, &mut node).map(AnyPlan::Source)
+            }
+            Kind::Transform => {
+                read_component(component, cx, kind, registry, registry.transforms, &mut node).map(AnyPlan::Transform)
+            }
+            Kind::Sink => read_component(component, cx, kind, registry, registry.sinks, &mut node).map(AnyPlan::Sink),
+        });
+        if let Some(plan) = &plan {
+            node.learn(plan);
+        }
+        document.graph.nodes.push(node);
+        document.plans.push(plan);
+    }
+}
+
+/// Longest id: it becomes part of file names.
+const MAX_ID_BYTES: usize = 100;
+
+fn check_id(component: &Entry, cx: &mut Reader<'_>) {
+    let id = component.key.as_str();
+    let what = if id.is_empty() {
+        "an id is empty".to_owned()
+    } else if id.contains('.') {
+        format!("id `{id}` has a dot, which separates an id from its output")
+    } else if id.len() > MAX_ID_BYTES {
+        format!("an id has more than {MAX_ID_BYTES} bytes")
+    } else if !id.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-')) {
+        format!("id `{id}` has other characters than letters, digits, `_` and `-`")
+    } else {
+        return;
+    };
+    let better: String = id.chars().map(|c| if c.is_alphanumeric() || c == '-' { c } else { '_' }).collect();
+    let diagnostic = cx.error(component.key_span, what);
+    if better != id {
+        diagnostic.help(format!("for example `{better}`"));
+    }
+}
+
+fn read_component<P: ?Sized>(
+    component: &Entry,
+    cx: &mut Reader<'_>,
+    kind: Kind,
+    registry: Registry<'_>,
+    types: &[ComponentType<P>],
+    node: &mut GraphNode,
+) -> Option<Box<P>> {
+    let value = &component.value;
+    let word = kind.word();
+    if value.as_map().is_none() {
+        cx.expected(value, &format!("a {word}'s settings"));
+        return None;
+    }
+    let Some(named) = value.entry("type") else {
+        let glued = |entry: &&Entry| crate::settings::foreign::glued(&entry.key, |name| name == "type").is_some();
+        if let Some(entry) = value.as_map().into_iter().flatten().find(glued) {
+            cx.glued_key(entry, "type", entry.key.split_once(':').map_or("", |(_, name)| name));
+            return None;
+        }
+        let message = format!("missing key `type` in {word} `{}`", component.key);
+        let near =
+            value.as_map().into_iter().flatten().find(|entry| matches!(entry.key.as_str(), "kind" | "typ" | "Type"));
+        let diagnostic = cx.error(component.key_span, message);
+        let names: Vec<String> = types.iter().map(|t| format!("`{}`", t.name)).collect();
+        diagnostic.help(match near {
+            Some(near) => format!("write `type` in place of `{}`", near.key),
+            None => format!("types: {}", names.join(", ")),
+        });
+        return None;
+    };
+    let Some(name) = named.value.as_str() else {
+        cx.under(named, |cx| _ = cx.expected(&named.value, &format!("a type of {word}")));
+        return None;
+    };
+    if let Some(found) = types.iter().find(|t| t.name == name) {
+        node.type_name = Some(found.name);
+        return found.read(value, cx);
+    }
+    let all = registry.names();
+    let elsewhere = all.iter().find(|(other, known)| *other != kind && *known == name).map(|(other, _)| *other);
+    let near = crate::settings::foreign::type_here(name, types.iter().map(|t| t.name));
+    let near = near.or_else(|| crate::settings::nearest(name, types.iter().map(|t| t.name)));
+    let names: Vec<String> = types.iter().map(|t| format!("`{}`", t.name)).collect();
+    let message = format!("there is no {word} type `{}`", crate::settings::abridged(name));
+    let diagnostic = cx.error(named.value.span, message);
+    if let Some(hint) = crate::settings::foreign::type_hint(name) {
+        diagnostic.help(hint);
+        return None;
+    }
+    match (elsewhere, near) {
+        (Some(other), _) => {
+            diagnostic.help(format!("`{name}` is a {}: put it under `{}`", other.word(), other.section()))
+        }
+        (None, Some(near)) => diagnostic.help(format!("did you mean `{near}`?")),
+        (None, None) => diagnostic.help(format!("types: {}", names.join(", "))),
+    };
+    None
+}
+
+impl Document {
+    /// No source may read what the agent itself writes.
+    fn check_own_output(&self, cx: &mut Reader<'_>) {
+        let nodes = || self.graph.nodes.iter().zip(&self.plans);
+        let mut written: Vec<(String, PathBuf)> = Vec::new();
+        for (node, plan) in nodes() {
+            if let Some(AnyPlan::Sink(plan)) = plan
+                && let Some(path) = plan.writes_like()
+            {
+                written.push((format!("sink `{}` writes", node.id.value), path));
+            }
+        }
+        if let Some(globals) = &self.globals {
+            for name in ["x", "x.log", "x/x"] {
+                written.push(("the agent keeps in `data_dir`".into(), globals.data_dir.join(name)));
+            }
+        }
+        for (node, plan) in nodes() {
+            let Some(AnyPlan::Source(plan)) = plan else { continue };
+            let reads = |(_, path): &&(String, PathBuf)| {
+                std::path::absolute(path).is_ok_and(|path| plan.reads(&path).is_some())
+            };
+            if let Some((who, path)) = written.iter().find(reads)
+                && let Some(span) = std::path::absolute(path).ok().and_then(|path| plan.reads(&path))
+            {
+                let what = format!("source `{}` would read what {who}", node.id.value);
+                cx.error(span, what).help("put the two in different folders, or name what is written under `exclude`");
+            }
+        }
+    }
+
+    /// The places that tests name.
+    fn check_tests(&self, cx: &mut Reader<'_>) {
+        for place in &self.places {
+            let at = &place.at;
+            if !place.enters {
+                self.graph.check_place(at, cx);
+                continue;
+            }
+            let node = self.graph.find(&at.value);
+            let message = match node.map(|node| node.kind) {
+                Some(Kind::Source) => continue,
+                Some(Kind::Transform) if place.event => continue,
+                Some(Kind::Transform) => format!("`{}` is a transform: lines enter at a source", at.value),
+                Some(Kind::Sink) => format!("`{}` is a sink: events enter at a source or transform", at.value),
+                None => format!("there is no component `{}`", at.value),
+            };
+            let ids = self.graph.nodes.iter().map(|node| node.id.value.as_str());
+            let diagnostic = cx.error(at.span, message);
+            if node.is_none() {
+                diagnostic.suggest(&at.value, ids);
+            }
+        }
+    }
+}
+
+/// The JSON Schema (draft 7) of a configuration file.
+///
+/// A file alone may hold any part of a configuration, so no top-level key is required.
+pub fn json_schema(registry: Registry<'_>) -> Value {
+    let mut g = SchemaBuilder::default();
+    let mut properties = Properties::default();
+    Globals::properties(&mut g, &mut properties);
+    let sections = [
+        component_schema(&mut g, registry.sources),
+        component_schema(&mut g, registry.transforms),
+        component_schema(&mut g, registry.sinks),
+    ];
+    for ((name, _, about), component) in SECTIONS.into_iter().zip(sections) {
+        let schema = json!({
+            "type": ["object", "null"],
+            "propertyNames": {"pattern": "^[^.*?\\[\\]{}\\s/]+$", "maxLength": MAX_ID_BYTES},
+            "additionalProperties": component,
+        });
+        properties.add(name, schema, about, None, false);
+    }
+    let tests = <Vec<TestCase>>::schema(&mut g);
+    properties.add("tests", tests, "Unit tests of the pipeline, run by `tidegate test`.", None, false);
+    let schema = properties.into_schema("A tidegate configuration.");
+    let mut out = serde_json::Map::new();
+    out.insert("$schema".into(), "http://json-schema.org/draft-07/schema#".into());
+    out.insert("title".into(), "tidegate".into());
+    if let Value::Object(map) = schema {
+        out.extend(map);
+    }
+    out.insert("definitions".into(), Value::Object(g.into_definitions()));
+    Value::Object(out)
+}
+
+fn component_schema<P: ?Sized>(g: &mut SchemaBuilder, types: &[ComponentType<P>]) -> Value {
+    let forms = types.iter().map(|t| (t.schema)(g, t.name)).collect();
+    crate::settings::by_type_schema("", forms)
+}
+
+/// The agent's own settings, for the reference.
+pub fn global_docs() -> Vec<FieldDoc> {
+    Globals::fields()
+}

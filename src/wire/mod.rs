@@ -1,0 +1,3 @@
+//! Formats of others' bytes that decoding and encoding share.
+
+pub mod protobuf;
