@@ -25,25 +25,31 @@
 //!
 //! # The map
 //!
-//! The rooms lie along the way of the data, and dependencies point one way: `cli → topology → config → sources, transforms, sinks →
-//! component → event, ack`. A component names no other component.
+//! The rooms lie in floors, and a room uses only those below it: `cli, embed → api → topology, sources, transforms, sinks → pipeline →
+//! component → decoding, encoding → framing, buffer, http → event → settings`. A component names no other component; the table of their types is handed in.
 //!
 //! | Room | What is in it |
 //! |---|---|
 //! | `cli` | the program's commands, one file each, and their exit codes |
 //! | `embed` | this page |
-//! | `config`, `plan`, `template`, `condition` | text to a tree with places, to checked settings, to a graph; what settings may hold |
-//! | `topology` | the graph running: workers, queues, start and stop |
-//! | `component` | what a source, transform or sink is, and what it is handed |
+//! | `api` | what the agent serves of itself |
+//! | `registry` | the types of components that are built in |
+//! | `topology` | the graph running: workers, queues, start, change and stop |
 //! | `sources`, `transforms`, `sinks` | the components, one file or folder each, and the tables of their types |
 //! | `sinks::delivery` | what all sinks over the network have in common |
+//! | `pipeline` | the document: sections, components, the graph that they make, tests, the reference |
+//! | `component` | what a source, transform or sink is, what it can be asked, and what it is handed; dead letters |
 //! | `framing`, `decoding` | bytes to frames, frames to events |
 //! | `encoding` | events to bytes |
+//! | `wire` | formats of others that the two share |
+//! | `buffer`, `storage` | queues in memory and on disk, and what lies in `data_dir` |
+//! | `http`, `net` | clients and small servers; sockets, certificates, places for connections |
+//! | `template`, `condition` | small languages within settings |
 //! | `event` | batches, their fields and their text |
-//! | `ack`, `place`, `letter` | verdicts, positions that travel with the data, dead letters |
-//! | `buffer`, `storage`, `data_dir` | queues in memory and on disk, and what lies in `data_dir` |
-//! | `telemetry`, `ledger`, `remarks`, `api` | what the agent counts, keeps, says and serves of itself |
-//! | `mask`, `escape`, `tls`, `web` | secrets and control characters on their way out, certificates, HTTP |
+//! | `ack` | verdicts, and positions that travel with the data |
+//! | `telemetry`, `ledger` | what the agent counts, keeps and says |
+//! | `settings` | the language of configuration: text to a tree with places, to checked settings |
+//! | `text` | secrets and control characters on their way out |
 //! | `time` | clocks, zones and the many spellings of times |
 //!
 //! # The life of a batch

@@ -6,6 +6,7 @@ pub mod letter;
 pub mod message;
 pub mod plan;
 
+pub use crate::sync::BoxFuture;
 pub use message::{Message, Retire};
 pub use plan::WantedConnections;
 
@@ -19,7 +20,6 @@ use crate::telemetry::Health;
 use crate::telemetry::{Counters, Totals, example_of};
 use crate::time::clock;
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -202,9 +202,6 @@ pub enum SourceRun {
     /// Runs on the runtime of sockets and timers and must not block.
     Task(Box<dyn FnOnce(SourceContext) -> BoxFuture<Result<(), RunError>> + Send>),
 }
-
-/// A boxed future that may move between threads.
-pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 // ---------------------------------------------------------------------------------------------------------------
 // Transforms

@@ -4,75 +4,11 @@ use std::ops::Range;
 
 use super::ast::{Compare, Expr, ExprKind, Function};
 use super::eval::{self, Val};
-use super::number::{Arith, Num};
+use super::number::Arith;
 use super::pattern::Pattern;
+use super::program::{Id, Node, Program};
 use super::{ConditionError, parser};
 use crate::event::FieldPath;
-
-/// A node's place in [`Program::nodes`].
-pub(super) type Id = u32;
-
-/// A compiled condition.
-#[derive(Debug, Default)]
-pub(super) struct Program {
-    pub(super) nodes: Vec<Node>,
-    /// Operands of the nodes that have many.
-    pub(super) lists: Vec<Id>,
-    pub(super) paths: Vec<FieldPath>,
-    pub(super) patterns: Vec<Pattern>,
-    pub(super) finders: Vec<memchr::memmem::Finder<'static>>,
-    pub(super) root: Id,
-    text: String,
-    suspects: Vec<(Range<usize>, String)>,
-}
-
-/// One operation; its operands stand before it.
-#[derive(Debug)]
-pub(super) enum Node {
-    Null,
-    Bool(bool),
-    Num(Num),
-    Str(Box<[u8]>),
-    List(Range<u32>),
-    Path(u32),
-    Has(u32),
-    Not(Id),
-    Neg(Id),
-    And(Range<u32>),
-    Or(Range<u32>),
-    Compare(Compare, Id, Id),
-    /// A field against a text: the most frequent of all.
-    FieldIs {
-        path: u32,
-        text: Box<[u8]>,
-        negated: bool,
-    },
-    In(Id, Id),
-    /// A field among texts.
-    FieldIn {
-        path: u32,
-        texts: Box<[Box<[u8]>]>,
-    },
-    Arith(Arith, Id, Id),
-    If(Id, Id, Id),
-    Size(Id),
-    Contains(Id, Id),
-    /// A value that contains a constant text.
-    ContainsText(Id, u32),
-    StartsWith(Id, Id),
-    EndsWith(Id, Id),
-    Matches(Id, u32),
-    /// A field against a regex.
-    FieldMatches {
-        path: u32,
-        pattern: u32,
-    },
-    Int(Id),
-    Double(Id),
-    String(Id),
-    Lower(Id),
-    Upper(Id),
-}
 
 /// What is known of a value before it is there.
 #[derive(Clone, Copy, PartialEq, Eq)]

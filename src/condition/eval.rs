@@ -2,9 +2,9 @@
 
 use super::Fault;
 use super::ast::Compare;
-use super::compile::{Id, Node, Program};
 use super::number::{Arith, Num};
 use super::pattern::PatternCache;
+use super::program::{Id, Node, Program};
 use crate::event::json::{self, Children};
 use crate::event::{EventRef, FieldPath, Form, Str, Value};
 use std::cmp::Ordering;

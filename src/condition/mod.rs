@@ -41,6 +41,7 @@ mod lexer;
 mod number;
 mod parser;
 mod pattern;
+mod program;
 mod setting;
 
 use std::fmt;
@@ -60,7 +61,7 @@ pub const MAX_CONDITION_DEPTH: usize = 64;
 
 /// A compiled condition, with the work space to evaluate it: each worker has a clone of its own.
 pub struct Condition {
-    program: Arc<compile::Program>,
+    program: Arc<program::Program>,
     work: Work,
 }
 

@@ -1,85 +1,21 @@
 //! The whole configuration: files merged, settings of the agent, components by kind, checked graph.
 
-use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::Fingerprint;
 use super::cases::TestCase;
-use super::graph::{Graph, GraphNode, Kind};
-use crate::component::plan::{ComponentType, SinkPlan, SinkType, SourcePlan, SourceType, TransformPlan, TransformType};
-use crate::net::tls::ServerTls;
+use super::config::{AnyPlan, Component, Config, Globals, Kind};
+use super::graph::{Graph, GraphNode};
+use crate::component::plan::{ComponentType, SinkType, SourceType, TransformType};
 use crate::settings::interpolate::{Environment, interpolate};
 use crate::settings::node::{Entry, Node, NodeKind, Style};
-use crate::settings::{Asked, Keys, Reader};
 use crate::settings::{Diagnostic, Severity};
 use crate::settings::{FieldDoc, Setting, Settings};
+use crate::settings::{Keys, Reader};
 use crate::settings::{Properties, SchemaBuilder};
-use crate::settings::{Report, Secret, Size, Span, Spanned, config, yaml};
-
-config! {
-    /// Settings of the agent itself.
-    pub struct Globals {
-        /// Folder of checkpoints, disk buffers and the ledger; created with mode 0700 where it is missing.
-        pub data_dir: PathBuf = PathBuf::from("./data"),
-        /// Health, metrics and the ledger over HTTP; off when left out.
-        pub api: Option<ApiConfig> = None,
-        /// Zone of timestamps that name none.
-        pub timezone: jiff::tz::TimeZone = jiff::tz::TimeZone::UTC,
-        /// Bytes of events held in memory at most, all queues together.
-        pub memory_limit: Size = Size::mib(24),
-        /// How long stopping may take before what is left is persisted or given up.
-        pub shutdown_timeout: Duration = Duration::from_secs(30),
-        /// Worker threads; default: as many as there are cores.
-        pub threads: Option<NonZeroUsize> = None,
-    }
-}
-
-config! {
-    /// The agent's HTTP interface.
-    pub struct ApiConfig {
-        /// Address and port. On an address that others can reach, only `/health`, `/ready` and `/metrics` are served without `auth`.
-        pub listen: Spanned<std::net::SocketAddr>,
-        /// Certificate and key, to serve HTTPS.
-        pub tls: Option<ServerTls> = None,
-        /// Who may ask.
-        pub auth: Option<ServerAuth> = None,
-        /// Values of the `Host` header that are taken besides the address itself and `localhost`.
-        pub allowed_hosts: Vec<String> = Vec::new(),
-    }
-}
-
-config! {
-    /// What a client must show.
-    pub struct ServerAuth {
-        /// User and password.
-        pub basic: Option<BasicAuth> = None,
-        /// Tokens, any of which will do.
-        pub bearer: Vec<Secret> = Vec::new(),
-    }
-}
-
-impl ServerAuth {
-    /// Notes what would let everybody in, or nobody.
-    fn check(&self, span: Span, cx: &mut Reader<'_>) {
-        if self.basic.is_none() && self.bearer.is_empty() {
-            cx.error(span, "`api.auth` asks for nothing; it needs `basic` or `bearer`")
-                .help("write `auth: {bearer: [\"${TOKEN}\"]}`, or leave `auth` out");
-        }
-    }
-}
-
-config! {
-    /// User and password.
-    pub struct BasicAuth {
-        /// The user.
-        pub user: String,
-        /// The password.
-        pub password: Secret,
-    }
-}
+use crate::settings::{Report, Span, Spanned, yaml};
 
 /// The types of components there are.
 #[derive(Clone, Copy)]
@@ -99,76 +35,6 @@ impl Registry<'_> {
         let transforms = self.transforms.iter().map(|t| (Kind::Transform, t.name));
         sources.chain(transforms).chain(self.sinks.iter().map(|t| (Kind::Sink, t.name))).collect()
     }
-}
-
-/// The checked settings of a component.
-pub enum AnyPlan {
-    /// Of a source.
-    Source(Box<dyn SourcePlan>),
-    /// Of a transform.
-    Transform(Box<dyn TransformPlan>),
-    /// Of a sink.
-    Sink(Box<dyn SinkPlan>),
-}
-
-impl std::fmt::Debug for AnyPlan {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Source(_) => "source",
-            Self::Transform(_) => "transform",
-            Self::Sink(_) => "sink",
-        })
-    }
-}
-
-/// An output that a component reads.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Edge {
-    /// Id of the component that is read.
-    pub from: String,
-    /// Its named output; `None` for the default one.
-    pub output: Option<String>,
-}
-
-impl std::fmt::Display for Edge {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match &self.output {
-            Some(output) => write!(f, "{}.{output}", self.from),
-            None => f.write_str(&self.from),
-        }
-    }
-}
-
-/// A component of a checked configuration.
-#[derive(Debug)]
-pub struct Component {
-    /// What it is.
-    pub kind: Kind,
-    /// Its id, and where that stands.
-    pub id: Spanned<String>,
-    /// The word behind `type:`.
-    pub type_name: &'static str,
-    /// What it reads, globs resolved, each once, in written order.
-    pub inputs: Vec<Edge>,
-    /// Its settings.
-    pub plan: AnyPlan,
-    /// The metadata that they ask for.
-    pub asks: Vec<Asked>,
-    /// What tells whether they are the same as another time.
-    pub fingerprint: Fingerprint,
-}
-
-/// A configuration without mistakes.
-#[derive(Debug)]
-pub struct Config {
-    /// Settings of the agent itself.
-    pub globals: Globals,
-    /// The components, each behind those it reads; sinks behind the sinks they are the dead letter of.
-    pub components: Vec<Component>,
-    /// Unit tests of the pipeline.
-    pub tests: Vec<TestCase>,
-    /// Of the settings of the agent itself, but for `shutdown_timeout`, which can be changed at any time.
-    pub agent_fingerprint: u128,
 }
 
 /// What reading a configuration gave.

@@ -5,44 +5,13 @@ use std::net::SocketAddr;
 
 use globset::{Glob, GlobMatcher};
 
-use super::document::{AnyPlan, Edge, Globals};
+use super::config::{AnyPlan, Edge, Globals, Kind};
 use crate::decoding::OnDecodeError;
 use crate::settings::Reader;
 use crate::settings::Span;
 use crate::settings::nearest;
 use crate::settings::node::Entry;
 use crate::settings::{Node, Spanned};
-
-/// The kinds of components.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Kind {
-    /// Where events come from.
-    Source,
-    /// What changes them.
-    Transform,
-    /// Where they go.
-    Sink,
-}
-
-impl Kind {
-    /// The word for it.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Source => "source",
-            Self::Transform => "transform",
-            Self::Sink => "sink",
-        }
-    }
-
-    /// The key of its section.
-    pub fn section(self) -> &'static str {
-        match self {
-            Self::Source => "sources",
-            Self::Transform => "transforms",
-            Self::Sink => "sinks",
-        }
-    }
-}
 
 /// A component as the graph sees it.
 #[derive(Debug, Clone)]

@@ -5,6 +5,7 @@
 //! handed in ([`Registry`]).
 
 pub mod cases;
+mod config;
 pub mod document;
 mod fingerprint;
 pub mod graph;
@@ -14,11 +15,9 @@ pub mod reference;
 mod tests;
 
 pub use cases::{TestCase, TestExpect, TestInput, TestKind};
-pub use document::{
-    AnyPlan, ApiConfig, Component, Config, Edge, Globals, Loaded, Registry, json_schema, load, load_texts,
-    load_with_texts,
-};
+pub use config::{AnyPlan, ApiConfig, Component, Config, Edge, Globals, Kind};
+pub use document::{Loaded, Registry, json_schema, load, load_texts, load_with_texts};
 pub use fingerprint::Fingerprint;
-pub use graph::{Graph, Kind};
+pub use graph::Graph;
 #[cfg(test)]
 pub(crate) use tests::registry as tests_registry;

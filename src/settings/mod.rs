@@ -1,4 +1,4 @@
-//! Configuration: text to a tree with places, to typed settings, to a checked graph.
+//! The language of configuration: text to a tree with places, to typed settings. Knows no component.
 //!
 //! 1. [`yaml`] reads each file into a [`Node`] tree that knows where everything stood.
 //! 2. [`interpolate`] replaces `${…}` in scalars.

@@ -1,8 +1,6 @@
 //! The tree a configuration text becomes: YAML values that know where they stood.
 
-use std::ops::Range;
-
-use super::source_map::{SourceMap, Span};
+use super::source_map::Span;
 
 /// What a value is, by the YAML 1.2 core schema.
 #[derive(Debug, Clone, PartialEq)]
@@ -165,16 +163,6 @@ impl Node {
     /// The entry with `key` of a mapping.
     pub fn entry(&self, key: &str) -> Option<&Entry> {
         self.as_map()?.iter().find(|entry| entry.key == key)
-    }
-
-    /// The place of a byte range of [`Self::text`] in the file, whatever the quotes. `None` where it cannot be told, as in an
-    /// interpolated scalar.
-    pub(crate) fn span_within(&self, at: Range<usize>, sources: &SourceMap) -> Option<Span> {
-        if self.interpolated {
-            return None;
-        }
-        let NodeKind::Str(_) = self.kind else { return None };
-        super::scalar_span::locate(self, at, sources)
     }
 
     /// Whether it is `null` or nothing at all.

@@ -2,11 +2,23 @@
 
 use std::ops::Range;
 
-use super::node::{Node, Style};
+use super::node::{Node, NodeKind, Style};
 use super::source_map::{SourceMap, Span};
 
+impl Node {
+    /// The place of a byte range of [`Self::text`] in the file, whatever the quotes. `None` where it cannot be told, as in an
+    /// interpolated scalar.
+    pub(crate) fn span_within(&self, at: Range<usize>, sources: &SourceMap) -> Option<Span> {
+        if self.interpolated {
+            return None;
+        }
+        let NodeKind::Str(_) = self.kind else { return None };
+        locate(self, at, sources)
+    }
+}
+
 /// The place of a byte range of the node's text; `None` where written and read text cannot be aligned.
-pub(crate) fn locate(node: &Node, at: Range<usize>, sources: &SourceMap) -> Option<Span> {
+fn locate(node: &Node, at: Range<usize>, sources: &SourceMap) -> Option<Span> {
     let raw = sources.text(node.span);
     let map = align(raw, &node.text, node.style)?;
     let place = |offset: usize| map.partition_point(|&(text, _)| text <= offset).checked_sub(1).map(|n| map[n]);

@@ -2,8 +2,6 @@
 
 use serde_json::{Map, Value, json};
 
-use super::setting::Settings;
-
 /// Collects the definitions that a schema refers to.
 #[derive(Debug, Default)]
 pub struct SchemaBuilder {
@@ -75,15 +73,6 @@ impl SchemaBuilder {
         let schema = make(self);
         self.definitions.insert(key.clone(), schema);
         json!({"$ref": format!("#/definitions/{key}")})
-    }
-
-    /// The schema of a block.
-    pub fn block<T: Settings>(&mut self) -> Value {
-        self.define::<T>(T::NAME, |g| {
-            let mut properties = Properties::default();
-            T::properties(g, &mut properties);
-            properties.into_schema(&T::about())
-        })
     }
 
     /// A value that is `schema`, or a string with `${…}` in it that becomes one.

@@ -224,3 +224,14 @@ fn number(kind: &NodeKind, text: &str) -> Option<serde_json::Number> {
         _ => None,
     }
 }
+
+impl SchemaBuilder {
+    /// The schema of a block.
+    pub fn block<T: Settings>(&mut self) -> Value {
+        self.define::<T>(T::NAME, |g| {
+            let mut properties = Properties::default();
+            T::properties(g, &mut properties);
+            properties.into_schema(&T::about())
+        })
+    }
+}

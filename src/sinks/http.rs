@@ -203,7 +203,7 @@ impl HttpSinkConfig {
     /// Errors: the name of one that is none, and what is wrong.
     fn header_templates(&self) -> Result<Vec<(HeaderName, Template)>, (String, String)> {
         let mut out = Vec::new();
-        for (name, value) in self.common.headers.iter() {
+        for (name, value) in self.common.client.headers.iter() {
             let bad = |what: String| (name.value.clone(), what);
             let header =
                 HeaderName::from_bytes(name.value.as_bytes()).map_err(|_| bad("is no name of a header".into()))?;

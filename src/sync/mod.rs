@@ -15,3 +15,6 @@ pub(crate) use shuttle::sync::atomic::{AtomicU8, AtomicUsize};
 mod explored;
 
 pub mod live;
+
+/// A boxed future that may move between threads.
+pub type BoxFuture<T> = std::pin::Pin<Box<dyn Future<Output = T> + Send>>;

@@ -38,6 +38,7 @@ mod program;
 mod proxies;
 mod reload;
 mod remote_write;
+mod rooms;
 mod says_so;
 mod service;
 mod signals;

@@ -1,8 +1,10 @@
 //! Every file under `pipelines/` loads, its own tests pass, and the JSON schema accepts it.
 
 use crate::agent::{output, tidegate};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use tidegate::internals::config::{built_in, load_texts};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -31,6 +33,22 @@ fn every_pipeline_is_valid() {
         let (code, _, said) = output(with_environment(tidegate(root(), &["validate", "--config", path])));
         assert_eq!(code, Some(0), "{path}:\n{said}");
     }
+}
+
+#[test]
+fn every_type_of_component_has_a_pipeline_that_shows_it() {
+    let environment: BTreeMap<String, String> =
+        ["O2_USER", "O2_PASSWORD", "REDACT_KEY"].map(|name| (name.to_owned(), "a-value-of-it".to_owned())).into();
+    let mut shown = BTreeSet::new();
+    for file in files() {
+        let text = std::fs::read_to_string(&file).unwrap();
+        let loaded = load_texts(&[(file.to_str().unwrap(), &text)], &environment, built_in());
+        let config = loaded.config.unwrap_or_else(|| panic!("{}", loaded.report.render()));
+        shown.extend(config.components.iter().map(|c| (c.kind.word(), c.type_name)));
+    }
+    let all = built_in().names().into_iter().map(|(kind, name)| (kind.word(), name));
+    let missing: Vec<_> = all.filter(|of| !shown.contains(of)).collect();
+    assert!(missing.is_empty(), "no file under pipelines/ has {missing:?}");
 }
 
 #[test]

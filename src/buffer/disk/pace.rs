@@ -8,11 +8,14 @@
 
 use super::Sizes;
 use super::state::{Shared, State};
-use super::writer::GROUP_WAIT;
 use crate::buffer::StageSender;
 use crate::event::Batch;
 use crate::sync::MutexGuard;
 use std::time::{Duration, Instant};
+
+/// A group is written when the oldest batch in it that the sink has not settled has waited this long: most are delivered
+/// before, and need not be written.
+pub(super) const GROUP_WAIT: Duration = Duration::from_millis(20);
 
 /// A sink slower than this is not waited for: bytes a second.
 const RATE: u64 = 125_000_000;

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::super::graph::Kind;
 use super::super::*;
 use crate::component::common::SinkCommon;
 use crate::component::common::SourceCommon;

@@ -17,19 +17,19 @@ use super::batcher::{Batcher, Bounds, Unsent};
 use super::breaker::Breaker;
 use super::compression::{Encoding, Packers};
 use super::concurrency::{Limit, Load as Pressure};
-use super::exchange::{Answer, Exchange, Lost, LostKind, Request};
 use super::load::{Load, Part};
-use super::mask::Mask;
 use super::protocol::{Judgement, Protocol, Refusal};
 use super::rate::RateLimit;
-use super::retry::{Backoff, MAX_RETRY_AFTER};
 use super::settings::NetworkSinkCommon;
-use super::sign::{Sign, Signed, Unsigned};
 use super::status::{judge_lost, judge_status};
 use crate::ack::{Ack, Rows, Verdict};
 use crate::component::{BoxFuture, Input};
 use crate::error::RunError;
 use crate::event::Batch;
+use crate::http::Mask;
+use crate::http::{Answer, Exchange, Lost, LostKind, Request};
+use crate::http::{Backoff, MAX_RETRY_AFTER};
+use crate::http::{Sign, Signed, Unsigned};
 use crate::telemetry::log_throttle::LogThrottle;
 use crate::time::clock;
 use futures::StreamExt;
@@ -548,7 +548,7 @@ impl<P: Protocol> Driver<P> {
         let body = self.protocol.finish(&load);
         let encoding = if load.target.snappy { Encoding::Snappy } else { self.encoding };
         let (exchange, signer, packers) = (self.exchange.clone(), self.signer.clone(), self.packers.clone());
-        let patience = self.plan.common.timeout;
+        let patience = self.plan.common.client.timeout;
         let give_up = self.give_up.clone();
         let max_answer = self.protocol.max_answer(load.len());
         self.flights.push(Box::pin(async move {
@@ -904,7 +904,7 @@ impl<P: Protocol> Driver<P> {
         }
         let checks = self.protocol.health_checks();
         let (exchange, signer) = (self.exchange.clone(), self.signer.clone());
-        Box::pin(check_health(exchange, checks, signer, self.plan.common.timeout, self.mask.clone()))
+        Box::pin(check_health(exchange, checks, signer, self.plan.common.client.timeout, self.mask.clone()))
     }
 
     fn health_checked(&mut self, result: Result<(), String>) {

@@ -3,10 +3,9 @@
 //! A load keeps bytes and places, not the batches its records came from: those give back their memory as soon as they are
 //! encoded. Where a record is refused, its event is read back from the bytes.
 
-use super::exchange::Request;
-use super::protocol::Protocol;
 use crate::ack::{Ack, Rows};
-use crate::event::{Batch, EventKind, JsonRows, Origin, Slab, Sym};
+use crate::event::{EventKind, Origin};
+use crate::http::Request;
 use bytes::Bytes;
 use hashbrown::HashMap;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
@@ -246,14 +245,6 @@ impl<M: Copy> Load<M> {
         Some(&self.originals[start..self.original_ends[i] as usize])
     }
 
-    /// The event of record `n` as the sink was given it, as JSON.
-    pub fn event_json<P: Protocol<Mark = M>>(&self, protocol: &P, n: usize, out: &mut Vec<u8>) {
-        match self.original(n) {
-            Some(event) => out.extend_from_slice(event),
-            None => protocol.event_json(self, n, out),
-        }
-    }
-
     /// Gives the number of each group that has records and their places, records in order, groups as they came.
     pub fn each_group(&self, mut give: impl FnMut(u32, &[u32])) {
         let mut starts = vec![0u32; self.groups.len() + 1];
@@ -368,34 +359,5 @@ impl<M: Copy> Load<M> {
             first_attempt: self.first_attempt,
             words: String::new(),
         }
-    }
-
-    /// A batch of the events of `rows`, which are all records of `part`, with a share of the part's acknowledgement.
-    pub fn read_back<P: Protocol<Mark = M>>(&self, protocol: &P, part: &Part, rows: &[usize], ack: Ack) -> Batch {
-        let mut text = Vec::new();
-        let mut lines = Vec::with_capacity(rows.len());
-        for &n in rows {
-            let start = text.len();
-            self.event_json(protocol, n, &mut text);
-            lines.push((start, text.len()));
-        }
-        let mut batch = Batch::new(Slab::from_vec(text), part.origin.clone(), part.received_at, ack);
-        batch.ids = part.ids;
-        let mut reader = JsonRows::default();
-        for (&n, (start, end)) in rows.iter().zip(lines) {
-            let record = self.records[n];
-            if reader.push(&mut batch, start, end, record.offset).is_err() {
-                // What we wrote ourselves reads back, unless a transform has nested it past what is read: then as text.
-                batch.push_line(start, end, record.offset);
-                batch.push_text_field(Sym::MESSAGE, start, end);
-            }
-            let row = batch.rows() - 1;
-            let mut event = batch.event_mut(row);
-            if record.noted != i64::MIN {
-                event.set_time(record.noted);
-            }
-            event.set_kind(self.target.kind);
-        }
-        batch
     }
 }

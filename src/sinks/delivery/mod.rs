@@ -11,38 +11,28 @@
 
 mod batcher;
 mod breaker;
-mod client;
 mod compression;
 mod concurrency;
 mod driver;
-mod exchange;
 mod load;
-mod mask;
 mod protocol;
-mod proxy;
 mod rate;
-mod retry;
 mod settings;
-mod sign;
 mod sink;
 mod status;
-mod tls;
-mod turns;
 mod values;
 
+pub use crate::http::{
+    Answer, AuthConfig, BasicAuth, Credentials, Exchange, HttpExchange, Mask, Renewed, Request, RetryConfig, Sign,
+    TlsConfig, address, authorization, basic, bearer, below, check_address, check_server, secrets_of, sensitive,
+    signer_of,
+};
 pub use batcher::{Batcher, Bounds};
-pub use client::HttpExchange;
 pub use compression::Encoding;
 pub use driver::{Driver, Plan};
-pub use exchange::{Answer, Exchange, Request};
 pub use load::{Framing, Load, Target, byte_of, kind_of};
-pub use mask::Mask;
 pub use protocol::{Draft, Judgement, Protocol, Refusal, Unsendable};
-pub use settings::{
-    BasicAuth, BatchConfig, BreakerConfig, Concurrency, NetworkSinkCommon, RetryConfig, TlsConfig, address, below,
-    check_address, check_server, secrets_of,
-};
-pub use sign::{AuthConfig, Credentials, Renewed, Sign, authorization, basic, bearer, sensitive, signer_of};
+pub use settings::{BatchConfig, BreakerConfig, Concurrency, NetworkSinkCommon};
 pub use sink::HttpSink;
 pub use status::{is_overload, judge_remote_write, judge_status, overloaded};
 pub use values::Values;

@@ -1,8 +1,9 @@
 //! What a sink says about its server: where events go, how they are written, what an answer means.
 
-use super::exchange::{Answer, Request};
-use super::load::{Groups, Load, Record, Target};
-use crate::event::EventRef;
+use super::load::{Groups, Load, Part, Record, Target};
+use crate::ack::Ack;
+use crate::event::{Batch, EventRef, JsonRows, Slab, Sym};
+use crate::http::{Answer, Request};
 use bytes::Bytes;
 use std::fmt;
 
@@ -192,5 +193,44 @@ impl<M> Draft<'_, M> {
 impl<M> fmt::Debug for Draft<'_, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Draft({} bytes)", self.body.len())
+    }
+}
+
+impl<M: Copy> Load<M> {
+    /// The event of record `n` as the sink was given it, as JSON.
+    pub fn event_json<P: Protocol<Mark = M>>(&self, protocol: &P, n: usize, out: &mut Vec<u8>) {
+        match self.original(n) {
+            Some(event) => out.extend_from_slice(event),
+            None => protocol.event_json(self, n, out),
+        }
+    }
+
+    /// A batch of the events of `rows`, which are all records of `part`, with a share of the part's acknowledgement.
+    pub fn read_back<P: Protocol<Mark = M>>(&self, protocol: &P, part: &Part, rows: &[usize], ack: Ack) -> Batch {
+        let mut text = Vec::new();
+        let mut lines = Vec::with_capacity(rows.len());
+        for &n in rows {
+            let start = text.len();
+            self.event_json(protocol, n, &mut text);
+            lines.push((start, text.len()));
+        }
+        let mut batch = Batch::new(Slab::from_vec(text), part.origin.clone(), part.received_at, ack);
+        batch.ids = part.ids;
+        let mut reader = JsonRows::default();
+        for (&n, (start, end)) in rows.iter().zip(lines) {
+            let record = self.records[n];
+            if reader.push(&mut batch, start, end, record.offset).is_err() {
+                // What we wrote ourselves reads back, unless a transform has nested it past what is read: then as text.
+                batch.push_line(start, end, record.offset);
+                batch.push_text_field(Sym::MESSAGE, start, end);
+            }
+            let row = batch.rows() - 1;
+            let mut event = batch.event_mut(row);
+            if record.noted != i64::MIN {
+                event.set_time(record.noted);
+            }
+            event.set_kind(self.target.kind);
+        }
+        batch
     }
 }

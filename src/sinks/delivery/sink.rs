@@ -1,20 +1,21 @@
 //! What all sinks over HTTP do alike: start, probe, ask for the clock, hide their secrets, ask for memory. A sink says what
 //! is its own ([`HttpSink`]) and is a [`SinkPlan`] by that.
 
-use super::client::HttpExchange;
 use super::compression::Encoding;
 use super::driver::{Driver, Plan, check_health};
-use super::exchange::Exchange;
-use super::mask::Mask;
 use super::protocol::Protocol;
-use super::settings::{NetworkSinkCommon, secrets_of};
-use super::sign::{Credentials, Sign, signer_of};
-use super::turns::Turns;
+use super::settings::NetworkSinkCommon;
 use crate::component::common::SinkCommon;
 use crate::component::plan::SinkPlan;
 use crate::component::{BoxFuture, BuildContext, SinkRun};
 use crate::doctor::{Finding, Host};
 use crate::error::BuildError;
+use crate::http::Exchange;
+use crate::http::HttpExchange;
+use crate::http::Mask;
+use crate::http::Turns;
+use crate::http::{ClientConfig, secrets_of};
+use crate::http::{Credentials, Sign, signer_of};
 use crate::settings::{Map, Reader, duration_text};
 use crate::time::Zone;
 use reqwest::Url;
@@ -59,22 +60,23 @@ struct Ready<P> {
 }
 
 fn prepare<S: HttpSink>(sink: &S, zone: Zone) -> Result<Ready<S::Protocol>, BuildError> {
-    let (mut common, auth) = sink.shared();
+    let (common, auth) = sink.shared();
+    let mut client = &common.client;
     let servers = sink.servers();
     let mut secrets = auth.map(Credentials::secrets).unwrap_or_default();
-    secrets.extend(common.secrets());
+    secrets.extend(client.secrets());
     secrets.extend(servers.iter().flat_map(secrets_of));
     let mask = Mask::new(secrets.iter().map(String::as_str));
-    let signer = signer_of(auth, common, &mask)?;
+    let signer = signer_of(auth, client, &mask)?;
     let without;
     if S::OWN_HEADERS {
-        without = NetworkSinkCommon { headers: Map::default(), ..common.clone() };
-        common = &without;
+        without = ClientConfig { headers: Map::default(), ..client.clone() };
+        client = &without;
     }
     let first = servers.first().ok_or_else(|| BuildError("it has no address of a server".into()))?;
     let exchange: Arc<dyn Exchange> = match servers.as_slice() {
-        [url] => Arc::new(HttpExchange::build(common, url, mask.clone())?),
-        several => Arc::new(Turns::new(common, several, &mask)?),
+        [url] => Arc::new(HttpExchange::build(client, url, mask.clone())?),
+        several => Arc::new(Turns::new(client, several, &mask)?),
     };
     let protocol = sink.connect(first, zone, &mask)?;
     Ok(Ready { protocol, signer, exchange, mask })
@@ -100,7 +102,7 @@ impl<S: HttpSink> SinkPlan for S {
 
     fn server_clock(&self) -> Option<BoxFuture<Result<Option<i64>, String>>> {
         let ready = prepare(self, Zone::UTC);
-        let patience = self.shared().0.timeout;
+        let patience = self.shared().0.client.timeout;
         Some(Box::pin(async move {
             let Ready { protocol, signer, exchange, mask } = ready.map_err(|e| e.0)?;
             let Some(ask) = protocol.health_checks().into_iter().next() else { return Ok(None) };
@@ -120,7 +122,7 @@ impl<S: HttpSink> SinkPlan for S {
 
     fn probe(&self) -> Option<BoxFuture<Result<(), String>>> {
         let ready = prepare(self, Zone::UTC);
-        let patience = self.shared().0.timeout;
+        let patience = self.shared().0.client.timeout;
         Some(Box::pin(async move {
             let Ready { protocol, signer, exchange, mask } = ready.map_err(|e| e.0)?;
             check_health(exchange, protocol.health_checks(), signer, patience, mask).await

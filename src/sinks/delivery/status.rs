@@ -13,9 +13,9 @@
 //! | 401, 403, 404, 405, 407 | configuration | tried again with growing waits, all requests wait, `/ready` fails, one error a minute |
 //! | 3xx, other 4xx, 1xx | configuration | the same: nothing is lost, and someone has to look |
 
-use super::exchange::{Answer, Lost, LostKind};
-use super::mask::Mask;
 use super::protocol::Judgement;
+use crate::http::Mask;
+use crate::http::{Answer, Lost, LostKind};
 
 /// Judges by status alone; `None` for 2xx.
 pub fn judge_status(answer: &Answer, mask: &Mask) -> Option<Judgement> {

@@ -1,13 +1,13 @@
 //! The driver against a server that is a function: waits are milliseconds, nothing waits without a deadline.
 #![allow(clippy::unwrap_used)]
 
-use super::exchange::{Answer, Exchange, Lost, LostKind, Request};
-use super::sign::Constant;
 use super::*;
 use crate::ack::{Ack, Settled, Verdict};
 use crate::buffer::{FullPolicy, Queue, QueueSender};
 use crate::component::{BoxFuture, DeadLetter, Input};
 use crate::event::{Batch, EventKind, EventRef, JsonRows, Origin, Slab, Sym};
+use crate::http::Constant;
+use crate::http::{Answer, Exchange, Lost, LostKind, Request};
 use crate::settings::read_text;
 use crate::telemetry::Health;
 use crate::telemetry::{ComponentKind, Counters};

@@ -18,7 +18,8 @@
 use super::FileSinkOptions;
 use super::codec::Codec;
 use super::folder::{self, Problem};
-use super::journal::{FileId, Journal, Known, Stand};
+use super::journal::{Journal, Stand};
+use super::known::{FileId, Known};
 use super::{Compression, Fsync, Rotate};
 use crate::ack::place::Place;
 use crate::telemetry::log_throttle::LogThrottle;

@@ -32,6 +32,7 @@
 //! taken, and the file is written anew. Losing records costs repairs, deletions and repeats, never data: a file that is not known
 //! is only appended to. A journal of a later version is refused.
 
+use super::known::{Announced, FileId, Known};
 use super::undo::{self, Step};
 use crate::ack::place::{At, Cut, FileOf, Place, Places};
 use crate::storage::{Disk, boot_id, make_again};
@@ -41,7 +42,6 @@ use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use xxhash_rust::xxh3::xxh3_64;
 
 const VERSION: u32 = 2;
 
@@ -67,50 +67,8 @@ const DURABLE: u8 = 4;
 const MAX_BODY_BYTES: usize = 4 << 20;
 /// A journal shorter than this is never written anew.
 const SMALL_JOURNAL_BYTES: u64 = 2 << 20;
-/// Bytes at the beginning and the end of a write that are hashed.
-pub(super) const HASHED_BYTES: usize = 64;
 /// Bytes of a record of kind 2 without its path, about: to estimate what is up to date.
 const KNOWN_BYTES: u64 = 64;
-
-/// One of the sink's files.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Known {
-    pub(super) path: Box<[u8]>,
-    pub(super) dev: u64,
-    pub(super) ino: u64,
-    /// Where the last acknowledged write ended.
-    pub(super) len: u64,
-    pub(super) created: i64,
-    pub(super) written: i64,
-    /// The boot of the machine in which `len` was recorded.
-    pub(super) boot: u64,
-    pub(super) rotated: bool,
-}
-
-/// Number of a file within a journal.
-pub(super) type FileId = u32;
-
-/// A write that is about to be done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Announced {
-    pub(super) from: u64,
-    pub(super) len: u64,
-    /// Hash of its first bytes, and of its last.
-    pub(super) head: u64,
-    pub(super) tail: u64,
-}
-
-impl Announced {
-    pub(super) fn of(from: u64, data: &[u8]) -> Self {
-        let short = data.len().min(HASHED_BYTES);
-        let (head, tail) = (xxh3_64(&data[..short]), xxh3_64(&data[data.len() - short..]));
-        Announced { from, len: data.len() as u64, head, tail }
-    }
-
-    pub(super) fn end(&self) -> u64 {
-        self.from.saturating_add(self.len)
-    }
-}
 
 /// What a write is a part of.
 #[derive(Clone, Copy, Debug)]

@@ -16,6 +16,7 @@ mod codec;
 mod files;
 mod folder;
 mod journal;
+mod known;
 mod run;
 #[cfg(test)]
 mod tests;

@@ -1,10 +1,9 @@
 //! Credentials: what the user wrote, and the `Authorization` header made of it.
 
 use crate::error::BuildError;
+use crate::http::ClientConfig;
 use crate::settings::{Map, Reader, Secret, config, config_choice, config_enum};
-use crate::sinks::delivery::{
-    BasicAuth, Credentials, Mask, NetworkSinkCommon, Renewed, Sign, authorization, basic, bearer, sensitive,
-};
+use crate::sinks::delivery::{BasicAuth, Credentials, Mask, Renewed, Sign, authorization, basic, bearer, sensitive};
 use crate::time::NS_PER_SEC;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -84,7 +83,7 @@ impl Credentials for AuthConfig {
         }
     }
 
-    fn signer(&self, _common: &NetworkSinkCommon, mask: &Mask) -> Result<Arc<dyn Sign>, BuildError> {
+    fn signer(&self, _client: &ClientConfig, mask: &Mask) -> Result<Arc<dyn Sign>, BuildError> {
         authorization(&match self {
             AuthConfig::Basic(basic) => basic.header(),
             AuthConfig::Bearer(token) => bearer(token.reveal()),

@@ -6,8 +6,8 @@
 //! Memory: at most [`MOST`] of a series, and [`MOST_OF_ALL`] of all; further ones are left out. Only OpenMetrics has them, on
 //! buckets and on counters whose name ends with `_total`.
 
+use super::names::write_number;
 use super::names::{push_label_value, push_name};
-use super::page::write_number;
 use crate::time::parse_rfc3339;
 use serde_json::Value;
 

@@ -32,6 +32,7 @@ mod names;
 mod page;
 mod push;
 mod registry;
+mod sample;
 mod serve;
 mod sketch;
 #[cfg(test)]

@@ -160,6 +160,21 @@ fn cut(value: &[u8]) -> &[u8] {
     &value[..end]
 }
 
+/// Whole numbers below this are written without point or exponent.
+pub(super) const WHOLE: f64 = 1e15;
+
+pub(super) fn write_number(x: f64, out: &mut Vec<u8>) {
+    if x.is_nan() {
+        out.extend_from_slice(b"NaN");
+    } else if x.is_infinite() {
+        out.extend_from_slice(if x > 0.0 { b"+Inf" } else { b"-Inf" });
+    } else if x == x.trunc() && x.abs() < WHOLE {
+        out.extend_from_slice(itoa::Buffer::new().format(x as i64).as_bytes());
+    } else {
+        out.extend_from_slice(ryu::Buffer::new().format_finite(x).as_bytes());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

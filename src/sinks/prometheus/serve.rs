@@ -1,8 +1,9 @@
 //! The page over HTTP.
 
 use super::super::pack::Gzip;
-use super::page::{self, Format};
+use super::page;
 use super::registry::Registry;
+use super::sample::Format;
 use crate::time::clock;
 use axum::Router;
 use axum::extract::State;

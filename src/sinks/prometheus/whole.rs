@@ -6,8 +6,8 @@
 
 use super::exemplar::{self, Exemplar};
 use super::names::{Kind, Part, PartKind};
-use super::page::{Format, each_label, write_head, write_sample};
 use super::registry::{Data, Family, FamilyOptions, Series, without};
+use super::sample::{Format, each_label, write_head, write_sample};
 use std::collections::BTreeMap;
 
 /// One histogram or summary, all its series.

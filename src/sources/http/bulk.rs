@@ -4,7 +4,8 @@
 //! documents by index, and to answer item by item while the client reads the answer.
 
 use super::format::Part;
-use super::plain::{PART_BYTES, PART_EVENTS};
+use super::format::{PART_BYTES, PART_EVENTS};
+
 use crate::event::json::{self, Kind, Member, ScanError, Scanner};
 use crate::event::{Origin, Value};
 use std::collections::HashMap;

@@ -2,13 +2,14 @@
 
 use super::Shared;
 use super::handle::handle;
+use super::peer::Peer;
 use crate::net::connections::{Phase, Place, Watched};
 use crate::net::proxy_protocol;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -34,21 +35,6 @@ const LINGER_BYTES: usize = 1 << 20;
 const TOO_SLOW: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 /// How long that may take where another waits for the place.
 const HURRY: Duration = Duration::from_millis(20);
-
-/// Who is at the other end.
-#[derive(Debug)]
-pub(super) struct Peer {
-    /// Its address, without port.
-    pub(super) address: Option<Arc<str>>,
-    /// The same as a number.
-    pub(super) ip: IpAddr,
-    /// The subject of its certificate.
-    pub(super) tls_subject: Option<Arc<str>>,
-    /// Only this host reaches the address that it came to.
-    pub(super) loopback: bool,
-    /// Requests of one connection keep their order.
-    pub(super) order: u64,
-}
 
 /// Accepts until the agent stops, and ends when the last connection has.
 pub(super) async fn accept(listener: std::net::TcpListener, shared: Arc<Shared>) -> io::Result<()> {

@@ -265,3 +265,16 @@ impl Answer {
         self
     }
 }
+
+/// Bytes of one part of a larger body.
+pub(super) const PART_BYTES: usize = 256 << 10;
+/// Most events of one part.
+pub(super) const PART_EVENTS: usize = 4096;
+
+pub(super) fn mistake(status: StatusCode, text: &str) -> Answer {
+    Answer::json(status, serde_json::json!({"error": text}).to_string())
+}
+
+pub(super) fn too_long(max_event: usize) -> String {
+    format!("an event is larger than {max_event} bytes (max_event)")
+}

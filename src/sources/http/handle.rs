@@ -3,11 +3,11 @@
 use super::Shared;
 use super::auth::{Shown, SignedBody};
 use super::body::{self, Charge, Encoding, Limits};
-use super::connection::Peer;
 use super::decode::JSON;
 use super::format::{Answer, AnswerBody, Format, Head, Part, Refusal, Request, Taken};
 use super::forwarded;
 use super::headers::KeptHeader;
+use super::peer::Peer;
 use super::route::{Does, Found};
 use crate::ack::{Ack, Settled, Verdict};
 use crate::component::{Closed, Output};

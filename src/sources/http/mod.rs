@@ -38,6 +38,7 @@ mod handle;
 mod headers;
 mod msgpack;
 mod openobserve;
+mod peer;
 mod plain;
 mod route;
 mod settings;

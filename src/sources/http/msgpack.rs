@@ -1,7 +1,6 @@
 //! Bodies of MessagePack: read to their end before anything is taken, then written as JSON part by part.
 
-use super::format::{Answer, Part, Refusal, Taken};
-use super::plain::{PART_BYTES, PART_EVENTS, mistake, too_long};
+use super::format::{Answer, PART_BYTES, PART_EVENTS, Part, Refusal, Taken, mistake, too_long};
 use crate::decoding::msgpack::{Records, write_json};
 use hyper::StatusCode;
 

@@ -6,15 +6,11 @@
 //! by its content type, is read as [`decoding::msgpack`](crate::decoding::msgpack) says.
 
 use super::format::{Answer, Format, Head, Part, Refusal, Request, Taken};
+use super::format::{PART_BYTES, PART_EVENTS, mistake, too_long};
 use super::msgpack;
 use crate::event::json::{MAX_DEPTH, SplitError, Values};
 use hyper::{StatusCode, header};
 use std::ops::Range;
-
-/// Bytes of one part of a larger body.
-pub(super) const PART_BYTES: usize = 256 << 10;
-/// Most events of one part.
-pub(super) const PART_EVENTS: usize = 4096;
 
 /// What the body is taken for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,14 +63,6 @@ impl Format for Plain {
     fn refuse(&self, _head: &Head, refusal: &Refusal) -> Answer {
         mistake(refusal.status(), &refusal.to_string())
     }
-}
-
-pub(super) fn mistake(status: StatusCode, text: &str) -> Answer {
-    Answer::json(status, serde_json::json!({"error": text}).to_string())
-}
-
-pub(super) fn too_long(max_event: usize) -> String {
-    format!("an event is larger than {max_event} bytes (max_event)")
 }
 
 fn is_json(content_type: &str, body: &[u8]) -> bool {

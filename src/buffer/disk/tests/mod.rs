@@ -1,11 +1,11 @@
 #![allow(clippy::unwrap_used)]
 //! The buffer beside a plain model, on a filesystem that forgets, tears and fails.
 
+use super::pace::GROUP_WAIT;
 use super::pace::Pace;
 use super::reader::Polled;
 use super::recover::OpenError;
 use super::stage::{Opened, open};
-use super::writer::GROUP_WAIT;
 use super::*;
 use crate::ack::{Ack, Rows, Settled as Listener, Verdict};
 use crate::buffer::{Queue, Received, StageSender};

@@ -1,6 +1,6 @@
 //! The writing side: batches to records, records to segments, in groups that are durable before they are acknowledged.
 
-use super::pace::Pace;
+use super::pace::{GROUP_WAIT, Pace};
 use super::position::{self, Mark, Position, SLOT};
 use super::reader::hand;
 use super::record::{self, RecordHeader};
@@ -29,9 +29,6 @@ mod group;
 mod reclaim;
 mod room;
 
-/// A group is written when the oldest batch in it that the sink has not settled has waited this long: most are delivered
-/// before, and need not be written.
-pub(super) const GROUP_WAIT: Duration = Duration::from_millis(20);
 /// How often the position is saved while it changes.
 pub(super) const POSITION_EVERY: Duration = Duration::from_millis(100);
 /// How often it is at least, while only acknowledgement comes further.

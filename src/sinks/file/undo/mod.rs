@@ -5,7 +5,7 @@
 //! all that it wrote is cut off again, where it comes again and nothing else stands behind it. Where neither can be told
 //! (somebody did something to the file) nothing is done: what was written stays, and may come a second time.
 
-use super::journal::{Announced, FileId, HASHED_BYTES, Known};
+use super::known::{Announced, FileId, HASHED_BYTES, Known};
 use crate::ack::place::Places;
 use hashbrown::HashMap;
 use rustix::fs::{CWD, Mode, OFlags, openat};

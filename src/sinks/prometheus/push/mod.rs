@@ -32,6 +32,7 @@ use crate::component::Input;
 use crate::encoding::remote_write;
 use crate::error::BuildError;
 use crate::event::{EventKind, EventRef, Origin, Sym, Value};
+use crate::http::ClientConfig;
 use crate::settings::{Map, Reader, Secret, Settings, Spanned, config, config_enum};
 use crate::sinks::delivery::{
     Answer, AuthConfig, BatchConfig, BreakerConfig, Concurrency, Credentials, Draft, Driver, Exchange, HttpExchange,
@@ -117,11 +118,13 @@ impl RemoteWriteConfig {
             retry: self.retry.clone(),
             // One request after the other: samples of a series must come in order.
             concurrency: Concurrency::Fixed(NonZeroUsize::MIN),
-            timeout: self.timeout,
             circuit_breaker: self.circuit_breaker.clone(),
-            headers: self.headers.clone(),
-            proxy: self.proxy.clone(),
-            tls: self.tls.clone(),
+            client: ClientConfig {
+                timeout: self.timeout,
+                headers: self.headers.clone(),
+                proxy: self.proxy.clone(),
+                tls: self.tls.clone(),
+            },
             ..NetworkSinkCommon::defaults()
         }
     }
@@ -152,12 +155,12 @@ impl Push {
     pub(super) fn new(config: RemoteWriteConfig, data_dir: &Path, id: &str) -> Result<Push, BuildError> {
         let url = Url::parse(&config.url.value).map_err(|e| BuildError(format!("`url` is no address: {e}")))?;
         let common = config.common();
-        let mut secrets = common.secrets();
+        let mut secrets = common.client.secrets();
         secrets.extend(config.auth.iter().flat_map(Credentials::secrets));
         secrets.extend(secrets_of(&url));
         let mask = Mask::new(secrets.iter().map(String::as_str));
-        let signer = signer_of(config.auth.as_ref(), &common, &mask)?;
-        let exchange = Arc::new(HttpExchange::build(&common, &url, mask.clone())?);
+        let signer = signer_of(config.auth.as_ref(), &common.client, &mask)?;
+        let exchange = Arc::new(HttpExchange::build(&common.client, &url, mask.clone())?);
         let whose = Whose { data_dir: data_dir.to_owned(), id: id.to_owned(), url: url.to_string() };
         let protocol = Series { url, two: config.version == PushVersion::Two, turned: false, mask };
         let plan = Plan::new(&common);

@@ -1,7 +1,7 @@
 //! The state of the series at one moment, as series of a write request.
 
-use super::super::page;
 use super::super::registry::{Data, Family, Registry, Series};
+use super::super::{names, sample};
 use crate::ack::Ack;
 use crate::encoding::remote_write::{STALE, push_labels, push_sample, push_series};
 use crate::event::{Batch, EventKind, Origin, Slab, Sym};
@@ -127,7 +127,7 @@ pub(super) fn names(registry: &Registry) -> HashSet<Box<[u8]>> {
 fn each_sample(family: &Family, series: &Series, encoded: &mut Vec<u8>, mut give: impl FnMut(&[u8], f64)) {
     let o = &family.options;
     let mut own: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
-    page::each_label(&series.labels, |name, value| {
+    sample::each_label(&series.labels, |name, value| {
         // An empty label is no label.
         if !value.is_empty() {
             own.push((name.to_vec(), value));
@@ -139,7 +139,7 @@ fn each_sample(family: &Family, series: &Series, encoded: &mut Vec<u8>, mut give
         let mut labels: Vec<(&[u8], &[u8])> = own.iter().map(|(name, value)| (&name[..], &value[..])).collect();
         labels.push((b"__name__", &name));
         if let Some((label, x)) = extra {
-            page::write_number(x, &mut bound);
+            names::write_number(x, &mut bound);
             labels.push((label.as_bytes(), &bound));
         }
         labels.sort_unstable();

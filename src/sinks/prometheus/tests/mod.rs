@@ -2,8 +2,8 @@
 mod checker;
 mod pushing;
 
-use super::page::Format;
 use super::push::{Heirless, Snapshot, Which};
+use super::sample::Format;
 use super::*;
 use crate::ack::{Ack, Settled, Verdict};
 use crate::buffer::{FullPolicy, Queue, QueueSender};

@@ -7,10 +7,10 @@
 use super::client::HttpExchange;
 use super::exchange::{Exchange, Lost, LostKind, Request};
 use super::mask::Mask;
-use super::settings::{BasicAuth, NetworkSinkCommon};
-use crate::component::BoxFuture;
+use super::settings::ClientConfig;
 use crate::error::BuildError;
 use crate::settings::{Map, Reader, Secret, Spanned, config, config_choice};
+use crate::sync::BoxFuture;
 use crate::time::{NS_PER_SEC, clock};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -23,6 +23,35 @@ use std::fmt::Write;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+
+config! {
+    /// User and password.
+    pub struct BasicAuth {
+        /// The user.
+        pub user: Spanned<String>,
+        /// The password.
+        pub password: Secret,
+    }
+}
+
+impl BasicAuth {
+    /// Notes mistakes.
+    pub fn check(&self, cx: &mut Reader<'_>) {
+        if self.user.value.contains(':') {
+            cx.error(self.user.span, "a user's name has no `:`; the server would split it there".to_owned());
+        }
+    }
+
+    /// The `Authorization` made of them.
+    pub fn header(&self) -> String {
+        basic(&self.user.value, self.password.reveal())
+    }
+
+    /// Texts that must never be shown.
+    pub fn secrets(&self) -> Vec<String> {
+        vec![self.password.reveal().to_owned(), format!("{}:{}", self.user.value, self.password.reveal())]
+    }
+}
 
 /// A request that shows who sends it.
 #[derive(Debug)]
@@ -146,13 +175,13 @@ pub trait Credentials {
     /// anybody says.
     ///
     /// Errors: a text has characters that no header may have; a file of certificates cannot be read.
-    fn signer(&self, common: &NetworkSinkCommon, mask: &Mask) -> Result<Arc<dyn Sign>, BuildError>;
+    fn signer(&self, common: &ClientConfig, mask: &Mask) -> Result<Arc<dyn Sign>, BuildError>;
 }
 
 /// What signs with these credentials; without some nothing is shown.
 pub fn signer_of(
     auth: Option<&impl Credentials>,
-    common: &NetworkSinkCommon,
+    common: &ClientConfig,
     mask: &Mask,
 ) -> Result<Arc<dyn Sign>, BuildError> {
     auth.map_or_else(|| Ok(Arc::new(Constant::default()) as Arc<dyn Sign>), |auth| auth.signer(common, mask))
@@ -204,7 +233,7 @@ impl Credentials for AuthConfig {
         }
     }
 
-    fn signer(&self, common: &NetworkSinkCommon, mask: &Mask) -> Result<Arc<dyn Sign>, BuildError> {
+    fn signer(&self, common: &ClientConfig, mask: &Mask) -> Result<Arc<dyn Sign>, BuildError> {
         match self {
             AuthConfig::Basic(basic) => authorization(&basic.header()),
             AuthConfig::Bearer(token) => authorization(&bearer(token.reveal())),
@@ -213,7 +242,7 @@ impl Credentials for AuthConfig {
                 let url = Url::parse(&oauth2.token_url.value);
                 let url = url.map_err(|_| BuildError("`token_url` is no address".into()))?;
                 // Headers are for the server that events go to.
-                let common = NetworkSinkCommon { headers: Map::default(), ..common.clone() };
+                let common = ClientConfig { headers: Map::default(), ..common.clone() };
                 let exchange = Arc::new(HttpExchange::build(&common, &url, mask.clone())?);
                 Ok(Arc::new(Tokens::new(oauth2, url, exchange, mask.clone())))
             }

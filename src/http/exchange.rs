@@ -1,6 +1,6 @@
 //! One request and its answer, apart from how it travels: the driver is tested without sockets.
 
-use crate::component::BoxFuture;
+use crate::sync::BoxFuture;
 use bytes::Bytes;
 use reqwest::header::HeaderMap;
 use reqwest::{Method, Url};

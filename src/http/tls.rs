@@ -177,7 +177,7 @@ impl ServerCertVerifier for TakesAll {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::super::{Exchange, HttpExchange, Mask, NetworkSinkCommon, Request};
+    use super::super::{Exchange, HttpExchange, Mask, Request};
     use super::*;
     use crate::net::tls::tests::settings;
     use crate::net::tls::{ServerTls, TlsServer};
@@ -223,7 +223,7 @@ mod tests {
     }
 
     fn exchange(port: u16, host: &str, tls: TlsConfig) -> HttpExchange {
-        let mut common = NetworkSinkCommon::defaults();
+        let mut common = super::super::ClientConfig::defaults();
         common.proxy = Some(Secret::new("none"));
         common.tls = tls;
         let url = format!("https://{host}:{port}/").parse().unwrap();

@@ -13,12 +13,12 @@ use super::exchange::{Answer, Exchange, Lost, LostKind, Request};
 use super::mask::Mask;
 use super::proxy::from_environment;
 use super::retry::retry_after;
-use super::settings::NetworkSinkCommon;
+use super::settings::ClientConfig;
 use super::tls;
-use crate::component::BoxFuture;
 use crate::error::BuildError;
 use crate::net::tls::{LOOK, Signature, signature};
 use crate::settings::{Secret, Settings};
+use crate::sync::BoxFuture;
 use crate::time::{TimestampReader, clock};
 use bytes::{Bytes, BytesMut};
 use reqwest::header::{DATE, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
@@ -49,17 +49,12 @@ impl HttpExchange {
     /// A client as configured, for the server at `url`. Reads the certificate files.
     ///
     /// Errors: a file cannot be read or holds no certificate, a header or the proxy is none.
-    pub fn build(common: &NetworkSinkCommon, url: &Url, mask: Mask) -> Result<Self, BuildError> {
+    pub fn build(common: &ClientConfig, url: &Url, mask: Mask) -> Result<Self, BuildError> {
         HttpExchange::looking(common, url, mask, LOOK)
     }
 
     /// As [`build`](Self::build), with so long between two looks at the files.
-    pub(super) fn looking(
-        common: &NetworkSinkCommon,
-        url: &Url,
-        mask: Mask,
-        look: Duration,
-    ) -> Result<Self, BuildError> {
+    pub(super) fn looking(common: &ClientConfig, url: &Url, mask: Mask, look: Duration) -> Result<Self, BuildError> {
         let server_name = server_name(common, url).map(Arc::from);
         let clients = Clients::build(common, url, &mask, look)?;
         Ok(HttpExchange { clients: Arc::new(clients), headers: Arc::new(headers(common)?), server_name, mask })
@@ -68,7 +63,7 @@ impl HttpExchange {
     /// A client with the settings that sinks have by default, for the server at `url`, without a proxy; trusts the
     /// certificates in `ca` besides the system's.
     pub fn plain(url: &Url, ca: Option<&Path>) -> Result<Self, BuildError> {
-        let mut common = NetworkSinkCommon::defaults();
+        let mut common = ClientConfig::defaults();
         common.proxy = Some(Secret::new("none"));
         common.tls.ca_file = ca.map(Path::to_owned);
         Self::build(&common, url, Mask::default())
@@ -98,17 +93,17 @@ impl HttpExchange {
 }
 
 /// Whether nothing is said over TLS, to the server or the proxy.
-fn is_plain(common: &NetworkSinkCommon, url: &Url) -> bool {
+fn is_plain(common: &ClientConfig, url: &Url) -> bool {
     url.scheme() == "http" && common.proxy.as_ref().is_none_or(|p| !p.reveal().starts_with("https"))
 }
 
 /// The name that TLS asks for, where it is not the URL's host.
-fn server_name<'c>(common: &'c NetworkSinkCommon, url: &Url) -> Option<&'c str> {
+fn server_name<'c>(common: &'c ClientConfig, url: &Url) -> Option<&'c str> {
     common.tls.server_name.as_deref().filter(|_| !is_plain(common, url))
 }
 
 /// A client of the library; one that is not `pooled` uses each connection once.
-fn client(common: &NetworkSinkCommon, url: &Url, mask: &Mask, pooled: bool) -> Result<Client, BuildError> {
+fn client(common: &ClientConfig, url: &Url, mask: &Mask, pooled: bool) -> Result<Client, BuildError> {
     // The first sink installs it; later ones find it there, which is the same.
     _ = rustls::crypto::ring::default_provider().install_default();
     let proxy = proxy(common, url)?;
@@ -140,7 +135,7 @@ fn client(common: &NetworkSinkCommon, url: &Url, mask: &Mask, pooled: bool) -> R
 
 /// The clients of one sink, made anew when the files of its certificates change.
 struct Clients {
-    common: NetworkSinkCommon,
+    common: ClientConfig,
     url: Url,
     mask: Mask,
     current: Mutex<Arc<Pair>>,
@@ -171,7 +166,7 @@ struct Watch {
 }
 
 impl Clients {
-    fn build(common: &NetworkSinkCommon, url: &Url, mask: &Mask, look: Duration) -> Result<Clients, BuildError> {
+    fn build(common: &ClientConfig, url: &Url, mask: &Mask, look: Duration) -> Result<Clients, BuildError> {
         let files = if is_plain(common, url) { Vec::new() } else { tls::files(&common.tls) };
         let loaded: Vec<Signature> = files.iter().map(|file| signature(file)).collect();
         let pair = Pair { client: client(common, url, mask, true)?, again: OnceLock::new() };
@@ -359,7 +354,7 @@ fn chain(error: &reqwest::Error) -> String {
     if out.is_empty() { "the request failed".to_owned() } else { out }
 }
 
-fn headers(common: &NetworkSinkCommon) -> Result<HeaderMap, BuildError> {
+fn headers(common: &ClientConfig) -> Result<HeaderMap, BuildError> {
     let mut headers = HeaderMap::new();
     for (name, value) in common.headers.iter() {
         let name = name.as_str();
@@ -375,7 +370,7 @@ fn headers(common: &NetworkSinkCommon) -> Result<HeaderMap, BuildError> {
 }
 
 /// The proxy to use; `None` for none.
-fn proxy(common: &NetworkSinkCommon, url: &Url) -> Result<Option<Proxy>, BuildError> {
+fn proxy(common: &ClientConfig, url: &Url) -> Result<Option<Proxy>, BuildError> {
     let (setting, text) = match &common.proxy {
         Some(text) => ("proxy", text.reveal().trim().to_owned()),
         None => match from_environment(url, |name| std::env::var(name).ok()) {

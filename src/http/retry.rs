@@ -5,11 +5,11 @@ use crate::time::{TimestampReader, clock};
 use std::time::Duration;
 
 /// A server may ask for more; nobody waits longer than this.
-pub(super) const MAX_RETRY_AFTER: Duration = Duration::from_secs(15 * 60);
+pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(15 * 60);
 
 /// The waits between attempts.
 #[derive(Debug, Clone)]
-pub(super) struct Backoff {
+pub struct Backoff {
     initial: Duration,
     max: Duration,
     /// From 0 to 1.
@@ -18,13 +18,13 @@ pub(super) struct Backoff {
 
 impl Backoff {
     /// As configured.
-    pub(super) fn new(config: &RetryConfig) -> Self {
+    pub fn new(config: &RetryConfig) -> Self {
         let initial = config.initial.max(Duration::from_millis(1));
         Backoff { initial, max: config.max.max(initial), jitter: config.jitter.value.clamp(0.0, 1.0) }
     }
 
     /// The wait after `failed` attempts in a row, from 1: between `(1 - jitter) * wait` and `wait`.
-    pub(super) fn wait(&self, failed: u32) -> Duration {
+    pub fn wait(&self, failed: u32) -> Duration {
         let doubled = self.initial.saturating_mul(1u32 << failed.saturating_sub(1).min(20));
         let wait = doubled.min(self.max);
         wait.mul_f64(1.0 - self.jitter * fastrand::f64())
@@ -33,7 +33,7 @@ impl Backoff {
 
 /// What `Retry-After` says, as a wait from now: seconds, or an HTTP date. `None` where it is neither. At most
 /// [`MAX_RETRY_AFTER`].
-pub(super) fn retry_after(value: &str) -> Option<Duration> {
+pub fn retry_after(value: &str) -> Option<Duration> {
     retry_after_at(value, clock::now_ns())
 }
 

@@ -6,9 +6,9 @@
 use super::client::HttpExchange;
 use super::exchange::{Answer, Exchange, Lost, LostKind, Request};
 use super::mask::Mask;
-use super::settings::NetworkSinkCommon;
-use crate::component::BoxFuture;
+use super::settings::ClientConfig;
 use crate::error::BuildError;
+use crate::sync::BoxFuture;
 use reqwest::Url;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -34,7 +34,7 @@ struct States {
 
 impl Turns {
     /// Of the servers at these addresses; requests are made for the first.
-    pub fn new(common: &NetworkSinkCommon, urls: &[Url], mask: &Mask) -> Result<Self, BuildError> {
+    pub fn new(common: &ClientConfig, urls: &[Url], mask: &Mask) -> Result<Self, BuildError> {
         let mut servers: Vec<(Url, Box<dyn Exchange>)> = Vec::with_capacity(urls.len());
         for url in urls {
             servers.push((url.clone(), Box::new(HttpExchange::build(common, url, mask.clone())?)));
