@@ -9,6 +9,7 @@ use crate::place::{Holdings, Report};
 use crate::telemetry::{Counters, Totals, example_of};
 use crate::time::clock;
 use crate::topology::Message;
+use crate::watchdog::Call;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -257,6 +258,11 @@ pub struct SourceContext {
     pub counters: Arc<Counters>,
     /// What the sinks that it reaches held of its files at the start.
     pub holdings: Holdings,
+    /// To be begun and ended with each step that takes no time where all is well.
+    pub call: Call,
+    /// It is started again where it ends with an error: where what it has sent failed, it is to end so, to be read again from the
+    /// place of the first that is not settled.
+    pub begins_again: bool,
 }
 
 /// A source, ready to run. It drives itself until `shutdown`, or until its input ends.
@@ -285,6 +291,18 @@ pub trait Transform: Send {
 
     /// Another instance for another worker; what must be one (limits, windows) is shared behind it.
     fn fork(&self) -> Box<dyn Transform>;
+
+    /// Whether it may be given events again that it has seen in a call which panicked: not where it keeps of them what lets it see
+    /// repeats or sums, as these are shared by all instances and go on.
+    fn may_redo(&self) -> bool {
+        true
+    }
+
+    /// Whether code of the embedding program runs in it: then a copy of each batch is kept while it works, so that a panic costs no
+    /// more than the event that made it.
+    fn is_of_program(&self) -> bool {
+        false
+    }
 
     /// Whether it may keep events beyond the call that gave them: then no sink is told how far a source has come.
     fn keeps_events(&self) -> bool {
@@ -442,6 +460,8 @@ pub struct Input {
     /// Its number among the readers of the queue.
     pub(crate) reader: u64,
     pub(crate) succession: Succession,
+    /// See [`call`](Input::call).
+    pub(crate) call: Call,
 }
 
 /// How a sink makes room for the one that takes its place, with its queue, when its settings have changed.
@@ -641,6 +661,11 @@ impl Input {
         }
     }
 
+    /// To be begun and ended with each step that takes no time where all is well: encoding, a write.
+    pub fn call(&self) -> &Call {
+        &self.call
+    }
+
     /// Adds to the totals as one step.
     pub fn count<R>(&self, change: impl FnOnce(&mut Totals) -> R) -> R {
         self.counters.update(change)
@@ -660,6 +685,8 @@ struct HealthState {
     failing: Option<(String, u64)>,
     /// Why its disk buffer does not work, and since when; 0 for long enough.
     disk: Option<(String, u64)>,
+    /// A call of it that does not return.
+    stalled: Option<String>,
 }
 
 impl Health {
@@ -702,6 +729,11 @@ impl Health {
         self.lock().disk = None;
     }
 
+    /// A call of it does not return; `None` when all have.
+    pub fn stalled(&self, call: Option<&str>) {
+        self.lock().stalled = call.map(|call| format!("a call does not return: {call}"));
+    }
+
     /// Whether it has started.
     pub fn is_started(&self) -> bool {
         self.lock().started
@@ -714,7 +746,8 @@ impl Health {
             let elapsed = u128::from(clock::monotonic_ns().saturating_sub(since));
             (since == 0 || elapsed >= grace.as_nanos()).then_some(why)
         };
-        let reasons = [state.disk, state.failing].into_iter().flatten().filter_map(late);
+        let stalled = state.stalled.map(|why| (why, 0));
+        let reasons = [state.disk, state.failing, stalled].into_iter().flatten().filter_map(late);
         let all = reasons.collect::<Vec<_>>().join("; ");
         (!all.is_empty()).then_some(all)
     }

@@ -86,6 +86,7 @@ mod letter;
 mod live;
 mod log_throttle;
 mod mask;
+mod panics;
 mod place;
 mod plan;
 mod process;
@@ -103,6 +104,7 @@ mod time;
 mod tls;
 mod topology;
 mod transforms;
+mod watchdog;
 mod web;
 
 #[cfg(test)]

@@ -34,6 +34,19 @@ config! {
         pub shutdown_timeout: Duration = Duration::from_secs(30),
         /// Worker threads; default: as many as there are cores.
         pub threads: Option<NonZeroUsize> = None,
+        /// How often a source or sink that fails is started again.
+        pub restart: RestartConfig = RestartConfig::defaults(),
+    }
+}
+
+config! {
+    /// A source or sink that fails is started again after 1s, then after twice as long each time, 60s at most. One that fails more
+    /// often than this ends the agent: it drains and exits with 1.
+    pub struct RestartConfig {
+        /// How often one may fail `within` a time. 0: the first failure ends the agent.
+        pub max: u32 = 10,
+        /// The time.
+        pub within: Duration = Duration::from_secs(600),
     }
 }
 
@@ -174,7 +187,7 @@ pub struct Config {
     pub components: Vec<Component>,
     /// Unit tests of the pipeline.
     pub tests: Vec<TestCase>,
-    /// Of the settings of the agent itself, but for `shutdown_timeout`, which can be changed at any time.
+    /// Of the settings of the agent itself, but for `shutdown_timeout` and `restart`, which can be changed at any time.
     pub agent_fingerprint: u128,
 }
 
@@ -316,7 +329,7 @@ fn load_from(
         let keys = keys.map(|entry| (entry.key.clone(), entry.value.fingerprint(&[]))).collect();
         Fingerprint { settings: node.fingerprint(left_out), buffer, keys }
     };
-    let agent_fingerprint = root.fingerprint(&["sources", "transforms", "sinks", "tests", "shutdown_timeout"]);
+    let agent_fingerprint = root.fingerprint(&["sources", "transforms", "sinks", "tests", "shutdown_timeout", "restart"]);
     let config = globals.filter(|_| complete).map(|globals| {
         let mut slots: Vec<Option<AnyPlan>> = plans;
         let components = graph

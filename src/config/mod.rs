@@ -63,7 +63,7 @@ pub use collections::{Map, OneOrMany, Spanned};
 pub(crate) use diagnostic::nearest;
 pub use diagnostic::{Diagnostics, Severity};
 pub use document::{
-    AnyPlan, ApiConfig, Component, Config, Edge, Globals, Loaded, Registry, json_schema, load, load_texts,
+    AnyPlan, ApiConfig, Component, Config, Edge, Globals, Loaded, Registry, RestartConfig, json_schema, load, load_texts,
     load_with_texts,
 };
 pub use forms::{

@@ -10,8 +10,10 @@ mod build;
 pub(crate) mod change;
 mod connections;
 mod inline;
+mod panicked;
 mod replay;
 mod running;
+mod supervision;
 mod wiring;
 mod worker;
 
@@ -22,14 +24,17 @@ pub use connections::Wanted as WantedConnections;
 pub(crate) use connections::check_connections;
 pub use inline::{Inline, Stage};
 pub use replay::{LETTERS, REFUSED, assemble_replay, metadata_asked};
-pub use running::{Running, Summary, single_worker, start};
+pub use running::{Running, Summary, single_worker, start, start_supervised};
+pub use supervision::Remake;
 pub use worker::{Message, Worker, apply_alone};
 
 use crate::buffer::FullPolicy;
 use crate::component::{SinkRun, SourceRun, Transform};
 use crate::condition::Condition;
+use crate::config::{RestartConfig, Settings};
 use crate::decoding::Decoder;
 use crate::event::{FieldPath, Sym};
+use crate::sockets::Holder;
 use crate::telemetry::Counters;
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,6 +55,28 @@ pub struct Blueprint {
     pub threads: usize,
     /// By component: what tells whether its settings are the same as another time.
     pub fingerprints: std::collections::HashMap<Arc<str>, change::Fingerprint>,
+    /// How its parts are kept running.
+    pub upkeep: Upkeep,
+}
+
+/// How parts are kept running.
+pub struct Upkeep {
+    /// How often one that fails is started again.
+    pub restart: RestartConfig,
+    /// A call that takes so long is named.
+    pub stalled_after: Duration,
+    /// By component, the sockets that it has opened: kept open while it is down.
+    pub sockets: std::collections::HashMap<Arc<str>, Vec<Holder>>,
+}
+
+impl Default for Upkeep {
+    fn default() -> Upkeep {
+        Upkeep {
+            restart: RestartConfig::defaults(),
+            stalled_after: crate::watchdog::STALLED,
+            sockets: std::collections::HashMap::default(),
+        }
+    }
 }
 
 /// One source.

@@ -127,6 +127,7 @@ fn blueprint(sources: Vec<SourcePart>, transforms: Vec<TransformPart>, sinks: Ve
         shutdown_timeout: Duration::from_secs(20),
         threads: 2,
         fingerprints: Default::default(),
+        upkeep: Default::default(),
     }
 }
 

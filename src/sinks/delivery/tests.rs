@@ -179,6 +179,7 @@ impl Rig {
             report: Default::default(),
             reader: 0,
             succession: Default::default(),
+            call: Default::default(),
         };
         let driver = Driver::new(
             Lines,

@@ -304,11 +304,12 @@ fn ring_on(token: &CancellationToken, wake: &Arc<Wake>) -> impl Future<Output = 
 
 /// Reads until told to stop, then waits for verdicts and saves.
 fn run(mut tailer: Tailer, cx: SourceContext, wake: &Arc<Wake>) -> Result<(), RunError> {
-    let SourceContext { output, shutdown, deadline, .. } = cx;
+    let SourceContext { output, shutdown, deadline, call, begins_again, .. } = cx;
     let mut door = Door { output, until: shutdown.clone() };
     let _rings = ring_on(&shutdown, wake);
-    while !shutdown.is_cancelled() {
-        match tailer.turn(now(), &mut door) {
+    // What has failed is read again by the next life of the source, from where all is settled.
+    while !shutdown.is_cancelled() && !(begins_again && tailer.has_failed) {
+        match call.within(|| tailer.turn(now(), &mut door)) {
             Next::Now => {}
             Next::After(wait) => wake.wait(Duration::from_nanos(wait)),
             Next::Done | Next::Closed => break,
@@ -331,6 +332,9 @@ fn run(mut tailer: Tailer, cx: SourceContext, wake: &Arc<Wake>) -> Result<(), Ru
         wake.wait(Duration::from_secs(1));
     }
     tailer.save_all(now()).map_err(|e| RunError(format!("cannot write the checkpoint: {e}")))?;
+    if begins_again && tailer.has_failed && !shutdown.is_cancelled() {
+        return Err(RunError("a part of what was read could not be delivered and is read again".into()));
+    }
     match tailer.unread() {
         0 => Ok(()),
         1 => Err(RunError("1 file or folder could not be read".into())),
