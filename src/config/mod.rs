@@ -63,8 +63,8 @@ pub use collections::{Map, OneOrMany, Spanned};
 pub(crate) use diagnostic::nearest;
 pub use diagnostic::{Diagnostics, Severity};
 pub use document::{
-    AnyPlan, ApiConfig, Component, Config, Edge, Globals, Loaded, Registry, RestartConfig, json_schema, load, load_texts,
-    load_with_texts,
+    AnyPlan, ApiConfig, Component, Config, Edge, Globals, Loaded, Registry, RestartConfig, json_schema, load,
+    load_texts, load_with_texts,
 };
 pub use forms::{
     ChoiceSchema, by_type_schema, chosen, field_doc, field_schema, key_name, no_form, not_a_word, read_chosen,

@@ -1,7 +1,9 @@
 //! From a checked configuration to a blueprint: every component is built. Knows no component by name.
 
 use super::connections::{allot, check_connections};
-use super::{Blueprint, BufferPart, DEFAULT_BUFFER_BYTES, SOURCE_ROOM_BYTES, SinkPart, SourcePart, TransformPart, Upkeep};
+use super::{
+    Blueprint, BufferPart, DEFAULT_BUFFER_BYTES, SOURCE_ROOM_BYTES, SinkPart, SourcePart, TransformPart, Upkeep,
+};
 use crate::buffer::{BufferConfig, FullPolicy, WhenFull, disk};
 use crate::component::BuildContext;
 use crate::config::{AnyPlan, Config, Kind};

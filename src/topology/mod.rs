@@ -169,4 +169,6 @@ pub const DEFAULT_BUFFER_BYTES: usize = 8 << 20;
 pub const SOURCE_ROOM_BYTES: usize = 2 << 20;
 
 #[cfg(test)]
+mod failing_tests;
+#[cfg(test)]
 mod tests;

@@ -282,7 +282,11 @@ pub fn single_worker(blueprint: &Blueprint) -> (Worker, Vec<(Arc<str>, Arc<Queue
     let readers = Readers::new(&nodes, |node| numbers[&node.id]);
     let share = default_share(blueprint.memory_limit, blueprint.sinks.len());
     let room = room_of(blueprint.memory_limit, blueprint.sources.len());
-    let sources = blueprint.sources.iter().map(|s| source_lane(s, &readers.of_source(&s.counters.id), &room, Call::default())).collect();
+    let sources = blueprint
+        .sources
+        .iter()
+        .map(|s| source_lane(s, &readers.of_source(&s.counters.id), &room, Call::default()))
+        .collect();
     let transforms = blueprint
         .transforms
         .iter()
@@ -1406,7 +1410,9 @@ impl Running {
             Ok(beside) => {
                 self.supervision.began(&id, tokio::time::Instant::now());
                 match self.bring_in(beside) {
-                    Ok(()) => return tracing::info!(component = %id, "the component that had failed has been started again"),
+                    Ok(()) => {
+                        return tracing::info!(component = %id, "the component that had failed has been started again");
+                    }
                     Err(error) => return self.failed(&id, &format!("cannot start a thread: {error}")),
                 }
             }

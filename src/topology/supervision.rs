@@ -193,9 +193,8 @@ fn build(remake: &Remake, id: String, running: BTreeMap<String, Arc<Counters>>) 
 impl Running {
     /// The counters of all components of the graph, by id.
     pub(super) fn counters_by_id(&self) -> BTreeMap<String, Arc<Counters>> {
-        let of = |(id, (kind, type_name, _)): (Arc<str>, _)| {
-            Some((id.to_string(), self.counters(&id, kind, type_name)?))
-        };
+        let of =
+            |(id, (kind, type_name, _)): (Arc<str>, _)| Some((id.to_string(), self.counters(&id, kind, type_name)?));
         self.parts().into_iter().filter_map(of).collect()
     }
 }

@@ -11,9 +11,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Counts verdicts.
 #[derive(Default)]
-struct Settler {
-    good: AtomicU64,
-    failed: AtomicU64,
+pub(super) struct Settler {
+    pub(super) good: AtomicU64,
+    pub(super) failed: AtomicU64,
 }
 
 impl Settled for Settler {
@@ -23,7 +23,7 @@ impl Settled for Settler {
     }
 }
 
-fn lines_source(id: &str, chunks: usize, lines: usize, settler: Arc<Settler>) -> SourcePart {
+pub(super) fn lines_source(id: &str, chunks: usize, lines: usize, settler: Arc<Settler>) -> SourcePart {
     let origin = Origin::of_source(id);
     let run = move |cx: crate::component::SourceContext| {
         for chunk in 0..chunks {
@@ -80,7 +80,7 @@ fn part(id: &str, inputs: &[(&str, &str)]) -> TransformPart {
     }
 }
 
-fn sink(id: &str, inputs: &[(&str, &str)], run: impl FnOnce(Input) + Send + 'static) -> SinkPart {
+pub(super) fn sink(id: &str, inputs: &[(&str, &str)], run: impl FnOnce(Input) + Send + 'static) -> SinkPart {
     SinkPart {
         counters: Counters::new(id, ComponentKind::Sink, "test"),
         run: SinkRun::Thread(Box::new(move |input| {
@@ -96,9 +96,9 @@ fn sink(id: &str, inputs: &[(&str, &str)], run: impl FnOnce(Input) + Send + 'sta
     }
 }
 
-type Lines = Arc<Mutex<Vec<String>>>;
+pub(super) type Lines = Arc<Mutex<Vec<String>>>;
 
-fn collect(lines: Lines) -> impl FnOnce(Input) + Send {
+pub(super) fn collect(lines: Lines) -> impl FnOnce(Input) + Send {
     move |input| {
         loop {
             match input.recv_timeout(Duration::from_secs(1)) {
@@ -118,7 +118,7 @@ fn collect(lines: Lines) -> impl FnOnce(Input) + Send {
     }
 }
 
-fn blueprint(sources: Vec<SourcePart>, transforms: Vec<TransformPart>, sinks: Vec<SinkPart>) -> Blueprint {
+pub(super) fn blueprint(sources: Vec<SourcePart>, transforms: Vec<TransformPart>, sinks: Vec<SinkPart>) -> Blueprint {
     Blueprint {
         sources,
         transforms,

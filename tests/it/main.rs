@@ -44,6 +44,7 @@ mod signals;
 mod sinks;
 mod storage;
 mod strangers;
+mod supervision;
 mod syslog;
 mod tally;
 mod wire;
