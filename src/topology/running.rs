@@ -1358,22 +1358,20 @@ impl Running {
             tracing::warn!(component = %seat.id, error, "a sink has failed that another has replaced, or that was removed");
             return;
         }
-        if Arc::ptr_eq(&seat.queue, &seat.last) {
-            let lost = seat.queue.give_up_taken();
-            if lost > 0 {
-                tracing::warn!(
-                    component = %seat.id, events = lost,
-                    "the sink had these events when it failed: they come again where their origin can give them again"
-                );
-            }
-        }
         let (counters, health) = (seat.counters.clone(), seat.health.clone());
-        self.sinks[number].is_down = self.is_down(&counters, &health, error);
-        if !self.sinks[number].is_down {
-            shut(&self.sinks[number].last);
-            if !self.sinks[number].all_on_disk {
-                shut(&self.sinks[number].queue);
-            }
+        let is_down = self.is_down(&counters, &health, error);
+        let seat = &mut self.sinks[number];
+        seat.is_down = is_down;
+        if !is_down {
+            return shut(&seat.last);
+        }
+        // What a disk buffer has is not lost with the sink.
+        let lost = if Arc::ptr_eq(&seat.queue, &seat.last) { seat.queue.give_up_taken() } else { 0 };
+        if lost > 0 {
+            tracing::warn!(
+                component = %seat.id, events = lost,
+                "the sink had these events when it failed: they come again where their origin can give them again"
+            );
         }
     }
 
@@ -1393,6 +1391,9 @@ impl Running {
                 true
             }
             Fate::Enough => {
+                if self.supervision.is_on() {
+                    tracing::error!(component = %id, "it has failed more often than `restart` allows");
+                }
                 health.takes_nothing(&format!("down: {error}"));
                 self.failed(&id, error);
                 false

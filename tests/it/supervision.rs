@@ -93,7 +93,12 @@ fn assert_good(outcome: &Outcome) {
 const EVENTS: u64 = 5_000;
 
 fn input(dir: &Path, events: u64) {
-    let text: String = (0..events).map(|n| format!("{{\"n\":{n}}}\n")).collect();
+    long_input(dir, events, 0);
+}
+
+/// With so many bytes of blanks in each line.
+fn long_input(dir: &Path, events: u64, blanks: usize) {
+    let text: String = (0..events).map(|n| format!("{{\"n\":{n}{:blanks$}}}\n", "")).collect();
     std::fs::write(dir.join("in.log"), text).unwrap();
 }
 
@@ -101,7 +106,8 @@ fn input(dir: &Path, events: u64) {
 #[test]
 fn a_sink_that_panics_comes_back_with_what_it_had_and_holds_up_nobody() {
     let dir = tempfile::tempdir().unwrap();
-    input(dir.path(), EVENTS);
+    // Of several batches.
+    long_input(dir.path(), EVENTS, 500);
     let (fragile, other) = (Kept::new(1), Kept::new(0));
     fragile.gate.store(false, Ordering::SeqCst);
     let components = Components::built_in()
@@ -312,20 +318,44 @@ sinks:
     )
 }
 
-/// Starts with a standard output that nobody reads.
-fn unread(dir: &Path) -> (std::process::Child, Arc<Mutex<String>>) {
+/// An agent with a standard output that nobody reads.
+struct Unread {
+    child: std::process::Child,
+    said: Arc<Mutex<String>>,
+    reader: std::thread::JoinHandle<()>,
+}
+
+impl Unread {
+    fn said(&self) -> String {
+        self.said.lock().unwrap().clone()
+    }
+
+    fn signal(&self, signal: Signal) {
+        rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Waits for its end.
+    fn wait(mut self) -> (Option<i32>, String) {
+        let status = self.child.wait().unwrap();
+        self.reader.join().unwrap();
+        let said = self.said.lock().unwrap().clone();
+        (status.code(), said)
+    }
+}
+
+fn unread(dir: &Path) -> Unread {
     let mut command = tidegate(dir, &["run", "--config", "tidegate.yaml"]);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     drop(child.stdout.take());
     let said = Arc::new(Mutex::new(String::new()));
     let (to, mut from) = (said.clone(), child.stderr.take().unwrap());
-    std::thread::spawn(move || {
+    let reader = std::thread::spawn(move || {
         let mut buf = [0; 4096];
         while let Ok(n @ 1..) = std::io::Read::read(&mut from, &mut buf) {
             to.lock().unwrap().push_str(&String::from_utf8_lossy(&buf[..n]));
         }
     });
-    (child, said)
+    Unread { child, said, reader }
 }
 
 fn value(page: &str, metric: &str, id: &str) -> Option<f64> {
@@ -341,8 +371,8 @@ fn a_sink_that_is_down_is_named_and_a_reload_mends_it_at_once() {
     let api = nobody().to_string();
     input(dir, 10);
     config(dir, &console(&api, "", ""));
-    let (mut child, said) = unread(dir);
-    let said = || said.lock().unwrap().clone();
+    let agent = unread(dir);
+    let said = || agent.said();
     eventually("it has failed several times", || said().matches("has failed and is started again").count() >= 3);
     eventually("it is named", || get(&api, "/ready").1.contains("out: down, started again"));
     let page = get(&api, "/metrics").1;
@@ -354,14 +384,13 @@ fn a_sink_that_is_down_is_named_and_a_reload_mends_it_at_once() {
     writeln!(more, "{{\"n\":10}}").unwrap();
     eventually("the other sink has it", || lines(&dir.join("other.log")).len() == 11);
     config(dir, &console(&api, "", ", target: stderr"));
-    rustix::process::kill_process(rustix::process::Pid::from_child(&child), Signal::HUP).unwrap();
+    agent.signal(Signal::HUP);
     eventually("what it had is there", || said().contains("{\"n\":0}") && said().contains("{\"n\":10}"));
     eventually("all is well", || get(&api, "/ready").0 == 200);
     assert_eq!(up(&get(&api, "/metrics").1), [Some(1.0); 3]);
-    rustix::process::kill_process(rustix::process::Pid::from_child(&child), Signal::TERM).unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(0), "{}", said());
-    eventually("all of it was said", || said().contains("component "));
-    let said = said();
+    agent.signal(Signal::TERM);
+    let (code, said) = agent.wait();
+    assert_eq!(code, Some(0), "{said}");
     assert_balanced(&said);
     for n in 0..=10 {
         assert_eq!(said.matches(&format!("{{\"n\":{n}}}")).count(), 1, "{n}: {said}");
@@ -369,7 +398,6 @@ fn a_sink_that_is_down_is_named_and_a_reload_mends_it_at_once() {
     assert_eq!(lines(&dir.join("other.log")).len(), 11);
 }
 
-/// Its settings may come with a reload too; removed while it is down, it holds nothing up.
 #[test]
 fn beyond_the_most_the_agent_drains_and_exits_with_1() {
     for (max, failures) in [(0, 0), (2, 2)] {
@@ -378,10 +406,8 @@ fn beyond_the_most_the_agent_drains_and_exits_with_1() {
         let api = nobody().to_string();
         input(dir, 10);
         config(dir, &console(&api, &format!("restart: {{max: {max}, within: 10m}}"), ""));
-        let (mut child, said) = unread(dir);
-        assert_eq!(child.wait().unwrap().code(), Some(1), "{}", said.lock().unwrap());
-        eventually("all of it was said", || said.lock().unwrap().contains("component "));
-        let said = said.lock().unwrap().clone();
+        let (code, said) = unread(dir).wait();
+        assert_eq!(code, Some(1), "{said}");
         assert_eq!(said.matches("has failed and is started again").count(), failures, "{said}");
         assert!(said.contains("a component has failed; stopping"), "{said}");
         assert_balanced(&said);
@@ -398,8 +424,8 @@ fn one_that_is_removed_while_it_is_down_is_gone_with_what_waits_for_it() {
     let api = nobody().to_string();
     input(dir, 10);
     config(dir, &console(&api, "", ""));
-    let (mut child, said) = unread(dir);
-    let said = || said.lock().unwrap().clone();
+    let agent = unread(dir);
+    let said = || agent.said();
     eventually("it has failed", || said().contains("has failed and is started again"));
     eventually("the other sink has it", || lines(&dir.join("other.log")).len() == 10);
     let without: String = console(&api, "", "")
@@ -408,14 +434,14 @@ fn one_that_is_removed_while_it_is_down_is_gone_with_what_waits_for_it() {
         .map(|line| format!("{line}\n"))
         .collect();
     config(dir, &without);
-    rustix::process::kill_process(rustix::process::Pid::from_child(&child), Signal::HUP).unwrap();
+    agent.signal(Signal::HUP);
     eventually("it takes over", || said().contains("has taken over"));
     eventually("all is well", || get(&api, "/ready").0 == 200);
     eventually("its rest is dropped", || get(&api, "/metrics").1.contains("reason=\"removed\"} 10"));
-    rustix::process::kill_process(rustix::process::Pid::from_child(&child), Signal::TERM).unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(0), "{}", said());
-    eventually("all of it was said", || said().contains("component "));
-    assert_balanced(&said());
+    agent.signal(Signal::TERM);
+    let (code, said) = agent.wait();
+    assert_eq!(code, Some(0), "{said}");
+    assert_balanced(&said);
 }
 
 /// Two sources; the folder of one vanishes and comes back.
