@@ -473,6 +473,11 @@ impl StageSender {
         }
     }
 
+    /// The number of the sink that takes batches: another one where it has begun again.
+    pub fn reader(&self) -> u64 {
+        self.0.queue.reader()
+    }
+
     /// Bytes that wait for the sink in memory.
     pub fn bytes(&self) -> usize {
         self.0.queue.lock().bytes

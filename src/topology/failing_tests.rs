@@ -287,3 +287,52 @@ async fn a_call_that_hangs_is_named_until_it_returns_and_a_sink_that_takes_nothi
     running.wait().await;
     assert_eq!(lines.lock().unwrap().len(), 10);
 }
+
+/// A sink that fails with a batch in its hand which it cannot give back: its file gives it again, to the sink's next life.
+#[tokio::test]
+async fn what_a_sink_loses_when_it_fails_is_read_again_from_its_file() {
+    const LINES: usize = 20_000;
+    let dir = tempfile::tempdir().unwrap();
+    let line = |n: usize| format!("line {n} {}", "x".repeat(80));
+    std::fs::write(dir.path().join("in.log"), (0..LINES).map(|n| line(n) + "\n").collect::<String>()).unwrap();
+    let yaml = format!(
+        "data_dir: {dir}/data
+sources: {{in: {{type: file, include: [{dir}/in.log], decode: text}}}}
+sinks: {{out: {{type: file, inputs: [in], path: {dir}/out.log, encoding: text}}}}
+",
+        dir = dir.path().display()
+    );
+    let load = move || {
+        let files = [("test.yaml", &*yaml)];
+        let loaded =
+            crate::config::load_texts(&files, &crate::config::ProcessEnvironment, crate::config::Registry::built_in());
+        loaded.config.ok_or_else(|| loaded.report.render())
+    };
+    let mut blueprint = assemble(load().unwrap(), false).unwrap();
+    blueprint.sinks[0].run = SinkRun::Thread(Box::new(|input| {
+        let _lost = input.recv_timeout(Duration::from_secs(60));
+        panic!("with a batch in its hand");
+    }));
+    let mut running = start_supervised(blueprint, Some(Arc::new(load))).unwrap();
+    let out = || std::fs::read_to_string(dir.path().join("out.log")).unwrap_or_default();
+    let there = || out().lines().map(str::to_owned).collect::<std::collections::BTreeSet<_>>();
+    let health = running.health.clone();
+    let deadline = std::time::Instant::now() + Duration::from_secs(60);
+    while there().len() < LINES {
+        assert!(std::time::Instant::now() < deadline, "{} lines", there().len());
+        // Failures are seen to while somebody waits.
+        _ = tokio::time::timeout(Duration::from_millis(20), running.wait()).await;
+    }
+    assert!((0..LINES).all(|n| there().contains(&line(n))));
+    _ = tokio::time::timeout(Duration::from_millis(20), running.wait()).await;
+    for (id, health) in health.now().iter() {
+        assert_eq!(health.failing_for(Duration::ZERO), None, "{id}");
+    }
+    running.shutdown().cancel();
+    let summary = running.wait().await;
+    assert!(summary.failed.is_empty() && !summary.timed_out, "{summary:?}");
+    let totals = |n: usize| running.books.now().components[n].snapshot();
+    assert!(totals(1).dropped["failed"] > 0 && totals(1).restarts == 1 && totals(0).restarts == 1, "{:?}", totals(1));
+    assert_eq!((totals(0).balance(), totals(1).balance(), totals(1).held), (0, 0, 0));
+    assert_eq!(out().lines().count() as u64, totals(1).events_out);
+}
