@@ -252,22 +252,19 @@ async fn a_call_that_hangs_is_named_until_it_returns_and_a_sink_that_takes_nothi
     };
     // It takes nothing for as long, and its buffer fills.
     let taking = goes_on.clone();
-    // Not on the worker that hangs.
-    let workers = 8;
-    let worker = |id: &str| Origin::of_source(id).order % workers;
-    let other = ["a", "b", "c", "d", "e", "f", "g"].into_iter().find(|id| worker(id) != worker("in")).unwrap();
-    let dead = sink("dead", &[(other, "")], move |input: Input| {
+    let dead = sink("dead", &[("other", "")], move |input: Input| {
         while !taking.load(Ordering::SeqCst) {
             std::thread::park_timeout(Duration::from_millis(1));
         }
         collect(Arc::new(Mutex::default()))(input);
     });
     let mut blueprint = blueprint(
-        vec![lines_source("in", 1, 10, settler.clone()), lines_source(other, 2_000, 100, settler.clone())],
+        vec![lines_source("in", 1, 10, settler.clone()), lines_source("other", 2_000, 100, settler.clone())],
         vec![hanging],
         vec![sink("out", &[("hangs", "")], collect(lines.clone())), dead],
     );
-    blueprint.threads = workers as usize;
+    // The two are not on the same worker.
+    blueprint.threads = 8;
     blueprint.upkeep.stalled_after = Duration::from_millis(300);
     let mut running = start(blueprint).unwrap();
     until("it is named", || stalled(&running, "hangs") == Some(1.0)).await;
@@ -278,7 +275,7 @@ async fn a_call_that_hangs_is_named_until_it_returns_and_a_sink_that_takes_nothi
     until("the dead sink's buffer fills", || dead() > 100).await;
     // Much longer than it takes to be named.
     tokio::time::sleep(Duration::from_millis(1_500)).await;
-    for id in ["in", other, "out", "dead"] {
+    for id in ["in", "other", "out", "dead"] {
         assert_eq!((stalled(&running, id), said(id).filter(|why| why.contains("return"))), (None, None), "{id}");
     }
     goes_on.store(true, Ordering::SeqCst);

@@ -88,6 +88,8 @@ struct SourceSeat {
     has_ended: bool,
     /// Nothing comes from it: not yet, or not any more.
     is_dry: bool,
+    /// It has let go of its output, without having been told to leave, and has not ended: it waits for verdicts, or is about to fail.
+    dried_at: Option<tokio::time::Instant>,
     /// What takes its place when it has ended, by number.
     next: Option<(usize, SourceRun)>,
 }
@@ -412,6 +414,8 @@ fn panicked(words: &str) -> RunError {
 const STAGE_QUEUE_BYTES: usize = 1 << 20;
 /// How often it is tried to send to a worker that has a full channel.
 const AGAIN: Duration = Duration::from_millis(10);
+/// How long a source that has let go of its output has to say that it has failed, before workers end.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 impl Running {
     /// Cancelled when the agent is to stop; cancel it to stop.
@@ -529,6 +533,7 @@ impl Running {
                 overlaps: part.overlaps,
                 deadline: self.deadline.child_token(),
                 has_ended: false,
+                dried_at: None,
                 is_dry: true,
                 next: None,
             };
@@ -1236,7 +1241,8 @@ impl Running {
             let due = self.supervision.next_due();
             let is_building = self.supervision.is_building();
             let drained_at = self.drained_at.filter(|_| !forced);
-            let retires = self.retiring.iter().any(|going| going.is_made);
+            let retires = self.retiring.iter().any(|going| going.is_made)
+                || !self.workers.is_empty() && self.sources.iter().any(|seat| seat.dried_at.is_some());
             tokio::select! {
                 ended = self.ended.recv() => match ended {
                     Some(ended) => self.note(ended),
@@ -1288,7 +1294,10 @@ impl Running {
         match what {
             Part::LetGo => return self.succeed_sink(number),
             Part::Output => {
-                self.sources[number].is_dry = true;
+                let seat = &mut self.sources[number];
+                seat.is_dry = true;
+                let fails_perhaps = self.supervision.is_on() && !seat.stop.is_cancelled() && !seat.has_ended;
+                seat.dried_at = fails_perhaps.then(tokio::time::Instant::now);
                 self.retire();
                 return self.end_workers();
             }
@@ -1313,7 +1322,7 @@ impl Running {
 
     fn source_has_ended(&mut self, number: usize) {
         let seat = &mut self.sources[number];
-        (seat.has_ended, seat.is_dry) = (true, true);
+        (seat.has_ended, seat.is_dry, seat.dried_at) = (true, true, None);
         if !self.supervision.waits(&seat.id) {
             seat.sockets.clear();
         }
@@ -1334,7 +1343,9 @@ impl Running {
     fn end_workers(&mut self) {
         // Not when sources have ended: they wait for verdicts of sinks, some of which wait for their end.
         let waits = |seat: &SourceSeat| seat.life == Life::Runs && self.supervision.waits(&seat.id);
-        let is_over = |seat: &SourceSeat| seat.is_dry && seat.next.is_none() && !waits(seat);
+        let has_time = |seat: &SourceSeat| seat.dried_at.is_some_and(|at| at.elapsed() < LAST_WORDS);
+        let has_time = |seat: &SourceSeat| !self.shutdown.is_cancelled() && has_time(seat);
+        let is_over = |seat: &SourceSeat| seat.is_dry && seat.next.is_none() && !waits(seat) && !has_time(seat);
         if self.sources.iter().all(is_over) && self.retiring.is_empty() {
             self.workers.clear();
         }
@@ -1379,7 +1390,8 @@ impl Running {
     fn is_down(&mut self, counters: &Arc<Counters>, health: &Health, error: &str) -> bool {
         let id = counters.id.clone();
         counters.update(|t| _ = t.gauges.insert(UP, 0.0));
-        if self.shutdown.is_cancelled() {
+        // Without workers the graph is at its end.
+        if self.shutdown.is_cancelled() || self.workers.is_empty() && counters.kind == ComponentKind::Source {
             self.supervision.give_up(&id);
             self.failed(&id, error);
             return false;

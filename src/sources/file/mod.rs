@@ -321,7 +321,9 @@ fn run(mut tailer: Tailer, cx: SourceContext, wake: &Arc<Wake>) -> Result<(), Ru
     }
     // The held chunk was promised a verdict: dropping it says that it failed, and its place is not passed.
     tailer.reader.held = None;
-    drop(door);
+    // One that begins again is not at its end: workers go on.
+    let reads_again = begins_again && tailer.has_failed && !shutdown.is_cancelled();
+    let door = Some(door).filter(|_| reads_again);
     tailer.reader.verdicts.wake_on_each();
     let _rings = ring_on(&deadline, wake);
     loop {
@@ -332,7 +334,7 @@ fn run(mut tailer: Tailer, cx: SourceContext, wake: &Arc<Wake>) -> Result<(), Ru
         wake.wait(Duration::from_secs(1));
     }
     tailer.save_all(now()).map_err(|e| RunError(format!("cannot write the checkpoint: {e}")))?;
-    if begins_again && tailer.has_failed && !shutdown.is_cancelled() {
+    if door.is_some() && !shutdown.is_cancelled() {
         return Err(RunError("a part of what was read could not be delivered and is read again".into()));
     }
     match tailer.unread() {
