@@ -210,6 +210,35 @@ fn a_source_that_fails_or_panics_goes_on_and_is_an_idle_one_meanwhile() {
     other.assert_all(1_000);
 }
 
+/// Nothing else keeps the workers.
+#[test]
+fn a_source_that_is_the_only_one_comes_back_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = Kept::new(0);
+    let fails_at = Arc::new(Mutex::new(VecDeque::from([(10, true), (20, false)])));
+    let components = Components::built_in()
+        .source("failing", {
+            let next = Arc::<AtomicU64>::default();
+            move |_| Ok(Counting { next: next.clone(), until: 100, fails_at: fails_at.clone() })
+        })
+        .sink("out", {
+            let kept = out.clone();
+            move |settings: Json| kept.make(&settings)
+        });
+    let running = Pipeline::builder()
+        .set("data_dir", dir.path().join("data").display().to_string())
+        .source("in", json!({"type": "failing", "decode": "json"}))
+        .sink("out", json!({"type": "out", "inputs": ["in"]}))
+        .build(&components)
+        .unwrap()
+        .start()
+        .unwrap();
+    eventually("it has everything", || out.len() == 100);
+    running.stop();
+    assert_good(&running.wait());
+    out.assert_all(100);
+}
+
 /// Panics on some numbers.
 #[derive(Clone)]
 struct Picky {
