@@ -1296,7 +1296,7 @@ impl Running {
             Part::Output => {
                 let seat = &mut self.sources[number];
                 seat.is_dry = true;
-                let fails_perhaps = self.supervision.is_on() && !seat.stop.is_cancelled() && !seat.has_ended;
+                let fails_perhaps = self.supervision.is_on() && seat.life == Life::Runs && !seat.has_ended;
                 seat.dried_at = fails_perhaps.then(tokio::time::Instant::now);
                 self.retire();
                 return self.end_workers();

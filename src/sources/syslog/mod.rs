@@ -41,6 +41,7 @@ use crate::decoding::syslog::{SenderZones, SyslogDecoder};
 use crate::decoding::{Charset, DecodeSetting, FrameDecoder};
 use crate::event::SlabPool;
 use crate::framing::syslog::SyslogFramer;
+use crate::panics::caught;
 use crate::plan::SourcePlan;
 use crate::sources::common::{SourceCommon, say_cut};
 use crate::telemetry::Counters;
@@ -253,7 +254,8 @@ fn run(
         let spawn = |socket: DatagramSocket| {
             let (shared, origins) = (&*shared, PeerOrigins::new(origins.clone()));
             std::thread::Builder::new().name("syslog-dgram".into()).spawn_scoped(scope, move || {
-                let result = datagram::run(&socket, shared, origins);
+                let result = caught(|| datagram::run(&socket, shared, origins))
+                    .unwrap_or_else(|words| Err(std::io::Error::other(format!("it panicked; this is a bug: {words}"))));
                 if result.is_err() {
                     shared.shutdown.cancel();
                 }
