@@ -98,6 +98,7 @@ fn blueprint(text: Arc<Vec<u8>>, dir: &std::path::Path) -> Blueprint {
         shutdown_timeout: Duration::from_secs(30),
         threads: 1,
         fingerprints: Default::default(),
+        upkeep: Default::default(),
     }
 }
 

@@ -66,8 +66,8 @@
 //! by event. What it cannot deliver it sends to its dead letter. Each event ends in exactly one counter.
 //!
 //! Then the batch's share of the acknowledgement is settled. When the last share is gone the source hears the worst verdict: delivered
-//! or ended by policy, and it moves its checkpoint over what is settled in a row; failed, and it keeps its place and reads again after
-//! the next start. A share that is dropped without a verdict counts as failed, so that forgetting cannot turn into loss.
+//! or ended by policy, and it moves its checkpoint over what is settled in a row; failed, and it keeps its place and reads again when it
+//! begins again, or after the next start. A share that is dropped without a verdict counts as failed, so that forgetting cannot turn into loss.
 
 mod ack;
 mod api;

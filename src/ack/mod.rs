@@ -210,6 +210,42 @@ impl Ack {
     }
 }
 
+/// A share that others stand in for while something is tried with a batch.
+pub struct Attempt(Arc<Tried>);
+
+struct Tried(std::sync::Mutex<Ack>);
+
+impl Tried {
+    fn share(&self) -> std::sync::MutexGuard<'_, Ack> {
+        self.0.lock().unwrap_or_else(|e| e.into_inner())
+    }
+}
+
+impl Settled for Tried {
+    fn settled(&self, _token: u64, verdict: Verdict) {
+        let share = self.share().take();
+        share.settle(verdict);
+    }
+
+    fn waits(&self) -> bool {
+        self.share().is_waited_for()
+    }
+}
+
+impl Attempt {
+    /// Tries something with this share: what is given stands in for it, and ends with whatever that ends with.
+    pub fn with(share: Ack) -> (Ack, Attempt) {
+        let place = share.place().cloned();
+        let tried = Arc::new(Tried(std::sync::Mutex::new(share)));
+        (Ack::made(tried.clone(), 0, place), Attempt(tried))
+    }
+
+    /// It has come to nothing: gives the share back. What stands in for it says nothing any more.
+    pub fn give_up(self) -> Ack {
+        self.0.share().take()
+    }
+}
+
 /// See [`Ack::for_rows`].
 struct ForRows {
     share: std::sync::Mutex<Ack>,
@@ -324,6 +360,21 @@ mod tests {
         assert!(log.0.lock().unwrap().is_empty());
         c.settle(Verdict::Delivered);
         assert_eq!(*log.0.lock().unwrap(), [(7, Verdict::Rejected)]);
+    }
+
+    #[test]
+    fn an_attempt_that_is_given_up_has_no_part_in_the_verdict() {
+        let log = Arc::new(Log::default());
+        let (stands_in, attempt) = Attempt::with(Ack::new(log.clone(), 1));
+        let made_of_it = stands_in.clone();
+        let share = attempt.give_up();
+        drop((stands_in, made_of_it));
+        assert!(log.0.lock().unwrap().is_empty());
+        let (stands_in, attempt) = Attempt::with(share);
+        drop(attempt);
+        stands_in.clone().settle(Verdict::Rejected);
+        stands_in.settle(Verdict::Delivered);
+        assert_eq!(*log.0.lock().unwrap(), [(1, Verdict::Rejected)]);
     }
 
     /// Notes the parts of a batch, and its end.

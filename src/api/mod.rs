@@ -6,8 +6,7 @@
 use crate::http::origin::host_is_ours;
 use crate::ledger::Keeper;
 use crate::sync::live::Live;
-use crate::telemetry::Health;
-use crate::telemetry::{Books, Counters};
+use crate::telemetry::{Books, ComponentKind, Counters, Health};
 use crate::time::clock;
 use crate::topology::reloads::{Outcome, Reloads};
 use axum::Router;
@@ -267,6 +266,9 @@ pub fn exposition(books: &Books, scraped: &mut Scraped) -> String {
         count("tidegate_bytes_in_total", None, totals.bytes_in);
         count("tidegate_bytes_out_total", None, totals.bytes_out);
         gauge("tidegate_events_held".into(), None, totals.held as f64);
+        if component.kind != ComponentKind::Transform {
+            count("tidegate_component_restarts_total", None, totals.restarts);
+        }
         for (reason, n) in &totals.dropped {
             count("tidegate_events_dropped_total", Some(("reason", (*reason).into())), *n);
         }
@@ -387,6 +389,9 @@ const HELP: &[(&str, &str)] = &[
     ("tidegate_events_rejected_total", "Events sent to a rejected output or a dead letter, by reason"),
     ("tidegate_errors_total", "Mistakes that did not end an event, by kind"),
     ("tidegate_events_held", "Events taken in and not settled yet"),
+    ("tidegate_component_up", "Whether the component runs: 0 while one that has failed waits to be started again"),
+    ("tidegate_component_restarts_total", "How often the component was started again because it had failed"),
+    ("tidegate_stalled", "Whether a call of the component does not return"),
     ("tidegate_buffer_events", "Events in the buffer"),
     ("tidegate_buffer_bytes", "Bytes that the buffer takes"),
     ("tidegate_buffer_max_bytes", "Bytes that the buffer may take"),
@@ -404,7 +409,6 @@ const HELP: &[(&str, &str)] = &[
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::telemetry::ComponentKind;
 
     fn api() -> Api {
         let counters = Counters::new("app", ComponentKind::Source, "file");

@@ -166,6 +166,9 @@ pub fn main_with(args: impl IntoIterator<Item = impl Into<std::ffi::OsString> + 
     }
     // A panic is a bug to be told of, with its place, but what it shows may hold anything.
     std::panic::set_hook(Box::new(|panic| {
+        if crate::telemetry::panics::is_quiet() {
+            return;
+        }
         let thread = std::thread::current();
         let thread = thread.name().unwrap_or("unnamed").to_owned();
         tracing::error!(

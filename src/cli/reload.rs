@@ -14,8 +14,9 @@ use super::{ConfigArgs, report_page, say_errors};
 use crate::component::Successors;
 use crate::pipeline::{Config, Kind, Loaded, load_texts};
 use crate::settings::{Environment, ProcessEnvironment};
-use crate::topology::Comparison;
+use crate::sync::live::Live;
 use crate::topology::reloads::{Asked, Outcome, Reload, Reloads};
+use crate::topology::{Comparison, Remake};
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -121,6 +122,8 @@ pub(super) struct Control {
     stopping: Option<tokio::time::Instant>,
     /// What the configuration that runs was read from.
     pub(super) current: Texts,
+    /// The same, for whoever reads it once more.
+    shared: Live<Texts>,
     /// The configuration to go on with.
     pub(super) next: Option<(Config, Texts)>,
 }
@@ -153,6 +156,7 @@ impl Control {
             read: None,
             stopping: None,
             current: Texts::default(),
+            shared: Live::default(),
             next: None,
         })
     }
@@ -298,7 +302,18 @@ impl Control {
         }
         let hash = format!("{:032x}", xxhash_rust::xxh3::xxh3_128(&all));
         self.reloads.runs(hash, texts.files.iter().map(|(name, _)| name.clone()).collect());
+        self.shared.set(texts.clone());
         self.current = texts;
+    }
+
+    /// Reads the configuration that runs once more, for a part of it that begins again; none where nothing does (`--once`).
+    pub(super) fn remake(&self) -> Option<Remake> {
+        let texts = self.shared.clone();
+        let remake = move || {
+            let loaded = load_again(&texts.now()).0;
+            loaded.config.ok_or_else(|| loaded.report.render())
+        };
+        (!self.once).then(|| Arc::new(remake) as Remake)
     }
 }
 

@@ -171,7 +171,7 @@ async fn drive(
             ))
         }
     };
-    let mut running = topology::start(blueprint)
+    let mut running = topology::start_supervised(blueprint, control.remake())
         .map_err(|error| Page::of_line(format_args!("error: cannot start a thread: {error}")))?;
     let ledger = keep_ledger(&globals.data_dir, running.books.clone(), lock);
     let stop_api = CancellationToken::new();

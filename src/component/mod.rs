@@ -17,6 +17,7 @@ use crate::component::letter::push_envelope;
 use crate::error::RunError;
 use crate::event::{Batch, Chunk, FieldPath, Sym, Value};
 use crate::telemetry::Health;
+use crate::telemetry::watchdog::Call;
 use crate::telemetry::{Counters, Totals, example_of};
 use crate::time::clock;
 use std::path::PathBuf;
@@ -193,6 +194,11 @@ pub struct SourceContext {
     pub counters: Arc<Counters>,
     /// What the sinks that it reaches held of its files at the start.
     pub holdings: Holdings,
+    /// To be begun and ended with each step that takes no time where all is well.
+    pub call: Call,
+    /// It is started again where it ends with an error: where what it has sent failed, it is to end so, to be read again from the
+    /// place of the first that is not settled.
+    pub begins_again: bool,
 }
 
 /// A source, ready to run. It drives itself until `shutdown`, or until its input ends.
@@ -218,6 +224,18 @@ pub trait Transform: Send {
 
     /// Another instance for another worker; what must be one (limits, windows) is shared behind it.
     fn fork(&self) -> Box<dyn Transform>;
+
+    /// Whether it may be given events again that it has seen in a call which panicked: not where it keeps of them what lets it see
+    /// repeats or sums, as these are shared by all instances and go on.
+    fn may_redo(&self) -> bool {
+        true
+    }
+
+    /// Whether code of the embedding program runs in it: then a copy of each batch is kept while it works, so that a panic costs no
+    /// more than the event that made it.
+    fn is_of_program(&self) -> bool {
+        false
+    }
 
     /// Whether it may keep events beyond the call that gave them: then no sink is told how far a source has come.
     fn keeps_events(&self) -> bool {
@@ -375,6 +393,8 @@ pub struct Input {
     /// Its number among the readers of the queue.
     pub(crate) reader: u64,
     pub(crate) succession: Succession,
+    /// See [`call`](Input::call).
+    pub(crate) call: Call,
 }
 
 /// How a sink makes room for the one that takes its place, with its queue, when its settings have changed.
@@ -571,6 +591,11 @@ impl Input {
                 to.to.send_async(letters).await;
             }
         }
+    }
+
+    /// To be begun and ended with each step that takes no time where all is well: encoding, a write.
+    pub fn call(&self) -> &Call {
+        &self.call
     }
 
     /// Adds to the totals as one step.

@@ -14,11 +14,12 @@ use crate::storage::data_dir::lock_data_dir;
 use crate::sync::live::Live;
 use crate::telemetry::Books;
 use crate::time::clock;
-use crate::topology::{self, AssembleError, Inline};
+use crate::topology::{self, AssembleError, Inline, Remake};
 use serde_json::{Map, Value as Json};
 use std::fmt;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 /// What keeps a configuration from being a pipeline: every mistake at its place, as `tidegate validate` shows them.
@@ -56,6 +57,17 @@ impl From<Vec<AssembleError>> for StartError {
 pub struct Pipeline {
     config: Config,
     once: bool,
+    again: Again,
+    stalled_after: Duration,
+}
+
+/// Reads the configuration once more.
+struct Again(Remake);
+
+impl fmt::Debug for Again {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Again")
+    }
 }
 
 impl Pipeline {
@@ -74,10 +86,25 @@ impl Pipeline {
 
     fn read(name: &str, text: &str, components: &Components) -> Result<Pipeline, Mistakes> {
         let Loaded { config, report, .. } = load_texts(&[(name, text)], &ProcessEnvironment, components.registry());
-        config.map(|config| Pipeline { config, once: false }).ok_or(Mistakes(report))
+        let (name, text, components) = (name.to_owned(), text.to_owned(), components.clone());
+        let again = move || {
+            let Loaded { config, report, .. } =
+                load_texts(&[(&name, &text)], &ProcessEnvironment, components.registry());
+            config.ok_or_else(|| report.render())
+        };
+        let (again, stalled_after) = (Again(Arc::new(again)), crate::telemetry::watchdog::STALLED);
+        config.map(|config| Pipeline { config, once: false, again, stalled_after }).ok_or(Mistakes(report))
     }
 
-    /// Sources read what is there to its end and stop, as with `tidegate run --once`.
+    /// A call of a component that has not returned for so long is named in the log; 60 s where this is left out.
+    #[must_use]
+    pub fn stalled_after(mut self, time: Duration) -> Self {
+        self.stalled_after = time;
+        self
+    }
+
+    /// Sources read what is there to its end and stop, as with `tidegate run --once`. Then the first component that fails ends
+    /// the run.
     #[must_use]
     pub fn once(mut self) -> Self {
         self.once = true;
@@ -93,13 +120,15 @@ impl Pipeline {
             return Err(StartError("`api` is served by the program `tidegate`; leave it out".into()));
         }
         let lock = lock_data_dir(&self.config.globals.data_dir).map_err(|e| StartError(e.0))?;
-        let blueprint = topology::assemble(self.config, self.once)?;
+        let mut blueprint = topology::assemble(self.config, self.once)?;
+        blueprint.upkeep.stalled_after = self.stalled_after;
+        let remake = (!self.once).then_some(self.again.0);
         let (tell, told) = mpsc::channel();
         let run = move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(8).build();
             let ended = runtime.and_then(|runtime| {
                 let ended = runtime.block_on(async {
-                    let mut running = topology::start(blueprint)?;
+                    let mut running = topology::start_supervised(blueprint, remake)?;
                     let tokens = (running.shutdown().clone(), running.deadline().clone());
                     // Nobody waits any more: then nobody wants to know.
                     drop(tell.send(Ok((tokens, running.books.clone()))));

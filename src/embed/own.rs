@@ -16,6 +16,7 @@ use crate::event::{Batch, Origin, Slab};
 use crate::event::{Chunk, Frames};
 use crate::pipeline::Registry;
 use crate::settings::{Node, NodeKind, Reader, Setting, Settings, Spanned, config};
+use crate::telemetry::panics::caught;
 use crate::time::clock;
 use serde_json::Value as Json;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,7 +26,8 @@ use std::time::Duration;
 pub trait Source: Send {
     /// Puts out lines until it comes to its end or `feed` is [stopping](Feed::is_stopping).
     ///
-    /// Errors: in words, why it cannot go on; the pipeline stops.
+    /// Errors: in words, why it cannot go on; it is made anew and started again after a while, as after a panic
+    /// (`restart` of the configuration).
     fn run(self: Box<Self>, feed: &Feed) -> Result<(), String>;
 }
 
@@ -40,13 +42,15 @@ pub enum Fate {
     Reject(String),
 }
 
-/// A transform of one's own: pure and synchronous, no waiting. Each worker has its own clone.
+/// A transform of one's own: pure and synchronous, no waiting. Each worker has its own clone. An event that it panics on leaves by
+/// `rejected`, reason `panic`, or is dropped and counted where nobody reads that; the others of the batch are given to fresh clones.
 pub trait Transform: Send {
     /// Looks at one event, may change it, and says what becomes of it.
     fn apply(&mut self, event: &mut EventChange<'_>) -> Fate;
 }
 
-/// A sink of one's own. It runs on a thread of its own and may block; while it does, its buffer fills.
+/// A sink of one's own. It runs on a thread of its own and may block; while it does, its buffer fills. One that panics is made anew and
+/// started again after a while, with the events that it was given when it did.
 pub trait Sink: Send {
     /// Takes events. `Ok` is: they are safe where they belong, and their source may forget them.
     ///
@@ -117,6 +121,13 @@ pub struct Components {
     sinks: Vec<SinkType>,
 }
 
+impl Clone for Components {
+    fn clone(&self) -> Self {
+        let Components { sources, transforms, sinks } = self;
+        Components { sources: sources.clone(), transforms: transforms.clone(), sinks: sinks.clone() }
+    }
+}
+
 impl Default for Components {
     fn default() -> Self {
         Components::built_in()
@@ -137,7 +148,7 @@ impl Components {
     }
 
     /// Adds a type of source. `make` is given the keys of the block that are not those of all sources, as an object, once for each
-    /// block; what it finds wrong is shown at the block.
+    /// block, and again whenever a part of the pipeline that has failed is made anew; what it finds wrong is shown at the block.
     #[must_use]
     pub fn source<S: Source + 'static>(
         mut self,
@@ -276,6 +287,10 @@ impl<T: Transform + Clone + 'static> component::Transform for Each<T> {
     fn fork(&self) -> Box<dyn component::Transform> {
         Box::new(Each(self.0.clone()))
     }
+
+    fn is_of_program(&self) -> bool {
+        true
+    }
 }
 
 impl<S: Sink + 'static> SinkPlan for Plan<SinkCommon, S> {
@@ -304,7 +319,15 @@ fn deliver(sink: &mut dyn Sink, input: &Input) -> Result<(), RunError> {
             Received::Timeout => continue,
             Received::Closed => return sink.end().map_err(RunError),
         };
-        match sink.take(Events(&batch)) {
+        let taken = match caught(|| input.call().within(|| sink.take(Events(&batch)))) {
+            Ok(taken) => taken,
+            Err(words) => {
+                // Nobody knows what it has of them: all of them are given to it again, when it has begun again.
+                input.give_back(batch);
+                return Err(RunError(format!("it panicked: {words}")));
+            }
+        };
+        match taken {
             Ok(()) => {
                 input.health().working();
                 let bytes = batch.live_bytes() as u64;

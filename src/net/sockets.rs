@@ -4,6 +4,7 @@
 //! what waits in it, and without a moment in which nobody listens. The socket is closed when the last of them has let go.
 
 use std::any::Any;
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io;
 use std::net::{TcpListener, UdpSocket};
@@ -97,6 +98,26 @@ impl Holder {
 
 static OPEN: Mutex<Vec<(String, Weak<Open>)>> = Mutex::new(Vec::new());
 
+thread_local! {
+    /// What is opened on this thread while [`noted`] runs.
+    static NOTED: RefCell<Option<Vec<Holder>>> = const { RefCell::new(None) };
+}
+
+/// What `run` gives, and holders of all sockets that it had opened: as long as these live, the sockets stay open.
+pub fn noted<R>(run: impl FnOnce() -> R) -> (R, Vec<Holder>) {
+    NOTED.set(Some(Vec::new()));
+    let result = run();
+    (result, NOTED.take().unwrap_or_default())
+}
+
+fn note(holder: &Holder) {
+    NOTED.with_borrow_mut(|noted| {
+        if let Some(noted) = noted {
+            noted.push(holder.clone());
+        }
+    });
+}
+
 /// The socket of this address: that which another part has, or what `open` gives. `address` names the kind too (`tcp://…`); of a port
 /// that the system is to choose (0) each has its own.
 pub fn shared<S: Handle>(
@@ -110,7 +131,9 @@ pub fn shared<S: Handle>(
     if let Some(open) = known
         && let Some(socket) = open.socket.downcast_ref::<S>()
     {
-        return Ok((socket.again()?, Holder(open)));
+        let holder = Holder(open.clone());
+        note(&holder);
+        return Ok((socket.again()?, holder));
     }
     let (socket, guard) = open()?;
     let open = Arc::new(Open {
@@ -121,7 +144,9 @@ pub fn shared<S: Handle>(
         some: Notify::new(),
     });
     all.push((address.to_owned(), Arc::downgrade(&open)));
-    Ok((socket, Holder(open)))
+    let holder = Holder(open);
+    note(&holder);
+    Ok((socket, holder))
 }
 
 #[cfg(test)]
@@ -148,6 +173,22 @@ mod tests {
         drop((second, later));
         assert!(TcpStream::connect(&address).is_err(), "the last one closes it");
         open().unwrap();
+    }
+
+    /// Whoever opened it may have gone: as long as what was noted lives, clients wait and are not refused.
+    #[test]
+    fn what_was_noted_keeps_a_socket_open() {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let address = format!("127.0.0.1:{port}");
+        let open = || shared(&format!("tcp://{address}"), || Ok((TcpListener::bind(&address)?, None))).unwrap();
+        let (part, holders) = noted(open);
+        assert_eq!(holders.len(), 1);
+        drop(part);
+        let client = TcpStream::connect(&address).unwrap();
+        let ((next, holder), again) = noted(open);
+        assert_eq!((next.accept().unwrap().1, again.len()), (client.local_addr().unwrap(), 1));
+        drop((next, holder, again, holders));
+        assert!(TcpStream::connect(&address).is_err());
     }
 
     #[test]

@@ -24,6 +24,19 @@ config! {
         pub shutdown_timeout: Duration = Duration::from_secs(30),
         /// Worker threads; default: as many as there are cores.
         pub threads: Option<NonZeroUsize> = None,
+        /// How often a source or sink that fails is started again.
+        pub restart: RestartConfig = RestartConfig::defaults(),
+    }
+}
+
+config! {
+    /// A source or sink that fails is started again after 1s, then after twice as long each time, 60s at most. One that fails more
+    /// often than this ends the agent: it drains and exits with 1.
+    pub struct RestartConfig {
+        /// How often one may fail `within` a time. 0: the first failure ends the agent.
+        pub max: u32 = 10,
+        /// The time.
+        pub within: Duration = Duration::from_secs(600),
     }
 }
 
@@ -137,7 +150,7 @@ pub struct Config {
     pub components: Vec<Component>,
     /// Unit tests of the pipeline.
     pub tests: Vec<TestCase>,
-    /// Of the settings of the agent itself, but for `shutdown_timeout`, which can be changed at any time.
+    /// Of the settings of the agent itself, but for `shutdown_timeout` and `restart`, which can be changed at any time.
     pub agent_fingerprint: u128,
 }
 

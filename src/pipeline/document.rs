@@ -175,7 +175,8 @@ fn load_from(
         let keys = keys.map(|entry| (entry.key.clone(), entry.value.fingerprint(&[]))).collect();
         Fingerprint { settings: node.fingerprint(left_out), buffer, keys }
     };
-    let agent_fingerprint = root.fingerprint(&["sources", "transforms", "sinks", "tests", "shutdown_timeout"]);
+    let agent_fingerprint =
+        root.fingerprint(&["sources", "transforms", "sinks", "tests", "shutdown_timeout", "restart"]);
     let config = globals.filter(|_| complete).map(|globals| {
         let mut slots: Vec<Option<AnyPlan>> = plans;
         let components = graph

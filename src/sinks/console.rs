@@ -80,9 +80,13 @@ fn run(input: &Input, encoding: ConsoleEncoding, terminal: bool, out: &mut dyn W
             Received::Timeout => continue,
             Received::Closed => return Ok(()),
         };
+        input.call().begin();
         let bytes = screen.show(&batch);
-        if let Err(error) = out.write_all(bytes).and_then(|()| out.flush()) {
-            // The batch is dropped without a verdict: it was not delivered.
+        let written = out.write_all(bytes).and_then(|()| out.flush());
+        input.call().end();
+        if let Err(error) = written {
+            // It was not delivered: it is given to the sink again, should it begin again.
+            input.give_back(batch);
             return Err(RunError(format!("cannot write to the console: {error}")));
         }
         input.delivered(batch.ack.take(), batch.len() as u64, bytes.len() as u64, batch.received_at);

@@ -16,6 +16,8 @@ struct HealthState {
     failing: Option<(String, u64)>,
     /// Why its disk buffer does not work, and since when; 0 for long enough.
     disk: Option<(String, u64)>,
+    /// A call of it that does not return.
+    stalled: Option<String>,
 }
 
 impl Health {
@@ -58,6 +60,11 @@ impl Health {
         self.lock().disk = None;
     }
 
+    /// A call of it does not return; `None` when all have.
+    pub fn stalled(&self, call: Option<&str>) {
+        self.lock().stalled = call.map(|call| format!("a call does not return: {call}"));
+    }
+
     /// Whether it has started.
     pub fn is_started(&self) -> bool {
         self.lock().started
@@ -70,7 +77,8 @@ impl Health {
             let elapsed = u128::from(clock::monotonic_ns().saturating_sub(since));
             (since == 0 || elapsed >= grace.as_nanos()).then_some(why)
         };
-        let reasons = [state.disk, state.failing].into_iter().flatten().filter_map(late);
+        let stalled = state.stalled.map(|why| (why, 0));
+        let reasons = [state.disk, state.failing, stalled].into_iter().flatten().filter_map(late);
         let all = reasons.collect::<Vec<_>>().join("; ");
         (!all.is_empty()).then_some(all)
     }

@@ -5,7 +5,9 @@
 
 pub mod health;
 pub mod log_throttle;
+pub mod panics;
 pub(crate) mod remarks;
+pub mod watchdog;
 
 pub use health::Health;
 
@@ -89,6 +91,8 @@ pub struct Totals {
     pub rejected: BTreeMap<&'static str, u64>,
     /// Accepted and not yet settled.
     pub held: u64,
+    /// How often it was started again because it had failed.
+    pub restarts: u64,
     /// All that it holds lies in a disk buffer.
     pub disk_buffer: bool,
     /// Its disk buffer, once that is open.

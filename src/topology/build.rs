@@ -1,11 +1,14 @@
 //! From a checked configuration to a blueprint: every component is built. Knows no component by name.
 
 use super::connections::{allot, check_connections};
-use super::{Blueprint, BufferPart, DEFAULT_BUFFER_BYTES, SOURCE_ROOM_BYTES, SinkPart, SourcePart, TransformPart};
+use super::{
+    Blueprint, BufferPart, DEFAULT_BUFFER_BYTES, SOURCE_ROOM_BYTES, SinkPart, SourcePart, TransformPart, Upkeep,
+};
 use crate::buffer::{BufferConfig, FullPolicy, WhenFull, disk};
 use crate::component::BuildContext;
 use crate::component::common::Attach;
 use crate::decoding::Decoder;
+use crate::net::sockets::noted;
 use crate::pipeline::{AnyPlan, Config, Kind};
 use crate::telemetry::{ComponentKind, Counters};
 use std::collections::HashSet;
@@ -112,6 +115,7 @@ pub(super) fn assemble_with(config: Config, once: bool, reuse: &Reuse<'_>) -> Re
             .or_else(|| std::thread::available_parallelism().ok())
             .map_or(1, std::num::NonZeroUsize::get),
         fingerprints,
+        upkeep: Upkeep { restart: globals.restart.clone(), ..Upkeep::default() },
     };
     let access = below_access_logs(&config.components);
     for component in config.components {
@@ -139,7 +143,7 @@ pub(super) fn assemble_with(config: Config, once: bool, reuse: &Reuse<'_>) -> Re
             reads_access_logs: access.contains(&id),
             no_chance: false,
         };
-        let built = match component.plan {
+        let (built, sockets) = noted(|| match component.plan {
             AnyPlan::Source(plan) => {
                 let (common, charset, overlaps) = (plan.common().clone(), plan.charset(), plan.overlaps());
                 plan.decoder(&cx).and_then(|frames| {
@@ -178,7 +182,8 @@ pub(super) fn assemble_with(config: Config, once: bool, reuse: &Reuse<'_>) -> Re
                     });
                 })
             }
-        };
+        });
+        blueprint.upkeep.sockets.insert(cx.id.clone(), sockets);
         if let Err(error) = built {
             errors.push(AssembleError { component: Some(id), message: error.0, is_config: false });
         }

@@ -10,9 +10,11 @@ mod build;
 pub(crate) mod change;
 mod connections;
 mod inline;
+mod panicked;
 pub mod reloads;
 mod replay;
 mod running;
+mod supervision;
 mod wiring;
 mod worker;
 
@@ -22,7 +24,8 @@ pub use change::{Comparison, build_beside, compare, counters_of};
 pub(crate) use connections::check_connections;
 pub use inline::{Inline, Stage};
 pub use replay::{LETTERS, REFUSED, assemble_replay, metadata_asked};
-pub use running::{Running, Summary, single_worker, start};
+pub use running::{Running, Summary, single_worker, start, start_supervised};
+pub use supervision::Remake;
 pub use worker::{Worker, apply_alone};
 
 use crate::buffer::{DiskStage, FullPolicy};
@@ -30,6 +33,9 @@ use crate::component::{SinkRun, SourceRun, Transform};
 use crate::condition::Condition;
 use crate::decoding::Decoder;
 use crate::event::{FieldPath, Sym};
+use crate::net::sockets::Holder;
+use crate::pipeline::RestartConfig;
+use crate::settings::Settings;
 use crate::telemetry::Counters;
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,6 +56,28 @@ pub struct Blueprint {
     pub threads: usize,
     /// By component: what tells whether its settings are the same as another time.
     pub fingerprints: std::collections::HashMap<Arc<str>, crate::pipeline::Fingerprint>,
+    /// How its parts are kept running.
+    pub upkeep: Upkeep,
+}
+
+/// How parts are kept running.
+pub struct Upkeep {
+    /// How often one that fails is started again.
+    pub restart: RestartConfig,
+    /// A call that takes so long is named.
+    pub stalled_after: Duration,
+    /// By component, the sockets that it has opened: kept open while it is down.
+    pub sockets: std::collections::HashMap<Arc<str>, Vec<Holder>>,
+}
+
+impl Default for Upkeep {
+    fn default() -> Upkeep {
+        Upkeep {
+            restart: RestartConfig::defaults(),
+            stalled_after: crate::telemetry::watchdog::STALLED,
+            sockets: std::collections::HashMap::default(),
+        }
+    }
 }
 
 /// One source.
@@ -117,5 +145,7 @@ pub const DEFAULT_BUFFER_BYTES: usize = 8 << 20;
 /// Bytes of chunks on their way from one source to the workers.
 pub const SOURCE_ROOM_BYTES: usize = 2 << 20;
 
+#[cfg(test)]
+mod failing_tests;
 #[cfg(test)]
 mod tests;

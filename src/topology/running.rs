@@ -8,9 +8,14 @@
 //! removed is told to leave. A source that leaves keeps its lane until its last chunk is through; its events go to whoever has the
 //! place of its readers, and where it is removed, what only it fed stays as long. A changed sink hands its queue to its successor,
 //! with what it had not sent; a removed one gets `shutdown_timeout` to deliver.
+//!
+//! A source or sink that fails is started again after a while ([`super::supervision`]), as a change in which it alone is another; until
+//! then its lane stays: nothing comes from the source, whose sockets stay open, and the sink's queue fills. Without a
+//! [`Remake`] the first failure stops the graph.
 
 use super::build::default_share;
 use super::change::Comparison;
+use super::supervision::{Built, Remake, Supervision, Verdict as Fate};
 use super::wiring::{Edge, Node, Readers, dead_letters, edges};
 use super::worker::{Change, OutputReaders, SinkLane, SourceLane, SourceReaders, Target};
 use super::worker::{TransformLane, Worker};
@@ -23,9 +28,12 @@ use crate::component::{
     ToDeadLetter,
 };
 use crate::error::RunError;
+use crate::net::sockets::Holder;
 use crate::pipeline::Fingerprint;
 use crate::sync::live::Live;
 use crate::telemetry::Health;
+use crate::telemetry::panics::{caught, words};
+use crate::telemetry::watchdog::{Call, Watchdog};
 use crate::telemetry::{Books, ComponentKind, Counters};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -40,6 +48,8 @@ struct Ended {
     /// Number of the source or sink.
     number: usize,
     id: Arc<str>,
+    /// Of a sink: which of those that had this number.
+    run: u64,
     result: Result<(), RunError>,
 }
 
@@ -69,6 +79,9 @@ struct SourceSeat {
     life: Life,
     fingerprint: Fingerprint,
     counters: Arc<Counters>,
+    health: Arc<Health>,
+    /// Kept open while it is down.
+    sockets: Vec<Holder>,
     room: Arc<Room>,
     readers: SourceReaders,
     leave: CancellationToken,
@@ -78,6 +91,8 @@ struct SourceSeat {
     has_ended: bool,
     /// Nothing comes from it: not yet, or not any more.
     is_dry: bool,
+    /// It has let go of its output, without having been told to leave, and has not ended: it waits for verdicts, or is about to fail.
+    dried_at: Option<tokio::time::Instant>,
     /// What takes its place when it has ended, by number.
     next: Option<(usize, SourceRun)>,
 }
@@ -87,6 +102,7 @@ struct TransformSeat {
     life: Life,
     fingerprint: Fingerprint,
     counters: Arc<Counters>,
+    health: Arc<Health>,
     outputs: Vec<Arc<str>>,
     readers: OutputReaders,
 }
@@ -113,6 +129,12 @@ struct SinkSeat {
     begins: Option<(Option<crate::buffer::DiskStage>, SinkRun)>,
     /// Threads and tasks of it that have not ended.
     running: usize,
+    /// How many have had this number.
+    run: u64,
+    /// It has failed and waits to be started again.
+    is_down: bool,
+    /// Kept open while it is down.
+    sockets: Vec<Holder>,
     /// Bytes of the queue behind its disk buffer.
     behind_disk: usize,
 }
@@ -156,6 +178,10 @@ pub struct Running {
     open: [usize; 4],
     memory_limit: usize,
     shutdown_timeout: Duration,
+    supervision: Supervision,
+    watchdog: Watchdog,
+    /// Dropped, it ends the watchdog's thread.
+    _watching: crossbeam_channel::Sender<()>,
     summary: Summary,
     /// When the time to drain is over, once it runs.
     drained_at: Option<tokio::time::Instant>,
@@ -174,7 +200,7 @@ pub struct Summary {
     pub stuck: usize,
 }
 
-fn source_lane(part: &SourcePart, readers: &SourceReaders, room: &Arc<Room>) -> SourceLane {
+fn source_lane(part: &SourcePart, readers: &SourceReaders, room: &Arc<Room>, call: Call) -> SourceLane {
     SourceLane {
         decoder: part.decoder.fork(),
         when: part.when.clone(),
@@ -183,12 +209,18 @@ fn source_lane(part: &SourcePart, readers: &SourceReaders, room: &Arc<Room>) -> 
         targets: readers.0.clone(),
         rejected: readers.1.clone(),
         room: room.clone(),
+        call,
     }
 }
 
-fn transform_lane(part: &super::TransformPart, readers: &OutputReaders) -> TransformLane {
+fn transform_lane(part: &super::TransformPart, readers: &OutputReaders, call: Call, again: bool) -> TransformLane {
     TransformLane {
         transform: part.transform.fork(),
+        seed: part.transform.fork(),
+        careful: part.transform.is_of_program(),
+        has_panicked: false,
+        origins_give_again: again,
+        call,
         counters: part.counters.clone(),
         outputs: readers.clone(),
         rejected: readers.iter().position(|(name, _)| &**name == "rejected"),
@@ -255,11 +287,15 @@ pub fn single_worker(blueprint: &Blueprint) -> (Worker, Vec<(Arc<str>, Arc<Queue
     let readers = Readers::new(&nodes, |node| numbers[&node.id]);
     let share = default_share(blueprint.memory_limit, blueprint.sinks.len());
     let room = room_of(blueprint.memory_limit, blueprint.sources.len());
-    let sources = blueprint.sources.iter().map(|s| source_lane(s, &readers.of_source(&s.counters.id), &room)).collect();
+    let sources = blueprint
+        .sources
+        .iter()
+        .map(|s| source_lane(s, &readers.of_source(&s.counters.id), &room, Call::default()))
+        .collect();
     let transforms = blueprint
         .transforms
         .iter()
-        .map(|t| transform_lane(t, &readers.of_transform(&t.counters.id, &t.outputs)))
+        .map(|t| transform_lane(t, &readers.of_transform(&t.counters.id, &t.outputs), Call::default(), false))
         .collect();
     let queues: Vec<_> = blueprint.sinks.iter().map(|s| (s.counters.id.clone(), queue_of(s, share))).collect();
     let sinks = blueprint.sinks.iter().zip(&queues).map(|(s, (_, q))| SinkFront::of(s, q).lane()).collect();
@@ -268,10 +304,19 @@ pub fn single_worker(blueprint: &Blueprint) -> (Worker, Vec<(Arc<str>, Arc<Queue
 
 /// Starts everything: sinks first, then workers, then sources. Must be called inside a tokio runtime.
 pub fn start(blueprint: Blueprint) -> std::io::Result<Running> {
+    start_supervised(blueprint, None)
+}
+
+/// As [`start`]; what fails is built anew by `remake` and started again.
+pub fn start_supervised(blueprint: Blueprint, remake: Option<Remake>) -> std::io::Result<Running> {
     let nodes = Node::all(&blueprint);
     let Blueprint { memory_limit, shutdown_timeout, threads, .. } = blueprint;
     #[expect(clippy::disallowed_methods, reason = "a few messages in the life of a part, of which there are few")]
     let (tell, ended) = mpsc::unbounded_channel();
+    let watchdog = Watchdog::new(blueprint.upkeep.stalled_after);
+    let (watching, watched) = crossbeam_channel::bounded(0);
+    let looks = watchdog.clone();
+    std::thread::Builder::new().name("watchdog".into()).spawn(move || looks.run(&watched))?;
     let mut running = Running {
         books: Live::default(),
         health: Live::default(),
@@ -291,6 +336,9 @@ pub fn start(blueprint: Blueprint) -> std::io::Result<Running> {
         open: [0; 4],
         memory_limit,
         shutdown_timeout,
+        supervision: Supervision::new(remake, blueprint.upkeep.restart.clone()),
+        watchdog,
+        _watching: watching,
         summary: Summary::default(),
         drained_at: None,
         forced: false,
@@ -323,26 +371,54 @@ pub fn start(blueprint: Blueprint) -> std::io::Result<Running> {
 }
 
 /// A sink that has ended, by a panic too, lets nobody wait for it: what it did not take has failed. Not where another has its
-/// queue.
-struct CloseOnDrop(Arc<Queue>, Report, CancellationToken);
+/// queue, or will have.
+struct CloseOnDrop {
+    queue: Arc<Queue>,
+    report: Report,
+    replaced: CancellationToken,
+    /// It is started again where it fails.
+    begins_again: bool,
+}
+
+impl CloseOnDrop {
+    /// The sink has ended so.
+    fn ended(mut self, result: Result<(), RunError>) -> Result<(), RunError> {
+        self.begins_again &= result.is_err();
+        result
+    }
+}
 
 impl Drop for CloseOnDrop {
     fn drop(&mut self) {
-        if self.2.is_cancelled() {
+        if self.replaced.is_cancelled() {
             return;
         }
-        self.1.tell_nothing();
-        self.0.close();
-        while let Some(batch) = self.0.try_recv() {
-            drop(batch);
+        self.report.tell_nothing();
+        if !self.begins_again {
+            shut(&self.queue);
         }
     }
+}
+
+/// Lets nobody wait for what reads a queue: what is in it, and what comes, has failed.
+fn shut(queue: &Queue) {
+    queue.close();
+    while let Some(batch) = queue.try_recv() {
+        drop(batch);
+    }
+}
+
+/// How a part ends that panics.
+fn panicked(words: &str) -> RunError {
+    RunError(format!("it panicked; this is a bug: {words}"))
 }
 
 /// Bytes of the queue between a disk buffer and its sink.
 const STAGE_QUEUE_BYTES: usize = 1 << 20;
 /// How often it is tried to send to a worker that has a full channel.
 const AGAIN: Duration = Duration::from_millis(10);
+/// How long a source that has let go of its output has to say that it has failed, before workers end.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 impl Running {
     /// Cancelled when the agent is to stop; cancel it to stop.
@@ -388,7 +464,9 @@ impl Running {
             }
         }
         let readers = Readers::new(nodes, |node| numbers[&node.id]);
-        let prints = built.fingerprints;
+        let (prints, mut sockets) = (built.fingerprints, built.upkeep.sockets);
+        let mut sockets_of = move |id: &Arc<str>| sockets.remove(id).unwrap_or_default();
+        let again = self.supervision.is_on();
         let mut changes: Vec<Change> = (0..threads).map(|_| Change::default()).collect();
         self.board.make_room(self.sinks.len() + new_sinks);
 
@@ -413,10 +491,12 @@ impl Running {
         for (part, (number, front)) in built.sinks.into_iter().zip(&fronts) {
             if *number < self.sinks.len() {
                 let print = prints.get(&front.counters.id).cloned().unwrap_or_default();
-                self.replace_sink(*number, part, print);
+                self.sinks[*number].sockets = sockets_of(&front.counters.id);
+                self.replace_sink(*number, part, print, &queues)?;
             } else {
                 let print = prints.get(&front.counters.id).cloned().unwrap_or_default();
-                self.start_sink(part, front.queue.clone(), share, &queues, print)?;
+                let sockets = sockets_of(&front.counters.id);
+                self.start_sink(part, front.queue.clone(), share, &queues, print, sockets)?;
             }
         }
 
@@ -428,11 +508,13 @@ impl Running {
                 life: Life::Runs,
                 fingerprint: prints.get(id).cloned().unwrap_or_default(),
                 counters: part.counters.clone(),
+                health: running_health(),
                 outputs: part.outputs.clone(),
                 readers: readers.of_transform(id, &part.outputs),
             };
             for change in &mut changes {
-                change.transforms.push((number, transform_lane(part, &seat.readers)));
+                let call = self.watchdog.call("transform", &seat.counters, &seat.health);
+                change.transforms.push((number, transform_lane(part, &seat.readers, call, again)));
             }
             self.transforms.push(seat);
         }
@@ -445,6 +527,8 @@ impl Running {
                 life: Life::Runs,
                 fingerprint: prints.get(&id).cloned().unwrap_or_default(),
                 counters: part.counters.clone(),
+                health: running_health(),
+                sockets: sockets_of(&id),
                 room: room_of(self.memory_limit, sources_in_all),
                 readers: readers.of_source(&id),
                 leave: CancellationToken::new(),
@@ -452,11 +536,13 @@ impl Running {
                 overlaps: part.overlaps,
                 deadline: self.deadline.child_token(),
                 has_ended: false,
+                dried_at: None,
                 is_dry: true,
                 next: None,
             };
             for change in &mut changes {
-                change.sources.push((number, source_lane(&part, &seat.readers, &seat.room)));
+                let call = self.watchdog.call("decode", &seat.counters, &seat.health);
+                change.sources.push((number, source_lane(&part, &seat.readers, &seat.room, call)));
             }
             let before = self.sources.iter().rposition(|s| s.id == id && !s.has_ended && s.next.is_none());
             match before {
@@ -560,6 +646,7 @@ impl Running {
         share: usize,
         queues: &HashMap<Arc<str>, Arc<Queue>>,
         fingerprint: Fingerprint,
+        sockets: Vec<Holder>,
     ) -> std::io::Result<()> {
         let number = self.sinks.len();
         let id = part.counters.id.clone();
@@ -590,6 +677,9 @@ impl Running {
             next: None,
             begins: Some((part.buffer.disk, part.run)),
             running: 0,
+            run: 0,
+            is_down: false,
+            sockets,
             behind_disk: part.buffer.behind_disk.unwrap_or((share / 2).min(STAGE_QUEUE_BYTES)),
         });
         // One that keeps files or a disk buffer under its id has them until it has ended.
@@ -657,7 +747,9 @@ impl Running {
         reader: u64,
         queues: &HashMap<Arc<str>, Arc<Queue>>,
     ) -> std::io::Result<()> {
-        let seat = &self.sinks[number];
+        let seat = &mut self.sinks[number];
+        seat.run += 1;
+        let run_number = seat.run;
         let dead_letter = seat.dead_letter.as_ref().and_then(|id| queues.get(id));
         let input = Input {
             queue: seat.last.clone(),
@@ -670,19 +762,26 @@ impl Running {
             report: seat.report.clone(),
             reader,
             succession: seat.succession.clone(),
+            call: self.watchdog.call("encode or write", &seat.counters, &seat.health),
         };
-        let (id, report) = (seat.id.clone(), seat.report.clone());
-        let closes = CloseOnDrop(seat.last.clone(), report, seat.succession.replaced.clone());
+        let id = seat.id.clone();
+        let closes = CloseOnDrop {
+            queue: seat.last.clone(),
+            report: seat.report.clone(),
+            replaced: seat.succession.replaced.clone(),
+            begins_again: self.supervision.is_on(),
+        };
+        let polls = self.watchdog.call("a poll of its task", &seat.counters, &seat.health);
+        seat.running += 1;
         self.open[Part::Sink as usize] += 1;
-        self.sinks[number].running += 1;
         match run {
-            SinkRun::Thread(run) => self.spawn(Part::Sink, number, id, move || {
-                let _closes = closes;
-                run(input)
+            SinkRun::Thread(run) => self.spawn_run(Part::Sink, number, id, run_number, move || {
+                closes.ended(caught(|| run(input)).unwrap_or_else(|words| Err(panicked(&words))))
             })?,
-            SinkRun::Task(run) => self.spawn_task(Part::Sink, number, id, async move {
-                let _closes = closes;
-                run(input).await
+            SinkRun::Task(run) => self.spawn_task(Part::Sink, number, id, run_number, async move {
+                let task = std::panic::AssertUnwindSafe(polls.polls(async move { run(input).await }));
+                let result = futures::FutureExt::catch_unwind(task).await;
+                closes.ended(result.unwrap_or_else(|panic| Err(panicked(&words(&*panic)))))
             }),
         }
         Ok(())
@@ -699,7 +798,7 @@ impl Running {
                 counters: seat.counters.clone(),
                 _open: Arc::new(OutputOpen(Box::new({
                     let (tell, id) = (self.tell.clone(), seat.id.clone());
-                    move || _ = tell.send(Ended { what: Part::Output, number, id: id.clone(), result: Ok(()) })
+                    move || _ = tell.send(Ended { what: Part::Output, number, id: id.clone(), run: 0, result: Ok(()) })
                 }))),
             },
             shutdown: seat.stop.clone(),
@@ -707,12 +806,15 @@ impl Running {
             deadline: seat.deadline.clone(),
             counters: seat.counters.clone(),
             holdings: self.board.holdings(self.sinks_of(number)),
+            call: self.watchdog.call("read", &seat.counters, &seat.health),
+            begins_again: self.supervision.is_on(),
         };
+        let polls = self.watchdog.call("a poll of its task", &seat.counters, &seat.health);
         let id = seat.id.clone();
         self.open[Part::Source as usize] += 1;
         match run {
             SourceRun::Thread(run) => self.spawn(Part::Source, number, id, move || run(context))?,
-            SourceRun::Task(run) => self.spawn_task(Part::Source, number, id, run(context)),
+            SourceRun::Task(run) => self.spawn_task(Part::Source, number, id, 0, polls.polls(run(context))),
         }
         Ok(())
     }
@@ -741,13 +843,23 @@ impl Running {
         id: Arc<str>,
         run: impl FnOnce() -> Result<(), RunError> + Send + 'static,
     ) -> std::io::Result<()> {
+        self.spawn_run(what, number, id, 0, run)
+    }
+
+    fn spawn_run(
+        &self,
+        what: Part,
+        number: usize,
+        id: Arc<str>,
+        run_number: u64,
+        run: impl FnOnce() -> Result<(), RunError> + Send + 'static,
+    ) -> std::io::Result<()> {
         let tell = self.tell.clone();
         // Linux keeps 15 bytes of a thread's name.
         let name: String = id.chars().take(15).collect();
         std::thread::Builder::new().name(name).spawn(move || {
-            let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run))
-                .unwrap_or_else(|_| Err(RunError("it panicked; this is a bug".into())));
-            _ = tell.send(Ended { what, number, id, result });
+            let result = caught(run).unwrap_or_else(|words| Err(panicked(&words)));
+            _ = tell.send(Ended { what, number, id, run: run_number, result });
         })?;
         Ok(())
     }
@@ -757,13 +869,17 @@ impl Running {
         what: Part,
         number: usize,
         id: Arc<str>,
+        run_number: u64,
         run: impl Future<Output = Result<(), RunError>> + Send + 'static,
     ) {
         let tell = self.tell.clone();
         let task = tokio::spawn(run);
         tokio::spawn(async move {
-            let result = task.await.unwrap_or_else(|_| Err(RunError("it panicked; this is a bug".into())));
-            _ = tell.send(Ended { what, number, id, result });
+            let result = task.await.unwrap_or_else(|error| match error.try_into_panic() {
+                Ok(panic) => Err(panicked(&words(&*panic))),
+                Err(_) => Err(RunError("it was ended with its runtime".into())),
+            });
+            _ = tell.send(Ended { what, number, id, run: run_number, result });
         });
     }
 
@@ -795,7 +911,16 @@ impl Running {
     ///
     /// Errors: a thread cannot be started; then some of it may have been.
     pub fn change(&mut self, beside: super::change::Beside) -> std::io::Result<()> {
+        let comparison = beside.comparison();
+        let others = comparison.changed.keys().chain(&comparison.added).chain(&comparison.removed);
+        others.for_each(|id| self.supervision.forget(id));
+        self.bring_in(beside)
+    }
+
+    fn bring_in(&mut self, beside: super::change::Beside) -> std::io::Result<()> {
         let super::change::Beside { nodes, built, comparison } = beside;
+        self.supervision.changes += 1;
+        self.supervision.limits = Some(built.upkeep.restart.clone());
         self.shutdown_timeout = built.shutdown_timeout;
         let before = self.books.now().all_edges.clone();
         // What leaves is marked before anything gets its place.
@@ -804,6 +929,7 @@ impl Running {
         self.count_steady(&before, &nodes);
         self.publish(&nodes);
         for number in &leaving.sources {
+            self.sources[*number].sockets.clear();
             let seat = &self.sources[*number];
             seat.leave.cancel();
             if seat.overlaps {
@@ -819,6 +945,11 @@ impl Running {
             }
         }
         for number in &leaving.sinks {
+            self.sinks[*number].sockets.clear();
+            if std::mem::take(&mut self.sinks[*number].is_down) {
+                let (run, reader) = (stand_in(self.sinks[*number].all_on_disk), self.sinks[*number].last.reader());
+                self.run_sink(*number, run, reader, &HashMap::new())?;
+            }
             let seat = &self.sinks[*number];
             seat.queue.let_all_in();
             seat.leave.cancel();
@@ -878,14 +1009,30 @@ impl Running {
     }
 
     /// Lets another sink have the queue of one whose settings have changed.
-    fn replace_sink(&mut self, number: usize, part: SinkPart, fingerprint: Fingerprint) {
+    fn replace_sink(
+        &mut self,
+        number: usize,
+        part: SinkPart,
+        fingerprint: Fingerprint,
+        queues: &HashMap<Arc<str>, Arc<Queue>>,
+    ) -> std::io::Result<()> {
         let old = self.sinks[number].succession.clone();
         if let Some((_, run)) = &mut self.sinks[number].begins {
             // It has not begun: with these settings, then.
             *run = part.run;
             self.sinks[number].fingerprint = fingerprint;
             self.sinks[number].dead_letter = part.dead_letter;
-            return;
+            return Ok(());
+        }
+        if std::mem::take(&mut self.sinks[number].is_down) {
+            // Nobody has its queue.
+            let abort = self.deadline.child_token();
+            let seat = &mut self.sinks[number];
+            (seat.fingerprint, seat.dead_letter) = (fingerprint, part.dead_letter);
+            (seat.abort, seat.succession) = (abort, Succession::default());
+            seat.health.begins_anew();
+            let reader = seat.last.hand_over();
+            return self.run_sink(number, part.run, reader, queues);
         }
         let waits = self.sinks[number].next.is_some();
         let abort = self.sinks[number].abort.clone();
@@ -895,7 +1042,7 @@ impl Running {
         seat.next = Some(part.run);
         if waits {
             // The one before has not begun yet: it never does.
-            return;
+            return Ok(());
         }
         seat.abort = self.deadline.child_token();
         old.replaced.cancel();
@@ -904,8 +1051,9 @@ impl Running {
         let (tell, id) = (self.tell.clone(), self.sinks[number].id.clone());
         tokio::spawn(async move {
             old.let_go.cancelled().await;
-            _ = tell.send(Ended { what: Part::LetGo, number, id, result: Ok(()) });
+            _ = tell.send(Ended { what: Part::LetGo, number, id, run: 0, result: Ok(()) });
         });
+        Ok(())
     }
 
     /// Starts the successor of a sink, where there is one and it has not begun.
@@ -1064,9 +1212,21 @@ impl Running {
                 books.components.push(counters.clone());
             }
         }
+        for counters in &books.components {
+            let is_part = numbers.contains_key(&counters.id);
+            let up = if self.supervision.waits(&counters.id) { 0.0 } else { 1.0 };
+            counters.update(|t| match is_part {
+                true => _ = t.gauges.insert(UP, up),
+                false => _ = t.gauges.remove(UP),
+            });
+        }
         self.books.set(books);
-        let sinks = self.sinks.iter().filter(|s| s.life == Life::Runs);
-        self.health.set(sinks.map(|s| (s.id.clone(), s.health.clone())).collect());
+        let health = |node: &Node| match node.kind {
+            ComponentKind::Source => self.sources[numbers[&node.id]].health.clone(),
+            ComponentKind::Transform => self.transforms[numbers[&node.id]].health.clone(),
+            ComponentKind::Sink => self.sinks[numbers[&node.id]].health.clone(),
+        };
+        self.health.set(nodes.iter().map(|node| (node.id.clone(), health(node))).collect());
     }
 
     // ---- stopping -------------------------------------------------------------------------------------------------
@@ -1075,13 +1235,17 @@ impl Running {
     /// which it drains for the shutdown time-out at most. May be dropped and called again.
     pub async fn wait(&mut self) -> Summary {
         let (shutdown, deadline) = (self.shutdown.clone(), self.deadline.clone());
-        while self.open.iter().sum::<usize>() > 0 {
+        while self.open.iter().sum::<usize>() > 0 || self.supervision.some_wait() {
             let forced = self.forced;
             if shutdown.is_cancelled() && self.drained_at.is_none() {
                 self.drained_at = Some(tokio::time::Instant::now() + self.shutdown_timeout);
+                self.last_tries();
             }
+            let due = self.supervision.next_due();
+            let is_building = self.supervision.is_building();
             let drained_at = self.drained_at.filter(|_| !forced);
-            let retires = self.retiring.iter().any(|going| going.is_made);
+            let retires = self.retiring.iter().any(|going| going.is_made)
+                || !self.workers.is_empty() && self.sources.iter().any(|seat| seat.dried_at.is_some());
             tokio::select! {
                 ended = self.ended.recv() => match ended {
                     Some(ended) => self.note(ended),
@@ -1090,6 +1254,11 @@ impl Running {
                 () = shutdown.cancelled(), if self.drained_at.is_none() => {}
                 () = tokio::time::sleep_until(drained_at.unwrap_or_else(tokio::time::Instant::now)), if drained_at.is_some() => self.force(),
                 () = deadline.cancelled(), if !forced => self.force(),
+                () = tokio::time::sleep_until(due.unwrap_or_else(tokio::time::Instant::now)), if due.is_some() => {
+                    let running = self.counters_by_id();
+                    self.supervision.build_due(tokio::time::Instant::now(), running);
+                }
+                built = self.supervision.built(), if is_building => self.begin_again(built),
                 () = tokio::time::sleep(AGAIN), if retires => {
                     self.retire();
                     self.end_workers();
@@ -1111,6 +1280,7 @@ impl Running {
         self.deadline.cancel();
         self.sources.iter().for_each(|seat| seat.room.open());
         for seat in &self.sinks {
+            self.supervision.give_up(&seat.id);
             seat.queue.close();
             seat.last.close();
         }
@@ -1123,11 +1293,14 @@ impl Running {
     }
 
     fn note(&mut self, ended: Ended) {
-        let Ended { what, number, id, result } = ended;
+        let Ended { what, number, id, run, result } = ended;
         match what {
             Part::LetGo => return self.succeed_sink(number),
             Part::Output => {
-                self.sources[number].is_dry = true;
+                let seat = &mut self.sources[number];
+                seat.is_dry = true;
+                let fails_perhaps = self.supervision.is_on() && seat.life == Life::Runs && !seat.has_ended;
+                seat.dried_at = fails_perhaps.then(tokio::time::Instant::now);
                 self.retire();
                 return self.end_workers();
             }
@@ -1136,7 +1309,11 @@ impl Running {
         self.open[what as usize] -= 1;
         match &result {
             Ok(()) => tracing::debug!(component = %id, part = ?what, "ended"),
-            Err(error) => self.failed(&id, &error.to_string()),
+            Err(error) => match what {
+                Part::Source => self.source_failed(number, &error.0),
+                Part::Sink => self.sink_failed(number, run, &error.0),
+                _ => self.failed(&id, &error.0),
+            },
         }
         match what {
             Part::Source => self.source_has_ended(number),
@@ -1148,7 +1325,10 @@ impl Running {
 
     fn source_has_ended(&mut self, number: usize) {
         let seat = &mut self.sources[number];
-        (seat.has_ended, seat.is_dry) = (true, true);
+        (seat.has_ended, seat.is_dry, seat.dried_at) = (true, true, None);
+        if !self.supervision.waits(&seat.id) {
+            seat.sockets.clear();
+        }
         if let Some((next, run)) = seat.next.take() {
             let id = seat.id.clone();
             if self.sources[next].life != Life::Runs || self.shutdown.is_cancelled() {
@@ -1165,9 +1345,150 @@ impl Running {
     /// Lets workers end when they have done what is there, where nothing more will come.
     fn end_workers(&mut self) {
         // Not when sources have ended: they wait for verdicts of sinks, some of which wait for their end.
-        let is_over = |seat: &SourceSeat| seat.is_dry && seat.next.is_none();
+        let waits = |seat: &SourceSeat| seat.life == Life::Runs && self.supervision.waits(&seat.id);
+        let has_time = |seat: &SourceSeat| seat.dried_at.is_some_and(|at| at.elapsed() < LAST_WORDS);
+        let has_time = |seat: &SourceSeat| !self.shutdown.is_cancelled() && has_time(seat);
+        let is_over = |seat: &SourceSeat| seat.is_dry && seat.next.is_none() && !waits(seat) && !has_time(seat);
         if self.sources.iter().all(is_over) && self.retiring.is_empty() {
             self.workers.clear();
         }
     }
+
+    // ---- failures -------------------------------------------------------------------------------------------------
+
+    fn source_failed(&mut self, number: usize, error: &str) {
+        let seat = &self.sources[number];
+        if seat.life != Life::Runs || seat.next.is_some() {
+            tracing::warn!(component = %seat.id, error, "a source has failed that another has replaced, or that was removed");
+            return;
+        }
+        let (counters, health) = (seat.counters.clone(), seat.health.clone());
+        self.is_down(&counters, &health, error);
+    }
+
+    fn sink_failed(&mut self, number: usize, run: u64, error: &str) {
+        let seat = &self.sinks[number];
+        if seat.life != Life::Runs || seat.next.is_some() || seat.run != run {
+            tracing::warn!(component = %seat.id, error, "a sink has failed that another has replaced, or that was removed");
+            return;
+        }
+        let (counters, health) = (seat.counters.clone(), seat.health.clone());
+        let is_down = self.is_down(&counters, &health, error);
+        let seat = &mut self.sinks[number];
+        seat.is_down = is_down;
+        if !is_down {
+            return shut(&seat.last);
+        }
+        // What a disk buffer has is not lost with the sink.
+        let lost = if Arc::ptr_eq(&seat.queue, &seat.last) { seat.queue.give_up_taken() } else { 0 };
+        if lost > 0 {
+            tracing::warn!(
+                component = %seat.id, events = lost,
+                "the sink had these events when it failed: they come again where their origin can give them again"
+            );
+        }
+    }
+
+    /// A part has failed; whether it is started again.
+    fn is_down(&mut self, counters: &Arc<Counters>, health: &Health, error: &str) -> bool {
+        let id = counters.id.clone();
+        counters.update(|t| _ = t.gauges.insert(UP, 0.0));
+        // Without workers the graph is at its end.
+        if self.shutdown.is_cancelled() || self.workers.is_empty() && counters.kind == ComponentKind::Source {
+            self.supervision.give_up(&id);
+            self.failed(&id, error);
+            return false;
+        }
+        match self.supervision.failed(counters, tokio::time::Instant::now()) {
+            Fate::After(wait) => {
+                health.takes_nothing(&format!("down, started again {}s after it failed: {error}", wait.as_secs()));
+                tracing::error!(component = %id, error, again_in_s = wait.as_secs(), "a component has failed and is started again");
+                true
+            }
+            Fate::Enough => {
+                if self.supervision.is_on() {
+                    tracing::error!(component = %id, "it has failed more often than `restart` allows");
+                }
+                health.takes_nothing(&format!("down: {error}"));
+                self.failed(&id, error);
+                false
+            }
+        }
+    }
+
+    /// Starts a part that was built anew.
+    fn begin_again(&mut self, built: Built) {
+        let Built { id, is_stale, result } = built;
+        if is_stale || !self.supervision.waits(&id) {
+            return; // built once more, where it is still to be
+        }
+        let error = match result {
+            Ok(beside) => {
+                self.supervision.began(&id, tokio::time::Instant::now());
+                match self.bring_in(beside) {
+                    Ok(()) => {
+                        return tracing::info!(component = %id, "the component that had failed has been started again");
+                    }
+                    Err(error) => return self.failed(&id, &format!("cannot start a thread: {error}")),
+                }
+            }
+            Err(error) => error,
+        };
+        let source = self.sources.iter().rposition(|seat| seat.id == id && seat.life == Life::Runs);
+        let sink = self.sinks.iter().rposition(|seat| seat.id == id && seat.life == Life::Runs);
+        match (source, sink) {
+            (Some(number), _) => {
+                self.source_failed(number, &error);
+                self.retire();
+                self.end_workers();
+            }
+            (_, Some(number)) => self.sink_failed(number, self.sinks[number].run, &error),
+            _ => self.supervision.give_up(&id),
+        }
+    }
+
+    /// The agent stops: a source that is down stays so; a sink whose events are in memory is tried once more, at once.
+    fn last_tries(&mut self) {
+        for seat in &mut self.sources {
+            seat.sockets.clear();
+            self.supervision.give_up(&seat.id);
+        }
+        for seat in &mut self.sinks {
+            seat.sockets.clear();
+            if !seat.is_down {
+                continue;
+            }
+            if seat.all_on_disk {
+                self.supervision.give_up(&seat.id);
+                shut(&seat.last);
+            } else {
+                self.supervision.hurry(&seat.id, tokio::time::Instant::now());
+            }
+        }
+        self.retire();
+        self.end_workers();
+    }
+}
+
+/// The gauge of whether a component runs.
+const UP: &str = "component_up";
+
+fn running_health() -> Arc<Health> {
+    let health = Health::default();
+    health.started();
+    Arc::new(health)
+}
+
+/// In the place of a sink that was removed while it was down: drops what comes, counted, or leaves it on disk.
+fn stand_in(on_disk: bool) -> SinkRun {
+    SinkRun::Task(Box::new(move |input| {
+        Box::pin(async move {
+            while let Some(mut batch) = input.recv().await {
+                if !on_disk {
+                    input.dropped(batch.ack.take(), "removed", batch.len() as u64);
+                }
+            }
+            Ok(())
+        })
+    }))
 }

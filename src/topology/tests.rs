@@ -13,9 +13,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Counts verdicts.
 #[derive(Default)]
-struct Settler {
-    good: AtomicU64,
-    failed: AtomicU64,
+pub(super) struct Settler {
+    pub(super) good: AtomicU64,
+    pub(super) failed: AtomicU64,
 }
 
 impl Settled for Settler {
@@ -25,8 +25,9 @@ impl Settled for Settler {
     }
 }
 
-fn lines_source(id: &str, chunks: usize, lines: usize, settler: Arc<Settler>) -> SourcePart {
-    let origin = Origin::of_source(id);
+pub(super) fn lines_source(id: &str, chunks: usize, lines: usize, settler: Arc<Settler>) -> SourcePart {
+    // Whose chunks go to which worker: by the length of the id.
+    let origin = Arc::new(Origin { order: id.len() as u64, ..(*Origin::of_source(id)).clone() });
     let run = move |cx: crate::component::SourceContext| {
         for chunk in 0..chunks {
             let text: String =
@@ -82,7 +83,7 @@ fn part(id: &str, inputs: &[(&str, &str)]) -> TransformPart {
     }
 }
 
-fn sink(id: &str, inputs: &[(&str, &str)], run: impl FnOnce(Input) + Send + 'static) -> SinkPart {
+pub(super) fn sink(id: &str, inputs: &[(&str, &str)], run: impl FnOnce(Input) + Send + 'static) -> SinkPart {
     SinkPart {
         counters: Counters::new(id, ComponentKind::Sink, "test"),
         run: SinkRun::Thread(Box::new(move |input| {
@@ -98,9 +99,9 @@ fn sink(id: &str, inputs: &[(&str, &str)], run: impl FnOnce(Input) + Send + 'sta
     }
 }
 
-type Lines = Arc<Mutex<Vec<String>>>;
+pub(super) type Lines = Arc<Mutex<Vec<String>>>;
 
-fn collect(lines: Lines) -> impl FnOnce(Input) + Send {
+pub(super) fn collect(lines: Lines) -> impl FnOnce(Input) + Send {
     move |input| {
         loop {
             match input.recv_timeout(Duration::from_secs(1)) {
@@ -120,7 +121,7 @@ fn collect(lines: Lines) -> impl FnOnce(Input) + Send {
     }
 }
 
-fn blueprint(sources: Vec<SourcePart>, transforms: Vec<TransformPart>, sinks: Vec<SinkPart>) -> Blueprint {
+pub(super) fn blueprint(sources: Vec<SourcePart>, transforms: Vec<TransformPart>, sinks: Vec<SinkPart>) -> Blueprint {
     Blueprint {
         sources,
         transforms,
@@ -129,6 +130,7 @@ fn blueprint(sources: Vec<SourcePart>, transforms: Vec<TransformPart>, sinks: Ve
         shutdown_timeout: Duration::from_secs(20),
         threads: 2,
         fingerprints: Default::default(),
+        upkeep: Default::default(),
     }
 }
 

@@ -10,6 +10,7 @@
 //! Of a chunk whose source says its [place](crate::ack::Ack::place), the last batch that a sink is given is marked
 //! ([`Batch::whole`]). For that each sink's batch waits here until the next one of the same chunk, or its end.
 
+use super::panicked::Left;
 use crate::ack::Verdict;
 use crate::buffer::{QueueSender, Room};
 use crate::component::letter::push_envelope;
@@ -19,6 +20,8 @@ use crate::condition::{Condition, Faults};
 use crate::decoding::{DecodeStats, Decoder};
 use crate::event::Chunk;
 use crate::event::{Batch, FieldPath, Sym};
+use crate::telemetry::panics::caught;
+use crate::telemetry::watchdog::Call;
 use crate::telemetry::{Counters, Totals};
 use crate::time::clock;
 use std::sync::Arc;
@@ -50,6 +53,8 @@ pub struct SourceLane {
     pub rejected: Vec<Target>,
     /// The budget its chunks are charged to.
     pub room: Arc<Room>,
+    /// Calls of its decoder.
+    pub call: Call,
 }
 
 /// A transform as a worker sees it.
@@ -62,6 +67,16 @@ pub struct TransformLane {
     pub outputs: Vec<(Arc<str>, Vec<Target>)>,
     /// Which of them is `rejected`.
     pub rejected: Option<usize>,
+    /// An instance that nobody has used, of which others are made.
+    pub seed: Box<dyn Transform>,
+    /// A copy of each batch is kept while it works.
+    pub careful: bool,
+    /// It has been said that it panics.
+    pub has_panicked: bool,
+    /// What fails is given again by its origin, where that can be.
+    pub origins_give_again: bool,
+    /// Its calls.
+    pub call: Call,
 }
 
 /// A sink as a worker sees it.
@@ -105,7 +120,7 @@ pub struct Worker {
     /// Sources by number; none where one has gone.
     sources: Vec<Option<SourceLane>>,
     /// Transforms by number.
-    transforms: Vec<Option<TransformLane>>,
+    pub(super) transforms: Vec<Option<TransformLane>>,
     /// Sinks by number.
     sinks: Vec<Option<SinkLane>>,
     /// Numbers of the transforms, each behind those it reads.
@@ -117,8 +132,8 @@ pub struct Worker {
     keeps: bool,
     next_tick: Option<Instant>,
     tick: Option<Duration>,
-    delta: Delta,
-    json: Vec<u8>,
+    pub(super) delta: Delta,
+    pub(super) json: Vec<u8>,
     stats: DecodeStats,
 }
 
@@ -245,7 +260,7 @@ impl Worker {
         stats.rejects.clear();
         *stats = DecodeStats { rejects: std::mem::take(&mut stats.rejects), ..DecodeStats::default() };
         let began = Instant::now();
-        let mut batch = lane.decoder.decode(chunk, stats);
+        let mut batch = lane.call.within(|| lane.decoder.decode(chunk, stats));
         self.places = false;
         if let Some(place) = batch.ack.place() {
             batch.ids = place.file.ids;
@@ -354,19 +369,28 @@ impl Worker {
         let Some(Some(lane)) = self.transforms.get_mut(n) else {
             return stray("transform", n, batch);
         };
+        if lane.careful {
+            return self.transform_carefully(batch, n);
+        }
         let id = lane.counters.id.clone();
         let mut emitter = Emitter::new(&id, lane.reads_rejected(), &mut self.delta, &mut self.json);
         let began = Instant::now();
-        lane.transform.apply(&mut batch, &mut emitter);
+        lane.call.begin();
+        let result = caught(|| lane.transform.apply(&mut batch, &mut emitter));
+        lane.call.end();
         let busy = began.elapsed().as_secs_f64();
         let (rejects, outputs) = (emitter.rejects.take(), std::mem::take(&mut emitter.outputs));
+        if let Err(words) = result {
+            let originals = emitter.originals.take();
+            return self.panicked(n, Left { came, batch: Some(batch), originals, rejects, outputs, busy, words });
+        }
         self.publish(n, came, batch.len() as u64, &outputs, busy);
         self.emitted(n, rejects, outputs);
         self.put_out(n, 0, batch);
     }
 
     /// Publishes what one call of transform `n` came to.
-    fn publish(&mut self, n: usize, came: u64, stayed: u64, outputs: &[(usize, Batch)], busy: f64) {
+    pub(super) fn publish(&mut self, n: usize, came: u64, stayed: u64, outputs: &[(usize, Batch)], busy: f64) {
         let Some(lane) = &self.transforms[n] else { return };
         let delta = &mut self.delta;
         let emitted: u64 = outputs.iter().map(|(_, b)| b.len() as u64).sum();
@@ -412,7 +436,7 @@ impl Worker {
         (delta.created, delta.held) = (0, 0);
     }
 
-    fn emitted(&mut self, n: usize, rejects: Option<Batch>, outputs: Vec<(usize, Batch)>) {
+    pub(super) fn emitted(&mut self, n: usize, rejects: Option<Batch>, outputs: Vec<(usize, Batch)>) {
         let rejected = self.transforms[n].as_ref().and_then(|lane| lane.rejected);
         if let (Some(rejects), Some(r)) = (rejects, rejected) {
             self.put_out(n, r, rejects);
@@ -423,7 +447,7 @@ impl Worker {
     }
 
     /// Gives a batch to the readers of an output of transform `n`.
-    fn put_out(&mut self, n: usize, output: usize, batch: Batch) {
+    pub(super) fn put_out(&mut self, n: usize, output: usize, batch: Batch) {
         let Some(lane) = &mut self.transforms[n] else { return };
         let readers = std::mem::take(&mut lane.outputs[output].1);
         self.route(batch, &readers);
@@ -498,12 +522,17 @@ impl Worker {
         }
         let id = lane.counters.id.clone();
         let mut emitter = Emitter::new(&id, lane.reads_rejected(), &mut self.delta, &mut self.json);
-        if finish {
-            lane.transform.finish(now, &mut emitter);
-        } else {
-            lane.transform.tick(now, &mut emitter);
-        }
+        lane.call.begin();
+        let result = caught(|| match finish {
+            true => lane.transform.finish(now, &mut emitter),
+            false => lane.transform.tick(now, &mut emitter),
+        });
+        lane.call.end();
         let (rejects, outputs) = (emitter.rejects.take(), std::mem::take(&mut emitter.outputs));
+        if let Err(words) = result {
+            let (batch, originals, busy) = (None, None, 0.0);
+            return self.panicked(n, Left { came: 0, batch, originals, rejects, outputs, busy, words });
+        }
         self.publish(n, 0, 0, &outputs, 0.0);
         self.emitted(n, rejects, outputs);
     }
@@ -531,7 +560,7 @@ fn stray<T>(kind: &'static str, number: usize, what: T) {
 }
 
 impl TransformLane {
-    fn reads_rejected(&self) -> bool {
+    pub(super) fn reads_rejected(&self) -> bool {
         self.rejected.is_some_and(|r| !self.outputs[r].1.is_empty())
     }
 }

@@ -45,6 +45,7 @@ mod signals;
 mod sinks;
 mod storage;
 mod strangers;
+mod supervision;
 mod syslog;
 mod tally;
 mod wire;

@@ -89,7 +89,16 @@ impl Reader {
 
     /// Feeds the sink until everything was given to it, or the agent stops (what is on disk is safe there).
     pub(super) fn run(mut self, to: &StageSender, shutdown: &CancellationToken, abort: &CancellationToken) {
+        let mut life = to.reader();
         while !abort.is_cancelled() && !to.is_closed() {
+            let now = to.reader();
+            if now != life {
+                life = now;
+                self.shared.lock().holds_back = true;
+            }
+            if !self.goes_on(shutdown) {
+                continue;
+            }
             match self.poll(shutdown) {
                 Polled::Batch(batch) => {
                     to.send(batch);
@@ -105,6 +114,28 @@ impl Reader {
                 Polled::End => break,
             }
         }
+    }
+
+    /// Whether more may be given. A sink that has begun again is given first what failed with the one before, as soon as that has settled,
+    /// or failed with, all that it was given.
+    fn goes_on(&mut self, shutdown: &CancellationToken) -> bool {
+        let mut state = self.shared.lock();
+        if !state.holds_back {
+            return true;
+        }
+        let first = state.failed.keys().min().copied().filter(|_| !shutdown.is_cancelled());
+        if first.is_some() && !(state.in_flight.is_empty() && !state.giving) {
+            drop(self.shared.some.wait_timeout(state, LOOK));
+            return false;
+        }
+        state.holds_back = false;
+        if let Some(first) = first {
+            state.failed.clear();
+            state.cursor = state.cursor.min(first);
+            drop(state);
+            self.leave();
+        }
+        true
     }
 
     /// Takes the next batch, or one step towards it.

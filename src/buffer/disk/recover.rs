@@ -533,6 +533,7 @@ pub(super) fn open(storage: &dyn Storage, folder: &Path) -> Result<Recovered, Op
         quarantine: listing.quarantine.iter().map(|(_, len)| cost(*len)).sum(),
         settled_bytes: 0,
         held,
+        holds_back: false,
         cursor: settled.low(),
         settled: settled.clone(),
         within,

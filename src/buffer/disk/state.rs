@@ -161,9 +161,11 @@ pub(super) struct State {
     pub(super) group: Vec<Part>,
     pub(super) in_flight: HashMap<u64, Handed>,
     pub(super) in_flight_bytes: usize,
-    /// Records whose verdict was `Failed`, with their events: what is not settled of them is delivered again at the next
-    /// start.
+    /// Records whose verdict was `Failed`, with their events: what is not settled of them is delivered again when the sink begins
+    /// again, or at the next start.
     pub(super) failed: HashMap<u64, u64>,
+    /// The sink has begun again: it is given nothing more until it is known what of that which it was given has failed.
+    pub(super) holds_back: bool,
     /// Bytes of batches that the sink has settled so far.
     pub(super) settled_bytes: usize,
     /// Events accepted, or found at the start, and not yet settled.

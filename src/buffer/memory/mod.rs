@@ -55,6 +55,8 @@ struct State {
     batches: VecDeque<(Batch, usize)>,
     bytes: usize,
     events: u64,
+    /// Events of senders that wait for room: counted, and not in it.
+    waiting: u64,
     senders: usize,
     /// Number of the reader that may take batches: earlier ones see the end.
     reader: u64,
@@ -272,12 +274,24 @@ impl Queue {
         self.async_some.notify_one();
     }
 
-    /// Counts a batch as given to the sink. Once per batch, before it is put in or dropped.
-    fn count_in(&self, batch: &Batch) {
+    /// Counts what the reader took and did not settle as dropped (`failed`), where it has failed and its share of the verdict is
+    /// `Failed`: nobody has it any more. Gives how many events. Only of a queue that is the sink's buffer.
+    pub fn give_up_taken(&self) -> u64 {
+        let state = self.lock();
+        let here = state.events + state.waiting;
+        self.counters.update(|t| {
+            let taken = t.held.saturating_sub(here);
+            t.held -= taken;
+            t.drop_events("failed", taken);
+            taken
+        })
+    }
+
+    /// Counts a batch of so many events and bytes as given to the sink. Once per batch, before it is put in or dropped, under the lock.
+    fn count_in(&self, (events, bytes): (u64, u64)) {
         if self.place == Place::BehindDisk {
             return;
         }
-        let (events, bytes) = (batch.len() as u64, batch.live_bytes() as u64);
         self.counters.update(|t| {
             t.events_in += events;
             t.bytes_in += bytes;
@@ -342,10 +356,11 @@ impl QueueSender {
     /// Puts a batch in, as the queue's policy says; blocks where that is to wait.
     pub fn send(&self, batch: Batch) {
         let queue = &*self.queue;
-        queue.count_in(&batch);
+        let size = (batch.len() as u64, batch.live_bytes() as u64);
         let mut batch = queue.slim(batch);
         let bytes = batch.pinned_bytes();
         let mut state = queue.lock();
+        queue.count_in(size);
         let mut since = None;
         loop {
             match queue.offer(&mut state, batch, bytes) {
@@ -353,7 +368,9 @@ impl QueueSender {
                 Some(back) => {
                     batch = back;
                     since.get_or_insert_with(Instant::now);
+                    state.waiting += size.0;
                     state = queue.room.wait(state).unwrap_or_else(|e| e.into_inner());
+                    state.waiting -= size.0;
                 }
             }
         }
@@ -370,17 +387,25 @@ impl QueueSender {
     /// As [`send`](QueueSender::send), waiting without blocking the thread.
     pub async fn send_async(&self, batch: Batch) {
         let queue = &*self.queue;
-        queue.count_in(&batch);
+        let size = (batch.len() as u64, batch.live_bytes() as u64);
         let mut batch = Some(queue.slim(batch));
+        let mut is_counted = false;
         loop {
             let notified = queue.async_room.notified();
             {
                 let mut state = queue.lock();
+                match std::mem::replace(&mut is_counted, true) {
+                    true => state.waiting -= size.0,
+                    false => queue.count_in(size),
+                }
                 let Some(now) = batch.take() else { return };
                 let bytes = now.pinned_bytes();
                 match queue.offer(&mut state, now, bytes) {
                     None => return,
-                    Some(back) => batch = Some(back),
+                    Some(back) => {
+                        state.waiting += size.0;
+                        batch = Some(back);
+                    }
                 }
             }
             notified.await;
@@ -446,6 +471,11 @@ impl StageSender {
             }
             state = queue.room.wait_timeout(state, left).unwrap_or_else(|e| e.into_inner()).0;
         }
+    }
+
+    /// The number of the sink that takes batches: another one where it has begun again.
+    pub fn reader(&self) -> u64 {
+        self.0.queue.reader()
     }
 
     /// Bytes that wait for the sink in memory.

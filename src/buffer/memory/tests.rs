@@ -54,6 +54,30 @@ fn a_full_queue_blocks_until_there_is_room_and_loses_nothing() {
     assert_eq!(counters.snapshot().events_in, 100);
 }
 
+/// Where a reader has failed, what it took is gone; what is in the queue, and what waits for room there, is not.
+#[test]
+fn what_a_reader_took_and_did_not_settle_is_counted_when_it_has_failed() {
+    let counters = counters();
+    let queue = Queue::new(10_000, FullPolicy::Block, counters.clone());
+    let sender = queue.sender();
+    sender.send(batch(0, 4_000, Ack::none()));
+    sender.send(batch(1, 4_000, Ack::none()));
+    let taken = queue.try_recv().unwrap();
+    let writer = std::thread::spawn(move || (2..4).for_each(|n| sender.send(batch(n, 4_000, Ack::none()))));
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while queue.lock().waiting == 0 {
+        assert!(Instant::now() < deadline, "the third one waits");
+        std::thread::yield_now();
+    }
+    drop(taken);
+    assert_eq!((queue.give_up_taken(), queue.give_up_taken()), (1, 0));
+    let totals = counters.snapshot();
+    assert_eq!((totals.held, totals.dropped["failed"], totals.balance()), (3, 1, 0));
+    let got: Vec<i64> = std::iter::from_fn(|| next(&queue)).collect();
+    writer.join().unwrap();
+    assert_eq!(got, [1, 2, 3]);
+}
+
 #[test]
 fn dropping_policies_never_block_and_count_and_settle_what_they_drop() {
     for (policy, kept) in [(FullPolicy::DropNewest, vec![0, 1]), (FullPolicy::DropOldest, vec![8, 9])] {

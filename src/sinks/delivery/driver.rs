@@ -26,17 +26,16 @@ use crate::ack::{Ack, Rows, Verdict};
 use crate::component::{BoxFuture, Input};
 use crate::error::RunError;
 use crate::event::Batch;
-use crate::http::Mask;
-use crate::http::{Answer, Exchange, Lost, LostKind, Request};
-use crate::http::{Backoff, MAX_RETRY_AFTER};
-use crate::http::{Sign, Signed, Unsigned};
+use crate::http::{Answer, Backoff, Exchange, Lost, LostKind, MAX_RETRY_AFTER, Mask, Request, Sign, Signed, Unsigned};
 use crate::telemetry::log_throttle::LogThrottle;
+use crate::telemetry::panics::words;
 use crate::time::clock;
-use futures::StreamExt;
 use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
 use reqwest::header::CONTENT_ENCODING;
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -234,12 +233,18 @@ impl<P: Protocol> Driver<P> {
     pub async fn run(mut self) -> Result<(), RunError> {
         let abort = self.input.abort().clone();
         self.input.health().started();
-        let aborted = tokio::select! {
+        let drive = AssertUnwindSafe(self.drive()).catch_unwind();
+        let (aborted, panicked) = tokio::select! {
             biased;
             // First: what is left must not be sent any more.
-            () = abort.cancelled() => true,
-            () = self.drive() => false,
+            () = abort.cancelled() => (true, None),
+            ended = drive => (false, ended.err()),
         };
+        if let Some(panic) = panicked {
+            // What it has is given back, for the one that begins again in its place.
+            _ = AssertUnwindSafe(self.give_up_flights()).catch_unwind().await;
+            return Err(RunError(format!("it panicked; this is a bug: {}", words(&*panic))));
+        }
         if aborted && self.input.is_replaced() {
             self.give_up_flights().await;
         }

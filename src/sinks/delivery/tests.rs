@@ -52,6 +52,7 @@ impl Protocol for Lines {
 
     fn record(&mut self, event: EventRef<'_>, draft: &mut Draft<'_, ()>) -> Result<(), Unsendable> {
         event.write_json(draft.body);
+        assert!(event.field(Sym::from_config("panics")).is_none(), "on this record");
         Ok(())
     }
 
@@ -180,6 +181,7 @@ impl Rig {
             report: Default::default(),
             reader: 0,
             succession: Default::default(),
+            call: Default::default(),
         };
         let driver = Driver::new(
             Lines,
@@ -282,6 +284,28 @@ fn a_busy_sink_leaves_the_runtime_to_others_after_each_batch() {
 
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+/// What it had not delivered is in its queue again, in order, but for the batch in its hand, which has failed.
+#[test]
+fn a_sink_that_panics_gives_back_what_it_had() {
+    let mut rig = Rig::new(&format!("{QUICK}, concurrency: 1, batch: {{max_events: 2}}"), |_, _| status(503, ""));
+    rig.put_numbers(0..5);
+    rig.put_numbers(5..6);
+    rig.put(&["{\"panics\":1}".to_owned()]);
+    let driver = rig.driver.take().unwrap();
+    let error = runtime().block_on(driver.run()).unwrap_err().to_string();
+    assert!(error.contains("it panicked") && error.contains("on this record"), "{error}");
+    assert_eq!(rig.verdicts.0.lock().unwrap().clone(), BTreeMap::from([(2, vec![Verdict::Failed])]));
+    let queue = rig.sender.as_ref().unwrap().queue().clone();
+    let mut numbers = Vec::new();
+    while let Some(mut batch) = queue.try_recv() {
+        numbers.extend(batch.iter().map(|event| event.field(Sym::from_config("n")).unwrap().as_i64().unwrap()));
+        batch.ack.take().settle(Verdict::Delivered);
+    }
+    assert_eq!(numbers, (0..6).collect::<Vec<_>>());
+    let verdicts = rig.verdicts.0.lock().unwrap().clone();
+    assert_eq!((&verdicts[&0], &verdicts[&1]), (&vec![Verdict::Delivered], &vec![Verdict::Delivered]));
 }
 
 #[test]

@@ -203,7 +203,7 @@ impl Runner {
         }
         let buf = self.files.buffer(self.last);
         let before = buf.len();
-        self.encoder.batch(batch, buf);
+        self.input.call().within(|| self.encoder.batch(batch, buf));
         let bytes = buf.len() - before;
         self.filled(self.last, before, bytes);
         Ok(bytes)
@@ -360,7 +360,7 @@ impl Runner {
             let places = if complete { &self.places } else { &none };
             let durable = self.options.fsync == Fsync::Batch;
             let stand = Stand { again: self.again, ends: ends.then_some(places), durable };
-            match attempt(&mut self.files, slot, stand) {
+            match self.input.call().within(|| attempt(&mut self.files, slot, stand)) {
                 Ok(()) => {
                     if ends && complete {
                         self.places.clear();

@@ -79,6 +79,7 @@ fn start(dir: &Path, options: FileSinkOptions) -> Rig {
         report: Default::default(),
         reader: 0,
         succession: Default::default(),
+        call: Default::default(),
     };
     let letters = Arc::new(Mutex::new(Vec::new()));
     let collected = letters.clone();

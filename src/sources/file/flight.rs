@@ -147,7 +147,7 @@ impl Verdicts {
 impl Settled for Verdicts {
     fn settled(&self, token: u64, verdict: Verdict) {
         self.heard.lock().unwrap_or_else(|e| e.into_inner()).push((token, verdict));
-        if self.eager.load(Ordering::SeqCst) {
+        if verdict == Verdict::Failed || self.eager.load(Ordering::SeqCst) {
             self.wake.wake();
         }
     }

@@ -306,11 +306,12 @@ fn ring_on(token: &CancellationToken, wake: &Arc<Wake>) -> impl Future<Output = 
 
 /// Reads until told to stop, then waits for verdicts and saves.
 fn run(mut tailer: Tailer, cx: SourceContext, wake: &Arc<Wake>) -> Result<(), RunError> {
-    let SourceContext { output, shutdown, deadline, .. } = cx;
+    let SourceContext { output, shutdown, deadline, call, begins_again, .. } = cx;
     let mut door = Door { output, until: shutdown.clone() };
     let _rings = ring_on(&shutdown, wake);
-    while !shutdown.is_cancelled() {
-        match tailer.turn(now(), &mut door) {
+    // What has failed is read again by the next life of the source, from where all is settled.
+    while !shutdown.is_cancelled() && !(begins_again && tailer.has_failed) {
+        match call.within(|| tailer.turn(now(), &mut door)) {
             Next::Now => {}
             Next::After(wait) => wake.wait(Duration::from_nanos(wait)),
             Next::Done | Next::Closed => break,
@@ -322,7 +323,9 @@ fn run(mut tailer: Tailer, cx: SourceContext, wake: &Arc<Wake>) -> Result<(), Ru
     }
     // The held chunk was promised a verdict: dropping it says that it failed, and its place is not passed.
     tailer.reader.held = None;
-    drop(door);
+    // One that begins again is not at its end: workers go on.
+    let reads_again = begins_again && tailer.has_failed && !shutdown.is_cancelled();
+    let door = Some(door).filter(|_| reads_again);
     tailer.reader.verdicts.wake_on_each();
     let _rings = ring_on(&deadline, wake);
     loop {
@@ -333,6 +336,9 @@ fn run(mut tailer: Tailer, cx: SourceContext, wake: &Arc<Wake>) -> Result<(), Ru
         wake.wait(Duration::from_secs(1));
     }
     tailer.save_all(now()).map_err(|e| RunError(format!("cannot write the checkpoint: {e}")))?;
+    if door.is_some() && !shutdown.is_cancelled() {
+        return Err(RunError("a part of what was read could not be delivered and is read again".into()));
+    }
     match tailer.unread() {
         0 => Ok(()),
         1 => Err(RunError("1 file or folder could not be read".into())),

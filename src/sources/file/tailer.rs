@@ -157,6 +157,8 @@ pub(super) struct Tailer {
     pub(super) scanned: bool,
     pub(super) lag: u64,
     verdicts: Vec<(u64, Verdict)>,
+    /// A verdict was `Failed`: the place of that file stays before it.
+    pub(super) has_failed: bool,
     found: Found,
     watch: Option<Watch>,
     watched: HashMap<PathBuf, (u64, u64)>,
@@ -299,6 +301,7 @@ impl Tailer {
             scanned: false,
             lag: 0,
             verdicts: Vec::new(),
+            has_failed: false,
             found: Found::default(),
             watch,
             watched: HashMap::new(),
@@ -581,6 +584,7 @@ impl Tailer {
         self.reader.verdicts.take(&mut verdicts);
         for (token, verdict) in verdicts.drain(..) {
             self.reader.outstanding = self.reader.outstanding.saturating_sub(1);
+            self.has_failed |= verdict == Verdict::Failed;
             let key = (token >> 32) as usize;
             let Some(tail) = self.tails.get_mut(key).and_then(|t| t.as_mut()) else { continue };
             let mut flight = std::mem::take(&mut tail.flight);

@@ -47,6 +47,7 @@ use crate::framing::syslog::SyslogFramer;
 use crate::net::tls::{ServerTls, TlsServer};
 use crate::settings::{Map, OneOrMany, Reader, Settings, Size, Spanned, config};
 use crate::telemetry::Counters;
+use crate::telemetry::panics::caught;
 use crate::time::Zone;
 use datagram::DatagramSocket;
 use globset::{GlobBuilder, GlobMatcher};
@@ -254,7 +255,8 @@ fn run(
         let spawn = |socket: DatagramSocket| {
             let (shared, origins) = (&*shared, PeerOrigins::new(origins.clone()));
             std::thread::Builder::new().name("syslog-dgram".into()).spawn_scoped(scope, move || {
-                let result = datagram::run(&socket, shared, origins);
+                let result = caught(|| datagram::run(&socket, shared, origins))
+                    .unwrap_or_else(|words| Err(std::io::Error::other(format!("it panicked; this is a bug: {words}"))));
                 if result.is_err() {
                     shared.shutdown.cancel();
                 }

@@ -390,6 +390,10 @@ impl Transform for Join {
         Box::new(Join::new(self.shared.clone()))
     }
 
+    fn may_redo(&self) -> bool {
+        false
+    }
+
     fn keeps_events(&self) -> bool {
         true
     }

@@ -341,6 +341,10 @@ impl Transform for Sample {
         })
     }
 
+    fn may_redo(&self) -> bool {
+        self.limit.is_none() && self.dedupe.is_none()
+    }
+
     fn tick_interval(&self) -> Option<Duration> {
         self.dedupe.as_deref().map(|folder| lock(folder).tick_interval())
     }

@@ -90,6 +90,37 @@ fn du(path: &Path) -> u64 {
     meta.blocks() * 512 + below
 }
 
+/// What failed with a sink is given to the one that takes its place, from memory or disk, before anything else.
+#[test]
+fn what_failed_comes_again_when_the_sink_begins_again() {
+    for padding in [20, 20_000] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut running = Running::start(here(&folder, 64 << 20));
+        for n in 0..40 {
+            running.send(n * 10, 10, padding);
+        }
+        let mut got = Vec::new();
+        for n in 0..6 {
+            let batch = running.receive().unwrap();
+            if n % 2 == 0 {
+                got.extend(running.deliver(batch));
+            }
+        }
+        running.sink.hand_over();
+        while got.len() < 400 {
+            got.extend(running.receive().map(|batch| running.deliver(batch)).unwrap());
+        }
+        running.send(400, 10, padding);
+        got.extend(running.receive().map(|batch| running.deliver(batch)).unwrap());
+        drop(running.into.take());
+        assert!(running.receive().is_none());
+        running.thread.join().unwrap().unwrap();
+        got.sort_unstable();
+        assert_eq!(got, (0..410).collect::<Vec<_>>(), "padding {padding}");
+        assert_eq!((running.counters.snapshot().held, running.counters.snapshot().balance()), (0, 0));
+    }
+}
+
 #[test]
 fn everything_comes_through_in_order_and_the_end_is_seen() {
     let folder = tempfile::tempdir().unwrap();

@@ -469,7 +469,7 @@ impl Writer {
         {
             let mut state = self.shared.lock();
             let is_next = !state.giving && state.window.is_empty() && state.settled.next_unsettled(state.cursor) == seq;
-            if !is_next || state.in_flight_bytes > self.max_in_flight {
+            if !is_next || state.holds_back || state.in_flight_bytes > self.max_in_flight {
                 return Some(batch);
             }
             // Before it is in the queue: its verdict may come at once. Until then the reader finds nothing to give.

@@ -200,6 +200,7 @@ impl Push {
             report: Default::default(),
             reader: 0,
             succession: Default::default(),
+            call: Default::default(),
         };
         let driver = tokio::spawn(Driver::new(protocol, plan, inner, exchange, signer, mask).run());
         let names = handover::take_up(&whose);

@@ -95,6 +95,7 @@ impl Rig {
             report: Default::default(),
             reader: 0,
             succession: Default::default(),
+            call: Default::default(),
         };
         let source = Arc::new(Source { waits, ..Source::default() });
         Rig { sender: Some(queue.sender()), counters, successors, abort, source, task: tokio::spawn(run(input)) }

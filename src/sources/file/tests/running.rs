@@ -66,6 +66,7 @@ fn topology_with(yaml: &str, data: PathBuf, once: bool, lines: &Lines, rest: Dur
         shutdown_timeout: Duration::from_secs(30),
         threads: 2,
         fingerprints: Default::default(),
+        upkeep: Default::default(),
     })
     .unwrap()
 }
