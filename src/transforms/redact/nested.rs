@@ -174,11 +174,12 @@ impl Walker {
         }
         let within = |n: &Named| !n.part && (n.start == from || (token == Token::Str && n.start < to));
         let named = scope.searched() && self.named.get(self.next_named).is_some_and(within);
-        // A container says nothing of itself.
+        // Of a container, what it holds may describe the secret.
         let container = matches!(token, Token::Open { .. });
         match whole {
             None if named => Some(Whole::Secret(Word::Plain)),
             Some(w) if !container && Shared::is_none(w, &json::value_of(value)) => None,
+            Some(Whole::Secret(_)) if container && secrets::describes(value) => None,
             whole => whole,
         }
     }
@@ -200,7 +201,9 @@ impl Walker {
         let pending = level.pending.take();
         let scope = level.scope.enter(ends);
         let whole = shared.whole(ends, scope.searched(), key.map(|_| self.key.as_slice()));
-        let whole = self.settled(whole, scope, (token, from, to), &text[start..end]);
+        let container = matches!(token, Token::Open { .. });
+        let whole =
+            self.settled(whole, scope, (token, from, to), if container { &text[start..] } else { &text[start..end] });
         let Some(level) = self.levels.last_mut() else { return };
         if whole.is_some() && matches!(token, Token::Open { .. }) {
             end = close(tokens, end);

@@ -9,7 +9,7 @@
 
 use super::value::{self, Context};
 use super::{Key, Quote, Word, key, key_start};
-use super::{ends, none};
+use super::{ends, none, programs};
 use crate::transforms::redact::ascii::{ALNUM, DIGIT, LOWER, UPPER, is, is_at, is_before, run_back};
 use crate::transforms::redact::find::Found;
 use crate::transforms::redact::marks::Marks;
@@ -17,7 +17,7 @@ use memchr::memmem;
 use regex_automata::Span;
 
 /// Ends of words behind which a value may follow after a blank or tab, which is their last byte.
-const ENDINGS: [&str; 74] = [
+const ENDINGS: [&str; 75] = [
     "word ",
     "WORD ",
     "asswd ",
@@ -95,6 +95,7 @@ const ENDINGS: [&str; 74] = [
     "contraseña ",
     "ароль ",
     "ción es ",
+    " pass ",
 ];
 
 /// Words that are not ASCII.
@@ -165,7 +166,7 @@ fn last_four(text: &[u8]) -> Option<u32> {
 impl Words {
     /// `None` where the endings cannot be told apart with one look, which does not happen with ours.
     pub(in crate::transforms::redact::find) fn new() -> Option<Self> {
-        let mut endings: Vec<&[u8]> = ENDINGS.iter().map(|e| e.as_bytes()).collect();
+        let mut endings: Vec<&[u8]> = ENDINGS.iter().chain(&programs::ENDINGS).map(|e| e.as_bytes()).collect();
         endings.sort_by_key(|e| last_four(e));
         let firsts = || (0..endings.len()).filter(|&i| i == 0 || last_four(endings[i - 1]) != last_four(endings[i]));
         // The first odd factor with which no two share a slot.
@@ -336,6 +337,9 @@ fn behind_ending(text: &[u8], span: Span) -> Option<Found> {
         b"echo " | b"printf " => piped(text, span.end),
         b"CLIENT_RANDOM " => plain(text, ends::token_of(text, span.end)).filter(|f| f.end - f.start >= 90),
         b"FOUND! [ " => plain(text, span.end),
+        ending if programs::ENDINGS.iter().any(|e| e.as_bytes() == ending) => {
+            programs::behind(text, span.start, span.end)
+        }
         b"add_user "
         | b"net user "
         | b"SETUSER "
@@ -553,6 +557,21 @@ fn token(text: &[u8], at: usize) -> Option<Found> {
     (end > at).then(|| Found::plain(at, end))
 }
 
+/// The string of a list that is so many behind the one that the quote at `close` ends.
+fn string_behind(text: &[u8], mut close: usize, count: usize) -> Option<Found> {
+    let near = &text[..text.len().min(close + NEAR)];
+    let mut found = None;
+    for _ in 0..count {
+        let comma = ends::skip_space(near, close + 1);
+        let next = if near.get(comma) == Some(&b',') { ends::skip_space(near, comma + 1) } else { return None };
+        let (open, level) = ends::quote_at(near, next)?;
+        let (end, quote) = ends::quote_end(near, open + 1, near[open], level)?;
+        found = (open + 1 < end).then(|| Found::plain(open + 1, end));
+        close = quote;
+    }
+    found
+}
+
 /// The value of an option whose dashes begin at `at`.
 fn option(text: &[u8], at: usize) -> Option<Found> {
     let dashes = 1 + usize::from(text.get(at + 1) == Some(&b'-'));
@@ -746,7 +765,15 @@ fn short(text: &[u8], at: usize, start: usize, letter: u8) -> Option<Found> {
             // Cookies, or a file of them.
             return argument(text, start + 1).filter(|f| text[f.start..f.end].contains(&b'='));
         }
-        return if has_command(line, &[b"htpasswd"]) { third(text, ends::skip_blanks(text, start + 1)) } else { None };
+        if !has_command(line, &[b"htpasswd"]) {
+            return None;
+        }
+        let listed = matches!(text.get(start + 1), Some(b'"' | b'\''));
+        return if listed {
+            string_behind(text, start + 1, 3)
+        } else {
+            third(text, ends::skip_blanks(text, start + 1))
+        };
     }
     let commands = COMMANDS.iter().find(|c| c.0 == letter)?.1;
     let next = text.get(start + 1).copied().unwrap_or(b' ');
@@ -761,7 +788,9 @@ fn short(text: &[u8], at: usize, start: usize, letter: u8) -> Option<Found> {
         return Some(found);
     }
     if !has_command(line, commands) {
-        return None;
+        let value = &text[found.start..found.end];
+        let plain = !value.iter().any(|b| matches!(b, b'/' | b':' | b'.' | b'=')) && none::looks_secret(value);
+        return (letter == b'p' && !attached && plain && beside_user(line)).then_some(found);
     }
     if letter == b'a' {
         return Some(after_colon(text, found).unwrap_or(found));
@@ -780,6 +809,35 @@ fn short(text: &[u8], at: usize, start: usize, letter: u8) -> Option<Found> {
         let percent = found.start + memchr::memchr(b'%', &text[found.start..found.end])?;
         (percent + 1 < found.end).then(|| Found::plain(percent + 1, found.end))
     })
+}
+
+/// Whether a line has the option of a user before it, and is no command of which `-p` is something else: `-u bob -p x`.
+fn beside_user(line: &[u8]) -> bool {
+    const OTHERS: &[&[u8]] = &[
+        b"sudo",
+        b"su",
+        b"runuser",
+        b"mkdir",
+        b"docker run",
+        b"podman run",
+        b"nerdctl run",
+        b"cp",
+        b"tar",
+        b"rsync",
+        b"install",
+        b"ssh",
+        b"scp",
+        b"sftp",
+        b"git",
+        b"systemd-run",
+        b"useradd",
+        b"journalctl",
+        b"ps",
+    ];
+    let mut words = line.split(|&b| matches!(b, b' ' | b'"' | b'\'' | b',' | b'[')).filter(|w| !w.is_empty());
+    let user = |w: &[u8]| matches!(w, b"-u" | b"-U" | b"--user" | b"--username" | b"--admin-user");
+    let named = words.any(user) && words.next().is_some_and(|w| w[0] != b'-');
+    named && !has_command(line, OTHERS)
 }
 
 /// Whether one of the commands is among the words of a line.
@@ -900,7 +958,7 @@ fn bearer(text: &[u8], at: usize) -> Option<Found> {
 }
 
 /// The credentials behind `Basic `: base64 of a text with a colon.
-fn basic(text: &[u8], at: usize) -> Option<Found> {
+pub(super) fn basic(text: &[u8], at: usize) -> Option<Found> {
     let at = ends::skip_blanks(text, at);
     let end = at + text[at..].iter().take_while(|&&b| is(b, ALNUM) || matches!(b, b'+' | b'/' | b'=')).count();
     let token = &text[at..end];
@@ -998,6 +1056,9 @@ fn word(text: &[u8], end: usize) -> Option<Found> {
     if name == b"key" && before.ends_with(b"private ") && text[end..].starts_with(b"0x") {
         return plain(text, end).filter(|f| f.end - f.start >= 40);
     }
+    if name == b"pass" && memmem::find(before, b"rclone config").is_some() {
+        return plain(text, end);
+    }
     if name.eq_ignore_ascii_case(b"key") || name.eq_ignore_ascii_case(b"pass") {
         if let Some(found) = device(text, end, before, name) {
             return Some(found);
@@ -1019,6 +1080,9 @@ fn word(text: &[u8], end: usize) -> Option<Found> {
         return plain(text, ends::token_of(text, end));
     }
     let word = key::word_of(name)?;
+    if word == Word::Random {
+        return plain(text, end).filter(|f| !none::no_secret(word, &text[f.start..f.end]));
+    }
     if !matches!(word, Word::Plain | Word::Token) {
         return None;
     }
@@ -1055,12 +1119,17 @@ fn word(text: &[u8], end: usize) -> Option<Found> {
 
 /// A value in a sentence, which looks like a secret.
 fn sentence(text: &[u8], end: usize, word: Word) -> Option<Found> {
+    if let Some(found) = programs::of_whom(text, end) {
+        return Some(found);
+    }
     let mut at = end;
     // `password of db1 is x`, `token for bob is x`.
     if text[at..].starts_with(b"of ") || text[at..].starts_with(b"for ") {
         let of = ends::token_of(text, ends::token_of(text, at));
         if text[of..].starts_with(b"is ") {
             at = of;
+        } else if let Some(found) = programs::for_user(text, ends::token_of(text, at)) {
+            return Some(found);
         }
     }
     const FILLERS: [&[u8]; 14] = [
