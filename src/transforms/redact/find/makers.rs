@@ -189,6 +189,18 @@ const TABLE: &[(Kind, &[&str], Body)] = &[
     (Kind::Secrets, &["IQoJb3JpZ2lu", "FwoGZXIvYXdz", "FQoGZXIvYXdz"], Base64(60)),
     (Kind::Secrets, &["AKIA", "ASIA"], Checked(beside_id)),
     (Kind::Secrets, &["md5"], Checked(md5)),
+    // Private keys in base64, as manifests have them.
+    (Kind::Secrets, &["LS0tLS1CRUdJTiBQUklWQVRFIEtFWS0t", "LS0tLS1CRUdJTiBSU0EgUFJJVkFURSBL", "LS0tLS1CRUdJTiBFQyBQUklWQVRFIEtF",
+        "LS0tLS1CRUdJTiBPUEVOU1NIIFBSSVZBVEUg", "LS0tLS1CRUdJTiBFTkNSWVBURUQgUFJJ"], Base64(20)),
+    // Makers without a kind of their own: Amazon MWS, Riot, Settlemint, 42, ClickHouse, Twitter; tokens of Kubernetes in a header.
+    (Kind::Secrets, &["amzn.mws."], Run(HEX | DASH, 36)),
+    (Kind::Secrets, &["RGAPI-"], Run(HEX | DASH, 36)),
+    (Kind::Secrets, &["sm_pat_", "sm_aat_", "sm_sat_"], Run(ALNUM, 16)),
+    (Kind::Secrets, &["s-s4t2ud-", "s-s4t2af-"], Run(HEX, 60)),
+    (Kind::Secrets, &["4b1d"], Exactly(ALNUM, 38)),
+    (Kind::Secrets, &["AAAAAAAAAAAAAAAAAAAAA"], Run(ANY, 50)),
+    (Kind::Secrets, &["base64url.bearer.authorization.k8s.io."], Run(ANY, 20)),
+    (Kind::Secrets, &["password...."], Checked(dots)),
     (Kind::Secrets, &["password/", "passwd/", "token/", "secret/", "reset/", "apikey/", "api_key/"], Checked(in_path)),
 ];
 
@@ -467,6 +479,14 @@ fn md5(text: &[u8], at: Span) -> Check {
     let quoted =
         at.start > 0 && matches!(text[at.start - 1], b'"' | b'\'') && text.get(end) == Some(&text[at.start - 1]);
     if end - at.end == 32 && quoted { Check::hit(at.start, end) } else { Check::Next(at.end) }
+}
+
+/// What stands behind dots.
+fn dots(text: &[u8], at: Span) -> Check {
+    match programs::behind_dots(text, at.end) {
+        Some(found) => Check::Hit(found),
+        None => Check::Next(at.end),
+    }
 }
 
 /// What stands in a path behind `password/` and the like.

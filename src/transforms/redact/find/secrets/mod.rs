@@ -130,6 +130,11 @@ fn not_a_key(text: &[u8], sep: usize, after: usize, key: &Key, word: Word) -> bo
     if word == Word::Token && in_grammar(text, key.start) {
         return true;
     }
+    if word == Word::Pass && text[sep] == b'=' {
+        // `pass=2 of 3`.
+        let digits = text[after..].iter().take(6).take_while(|b| b.is_ascii_digit()).count();
+        return digits > 0 && text[after + digits..].starts_with(b" of ");
+    }
     if before.ends_with(b"type=") && text[key.end] == b']' {
         return true;
     }

@@ -103,7 +103,9 @@ pub(super) fn after_name(text: &[u8], after: usize, key: &Key, encoded: bool) ->
         return None;
     }
     let near = || &text[key.start.saturating_sub(200)..text.len().min(key.end + 400)];
-    let patch = name == b"path" && memchr::memmem::find(near(), b"\"op\"").is_some();
+    // Of a patch or a list of changes.
+    let has = |word: &[u8]| memchr::memmem::find(near(), word).is_some();
+    let patch = name == b"path" && (has(b"\"op\"") || has(b"\"from\"") || has(b"\"old") || has(b"\"before\""));
     if name == b"id" && matches!(key.quote, super::Quote::Double(_)) {
         return after_id(text, after);
     }
@@ -190,7 +192,8 @@ fn named_before(text: &[u8], key: &Key) -> Option<Word> {
         if next > key.start {
             return None;
         }
-        if PairKey::of(&text[other.start..other.end]) == Some(PairKey::Name) {
+        let name = &text[other.start..other.end];
+        if PairKey::of(name) == Some(PairKey::Name) || name == b"path" {
             return key::word_of(&text[from..to]).filter(|w| *w != Word::Pin);
         }
         at = next;

@@ -17,9 +17,10 @@ use memchr::{memchr, memmem, memrchr};
 const NEAR: usize = 200;
 
 /// Keys of [`named`] and of [`super::odd::named`] with more than two letters, but those with `u`.
-const NAMES: [&[u8]; 13] = [
+const NAMES: [&[u8]; 14] = [
     b"Private-Lines",
     b"add-mask",
+    b"keyName",
     b"basic",
     b"client_send",
     b"code",
@@ -121,6 +122,14 @@ pub(super) fn named(text: &[u8], sep: usize, after: usize, key: &Key) -> Option<
         b"P" if before.ends_with(b"\"") && has(near_before(text, key.start), b"AuthInfo:") => {
             let end = after + memchr(b'"', &text[after..])?;
             real(text, after, end)
+        }
+        b"keyName" => {
+            // As `az storage account keys list` prints them.
+            let rest = &text[after..text.len().min(after + NEAR)];
+            let value = after + memmem::find(rest, b"\"value\"")? + 7;
+            let (open, _) =
+                quote_at(text, skip_space(text, text.get(value).filter(|&&b| b == b':').map(|_| value + 1)?))?;
+            string(text, open).filter(|f| f.end - f.start >= 40)
         }
         _ if name.ends_with(b"Label") => labelled(text, after, key),
         _ => None,
@@ -229,7 +238,7 @@ pub(super) fn codes_below(text: &[u8], line: &[u8], at: usize) -> Option<Found> 
 }
 
 /// The words of [`behind`].
-pub(super) const ENDINGS: [&str; 9] = [
+pub(super) const ENDINGS: [&str; 11] = [
     "bundle config ",
     "poetry config ",
     "composer config ",
@@ -239,6 +248,8 @@ pub(super) const ENDINGS: [&str; 9] = [
     "(from client ",
     "SSWS ",
     "pat ",
+    "connect string ",
+    "bearer, ",
 ];
 
 /// The secret behind, or before, what only one program writes, which ends with `end`.
@@ -247,6 +258,8 @@ pub(super) fn behind(text: &[u8], start: usize, end: usize) -> Option<Found> {
         b"stats auth " => user_and_password(text, end),
         b"password\nV " | b"passphrase\nV " => of_subversion(text, end),
         b"(from client " => of_radius(text, start),
+        b"connect string " => words::oracle(text, end),
+        b"bearer, " => words::bearer(text, end),
         b"SSWS " => token_of_length(text, end, 20),
         b"pat " => token_of_length(text, end, 40).filter(|f| !text[f.start..f.end].iter().any(|&b| !is(b, ALNUM))),
         _ => configured(text, end),
@@ -336,6 +349,13 @@ fn spaced(text: &[u8], sign: usize) -> Option<Found> {
         }
         b'>' if head.ends_with(b"=>") && has(near_before(text, sign), b"Evaluating: secrets.") => string(text, sign),
         b'd' | b'o' | b'm' => changed(text, sign, head),
+        // What is read from here by a command that names it: `secret put API_TOKEN <<< "x"`.
+        b'<' if head.ends_with(b"<<<") => {
+            let line = near_before(text, sign);
+            let line = &line[memrchr(b'\n', line).map_or(0, |p| p + 1)..];
+            let word = |w: &[u8]| key::is_name(w) || w == b"chpasswd" || w.ends_with(b"stdin");
+            if line.split(|&b| b == b' ').any(word) { string(text, sign) } else { None }
+        }
         // What Go says of a URL whose password has a slash: `invalid port ":x" after host`.
         b't' if head.ends_with(b"invalid port") && text.get(sign + 1) == Some(&b':') => {
             let found = string(text, sign)?;
@@ -419,6 +439,13 @@ pub(in crate::transforms::redact::find) fn hash_before(text: &[u8], at: usize) -
     let one = sign + usize::from(text[sign + 1..].starts_with(b"$"));
     let hash = IDS.iter().any(|id| text[one..].starts_with(id)) || text[one..].starts_with(b"$apr1$$");
     hash.then_some(sign)
+}
+
+/// What stands behind dots, as HikariCP lines up what it is set to: `password........x`.
+pub(in crate::transforms::redact::find) fn behind_dots(text: &[u8], at: usize) -> Option<Found> {
+    let start = at + text[at..].iter().take_while(|&&b| b == b'.').count();
+    let end = start + text[start..].iter().take(NEAR).take_while(|&&b| b > b' ' && b != b'"').count();
+    real(text, start, end).filter(|f| none::looks_secret(&text[f.start..f.end]))
 }
 
 /// The secret that stands in the path of a request, behind its word: `/password/x`, `/token/x`.

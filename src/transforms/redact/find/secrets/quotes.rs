@@ -269,8 +269,9 @@ fn behind_word(text: &[u8], sign: usize) -> Option<Found> {
     };
     // Only where it looks like one: `secret "x"` is the name of one as a rule.
     let looks = || {
-        (before.ends_with(b" SECRET") || ends(b"secret") || ends(b" with value") || ends(b"default"))
-            && near_word(before)
+        before.ends_with(b" pwd")
+            || (before.ends_with(b" SECRET") || ends(b"secret") || ends(b" with value") || ends(b"default"))
+                && near_word(before)
     };
     let doubtful = !word && !call && !by();
     if !word && (call || doubtful && !looks()) {

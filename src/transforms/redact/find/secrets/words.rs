@@ -430,7 +430,7 @@ fn pair(text: &[u8], at: usize) -> Option<Found> {
 }
 
 /// The password of `sqlplus -s scott/x@db`.
-fn oracle(text: &[u8], at: usize) -> Option<Found> {
+pub(super) fn oracle(text: &[u8], at: usize) -> Option<Found> {
     let mut at = ends::skip_blanks(text, at);
     for _ in 0..4 {
         if text.get(at) != Some(&b'-') {
@@ -832,12 +832,14 @@ fn beside_user(line: &[u8]) -> bool {
         b"systemd-run",
         b"useradd",
         b"journalctl",
+        b"psql",
+        b"pg_dump",
         b"ps",
     ];
     let mut words = line.split(|&b| matches!(b, b' ' | b'"' | b'\'' | b',' | b'[')).filter(|w| !w.is_empty());
     let user = |w: &[u8]| matches!(w, b"-u" | b"-U" | b"--user" | b"--username" | b"--admin-user");
     let named = words.any(user) && words.next().is_some_and(|w| w[0] != b'-');
-    named && !has_command(line, OTHERS)
+    named && !has_command(line, OTHERS) && !has_command(line, MYSQL)
 }
 
 /// Whether one of the commands is among the words of a line.
@@ -943,7 +945,7 @@ fn wide(text: &[u8], end: usize) -> Option<Found> {
 }
 
 /// The token behind `Bearer `.
-fn bearer(text: &[u8], at: usize) -> Option<Found> {
+pub(super) fn bearer(text: &[u8], at: usize) -> Option<Found> {
     let at = ends::skip_blanks(text, at);
     let end = at
         + text[at..]
@@ -1056,6 +1058,10 @@ fn word(text: &[u8], end: usize) -> Option<Found> {
     if name == b"key" && before.ends_with(b"private ") && text[end..].starts_with(b"0x") {
         return plain(text, end).filter(|f| f.end - f.start >= 40);
     }
+    if name.first() == Some(&b'$') {
+        // A variable of a shell.
+        return None;
+    }
     if name == b"pass" && memmem::find(before, b"rclone config").is_some() {
         return plain(text, end);
     }
@@ -1092,6 +1098,8 @@ fn word(text: &[u8], end: usize) -> Option<Found> {
         || before.starts_with(b"default ");
     let directive = before.iter().all(|&b| matches!(b, b' ' | b'\t'))
         && matches!(name, b"requirepass" | b"masterauth" | b"rocommunity" | b"rwcommunity" | b"bindpw" | b"rootpw");
+    // Words in brackets stand for what is to be given.
+    let netrc = netrc && !matches!(text.get(end), Some(b'[' | b'<' | b'{' | b'('));
     if (netrc && name.eq_ignore_ascii_case(b"password")) || directive {
         let mut at = end;
         while text[at..].starts_with(b"--") {
