@@ -198,7 +198,7 @@ const TABLE: &[(Kind, &[&str], Body)] = &[
     (Kind::Secrets, &["sm_pat_", "sm_aat_", "sm_sat_"], Run(ALNUM, 16)),
     (Kind::Secrets, &["s-s4t2ud-", "s-s4t2af-"], Run(HEX, 60)),
     (Kind::Secrets, &["4b1d"], Exactly(ALNUM, 38)),
-    (Kind::Secrets, &["AAAAAAAAAAAAAAAAAAAAA"], Run(ANY, 50)),
+    (Kind::Secrets, &["AAAAAAAAAAAAAAAAAAAAA"], Checked(twitter)),
     (Kind::Secrets, &["base64url.bearer.authorization.k8s.io."], Run(ANY, 20)),
     (Kind::Secrets, &["password...."], Checked(dots)),
     (Kind::Secrets, &["password/", "passwd/", "token/", "secret/", "reset/", "apikey/", "api_key/"], Checked(in_path)),
@@ -479,6 +479,15 @@ fn md5(text: &[u8], at: Span) -> Check {
     let quoted =
         at.start > 0 && matches!(text[at.start - 1], b'"' | b'\'') && text.get(end) == Some(&text[at.start - 1]);
     if end - at.end == 32 && quoted { Check::hit(at.start, end) } else { Check::Next(at.end) }
+}
+
+/// Twenty-one or a few more `A` and fifty characters at least; more of the former are zeros of something else in base64.
+fn twitter(text: &[u8], at: Span) -> Check {
+    let zeros = text[at.end..].iter().take(8).take_while(|&&b| b == b'A').count();
+    let end = at.end + text[at.end..].iter().take(160).take_while(|&&b| is(b, ALNUM) || b == b'%').count();
+    let apart = at.start == 0 || !matches!(text[at.start - 1], b'/' | b'+');
+    let over = !matches!(text.get(end), Some(b'/' | b'+' | b'='));
+    if zeros < 4 && apart && over && end - at.end >= 50 { Check::hit(at.start, end) } else { Check::Next(end) }
 }
 
 /// What stands behind dots.

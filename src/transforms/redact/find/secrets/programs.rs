@@ -358,6 +358,7 @@ fn spaced(text: &[u8], sign: usize) -> Option<Found> {
         }
         // What Go says of a URL whose password has a slash: `invalid port ":x" after host`.
         b't' if head.ends_with(b"invalid port") && text.get(sign + 1) == Some(&b':') => {
+            memchr(b'@', near_before(text, sign))?;
             let found = string(text, sign)?;
             real(text, found.start + 1, found.end).filter(|f| !text[f.start..f.end].iter().all(|&b| is(b, DIGIT)))
         }
@@ -530,10 +531,13 @@ pub(super) fn for_user(text: &[u8], at: usize) -> Option<Found> {
     let to =
         if text[user..].starts_with(b"[") || text[at..].starts_with(b"user ") { token_of(text, user) } else { user };
     let value = text[to..].strip_prefix(b"to ").map(|_| to + 3)?;
-    let (start, close) = if text[value..].starts_with(b"[") { (value + 1, b']') } else { (value, b' ') };
+    let bracket = text[value..].starts_with(b"[");
+    let (start, close) = if bracket { (value + 1, b']') } else { (value, b' ') };
     let near = &text[start..text.len().min(start + NEAR)];
     let len = near.iter().take_while(|&&b| b > b' ' && b != close && b != b'"').count();
-    (none::looks_secret(&near[..len])).then(|| Found::plain(start, start + len))
+    // Not the name of a host.
+    let apart = bracket || near[..len].iter().any(|&b| is(b, UPPER));
+    (apart && none::looks_secret(&near[..len])).then(|| Found::plain(start, start + len))
 }
 
 /// The secret behind a command of a build server that names it: `##vso[task.setvariable variable=dbPassword]x`.

@@ -1077,7 +1077,7 @@ fn word(text: &[u8], end: usize) -> Option<Found> {
         return None;
     }
     if name == b"passe" {
-        return if before.ends_with(b"mot de ") { sentence(text, end, Word::Plain) } else { None };
+        return if before.ends_with(b"ot de ") { sentence(text, end, Word::Plain) } else { None };
     }
     if name == b"phash" || name == b"key-string" {
         return device(text, end, before, name).or_else(|| plain(text, end).filter(|f| signs(&text[f.start..f.end])));
