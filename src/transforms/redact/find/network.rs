@@ -75,7 +75,7 @@ fn labelled(text: &[u8], at: usize) -> bool {
 const MAX_IPV6: usize = 45;
 
 /// An IPv6 address, with its zone. One digit at least: `dead::beef` may be a path in a program, `::` anything, unless
-/// it follows `[`.
+/// it follows `=` or `[`.
 pub(super) fn ipv6(text: &[u8], from: usize) -> Option<Found> {
     let part = |b: u8| is(b, HEX) || b == b':' || b == b'.';
     let mut at = from;
@@ -100,7 +100,7 @@ pub(super) fn ipv6(text: &[u8], from: usize) -> Option<Found> {
             end -= 1;
         }
         let address = &text[start.min(end)..end];
-        let any = address == b"::" && text[..start].ends_with(b"[");
+        let any = address == b"::" && start > 0 && matches!(text[start - 1], b'=' | b'[');
         if address.len() > MAX_IPV6 || !(any || address.iter().any(|&b| is(b, DIGIT))) {
             continue;
         }

@@ -91,7 +91,7 @@ fn separated(text: &[u8], sep: usize, after: usize, key: &Key, encoded: bool, ma
         if key.start > 4 && text[key.start - 1] == b'/' && matches!(word, Word::Pass | Word::Plain) {
             // `user/pass: bob/x`.
             if let Some(found) = programs::behind_slash(text, after, key) {
-                return Some(found);
+                return found;
             }
         }
         if word == Word::Pass
@@ -116,10 +116,12 @@ fn separated(text: &[u8], sep: usize, after: usize, key: &Key, encoded: bool, ma
     }
     let named = programs::may_be_named(name) || matches!(next, Some(b'\n' | b'\r'));
     if found.is_none() && named {
-        odd::named(text, sep, after, key).or_else(|| programs::named(text, sep, after, key))
-    } else {
-        found
+        return odd::named(text, sep, after, key).or_else(|| programs::named(text, sep, after, key));
     }
+    if found.is_none() && next == Some(&b' ') && text.get(after + 1) == Some(&b'[') {
+        return programs::of_radius(text, after + 1);
+    }
+    found
 }
 
 /// Whether the words before the separator only look like a key: `unexpected token: x`, `input[type=password]:focus`,

@@ -492,6 +492,7 @@ pub(super) fn no_secret(word: Word, value: &[u8]) -> bool {
 }
 
 /// Whether a value has no words in it: sixteen bytes and more of hexadecimal digits, or of letters of both cases with digits.
+#[inline(never)]
 fn is_random(value: &[u8]) -> bool {
     let part = |&b: &u8| is(b, ALNUM) || matches!(b, b'-' | b'_' | b'+' | b'/' | b'=');
     let any = |class: u16| value.iter().any(|&b| is(b, class));

@@ -234,14 +234,22 @@ pub(super) fn may_prompt(text: &[u8], key: &Key) -> bool {
     may_be_prompt(&text[key.start.saturating_sub(MAX_PROMPT)..key.end], key.end - key.start)
 }
 
+/// Where the last word of a secret ends that a prompt asks for.
+fn end_of_word(prompt: &[u8]) -> Option<usize> {
+    const WORDS: [&[u8]; 6] = [b"password", b"passphrase", b"passcode", b"secret key", b"api key", b"token"];
+    let ends = |end: usize, w: &[u8]| end >= w.len() && prompt[end - w.len()..end].eq_ignore_ascii_case(w);
+    (2..=prompt.len()).rev().find(|&end| {
+        let last = [prompt[end - 2] | 0x20, prompt[end - 1] | 0x20];
+        matches!(&last, b"rd" | b"se" | b"de" | b"ey" | b"en") && WORDS.iter().any(|w| ends(end, w))
+    })
+}
+
 /// What is typed behind a prompt: `password for bob: x`, `Password (again): x`, `password is: x`; where it looks like a
 /// secret.
 #[inline(never)]
 pub(super) fn prompt(text: &[u8], after: usize, key: &Key) -> Option<Found> {
     let before = &text[key.start.saturating_sub(MAX_PROMPT)..key.end];
-    let word = [&b"password"[..], b"passphrase", b"passcode", b"secret key", b"api key", b"token"]
-        .iter()
-        .find_map(|w| before.windows(w.len()).rposition(|b| b.eq_ignore_ascii_case(w)).map(|at| at + w.len()))?;
+    let word = end_of_word(before)?;
     let between = before[word..].trim_ascii();
     // As MySQL says it.
     let between = between.strip_prefix(b"is generated ").unwrap_or(between);

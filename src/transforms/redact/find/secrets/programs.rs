@@ -17,7 +17,7 @@ use memchr::{memchr, memmem, memrchr};
 const NEAR: usize = 200;
 
 /// Keys of [`named`] and of [`super::odd::named`] with more than two letters, but those with `u`.
-const NAMES: [&[u8]; 14] = [
+const NAMES: [&[u8]; 15] = [
     b"Private-Lines",
     b"add-mask",
     b"keyName",
@@ -32,15 +32,17 @@ const NAMES: [&[u8]; 14] = [
     b"login",
     b"proxy-user",
     b"resp",
+    b"sec-websocket-protocol",
 ];
 
-/// By the lower five bits of their first byte: one bit for each length that one of [`NAMES`] has; all for one or two letters, and
+/// By the lower five bits of their first byte: one bit for each length that one of [`NAMES`] has, the last for fifteen and more; all for one or two letters, and
 /// for those with `u`.
 static LENGTHS: [u16; 32] = {
     let mut lengths = [0b110; 32];
     let mut i = 0;
     while i < NAMES.len() {
-        lengths[(NAMES[i][0] & 31) as usize] |= 1 << NAMES[i].len();
+        let len = NAMES[i].len();
+        lengths[(NAMES[i][0] & 31) as usize] |= 1 << if len < 15 { len } else { 15 };
         i += 1;
     }
     lengths[(b'u' & 31) as usize] = u16::MAX;
@@ -80,6 +82,7 @@ fn user_and_password(text: &[u8], at: usize) -> Option<Found> {
 }
 
 /// The secret behind a key that is no word of one.
+#[inline(never)]
 pub(super) fn named(text: &[u8], sep: usize, after: usize, key: &Key) -> Option<Found> {
     let name = &text[key.start..key.end];
     let before = &text[..key.start];
@@ -131,13 +134,18 @@ pub(super) fn named(text: &[u8], sep: usize, after: usize, key: &Key) -> Option<
                 quote_at(text, skip_space(text, text.get(value).filter(|&&b| b == b':').map(|_| value + 1)?))?;
             string(text, open).filter(|f| f.end - f.start >= 40)
         }
+        _ if name.eq_ignore_ascii_case(b"sec-websocket-protocol") => {
+            let near = &text[after..text.len().min(after + NEAR)];
+            words::bearer(text, after + memmem::find(near, b"bearer, ")? + 8)
+        }
         _ if name.ends_with(b"Label") => labelled(text, after, key),
         _ => None,
     }
 }
 
-/// The password of `user/pass: bob/x`.
-pub(super) fn behind_slash(text: &[u8], after: usize, key: &Key) -> Option<Found> {
+/// The password of `user/pass: bob/x`; nothing in it where it stands for one.
+#[inline(never)]
+pub(super) fn behind_slash(text: &[u8], after: usize, key: &Key) -> Option<Option<Found>> {
     let head = text[..key.start].strip_suffix(b"/")?;
     let user = &head[key_start(head, head.len())..];
     if ![&b"user"[..], b"username", b"login", b"User", b"Username", b"Login"].contains(&user) {
@@ -147,10 +155,11 @@ pub(super) fn behind_slash(text: &[u8], after: usize, key: &Key) -> Option<Found
     let end =
         start + text[start..].iter().take(NEAR).take_while(|&&b| b > b' ' && !matches!(b, b'"' | b',' | b';')).count();
     let slash = start + text[start..end].iter().position(|&b| matches!(b, b'/' | b':')).filter(|&p| p > 0)?;
-    real(text, slash + 1, end)
+    Some(real(text, slash + 1, end))
 }
 
 /// The code that a login of OAuth gives away: `?code=x&state=y`, `grant_type=authorization_code&code=x`.
+#[inline(never)]
 fn code_of_login(text: &[u8], after: usize, key: &Key) -> Option<Found> {
     let end = after
         + text[after..]
@@ -169,6 +178,7 @@ fn code_of_login(text: &[u8], after: usize, key: &Key) -> Option<Found> {
 }
 
 /// The value of the field whose name a label has: `cs1Label=password cs1=x` of CEF, in any order.
+#[inline(never)]
 fn labelled(text: &[u8], after: usize, key: &Key) -> Option<Found> {
     let field = text[key.start..key.end].strip_suffix(b"Label")?;
     let end = after + text[after..].iter().take(64).take_while(|&&b| is(b, ALNUM) || matches!(b, b'_' | b'-')).count();
@@ -208,14 +218,18 @@ pub(super) fn explicit_key(text: &[u8], colon: usize) -> Option<Found> {
 }
 
 /// The hashes of a user in a dump of Windows: `bob:1001:<32 digits>:<32 digits>:::`.
+#[inline(never)]
 pub(super) fn hashes_of_windows(text: &[u8], at: usize) -> Option<Found> {
     const LEN: usize = 65;
     let both = text.get(at..at + LEN)?;
     let digits = both.iter().enumerate().all(|(i, &b)| if i == 32 { b == b':' } else { is(b, HEX) });
-    (digits && text[at + LEN..].starts_with(b"::")).then(|| Found::plain(at, at + LEN))
+    // With the colons, so that nothing of it looks like another such line.
+    let colons = text[at + LEN..].iter().take(3).take_while(|&&b| b == b':').count();
+    (digits && colons >= 2).then(|| Found::plain(at, at + LEN + colons))
 }
 
 /// Codes in the lines below `recovery codes:`, one or several in each.
+#[inline(never)]
 pub(super) fn codes_below(text: &[u8], line: &[u8], at: usize) -> Option<Found> {
     let said = has(line, b"codes") && [&b"scratch"[..], b"recovery", b"backup", b"2FA"].iter().any(|w| has(line, w));
     let start = if said { skip_space(text, at) } else { return None };
@@ -238,28 +252,25 @@ pub(super) fn codes_below(text: &[u8], line: &[u8], at: usize) -> Option<Found> 
 }
 
 /// The words of [`behind`].
-pub(super) const ENDINGS: [&str; 11] = [
+pub(super) const ENDINGS: [&str; 9] = [
     "bundle config ",
     "poetry config ",
     "composer config ",
     "stats auth ",
     "password\nV ",
     "passphrase\nV ",
-    "(from client ",
     "SSWS ",
     "pat ",
     "connect string ",
-    "bearer, ",
 ];
 
 /// The secret behind, or before, what only one program writes, which ends with `end`.
+#[inline(never)]
 pub(super) fn behind(text: &[u8], start: usize, end: usize) -> Option<Found> {
     match &text[start..end] {
         b"stats auth " => user_and_password(text, end),
         b"password\nV " | b"passphrase\nV " => of_subversion(text, end),
-        b"(from client " => of_radius(text, start),
         b"connect string " => words::oracle(text, end),
-        b"bearer, " => words::bearer(text, end),
         b"SSWS " => token_of_length(text, end, 20),
         b"pat " => token_of_length(text, end, 40).filter(|f| !text[f.start..f.end].iter().any(|&b| !is(b, ALNUM))),
         _ => configured(text, end),
@@ -274,24 +285,26 @@ fn token_of_length(text: &[u8], at: usize, least: usize) -> Option<Found> {
 }
 
 /// The value of so many bytes in the line below `V 11`.
+#[inline(never)]
 fn of_subversion(text: &[u8], at: usize) -> Option<Found> {
     let digits = run(&text[..text.len().min(at + 6)], at, DIGIT);
     let length: usize = str::from_utf8(&text[at..digits]).ok()?.parse().ok()?;
     let start = line_break(text, digits)?;
-    real(text, start, text.len().min(start + length))
+    real(text, start, line_end(text, start).min(start + length))
 }
 
-/// The password that a user has typed wrong: `[bob/x] (from client …)`.
-fn of_radius(text: &[u8], start: usize) -> Option<Found> {
-    let end = text[..start].trim_ascii_end().strip_suffix(b"]")?.len();
-    let least = end.saturating_sub(NEAR);
-    let open = least + memrchr(b'[', &text[least..end])?;
+/// The password that a user has typed wrong, whose bracket is at `open`: `[bob/x] (from client …)`.
+#[cold]
+pub(super) fn of_radius(text: &[u8], open: usize) -> Option<Found> {
+    let near = &text[open..text.len().min(open + NEAR)];
+    let end = open + memmem::find(near, b"] (from client ")?;
     let slash = open + memchr(b'/', &text[open..end])?;
     real(text, slash + 1, end).filter(|f| !text[f.start..f.end].starts_with(b"<via"))
 }
 
 /// The last word of a command that keeps credentials: `bundle config set --global host bob:x`, `poetry config
 /// http-basic.name bob x`, `composer config -g github-oauth.github.com x`.
+#[inline(never)]
 fn configured(text: &[u8], at: usize) -> Option<Found> {
     const STORES: [&[u8]; 8] = [
         b"http-basic.",
@@ -393,6 +406,7 @@ fn changed(text: &[u8], sign: usize, head: &[u8]) -> Option<Found> {
 }
 
 /// `'x' is too short`, where what follows says of what: `On instance['password']`.
+#[inline(never)]
 fn too_short(text: &[u8], sign: usize) -> Option<Found> {
     let found = string(text, sign)?;
     let rest = &text[found.end + 1..text.len().min(found.end + NEAR)];
@@ -429,6 +443,7 @@ fn quoted_hash(text: &[u8], sign: usize, next: u8) -> Option<Found> {
 }
 
 /// A hash of `crypt` in front of whose last part, at `at`, its sign stands: `$2b$12$x`, `$6$salt$x`; where it begins.
+#[inline(never)]
 pub(in crate::transforms::redact::find) fn hash_before(text: &[u8], at: usize) -> Option<usize> {
     const IDS: [&[u8]; 12] =
         [b"$1$", b"$2a$", b"$2b$", b"$2y$", b"$5$", b"$6$", b"$7$", b"$y$", b"$gy$", b"$apr1$", b"$argon2", b"$9$"];
@@ -443,6 +458,7 @@ pub(in crate::transforms::redact::find) fn hash_before(text: &[u8], at: usize) -
 }
 
 /// What stands behind dots, as HikariCP lines up what it is set to: `password........x`.
+#[inline(never)]
 pub(in crate::transforms::redact::find) fn behind_dots(text: &[u8], at: usize) -> Option<Found> {
     let start = at + text[at..].iter().take_while(|&&b| b == b'.').count();
     let end = start + text[start..].iter().take(NEAR).take_while(|&&b| b > b' ' && b != b'"').count();
@@ -450,6 +466,7 @@ pub(in crate::transforms::redact::find) fn behind_dots(text: &[u8], at: usize) -
 }
 
 /// The secret that stands in the path of a request, behind its word: `/password/x`, `/token/x`.
+#[inline(never)]
 pub(in crate::transforms::redact::find) fn in_path(text: &[u8], start: usize, end: usize) -> Option<Found> {
     if start == 0 || text[start - 1] != b'/' {
         return None;
@@ -471,6 +488,7 @@ pub(in crate::transforms::redact::find) fn in_path(text: &[u8], start: usize, en
 }
 
 /// The keys that stand behind an access key id of AWS in the same line: forty characters behind blanks, a comma or a colon.
+#[inline(never)]
 pub(in crate::transforms::redact::find) fn behind_key_id(text: &[u8], start: usize) -> Option<Found> {
     let id = start + 20;
     let line = line_end(text, id.min(text.len())).min(id + 120);
@@ -496,6 +514,7 @@ pub(in crate::transforms::redact::find) fn behind_key_id(text: &[u8], start: usi
 }
 
 /// Behind a list of words that say whose password it is, up to a colon: `Passwort des Benutzers bob: x`.
+#[inline(never)]
 pub(super) fn of_whom(text: &[u8], at: usize) -> Option<Found> {
     const OF: [&[u8]; 12] = [
         b"des ",
@@ -526,6 +545,7 @@ pub(super) fn of_whom(text: &[u8], at: usize) -> Option<Found> {
 }
 
 /// The password in brackets or not at the end of `for user [bob] to [x]`, which begins at `at`.
+#[inline(never)]
 pub(super) fn for_user(text: &[u8], at: usize) -> Option<Found> {
     let user = token_of(text, at);
     let to =
@@ -541,6 +561,7 @@ pub(super) fn for_user(text: &[u8], at: usize) -> Option<Found> {
 }
 
 /// The secret behind a command of a build server that names it: `##vso[task.setvariable variable=dbPassword]x`.
+#[inline(never)]
 pub(super) fn set_variable(text: &[u8], key: &Key, at: usize) -> Option<Found> {
     if !has(near_before(text, key.start), b"##vso[task.setvariable") {
         return None;
@@ -550,6 +571,7 @@ pub(super) fn set_variable(text: &[u8], key: &Key, at: usize) -> Option<Found> {
 }
 
 /// The value of `::set-output name=token::x`, whose name begins at `at`.
+#[inline(never)]
 pub(super) fn set_output(text: &[u8], key: &Key, at: usize) -> Option<Found> {
     let head = &text[..key.start];
     if ![&b"::set-output "[..], b"::set-env ", b"::save-state "].iter().any(|c| head.ends_with(c)) {
@@ -561,6 +583,7 @@ pub(super) fn set_output(text: &[u8], key: &Key, at: usize) -> Option<Found> {
 }
 
 /// The value behind a key of a secret in a flat list of names and values, which a quote at `close` ends: `["Host","h","X-Api-Key","x"]`.
+#[inline(never)]
 pub(super) fn flat_pair(text: &[u8], close: usize) -> Option<Found> {
     let start = key_start(text, close);
     let name = &text[start..close];

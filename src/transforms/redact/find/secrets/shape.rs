@@ -10,6 +10,7 @@ use memchr::memchr;
 const MAX: usize = 512;
 
 /// Whether the object or array that a text begins with describes a secret.
+#[inline(never)]
 pub(super) fn describes(json: &[u8]) -> bool {
     let json = &json[..json.len().min(MAX)];
     match json.first() {

@@ -104,11 +104,13 @@ fn code(text: &[u8], at: usize, end: usize, cx: &Context<'_>) -> bool {
         && (matches!(text.get(whole), None | Some(b' ' | b';' | b',' | b')' | b'\n' | b'>' | b'}')))
 }
 
-/// Whether the quote at `at` closes the string that the key and its separator stand in: `grep "password=" f`.
+/// Whether the quote at `at` closes the string that the key and its separator stand in: `grep "password=" f`,
+/// `{"label":"Password:","x":1}`.
 fn closes_key(text: &[u8], after: usize, at: usize, cx: &Context<'_>) -> bool {
-    let Some(&quote) = text.get(at).filter(|b| matches!(b, b'"' | b'\'')) else { return false };
-    let over = matches!(text.get(at + 1), None | Some(b' ' | b')' | b']' | b'}' | b'\n'));
-    over && at <= after + 1 && text[..cx.key.start].last() == Some(&quote)
+    let Some((quote, level)) = quote_at(text, at) else { return false };
+    let over = matches!(text.get(quote + 1), None | Some(b' ' | b')' | b']' | b'}' | b'\n' | b','));
+    let head = &text[..cx.key.start];
+    over && at <= after + 1 && head.last() == Some(&text[quote]) && slashes_before(head, head.len() - 1) == level
 }
 
 /// Whether a tag of YAML stands at `at` that says where the value is to be taken from: `!secret name`, `!Ref Name`.

@@ -337,9 +337,8 @@ fn behind_ending(text: &[u8], span: Span) -> Option<Found> {
         b"echo " | b"printf " => piped(text, span.end),
         b"CLIENT_RANDOM " => plain(text, ends::token_of(text, span.end)).filter(|f| f.end - f.start >= 90),
         b"FOUND! [ " => plain(text, span.end),
-        ending if programs::ENDINGS.iter().any(|e| e.as_bytes() == ending) => {
-            programs::behind(text, span.start, span.end)
-        }
+        b"bundle config " | b"poetry config " | b"composer config " | b"stats auth " | b"password\nV "
+        | b"passphrase\nV " | b"SSWS " | b"pat " | b"connect string " => programs::behind(text, span.start, span.end),
         b"add_user "
         | b"net user "
         | b"SETUSER "
@@ -1108,13 +1107,8 @@ fn word(text: &[u8], end: usize) -> Option<Found> {
         }
         return plain(text, at);
     }
-    if text[end..].starts_with(b"$") {
-        // Quotes of PostgreSQL: `PASSWORD $tag$x$tag$`.
-        let tag = end + 2 + memchr::memchr(b'$', &text[end + 1..text.len().min(end + 32)])?;
-        if let Some(len) = memmem::find(&text[tag..text.len().min(tag + NEAR)], &text[end..tag]).filter(|&len| len > 0)
-        {
-            return Some(Found::plain(tag, tag + len));
-        }
+    if let Some(found) = dollar_quoted(text, end) {
+        return Some(found);
     }
     if let Some(found) = device(text, end, before, name) {
         return Some(found);
@@ -1123,6 +1117,16 @@ fn word(text: &[u8], end: usize) -> Option<Found> {
         return Some(found);
     }
     sentence(text, end, word)
+}
+
+/// A string in the quotes of PostgreSQL: `PASSWORD $tag$x$tag$`.
+fn dollar_quoted(text: &[u8], at: usize) -> Option<Found> {
+    if text.get(at) != Some(&b'$') {
+        return None;
+    }
+    let tag = at + 2 + memchr::memchr(b'$', &text[at + 1..text.len().min(at + 32)])?;
+    let len = memmem::find(&text[tag..text.len().min(tag + NEAR)], &text[at..tag]).filter(|&len| len > 0)?;
+    Some(Found::plain(tag, tag + len))
 }
 
 /// A value in a sentence, which looks like a secret.
