@@ -85,7 +85,9 @@ impl Shared {
             (Whole::Secret(word), Value::Str(s)) => secrets::no_secret(word, s.bytes),
             (Whole::Secret(word), Value::Number(text)) => secrets::no_secret(word, text),
             (Whole::Secret(Word::Pin), Value::I64(n)) => !(1000..100_000_000).contains(n),
-            (Whole::Secret(Word::Pin | Word::Uuid), _) => true,
+            (Whole::Secret(Word::Plural), Value::I64(n)) => (0..10_000).contains(n),
+            (Whole::Secret(Word::Pin | Word::Uuid | Word::Random), _) => true,
+            (Whole::Secret(_), Value::Object(raw) | Value::Array(raw)) => secrets::describes(raw),
             _ => false,
         }
     }

@@ -4,7 +4,7 @@ use super::find::Finder;
 use super::kinds::DetectKind;
 use super::marks::{
     ANY, AT, CARD_RUN, CLOSE, COLON_EQUALS, DASH, DASH_POINT, DIGIT, LETTER, Marks, PERCENT, QUOTE_AND, SLASH_LOW,
-    SPACE, TAB, TOKEN_RUN, UPPER, WIDE_LEAD,
+    SPACE, TAB, TOKEN_RUN, UPPER, WIDE, WIDE_LEAD,
 };
 
 /// The shortest text that may hold a hit, and of which classes it must have at least one each.
@@ -19,7 +19,7 @@ impl Gate {
     pub(super) fn of(kind: DetectKind) -> Self {
         let gate = |shortest, needs| Self { shortest, needs };
         match kind {
-            DetectKind::Email => gate(6, [AT | PERCENT, DASH_POINT]),
+            DetectKind::Email => gate(6, [AT | PERCENT | WIDE, DASH_POINT]),
             DetectKind::CreditCard => gate(12, [CARD_RUN, DIGIT]),
             DetectKind::Phone => gate(7, [DIGIT, ANY]),
             DetectKind::Ipv4 => gate(7, [DIGIT, DASH_POINT]),

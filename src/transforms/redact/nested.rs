@@ -167,19 +167,27 @@ impl Walker {
         whole: Option<Whole>,
         scope: Scope,
         (token, from, to): (Token, usize, usize),
-        value: &[u8],
+        text: &[u8],
     ) -> Option<Whole> {
         while self.named.get(self.next_named).is_some_and(|n| n.start < from) {
             self.next_named += 1;
         }
         let within = |n: &Named| !n.part && (n.start == from || (token == Token::Str && n.start < to));
         let named = scope.searched() && self.named.get(self.next_named).is_some_and(within);
-        // A container says nothing of itself.
-        let container = matches!(token, Token::Open { .. });
-        match whole {
-            None if named => Some(Whole::Secret(Word::Plain)),
-            Some(w) if !container && Shared::is_none(w, &json::value_of(value)) => None,
-            whole => whole,
+        match (whole, token) {
+            (None, _) if named => Some(Whole::Secret(Word::Plain)),
+            // What a container holds may describe the secret.
+            (Some(Whole::Secret(word)), Token::Open { .. }) => {
+                let none = word == Word::Random || secrets::describes(&text[from..]);
+                whole.filter(|_| !none)
+            }
+            (Some(_), Token::Open { .. }) => whole,
+            (Some(w), _) => {
+                // Strings with their quotes.
+                let quote = usize::from(token == Token::Str);
+                whole.filter(|_| !Shared::is_none(w, &json::value_of(&text[from - quote..to + quote])))
+            }
+            (None, _) => None,
         }
     }
 
@@ -200,7 +208,7 @@ impl Walker {
         let pending = level.pending.take();
         let scope = level.scope.enter(ends);
         let whole = shared.whole(ends, scope.searched(), key.map(|_| self.key.as_slice()));
-        let whole = self.settled(whole, scope, (token, from, to), &text[start..end]);
+        let whole = self.settled(whole, scope, (token, from, to), text);
         let Some(level) = self.levels.last_mut() else { return };
         if whole.is_some() && matches!(token, Token::Open { .. }) {
             end = close(tokens, end);

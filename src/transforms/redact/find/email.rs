@@ -1,4 +1,4 @@
-//! Addresses: found by their `@` (or `%40`, as URLs have it) and extended both ways.
+//! Addresses: found by their `@` (or `%40`, as URLs have it, or the wide `＠`) and extended both ways.
 //!
 //! Letters of any script count. What stands before an address without a blank is part of it, unless it is of a script that
 //! is written without blanks and letters of ours come between (`邮箱bob@example.com`).
@@ -8,7 +8,7 @@
 
 use super::Found;
 use crate::transforms::redact::ascii::{ALNUM, DIGIT, HEX, LOCAL, LOWER, UPPER, class, escape_before, is, run_back};
-use memchr::memchr2;
+use memchr::memchr3;
 
 /// How far the local part is followed to the left. RFC 5321 allows 64 bytes.
 const MAX_LOCAL: usize = 320;
@@ -19,11 +19,11 @@ pub(super) fn find(text: &[u8], from: usize) -> Option<Found> {
     let mut at = from;
     // No local part reaches over the sign before it.
     let mut left = from;
-    while let Some(found) = memchr2(b'@', b'%', &text[at..]) {
+    while let Some(found) = memchr3(b'@', b'%', 0xef, &text[at..]) {
         let sign = at + found;
         let after = if text[sign] == b'@' {
             sign + 1
-        } else if text[sign..].starts_with(b"%40") {
+        } else if text[sign..].starts_with(b"%40") || text[sign..].starts_with("＠".as_bytes()) {
             sign + 3
         } else {
             at = sign + 1;

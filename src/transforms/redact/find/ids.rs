@@ -4,7 +4,7 @@ use super::Found;
 use crate::transforms::redact::ascii::{
     ALNUM, DIGIT, GAP, LOWER, UPPER, after_point, class, is, is_at, is_before, run,
 };
-use memchr::{memchr, memchr3};
+use memchr::{memchr, memchr3, memmem};
 
 /// A social security number with separators, all of one kind (`-`, `.` or space).
 ///
@@ -300,9 +300,21 @@ pub(super) fn phone(text: &[u8], from: usize) -> Option<Found> {
             at += 1;
             continue;
         }
-        let inside = is_before(text, at, ALNUM)
+        let encoded = digit && text[..at].ends_with(b"%2B");
+        let inside = (!encoded && is_before(text, at, ALNUM))
             || (at >= 2 && matches!(text[at - 1], b'-' | b'.' | b':' | b'/' | b',') && is(text[at - 2], ALNUM));
-        if !inside && let Some(end) = phone_at(text, at) {
+        if encoded {
+            let end = run(text, at, DIGIT);
+            if (8..=15).contains(&(end - at)) {
+                return Some(Found::plain(at, end));
+            }
+        }
+        // The places of a change: `@@ -10234567,8 +10234567,9 @@`.
+        let change = b == b'+' && memmem::find(&text[at.saturating_sub(32)..at], b"@@ -").is_some();
+        if !inside
+            && !change
+            && let Some(end) = phone_at(text, at)
+        {
             return Some(Found::plain(at, end));
         }
         at = if digit { run(text, at, DIGIT) } else { at + 1 };

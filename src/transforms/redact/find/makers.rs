@@ -8,8 +8,11 @@
 //! lengths are those that the makers publish and that secret scanners look for.
 
 use super::Found;
+use super::secrets::programs;
 use super::tokens::{self, Check};
-use crate::transforms::redact::ascii::{ALNUM, DASH, DIGIT, HEX, LOWER, TOKEN, UPPER, escape_before, is, is_at, run};
+use crate::transforms::redact::ascii::{
+    ALNUM, DASH, DIGIT, HEX, LOWER, TOKEN, UPPER, escape_before, is, is_at, run, run_back,
+};
 use crate::transforms::redact::kinds::DetectKind as Kind;
 use crate::transforms::redact::marks::{self, Marks};
 use regex_automata::Span;
@@ -178,8 +181,27 @@ const TABLE: &[(Kind, &[&str], Body)] = &[
     (Kind::MatrixToken, &["syt_", "mct_", "mcr_"], Run(ANY, 24)),
     (Kind::Bip32Key, &["xprv9", "yprv", "zprv"], Run(ALNUM, 90)),
     (Kind::BedrockKey, &["ABSK"], Base64(100)),
-    (Kind::FirebaseKey, &["APA91b"], Run(ANY, 100)),
+    (Kind::FirebaseKey, &["APA91b"], Checked(firebase)),
     (Kind::VkToken, &["vk1.a."], Run(ANY, 60)),
+    // Of no maker: tokens of OpenStack and Airflow, those that come with a key of AWS for a while, and the secret beside its
+    // id; hashes of PgBouncer; what stands in a path behind its word.
+    (Kind::Secrets, &["gAAAAA"], Run(ANY, 60)),
+    (Kind::Secrets, &["IQoJb3JpZ2lu", "FwoGZXIvYXdz", "FQoGZXIvYXdz"], Base64(60)),
+    (Kind::Secrets, &["AKIA", "ASIA"], Checked(beside_id)),
+    (Kind::Secrets, &["md5"], Checked(md5)),
+    // Private keys in base64, as manifests have them.
+    (Kind::Secrets, &["LS0tLS1CRUdJTiBQUklWQVRFIEtFWS0t", "LS0tLS1CRUdJTiBSU0EgUFJJVkFURSBL", "LS0tLS1CRUdJTiBFQyBQUklWQVRFIEtF",
+        "LS0tLS1CRUdJTiBPUEVOU1NIIFBSSVZBVEUg", "LS0tLS1CRUdJTiBFTkNSWVBURUQgUFJJ"], Base64(20)),
+    // Makers without a kind of their own: Amazon MWS, Riot, Settlemint, 42, ClickHouse, Twitter; tokens of Kubernetes in a header.
+    (Kind::Secrets, &["amzn.mws."], Run(HEX | DASH, 36)),
+    (Kind::Secrets, &["RGAPI-"], Run(HEX | DASH, 36)),
+    (Kind::Secrets, &["sm_pat_", "sm_aat_", "sm_sat_"], Run(ALNUM, 16)),
+    (Kind::Secrets, &["s-s4t2ud-", "s-s4t2af-"], Run(HEX, 60)),
+    (Kind::Secrets, &["4b1d"], Exactly(ALNUM, 38)),
+    (Kind::Secrets, &["AAAAAAAAAAAAAAAAAAAAA"], Checked(twitter)),
+    (Kind::Secrets, &["base64url.bearer.authorization.k8s.io."], Run(ANY, 20)),
+    (Kind::Secrets, &["password...."], Checked(dots)),
+    (Kind::Secrets, &["password/", "passwd/", "token/", "secret/", "reset/", "apikey/", "api_key/"], Checked(in_path)),
 ];
 
 /// A prefix, ready to be compared.
@@ -202,6 +224,8 @@ pub(in crate::transforms::redact) struct Makers {
     seconds: [u64; 256],
     /// Of which kind are tokens without a prefix, by what they have elsewhere.
     odd: [Option<u16>; 4],
+    /// Of `secrets`, where it is looked for.
+    secrets: Option<u16>,
 }
 
 /// Kinds whose mark is not at their beginning.
@@ -210,7 +234,7 @@ const ODD: [Kind; 4] = [Kind::AzureSecret, Kind::MailchimpKey, Kind::MaxmindKey,
 impl Makers {
     /// Whether tokens of this kind are found here.
     pub(in crate::transforms::redact) fn has(kind: Kind) -> bool {
-        ODD.contains(&kind) || TABLE.iter().any(|t| t.0 == kind)
+        ODD.contains(&kind) || (kind != Kind::Secrets && TABLE.iter().any(|t| t.0 == kind))
     }
 
     /// The finder of those kinds for which `rule` gives a place in the list of rules.
@@ -235,7 +259,7 @@ impl Makers {
             let second = row.prefix.get(1).map_or(u64::MAX, |b| 1 << (b & 63));
             seconds[usize::from(row.prefix[0])] |= second;
         }
-        Self { rows, begins, seconds, odd: ODD.map(rule) }
+        Self { rows, begins, seconds, secrets: rule(Kind::Secrets), odd: ODD.map(rule) }
     }
 
     /// The leftmost token at or after `from`.
@@ -356,6 +380,16 @@ impl Makers {
         {
             return Some(Found { which, ..Found::plain(at - 6, run(text, at, ANY)) });
         }
+        if let Some(which) = self.secrets
+            && at > 0
+            && matches!(text[at - 1], b'$' | b'=')
+            && run_end - at >= LEAST
+            && let Some(start) = programs::hash_before(text, at)
+        {
+            let end = run_end
+                + text[run_end..].iter().take_while(|&&b| is(b, ANY) || matches!(b, b'.' | b'/' | b'+' | b'=')).count();
+            return Some(Found { which, ..Found::plain(start, end) });
+        }
         if let Some(which) = self.odd[3]
             && text[..at].ends_with(b"sha256~")
             && run_end - at >= 43
@@ -419,6 +453,57 @@ fn random(text: &[u8]) -> bool {
         lower |= is(b, LOWER);
     }
     upper && lower
+}
+
+/// A server key, with the number of the sender and a colon before it.
+fn firebase(text: &[u8], at: Span) -> Check {
+    let end = run(text, at.end, ANY);
+    let sender = text[..at.start]
+        .strip_suffix(b":")
+        .map_or(at.start, |head| run_back(head, head.len().saturating_sub(16), head.len(), ANY));
+    if end - at.end >= 100 { Check::hit(sender, end) } else { Check::Next(end) }
+}
+
+/// The secret access key in the same line as its id.
+fn beside_id(text: &[u8], at: Span) -> Check {
+    let id = text.get(at.start..at.start + 20).is_some_and(|k| k.iter().all(|&b| is(b, UPPER | DIGIT)));
+    match programs::behind_key_id(text, at.start).filter(|_| id) {
+        Some(found) => Check::Hit(found),
+        None => Check::Next(at.end),
+    }
+}
+
+/// `md5` and thirty-two hexadecimal digits in quotes.
+fn md5(text: &[u8], at: Span) -> Check {
+    let end = run(&text[..text.len().min(at.end + 33)], at.end, HEX);
+    let quoted =
+        at.start > 0 && matches!(text[at.start - 1], b'"' | b'\'') && text.get(end) == Some(&text[at.start - 1]);
+    if end - at.end == 32 && quoted { Check::hit(at.start, end) } else { Check::Next(at.end) }
+}
+
+/// Twenty-one or a few more `A` and fifty characters at least; more of the former are zeros of something else in base64.
+fn twitter(text: &[u8], at: Span) -> Check {
+    let zeros = text[at.end..].iter().take(8).take_while(|&&b| b == b'A').count();
+    let end = at.end + text[at.end..].iter().take(160).take_while(|&&b| is(b, ALNUM) || b == b'%').count();
+    let apart = at.start == 0 || !matches!(text[at.start - 1], b'/' | b'+');
+    let over = !matches!(text.get(end), Some(b'/' | b'+' | b'='));
+    if zeros < 4 && apart && over && end - at.end >= 50 { Check::hit(at.start, end) } else { Check::Next(end) }
+}
+
+/// What stands behind dots.
+fn dots(text: &[u8], at: Span) -> Check {
+    match programs::behind_dots(text, at.end) {
+        Some(found) => Check::Hit(found),
+        None => Check::Next(at.end),
+    }
+}
+
+/// What stands in a path behind `password/` and the like.
+fn in_path(text: &[u8], at: Span) -> Check {
+    match programs::in_path(text, at.start, at.end) {
+        Some(found) => Check::Hit(found),
+        None => Check::Next(at.end),
+    }
 }
 
 /// `pat`, fourteen characters, a dot and sixty-four hexadecimal digits.

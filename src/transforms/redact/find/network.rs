@@ -119,7 +119,23 @@ pub(super) fn ipv6(text: &[u8], from: usize) -> Option<Found> {
     None
 }
 
-/// Six or eight pairs with `:` or `-`, or three groups of four with `.`; not all zeros.
+/// The end of six groups of one or two digits that begin with one of one digit, as macOS shows them: `0:1a:2b:3c:4d:5e`.
+fn short_mac(text: &[u8], start: usize) -> Option<usize> {
+    let (mut at, mut pairs, mut letters) = (start, 0, false);
+    for group in 0..6 {
+        let end = run(&text[..text.len().min(at + 3)], at, HEX);
+        if end == at || end - at > 2 || (group < 5 && text.get(end) != Some(&b':')) {
+            return None;
+        }
+        pairs += usize::from(end - at == 2);
+        letters |= text[at..end].iter().any(|&b| !is(b, DIGIT));
+        at = end + usize::from(group < 5);
+    }
+    let more = is_at(text, at, ALNUM) || text.get(at) == Some(&b':');
+    (pairs >= 2 && letters && !more).then_some(at)
+}
+
+/// Six to eight pairs with `:` or `-`, or three groups of four with `.`; not all zeros.
 pub(super) fn mac_address(text: &[u8], from: usize) -> Option<Found> {
     let mut at = from;
     while let Some(found) = memchr3(b':', b'-', b'.', &text[at..]) {
@@ -127,6 +143,12 @@ pub(super) fn mac_address(text: &[u8], from: usize) -> Option<Found> {
         at = sign + 1;
         let size = if text[sign] == b'.' { 4 } else { 2 };
         let Some(start) = sign.checked_sub(size).filter(|&s| s >= from) else { continue };
+        if text[sign] == b':'
+            && !is(text[start], ALNUM)
+            && let Some(end) = short_mac(text, sign - 1)
+        {
+            return Some(Found::plain(sign - 1, end));
+        }
         if is_before(text, start, ALNUM) {
             continue;
         }
@@ -145,7 +167,7 @@ pub(super) fn mac_address(text: &[u8], from: usize) -> Option<Found> {
                 break;
             }
         }
-        let count = if size == 4 { groups == 3 } else { groups == 6 || groups == 8 };
+        let count = if size == 4 { groups == 3 } else { matches!(groups, 6..=8) };
         if count && !is_at(text, end, ALNUM) && text[start..end].iter().any(|&b| is(b, ALNUM) && b != b'0') {
             return Some(Found::plain(start, end));
         }

@@ -1,5 +1,6 @@
 //! Values in the lines below their key, as in YAML.
 
+use super::Word;
 use super::ends::{Enclosing, MAX_BACK, line_break, own_slashes, skip_blanks};
 use super::none::{doubtful, is_placeholder, no_secret};
 use super::value::Context;
@@ -24,7 +25,7 @@ fn lines(text: &[u8], at: usize, cx: &Context<'_>) -> Option<Option<Found>> {
     let header = block_header(text, at);
     let first = line_break(text, header)?;
     let explicit = header > at;
-    if !cx.colon || doubtful(cx.word) {
+    if !cx.colon || (doubtful(cx.word) && cx.word != Word::Plural) {
         return Some(None);
     }
     let escaped = text[header] == b'\\';

@@ -29,6 +29,10 @@ pub(in crate::transforms::redact) enum Word {
     Signature,
     /// `pin`: a secret where it is four to eight digits.
     Pin,
+    /// `routing_key`, …: a secret where it looks random.
+    Random,
+    /// `secrets`: none where it is a small number.
+    Plural,
     /// Several words without quotes.
     Phrase,
     /// A header: a scheme and what belongs to it, up to the end of the header.
@@ -42,6 +46,7 @@ const KEYS: &[&[u8]] = &[
     b"api",
     b"access",
     b"secret",
+    b"sec",
     b"private",
     b"auth",
     b"encryption",
@@ -84,6 +89,9 @@ const KEYS: &[&[u8]] = &[
     b"recovery",
     b"validation",
 ];
+
+/// Words behind which a `key` is a secret where it looks random.
+const RANDOM_KEYS: &[&[u8]] = &[b"routing", b"write", b"server", b"integration", b"ingest", b"ingestion", b"service"];
 
 /// Words behind which a `code` is a secret.
 const CODES: &[&[u8]] = &[
@@ -493,6 +501,7 @@ const STRONG: &[(u32, &[u8])] = &strong([
     b"client_key_data",
     b"encryption_customer_key",
     b"code_verifier",
+    b"pin_block",
     "authtok".as_bytes(),
 ]);
 
@@ -609,6 +618,19 @@ fn hex(text: &[u8], at: usize) -> Option<u8> {
 /// Whether a word says something about a secret: `rotation`, `bucket`.
 pub(super) fn is_about(word: &[u8]) -> bool {
     one_of(ABOUT, word)
+}
+
+/// Whether a key of an object below the name of a secret says something about it: `alg`, `minLength`, `enabled`.
+pub(super) fn describes(key: &[u8]) -> bool {
+    let words = Words::of(key);
+    let text = words.text();
+    let last = text.rsplit(|&b| b == b'_').next().unwrap_or(text);
+    last != b"user" && last != b"message" && (one_of(ABOUT, last) || matches!(last, b"typ" | b"iss" | b"aud"))
+}
+
+/// Whether a word is the name of a secret, and no more than that.
+pub(super) fn is_name(word: &[u8]) -> bool {
+    word.len() > 5 && matches!(word_of(word), Some(Word::Plain | Word::Token | Word::Random))
 }
 
 fn one_of(list: &[&[u8]], word: &[u8]) -> bool {
@@ -780,8 +802,10 @@ pub(super) fn word_of(key: &[u8]) -> Option<Word> {
     let last = text.rsplit(|&b| b == b'_').next()?;
     let first = text.split(|&b| b == b'_').next()?;
     let several = last.len() < text.len();
-    if text == b"secret_id" {
-        return Some(Word::Uuid);
+    match text {
+        b"secret_id" => return Some(Word::Uuid),
+        b"secrets" | b"credentials" | b"passwords" => return Some(Word::Plural),
+        _ => {}
     }
     if several && (one_of(ABOUT, last) || one_of(NOT, first)) {
         return None;
@@ -852,6 +876,9 @@ fn by_word(text: &[u8], last: &[u8]) -> Option<Word> {
         if (one_of(WHOLE, word) && text != b"sas") || is_key(word, before) || is_pass(word, before) {
             let alone = text == b"pass";
             return Some(if alone { Word::Pass } else { Word::Plain });
+        }
+        if word == b"key" && one_of(RANDOM_KEYS, before) {
+            return Some(Word::Random);
         }
         if word == b"content" && before == b"key" {
             return Some(Word::Plain);

@@ -26,7 +26,9 @@ mod key;
 mod none;
 mod odd;
 mod pairs;
+pub(super) mod programs;
 pub(super) mod quotes;
+mod shape;
 mod value;
 pub(super) mod words;
 
@@ -58,7 +60,16 @@ pub(super) fn find(text: &[u8], from: usize, marks: &Marks) -> Option<Found> {
                 }
             }
             // Most separators have a digit, a blank or a bracket before them that no key ends with.
-            let Some(key) = key_before(text, sep) else { continue };
+            let Some(key) = key_before(text, sep) else {
+                if sep > 0 && text[sep - 1] == b'\n' && text[sep] == b':' {
+                    // What stands above may be the key.
+                    let found = programs::explicit_key(text, sep);
+                    if found.is_some_and(|f| f.start >= from) {
+                        return found;
+                    }
+                }
+                continue;
+            };
             if let Some(hit) = separated(text, sep, after, &key, encoded, marks).filter(|h| h.start >= from) {
                 return Some(hit);
             }
@@ -77,6 +88,12 @@ fn separated(text: &[u8], sep: usize, after: usize, key: &Key, encoded: bool, ma
         return Some(found);
     }
     if let Some(word) = key::word_of(name).or_else(|| longer_word(text, key)) {
+        if key.start > 4 && text[key.start - 1] == b'/' && matches!(word, Word::Pass | Word::Plain) {
+            // `user/pass: bob/x`.
+            if let Some(found) = programs::behind_slash(text, after, key) {
+                return found;
+            }
+        }
         if word == Word::Pass
             && key.quote == Quote::None
             && text[sep] == b':'
@@ -97,8 +114,14 @@ fn separated(text: &[u8], sep: usize, after: usize, key: &Key, encoded: bool, ma
     if found.is_none() && next == Some(&b' ') && key.quote == Quote::None && odd::may_prompt(text, key) {
         found = odd::prompt(text, after, key);
     }
-    let named = name.len() < 3 || matches!(name[0], b'P' | b'i' | b'd' | b'u') || matches!(next, Some(b'\n' | b'\r'));
-    if found.is_none() && named { odd::named(text, sep, after, key) } else { found }
+    let named = programs::may_be_named(name) || matches!(next, Some(b'\n' | b'\r'));
+    if found.is_none() && named {
+        return odd::named(text, sep, after, key).or_else(|| programs::named(text, sep, after, key));
+    }
+    if found.is_none() && next == Some(&b' ') && text.get(after + 1) == Some(&b'[') {
+        return programs::of_radius(text, after + 1);
+    }
+    found
 }
 
 /// Whether the words before the separator only look like a key: `unexpected token: x`, `input[type=password]:focus`,
@@ -108,6 +131,11 @@ fn not_a_key(text: &[u8], sep: usize, after: usize, key: &Key, word: Word) -> bo
     let before = &text[..key.start];
     if word == Word::Token && in_grammar(text, key.start) {
         return true;
+    }
+    if word == Word::Pass && text[sep] == b'=' {
+        // `pass=2 of 3`.
+        let digits = text[after..].iter().take(6).take_while(|b| b.is_ascii_digit()).count();
+        return digits > 0 && text[after + digits..].starts_with(b" of ");
     }
     if before.ends_with(b"type=") && text[key.end] == b']' {
         return true;
@@ -203,7 +231,19 @@ pub(in crate::transforms::redact) fn secret_key(key: &[u8]) -> Option<Word> {
 /// Whether the value of a field with such a key says that there is no secret.
 pub(in crate::transforms::redact) fn no_secret(word: Word, value: &[u8]) -> bool {
     let secret = value.strip_prefix(b"Bearer ").or_else(|| value.strip_prefix(b"Basic ")).unwrap_or(value);
-    none::is_placeholder(secret) || none::doubtful(word) && word != Word::Token && none::no_secret(word, value)
+    match word {
+        Word::Token if value.starts_with(b" ") => true,
+        Word::Token => none::is_placeholder(secret) || none::says_nothing(secret),
+        word => {
+            let none = none::is_placeholder(secret) || none::says_nothing(secret);
+            none || none::doubtful(word) && none::no_secret(word, value)
+        }
+    }
+}
+
+/// Whether the object or array that a text begins with, below the name of a secret, describes it and has none.
+pub(in crate::transforms::redact) fn describes(json: &[u8]) -> bool {
+    shape::describes(json)
 }
 
 /// A value within the JSON of an object or array that is a secret.
@@ -229,6 +269,9 @@ pub(in crate::transforms::redact) fn named_values(json: &[u8], mut each: impl Fn
         if let Some(found) = quotes::list_of_two_at(json, bracket) {
             each(Named { start: found.start, part: false });
         }
+        if json.get(bracket + 1) == Some(&b'"') {
+            in_list(json, bracket + 1, &mut each);
+        }
     }
     let element = |quote: usize| matches!(json[..skip_back(json, quote)].last(), Some(b'[' | b','));
     for quote in memchr::memmem::find_iter(json, b"\"-").filter(|&q| element(q)) {
@@ -246,6 +289,30 @@ pub(in crate::transforms::redact) fn named_values(json: &[u8], mut each: impl Fn
         if word.is_some_and(|w| value::encloses(json, &key, equals + 1, b'"', 0).is_some() && w != Word::Pwd) {
             each(Named { start: equals + 1, part: true });
         }
+    }
+}
+
+/// Gives `each` the elements of a list of strings, whose first quote is at `quote`, that are the lines of a private key or follow
+/// the name of a secret header.
+fn in_list(json: &[u8], mut quote: usize, each: &mut impl FnMut(Named)) {
+    const MOST: usize = 256;
+    let mut private = false;
+    for _ in 0..MOST {
+        let Some((end, close)) = ends::quote_end(json, quote + 1, b'"', 0) else { return };
+        let line = &json[quote + 1..end];
+        if private {
+            each(Named { start: quote + 1, part: false });
+        }
+        if line.starts_with(b"-----") && line.ends_with(b"-----") {
+            private = line.starts_with(b"-----BEGIN ")
+                && (line.ends_with(b"PRIVATE KEY-----") || line.ends_with(b"KEY BLOCK-----"));
+        } else if let Some(found) = programs::flat_pair(json, close) {
+            each(Named { start: found.start, part: json[found.start - 1] != b'"' });
+        }
+        if json.get(close + 1) != Some(&b',') || json.get(close + 2) != Some(&b'"') {
+            return;
+        }
+        quote = close + 2;
     }
 }
 

@@ -5,7 +5,10 @@ use crate::transforms::redact::ascii::{ALNUM, DIGIT, HEX, LOWER, UPPER, is, run}
 
 /// Words of which the value decides whether it is a secret, in quotes or not.
 pub(super) fn doubtful(word: Word) -> bool {
-    matches!(word, Word::Weak | Word::Signature | Word::Pin | Word::Token | Word::Pwd | Word::Uuid)
+    matches!(
+        word,
+        Word::Weak | Word::Signature | Word::Pin | Word::Token | Word::Pwd | Word::Uuid | Word::Random | Word::Plural
+    )
 }
 
 /// Whether a value stands for one that is not there: stars, `[REDACTED]`, `${NAME}`, `{{ name }}`, `%s`.
@@ -185,7 +188,12 @@ fn takes(callee: &[u8], arguments: &[u8]) -> bool {
     let method = last.len() < callee.len() && last.first().is_some_and(|&b| is(b, LOWER));
     let plain = |&b: &u8| is(b, UPPER | LOWER) || matches!(b, b'_' | b'.' | b',' | b' ' | b')');
     let symbol = arguments.strip_prefix(b":").is_some_and(|a| a.ends_with(b"]"));
-    if method && arguments.iter().all(plain) || symbol {
+    // `jwt.decode(raw, algorithms=["HS256"])`.
+    let quote = arguments.iter().position(|&b| matches!(b, b'"' | b'\''));
+    let ways = quote.is_some_and(|q| {
+        arguments[..q].ends_with(b"algorithms=[") && arguments[..q - 1].iter().all(|b| plain(b) || *b == b'=')
+    });
+    if method && (ways || arguments.iter().all(plain)) || symbol {
         return true;
     }
     let mut parts = arguments.splitn(3, |&b| matches!(b, b'"' | b'\''));
@@ -249,6 +257,14 @@ pub(super) fn says_nothing(value: &[u8]) -> bool {
             | b"(known after apply)"
             | b"known after apply"
             | b"sensitive value"
+            | b"required"
+            | b"missing"
+            | b"optional"
+            | b"invalid"
+            | b"incorrect"
+            | b"unset"
+            | b"not set"
+            | b"none"
     )
 }
 
@@ -457,9 +473,11 @@ pub(super) fn no_secret(word: Word, value: &[u8]) -> bool {
         Word::Cookie => first.len() < value.len() && !value.contains(&b'='),
         Word::Token => {
             let name = value.iter().all(|&b| is(b, UPPER) || b == b'_');
-            name || !value.iter().any(|&b| is(b, ALNUM) || b >= 0x80)
+            name || value.starts_with(b" ") || !value.iter().any(|&b| is(b, ALNUM) || b >= 0x80)
         }
         Word::Pwd => is_path(value),
+        Word::Random => !is_random(value),
+        Word::Plural => value.len() <= 4 && value.iter().all(|&b| is(b, DIGIT)),
         Word::Weak => {
             WAYS.iter().any(|w| first.eq_ignore_ascii_case(w))
                 || first.strip_suffix(b":").is_some_and(|w| w.iter().all(|&b| is(b, UPPER | LOWER)))
@@ -471,6 +489,16 @@ pub(super) fn no_secret(word: Word, value: &[u8]) -> bool {
         Word::Pin => !((4..=8).contains(&value.len()) && value.iter().all(|&b| is(b, DIGIT))),
         _ => false,
     }
+}
+
+/// Whether a value has no words in it: sixteen bytes and more of hexadecimal digits, or of letters of both cases with digits.
+#[inline(never)]
+fn is_random(value: &[u8]) -> bool {
+    let part = |&b: &u8| is(b, ALNUM) || matches!(b, b'-' | b'_' | b'+' | b'/' | b'=');
+    let any = |class: u16| value.iter().any(|&b| is(b, class));
+    let digits = value.iter().filter(|&&b| is(b, DIGIT)).count();
+    let hex = digits >= 4 && value.iter().all(|&b| is(b, HEX));
+    value.len() >= 16 && value.iter().all(part) && (hex || (digits >= 2 && any(UPPER) && any(LOWER)))
 }
 
 fn is_uuid(value: &[u8]) -> bool {

@@ -32,7 +32,7 @@ pub(super) fn value(text: &[u8], after: usize, key: &Key, encoded: bool, marks: 
         return oracle(text, after);
     }
     if name.last().is_some_and(|&b| is(b, DIGIT)) && key.start > 0 && text[key.start - 1] == b':' {
-        return pgpass(text, after, key);
+        return super::programs::hashes_of_windows(text, after).or_else(|| pgpass(text, after, key));
     }
     if !marks.has(AT) {
         return None;
@@ -118,6 +118,9 @@ fn below(text: &[u8], sep: usize, after: usize, key: &Key) -> Option<Found> {
     let near = &text[..key.end];
     let near = &near[near.len().saturating_sub(MAX)..];
     let line = &near[memchr::memrchr(b'\n', near).map_or(0, |p| p + 1)..];
+    if let Some(codes) = super::programs::codes_below(text, line, after) {
+        return Some(codes);
+    }
     memmem::find(line, b"password").or_else(|| memmem::find(line, b"Password"))?;
     let start = ends::skip_space(text, after);
     let len = text[start..].iter().take(MAX).take_while(|&&b| b > b' ').count();
@@ -133,8 +136,22 @@ fn real(text: &[u8], found: &Found) -> bool {
 
 /// A hash of a password as `crypt` writes it: `$6$salt$hash`.
 fn hash(text: &[u8], at: usize) -> Option<Found> {
-    const IDS: [&[u8]; 11] =
-        [b"$1$", b"$2a$", b"$2b$", b"$2y$", b"$5$", b"$6$", b"$7$", b"$y$", b"$apr1$", b"$argon2", b"$pbkdf2"];
+    const IDS: [&[u8]; 14] = [
+        b"$1$",
+        b"$2a$",
+        b"$2b$",
+        b"$2y$",
+        b"$5$",
+        b"$6$",
+        b"$7$",
+        b"$y$",
+        b"$apr1$",
+        b"$argon2",
+        b"$pbkdf2",
+        b"$$apr1$$",
+        b"$$2y$$",
+        b"$$2b$$",
+    ];
     if !IDS.iter().any(|id| text[at..].starts_with(id)) {
         return None;
     }
@@ -217,17 +234,22 @@ pub(super) fn may_prompt(text: &[u8], key: &Key) -> bool {
     may_be_prompt(&text[key.start.saturating_sub(MAX_PROMPT)..key.end], key.end - key.start)
 }
 
+/// Where the last word of a secret ends that a prompt asks for.
+fn end_of_word(prompt: &[u8]) -> Option<usize> {
+    const WORDS: [&[u8]; 6] = [b"password", b"passphrase", b"passcode", b"secret key", b"api key", b"token"];
+    let ends = |end: usize, w: &[u8]| end >= w.len() && prompt[end - w.len()..end].eq_ignore_ascii_case(w);
+    (2..=prompt.len()).rev().find(|&end| {
+        let last = [prompt[end - 2] | 0x20, prompt[end - 1] | 0x20];
+        matches!(&last, b"rd" | b"se" | b"de" | b"ey" | b"en") && WORDS.iter().any(|w| ends(end, w))
+    })
+}
+
 /// What is typed behind a prompt: `password for bob: x`, `Password (again): x`, `password is: x`; where it looks like a
 /// secret.
 #[inline(never)]
 pub(super) fn prompt(text: &[u8], after: usize, key: &Key) -> Option<Found> {
     let before = &text[key.start.saturating_sub(MAX_PROMPT)..key.end];
-    let word =
-        [&b"password"[..], b"passphrase", b"passcode", b"secret key", b"api key", b"token"].iter().find_map(|w| {
-            let at = memmem::rfind(before, &w[1..])?;
-            let first = at.checked_sub(1).is_some_and(|f| before[f] | 0x20 == w[0]);
-            first.then_some(at + w.len() - 1)
-        })?;
+    let word = end_of_word(before)?;
     let between = before[word..].trim_ascii();
     // As MySQL says it.
     let between = between.strip_prefix(b"is generated ").unwrap_or(between);

@@ -3,12 +3,12 @@
 
 use super::value::{self, Context};
 use super::{Key, Word, key, key_before};
-use super::{ends, none};
+use super::{ends, none, programs};
 use crate::transforms::redact::ascii::{ALNUM, is};
 use crate::transforms::redact::find::Found;
 
 /// Keys whose value is the name of another value.
-const NAMES: [&[u8]; 17] = [
+const NAMES: [&[u8]; 20] = [
     b"column",
     b"instancepath",
     b"name",
@@ -26,10 +26,13 @@ const NAMES: [&[u8]; 17] = [
     b"parameterkey",
     b"optionname",
     b"label",
+    b"prompt",
+    b"question",
+    b"cs1label",
 ];
 
 /// Keys of the value beside it.
-const VALUES: [&[u8]; 23] = [
+const VALUES: [&[u8]; 25] = [
     b"before",
     b"after",
     b"old",
@@ -53,6 +56,8 @@ const VALUES: [&[u8]; 23] = [
     b"plaintext",
     b"inner",
     b"raw",
+    b"answer",
+    b"cs1",
 ];
 
 /// By the lower five bits of their first byte: one bit for each length that one of [`NAMES`] or [`VALUES`] has.
@@ -98,11 +103,22 @@ pub(super) fn after_name(text: &[u8], after: usize, key: &Key, encoded: bool) ->
         return None;
     }
     let near = || &text[key.start.saturating_sub(200)..text.len().min(key.end + 400)];
-    let patch = name == b"path" && memchr::memmem::find(near(), b"\"op\"").is_some();
+    // Of a patch or a list of changes.
+    let has = |word: &[u8]| memchr::memmem::find(near(), word).is_some();
+    let patch = name == b"path" && (has(b"\"op\"") || has(b"\"from\"") || has(b"\"old") || has(b"\"before\""));
+    if name == b"id" && matches!(key.quote, super::Quote::Double(_)) {
+        return after_id(text, after);
+    }
     match if patch { PairKey::Name } else { PairKey::of(name)? } {
         PairKey::Name => {
             let (from, to, next) = scalar(text, after)?;
+            if let Some(found) = programs::set_output(text, key, from) {
+                return Some(found);
+            }
             let word = key::word_of(&text[from..to]).filter(|w| *w != Word::Pin)?;
+            if let Some(found) = programs::set_variable(text, key, to) {
+                return Some(found);
+            }
             if let Some(found) = part_of_form(text, next) {
                 return Some(found);
             }
@@ -147,6 +163,21 @@ pub(super) fn after_name(text: &[u8], after: usize, key: &Key, encoded: bool) ->
     }
 }
 
+/// As [`after_name`] of an `id`, which names a field of a form: only a value that looks like a secret.
+fn after_id(text: &[u8], after: usize) -> Option<Found> {
+    let (from, to, mut at) = scalar(text, after)?;
+    let word = key::word_of(&text[from..to]).filter(|w| matches!(w, Word::Plain | Word::Token))?;
+    for _ in 0..MAX_BETWEEN {
+        let (key, after) = next_member(text, at)?;
+        if PairKey::of(&text[key.start..key.end]) == Some(PairKey::Value) {
+            let found = value::after(text, after, &Context { key: &key, word, encoded: false, colon: true })?;
+            return none::looks_secret(&text[found.start..found.end]).then_some(found);
+        }
+        at = scalar(text, after)?.2;
+    }
+    None
+}
+
 /// The word that a member before this one of the same object says: `{"field":"password","before":"x","after":"y"}`.
 fn named_before(text: &[u8], key: &Key) -> Option<Word> {
     const MAX: usize = 240;
@@ -161,7 +192,8 @@ fn named_before(text: &[u8], key: &Key) -> Option<Word> {
         if next > key.start {
             return None;
         }
-        if PairKey::of(&text[other.start..other.end]) == Some(PairKey::Name) {
+        let name = &text[other.start..other.end];
+        if PairKey::of(name) == Some(PairKey::Name) || name == b"path" {
             return key::word_of(&text[from..to]).filter(|w| *w != Word::Pin);
         }
         at = next;

@@ -5,7 +5,7 @@
 
 use super::value::{self, Context};
 use super::{Key, PairKey, Quote, Word, key};
-use super::{ends, none};
+use super::{ends, none, programs};
 use crate::transforms::redact::ascii::{ALNUM, KEY, UPPER, is, is_before, run_back};
 use crate::transforms::redact::find::Found;
 use memchr::{memchr, memchr3, memmem, memrchr};
@@ -27,7 +27,9 @@ pub(in crate::transforms::redact::find) fn find(text: &[u8], from: usize) -> Opt
                 .or_else(|| behind_arrow(text, sign))
                 .or_else(|| tuple(text, sign))
                 .or_else(|| argument(text, sign))
-                .or_else(|| side_by_side(text, sign)),
+                .or_else(|| side_by_side(text, sign))
+                .or_else(|| programs::quoted(text, sign))
+                .or_else(|| in_flat_list(text, sign)),
         };
         if let Some(hit) = hit.filter(|h| h.start >= from) {
             return Some(hit);
@@ -155,6 +157,16 @@ fn attribute(attributes: &[u8]) -> Option<Word> {
     None
 }
 
+/// As [`programs::flat_pair`], of a list in a text: the string that ends at `close` follows another one.
+fn in_flat_list(text: &[u8], close: usize) -> Option<Found> {
+    if text.get(close + 1) != Some(&b',') || !is_before(text, close, ALNUM) {
+        return None;
+    }
+    let start = super::key_start(text, close);
+    let before = text[..start.saturating_sub(1)].trim_ascii_end();
+    if before.ends_with(b",") { programs::flat_pair(text, close) } else { None }
+}
+
 /// As [`list_of_two`], of the list whose bracket is at `bracket`.
 pub(super) fn list_of_two_at(text: &[u8], bracket: usize) -> Option<Found> {
     let (open, slashes) = ends::quote_at(text, ends::skip_space(text, bracket + 1))?;
@@ -257,8 +269,9 @@ fn behind_word(text: &[u8], sign: usize) -> Option<Found> {
     };
     // Only where it looks like one: `secret "x"` is the name of one as a rule.
     let looks = || {
-        (before.ends_with(b" SECRET") || ends(b"secret") || ends(b" with value") || ends(b"default"))
-            && near_word(before)
+        before.ends_with(b" pwd")
+            || (before.ends_with(b" SECRET") || ends(b"secret") || ends(b" with value") || ends(b"default"))
+                && near_word(before)
     };
     let doubtful = !word && !call && !by();
     if !word && (call || doubtful && !looks()) {

@@ -6,7 +6,7 @@ use super::ends::{
     skip_colours, skip_space, slashes_before, token_end,
 };
 use super::header::{Scheme, after_scheme, header, header_end, names_next, scheme};
-use super::none::{doubtful, is_code, is_placeholder, no_secret, says_nothing, version_of};
+use super::none::{doubtful, is_code, is_placeholder, looks_secret, no_secret, says_nothing, version_of};
 use super::{Key, Quote, Word};
 use crate::transforms::redact::ascii::{ALNUM, DIGIT, HEX, LOWER, TYPE, UPPER, is, is_at, run};
 use crate::transforms::redact::find::Found;
@@ -71,11 +71,20 @@ pub(super) fn after(text: &[u8], after: usize, cx: &Context<'_>) -> Option<Found
         || (found.wrap == 0 && (!quoted || doubtful(cx.word)) && no_secret(cx.word, value))
         || version_of(cx.word, value)
         || says_nothing(value)
+        || (cx.word == Word::Token && quoted && of_a_text(text, &found))
         || (!quoted && cx.key.quote == Quote::None && at > after && code(text, at, found.end, cx));
     if !none {
         return Some(found);
     }
     fallback(text, at, cx)
+}
+
+/// Whether a word in quotes is one of the tokens of a text, as models and parsers show them: `token="Haus" lemma="haus"`.
+fn of_a_text(text: &[u8], found: &Found) -> bool {
+    const BESIDE: [&[u8]; 5] = [b"logprob", b"lemma=", b"pos=", b"lemma\"", b"upos"];
+    let letters = |b: &u8| is(*b, UPPER | LOWER) || *b >= 0x80 || *b == b'\'';
+    let near = &text[found.start.saturating_sub(MAX_NAME)..text.len().min(found.end + MAX_NAME)];
+    text[found.start..found.end].iter().all(letters) && BESIDE.iter().any(|w| memmem::find(near, w).is_some())
 }
 
 /// Whether what stands at `at` is source code, up to `end` or the end of the brackets there.
@@ -95,11 +104,13 @@ fn code(text: &[u8], at: usize, end: usize, cx: &Context<'_>) -> bool {
         && (matches!(text.get(whole), None | Some(b' ' | b';' | b',' | b')' | b'\n' | b'>' | b'}')))
 }
 
-/// Whether the quote at `at` closes the string that the key and its separator stand in: `grep "password=" f`.
+/// Whether the quote at `at` closes the string that the key and its separator stand in: `grep "password=" f`,
+/// `{"label":"Password:","x":1}`.
 fn closes_key(text: &[u8], after: usize, at: usize, cx: &Context<'_>) -> bool {
-    let Some(&quote) = text.get(at).filter(|b| matches!(b, b'"' | b'\'')) else { return false };
-    let over = matches!(text.get(at + 1), None | Some(b' ' | b')' | b']' | b'}' | b'\n'));
-    over && at <= after + 1 && text[..cx.key.start].last() == Some(&quote)
+    let Some((quote, level)) = quote_at(text, at) else { return false };
+    let over = matches!(text.get(quote + 1), None | Some(b' ' | b')' | b']' | b'}' | b'\n' | b','));
+    let head = &text[..cx.key.start];
+    over && at <= after + 1 && head.last() == Some(&text[quote]) && slashes_before(head, head.len() - 1) == level
 }
 
 /// Whether a tag of YAML stands at `at` that says where the value is to be taken from: `!secret name`, `!Ref Name`.
@@ -343,6 +354,13 @@ pub(super) fn unquoted(text: &[u8], at: usize, cx: &Context<'_>) -> Option<Found
             end = goes_on;
         }
     }
+    if cx.word == Word::Plain && text[end..].starts_with(b" / ") {
+        // `creds: bob / x`.
+        let second = end + 3 + text[end + 3..].iter().take(MAX_NAME).take_while(|&&b| b > b' ' && b != b'"').count();
+        if looks_secret(&text[end + 3..second]) {
+            return Some(Found::plain(at, second));
+        }
+    }
     if !matches!(scheme(&text[at..end], cx.word), Scheme::None) {
         let next = skip_blanks(text, end);
         let next_end = token_end(text, next, cx);
@@ -400,6 +418,9 @@ pub(super) fn json_value(text: &[u8], at: usize, level: usize) -> Option<Option<
             // `[]string{"x"}` is no JSON.
             if is_at(text, end, ALNUM) || matches!(text.get(end), Some(b'{' | b'(' | b'[' | b'*')) {
                 return None;
+            }
+            if level == 0 && super::shape::describes(&text[at..end]) {
+                return Some(None);
             }
             end
         }

@@ -9,7 +9,7 @@
 
 use super::value::{self, Context};
 use super::{Key, Quote, Word, key, key_start};
-use super::{ends, none};
+use super::{ends, none, programs};
 use crate::transforms::redact::ascii::{ALNUM, DIGIT, LOWER, UPPER, is, is_at, is_before, run_back};
 use crate::transforms::redact::find::Found;
 use crate::transforms::redact::marks::Marks;
@@ -17,7 +17,7 @@ use memchr::memmem;
 use regex_automata::Span;
 
 /// Ends of words behind which a value may follow after a blank or tab, which is their last byte.
-const ENDINGS: [&str; 74] = [
+const ENDINGS: [&str; 75] = [
     "word ",
     "WORD ",
     "asswd ",
@@ -95,6 +95,7 @@ const ENDINGS: [&str; 74] = [
     "contraseña ",
     "ароль ",
     "ción es ",
+    " pass ",
 ];
 
 /// Words that are not ASCII.
@@ -165,7 +166,7 @@ fn last_four(text: &[u8]) -> Option<u32> {
 impl Words {
     /// `None` where the endings cannot be told apart with one look, which does not happen with ours.
     pub(in crate::transforms::redact::find) fn new() -> Option<Self> {
-        let mut endings: Vec<&[u8]> = ENDINGS.iter().map(|e| e.as_bytes()).collect();
+        let mut endings: Vec<&[u8]> = ENDINGS.iter().chain(&programs::ENDINGS).map(|e| e.as_bytes()).collect();
         endings.sort_by_key(|e| last_four(e));
         let firsts = || (0..endings.len()).filter(|&i| i == 0 || last_four(endings[i - 1]) != last_four(endings[i]));
         // The first odd factor with which no two share a slot.
@@ -336,6 +337,8 @@ fn behind_ending(text: &[u8], span: Span) -> Option<Found> {
         b"echo " | b"printf " => piped(text, span.end),
         b"CLIENT_RANDOM " => plain(text, ends::token_of(text, span.end)).filter(|f| f.end - f.start >= 90),
         b"FOUND! [ " => plain(text, span.end),
+        b"bundle config " | b"poetry config " | b"composer config " | b"stats auth " | b"password\nV "
+        | b"passphrase\nV " | b"SSWS " | b"pat " | b"connect string " => programs::behind(text, span.start, span.end),
         b"add_user "
         | b"net user "
         | b"SETUSER "
@@ -426,7 +429,7 @@ fn pair(text: &[u8], at: usize) -> Option<Found> {
 }
 
 /// The password of `sqlplus -s scott/x@db`.
-fn oracle(text: &[u8], at: usize) -> Option<Found> {
+pub(super) fn oracle(text: &[u8], at: usize) -> Option<Found> {
     let mut at = ends::skip_blanks(text, at);
     for _ in 0..4 {
         if text.get(at) != Some(&b'-') {
@@ -551,6 +554,21 @@ fn token(text: &[u8], at: usize) -> Option<Found> {
     }
     let end = ends::token_end(text, at, &cx);
     (end > at).then(|| Found::plain(at, end))
+}
+
+/// The string of a list that is so many behind the one that the quote at `close` ends.
+fn string_behind(text: &[u8], mut close: usize, count: usize) -> Option<Found> {
+    let near = &text[..text.len().min(close + NEAR)];
+    let mut found = None;
+    for _ in 0..count {
+        let comma = ends::skip_space(near, close + 1);
+        let next = if near.get(comma) == Some(&b',') { ends::skip_space(near, comma + 1) } else { return None };
+        let (open, level) = ends::quote_at(near, next)?;
+        let (end, quote) = ends::quote_end(near, open + 1, near[open], level)?;
+        found = (open + 1 < end).then(|| Found::plain(open + 1, end));
+        close = quote;
+    }
+    found
 }
 
 /// The value of an option whose dashes begin at `at`.
@@ -746,7 +764,15 @@ fn short(text: &[u8], at: usize, start: usize, letter: u8) -> Option<Found> {
             // Cookies, or a file of them.
             return argument(text, start + 1).filter(|f| text[f.start..f.end].contains(&b'='));
         }
-        return if has_command(line, &[b"htpasswd"]) { third(text, ends::skip_blanks(text, start + 1)) } else { None };
+        if !has_command(line, &[b"htpasswd"]) {
+            return None;
+        }
+        let listed = matches!(text.get(start + 1), Some(b'"' | b'\''));
+        return if listed {
+            string_behind(text, start + 1, 3)
+        } else {
+            third(text, ends::skip_blanks(text, start + 1))
+        };
     }
     let commands = COMMANDS.iter().find(|c| c.0 == letter)?.1;
     let next = text.get(start + 1).copied().unwrap_or(b' ');
@@ -761,7 +787,9 @@ fn short(text: &[u8], at: usize, start: usize, letter: u8) -> Option<Found> {
         return Some(found);
     }
     if !has_command(line, commands) {
-        return None;
+        let value = &text[found.start..found.end];
+        let plain = !value.iter().any(|b| matches!(b, b'/' | b':' | b'.' | b'=')) && none::looks_secret(value);
+        return (letter == b'p' && !attached && plain && beside_user(line)).then_some(found);
     }
     if letter == b'a' {
         return Some(after_colon(text, found).unwrap_or(found));
@@ -780,6 +808,37 @@ fn short(text: &[u8], at: usize, start: usize, letter: u8) -> Option<Found> {
         let percent = found.start + memchr::memchr(b'%', &text[found.start..found.end])?;
         (percent + 1 < found.end).then(|| Found::plain(percent + 1, found.end))
     })
+}
+
+/// Whether a line has the option of a user before it, and is no command of which `-p` is something else: `-u bob -p x`.
+fn beside_user(line: &[u8]) -> bool {
+    const OTHERS: &[&[u8]] = &[
+        b"sudo",
+        b"su",
+        b"runuser",
+        b"mkdir",
+        b"docker run",
+        b"podman run",
+        b"nerdctl run",
+        b"cp",
+        b"tar",
+        b"rsync",
+        b"install",
+        b"ssh",
+        b"scp",
+        b"sftp",
+        b"git",
+        b"systemd-run",
+        b"useradd",
+        b"journalctl",
+        b"psql",
+        b"pg_dump",
+        b"ps",
+    ];
+    let mut words = line.split(|&b| matches!(b, b' ' | b'"' | b'\'' | b',' | b'[')).filter(|w| !w.is_empty());
+    let user = |w: &[u8]| matches!(w, b"-u" | b"-U" | b"--user" | b"--username" | b"--admin-user");
+    let named = words.any(user) && words.next().is_some_and(|w| w[0] != b'-');
+    named && !has_command(line, OTHERS) && !has_command(line, MYSQL)
 }
 
 /// Whether one of the commands is among the words of a line.
@@ -885,7 +944,7 @@ fn wide(text: &[u8], end: usize) -> Option<Found> {
 }
 
 /// The token behind `Bearer `.
-fn bearer(text: &[u8], at: usize) -> Option<Found> {
+pub(super) fn bearer(text: &[u8], at: usize) -> Option<Found> {
     let at = ends::skip_blanks(text, at);
     let end = at
         + text[at..]
@@ -900,7 +959,7 @@ fn bearer(text: &[u8], at: usize) -> Option<Found> {
 }
 
 /// The credentials behind `Basic `: base64 of a text with a colon.
-fn basic(text: &[u8], at: usize) -> Option<Found> {
+pub(super) fn basic(text: &[u8], at: usize) -> Option<Found> {
     let at = ends::skip_blanks(text, at);
     let end = at + text[at..].iter().take_while(|&&b| is(b, ALNUM) || matches!(b, b'+' | b'/' | b'=')).count();
     let token = &text[at..end];
@@ -998,6 +1057,13 @@ fn word(text: &[u8], end: usize) -> Option<Found> {
     if name == b"key" && before.ends_with(b"private ") && text[end..].starts_with(b"0x") {
         return plain(text, end).filter(|f| f.end - f.start >= 40);
     }
+    if name.first() == Some(&b'$') {
+        // A variable of a shell.
+        return None;
+    }
+    if name == b"pass" && memmem::find(before, b"rclone config").is_some() {
+        return plain(text, end);
+    }
     if name.eq_ignore_ascii_case(b"key") || name.eq_ignore_ascii_case(b"pass") {
         if let Some(found) = device(text, end, before, name) {
             return Some(found);
@@ -1010,7 +1076,7 @@ fn word(text: &[u8], end: usize) -> Option<Found> {
         return None;
     }
     if name == b"passe" {
-        return if before.ends_with(b"mot de ") { sentence(text, end, Word::Plain) } else { None };
+        return if before.ends_with(b"ot de ") { sentence(text, end, Word::Plain) } else { None };
     }
     if name == b"phash" || name == b"key-string" {
         return device(text, end, before, name).or_else(|| plain(text, end).filter(|f| signs(&text[f.start..f.end])));
@@ -1019,6 +1085,9 @@ fn word(text: &[u8], end: usize) -> Option<Found> {
         return plain(text, ends::token_of(text, end));
     }
     let word = key::word_of(name)?;
+    if word == Word::Random {
+        return plain(text, end).filter(|f| !none::no_secret(word, &text[f.start..f.end]));
+    }
     if !matches!(word, Word::Plain | Word::Token) {
         return None;
     }
@@ -1028,6 +1097,8 @@ fn word(text: &[u8], end: usize) -> Option<Found> {
         || before.starts_with(b"default ");
     let directive = before.iter().all(|&b| matches!(b, b' ' | b'\t'))
         && matches!(name, b"requirepass" | b"masterauth" | b"rocommunity" | b"rwcommunity" | b"bindpw" | b"rootpw");
+    // Words in brackets stand for what is to be given.
+    let netrc = netrc && !matches!(text.get(end), Some(b'[' | b'<' | b'{' | b'('));
     if (netrc && name.eq_ignore_ascii_case(b"password")) || directive {
         let mut at = end;
         while text[at..].starts_with(b"--") {
@@ -1036,13 +1107,8 @@ fn word(text: &[u8], end: usize) -> Option<Found> {
         }
         return plain(text, at);
     }
-    if text[end..].starts_with(b"$") {
-        // Quotes of PostgreSQL: `PASSWORD $tag$x$tag$`.
-        let tag = end + 2 + memchr::memchr(b'$', &text[end + 1..text.len().min(end + 32)])?;
-        if let Some(len) = memmem::find(&text[tag..text.len().min(tag + NEAR)], &text[end..tag]).filter(|&len| len > 0)
-        {
-            return Some(Found::plain(tag, tag + len));
-        }
+    if let Some(found) = dollar_quoted(text, end) {
+        return Some(found);
     }
     if let Some(found) = device(text, end, before, name) {
         return Some(found);
@@ -1053,14 +1119,29 @@ fn word(text: &[u8], end: usize) -> Option<Found> {
     sentence(text, end, word)
 }
 
+/// A string in the quotes of PostgreSQL: `PASSWORD $tag$x$tag$`.
+fn dollar_quoted(text: &[u8], at: usize) -> Option<Found> {
+    if text.get(at) != Some(&b'$') {
+        return None;
+    }
+    let tag = at + 2 + memchr::memchr(b'$', &text[at + 1..text.len().min(at + 32)])?;
+    let len = memmem::find(&text[tag..text.len().min(tag + NEAR)], &text[at..tag]).filter(|&len| len > 0)?;
+    Some(Found::plain(tag, tag + len))
+}
+
 /// A value in a sentence, which looks like a secret.
 fn sentence(text: &[u8], end: usize, word: Word) -> Option<Found> {
+    if let Some(found) = programs::of_whom(text, end) {
+        return Some(found);
+    }
     let mut at = end;
     // `password of db1 is x`, `token for bob is x`.
     if text[at..].starts_with(b"of ") || text[at..].starts_with(b"for ") {
         let of = ends::token_of(text, ends::token_of(text, at));
         if text[of..].starts_with(b"is ") {
             at = of;
+        } else if let Some(found) = programs::for_user(text, ends::token_of(text, at)) {
+            return Some(found);
         }
     }
     const FILLERS: [&[u8]; 14] = [
