@@ -12,9 +12,13 @@
 //! Of a list of addresses in front (`$http_x_forwarded_for`) `client_ip` is the first that is public, else the last; the list is
 //! `forwarded_for`, and an address behind it `proxy_ip`. Behind the user agent a list of addresses in quotes is `forwarded_for` too,
 //! a number in quotes `gzip_ratio`, and what ingress-nginx puts there has the fields of its variables. Formats of the user's
-//! own: [`formats`].
+//! own: [`formats`]; other services': `others`.
+//!
+//! A port behind the virtual host is `server_port`, one behind the client's address `client_port`. A client over a Unix socket
+//! (`unix:`) is `client`, and has no `client_ip`: it has no address.
 
 pub mod formats;
+mod others;
 
 use std::net::IpAddr;
 
@@ -27,8 +31,14 @@ use crate::framing::span::Span;
 pub struct AccessLine {
     /// The virtual host in front, without port.
     pub target_fqdn: Option<Span>,
+    /// Its port.
+    pub server_port: Option<u16>,
     /// Address or name of the client.
     pub client_ip: Option<Span>,
+    /// Its port.
+    pub client_port: Option<u16>,
+    /// It came over a Unix socket.
+    pub over_unix: bool,
     /// The list of addresses that stood in front, as written.
     pub forwarded_for: Option<Span>,
     /// The address behind that list.
@@ -90,7 +100,11 @@ pub fn parse(line: &[u8]) -> Result<AccessLine, &'static str> {
 /// `10/Oct/2000:13:55:36 -0700`, or an ISO 8601 time.
 fn looks_like_time(text: &[u8]) -> bool {
     let digit = |at: usize| text.get(at).is_some_and(u8::is_ascii_digit);
-    let common = digit(0) && text.get(2) == Some(&b'/') && text.get(6) == Some(&b'/') && text.get(11) == Some(&b':');
+    // Werkzeug's, and those of Python's http.server, have a blank before the clock.
+    let common = digit(0)
+        && text.get(2) == Some(&b'/')
+        && text.get(6) == Some(&b'/')
+        && matches!(text.get(11), Some(b':' | b' '));
     let iso = digit(0) && text.get(4) == Some(&b'-') && text.get(7) == Some(&b'-') && text.get(10) == Some(&b'T');
     common || iso
 }
@@ -114,23 +128,25 @@ fn head(line: &[u8], end: usize, found: &mut AccessLine) -> Option<()> {
     // A name with blanks: as many words as there are belong to the user.
     let user =
         |from: usize| (count > from).then(|| Span::new(words[from].start, end)).and_then(|s| s.unless_dash(line));
-    let vhost = match count {
+    let (vhost, is_plain) = match count {
         0 | 1 => return None,
         // A server that was asked for by its address: two addresses, an identity and a user.
-        4.. if is_address(words[0].of(line)) && is_address(words[1].of(line)) => true,
-        _ if is_address(words[0].of(line)) => false,
-        _ if is_address(words[1].of(line)) => true,
-        2 | 3 => false,
-        _ => words[2].of(line) == b"-",
+        _ if is_address(words[0].of(line)) => (count > 3 && is_address(words[1].of(line)), true),
+        _ if is_address(words[1].of(line)) => (true, true),
+        2 | 3 => (false, false),
+        _ => (words[2].of(line) == b"-", false),
     };
     let first = usize::from(vhost);
     if count < first + 2 {
         return None;
     }
     if vhost {
-        found.target_fqdn = without_port(line, words[0]).unless_dash(line);
+        vhost_and_port(line, words[0], found);
     }
     found.client_ip = words[first].unless_dash(line);
+    if !is_plain {
+        odd_client(line, words[first], found);
+    }
     found.ident = words[first + 1].unless_dash(line);
     found.user = if first + 2 < words.len() { user(first + 2) } else { None };
     if let Some(user) = found.user.filter(|user| line[user.start] == b'"') {
@@ -186,7 +202,7 @@ fn list_in_front(line: &[u8], end: usize, found: &mut AccessLine) -> Option<()> 
     }
     found.client_ip?;
     if vhost {
-        found.target_fqdn = without_port(line, first).unless_dash(line);
+        vhost_and_port(line, first, found);
     }
     found.ident = cursor.word()?.unless_dash(line);
     cursor.blanks();
@@ -246,6 +262,42 @@ fn without_port(line: &[u8], host: Span) -> Span {
         }
         _ => host,
     }
+}
+
+/// The virtual host, and its port.
+#[cold]
+fn vhost_and_port(line: &[u8], host: Span, found: &mut AccessLine) {
+    let name = without_port(line, host);
+    found.target_fqdn = name.unless_dash(line);
+    found.server_port = port(line.get(name.end + 1..host.end).unwrap_or_default());
+}
+
+/// A client that is no address: one with its port, or a Unix socket.
+#[cold]
+fn odd_client(line: &[u8], client: Span, found: &mut AccessLine) {
+    if let Some((address, written)) = split_port(line, client) {
+        (found.client_ip, found.client_port) = (Some(address), port(written.of(line)));
+    } else if client.of(line) == b"unix:" {
+        (found.client_ip, found.over_unix) = (None, true);
+    }
+}
+
+/// `192.0.2.4:5123`, `[2001:db8::4]:5123`: address and port.
+fn split_port(line: &[u8], span: Span) -> Option<(Span, Span)> {
+    let colon = span.start + memchr::memrchr(b':', span.of(line))?;
+    let written = Span::new(colon + 1, span.end);
+    let address = match line.get(span.start..colon)? {
+        [b'[', .., b']'] => Span::new(span.start + 1, colon - 1),
+        // With a colon more it is an address of IPv6, and where its port begins is not to be told.
+        text if text.contains(&b':') => return None,
+        _ => Span::new(span.start, colon),
+    };
+    port(written.of(line))?;
+    is_address(address.of(line)).then_some((address, written))
+}
+
+fn port(text: &[u8]) -> Option<u16> {
+    std::str::from_utf8(text).ok().filter(|text| text.bytes().all(|c| c.is_ascii_digit()))?.parse().ok()
 }
 
 pub(super) fn request_line(line: &[u8], request: Span, found: &mut AccessLine) {
@@ -359,7 +411,10 @@ pub struct AccessDecoder {
 #[derive(Clone, Copy)]
 struct Keys {
     target_fqdn: Sym,
+    server_port: Sym,
     client_ip: Sym,
+    client_port: Sym,
+    client: Sym,
     forwarded_for: Sym,
     proxy_ip: Sym,
     ident: Sym,
@@ -382,7 +437,10 @@ impl Default for AccessDecoder {
         AccessDecoder {
             keys: Keys {
                 target_fqdn: key("target_fqdn"),
+                server_port: key("server_port"),
                 client_ip: key("client_ip"),
+                client_port: key("client_port"),
+                client: key("client"),
                 forwarded_for: key("forwarded_for"),
                 proxy_ip: key("proxy_ip"),
                 ident: key("ident"),
@@ -483,7 +541,10 @@ impl AccessDecoder {
 
 impl FrameDecoder for AccessDecoder {
     fn decode(&mut self, batch: &mut Batch, start: usize, end: usize, offset: u64) -> Result<(), &'static str> {
-        let found = parse(&batch.text()[start..end])?;
+        let found = match parse(&batch.text()[start..end]) {
+            Ok(found) => found,
+            Err(why) => return others::decode(self, batch, (start, end), offset).ok_or(why),
+        };
         let row = batch.push_line(start, end, offset);
         let (keys, buf) = (self.keys, &mut self.buf);
         let mut text = |batch: &mut Batch, key: Sym, span: Option<Span>| {
@@ -498,7 +559,15 @@ impl FrameDecoder for AccessDecoder {
             }
         };
         text(batch, keys.target_fqdn, found.target_fqdn);
+        if let Some(port) = found.server_port {
+            batch.event_mut(row).push(keys.server_port, Value::I64(i64::from(port)));
+        }
         text(batch, keys.client_ip, found.client_ip);
+        if let Some(port) = found.client_port {
+            batch.event_mut(row).push(keys.client_port, Value::I64(i64::from(port)));
+        } else if found.over_unix {
+            batch.event_mut(row).push(keys.client, Value::from("unix"));
+        }
         if found.forwarded_for.is_some() {
             text(batch, keys.forwarded_for, found.forwarded_for);
             text(batch, keys.proxy_ip, found.proxy_ip);
@@ -555,6 +624,40 @@ mod tests {
             let event = decoded(&format!("{front} {rest}")).unwrap();
             assert!(event.starts_with(want), "{front}: {event}");
         }
+    }
+
+    #[test]
+    fn ports_are_kept_and_a_socket_is_no_address() {
+        let rest = r#"[30/Nov/2026:10:00:00 +0100] "GET / HTTP/1.1" 200 1"#;
+        for (front, want) in [
+            // Debian's vhost_combined.
+            (
+                "www.a.example:8443 192.0.2.4 - -",
+                r#"{"target_fqdn":"www.a.example","server_port":8443,"client_ip":"192.0.2.4","time"#,
+            ),
+            (
+                "www.a.example:80 192.0.2.4, 10.0.0.1 - -",
+                r#"{"target_fqdn":"www.a.example","server_port":80,"client_ip":"192.0.2.4","forwarded_for"#,
+            ),
+            ("192.0.2.4:5123 - -", r#"{"client_ip":"192.0.2.4","client_port":5123,"time"#),
+            ("[2001:db8::4]:5123 - ops", r#"{"client_ip":"2001:db8::4","client_port":5123,"user":"ops","time"#),
+            ("shop 192.0.2.4:5123 - -", r#"{"target_fqdn":"shop","client_ip":"192.0.2.4","client_port":5123,"time"#),
+            ("2001:db8::4 - -", r#"{"client_ip":"2001:db8::4","time"#),
+            ("192.0.2.4:70000 - -", r#"{"client_ip":"192.0.2.4:70000","time"#),
+            // nginx behind a Unix socket.
+            ("unix: - -", r#"{"client":"unix","time"#),
+        ] {
+            let event = decoded(&format!("{front} {rest}")).unwrap();
+            assert!(event.starts_with(want), "{front}: {event}");
+        }
+    }
+
+    #[test]
+    fn werkzeug_has_a_blank_before_its_clock() {
+        assert_eq!(
+            decoded(r#"127.0.0.1 - - [30/Nov/2026 10:00:00] "GET /a HTTP/1.1" 200 -"#).unwrap(),
+            r#"{"client_ip":"127.0.0.1","time_local":"30/Nov/2026 10:00:00","method":"GET","path":"/a","http_version":"1.1","status":200}"#
+        );
     }
 
     #[test]
@@ -623,7 +726,7 @@ mod tests {
             (r#""-" 10.2.1.5 - "frank q""#, r#""client_ip":"10.2.1.5","user":"frank q","#),
             (
                 "www.example:80 10.0.0.2, 198.51.100.1 - -",
-                r#""target_fqdn":"www.example","client_ip":"198.51.100.1","forwarded_for":"10.0.0.2, 198.51.100.1","#,
+                r#""target_fqdn":"www.example","server_port":80,"client_ip":"198.51.100.1","forwarded_for":"10.0.0.2, 198.51.100.1","#,
             ),
             (r#"10.0.0.1 - "frank""#, r#""client_ip":"10.0.0.1","user":"frank","#),
             (r#"10.0.0.1 - """#, r#""client_ip":"10.0.0.1","#),

@@ -6,10 +6,11 @@
 //! | `apache_error` | `timestamp, module, level, pid, tid, source, os_error, upstream, client_ip, client_port, error_code, message, referer` |
 //! | `klog` | `timestamp, level, pid, file, line, message`, and the pairs behind a quoted message |
 //! | `haproxy` | `timestamp, client_ip, client_port, frontend, backend, server, status, bytes, method, path, http_version`, timers, queues, counts of connections, captures |
-//! | `postgresql` | `timestamp, pid, user, database, client_ip, client_port, application, level, sqlstate, message, duration, statement` |
+//! | `postgresql` | `timestamp, pid, session, user, database, client_ip, client_port, application, level, sqlstate, message, duration, statement` |
 //! | `mysql` | `timestamp, thread, level, error_code, subsystem, message`; of the slow log `user, client_ip, query_time, rows_sent, …` |
 //!
 //! Times without zone are local to the zone of the configuration, those without a year are of the last year possible.
+//! Lines of MySQL's general log that belong to the second of the one above have its time, where that line came directly before.
 //! Levels are words as the server wrote them (`normalize` knows them), klog's letters spelled out. A line that is not of
 //! the format is refused; where a part behind the head is not known, it stays in `message`, `extra` or `prefix`.
 
@@ -24,9 +25,9 @@ mod tests;
 
 use super::FrameDecoder;
 use super::access::{AccessLine, request_line};
-use super::keys::KeyCache;
+use super::keys::{KeyCache, push_numbered};
 use super::syslog::{self, push_time};
-use crate::event::{Batch, Str, Sym, Value, json};
+use crate::event::{Batch, Origin, Str, Sym, Value, json};
 use crate::framing::span::Span;
 use crate::time::TimestampReader;
 
@@ -70,6 +71,7 @@ names! {
     CapturedRequestHeaders = "captured_request_headers",
     CapturedResponseCookie = "captured_response_cookie",
     CapturedResponseHeaders = "captured_response_headers",
+    Client = "client",
     ClientIp = "client_ip",
     ClientPort = "client_port",
     Command = "command",
@@ -108,6 +110,7 @@ names! {
     RowsSent = "rows_sent",
     Schema = "schema",
     Server = "server",
+    Session = "session",
     SessionLine = "session_line",
     Severity = "severity",
     Source = "source",
@@ -153,6 +156,20 @@ struct Found {
     fields: Vec<(Name, Said)>,
     /// Pairs behind the message, as places in the line: klog's.
     pairs: Option<Span>,
+    /// What the line has to do with the times of its neighbours: MySQL's general log.
+    second: Second,
+}
+
+/// Lines of a second of which only the first says when it was.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Second {
+    /// Nothing.
+    #[default]
+    Own,
+    /// Those behind it may have its time.
+    Begins,
+    /// It has the time of the one before.
+    GoesOn,
 }
 
 impl Found {
@@ -213,8 +230,12 @@ impl Found {
     /// An address with a port behind its last colon, where there is one.
     fn client(&mut self, line: &[u8], span: Span) {
         let (address, port) = with_port(line, span);
-        if address.of(line) != b"-" {
-            self.text(Name::ClientIp, address);
+        match address.of(line) {
+            b"-" => {}
+            // Over a Unix socket, which has no address.
+            b"unix" | b"unix:" => self.word(Name::Client, "unix"),
+            text if text.starts_with(b"unix:") || text.starts_with(b"unix(") => self.text(Name::Client, address),
+            _ => self.text(Name::ClientIp, address),
         }
         if let Some(port) = port {
             self.number(Name::ClientPort, line, port);
@@ -343,6 +364,23 @@ pub struct ServerDecoder {
     pairs: Vec<super::logfmt::Pair>,
     pair_keys: KeyCache,
     buf: Vec<u8>,
+    last: Option<Last>,
+}
+
+/// The line before, whose time those of the same second have.
+struct Last {
+    /// Held, so that no other origin can come to stand at its address.
+    origin: std::sync::Arc<Origin>,
+    /// Where it ended.
+    end: u64,
+    ns: i64,
+}
+
+impl Last {
+    /// Whether a line at `offset` is the next: behind the end of the one before, and its line end.
+    fn is_before(&self, batch: &Batch, offset: u64) -> bool {
+        std::sync::Arc::ptr_eq(&self.origin, &batch.origin) && (self.end..=self.end + 2).contains(&offset)
+    }
 }
 
 impl ServerDecoder {
@@ -354,82 +392,13 @@ impl ServerDecoder {
 
     fn with_keys(server: Server, times: TimestampReader, keys: std::sync::Arc<[Sym]>) -> Self {
         let (found, pair_keys) = (Found::default(), KeyCache::default());
-        ServerDecoder { server, times, keys, found, pairs: Vec::new(), pair_keys, buf: Vec::new() }
+        ServerDecoder { server, times, keys, found, pairs: Vec::new(), pair_keys, buf: Vec::new(), last: None }
     }
 
-    /// Sets the pairs behind the message; those whose names are taken keep the message whole.
-    fn push_pairs(&mut self, batch: &mut Batch, row: usize, (start, end): (usize, usize)) {
-        use super::logfmt::PairValue;
-        for (n, pair) in self.pairs.iter().enumerate() {
-            let text = &batch.text()[start..end];
-            let key = self.pair_keys.get(n, pair.key.of(text));
-            let taken = key.is_some_and(|key| batch.event(row).position(key).is_some());
-            let value = match pair.value {
-                PairValue::Flag => Value::Bool(true),
-                PairValue::Text(span) | PairValue::Escaped(span) => {
-                    self.buf.clear();
-                    match pair.value {
-                        PairValue::Escaped(_) => json::unescape(span.of(text), &mut self.buf),
-                        _ => self.buf.extend_from_slice(span.of(text)),
-                    }
-                    Value::Str(Str::plain(&self.buf))
-                }
-            };
-            match key {
-                _ if taken => {}
-                Some(key) => {
-                    batch.event_mut(row).push(key, value);
-                }
-                None => {
-                    let name = pair.key.of(text).to_vec();
-                    batch.event_mut(row).push_text(&name, value);
-                }
-            }
-        }
-    }
-}
-
-impl FrameDecoder for ServerDecoder {
-    fn decode(&mut self, batch: &mut Batch, start: usize, end: usize, offset: u64) -> Result<(), &'static str> {
-        let found = &mut self.found;
-        found.time.clear();
-        found.fields.clear();
-        (found.pairs, found.header_time) = (None, None);
-        let text = &batch.text()[start..end];
-        let text = &text[..text.trim_ascii_end().len()];
-        (self.server.parse())(text, found)?;
-        if let Some(pairs) = found.pairs
-            && super::logfmt::parse(pairs.of(text), &mut self.pairs).is_err()
-        {
-            // No pairs after all.
-            found.pairs = None;
-            self.pairs.clear();
-        }
-        let stamp = match found.time.is_empty() {
-            true => None,
-            false => Some(self.times.read(&found.time, batch.received_at).ok_or("a time that cannot be read")?),
-        };
-        let row = batch.push_line(start, end, offset);
-        if let Some(stamp) = stamp {
-            push_time(batch, row, stamp.ns);
-        } else if let Some(when) = found.header_time {
-            let now = batch.received_at;
-            let ns = match when {
-                syslog::When::Exact(span) => {
-                    let text = &batch.text()[start + span.start..start + span.end];
-                    self.times.read(text, now).map(|stamp| stamp.ns)
-                }
-                syslog::When::Local { civil, has_year, zone } => {
-                    syslog::instant(self.times.zone(), &civil, has_year, zone, now)
-                }
-                syslog::When::Instant(ns) => Some(ns),
-            };
-            if let Some(ns) = ns {
-                push_time(batch, row, ns);
-            }
-        }
+    /// Sets the fields that were found in the line at `start`.
+    fn push_fields(&mut self, batch: &mut Batch, row: usize, start: usize) {
         let mut said_before = 0u128;
-        for (name, said) in &found.fields {
+        for (name, said) in &self.found.fields {
             // A key is there once: the first, since what comes behind may be what a client chose.
             let bit = 1u128 << (*name as u32);
             if said_before & bit != 0 {
@@ -455,6 +424,100 @@ impl FrameDecoder for ServerDecoder {
                 }
             }
         }
+    }
+
+    /// Sets the pairs behind the message; of one name the first counts, the others have a number behind it.
+    fn push_pairs(&mut self, batch: &mut Batch, row: usize, (start, end): (usize, usize)) {
+        use super::logfmt::PairValue;
+        for (n, pair) in self.pairs.iter().enumerate() {
+            let text = &batch.text()[start..end];
+            let key = self.pair_keys.get(n, pair.key.of(text));
+            let taken = key.is_some_and(|key| batch.event(row).position(key).is_some());
+            let value = match pair.value {
+                PairValue::Flag => Value::Bool(true),
+                PairValue::Text(span) | PairValue::Escaped(span) => {
+                    self.buf.clear();
+                    match pair.value {
+                        PairValue::Escaped(_) => json::unescape(span.of(text), &mut self.buf),
+                        _ => self.buf.extend_from_slice(span.of(text)),
+                    }
+                    Value::Str(Str::plain(&self.buf))
+                }
+            };
+            match key {
+                _ if taken => {
+                    let number = super::logfmt::occurrence(text, &self.pairs, n);
+                    let name = pair.key.of(text).to_vec();
+                    push_numbered(batch, row, &name, number.max(2), value);
+                }
+                Some(key) => {
+                    batch.event_mut(row).push(key, value);
+                }
+                None => {
+                    let name = pair.key.of(text).to_vec();
+                    batch.event_mut(row).push_text(&name, value);
+                }
+            }
+        }
+    }
+}
+
+impl FrameDecoder for ServerDecoder {
+    fn decode(&mut self, batch: &mut Batch, start: usize, end: usize, offset: u64) -> Result<(), &'static str> {
+        let found = &mut self.found;
+        found.time.clear();
+        found.fields.clear();
+        (found.pairs, found.header_time, found.second) = (None, None, Second::Own);
+        let text = &batch.text()[start..end];
+        let text = &text[..text.trim_ascii_end().len()];
+        let parsed = (self.server.parse())(text, found);
+        let carried = match &mut self.last {
+            None => None,
+            // A statement may have several lines, and the next line is of the same second for all that.
+            Some(last) => last.is_before(batch, offset).then(|| {
+                last.end = offset + (end - start) as u64;
+                last.ns
+            }),
+        };
+        parsed?;
+        let found = &mut self.found;
+        if let Some(pairs) = found.pairs
+            && super::logfmt::parse(pairs.of(text), &mut self.pairs).is_err()
+        {
+            // No pairs after all.
+            found.pairs = None;
+            self.pairs.clear();
+        }
+        let stamp = match found.time.is_empty() {
+            true => None,
+            false => Some(self.times.read(&found.time, batch.received_at).ok_or("a time that cannot be read")?),
+        };
+        let row = batch.push_line(start, end, offset);
+        if let Some(stamp) = stamp {
+            push_time(batch, row, stamp.ns);
+            if self.found.second == Second::Begins {
+                let (origin, end) = (batch.origin.clone(), offset + (end - start) as u64);
+                self.last = Some(Last { origin, end, ns: stamp.ns });
+            }
+        } else if let (Second::GoesOn, Some(ns)) = (self.found.second, carried) {
+            push_time(batch, row, ns);
+        } else if let Some(when) = self.found.header_time {
+            let now = batch.received_at;
+            let ns = match when {
+                syslog::When::Exact(span) => {
+                    let text = &batch.text()[start + span.start..start + span.end];
+                    self.times.read(text, now).map(|stamp| stamp.ns)
+                }
+                syslog::When::Local { civil, has_year, zone } => {
+                    syslog::instant(self.times.zone(), &civil, has_year, zone, now)
+                }
+                syslog::When::Instant(ns) => Some(ns),
+            };
+            if let Some(ns) = ns {
+                push_time(batch, row, ns);
+            }
+        }
+        self.push_fields(batch, row, start);
         if let Some(pairs) = self.found.pairs {
             self.push_pairs(batch, row, (start + pairs.start, start + pairs.end));
         }

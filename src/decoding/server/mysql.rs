@@ -6,6 +6,8 @@
 //! 2024-05-01 10:00:00 0 [Note] InnoDB: Using Linux native AIO                                            MariaDB
 //! 160802 20:14:29 [Note] Plugin 'FEDERATED' is disabled.                                                 5.5
 //! 2024-05-01T10:00:00.123456Z        8 Query     select 1                                                the general log
+//! 191015  9:46:45     13 Query   SHOW STATUS                                                             the same, MariaDB
+//!                      13 Query   select 2                                                                of the same second
 //! ```
 //!
 //! An entry of the slow log is several lines (`# Time: …` to the query), which `multiline: {start: '^# (Time|User@Host)', …}`
@@ -13,13 +15,15 @@
 //!
 //! Source: `sql/log.cc` of 5.5 to 8.4, MariaDB's `sql/log.cc`.
 
-use super::{Cursor, Found, Name, Span};
+use super::{Cursor, Found, Name, Second, Span};
 
 const REFUSED: &str = "not a line of MySQL's log";
 
 pub(super) fn parse(line: &[u8], found: &mut Found) -> Result<(), &'static str> {
     let parsed = if line.starts_with(b"# Time: ") || line.starts_with(b"# User@Host: ") {
         slow(line, found)
+    } else if line.starts_with(b"\t") {
+        same_second(line, found)
     } else {
         head(line, found)
     };
@@ -49,7 +53,8 @@ fn head(line: &[u8], found: &mut Found) -> Option<()> {
         if cursor.rest().starts_with(b" ") {
             cursor.blanks();
             found.number(Name::Thread, line, thread);
-            if command(line, &mut cursor, found).is_some() {
+            if command(&mut cursor, found).is_some() {
+                found.second = Second::Begins;
                 return Some(());
             }
         } else {
@@ -59,6 +64,13 @@ fn head(line: &[u8], found: &mut Found) -> Option<()> {
     if let Some(level) = level(line, &mut cursor) {
         found.text(Name::Level, level);
         if let Some(code) = cursor.brackets() {
+            // What the official images say of themselves: `[Note] [Entrypoint]: text`.
+            if code.of(line) == b"Entrypoint" && cursor.eat(b":").is_some() {
+                found.text(Name::Subsystem, code);
+                cursor.blanks();
+                found.text(Name::Message, cursor.rest_span());
+                return Some(());
+            }
             found.text(Name::ErrorCode, code);
             if let Some(subsystem) = cursor.brackets() {
                 found.text(Name::Subsystem, subsystem);
@@ -80,9 +92,22 @@ fn level(line: &[u8], cursor: &mut Cursor<'_>) -> Option<Span> {
     is_known.then_some(level)
 }
 
+/// `\t\t   13 Query\tselect 2` of the general log: MariaDB, and MySQL up to 5.6, write the time once a second.
+fn same_second(line: &[u8], found: &mut Found) -> Option<()> {
+    let mut cursor = Cursor::new(line);
+    cursor.blanks();
+    let thread = cursor.digits()?;
+    cursor.eat(b" ")?;
+    cursor.blanks();
+    found.number(Name::Thread, line, thread);
+    command(&mut cursor, found)?;
+    found.second = Second::GoesOn;
+    Some(())
+}
+
 /// `Query\tselect 1` of the general log.
-fn command(line: &[u8], cursor: &mut Cursor<'_>, found: &mut Found) -> Option<()> {
-    const COMMANDS: [&[u8]; 11] = [
+fn command(cursor: &mut Cursor<'_>, found: &mut Found) -> Option<()> {
+    const COMMANDS: [&[u8]; 33] = [
         b"Query",
         b"Connect",
         b"Quit",
@@ -94,6 +119,28 @@ fn command(line: &[u8], cursor: &mut Cursor<'_>, found: &mut Found) -> Option<()
         b"Statistics",
         b"Field List",
         b"Change user",
+        b"Reset stmt",
+        b"Reset Connection",
+        b"Reset connection",
+        b"Fetch",
+        b"Long Data",
+        b"Set option",
+        b"Kill",
+        b"Create DB",
+        b"Drop DB",
+        b"Refresh",
+        b"Shutdown",
+        b"Processlist",
+        b"Debug",
+        b"Time",
+        b"Sleep",
+        b"Daemon",
+        b"Connect Out",
+        b"Binlog Dump",
+        b"Binlog Dump GTID",
+        b"Register Slave",
+        b"Register Replica",
+        b"Table Dump",
     ];
     let rest = cursor.rest();
     let command = COMMANDS
@@ -103,7 +150,6 @@ fn command(line: &[u8], cursor: &mut Cursor<'_>, found: &mut Found) -> Option<()
     cursor.at += command.len();
     cursor.blanks();
     found.text(Name::Message, cursor.rest_span());
-    let _ = line;
     Some(())
 }
 

@@ -5,6 +5,9 @@
 //! 2024-05-01 10:00:00.585 CEST [4983] joe@shop ERROR:  relation "x" does not exist               %m [%p] %q%u@%d
 //! 2024-05-01 10:00:00 UTC:10.0.0.1(52834):joe@shop:[20175]:ERROR:  no                            %t:%r:%u@%d:[%p]:
 //! < 2024-05-01 10:00:00.123 CET >LOG:  ready                                                     < %m >
+//! 2024-05-01 10:00:00 UTC-65641234.4d2-LOG:  ready                                               %t-%c- (Azure)
+//! 2024-05-01 10:00:00.123 UTC [7] shop psql joe 10.0.0.1 65641234.4d2 LOG:  ready                %m [%p] %d %a %u %h %c (Datadog)
+//! 2024-05-01 10:00:00.123 UTC [7] LOG C-0x55d01: shop/joe@10.0.0.1:5432 login attempt            PgBouncer
 //! 2024-05-01 10:00:00 UTC [1234]: [3-1] user=joe,db=shop,app=psql,client=10.0.0.1 LOG:  duration: 37.118 ms  statement: select 1
 //! ```
 //!
@@ -24,7 +27,47 @@ const LEVELS: [&[u8]; 13] = [
 const PARTS: [&[u8]; 7] = [b"DETAIL", b"HINT", b"STATEMENT", b"CONTEXT", b"QUERY", b"LOCATION", b"BACKTRACE"];
 
 pub(super) fn parse(line: &[u8], found: &mut Found) -> Result<(), &'static str> {
-    head(line, found).ok_or(REFUSED)
+    head(line, found).or_else(|| bouncer(line, found)).ok_or(REFUSED)
+}
+
+/// PgBouncer's: a level without a colon, and the connection it is about.
+#[cold]
+fn bouncer(line: &[u8], found: &mut Found) -> Option<()> {
+    const BOUNCER: [&[u8]; 6] = [b"LOG", b"WARNING", b"ERROR", b"FATAL", b"DEBUG", b"NOISE"];
+    found.time.clear();
+    found.fields.clear();
+    let mut cursor = Cursor { line, at: time_len(line)? };
+    cursor.blanks();
+    let pid = match cursor.brackets() {
+        Some(pid) => pid,
+        None => cursor.word()?,
+    };
+    let is_pid = pid.of(line).iter().all(u8::is_ascii_digit);
+    let level = cursor.word().filter(|level| is_pid && BOUNCER.contains(&level.of(line)))?;
+    cursor.rest_span().non_empty()?;
+    found.at(&line[..time_len(line)?]);
+    found.number(Name::Pid, line, pid);
+    found.text(Name::Level, level);
+    let from = cursor.at;
+    if let [b'C' | b'S', b'-', b'0', b'x', ..] = cursor.rest()
+        && let Some(connection) = cursor.until(b": ")
+        && let Some(who) = cursor.word()
+        && let Some(slash) = memchr::memchr(b'/', who.of(line))
+        && let Some(at) = memchr::memrchr(b'@', who.of(line)).filter(|at| *at > slash)
+    {
+        found.text(Name::Connection, connection);
+        let known = |span: Span| match span.of(line) {
+            b"(nodb)" | b"(nouser)" => Span::default(),
+            _ => span,
+        };
+        found.text(Name::Database, known(Span::new(who.start, who.start + slash)));
+        found.text(Name::User, known(Span::new(who.start + slash + 1, who.start + at)));
+        found.client(line, Span::new(who.start + at + 1, who.end));
+    } else {
+        cursor.at = from;
+    }
+    found.text(Name::Message, cursor.rest_span());
+    Some(())
 }
 
 /// The first word that is a level or a part, with its colon and a blank behind it.
@@ -33,7 +76,8 @@ fn severity(line: &[u8]) -> Option<(Span, bool)> {
     memchr::memmem::find_iter(within, b": ").find_map(|colon| {
         let letters = line[..colon].iter().rev().take_while(|c| c.is_ascii_uppercase() || c.is_ascii_digit()).count();
         let word = Span::new(colon - letters, colon);
-        let apart = word.start == 0 || matches!(line[word.start - 1], b' ' | b':' | b']' | b'>' | b',');
+        let apart = word.start == 0
+            || matches!(line[word.start - 1], b' ' | b':' | b']' | b'>' | b',' | b'|' | b';' | b'-' | b')');
         let is_part = PARTS.contains(&word.of(line));
         (apart && (is_part || LEVELS.contains(&word.of(line)))).then_some((word, is_part))
     })
@@ -97,12 +141,15 @@ fn time_len(text: &[u8]) -> Option<usize> {
     let zone = match rest {
         [b'Z', ..] => 1,
         [b' ', more @ ..] => {
-            let len = more
-                .iter()
-                .take_while(|c| c.is_ascii_alphabetic() || matches!(c, b'+' | b'-') || c.is_ascii_digit())
-                .count();
+            let letters = more.iter().take_while(|c| c.is_ascii_alphabetic()).count();
+            let len = match letters {
+                0 => more.iter().take_while(|c| matches!(c, b'+' | b'-') || c.is_ascii_digit()).count(),
+                _ => letters,
+            };
             let word = &more[..len];
-            let named = (2..=5).contains(&len) && word.iter().all(u8::is_ascii_uppercase) && !LEVELS.contains(&word);
+            let ends = !more.get(len).is_some_and(u8::is_ascii_alphanumeric);
+            let named =
+                (2..=5).contains(&len) && ends && word.iter().all(u8::is_ascii_uppercase) && !LEVELS.contains(&word);
             let offset = matches!(word, [b'+' | b'-', digits @ ..] if !digits.is_empty() && digits.iter().all(u8::is_ascii_digit));
             if named || offset { len + 1 } else { 0 }
         }
@@ -119,7 +166,7 @@ fn prefix_fields(line: &[u8], span: Span, found: &mut Found) -> Option<Span> {
     let mut at = span.start;
     while at < span.end {
         let rest = &line[at..span.end];
-        let skipped = rest.iter().take_while(|c| separator(c) || matches!(**c, b':' | b',' | b']')).count();
+        let skipped = rest.iter().take_while(|c| separator(c) || matches!(**c, b':' | b',' | b']' | b'-')).count();
         at += skipped;
         let rest = &line[at..span.end];
         if rest.is_empty() || rest == b"[" {
@@ -138,6 +185,9 @@ fn prefix_fields(line: &[u8], span: Span, found: &mut Found) -> Option<Span> {
             at = end;
             continue;
         }
+        if positional(line, Span::new(at, span.end), found).is_some() {
+            break;
+        }
         let len = match rest {
             [b'[', ..] => memchr::memchr(b']', rest).map_or(rest.len(), |end| end + 1),
             // Colons stand between the parts where no blanks do, and in addresses.
@@ -154,12 +204,59 @@ fn prefix_fields(line: &[u8], span: Span, found: &mut Found) -> Option<Span> {
     unknown.then_some(all).and_then(Span::non_empty)
 }
 
+/// `65641234.4d2`: when the session began, and its process, in hexadecimal digits.
+fn is_session(text: &[u8]) -> bool {
+    let hex = |part: &[u8]| part.len() <= 8 && part.iter().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'));
+    memchr::memchr(b'.', text)
+        .is_some_and(|dot| dot >= 6 && dot + 1 < text.len() && hex(&text[..dot]) && hex(&text[dot + 1..]))
+}
+
+/// `shop psql joe 10.0.0.1 65641234.4d2`, as Datadog wants it: database, application, user, client and session. The application's
+/// name may have blanks: it is what is left.
+fn positional(line: &[u8], span: Span, found: &mut Found) -> Option<()> {
+    let text = span.of(line).trim_ascii_end();
+    let last = memchr::memrchr(b' ', text)?;
+    if text.starts_with(b"[") || !is_session(&text[last + 1..]) {
+        return None;
+    }
+    let behind = |end: usize| memchr::memrchr(b' ', &text[..end]).map(|blank| blank + 1);
+    let host = behind(last)?;
+    let user = behind(host - 1)?;
+    let database = memchr::memchr(b' ', text).filter(|blank| *blank + 1 < user)?;
+    let part = |from: usize, end: usize| {
+        let span = Span::new(span.start + from, span.start + end);
+        if span.of(line) == b"[unknown]" { Span::default() } else { span }
+    };
+    let address = &text[host..last];
+    let is_address = std::str::from_utf8(address).is_ok_and(|text| text.parse::<std::net::IpAddr>().is_ok());
+    if !is_address && address != b"[local]" {
+        return None;
+    }
+    found.text(Name::Database, part(0, database));
+    found.text(Name::Application, part(database + 1, user - 1));
+    found.text(Name::User, part(user, host - 1));
+    client(line, part(host, last), found);
+    found.text(Name::Session, part(last + 1, text.len()));
+    Some(())
+}
+
+/// An address, or what stands for a Unix socket.
+fn client(line: &[u8], span: Span, found: &mut Found) {
+    match span.of(line) {
+        b"[local]" => found.word(Name::Client, "unix"),
+        _ => found.text(Name::ClientIp, span),
+    }
+}
+
 /// One word of the prefix: `[123]`, `[123-1]`, `joe@shop`, `10.0.0.1(4711)`, `user=joe,db=shop`.
 fn token(line: &[u8], span: Span, found: &mut Found) -> bool {
     let text = span.of(line);
     if let [b'[', inner @ .., b']'] = text {
         let digits = inner.iter().take_while(|c| c.is_ascii_digit()).count();
         if digits == 0 || inner.get(digits..).is_none_or(|rest| !rest.is_empty() && !rest.starts_with(b"-")) {
+            if inner == b"local" {
+                found.word(Name::Client, "unix");
+            }
             return inner == b"local" || inner == b"unknown";
         }
         let name = if found.fields.iter().any(|(name, _)| *name == Name::Pid) { Name::SessionLine } else { Name::Pid };
@@ -172,6 +269,11 @@ fn token(line: &[u8], span: Span, found: &mut Found) -> bool {
     }
     if text.contains(&b'=') {
         return pairs(line, span, found);
+    }
+    let session = text.trim_suffix_all(b"-");
+    if is_session(session) {
+        found.text(Name::Session, Span::new(span.start, span.start + session.len()));
+        return true;
     }
     if let Some(open) = memchr::memchr(b'(', text).filter(|_| text.ends_with(b")")) {
         found.text(Name::ClientIp, Span::new(span.start, span.start + open));
@@ -293,7 +395,7 @@ fn pairs(line: &[u8], span: Span, found: &mut Found) -> bool {
                         found.text(Name::ClientIp, Span::new(value.start, value.start + open));
                         found.number(Name::ClientPort, line, Span::new(value.start + open + 1, value.end - 1));
                     }
-                    None => found.text(Name::ClientIp, value),
+                    None => client(line, value, found),
                 }
             }
             b"pid" | b"p" => found.number(Name::Pid, line, value),

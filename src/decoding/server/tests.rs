@@ -147,6 +147,11 @@ fn klog_is_read_with_its_pairs() {
                 r#"E1105 17:59:40.692994       1 a/b.go:116] "Pod status updated" pod="kube-system/dns" status="re\"ady" n=7"#,
                 r#"{"timestamp":"2023-11-05T16:59:40.692994Z","level":"error","pid":1,"file":"a/b.go","line":116,"message":"Pod status updated","pod":"kube-system/dns","status":"re\"ady","n":"7"}"#,
             ),
+            // A name twice.
+            (
+                r#"E1105 17:59:40.692994       1 a.go:1] "x" pod="a" n=1 pod="b""#,
+                r#"{"timestamp":"2023-11-05T16:59:40.692994Z","level":"error","pid":1,"file":"a.go","line":1,"message":"x","pod":"a","n":"1","pod_2":"b"}"#,
+            ),
             // A pair of a name that is taken.
             (
                 r#"W1105 17:59:40.692994       1 b.go:1] "x" level="9""#,
@@ -323,7 +328,47 @@ fn postgresql_logs_are_read_with_the_usual_prefixes() {
             ),
             (
                 "2026-11-29 10:00:00.123 CET 192.0.2.4(5) 6565e1c0.4d2 3/12 0 00000 ops@shop LOG:  x",
-                r#"{"timestamp":"2026-11-29T09:00:00.123Z","client_ip":"192.0.2.4","client_port":5,"user":"ops","database":"shop","level":"LOG","message":"x","prefix":"192.0.2.4(5) 6565e1c0.4d2 3/12 0 00000 ops@shop"}"#,
+                r#"{"timestamp":"2026-11-29T09:00:00.123Z","client_ip":"192.0.2.4","client_port":5,"session":"6565e1c0.4d2","user":"ops","database":"shop","level":"LOG","message":"x","prefix":"192.0.2.4(5) 6565e1c0.4d2 3/12 0 00000 ops@shop"}"#,
+            ),
+            // Azure Database for PostgreSQL: `%t-%c-`.
+            (
+                "2026-11-30 09:00:00 UTC-65641234.4d2-LOG:  checkpoint starting: time",
+                r#"{"timestamp":"2026-11-30T09:00:00.000Z","session":"65641234.4d2","level":"LOG","message":"checkpoint starting: time"}"#,
+            ),
+            // Datadog: `%m [%p] %d %a %u %h %c `.
+            (
+                "2026-11-30 09:00:00.123 UTC [1234] shop PostgreSQL JDBC Driver ops 192.0.2.4 65641234.4d2 ERROR:  no",
+                r#"{"timestamp":"2026-11-30T09:00:00.123Z","pid":1234,"database":"shop","application":"PostgreSQL JDBC Driver","user":"ops","client_ip":"192.0.2.4","session":"65641234.4d2","level":"ERROR","message":"no"}"#,
+            ),
+            (
+                "2026-11-30 09:00:00.123 UTC [1234] shop psql ops [local] 65641234.4d2 LOG:  x",
+                r#"{"timestamp":"2026-11-30T09:00:00.123Z","pid":1234,"database":"shop","application":"psql","user":"ops","client":"unix","session":"65641234.4d2","level":"LOG","message":"x"}"#,
+            ),
+            (
+                "2026-11-30 09:00:00.123 UTC [99]     65641234.63 LOG:  autovacuum launcher started",
+                r#"{"timestamp":"2026-11-30T09:00:00.123Z","pid":99,"session":"65641234.63","level":"LOG","message":"autovacuum launcher started"}"#,
+            ),
+            // Other marks in front of the level.
+            (
+                "2026-11-30 09:00:00.123 UTC|1234|ops|LOG:  x",
+                r#"{"timestamp":"2026-11-30T09:00:00.123Z","pid":1234,"level":"LOG","message":"x","prefix":"1234|ops|"}"#,
+            ),
+            (
+                "2026-11-30 10:00:00 CET [1234]: user=ops,db=shop,app=psql,client=[local] LOG:  x",
+                r#"{"timestamp":"2026-11-30T09:00:00.000Z","pid":1234,"user":"ops","database":"shop","application":"psql","client":"unix","level":"LOG","message":"x"}"#,
+            ),
+            // PgBouncer.
+            (
+                "2026-11-30 10:00:00.123 CET [1234] LOG C-0x55d01: shop/ops@192.0.2.4:51234 login attempt: db=shop user=ops tls=no",
+                r#"{"timestamp":"2026-11-30T09:00:00.123Z","pid":1234,"level":"LOG","connection":"C-0x55d01","database":"shop","user":"ops","client_ip":"192.0.2.4","client_port":51234,"message":"login attempt: db=shop user=ops tls=no"}"#,
+            ),
+            (
+                "2026-11-30 10:00:00.123 CET [1234] WARNING C-0x55d01: (nodb)/(nouser)@unix(7):6432 pooler error: no such user",
+                r#"{"timestamp":"2026-11-30T09:00:00.123Z","pid":1234,"level":"WARNING","connection":"C-0x55d01","client":"unix(7)","client_port":6432,"message":"pooler error: no such user"}"#,
+            ),
+            (
+                "2026-11-30 10:00:00.123 CET [1234] LOG stats: 0 xacts/s, 0 queries/s",
+                r#"{"timestamp":"2026-11-30T09:00:00.123Z","pid":1234,"level":"LOG","message":"stats: 0 xacts/s, 0 queries/s"}"#,
             ),
             ("LOG:  no prefix at all", r#"{"level":"LOG","message":"no prefix at all"}"#),
             ("[4-1] ERROR:  of syslog", r#"{"pid":4,"session_line":1,"level":"ERROR","message":"of syslog"}"#),
@@ -367,6 +412,11 @@ fn mysql_logs_are_read_of_all_ages() {
                 "191015  9:46:45\t    13 Query\tSHOW STATUS",
                 r#"{"timestamp":"2019-10-15T07:46:45.000Z","thread":13,"command":"Query","message":"SHOW STATUS"}"#,
             ),
+            // The official image's own.
+            (
+                "2024-05-01 10:00:00+00:00 [Note] [Entrypoint]: Entrypoint script for MySQL Server started.",
+                r#"{"timestamp":"2024-05-01T10:00:00.000Z","level":"Note","subsystem":"Entrypoint","message":"Entrypoint script for MySQL Server started."}"#,
+            ),
             // MariaDB's, from the user to the time of the next.
             (
                 "# User@Host: app[app] @ web1 [192.0.2.4]\n# Thread_id: 13  Schema: shop  QC_hit: No\n# Query_time: 9.5  Lock_time: 0.0  Rows_sent: 5  Rows_examined: 500\nSET timestamp=1796029200;\nselect sleep(9);\n# Time: 261130 10:00:01",
@@ -389,6 +439,61 @@ fn mysql_logs_are_read_of_all_ages() {
             "2024-05-01 hello",
         ],
     );
+}
+
+#[test]
+fn lines_of_one_second_of_the_general_log_have_the_time_of_the_one_before() {
+    let lines = |decoder: &mut ServerDecoder, offset: u64, lines: &[&str]| -> Vec<String> {
+        let text = lines.concat();
+        let mut batch = Batch::new(
+            crate::event::Slab::from_vec(text.into_bytes()),
+            Origin::of_source("s"),
+            1_700_000_000_000_000_000,
+            crate::ack::Ack::none(),
+        );
+        let mut at = 0;
+        for line in lines {
+            let end = at + line.trim_end_matches('\n').len();
+            decoder.decode(&mut batch, at, end, offset + at as u64).ok();
+            at += line.len();
+        }
+        let json = |event: crate::event::EventRef<'_>| {
+            let mut out = Vec::new();
+            event.write_json(&mut out);
+            String::from_utf8(out).unwrap()
+        };
+        batch.iter().map(json).collect()
+    };
+    let mut decoder = decoder(Server::Mysql);
+    assert_eq!(
+        lines(
+            &mut decoder,
+            100,
+            &[
+                "191015  9:46:45\t    13 Query\tSHOW STATUS\n",
+                "\t\t    13 Query\tselect 1,\n",
+                "  2 from dual\n",
+                "\t\t     9 Quit\t\n"
+            ]
+        ),
+        [
+            r#"{"timestamp":"2019-10-15T07:46:45.000Z","thread":13,"command":"Query","message":"SHOW STATUS"}"#,
+            r#"{"timestamp":"2019-10-15T07:46:45.000Z","thread":13,"command":"Query","message":"select 1,"}"#,
+            r#"{"timestamp":"2019-10-15T07:46:45.000Z","thread":9,"command":"Quit"}"#,
+        ]
+    );
+    // Elsewhere, or of another file, there is nothing to take it from.
+    let alone = r#"{"thread":9,"command":"Quit"}"#;
+    assert_eq!(lines(&mut decoder, 5000, &["\t\t     9 Quit\t\n"]), [alone]);
+    assert_eq!(lines(&mut self::decoder(Server::Mysql), 0, &["\t\t     9 Quit\t\n"]), [alone]);
+}
+
+#[test]
+fn a_client_over_a_unix_socket_has_no_address() {
+    let line = "2024/05/01 10:00:00 [error] 9#9: *5 no, client: unix:, server: a";
+    assert!(decoded(Server::Nginx, line).unwrap().ends_with(r#""message":"no","client":"unix","server":"a"}"#));
+    let line = "haproxy[1]: unix:1 [06/Feb/2009:12:12:51.443] fe/2: SSL handshake failure";
+    assert!(decoded(Server::Haproxy, line).unwrap().contains(r#""client":"unix","client_port":1,"#));
 }
 
 proptest! {

@@ -11,10 +11,11 @@
 //! `LEEF:` and `@cee:` begin a text and are no tags. Words for level and facility give them where there is no priority, and
 //! are passed over.
 
+use super::files::{bracketed, esxi_priority, is_spaced_tag, is_topics, padded_level, since_1970, spaced_tag, vmkernel};
 use super::front::{front, is_mnemonic};
 use super::keyed::keyed;
 use super::when::{epoch, header_time, is_year};
-use super::words::{Priority, bare_level, is_english, is_level, priority};
+use super::words::{Priority, bare_level, is_english, is_level, is_level_word, priority};
 use super::{Format, Line, Message, When, data};
 use crate::framing::span::Span;
 
@@ -55,6 +56,7 @@ fn without_time_first(line: &Line<'_>, pri: Option<u8>, at: usize) -> Option<Mes
         return Some(message);
     }
     bracketed(line, pri, at)
+        .or_else(|| since_1970(line, pri, at))
         .or_else(|| versioned(line, pri, at))
         .or_else(|| keyed(line, pri, at))
         .or_else(|| without_time(line, pri, at))
@@ -72,18 +74,6 @@ fn forwarded(line: &Line<'_>, pri: Option<u8>, at: usize) -> Option<Message> {
     let mut message = Message::new(Format::Rfc3164, pri);
     parse(line, pri, from, &mut message);
     message.hostname = message.hostname.or(Some(address).filter(|address| is_address(address.of(line.text))));
-    Some(message)
-}
-
-/// `[2026-10-15 14:04:23] EFW: text`
-fn bracketed(line: &Line<'_>, pri: Option<u8>, at: usize) -> Option<Message> {
-    let head = line.rest(at).strip_prefix(b"[").filter(|_| pri.is_some())?;
-    let close = memchr::memchr(b']', &head[..head.len().min(40)])? + 1;
-    let inner = Line { text: line.text.get(..at + close)? };
-    let time = header_time(&inner, at + 1).filter(|time| time.end == at + close)?;
-    let mut message = Message::new(Format::Rfc3164, pri);
-    message.timestamp = Some(time.when);
-    content(line, line.skip_blanks(at + close + 1), true, &mut message);
     Some(message)
 }
 
@@ -167,7 +157,10 @@ fn host(line: &Line<'_>, at: usize, message: &mut Message) -> usize {
         note_priority(message, written);
         return host(line, behind, message);
     }
-    if is_host(line, word) && !is_english_text(line, word, behind) {
+    if is_host(line, word)
+        && !is_english_text(line, word, behind)
+        && (line.byte(behind) != Some(b'[') || !is_spaced_tag(line, word))
+    {
         message.hostname = Some(word);
         // `host : %ASA-6-302013: …`
         return if line.rest(behind).starts_with(b": ") { line.skip_blanks(behind + 2) } else { behind };
@@ -180,6 +173,14 @@ fn host(line: &Line<'_>, at: usize, message: &mut Message) -> usize {
 fn odd_host(line: &Line<'_>, word: Span, behind: usize, message: &mut Message) -> usize {
     let at = word.start;
     let text = word.of(line.text);
+    if let Some(written) = esxi_priority(text) {
+        note_priority(message, written);
+        return behind;
+    }
+    // `30-Nov-2026 10:00:00 :%LINK-I-Up:  gi5`
+    if text.starts_with(b":%") {
+        return at + 1;
+    }
     let rest = line.rest(at);
     if let Some(relayed) = rest.strip_prefix(b"Message forwarded from ") {
         let from = line.word(at + rest.len() - relayed.len());
@@ -191,6 +192,10 @@ fn odd_host(line: &Line<'_>, word: Span, behind: usize, message: &mut Message) -
     if let Some(host) = host_before_cisco_tag(line, word) {
         message.hostname = Some(host);
         return behind;
+    }
+    if let Some((host, end)) = host_as_tag(line, word, behind) {
+        message.hostname = Some(host);
+        return end;
     }
     // No host, as RFC 5424 and as Linux says it.
     if matches!(text, b"-" | b"(none)") && tag(line, behind, true).is_some() {
@@ -261,11 +266,31 @@ fn host_before_cisco_tag(line: &Line<'_>, word: Span) -> Option<Span> {
     (is_name && line.byte(next) == Some(b'%')).then(|| Span::new(word.start, word.end - 1))
 }
 
+/// `host-1: app[7]: text`, `cl1-01: cl1-01: text`: a host that is written as a tag, with a tag that has a process behind it, or
+/// twice; where what follows begins.
+fn host_as_tag(line: &Line<'_>, word: Span, behind: usize) -> Option<(Span, usize)> {
+    let host = Span::new(word.start, word.end.saturating_sub(1));
+    if !word.of(line.text).ends_with(b":") || !is_host(line, host) || host.of(line.text) == b"kernel" {
+        return None;
+    }
+    let again = line.word(behind);
+    if again.of(line.text) == word.of(line.text) {
+        return Some((host, line.skip_blanks(again.end)));
+    }
+    let (_, pid, end) = tag(line, behind, true)?;
+    let is_number = pid.is_some_and(|pid| pid.of(line.text).iter().all(u8::is_ascii_digit));
+    (is_number && line.byte(end - 1) == Some(b':')).then_some((host, behind))
+}
+
 /// Tag and message from `at`.
-fn content(line: &Line<'_>, at: usize, timed: bool, message: &mut Message) {
+pub(super) fn content(line: &Line<'_>, at: usize, timed: bool, message: &mut Message) {
     match read_tag(line, at, timed) {
         // `CEF:0|…` is no tag, `daemon|x:info app[1]:` no common one.
-        Some((app, pid, end)) if line.byte(end) == Some(b' ') && !is_payload(app.of(line.text)) => {
+        Some((app, pid, end))
+            if line.byte(end) == Some(b' ')
+                && !is_payload(app.of(line.text))
+                && (pid.is_some() || !is_level_word(app.of(line.text))) =>
+        {
             message.appname = Some(app);
             message.procid = pid.or(message.procid);
             message.message = line.message(end + 1);
@@ -283,6 +308,19 @@ fn odd_content(line: &Line<'_>, at: usize, timed: bool, found: Option<Tag>, mess
         message.message = line.message(at);
         return;
     }
+    if let Some(level) = vmkernel(line, at) {
+        if let Some(level) = level {
+            note_priority(message, level);
+        }
+        message.message = line.message(at);
+        return;
+    }
+    // `Severity: Informational, Category: Audit, …` (iDRAC), `Warning: battery low`: words of the text.
+    found = found.filter(|(app, pid, _)| pid.is_some() || !is_level_word(app.of(line.text)));
+    if found.is_none() && is_topics(line.word(at).of(line.text)) {
+        let word = line.word(at);
+        found = Some((word, None, word.end));
+    }
     if timed {
         let word = line.word(at);
         let text = word.of(line.text);
@@ -297,6 +335,15 @@ fn odd_content(line: &Line<'_>, at: usize, timed: bool, found: Option<Tag>, mess
                 note_priority(message, written);
                 (at, found) = (next, behind);
             }
+        } else if let Some((level, next)) = padded_level(line, at) {
+            if let Some(behind) = tag(line, next, true)
+                && message.pri.is_none_or(|pri| pri & 7 == level.severity)
+            {
+                note_priority(message, level);
+                (at, found) = (next, Some(behind));
+            }
+        } else if let Some(spaced) = spaced_tag(line, word) {
+            found = Some(spaced);
         } else if let Some((host, event, end)) = netapp(line, word).filter(|_| message.hostname.is_none()) {
             (message.hostname, found) = (Some(host), Some((event, None, end)));
         } else if (3..=8).contains(&text.len()) && text.iter().all(u8::is_ascii_digit) && behind.is_some() {
@@ -339,7 +386,7 @@ fn netapp(line: &Line<'_>, word: Span) -> Option<(Span, Span, usize)> {
 }
 
 /// Takes severity and facility from words where no priority gives them.
-fn note_priority(message: &mut Message, written: Priority) {
+pub(super) fn note_priority(message: &mut Message, written: Priority) {
     if message.pri.is_none() {
         message.severity = Some(written.severity);
         message.facility = written.facility;
@@ -348,7 +395,7 @@ fn note_priority(message: &mut Message, written: Priority) {
 
 /// `app:`, `app[pid]:` or `app[pid]` at `at`, and the position behind.
 #[inline(never)]
-fn tag(line: &Line<'_>, at: usize, timed: bool) -> Option<Tag> {
+pub(super) fn tag(line: &Line<'_>, at: usize, timed: bool) -> Option<Tag> {
     read_tag(line, at, timed)
 }
 

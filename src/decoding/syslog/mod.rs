@@ -7,7 +7,7 @@
 //! ```
 //!
 //! What devices make of RFC 3164 stands in the modules: `legacy` (hosts and tags), `front` (Cisco's counters), `keyed` (firewalls
-//! that name everything), `when` (times), `words` (levels, and English). By maker: `tests/fixtures/syslog_headers.jsonl`.
+//! that name everything), `files` (forms of files and single makers), `when` (times), `words` (levels, and English). By maker: `tests/fixtures/syslog_headers.jsonl`.
 //!
 //! [`parse`] is pure and never refuses: what it cannot read stays in the message, so no byte of text is lost. In a message
 //! of RFC 3164 the tag is what ends in `:` or `[pid]:`; a first word without either belongs to the message. A word in
@@ -20,6 +20,7 @@
 //! priority. Behind a priority that nothing like it follows (`<13>text`), all is text, and right.
 
 mod data;
+mod files;
 mod front;
 #[cfg(test)]
 mod headers;
@@ -342,6 +343,7 @@ impl Line<'_> {
 /// Decodes syslog messages, one a frame.
 pub struct SyslogDecoder {
     zones: zones::ZoneOfSender,
+    minute: Minute,
     keys: Keys,
     json: Vec<u8>,
     /// Messages whose header was not read, and one of them.
@@ -379,11 +381,73 @@ impl SyslogDecoder {
             structured_data: key("structured_data"),
             cisco: key("cisco"),
         };
-        SyslogDecoder { zones: zones.into_cache(), keys, json: Vec::new(), unread: (0, None) }
+        SyslogDecoder {
+            zones: zones.into_cache(),
+            minute: Minute::default(),
+            keys,
+            json: Vec::new(),
+            unread: (0, None),
+        }
+    }
+}
+
+/// A minute whose instant is known: most messages are of the minute of the one before.
+#[derive(Clone, Copy, Default)]
+struct Minute {
+    /// Year, month, day, hour and minute; 0 is none.
+    key: u64,
+    /// Its first nanosecond.
+    ns: i64,
+}
+
+/// How far ahead a time without a year may be, in nanoseconds.
+const AHEAD: i64 = 2 * 86_400 * 1_000_000_000;
+
+impl Minute {
+    /// The instant of a time without a zone, where it is of this minute. Without a year the minute must still be of the
+    /// latest year that is possible: no longer ago than the shortest year, less a day for its clock's changes.
+    #[inline]
+    fn instant(&self, civil: &Civil, has_year: bool, now: i64) -> Option<i64> {
+        const YEAR: i64 = 364 * 86_400 * 1_000_000_000;
+        let latest = now.saturating_add(AHEAD);
+        let ns = self.ns + i64::from(civil.second) * 1_000_000_000 + i64::from(civil.nanos);
+        let fits = has_year || ns <= latest && self.ns > latest.saturating_sub(YEAR);
+        (self.key == Minute::key(civil) && fits).then_some(ns)
+    }
+
+    fn key(civil: &Civil) -> u64 {
+        let day = u64::from(civil.month) << 24 | u64::from(civil.day) << 16;
+        (civil.year as u32 as u64) << 32 | day | u64::from(civil.hour) << 8 | u64::from(civil.minute)
+    }
+
+    /// The minute of a time and its instant.
+    fn of(civil: &Civil, ns: i64) -> Self {
+        let into = i64::from(civil.second) * 1_000_000_000 + i64::from(civil.nanos);
+        Minute { key: Minute::key(civil), ns: ns - into }
     }
 }
 
 impl SyslogDecoder {
+    /// The instant of a time that was written, in nanoseconds since 1970 UTC.
+    #[inline]
+    fn instant_of(
+        &mut self,
+        batch: &Batch,
+        civil: &Civil,
+        has_year: bool,
+        written: Option<WrittenZone>,
+    ) -> Option<i64> {
+        let (now, is_plain) = (batch.received_at, written.is_none() && self.zones.is_one());
+        if is_plain && let Some(ns) = self.minute.instant(civil, has_year, now) {
+            return Some(ns);
+        }
+        let ns = instant(self.zones.of(&batch.origin), civil, has_year, written, now)?;
+        if is_plain {
+            self.minute = Minute::of(civil, ns);
+        }
+        Some(ns)
+    }
+
     /// Counts a message that was taken although it has no header.
     #[cold]
     fn note_unread(&mut self, text: &[u8]) {
@@ -402,7 +466,6 @@ pub(super) fn instant(
     written: Option<WrittenZone>,
     now: i64,
 ) -> Option<i64> {
-    const AHEAD: i64 = 2 * 86_400 * 1_000_000_000;
     let to_ns = |civil: &Civil| match written {
         Some(written) => civil.to_ns(zone.seconds_of(written)),
         None => zone.to_ns(civil),
@@ -495,7 +558,7 @@ impl FrameDecoder for SyslogDecoder {
                 batch.push_span_field(Sym::TIMESTAMP, Kind::Clean, start + span.start, start + span.end);
             }
             Some(When::Local { civil, has_year, zone }) => {
-                if let Some(ns) = instant(self.zones.of(&batch.origin), &civil, has_year, zone, batch.received_at) {
+                if let Some(ns) = self.instant_of(batch, &civil, has_year, zone) {
                     push_time(batch, row, ns);
                 }
             }
@@ -552,6 +615,7 @@ impl FrameDecoder for SyslogDecoder {
     }
 
     fn fork(&self) -> Box<dyn FrameDecoder> {
-        Box::new(SyslogDecoder { zones: self.zones.clone(), keys: self.keys, json: Vec::new(), unread: (0, None) })
+        let (zones, minute) = (self.zones.clone(), Minute::default());
+        Box::new(SyslogDecoder { zones, minute, keys: self.keys, json: Vec::new(), unread: (0, None) })
     }
 }

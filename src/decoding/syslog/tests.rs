@@ -305,6 +305,55 @@ fn the_year_is_the_latest_that_does_not_lie_ahead() {
 }
 
 #[test]
+fn the_minute_before_helps_and_never_misleads() {
+    let mut one = decoder("Europe/Berlin");
+    let line = |text: &str| format!("<13>{text} h a: b");
+    let written = |decoder: &mut SyslogDecoder, text: &str, now: i64| {
+        let line = line(text);
+        let mut batch = Batch::new(Slab::from_vec(line.clone().into_bytes()), Origin::of_source("s"), now, Ack::none());
+        decoder.decode(&mut batch, 0, line.len(), 0).unwrap();
+        let mut out = Vec::new();
+        batch.event(0).write_json(&mut out);
+        serde_json::from_slice::<Json>(&out).unwrap()["timestamp"].clone()
+    };
+    const DAY: i64 = 86_400 * 1_000_000_000;
+    let start = 1_700_000_000_000_000_000;
+    // The same minute again, over its hour that is there twice, by seconds that go back, and a year later.
+    for days in [0, 0, 1, 300, 361, 362, 363, 364, 365, 366, 367, 368, 730, 731, 0] {
+        for text in [
+            "Nov 14 10:00:00",
+            "Nov 14 10:00:59",
+            "Nov 14 10:00:01.5",
+            "Nov 14 10:00:01 2021",
+            "Nov 14 10:00:02 EST",
+            "Nov 14 10:01:00",
+            "Oct 29 02:30:00",
+            "Oct 29 02:30:59",
+            "Feb 29 10:00:00",
+            "Feb 29 10:00:01",
+            "Nov 16 23:59:58",
+            "Nov 16 23:59:59",
+        ] {
+            let now = start + days * DAY;
+            assert_eq!(
+                written(&mut one, text, now),
+                written(&mut decoder("Europe/Berlin"), text, now),
+                "{text} {days}"
+            );
+        }
+    }
+    let now = start + 2 * DAY;
+    for step in 0..200 {
+        let now = now + (step - 100) * 1_000_000_000;
+        assert_eq!(
+            written(&mut one, "Nov 18 22:13:20", now),
+            written(&mut decoder("Europe/Berlin"), "Nov 18 22:13:20", now),
+            "{step}"
+        );
+    }
+}
+
+#[test]
 fn other_vendors_are_read_as_far_as_they_go() {
     for (raw, want) in [
         (

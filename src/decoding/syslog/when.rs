@@ -3,7 +3,7 @@
 //! ```text
 //! 2026-10-01T10:00:00.123Z   2026-10-01T10:00:00+0200   2026-10-01 10:00:00,123   2026/10/01 10:00:00
 //! Oct  1 10:00:00   Oct 1 2026 10:00:00   Oct  1 10:00:00 2026   Oct  1 10:00:00.123 CEST   Thu Oct  1 10:00:00 2026
-//! 2026 Oct  1 10:00:00   1 Oct 2026 10:00:00   2026:10:01-10:00:00 (Sophos)   10/01/2026:10:00:00 GMT (NetScaler)
+//! 2026 Oct  1 10:00:00   1 Oct 2026 10:00:00   1-Oct-2026 10:00:00   2026:10:01-10:00:00 (Sophos)   10/01/2026:10:00:00 GMT (NetScaler)
 //! Oct  1 10:00:00:123 2026 (Comware)   Oct 01 2026 04:03:01 PM.688 UTC (CUCM)   July 1 10:00:00 (ACI)
 //! ```
 //!
@@ -28,6 +28,10 @@ pub(super) struct Found {
 /// Names of zones that are words as well: they are zones only before a colon.
 const WORDS: [&[u8]; 12] =
     [b"GET", b"EAT", b"CAT", b"PET", b"ART", b"MET", b"WIT", b"WAT", b"COT", b"BOT", b"VET", b"SST"];
+
+/// Months as they begin.
+const MONTHS: [&[u8; 3]; 12] =
+    [b"jan", b"feb", b"mar", b"apr", b"may", b"jun", b"jul", b"aug", b"sep", b"oct", b"nov", b"dec"];
 
 /// The time at `at`.
 pub(super) fn header_time(line: &Line<'_>, at: usize) -> Option<Found> {
@@ -109,7 +113,7 @@ fn digits_first(line: &Line<'_>, at: usize) -> Option<Found> {
             when => Some(Found { when, end: word.end, ended: bare.end < word.end }),
         };
     }
-    if let Some((civil, at)) = date(line, at).or_else(|| american_date(line, at)) {
+    if let Some((civil, at)) = date(line, at).or_else(|| american_date(line, at)).or_else(|| dashed_date(line, at)) {
         let mut civil = civil;
         let start = match line.byte(at)? {
             b' ' => line.skip_blanks(at),
@@ -196,8 +200,6 @@ fn year_before_clock(line: &Line<'_>, at: usize) -> (Option<i32>, usize) {
 
 /// Three letters of a month, or all of them, and the position behind the blank.
 fn month(line: &Line<'_>, at: usize) -> Option<(u8, usize)> {
-    const MONTHS: [&[u8; 3]; 12] =
-        [b"jan", b"feb", b"mar", b"apr", b"may", b"jun", b"jul", b"aug", b"sep", b"oct", b"nov", b"dec"];
     let name: [u8; 3] = line.text.get(at..at + 3)?.try_into().ok()?;
     let name = name.map(|c| c.to_ascii_lowercase());
     let month = MONTHS.iter().position(|m| **m == name)?;
@@ -235,6 +237,19 @@ fn american_date(line: &Line<'_>, at: usize) -> Option<(Civil, usize)> {
     (end == start + 4 && line.byte(end) == Some(b':')).then_some((
         Civil { year: year as i32, month: month as u8, day: day as u8, hour: 0, minute: 0, second: 0, nanos: 0 },
         end,
+    ))
+}
+
+/// `30-Nov-2026`, as Cisco's small switches and BIND write it.
+fn dashed_date(line: &Line<'_>, at: usize) -> Option<(Civil, usize)> {
+    let (day, end) = digits(line, at, 2)?;
+    let name = line.text.get(end + 1..end + 4)?;
+    let month = MONTHS.iter().position(|month| month.eq_ignore_ascii_case(name))?;
+    let (year, last) = digits(line, end + 5, 4)?;
+    let dashed = line.byte(end) == Some(b'-') && line.byte(end + 4) == Some(b'-') && last == end + 9;
+    dashed.then_some((
+        Civil { year: year as i32, month: month as u8 + 1, day: day as u8, hour: 0, minute: 0, second: 0, nanos: 0 },
+        last,
     ))
 }
 

@@ -10,7 +10,7 @@ fn level(name: &[u8]) -> Option<u8> {
         b"warn" | b"warning" => 4,
         b"notice" => 5,
         b"info" => 6,
-        b"debug" => 7,
+        b"debug" | b"verbose" => 7,
         _ => return None,
     })
 }
@@ -74,7 +74,7 @@ pub(super) fn bare_level(word: &[u8]) -> Option<Priority> {
 }
 
 /// Words that begin messages of devices and relays which write no host, sorted.
-const ENGLISH: [&str; 102] = [
+const ENGLISH: [&str; 103] = [
     "a",
     "above",
     "accepted",
@@ -172,6 +172,7 @@ const ENGLISH: [&str; 102] = [
     "updating",
     "user",
     "using",
+    "verbose",
     "warn",
     "warning",
     "was",
@@ -186,6 +187,15 @@ pub(super) fn is_level(word: &[u8]) -> bool {
     low.copy_from_slice(word);
     low.make_ascii_lowercase();
     level(low).is_some() || matches!(&*low, b"fatal" | b"trace") || matches!(word, [b'A'..=b'Z'])
+}
+
+/// Whether a word in a tag's place is a level, or says that one follows.
+pub(super) fn is_level_word(word: &[u8]) -> bool {
+    let mut low = [0; 13];
+    let Some(low) = low.get_mut(..word.len()).filter(|low| low.len() > 2) else { return false };
+    low.copy_from_slice(word);
+    low.make_ascii_lowercase();
+    level(low).is_some() || matches!(&*low, b"fatal" | b"trace" | b"severity" | b"information" | b"informational")
 }
 
 /// Whether a word is one of English that begins a text.

@@ -38,8 +38,14 @@ pub(super) struct ZoneOfSender {
 }
 
 impl ZoneOfSender {
+    /// All senders have the same.
+    #[inline]
+    pub(super) fn is_one(&self) -> bool {
+        self.zones.by_sender.is_empty()
+    }
+
     pub(super) fn of(&mut self, origin: &Arc<Origin>) -> &Zone {
-        if self.zones.by_sender.is_empty() {
+        if self.is_one() {
             return &self.zones.zone;
         }
         let known = self.last.as_ref().is_some_and(|(last, _)| Arc::ptr_eq(last, origin));

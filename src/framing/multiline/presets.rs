@@ -131,7 +131,9 @@ pub(super) fn is_dated(line: &[u8]) -> bool {
     for key in [b"time=".as_slice(), b"ts=", b"timestamp=", b"t=", b"date="] {
         text = text.strip_prefix(key).unwrap_or(text);
     }
-    if let [b'[' | b'(' | b'"' | b'{' | b'\'', rest @ ..] = text {
+    // WebLogic's `####<Nov 30, 2026 10:00:05,123 AM CET> <Error> …`.
+    text = text.strip_prefix(b"####").unwrap_or(text);
+    if let [b'[' | b'(' | b'"' | b'{' | b'\'' | b'<', rest @ ..] = text {
         text = rest;
     }
     let at = |n: usize| text.get(n).copied().unwrap_or(0);

@@ -350,6 +350,14 @@ fn several_presets_share_a_stream() {
             &["panic: no", "", "goroutine 1 [running]:", "main.main()", "\t/app/main.go:5 +0x1"],
             &["plain"],
             &["java.lang.Error: x", "\tat a.B.c(B.java:1)"],
+            // WebLogic's server log, and what it prints.
+            &[
+                "####<Nov 30, 2026 10:00:05,123 AM CET> <Error> <HTTP> <host> <AdminServer> <BEA-101020> <failed",
+                "java.lang.NullPointerException",
+                "\tat a.B.c(B.java:1)",
+            ],
+            &["<Nov 30, 2026 10:00:06 AM CET> <Warning> <Server> <x>", "a.b.SlowException: y", "\tat a.B.c(B.java:1)"],
+            &["<Nov 30, 2026 10:00:07 AM CET> <Info> <Server> <x>"],
             &["Traceback (most recent call last):", "  File \"a.py\", line 1, in f", "KeyError: 'a'"],
         ],
     );
@@ -380,6 +388,8 @@ fn dates_are_known_in_the_forms_that_logs_have() {
         "W, [2024-05-01T10:00:00 #7] x",
         "time=\"2024-05-01T10:00:00Z\" level=error",
         "1 May 2024 10:00:00 x",
+        "####<May 1, 2024 10:00:00,123 AM CEST> <Error> x",
+        "<May 1, 2024 10:00:00 AM CEST> <Error> x",
     ] {
         assert!(presets::is_dated(line.as_bytes()), "{line}");
     }

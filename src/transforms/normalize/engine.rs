@@ -1,6 +1,7 @@
 //! The transform: one pass over an event's keys finds what plays which part; then each part is put into shape.
 
 use super::level::{self, Level, Levels};
+use super::producers::{Producers, SIGNS};
 use super::{Case, KeepRest, NormalizeOptions, Schema, UnknownLevel};
 use crate::component::{Emitter, Transform};
 use crate::event::{Batch, EventKind, EventRef, Form, Str, Sym, Value, json};
@@ -28,7 +29,10 @@ pub struct Normalize {
     class: Vec<u16>,
     /// One bit for each part that has nested aliases.
     nested: u16,
-    levels: Levels,
+    pub(super) levels: Levels,
+    pub(super) producers: Producers,
+    /// For what a producer wrote.
+    pub(super) scratch: Vec<u8>,
     status: Sym,
     reader: TimestampReader,
     writer: Rfc3339Writer,
@@ -72,23 +76,27 @@ fn bits(mut set: u16) -> impl Iterator<Item = usize> {
 }
 
 // Parts of the schema `log`, in the listed order.
-const TIMESTAMP: usize = 0;
-const LEVEL: usize = 1;
+pub(super) const TIMESTAMP: usize = 0;
+pub(super) const LEVEL: usize = 1;
 const SERVICE: usize = 2;
-const MESSAGE: usize = 3;
+pub(super) const MESSAGE: usize = 3;
 const TAGS: usize = 9;
 const METADATA: usize = 10;
+/// Not a part: the fields by which a producer is known that has names of its own.
+const SIGN: usize = 11;
+/// The parts that are looked for then.
+const PRODUCED: u16 = 1 << TIMESTAMP | 1 << LEVEL | 1 << MESSAGE;
 
-const TIME_ALIASES: &[&str] = &["@timestamp", "time", "ts", "_timestamp", "date", "datetime", "time_local"];
+const TIME_ALIASES: &[&str] = &["@timestamp", "time", "ts", "_timestamp", "date", "datetime", "time_local", "@t"];
 
 /// Canonical name in camel case, and its aliases.
 type Names = (&'static str, &'static [&'static str]);
 
 const LOG: &[Names] = &[
     ("timestamp", TIME_ALIASES),
-    ("level", &["severity", "lvl", "loglevel", "log.level", "severity_text"]),
+    ("level", &["severity", "lvl", "loglevel", "log.level", "severity_text", "error_severity", "@level", "@l"]),
     ("service", &["service.name", "service_name", "app", "application", "appname"]),
-    ("message", &["msg", "log", "body", "text"]),
+    ("message", &["msg", "log", "body", "text", "@message", "@m", "@mt"]),
     ("traceId", &["trace_id", "trace.id", "traceID"]),
     ("spanId", &["span_id", "span.id", "spanID"]),
     ("userId", &["user_id"]),
@@ -186,10 +194,23 @@ impl Normalize {
             }
             parts.push(Part { name: Sym::from_config(&name), nested });
         }
+        if options.schema == Schema::Log {
+            for (n, name) in SIGNS.iter().enumerate() {
+                let sym = Sym::from_config(name);
+                if class.len() <= sym.index() {
+                    class.resize(sym.index() + 1, 0);
+                }
+                if class[sym.index()] == 0 {
+                    class[sym.index()] = 2 + ((SIGN as u16) << 8) + n as u16;
+                }
+            }
+        }
         let reader = TimestampReader::new(options.zone.clone(), options.formats.clone());
         let nested = (0..parts.len()).filter(|&n| !parts[n].nested.is_empty()).map(|n| 1 << n).sum();
         Normalize {
             levels: Levels::new(options.levels.clone(), options.numbers),
+            producers: Producers::new(),
+            scratch: Vec::new(),
             status: Sym::from_config("status"),
             options,
             parts,
@@ -287,14 +308,25 @@ impl Normalize {
         if lifted {
             found = self.find(batch.event(row));
         }
-        for part in bits(found.any & !found.named) {
+        if found.any & 1 << SIGN != 0
+            && found.any & PRODUCED != PRODUCED
+            && self.take_from_producer(batch, row, found.any)
+        {
+            found = self.find(batch.event(row));
+        }
+        for part in bits(found.any & !found.named & !(1 << SIGN)) {
             batch.event_mut(row).rename_at(usize::from(found.at[part]), self.parts[part].name);
         }
         found
     }
 
+    /// The canonical name of a part.
+    pub(super) fn name_of(&self, part: usize) -> Sym {
+        self.parts[part].name
+    }
+
     /// Reads a timestamp value.
-    fn stamp(&mut self, value: Value<'_>, now: i64) -> Option<Stamp> {
+    pub(super) fn stamp(&mut self, value: Value<'_>, now: i64) -> Option<Stamp> {
         match value {
             Value::Str(Str { bytes, form: Form::Clean | Form::Plain }) => {
                 if self.looks_for_doubts && self.reader.may_doubt(bytes) {

@@ -11,6 +11,7 @@
 
 mod engine;
 mod level;
+mod producers;
 
 pub use engine::{Normalize, canonical_names};
 pub use level::{Level, LevelNumbers};

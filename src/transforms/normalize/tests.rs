@@ -207,3 +207,106 @@ fn spans_get_their_duration_and_defaults() {
     let want = r#"{"traceId":"t","spanId":"s","operationName":"op","startTime":"2025-06-15T15:06:40.000Z","endTime":"2025-06-15T15:06:41.500Z","duration":1500,"logs":[],"status":{"code":0,"message":"OK"}}"#;
     assert_eq!(got.unwrap(), want);
 }
+
+#[test]
+fn producers_with_names_of_their_own_are_known() {
+    let meta = || NormalizeOptions::new(Schema::Log);
+    for (line, want) in [
+        // PostgreSQL, `log_destination = jsonlog`.
+        (
+            r#"{"timestamp":"2025-06-15 17:06:40.123 CEST","pid":7,"error_severity":"ERROR","message":"no"}"#,
+            r#"{"timestamp":"2025-06-15T15:06:40.123Z","level":"ERROR","message":"no","service":"unknown","tags":{},"metadata":{"pid":7}}"#,
+        ),
+        // MongoDB 4.4 and later.
+        (
+            r#"{"t":{"$date":"2025-06-15T17:06:40.123+02:00"},"s":"W","c":"NETWORK","id":1,"ctx":"conn1","msg":"slow"}"#,
+            r#"{"timestamp":"2025-06-15T15:06:40.123Z","level":"WARN","message":"slow","service":"unknown","tags":{},"metadata":{"c":"NETWORK","id":1,"ctx":"conn1"}}"#,
+        ),
+        (
+            r#"{"t":{"$date":"2025-06-15T15:06:40.123Z"},"s":"D2","msg":"m"}"#,
+            r#"{"timestamp":"2025-06-15T15:06:40.123Z","level":"DEBUG","message":"m","service":"unknown","tags":{}}"#,
+        ),
+        // hclog: Consul, Nomad, Vault.
+        (
+            r#"{"@level":"warn","@message":"m","@module":"agent","@timestamp":"2025-06-15T15:06:40.123456Z"}"#,
+            r#"{"level":"WARN","message":"m","timestamp":"2025-06-15T15:06:40.123456Z","service":"unknown","tags":{},"metadata":{"@module":"agent"}}"#,
+        ),
+        // Serilog, compact (CLEF): rendered or not.
+        (
+            r#"{"@t":"2025-06-15T15:06:40.1234567Z","@mt":"Hi {A}","@l":"Warning","A":1}"#,
+            r#"{"timestamp":"2025-06-15T15:06:40.1234567Z","message":"Hi {A}","level":"WARN","service":"unknown","tags":{},"metadata":{"A":1}}"#,
+        ),
+        (
+            r#"{"@t":"2025-06-15T15:06:40.123Z","@mt":"Hi {A}","@m":"Hi 1"}"#,
+            r#"{"timestamp":"2025-06-15T15:06:40.123Z","message":"Hi 1","level":"INFO","service":"unknown","tags":{},"metadata":{"@mt":"Hi {A}"}}"#,
+        ),
+        // Serilog's JsonFormatter.
+        (
+            r#"{"Timestamp":"2025-06-15T17:06:40.123+02:00","Level":"Error","MessageTemplate":"t"}"#,
+            r#"{"timestamp":"2025-06-15T15:06:40.123Z","level":"ERROR","service":"unknown","message":"","tags":{},"metadata":{"MessageTemplate":"t"}}"#,
+        ),
+        // log4j 2, JsonLayout.
+        (
+            r#"{"instant":{"epochSecond":1750000000,"nanoOfSecond":123456789},"thread":"main","level":"WARN","message":"m"}"#,
+            r#"{"timestamp":"2025-06-15T15:06:40.123456789Z","level":"WARN","message":"m","service":"unknown","tags":{},"metadata":{"thread":"main"}}"#,
+        ),
+        (
+            r#"{"timeMillis":1750000000123,"level":"WARN","message":"m"}"#,
+            r#"{"timestamp":"2025-06-15T15:06:40.123Z","level":"WARN","message":"m","service":"unknown","tags":{}}"#,
+        ),
+        // NXLog, `to_json()`.
+        (
+            r#"{"EventTime":"2025-06-15 15:06:40","Hostname":"h","Severity":"ERROR","SeverityValue":4,"Message":"m"}"#,
+            r#"{"timestamp":"2025-06-15T15:06:40.000Z","level":"ERROR","message":"m","service":"unknown","tags":{},"metadata":{"Hostname":"h","SeverityValue":4}}"#,
+        ),
+        // MySQL 8, log_sink_json.
+        (
+            r#"{"prio":2,"err_code":1,"msg":"m","time":"2025-06-15T15:06:40.123456Z","ts":1750000000123,"label":"Warning"}"#,
+            r#"{"message":"m","timestamp":"2025-06-15T15:06:40.123456Z","level":"WARN","service":"unknown","tags":{},"metadata":{"prio":2,"err_code":1,"ts":1750000000123}}"#,
+        ),
+        // Okta's System Log.
+        (
+            r#"{"eventType":"user.session.start","severity":"WARN","displayMessage":"m","published":"2025-06-15T15:06:40.123Z"}"#,
+            r#"{"level":"WARN","message":"m","timestamp":"2025-06-15T15:06:40.123Z","service":"unknown","tags":{},"metadata":{"eventType":"user.session.start"}}"#,
+        ),
+    ] {
+        assert_eq!(run(meta(), line).unwrap(), want, "{line}");
+    }
+}
+
+#[test]
+fn names_of_producers_that_mean_something_else_stay_as_they_are() {
+    let base = r#""level":"INFO","service":"s","message":"m","tags":{}"#;
+    let time = r#""timestamp":"2026-01-02T03:04:05.678Z""#;
+    for rest in [
+        r#""t":5"#,
+        r#""t":{"$date":"2025-06-15T15:06:40.123Z"}"#,
+        r#""t":{"a":1},"s":"W""#,
+        r#""instant":true"#,
+        r#""instant":{"epochSecond":1}"#,
+        r#""instant":{"epochSecond":1,"nanoOfSecond":-1}"#,
+        r#""published":"2025-06-15T15:06:40.123Z""#,
+        r#""EventTime":"soon""#,
+        r#""Timestamp":{}"#,
+    ] {
+        let got = run(root(), &format!("{{{base},{rest}}}")).unwrap();
+        assert_eq!(got, format!("{{{base},{rest},{time}}}"));
+    }
+    let base = r#""timestamp":"2025-06-15T15:06:40.123Z","service":"s","tags":{}"#;
+    for rest in [
+        r#""Severity":"High""#,
+        r#""Severity":3"#,
+        r#""Level":2"#,
+        r#""label":"Warning""#,
+        r#""s":"W""#,
+        r#""Message":{"a":1}"#,
+        r#""prio":1,"label":5"#,
+    ] {
+        let got = run(root(), &format!("{{{base},{rest}}}")).unwrap();
+        assert_eq!(got, format!(r#"{{{base},{rest},"level":"INFO","message":""}}"#));
+    }
+    // What has its name already goes first.
+    let got =
+        run(root(), &format!(r#"{{{base},"level":"warn","Level":"Error","message":"m","Message":"n"}}"#)).unwrap();
+    assert_eq!(got, format!(r#"{{{base},"level":"WARN","Level":"Error","message":"m","Message":"n"}}"#));
+}
