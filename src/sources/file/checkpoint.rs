@@ -37,7 +37,7 @@
 
 use super::flight::{Flight, Settlement};
 use super::held::BySink;
-use super::identity::{Hasher, Head, Identity, Position, Sum};
+use super::identity::{Hasher, Head, Identity, Position, Sum, look_at};
 use super::parts::Ahead;
 use super::tail::Tail;
 use crate::data_dir::replace_file_on;
@@ -319,7 +319,7 @@ impl Store {
 
     /// Number of generations known.
     #[cfg(test)]
-    fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.files.len()
     }
 
@@ -624,10 +624,9 @@ impl Folders {
 
 /// The device of a folder, or of the nearest above it that is there; `None` where that cannot be told.
 fn device_of(dir: &Path) -> Option<u64> {
-    use std::os::unix::fs::MetadataExt;
     for dir in dir.ancestors() {
-        match std::fs::metadata(if dir.as_os_str().is_empty() { Path::new(".") } else { dir }) {
-            Ok(found) => return Some(found.dev()),
+        match look_at(if dir.as_os_str().is_empty() { Path::new(".") } else { dir }, true) {
+            Ok(found) => return Some(found.identity.device),
             Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
             Err(_) => return None,
         }
