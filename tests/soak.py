@@ -566,7 +566,7 @@ def main():
     p.add_argument("--stall", type=float, default=0, help="seconds at most between the copy and the cut of a copytruncate (default: 0)")
     p.add_argument("--every", type=float, default=5, help="seconds between two samples (default: 5)")
     p.add_argument("--volume", metavar="SIZE", help="drain so much, as fast as it goes, instead: 20GB")
-    p.add_argument("--limit", type=float, default=2048, help="KiB an hour that memory may grow; the source remembers a file that is gone for a week, 20,000 at most, which at the default 32 rotations a minute comes to 1024 an hour (default: 2048)")
+    p.add_argument("--limit", type=float, default=1024, help="KiB an hour that memory may grow; what is remembered of files that are gone is full after half an hour at the default 32 rotations a minute: docs/files.md (default: 1024)")
     p.add_argument("--limit-handles", type=float, default=4, help="handles, and threads, an hour (default: 4)")
     p.add_argument("--limit-volume", type=float, default=64, help="KiB a GB with --volume (default: 64)")
     p.add_argument("--ceiling", type=float, default=40, help="MiB resident at most (default: 40)")

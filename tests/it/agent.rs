@@ -19,9 +19,10 @@ pub(crate) struct Agent {
     reader: Option<std::thread::JoinHandle<()>>,
 }
 
-/// The program with arguments, in `dir`.
+/// The program with arguments, in `dir`. `TIDEGATE_PROGRAM` names another one than that of the tests: a release build.
 pub(crate) fn tidegate(dir: &Path, args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    let program = std::env::var_os("TIDEGATE_PROGRAM").unwrap_or_else(|| env!("CARGO_BIN_EXE_tidegate").into());
+    let mut command = Command::new(program);
     command.args(args).current_dir(dir).env_remove("TIDEGATE_LOG");
     command
 }

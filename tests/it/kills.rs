@@ -153,12 +153,16 @@ fn file_to_many_files_with_rotation_and_compression_repeats_nothing_over_kills()
     let size = || std::fs::metadata(&packed).map_or(0, |m| m.len());
     let mut written = 2000;
     for n in 0..kills() as u64 {
+        // A quick agent may be done with all of it before anybody looks.
+        let before = size();
         let agent = Agent::run(dir.path(), &[]);
         let more: String = (0..1000).map(|k| line((n + k) % 12) + "\n").collect();
         let mut file = std::fs::OpenOptions::new().append(true).open(dir.path().join("in.log")).unwrap();
         file.write_all(more.as_bytes()).unwrap();
         written += 1000;
-        kill_after_progress(agent, &mut random, size);
+        eventually("it gets on", || size() > before);
+        std::thread::park_timeout(Duration::from_millis(random.u64(0..120)));
+        agent.kill();
     }
     drain(dir.path());
     let all = std::fs::read_to_string(dir.path().join("in.log")).unwrap();

@@ -547,7 +547,7 @@ pub(super) fn open(storage: &dyn Storage, folder: &Path) -> Result<Recovered, Op
         window: VecDeque::new(),
         window_bytes: 0,
         group: Vec::new(),
-        in_flight: HashMap::new(),
+        in_flight: BTreeMap::new(),
         in_flight_bytes: 0,
         failed: HashMap::new(),
         position_stale: position.is_none() || (saved.low(), saved.events()) != (settled.low(), settled.events()),

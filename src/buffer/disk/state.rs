@@ -159,7 +159,7 @@ pub(super) struct State {
     pub(super) window: VecDeque<Waiting>,
     pub(super) window_bytes: usize,
     pub(super) group: Vec<Part>,
-    pub(super) in_flight: HashMap<u64, Handed>,
+    pub(super) in_flight: BTreeMap<u64, Handed>,
     pub(super) in_flight_bytes: usize,
     /// Records whose verdict was `Failed`, with their events: what is not settled of them is delivered again when the sink begins
     /// again, or at the next start.

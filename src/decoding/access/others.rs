@@ -15,8 +15,8 @@
 //! "default format string"; uvicorn's `AccessFormatter`.
 
 use super::{AccessDecoder, AccessLine, Cursor, looks_like_time, request_line, split_port};
-use crate::decoding::span::Span;
 use crate::event::{Batch, Sym, Value};
+use crate::framing::span::Span;
 
 #[derive(Clone, Copy, Debug)]
 enum Kind {

@@ -11,11 +11,11 @@
 //! <134>Oct 15 14:04:23 sua [1013:1013]: text                          Yealink: a blank in the tag
 //! ```
 
-use super::super::span::Span;
 use super::legacy::{content, is_host, note_priority, tag};
 use super::when::{epoch, header_time};
 use super::words::{Priority, bare_level};
 use super::{Format, Line, Message};
+use crate::framing::span::Span;
 
 /// `[2026-10-15 14:04:23] EFW: text`; without a priority what `dmesg -T` and Asterisk write, where no tag follows.
 pub(super) fn bracketed(line: &Line<'_>, pri: Option<u8>, at: usize) -> Option<Message> {

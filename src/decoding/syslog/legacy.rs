@@ -11,7 +11,9 @@
 //! `LEEF:` and `@cee:` begin a text and are no tags. Words for level and facility give them where there is no priority, and
 //! are passed over.
 
-use super::files::{bracketed, esxi_priority, is_spaced_tag, is_topics, padded_level, since_1970, spaced_tag, vmkernel};
+use super::files::{
+    bracketed, esxi_priority, is_spaced_tag, is_topics, padded_level, since_1970, spaced_tag, vmkernel,
+};
 use super::front::{front, is_mnemonic};
 use super::keyed::keyed;
 use super::when::{epoch, header_time, is_year};

@@ -37,6 +37,7 @@ use super::undo::{self, Step};
 use crate::ack::place::{At, Cut, FileOf, Place, Places};
 use crate::storage::{Disk, boot_id, make_again};
 use hashbrown::HashMap;
+use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
@@ -108,14 +109,15 @@ struct Sources {
     places: Places,
     /// As far as it survives a loss of power.
     durable: Places,
-    numbers: Vec<Arc<FileOf>>,
+    /// The files that were given numbers last, and the number of the first of them.
+    numbers: VecDeque<Arc<FileOf>>,
+    first: u32,
     /// Where the last was found.
     last: usize,
 }
 
-/// More numbers are not given: the journal is written anew, with those that are needed.
-/// What is spoken of stays in memory until then.
-const MOST_NUMBERS: usize = 2 * crate::ack::place::MOST_PLACES;
+/// So many files are known by their numbers: one that was given its number before all of these gets another when it comes again.
+const MOST_NUMBERS: usize = crate::ack::place::MOST_PLACES + crate::ack::place::MOST_PLACES / 2;
 
 impl Sources {
     fn number(&mut self, place: &Place) -> Option<u32> {
@@ -123,7 +125,20 @@ impl Sources {
         if !self.numbers.get(self.last).is_some_and(is_it) {
             self.last = self.numbers.iter().rposition(is_it)?;
         }
-        Some(self.last as u32)
+        Some(self.first + self.last as u32)
+    }
+
+    /// The number that the next file gets.
+    fn next_number(&self) -> u32 {
+        self.first + self.numbers.len() as u32
+    }
+
+    /// Forgets the numbers given first, as far as there is no room for so many more.
+    fn make_room(&mut self, more: usize) {
+        let over = (self.numbers.len() + more).saturating_sub(MOST_NUMBERS).min(self.numbers.len());
+        self.numbers.drain(..over);
+        self.first += over as u32;
+        self.last = self.last.saturating_sub(over);
     }
 
     /// Appends the number of places, and each by its number.
@@ -217,9 +232,6 @@ impl Journal {
         if stand.durable && !self.in_step {
             self.sources.durable = self.sources.places.clone();
         }
-        if self.sources.numbers.len() >= MOST_NUMBERS && !self.in_step {
-            self.write_anew()?;
-        }
         self.compact()?;
         self.number_all(stand.ends)?;
         let write = Announced::of(from, data);
@@ -268,13 +280,16 @@ impl Journal {
 
     /// Gives the files of these places numbers.
     fn number_all(&mut self, places: Option<&Places>) -> io::Result<()> {
-        for place in places.iter().flat_map(|places| places.iter()) {
+        let Some(places) = places else { return Ok(()) };
+        // Before any of them has its number, so that none of these is forgotten.
+        self.sources.make_room(places.iter().count());
+        for place in places.iter() {
             if self.sources.number(place).is_some() {
                 continue;
             }
-            put_source_file(self.sources.numbers.len() as u32, &place.file, &mut self.record);
+            put_source_file(self.sources.next_number(), &place.file, &mut self.record);
             self.append()?;
-            self.sources.numbers.push(place.file.clone());
+            self.sources.numbers.push_back(place.file.clone());
         }
         Ok(())
     }
@@ -440,7 +455,7 @@ fn write_anew(
     });
     put_boot(boot, &mut record);
     all.extend_from_slice(&record);
-    let numbers: Vec<Arc<FileOf>> = sources.places.iter().map(|place| place.file.clone()).collect();
+    let numbers: VecDeque<Arc<FileOf>> = sources.places.iter().map(|place| place.file.clone()).collect();
     for (number, place) in sources.places.iter().enumerate() {
         put_source_file(number as u32, &place.file, &mut record);
         all.extend_from_slice(&record);
@@ -468,7 +483,7 @@ fn write_anew(
         File::open(folder)?.sync_all()?;
     }
     let opened = state_file().append(true).open(path)?;
-    (sources.numbers, sources.last) = (numbers, 0);
+    (sources.numbers, sources.first, sources.last) = (numbers, 0, 0);
     Ok((opened, all.len() as u64))
 }
 
@@ -786,6 +801,40 @@ mod tests {
         let error = Journal::open(dir.path(), "out").err().unwrap();
         assert!(error.to_string().contains("has version 3 of the format, this program knows 2"), "{error}");
         assert_eq!(std::fs::read(&path).unwrap(), later);
+    }
+
+    /// What files of sources are called is in memory for the last of them only, and each place is known after a restart.
+    #[test]
+    fn files_of_sources_come_and_go_and_those_that_came_last_have_their_places() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut journal = Journal::open(dir.path(), "out").unwrap();
+        let written = dir.path().join("a");
+        std::fs::write(&written, "").unwrap();
+        let meta = std::fs::metadata(&written).unwrap();
+        let a = Known { dev: meta.dev(), ino: meta.ino(), ..known(written.as_os_str().to_str().unwrap(), 0) };
+        let a = journal.add(a).unwrap();
+        let mut from = 0;
+        for generation in 0..5_000 {
+            let mut places = Places::default();
+            // One that comes again and again, one that comes after long, and a new one.
+            for generation in [10_000, 20_000 + generation % 2_000, generation] {
+                places.note(&crate::ack::place::tests::place(generation, generation + 1));
+            }
+            std::fs::OpenOptions::new().append(true).open(&written).unwrap().write_all(b"one\n").unwrap();
+            let stand = Stand { again: true, ends: Some(&places), durable: false };
+            journal.announce(a, from, b"one\n", 1, stand).unwrap();
+            from += 4;
+            assert!(journal.sources.numbers.len() <= MOST_NUMBERS);
+        }
+        let mut before = journal.places();
+        let mut after = Journal::open(dir.path(), "out").unwrap().places();
+        for places in [&mut before, &mut after] {
+            places.sort_by_key(|place| place.file.generation);
+            assert!(places.iter().any(|place| place.file.generation == 4_999));
+            assert!(places.iter().any(|place| place.file.generation == 10_000));
+        }
+        let last = |places: &[Place]| places.iter().filter(|p| p.file.generation > 4_500).cloned().collect::<Vec<_>>();
+        assert_eq!(last(&before), last(&after));
     }
 
     #[test]

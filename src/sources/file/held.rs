@@ -31,15 +31,54 @@ pub(super) type BySink = Vec<(usize, Vec<Range<u64>>, Position)>;
 pub(super) struct Spared {
     sinks: Arc<[Held]>,
     upto: u64,
-    /// Where chunks ended that they were given, and with them an event of several lines; in order.
-    ends: Vec<u64>,
+    /// Where events ended that they were given, in order.
+    ends: Vec<End>,
+}
+
+/// Where an event ended that a sink was given, whatever would be joined to it now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct End {
+    pub(super) offset: u64,
+    /// In stdout, in stderr; both where lines are no container's.
+    pub(super) streams: [bool; 2],
+}
+
+impl End {
+    /// The ends behind a place: where it was given further in one stream than in the other, each has its own.
+    fn all_of(at: &Position) -> impl Iterator<Item = End> {
+        let ends = if at.ahead.is_ahead() {
+            let [stdout, stderr, _] = at.ahead.given.map(|given| given.max(at.offset));
+            [(stdout, [true, false]), (stderr, [false, true])]
+        } else {
+            [(at.offset, [true, true]); 2]
+        };
+        ends.into_iter().map(|(offset, streams)| End { offset, streams })
+    }
+
+    /// In order, one for each offset.
+    fn joined(mut ends: Vec<End>) -> Vec<End> {
+        ends.sort_unstable_by_key(|end| end.offset);
+        ends.dedup_by(|next, end| {
+            let same = next.offset == end.offset;
+            if same {
+                (0..2).for_each(|n| end.streams[n] |= next.streams[n]);
+            }
+            same
+        });
+        ends
+    }
 }
 
 impl Spared {
-    /// The first such end behind `from`, where it is at `upto` or before: taken once.
-    pub(super) fn take_end(&mut self, from: u64, upto: u64) -> Option<u64> {
-        self.ends.retain(|end| *end > from);
-        (*self.ends.first()? <= upto).then(|| self.ends.remove(0))
+    /// The first end behind `from`, where it is at `upto` or before: taken once.
+    pub(super) fn take_end(&mut self, from: u64, upto: u64) -> Option<End> {
+        self.ends.retain(|end| end.offset > from);
+        self.take_passed(upto)
+    }
+
+    /// As above, of lines that are held as soon as they are read: also one that was passed with a hole.
+    pub(super) fn take_passed(&mut self, upto: u64) -> Option<End> {
+        (self.ends.first()?.offset <= upto).then(|| self.ends.remove(0))
     }
 }
 
@@ -202,23 +241,24 @@ impl Tailer {
         }
         let mut running = Running::from(self.store.hasher, tail.at, before);
         let mut by_sink: BTreeMap<usize, Vec<Range<u64>>> = BTreeMap::new();
-        let mut ends = Vec::new();
+        let (mut ends, mut last) = (Vec::new(), None);
         for (sink, parts, at) in ahead {
             running.read(file, at.offset, u64::MAX)?;
             if !running.at.proves(&at) {
                 break;
             }
             by_sink.entry(sink).or_default().extend(parts);
-            ends.push(at.offset);
+            ends.extend(End::all_of(&at));
+            last = Some(at.offset);
         }
-        ends.dedup();
-        if let Some(&upto) = ends.last() {
+        if let Some(upto) = last {
             tracing::debug!(source = %self.plan.id, file = %tail.path.display(), upto, "sinks hold more than others");
             by_sink.values_mut().for_each(join);
             let of_sink = |(sink, parts): (usize, Vec<Range<u64>>)| {
                 parts.into_iter().map(move |part| Held { sink, from: part.start, to: part.end })
             };
-            tail.spared = Some(Spared { sinks: by_sink.into_iter().flat_map(of_sink).collect(), upto, ends });
+            tail.spared =
+                Some(Spared { sinks: by_sink.into_iter().flat_map(of_sink).collect(), upto, ends: End::joined(ends) });
         }
         Ok(())
     }

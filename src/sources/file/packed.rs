@@ -277,7 +277,7 @@ impl Reader {
                     self.lines.take_wide(wide, matcher.as_mut(), &buf, start, searched, skipping, base, open)
                 }
                 (_, Some(judge), Some(parts)) => {
-                    self.lines.take_parts(parts, judge, &buf, start, searched, base, self.mono, at_end)
+                    self.lines.take_parts(parts, judge, &buf, start, searched, base, self.mono, at_end, [false; 2])
                 }
                 (Some(matcher), ..) => self.lines.take_joined(matcher, &buf, start, tail.at.skipping, base, open),
                 (None, ..) => self.lines.take(&buf, start, searched, tail.at.skipping, base),

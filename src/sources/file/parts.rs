@@ -272,7 +272,7 @@ pub(super) enum Give {
 
 impl Lines {
     /// As [`take`](Lines::take), with the lines of a container joined. `last`: nothing more will come, so that an
-    /// unfinished line ends too.
+    /// unfinished line ends too. `close`: what these streams have open behind them ends with them.
     #[allow(clippy::too_many_arguments, reason = "the state of one reading loop")]
     pub(super) fn take_parts(
         &self,
@@ -284,6 +284,7 @@ impl Lines {
         base: u64,
         now: u64,
         last: bool,
+        close: [bool; 2],
     ) -> Taken {
         let mut taken = Taken { end: start, skipping: parts.read.skipping, ..Taken::default() };
         let mut out = Joined::default();
@@ -316,6 +317,9 @@ impl Lines {
             taken.end = buf.len();
         }
         joiner.keep(judge, buf);
+        for n in (0..2).filter(|n| close[*n]) {
+            joiner.finish_stream(judge, n, &mut out);
+        }
         taken.joined(out);
         taken
     }

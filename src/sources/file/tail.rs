@@ -441,12 +441,13 @@ impl Reader {
             searched = searched.max(start);
             let (from, upto) = (base + start as u64, base + buf.len() as u64);
             let ended = match &mut tail.spared {
+                Some(spared) if tail.parts.is_some() => spared.take_passed(upto),
                 Some(spared) if self.matcher.is_some() => spared.take_end(from, upto),
                 _ => None,
             };
             if let Some(end) = ended {
                 // An event that sinks were given ends where it ended then, whatever joins it now: they are spared no more.
-                buf.truncate((end - base) as usize);
+                buf.truncate((end.offset.max(from) - base) as usize);
                 (hole, at_end) = (None, false);
             }
             let open_now = if ended.is_some() {
@@ -464,13 +465,15 @@ impl Reader {
                     self.lines.take_wide(wide, matcher.as_mut(), buf, start, searched, skipping, base, open_now)
                 }
                 (_, Some(judge), Some(parts)) => {
-                    self.lines.take_parts(parts, judge, buf, start, searched, base, self.mono, open_now.ends_line())
+                    let close = ended.map_or([false; 2], |end| end.streams);
+                    let last = open_now.ends_line();
+                    self.lines.take_parts(parts, judge, buf, start, searched, base, self.mono, last, close)
                 }
                 (Some(matcher), ..) => self.lines.take_joined(matcher, buf, start, tail.at.skipping, base, open_now),
                 (None, ..) => self.lines.take(buf, start, searched, tail.at.skipping, base),
             };
             let skipped = base + start as u64 > tail.reading().offset && leading > 0;
-            if taken.end > start || skipped {
+            if taken.end > start || skipped || taken.frames.is_some() {
                 tail.zeros &= taken.frames.is_none();
                 budget = budget.saturating_sub((base + taken.end as u64).saturating_sub(tail.reading().offset));
                 if let Some(turn) = self.send(key, tail, buf, &mut base, &mut start, taken, wall, out) {
@@ -712,7 +715,7 @@ impl Reader {
         let mut text = text.into_vec();
         let frames = match (&mut self.matcher, &mut self.judge, &mut tail.parts) {
             (_, Some(judge), Some(parts)) => {
-                let mut taken = self.lines.take_parts(parts, judge, &text, 0, 0, offset, self.mono, true);
+                let mut taken = self.lines.take_parts(parts, judge, &text, 0, 0, offset, self.mono, true, [false; 2]);
                 parts.advance(end, offset, |i| Position { offset: offset + i as u64, ..at });
                 at = parts.position();
                 self.count_long(taken.long, taken.splits);

@@ -119,6 +119,8 @@ const LOOK_PER_FILE: u64 = 100_000;
 const KEEP_LOST: u64 = 3600 * SECOND;
 /// And of how many such paths at most: those that were lost last.
 const MOST_LOST: usize = 4000;
+/// Files in formats that are not read, by their paths: of more, those that are gone are forgotten.
+const MOST_FOREIGN: usize = 1000;
 /// How often an archive asks whether it is its turn, where that is another source's.
 const TURN_WAIT: u64 = 100 * MILLISECOND;
 /// Longest wait of a caller, whatever is due.
@@ -637,6 +639,14 @@ impl Tailer {
         }
     }
 
+    /// Forgets what was said or noted of archives that are gone.
+    fn forget_told(&mut self) {
+        self.packed_since.retain(|identity, _| self.store.find(*identity).is_some());
+        if self.foreign.len() > MOST_FOREIGN {
+            self.foreign.retain(|path| path.symlink_metadata().is_ok());
+        }
+    }
+
     /// Looks through the folders.
     pub(super) fn scan(&mut self, now: Now) {
         let mut found = std::mem::take(&mut self.found);
@@ -682,6 +692,7 @@ impl Tailer {
             let renamed: HashSet<&Path> = self.renamed.iter().map(Renamed::path).collect();
             self.unreadable.retain(|p| paths.contains(p.as_path()) || renamed.contains(p.as_path()));
         }
+        self.forget_told();
         self.seek_all_shut(&found);
         let factor = if self.watch.is_some() && found.complete { WATCHED_FACTOR } else { 1 };
         let interval = self.plan.glob_interval * factor;

@@ -37,7 +37,7 @@
 
 use super::flight::{Flight, Settlement};
 use super::held::BySink;
-use super::identity::{Hasher, Head, Identity, Position, Sum};
+use super::identity::{Hasher, Head, Identity, Position, Sum, look_at};
 use super::parts::Ahead;
 use super::tail::Tail;
 use crate::storage::data_dir::replace_file_on;
@@ -73,8 +73,13 @@ fn entry_bytes(version: u16) -> usize {
 
 /// Seconds after which a file that is not there any more is forgotten.
 const FORGET_AFTER: i64 = 7 * 24 * 3600;
-/// Most files that are not there any more, kept to know compressed and copied generations by.
+/// Most files that are not there any more, kept to know compressed and copied generations by, and to go on in those that come
+/// back with their folder.
 const MAX_GONE: usize = 20_000;
+/// Most of them whose folder is there without them, so that they do not come back: archives and copies are made soon.
+const MAX_DELETED: usize = 1_000;
+/// But none within that many seconds, nor so soon after a start: many may be rotated at once, and compressed one by one.
+const SOON: i64 = 900;
 /// They are counted when so many more files are known, and a 64th of all.
 const COUNT_EVERY: usize = 256;
 /// A file not seen for that many seconds and three looks through the folders is not there.
@@ -189,6 +194,8 @@ pub(super) struct Store {
     by_identity: BTreeMap<Identity, u64>,
     /// What has not been there for long is forgotten when so many are known.
     forget_at: usize,
+    /// When the first checkpoint of this run was written: seconds since 1970.
+    started: Option<i64>,
     next_generation: u64,
     /// Changed since the `files` on disk.
     changed: HashSet<u64>,
@@ -312,7 +319,7 @@ impl Store {
 
     /// Number of generations known.
     #[cfg(test)]
-    fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.files.len()
     }
 
@@ -328,7 +335,7 @@ impl Store {
     }
 
     /// All generations.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (u64, &Known)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u64, &Known)> + Clone {
         self.files.iter().map(|(g, k)| (*g, &**k))
     }
 
@@ -570,11 +577,17 @@ impl Store {
         let mut gone: Vec<(i64, u64)> =
             self.files.iter().filter(|(_, k)| k.touched < present).map(|(g, k)| (k.touched, *g)).collect();
         gone.sort_unstable();
-        let too_many = gone.len().saturating_sub(MAX_GONE);
-        for (i, (touched, generation)) in gone.into_iter().enumerate() {
-            if i < too_many || touched < now.saturating_sub(FORGET_AFTER) {
+        let started = *self.started.get_or_insert(now);
+        let mut folders = Folders::default();
+        let mut newer = gone.len();
+        for (touched, generation) in gone {
+            let old = newer > MAX_GONE || touched < now.saturating_sub(FORGET_AFTER);
+            let soon = touched.max(started) >= now.saturating_sub(SOON);
+            let mut deleted = || self.files.get(&generation).is_some_and(|k| folders.lack(k));
+            if old || newer > MAX_DELETED && !soon && deleted() {
                 self.remove(generation);
             }
+            newer -= 1;
         }
         self.forget_at = self.files.len() + COUNT_EVERY.max(self.files.len() / 64);
     }
@@ -586,6 +599,39 @@ impl Store {
             self.by_identity.remove(&known.identity);
         }
     }
+}
+
+/// Devices of folders, each looked at once.
+#[derive(Default)]
+struct Folders(HashMap<PathBuf, Option<u64>>);
+
+impl Folders {
+    /// Whether the folder of a file that is gone is there, or one above it, on the file's device. Where it is not, files may
+    /// come back with it: a filesystem that is not mounted.
+    fn lack(&mut self, known: &Known) -> bool {
+        let Some(dir) = known.path.parent() else { return false };
+        let device = match self.0.get(dir) {
+            Some(device) => *device,
+            None => {
+                let device = device_of(dir);
+                self.0.insert(dir.to_owned(), device);
+                device
+            }
+        };
+        device == Some(known.identity.device)
+    }
+}
+
+/// The device of a folder, or of the nearest above it that is there; `None` where that cannot be told.
+fn device_of(dir: &Path) -> Option<u64> {
+    for dir in dir.ancestors() {
+        match look_at(if dir.as_os_str().is_empty() { Path::new(".") } else { dir }, true) {
+            Ok(found) => return Some(found.identity.device),
+            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
+            Err(_) => return None,
+        }
+    }
+    None
 }
 
 /// A whole file.
@@ -699,9 +745,11 @@ fn encode<'a>(
     base: u64,
     next_generation: u64,
     hasher: Hasher,
-    entries: impl Iterator<Item = (u64, &'a Known)>,
+    entries: impl Iterator<Item = (u64, &'a Known)> + Clone,
 ) -> Vec<u8> {
-    let mut out = vec![0; HEADER_BYTES];
+    let room = entries.clone().map(|(_, k)| ENTRY_BYTES + k.path.as_os_str().len() + 8 * 3).sum::<usize>();
+    let mut out = Vec::with_capacity(HEADER_BYTES + room);
+    out.resize(HEADER_BYTES, 0);
     let mut count = 0u64;
     for (generation, k) in entries {
         count += 1;
@@ -998,6 +1046,63 @@ mod tests {
         let bound = MAX_GONE + 62 * 100;
         assert!(most <= bound + bound / 64 + 100, "{most} of {bound}");
         assert!(most > MAX_GONE && store.by_identity.len() == store.len());
+    }
+
+    /// A rotation every second for hours, in a folder that is there: few are remembered, and those of another filesystem all.
+    #[test]
+    fn of_files_that_their_folder_lacks_few_are_remembered_and_those_of_the_last_minutes() {
+        use std::os::unix::fs::MetadataExt;
+        let dir = tempfile::tempdir().unwrap();
+        let device = std::fs::metadata(dir.path()).unwrap().dev();
+        let mut store = Store::open(&dir.path().join("data")).unwrap();
+        let in_a_folder_that_went_too: Arc<Path> = dir.path().join("pod/7/0.log").into();
+        let mut elsewhere = Vec::new();
+        let mut most = 0;
+        for second in 0..10_000 {
+            let now = 1_000_000 + second as i64;
+            let mut known = Known { touched: now, path: in_a_folder_that_went_too.clone(), ..known(second, 10) };
+            known.identity.device = device + u64::from(second % 1000 == 0);
+            let generation = store.add(known);
+            if second % 1000 == 0 {
+                elsewhere.push(generation);
+            }
+            if second % 20 == 0
+                && let Some(write) = store.next_write(now)
+            {
+                store.written(&write);
+            }
+            if second > 2 * SOON as u64 {
+                most = most.max(store.len());
+            }
+        }
+        // Those of the last minute are not known to be gone; they are counted when so many more are known.
+        let bound = MAX_DELETED + elsewhere.len() + GONE_AFTER as usize + COUNT_EVERY + 40;
+        assert!(most >= MAX_DELETED && most <= bound, "{most} of {bound}");
+        assert!(elsewhere.iter().all(|generation| store.get(*generation).is_some()));
+        assert_eq!(store.by_identity.len(), store.len());
+    }
+
+    /// After a start nobody knows yet what became of the files that were rotated meanwhile.
+    #[test]
+    fn soon_after_a_start_all_that_were_there_before_are_known() {
+        use std::os::unix::fs::MetadataExt;
+        let dir = tempfile::tempdir().unwrap();
+        let device = std::fs::metadata(dir.path()).unwrap().dev();
+        let path: Arc<Path> = dir.path().join("a.log").into();
+        let mut store = Store::open(&dir.path().join("data")).unwrap();
+        for inode in 0..5_000 {
+            let mut known = Known { path: path.clone(), ..known(inode, 10) };
+            known.identity.device = device;
+            store.add(known);
+        }
+        save(&mut store, 1_000_000);
+        let mut store = Store::open(&dir.path().join("data")).unwrap();
+        for (later, remembered) in [(0, 5_000), (SOON, 5_000), (SOON + 1, MAX_DELETED)] {
+            store.whole = true;
+            store.changes += 1;
+            save(&mut store, 1_100_000 + later);
+            assert_eq!(store.len(), remembered, "{later} s after the start");
+        }
     }
 
     #[test]

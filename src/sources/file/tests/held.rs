@@ -234,3 +234,123 @@ fn keys_are_on_disk_before_anything_is_told_and_a_first_start_stays_one() {
     again.read();
     assert_eq!(again.lines(), [""; 0]);
 }
+
+/// A line of a container's log.
+fn cri(stream: &str, tag: &str, text: &str) -> String {
+    format!("2025-01-01T00:00:00Z {stream} {tag} {text}\n")
+}
+
+/// The texts of a container's messages.
+fn texts(lines: &[String]) -> Vec<String> {
+    lines.iter().map(|line| line.splitn(4, ' ').nth(3).unwrap().to_owned()).collect()
+}
+
+/// A part that waited for long enough was given as it is to one sink and not yet to the other; its rest comes after a kill.
+#[test]
+fn a_part_that_was_given_alone_is_given_once_to_each_sink_and_so_is_its_rest() {
+    for (first, second) in [("stdout", "stderr"), ("stderr", "stdout")] {
+        // With a line of the other stream behind it, or a message of it that is still open.
+        for between in ["", "F", "P"] {
+            let mut w = World::new("decode: cri\npartial_timeout: 5s");
+            w.keep_acks();
+            w.append("a.log", &cri(first, "P", "half"));
+            if !between.is_empty() {
+                w.append("a.log", &cri(second, "F", "between"));
+            }
+            w.pass(4);
+            if between == "P" {
+                w.append("a.log", &cri(second, "P", "open"));
+            }
+            w.pass(3);
+            let came = texts(&w.lines());
+            assert_eq!(came.last().map(String::as_str), Some("half"), "{came:?}");
+            w.kill();
+            let quick = held(&w, w.taken.places.len());
+            w.taken.places.clear();
+            w.append("a.log", &[cri(first, "F", "rest"), cri(second, "F", "other")].concat());
+            w.hold(vec![(0, quick), (1, Vec::new())]);
+            w.pass(12);
+            let all = w.taken.lines.clone();
+            let spared = w.taken.places.iter().flatten().map(held_by_first).max().unwrap();
+            let given = |least: u64| -> Vec<String> {
+                let mine = all.iter().filter(|line| line.offset >= least).map(|line| line.text.clone());
+                let mut mine = texts(&mine.collect::<Vec<_>>());
+                mine.sort();
+                mine
+            };
+            let other = if between == "P" { "openother" } else { "other" };
+            let sorted = |mut all: Vec<&'static str>| {
+                all.sort_unstable();
+                all
+            };
+            let quick = sorted(vec!["rest", other]);
+            assert_eq!(given(spared), quick, "{first} {between}: what the quick sink is given");
+            let mut slow = vec!["half", "rest", other];
+            if !between.is_empty() {
+                slow.push("between");
+            }
+            assert_eq!(given(0), sorted(slow), "{first} {between}: what the other sink is given");
+        }
+    }
+}
+
+/// Parts of two streams, with pauses in which what waits is given; two sinks that have come differently far; a kill; more of the same.
+fn containers_of_two_sinks(seed: u64) {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let multiline = if random.bool() { "\nmultiline: indent" } else { "" };
+    let mut w = World::new(&format!("decode: cri\npartial_timeout: 5s{multiline}"));
+    w.keep_acks();
+    let mut words = 0;
+    let mut write = |w: &mut World, random: &mut fastrand::Rng| {
+        for _ in 0..random.usize(1..12) {
+            let stream = ["stdout", "stderr"][random.usize(..2)];
+            let (tag, blank) = (["P", "F"][random.usize(..2)], ["", " "][random.usize(..2)]);
+            w.append("a.log", &cri(stream, tag, &format!("{blank}<{words}>")));
+            words += 1;
+            match random.u8(..6) {
+                0 => w.pass(6),
+                1..4 => w.pass(1),
+                _ => {}
+            }
+        }
+        words
+    };
+    write(&mut w, &mut random);
+    w.read();
+    let chunks = w.taken.places.len();
+    let (one, two) = (random.usize(..=chunks), random.usize(..=chunks));
+    let before = std::mem::take(&mut w.taken.unsettled);
+    let lines = std::mem::take(&mut w.taken.lines);
+    // What a sink had of before, by its number of chunks.
+    let had = |n: usize| -> Vec<String> {
+        before[..n].iter().flat_map(|range| lines[range.clone()].iter().map(|line| line.text.clone())).collect()
+    };
+    let all = vec![(0, held(&w, one)), (1, held(&w, two))];
+    w.kill();
+    w.taken.places.clear();
+    w.hold(all);
+    let words = write(&mut w, &mut random);
+    w.pass(15);
+    for (sink, chunks) in [(0, one), (1, two)] {
+        let mut came = had(chunks);
+        for (range, place) in w.taken.unsettled.iter().zip(&w.taken.places) {
+            let place = place.as_ref().unwrap();
+            let mine = w.taken.lines[range.clone()].iter().filter(|line| !place.is_held_by(sink, line.offset));
+            came.extend(mine.map(|line| line.text.clone()));
+        }
+        let lost: Vec<u64> = (0..words).filter(|n| !came.iter().any(|text| text.contains(&format!("<{n}>")))).collect();
+        assert!(lost.is_empty(), "seed {seed}, sink {sink}: {lost:?} of {words} lost in {came:#?}");
+    }
+}
+
+#[test]
+fn no_part_is_lost_to_any_sink_whatever_waited_and_however_far_each_has_come() {
+    let number = |name: &str| std::env::var(name).ok().and_then(|n| n.parse().ok());
+    if let Some(seed) = number("TIDEGATE_SEED") {
+        return containers_of_two_sinks(seed);
+    }
+    for seed in 0..number("TIDEGATE_SEEDS").unwrap_or(150) {
+        let result = std::panic::catch_unwind(|| containers_of_two_sinks(seed));
+        assert!(result.is_ok(), "seed {seed} fails: TIDEGATE_SEED={seed} runs it alone");
+    }
+}

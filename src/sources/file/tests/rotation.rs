@@ -445,3 +445,33 @@ fn what_was_not_settled_stands_in_a_copy_that_is_shorter_than_what_was_read() {
         assert_eq!(lines, again, "{settled} settled");
     }
 }
+
+/// Files that come and go for an hour: what is remembered of them has its bound, and so has what was said of them.
+#[test]
+fn of_files_that_come_and_go_the_last_are_remembered() {
+    let mut w = World::new("remove_after: 10s");
+    for round in 0..30 {
+        for file in 0..100 {
+            w.append(&format!("{round}-{file}.log"), "a line\n");
+            // Which is not read.
+            w.append(&format!("{round}-{file}.lz.log"), "LZIP\u{1}\u{14}\0and more of it");
+        }
+        w.read();
+        for file in 0..100 {
+            // One that is read is removed by others, one by the agent itself.
+            if file % 2 == 0 {
+                w.remove(&format!("{round}-{file}.log"));
+            }
+            w.remove(&format!("{round}-{file}.lz.log"));
+        }
+        w.pass(150);
+    }
+    assert_eq!(w.lines().len(), 3_000);
+    let tailer = w.tailer.as_ref().unwrap();
+    // Counted when 256 more are known.
+    let known = tailer.store.len();
+    assert!((1_000..=1_000 + 256 + 200).contains(&known), "{known}");
+    assert!(tailer.foreign.len() <= 1_100, "{}", tailer.foreign.len());
+    assert!(tailer.packed_since.is_empty() && tailer.by_path.is_empty() && tailer.unreadable.is_empty());
+    assert!(tailer.lost.len() <= 4_000, "{}", tailer.lost.len());
+}
