@@ -7,6 +7,7 @@ mod checkpoint;
 mod doctor;
 mod exit;
 mod graph;
+mod history;
 mod logging;
 mod memory;
 mod reload;
@@ -16,6 +17,7 @@ mod run;
 mod schema;
 mod service;
 mod test_cases;
+mod texts;
 mod try_lines;
 mod validate;
 
@@ -66,6 +68,8 @@ enum Command {
     Replay(replay::ReplayArgs),
     /// Let the running agent take over its configuration as it is now: only what has changed starts anew.
     Reload(reload_command::ReloadArgs),
+    /// Show the configurations that ran, and go back to one.
+    Config(history::HistoryArgs),
     /// Tell whether the books of all runs balance: 0, or 1 and what does not.
     Audit(audit::AuditArgs),
     /// Print a completion script for a shell.
@@ -115,18 +119,18 @@ impl ConfigArgs {
     /// As [`load`](Self::load), with what it was read from.
     ///
     /// Errors: it has mistakes, which have been printed.
-    fn load_with_texts(&self) -> Result<(Config, reload::Texts), Exit> {
+    fn load_with_texts(&self) -> Result<(Config, texts::Texts), Exit> {
         self.load_or_say_why().map_err(|_| Exit::BadConfig)
     }
 
     /// The same.
     ///
     /// Errors: it has mistakes, which have been printed, as text.
-    fn load_or_say_why(&self) -> Result<(Config, reload::Texts), String> {
-        let environment = reload::Remembering::default();
+    fn load_or_say_why(&self) -> Result<(Config, texts::Texts), String> {
+        let environment = texts::Remembering::default();
         let (Loaded { config, report, .. }, files) =
             load_with_texts(&self.config, &environment, crate::registry::built_in());
-        let texts = reload::Texts { files, secrets: environment.into_files() };
+        let texts = texts::Texts { files, secrets: environment.into_files(), pinned: None };
         let text = report.render_within(columns());
         if config.is_none() {
             say_errors(&report_page(&text));
@@ -190,6 +194,7 @@ pub fn main_with(args: impl IntoIterator<Item = impl Into<std::ffi::OsString> + 
         Command::Doctor(args) => doctor::run(&args),
         Command::Replay(args) => replay::run(args),
         Command::Reload(args) => reload_command::run(&args),
+        Command::Config(args) => history::run(&args),
         Command::Audit(args) => audit::run(&args),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "tidegate", &mut std::io::stdout());

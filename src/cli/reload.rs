@@ -9,84 +9,21 @@
 //! Files that `${file:…}` takes secrets from are watched always: when their contents have changed, the configuration that runs
 //! takes over from itself, as it was read, with the new values.
 
+use super::history::History;
 use super::service::Service;
+use super::texts::{SecretFile, Texts, load_again};
 use super::{ConfigArgs, report_page, say_errors};
 use crate::component::Successors;
-use crate::pipeline::{Config, Kind, Loaded, load_texts};
-use crate::settings::{Environment, ProcessEnvironment};
+use crate::pipeline::{Config, Kind};
 use crate::sync::live::Live;
 use crate::topology::reloads::{Asked, Outcome, Reload, Reloads};
 use crate::topology::{Comparison, Remake};
-use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-
-/// What a configuration was read from.
-#[derive(Clone, Default)]
-pub(super) struct Texts {
-    /// Name and text of each file.
-    pub(super) files: Vec<(String, String)>,
-    /// Files that `${file:…}` names.
-    pub(super) secrets: Vec<SecretFile>,
-}
-
-/// A file that a value is taken from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct SecretFile {
-    path: PathBuf,
-    /// Of its contents; what they are is nobody's business here. `None` where it could not be read.
-    hash: Option<u64>,
-}
-
-impl SecretFile {
-    fn read(path: &Path) -> (std::io::Result<String>, SecretFile) {
-        let text = ProcessEnvironment.file(path);
-        let hash = text.as_ref().ok().map(|text| xxhash_rust::xxh3::xxh3_64(text.as_bytes()));
-        (text, SecretFile { path: path.to_owned(), hash })
-    }
-
-    fn has_changed(&self) -> bool {
-        // One that cannot be read just now (being replaced, say) has not changed yet.
-        matches!(SecretFile::read(&self.path).1.hash, hash @ Some(_) if hash != self.hash)
-    }
-}
-
-/// The environment of this process, which remembers the files it was asked for.
-#[derive(Default)]
-pub(super) struct Remembering(RefCell<Vec<SecretFile>>);
-
-impl Remembering {
-    pub(super) fn into_files(self) -> Vec<SecretFile> {
-        self.0.into_inner()
-    }
-}
-
-impl Environment for Remembering {
-    fn var(&self, name: &str) -> Option<String> {
-        ProcessEnvironment.var(name)
-    }
-
-    fn file(&self, path: &Path) -> std::io::Result<String> {
-        let (text, file) = SecretFile::read(path);
-        let mut files = self.0.borrow_mut();
-        if !files.contains(&file) {
-            files.push(file);
-        }
-        text
-    }
-}
-
-/// A configuration from its texts, with what variables and files hold now; and these texts.
-pub(super) fn load_again(texts: &Texts) -> (Loaded, Texts) {
-    let environment = Remembering::default();
-    let files: Vec<(&str, &str)> = texts.files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
-    let loaded = load_texts(&files, &environment, crate::registry::built_in());
-    (loaded, Texts { files: texts.files.clone(), secrets: environment.into_files() })
-}
 
 /// How often a watched configuration is looked at. A change counts when two looks agree, so that a file is whole.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -122,6 +59,8 @@ pub(super) struct Control {
     stopping: Option<tokio::time::Instant>,
     /// What the configuration that runs was read from.
     pub(super) current: Texts,
+    /// Of its names and texts.
+    hash: String,
     /// The same, for whoever reads it once more.
     shared: Live<Texts>,
     /// The configuration to go on with.
@@ -156,6 +95,7 @@ impl Control {
             read: None,
             stopping: None,
             current: Texts::default(),
+            hash: String::new(),
             shared: Live::default(),
             next: None,
         })
@@ -254,7 +194,8 @@ impl Control {
     fn read(&mut self) -> bool {
         self.seen = stamps(&self.args.config);
         self.began = std::time::Instant::now();
-        match self.args.load_or_say_why() {
+        let loaded = self.args.load_or_say_why();
+        match loaded.and_then(|(config, texts)| History::of(&config.globals.data_dir).in_place_of(config, texts)) {
             Ok(loaded) => {
                 self.service.reloading();
                 self.read = Some(loaded);
@@ -301,9 +242,17 @@ impl Control {
             }
         }
         let hash = format!("{:032x}", xxhash_rust::xxh3::xxh3_128(&all));
+        self.hash.clone_from(&hash);
         self.reloads.runs(hash, texts.files.iter().map(|(name, _)| name.clone()).collect());
         self.shared.set(texts.clone());
         self.current = texts;
+    }
+
+    /// Keeps the configuration that runs, for `tidegate config history`.
+    pub(super) fn keep(&self, data_dir: &Path) {
+        if !self.once {
+            History::of(data_dir).keep(&self.current, &self.hash);
+        }
     }
 
     /// Reads the configuration that runs once more, for a part of it that begins again; none where nothing does (`--once`).
@@ -379,7 +328,9 @@ fn stamps(paths: &[PathBuf]) -> Vec<Stamp> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use super::super::texts::Remembering;
     use super::*;
+    use crate::settings::Environment as _;
 
     #[test]
     fn a_secret_has_changed_when_its_contents_have_at_two_looks() {
@@ -393,7 +344,7 @@ mod tests {
         let environment = Remembering::default();
         assert_eq!(environment.file(&path).unwrap(), "one");
         assert!(environment.file(Path::new("/nowhere/at/all")).is_err());
-        let texts = Texts { files: Vec::new(), secrets: environment.into_files() };
+        let texts = Texts { secrets: environment.into_files(), ..Texts::default() };
         assert_eq!(texts.secrets.len(), 2);
         let mut watch = SecretWatch::new(&texts);
         let mut look = || watch.have_changed(&texts);

@@ -32,43 +32,48 @@ pub(super) fn run(args: &ReloadArgs) -> Exit {
     // Mistakes are the agent's to tell: here it only tells where that is.
     let loaded = load(&args.config.args().config, &ProcessEnvironment, crate::registry::built_in());
     let globals = loaded.globals.as_ref();
-    let asked = agent::base(args.url.as_deref(), globals).and_then(|base| {
-        let last = || last_reload(&base, globals);
-        let before = last()?;
-        // Where all of the graph starts anew, the API does too: then the answer is asked for there.
-        agent::ask(&base, Method::POST, "/api/v1/reload", globals, PATIENCE).or_else(|error| {
-            let until = std::time::Instant::now() + PATIENCE;
-            while std::time::Instant::now() < until {
-                std::thread::sleep(AGAIN);
-                if let Ok(now) = last()
-                    && now["at"] != before["at"]
-                {
-                    return Ok((200, now.to_string().into_bytes()));
-                }
-            }
-            Err(error)
-        })
-    });
-    let (status, body) = match asked {
-        Ok(answer) => answer,
+    match agent::base(args.url.as_deref(), globals).and_then(|base| ask(&base, globals)) {
+        Ok(result) => tell(&result, args.json),
         Err(message) => {
             say_line!("error: {message}");
-            return Exit::Failed;
+            Exit::Failed
         }
-    };
-    let Ok(result) = serde_json::from_slice::<Value>(&body) else {
-        say_line!("error: HTTP {status}: {}", agent::words(&body));
-        return Exit::Failed;
-    };
-    let outcome = result["result"].as_str().unwrap_or_default().to_owned();
+    }
+}
+
+/// Has the agent at `base` reload; how that went.
+///
+/// Errors: it cannot be asked, in words.
+pub(super) fn ask(base: &str, globals: Option<&Globals>) -> Result<Value, String> {
+    let last = || last_reload(base, globals);
+    let before = last()?;
+    // Where all of the graph starts anew, the API does too: then the answer is asked for there.
+    let (status, body) = agent::ask(base, Method::POST, "/api/v1/reload", globals, PATIENCE).or_else(|error| {
+        let until = std::time::Instant::now() + PATIENCE;
+        while std::time::Instant::now() < until {
+            std::thread::sleep(AGAIN);
+            if let Ok(now) = last()
+                && now["at"] != before["at"]
+            {
+                return Ok((200, now.to_string().into_bytes()));
+            }
+        }
+        Err(error)
+    })?;
+    serde_json::from_slice(&body).map_err(|_| format!("HTTP {status}: {}", agent::words(&body)))
+}
+
+/// Prints how a reload went.
+pub(super) fn tell(result: &Value, as_json: bool) -> Exit {
+    let outcome = result["result"].as_str().unwrap_or_default();
     let mut page = Page::new();
-    if args.json {
+    if as_json {
         page.json(&format!("{result:#}\n"));
     } else {
-        write(&mut page, &result, &outcome);
+        write(&mut page, result, outcome);
     }
     let printed = print(&page);
-    match outcome.as_str() {
+    match outcome {
         "ok" | "unchanged" if printed.is_ok() => Exit::Done,
         "mistakes" => Exit::BadConfig,
         _ => Exit::Failed,

@@ -1,7 +1,9 @@
 //! `tidegate run`.
 
 use super::agent::Sign;
-use super::reload::{Control, Texts, load_again};
+use super::history::History;
+use super::reload::Control;
+use super::texts::{Texts, load_again};
 use super::{ConfigFiles, Exit, memory, say, say_errors, say_line};
 use crate::api::{Api, ApiAuth};
 use crate::buffer::disk::tools;
@@ -15,7 +17,7 @@ use crate::text::escape::Page;
 use crate::topology::reloads::Outcome;
 use crate::topology::{self, Running, Summary};
 use clap::Args;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
@@ -39,6 +41,12 @@ pub(super) fn run(args: RunArgs) -> Exit {
         Ok(loaded) => loaded,
         Err(exit) => return exit,
     };
+    if !args.once {
+        current = match pinned(current) {
+            Ok(loaded) => loaded,
+            Err(exit) => return exit,
+        };
+    }
     // Sockets, timers and signals share one thread; work on events has its own threads.
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(8).build() {
         Ok(runtime) => runtime,
@@ -109,6 +117,21 @@ pub(super) fn run(args: RunArgs) -> Exit {
     };
     runtime.shutdown_timeout(std::time::Duration::from_millis(100));
     exit
+}
+
+/// The configuration that is pinned in place of this one, or this one.
+///
+/// Errors: it has mistakes now, or cannot be read; that has been printed.
+fn pinned((config, texts): (Config, Texts)) -> Result<(Config, Texts), Exit> {
+    let data_dir = config.globals.data_dir.clone();
+    History::of(&data_dir).in_place_of(config, texts).map_err(|_| {
+        let pin = data_dir.join("config/pin.json");
+        say_line!(
+            "error: the pinned configuration cannot be used, see above; remove {} to run what the files say",
+            pin.display()
+        );
+        Exit::BadConfig
+    })
 }
 
 /// Makes the `data_dir` this agent's own, before anything opens what is in it; keeps the lock where it has it already.
@@ -194,6 +217,7 @@ async fn drive(
         })
     });
     tracing::info!(version = env!("CARGO_PKG_VERSION"), components = running.books.now().components.len(), "running");
+    control.keep(&globals.data_dir);
     let service = control.service.clone();
     service.ready();
     if let Some(why) = control.anew.take() {
@@ -211,7 +235,7 @@ async fn drive(
             () = service.run(&books) => {}
         }
         if let Some(next) = control.read.take() {
-            take_over(&mut running, agent, next, control).await;
+            take_over(&mut running, agent, next, control, &globals.data_dir).await;
             service.ready();
         }
     };
@@ -238,12 +262,19 @@ async fn drive(
 
 /// Lets the graph that runs take over another configuration: only what has changed starts anew. Where that cannot be, all of it
 /// does, which stops this graph. What cannot be built changes nothing.
-async fn take_over(running: &mut Running, agent: u128, (config, texts): (Config, Texts), control: &mut Control) {
+async fn take_over(
+    running: &mut Running,
+    agent: u128,
+    (config, texts): (Config, Texts),
+    control: &mut Control,
+    data_dir: &Path,
+) {
     let began = std::time::Instant::now();
     let comparison = topology::compare(running, agent, &config);
     if comparison.is_nothing() {
         tracing::info!("the configuration means what it meant before: nothing changes");
         control.runs(texts);
+        control.keep(data_dir);
         control.done_without_change(Outcome::Unchanged, String::new());
         return;
     }
@@ -281,6 +312,7 @@ async fn take_over(running: &mut Running, agent: u128, (config, texts): (Config,
         Ok(()) => {
             tracing::info!(took_ms = began.elapsed().as_millis(), "the configuration has taken over: {compared}");
             control.runs(texts);
+            control.keep(data_dir);
             control.done_with(&compared);
         }
         Err(error) => {

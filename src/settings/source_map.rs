@@ -80,6 +80,23 @@ impl SourceFile {
         &self.masked[from..to.max(from)]
     }
 
+    /// All of it, with `***` in place of what is masked; expressions (`${NAME}`) that stand there alone stay.
+    pub fn shown(&self) -> String {
+        let mut out = String::with_capacity(self.text.len());
+        let mut at = 0;
+        for mask in &self.masked {
+            let Some(hidden) = self.text.get(mask.clone()) else { continue };
+            let bare = hidden.trim().trim_matches(['"', '\'']);
+            let name = bare.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'));
+            let is_expression = name.is_some_and(|name| !name.contains([':', '}']) || name.starts_with("file:"));
+            out.push_str(&self.text[at..mask.start]);
+            out.push_str(if is_expression { hidden } else { "***" });
+            at = mask.end;
+        }
+        out.push_str(&self.text[at..]);
+        out
+    }
+
     fn mask(&mut self, range: Range<usize>) {
         if range.is_empty() {
             return;

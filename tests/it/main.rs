@@ -20,6 +20,7 @@ mod formats;
 mod framing;
 mod guarantees;
 mod hanging;
+mod history;
 mod http;
 mod http_clients;
 mod kills;
