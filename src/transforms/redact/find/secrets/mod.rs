@@ -116,10 +116,10 @@ fn separated(text: &[u8], sep: usize, after: usize, key: &Key, encoded: bool, ma
     }
     let named = programs::may_be_named(name) || matches!(next, Some(b'\n' | b'\r'));
     if found.is_none() && named {
-        return odd::named(text, sep, after, key).or_else(|| programs::named(text, sep, after, key));
+        found = odd::named(text, sep, after, key).or_else(|| programs::named(text, sep, after, key));
     }
     if found.is_none() && next == Some(&b' ') && text.get(after + 1) == Some(&b'[') {
-        return programs::of_radius(text, after + 1);
+        found = programs::of_radius(text, after + 1);
     }
     found
 }
