@@ -125,15 +125,16 @@ pub(super) fn vmkernel(line: &Line<'_>, at: usize) -> Option<Option<Priority>> {
 
 /// `sua [1013:1013]:` at `at`, whose first word this is: the process, and the position behind.
 pub(super) fn spaced_tag(line: &Line<'_>, word: Span) -> Option<(Span, Option<Span>, usize)> {
-    let at = word.end + 1;
+    let at = line.skip_blanks(word.end);
     let (pid, end) = in_brackets(line, at)?;
     let is_pid = pid.of(line.text).iter().all(|c| c.is_ascii_digit() || *c == b':');
     (is_pid && line.byte(word.end) == Some(b' ') && line.byte(end) == Some(b':')).then_some((word, Some(pid), end + 1))
 }
 
-/// Whether a word in a host's place is such a tag: two numbers, since a host may stand before `[1234]:`.
+/// Whether a word in a host's place is such a tag: with two numbers, or several blanks, since a host may stand before `[1234]:`.
 pub(super) fn is_spaced_tag(line: &Line<'_>, word: Span) -> bool {
-    spaced_tag(line, word).is_some_and(|(_, pid, _)| pid.is_some_and(|pid| pid.of(line.text).contains(&b':')))
+    let is_pair = |pid: Span| pid.start > word.end + 2 || pid.of(line.text).contains(&b':');
+    spaced_tag(line, word).is_some_and(|(_, pid, _)| pid.is_some_and(is_pair))
 }
 
 /// `[ INFO    ]` at `at`: the level, and where what is behind it begins.

@@ -39,11 +39,23 @@ pub(super) fn parse(line: &Line<'_>, pri: Option<u8>, at: usize, message: &mut M
         *message = fields;
         return true;
     }
-    let at = host(line, at, message);
-    let nested = matches!(line.byte(at), Some(b'0'..=b'9' | b'*' | b'.' | b':'));
-    let at = if nested { front(line, at, message).unwrap_or(at) } else { at };
-    content(line, at, true, message);
+    let behind = host(line, at, message);
+    let nested = matches!(line.byte(behind), Some(b'0'..=b'9' | b'*' | b'.' | b':'));
+    let behind = if nested { front(line, behind, message).unwrap_or(behind) } else { behind };
+    content(line, behind, true, message);
+    if pri.is_none() {
+        no_host_by_a_date(line, at, message);
+    }
     true
+}
+
+/// Behind a date and a clock alone, without priority, zone and tag, a first word is no host: so the logs of many programs begin.
+#[cold]
+fn no_host_by_a_date(line: &Line<'_>, at: usize, message: &mut Message) {
+    let is_date = matches!(message.timestamp, Some(When::Local { has_year: true, zone: None, .. }));
+    if is_date && message.appname.is_none() && message.severity.is_none() && message.hostname.take().is_some() {
+        message.message = line.message(at);
+    }
 }
 
 /// What does not begin with a time.
@@ -274,6 +286,10 @@ fn host_as_tag(line: &Line<'_>, word: Span, behind: usize) -> Option<(Span, usiz
     let host = Span::new(word.start, word.end.saturating_sub(1));
     if !word.of(line.text).ends_with(b":") || !is_host(line, host) || host.of(line.text) == b"kernel" {
         return None;
+    }
+    // `wlc-1: *Dot1x_NW_MsgTask_3: Nov 30 10:00:00.120: %DOT1X-3-X: text`
+    if line.byte(behind) == Some(b'*') {
+        return Some((host, behind));
     }
     let again = line.word(behind);
     if again.of(line.text) == word.of(line.text) {

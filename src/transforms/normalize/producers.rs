@@ -6,7 +6,9 @@
 //! | log4j 2, `JsonLayout` | `instant: {epochSecond, nanoOfSecond}`, `timeMillis` | they are that |
 //! | MySQL 8, `log_sink_json` | `label` | `prio` is there |
 //! | Okta | `published`, `displayMessage` | both are there |
-//! | NXLog, NLog, Serilog | `EventTime`, `Timestamp`, `Severity`, `Level`, `Message` | a time that is read, a level that is known, a text |
+//! | NXLog, NLog, Serilog, .NET | `EventTime`, `Timestamp`, `Severity`, `Level`, `LogLevel`, `Message` | a time that is read, a level that is known, a text |
+//! | Grafana | `t` | a date with a clock |
+//! | GELF | `short_message` | a text |
 //!
 //! Only what an event has under no other name is looked for, and nothing is taken that cannot be read: it stays where it is.
 
@@ -15,7 +17,7 @@ use crate::event::{Batch, EventRef, Sym, Value, json};
 use crate::time::write_rfc3339_utc;
 
 /// Fields by which such an event is known.
-pub(super) const SIGNS: [&str; 11] = [
+pub(super) const SIGNS: [&str; 13] = [
     "t",
     "instant",
     "timeMillis",
@@ -26,7 +28,9 @@ pub(super) const SIGNS: [&str; 11] = [
     "Timestamp",
     "Severity",
     "Level",
+    "LogLevel",
     "Message",
+    "short_message",
 ];
 
 /// Names that are looked for.
@@ -40,8 +44,8 @@ pub(super) struct Producers {
     display_message: Sym,
     /// Taken where they can be read.
     times: [Sym; 3],
-    levels: [Sym; 2],
-    message: Sym,
+    levels: [Sym; 3],
+    messages: [Sym; 3],
 }
 
 impl Producers {
@@ -56,8 +60,8 @@ impl Producers {
             published: key("published"),
             display_message: key("displayMessage"),
             times: [key("EventTime"), key("Timestamp"), key("timeMillis")],
-            levels: [key("Severity"), key("Level")],
-            message: key("Message"),
+            levels: [key("Severity"), key("Level"), key("LogLevel")],
+            messages: [key("Message"), key("short_message"), key("displayMessage")],
         }
     }
 }
@@ -122,7 +126,7 @@ impl Normalize {
 
     fn take_message(&mut self, batch: &mut Batch, row: usize) -> bool {
         let event = batch.event(row);
-        let names = [self.producers.message, self.producers.display_message];
+        let names = self.producers.messages;
         let is_text = |at: &usize| matches!(event.value_at(*at), Value::Str(_));
         let Some(at) = names.into_iter().filter_map(|name| event.position(name)).find(is_text) else { return false };
         batch.event_mut(row).rename_at(at, self.name_of(MESSAGE));
@@ -172,8 +176,16 @@ impl Normalize {
         }
         let published =
             event.position(self.producers.display_message).and_then(|_| event.position(self.producers.published));
+        // A date, since a number may count anything.
+        let dated = event.position(self.producers.t).filter(|at| match event.value_at(*at) {
+            Value::Str(s) => {
+                matches!(s.bytes, [b'1' | b'2', _, _, _, b'-', _, _, b'-', _, _, b'T' | b' ', _, _, b':', ..])
+            }
+            _ => false,
+        });
         let names = self.producers.times;
-        let found: Vec<usize> = names.into_iter().filter_map(|name| event.position(name)).chain(published).collect();
+        let found: Vec<usize> =
+            names.into_iter().filter_map(|name| event.position(name)).chain(published).chain(dated).collect();
         let now = batch.received_at;
         for at in found {
             if self.stamp(batch.event(row).value_at(at), now).is_some() {

@@ -259,6 +259,19 @@ fn producers_with_names_of_their_own_are_known() {
             r#"{"EventTime":"2025-06-15 15:06:40","Hostname":"h","Severity":"ERROR","SeverityValue":4,"Message":"m"}"#,
             r#"{"timestamp":"2025-06-15T15:06:40.000Z","level":"ERROR","message":"m","service":"unknown","tags":{},"metadata":{"Hostname":"h","SeverityValue":4}}"#,
         ),
+        // Grafana, its lines in logfmt; GELF; .NET's JSON console.
+        (
+            r#"{"t":"2025-06-15T17:06:40.123+02:00","level":"warn","msg":"m"}"#,
+            r#"{"timestamp":"2025-06-15T15:06:40.123Z","level":"WARN","message":"m","service":"unknown","tags":{}}"#,
+        ),
+        (
+            r#"{"short_message":"m","full_message":"f","timestamp":1750000000.123,"level":3}"#,
+            r#"{"message":"m","timestamp":"2025-06-15T15:06:40.123Z","level":"ERROR","service":"unknown","tags":{},"metadata":{"full_message":"f"}}"#,
+        ),
+        (
+            r#"{"LogLevel":"Warning","Timestamp":"2025-06-15T15:06:40.123Z","Message":"m"}"#,
+            r#"{"level":"WARN","timestamp":"2025-06-15T15:06:40.123Z","message":"m","service":"unknown","tags":{}}"#,
+        ),
         // MySQL 8, log_sink_json.
         (
             r#"{"prio":2,"err_code":1,"msg":"m","time":"2025-06-15T15:06:40.123456Z","ts":1750000000123,"label":"Warning"}"#,
@@ -280,6 +293,8 @@ fn names_of_producers_that_mean_something_else_stay_as_they_are() {
     let time = r#""timestamp":"2026-01-02T03:04:05.678Z""#;
     for rest in [
         r#""t":5"#,
+        r#""t":"1750000000""#,
+        r#""t":"2025-06-15T""#,
         r#""t":{"$date":"2025-06-15T15:06:40.123Z"}"#,
         r#""t":{"a":1},"s":"W""#,
         r#""instant":true"#,
