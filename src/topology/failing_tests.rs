@@ -322,7 +322,8 @@ sinks: {{out: {{type: file, inputs: [in], path: {dir}/out.log, encoding: text}}}
         // Failures are seen to while somebody waits.
         _ = tokio::time::timeout(Duration::from_millis(20), running.wait()).await;
     }
-    assert!((0..LINES).all(|n| there().contains(&line(n))));
+    let all = there();
+    assert!((0..LINES).all(|n| all.contains(&line(n))));
     _ = tokio::time::timeout(Duration::from_millis(20), running.wait()).await;
     for (id, health) in health.now().iter() {
         assert_eq!(health.failing_for(Duration::ZERO), None, "{id}");
