@@ -1,7 +1,6 @@
 //! The configurations that ran, and going back to one: `tidegate config`.
 
 use crate::agent::{Agent, config, eventually, lines, output, tidegate};
-use rustix::process::Signal;
 use std::io::Write as _;
 use std::path::Path;
 
@@ -85,7 +84,8 @@ fn an_earlier_configuration_runs_again_over_kills_until_a_file_changes() {
     assert_eq!(list.lines().count(), 3, "the pinned one is not kept twice: {list}");
 
     config(dir, &yaml("c.log"));
-    agent.signal(Signal::HUP);
+    let (code, said, error) = ask(dir, &["reload"]);
+    assert_eq!(code, Some(0), "{said}{error}");
     arrives(dir, "c.log", "five");
     assert!(agent.said().contains("it is pinned to no other any more"), "{}", agent.said());
     agent.stop();
@@ -105,7 +105,8 @@ fn what_cannot_run_any_more_is_not_pinned() {
     let agent = run(dir);
     arrives(dir, "a.log", "one");
     config(dir, &yaml("b.log"));
-    agent.signal(Signal::HUP);
+    let (code, said, error) = ask(dir, &["reload"]);
+    assert_eq!(code, Some(0), "{said}{error}");
     arrives(dir, "b.log", "two");
     std::fs::remove_file(dir.join("secret")).unwrap();
     let (code, said, error) = ask(dir, &["config", "rollback", "1"]);

@@ -2,7 +2,7 @@
 
 use super::{Entry, History, Pin, VERSION, hash_of};
 use crate::cli::reload_command;
-use crate::cli::{ConfigArgs, Exit, agent, print, report_page, say, say_line};
+use crate::cli::{DEFAULT_CONFIG, Exit, agent, print, report_page, say, say_line};
 use crate::pipeline::{Globals, load_texts, load_with_texts};
 use crate::settings::ProcessEnvironment;
 use crate::storage::data_dir::{create_dir, is_in_use};
@@ -16,8 +16,9 @@ use std::path::PathBuf;
 pub(in crate::cli) struct HistoryArgs {
     #[command(subcommand)]
     command: HistoryCommand,
-    #[command(flatten)]
-    config: ConfigArgs,
+    /// A file of the configuration, or a folder of *.yaml files; may be given several times.
+    #[arg(long, short, global = true, value_name = "PATH", default_value = DEFAULT_CONFIG)]
+    config: Vec<PathBuf>,
     /// The agent's `data_dir`, in place of what the configuration says.
     #[arg(long, global = true, value_name = "PATH")]
     data_dir: Option<PathBuf>,
@@ -69,7 +70,7 @@ fn of(args: &HistoryArgs) -> Result<History, String> {
     if let Some(data_dir) = &args.data_dir {
         return Ok(History::of(data_dir));
     }
-    let loaded = crate::pipeline::load(&args.config.config, &ProcessEnvironment, crate::registry::built_in());
+    let loaded = crate::pipeline::load(&args.config, &ProcessEnvironment, crate::registry::built_in());
     match loaded.globals {
         Some(globals) => Ok(History::of(&globals.data_dir)),
         None => {
@@ -171,7 +172,7 @@ fn diff(history: &History, from: u64, to: Option<u64>) -> Result<Exit, String> {
 ///
 /// Errors: it cannot be pinned, in words; nothing has changed then.
 fn rollback(args: &HistoryArgs, number: u64) -> Result<Exit, String> {
-    let (loaded, files) = load_with_texts(&args.config.config, &ProcessEnvironment, crate::registry::built_in());
+    let (loaded, files) = load_with_texts(&args.config, &ProcessEnvironment, crate::registry::built_in());
     let Some(globals) = loaded.globals else {
         say(&report_page(&loaded.report.render()));
         return Err(
