@@ -32,7 +32,7 @@ pub(super) fn run(args: &ReloadArgs) -> Exit {
     // Mistakes are the agent's to tell: here it only tells where that is.
     let loaded = load(&args.config.args().config, &ProcessEnvironment, crate::registry::built_in());
     let globals = loaded.globals.as_ref();
-    match agent::base(args.url.as_deref(), globals).and_then(|base| ask(&base, globals)) {
+    match ask(args.url.as_deref(), globals) {
         Ok(result) => tell(&result, args.json),
         Err(message) => {
             say_line!("error: {message}");
@@ -41,14 +41,15 @@ pub(super) fn run(args: &ReloadArgs) -> Exit {
     }
 }
 
-/// Has the agent at `base` reload; how that went.
+/// Has the agent reload; how that went. Where all of the graph starts anew, its address may be another afterwards.
 ///
-/// Errors: it cannot be asked, in words.
-pub(super) fn ask(base: &str, globals: Option<&Globals>) -> Result<Value, String> {
-    let last = || last_reload(base, globals);
+/// Errors: it cannot be found or asked, in words.
+pub(super) fn ask(url: Option<&str>, globals: Option<&Globals>) -> Result<Value, String> {
+    let last = || last_reload(&agent::base(url, globals)?, globals);
     let before = last()?;
+    let base = agent::base(url, globals)?;
     // Where all of the graph starts anew, the API does too: then the answer is asked for there.
-    let (status, body) = agent::ask(base, Method::POST, "/api/v1/reload", globals, PATIENCE).or_else(|error| {
+    let (status, body) = agent::ask(&base, Method::POST, "/api/v1/reload", globals, PATIENCE).or_else(|error| {
         let until = std::time::Instant::now() + PATIENCE;
         while std::time::Instant::now() < until {
             std::thread::sleep(AGAIN);

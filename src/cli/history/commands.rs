@@ -217,7 +217,7 @@ fn rollback(args: &HistoryArgs, number: u64) -> Result<Exit, String> {
 fn take_over(globals: &Globals, data_dir: &std::path::Path) -> Result<Exit, String> {
     let globals = Globals { data_dir: data_dir.to_owned(), ..globals.clone() };
     match agent::base(None, Some(&globals)) {
-        Ok(base) => Ok(match reload_command::ask(&base, Some(&globals)) {
+        Ok(_) => Ok(match reload_command::ask(None, Some(&globals)) {
             Ok(result) => reload_command::tell(&result, false),
             Err(message) => {
                 say_line!("error: {message}");
