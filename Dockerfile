@@ -20,7 +20,7 @@ COPY docs/disk-buffer-format.md ./docs/
 # explicit target, which keeps build scripts and proc macros dynamic, as they must be.
 RUN rustup component add llvm-tools
 RUN RUSTFLAGS="-C target-feature=+crt-static" tools/pgo.sh \
- && cp "target/$(rustc -vV | sed -n 's/^host: //p')/release/tidegate" /tidegate \
+ && cp "target/$(rustc -vV | sed -n 's/^host: //p')/dist/tidegate" /tidegate \
  && mkdir -p /layout/var/lib/tidegate /layout/work
 
 FROM gcr.io/distroless/static-debian12:nonroot

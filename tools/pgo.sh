@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The release build, guided by a profile: builds once with counters, lets that build run (tools/train.sh), builds again
-# with what was counted. The program is at target/HOST/release/tidegate.
+# The dist build, guided by a profile: builds once with counters, lets that build run (tools/train.sh), builds again
+# with what was counted. The program is at target/HOST/dist/tidegate.
 #
 #   tools/pgo.sh            needs an llvm-profdata as new as the compiler's LLVM:
 #                           `rustup component add llvm-tools`, or Debian's llvm-22 for Rust 1.95
@@ -21,9 +21,9 @@ done
 }
 rm -rf "$out/counted" "$out/tidegate.profdata"
 RUSTFLAGS="$flags -Cprofile-generate=$out/counted" \
-  cargo build --release --locked --bin tidegate --target "$host" --target-dir "$out"
-tools/train.sh "$out/$host/release/tidegate"
+  cargo build --profile dist --locked --bin tidegate --target "$host" --target-dir "$out"
+tools/train.sh "$out/$host/dist/tidegate"
 "$profdata" merge -o "$out/tidegate.profdata" "$out/counted"
 RUSTFLAGS="$flags -Cprofile-use=$out/tidegate.profdata" \
-  cargo build --release --locked --bin tidegate --target "$host"
-ls -l "target/$host/release/tidegate"
+  cargo build --profile dist --locked --bin tidegate --target "$host"
+ls -l "target/$host/dist/tidegate"

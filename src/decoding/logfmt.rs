@@ -2,8 +2,8 @@
 //!
 //! Every value is text as it was written (quoted ones without quotes and escapes); `edit: {convert: …}` makes numbers
 //! of them. A key without `=` is `true`, `key=` the empty string. Of a key given twice the first value counts, since what comes behind
-//! may be what a client chose; the others are `key_2`, `key_3`, …, so that none is lost. (Vector makes an array of them;
-//! OpenTelemetry's `ParseKeyValue` and syslog-ng keep the last.) Single quotes are quotes where the closing one ends the word, as in
+//! may be what a client chose; the others are `key_2`, `key_3`, …, so that none is lost.
+//! Single quotes are quotes where the closing one ends the word, as in
 //! auditd's `msg='op=login res=success'`; there no backslash means anything.
 //! A line without any `key=value` is not logfmt, nor is one whose double quotes do not close.
 
