@@ -83,7 +83,7 @@ fn ask(url: &str, config: Option<Config>) -> Result<(Ledger, String), String> {
     if status != 200 {
         return Err(format!("{base}: HTTP {status}: {}", agent::words(&body)));
     }
-    let ledger = serde_json::from_slice(&body).map_err(|e| format!("{base}: this is no ledger: {e}"))?;
+    let ledger = serde_json::from_slice(&body).map_err(|e| format!("{base}: this is not a ledger: {e}"))?;
     Ok((ledger, base))
 }
 

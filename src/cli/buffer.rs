@@ -100,7 +100,7 @@ pub(super) fn run(args: &BufferArgs) -> Exit {
         }
         BufferCommand::Grep { id, pattern, all } => existing(&data_dir, id).and_then(|folder| {
             let regex =
-                regex_automata::meta::Regex::new(pattern).map_err(|e| format!("the pattern is no regex: {e}"))?;
+                regex_automata::meta::Regex::new(pattern).map_err(|e| format!("the pattern is not a regex: {e}"))?;
             cat(&folder, *all, None, Some(&regex))
         }),
         BufferCommand::Verify { id } => verify(&data_dir, id.as_deref()),

@@ -72,7 +72,7 @@ pub(super) fn start(format: LogFormat, level: Option<&str>) -> Result<(), String
     // Libraries below us speak only when something is wrong, unless the filter names them.
     let quiet = if text.contains(['=', ',']) { text.to_owned() } else { format!("warn,tidegate={text}") };
     let filter = EnvFilter::try_new(&quiet).map_err(|error| {
-        format!("`{text}` is no log level or filter ({error}); try error, warn, info, debug or trace")
+        format!("`{text}` is not a log level or filter ({error}); try error, warn, info, debug or trace")
     })?;
     JSON.store(format == LogFormat::Json, Ordering::Relaxed);
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| Stderr);

@@ -69,7 +69,7 @@ fn one(inline: &mut Inline, test: &TestCase) -> Vec<String> {
         None => NOW,
         Some(text) => match parse_rfc3339(text.value.as_bytes()) {
             Some(stamp) => stamp.ns,
-            None => return vec![format!("`now: {}` is no RFC 3339 time", text.value)],
+            None => return vec![format!("`now: {}` is not an RFC 3339 time", text.value)],
         },
     };
     let mut enter = Vec::new();

@@ -224,7 +224,8 @@ impl<'a> Lexer<'a> {
         }
         let tail = self.run(|b| b.is_ascii_alphanumeric() || b == b'_');
         if !tail.is_empty() {
-            let error = ConditionError::new(start..self.at, format!("`{}` is no number", &self.text[start..self.at]));
+            let error =
+                ConditionError::new(start..self.at, format!("`{}` is not a number", &self.text[start..self.at]));
             return Err(match tail {
                 "ms" | "s" | "m" | "h" | "d" => error.help("numbers have no units here: compare with the field's own"),
                 _ => error.help("a name cannot begin with a digit; such a field stands in backticks: `` `name` ``"),

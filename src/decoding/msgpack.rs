@@ -39,7 +39,7 @@ impl std::fmt::Display for Fault {
                 write!(f, "the MessagePack value at byte {at} is nested deeper than {MAX_DEPTH} levels")
             }
             Fault::NotRecord(at) => {
-                write!(f, "the MessagePack value at byte {at} is no record: a map, or an array of a time and a map")
+                write!(f, "the MessagePack value at byte {at} is not a record: a map, or an array of a time and a map")
             }
         }
     }
@@ -448,7 +448,7 @@ fn write_value(body: &[u8], place: Place, out: &mut Vec<u8>) -> u64 {
     }
 }
 
-/// Appends a value that holds no others; whether it was a text that is no UTF-8. Keys become texts.
+/// Appends a value that holds no others; whether it was a text that is not UTF-8. Keys become texts.
 fn push_scalar(token: Token<'_>, is_key: bool, out: &mut Vec<u8>) -> bool {
     let quote = |out: &mut Vec<u8>| {
         if is_key {

@@ -29,7 +29,7 @@ pub fn data_dir(dir: &Path) -> Vec<Finding> {
     let mut findings = Vec::new();
     match std::fs::metadata(dir) {
         Ok(meta) if !meta.is_dir() => {
-            findings.push(Finding::loss(format!("data_dir {shown} is no folder"), "name another `data_dir`"));
+            findings.push(Finding::loss(format!("data_dir {shown} is not a folder"), "name another `data_dir`"));
             return findings;
         }
         Ok(meta) => {

@@ -32,7 +32,7 @@ pub(super) fn write(
 }
 
 /// Whether a spreadsheet would compute it: it begins as a formula does, in the letters of any script (`＝`), behind blanks
-/// too, and is no number and no lone sign.
+/// too, and is not a number and no lone sign.
 fn is_formula(text: &[u8]) -> bool {
     let trimmed = text.trim_ascii_start();
     let begins = match trimmed {

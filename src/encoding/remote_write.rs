@@ -158,7 +158,7 @@ impl RemoteWriteEncoder {
             return Err(Unfit("the metric has no `name`"));
         }
         let value = event.field(Sym::VALUE).and_then(super::finite_number);
-        let value = value.ok_or(Unfit("the metric's `value` is no finite number"))?;
+        let value = value.ok_or(Unfit("the metric's `value` is not a finite number"))?;
         let says = |key: Sym, word: &[u8]| event.field(key).and_then(|v| v.as_str()).is_some_and(|s| s.is(word));
         if says(self.temporality, b"delta") || says(self.kind, b"incremental") {
             return Err(Unfit("remote write knows no steps (`temporality: delta`), OTLP does"));

@@ -131,7 +131,7 @@ enum Root {
     },
 }
 
-/// Why a text is no field path.
+/// Why a text is not a field path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PathError {
     /// Byte in the text at which it went wrong.

@@ -358,8 +358,8 @@ fn headers(common: &ClientConfig) -> Result<HeaderMap, BuildError> {
     let mut headers = HeaderMap::new();
     for (name, value) in common.headers.iter() {
         let name = name.as_str();
-        let name = HeaderName::try_from(name)
-            .map_err(|_| BuildError(format!("`headers`: `{name}` is no name of a header")))?;
+        let name =
+            HeaderName::try_from(name).map_err(|_| BuildError(format!("`headers`: `{name}` is not a header name")))?;
         let mut text = HeaderValue::try_from(value.reveal()).map_err(|_| {
             BuildError(format!("`headers`: the value of `{name}` has characters that no header may have"))
         })?;
@@ -384,7 +384,7 @@ fn proxy(common: &ClientConfig, url: &Url) -> Result<Option<Proxy>, BuildError> 
     let whole = if text.contains("://") { text } else { format!("http://{text}") };
     // `NO_PROXY` has been heard where it counts, and the library would hear it once more in its own way.
     let proxy = Proxy::all(whole)
-        .map_err(|_| BuildError(format!("`{setting}` is no URL such as `http://proxy:3128`, and not `none`")))?;
+        .map_err(|_| BuildError(format!("`{setting}` is not a URL such as `http://proxy:3128`, and not `none`")))?;
     Ok(Some(proxy))
 }
 

@@ -240,7 +240,7 @@ impl Credentials for AuthConfig {
             AuthConfig::Hmac(hmac) => Ok(Arc::new(BodySigner::new(hmac).ok_or_else(not_for_headers)?)),
             AuthConfig::Oauth2(oauth2) => {
                 let url = Url::parse(&oauth2.token_url.value);
-                let url = url.map_err(|_| BuildError("`token_url` is no address".into()))?;
+                let url = url.map_err(|_| BuildError("`token_url` is not an address".into()))?;
                 // Headers are for the server that events go to.
                 let common = ClientConfig { headers: Map::default(), ..common.clone() };
                 let exchange = Arc::new(HttpExchange::build(&common, &url, mask.clone())?);
@@ -257,7 +257,7 @@ impl HmacAuth {
         }
         for name in [&self.header, &self.timestamp_header].into_iter().filter(|name| !name.is_empty()) {
             if HeaderName::from_bytes(name.as_bytes()).is_err() {
-                cx.error_nowhere(format!("`{name}` in `auth.hmac` is no name of a header"));
+                cx.error_nowhere(format!("`{name}` in `auth.hmac` is not a header name"));
             }
         }
         if HeaderValue::from_str(&self.prefix).is_err() || self.header.is_empty() {

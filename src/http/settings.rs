@@ -92,7 +92,7 @@ pub fn check_address(cx: &mut Reader<'_>, key: &str, url: &Spanned<String>, like
         }
         Ok(url_) => Some(url_),
         Err(_) => {
-            cx.error(url.span, format!("`{key}`{place} is no address such as `{like}`"));
+            cx.error(url.span, format!("`{key}`{place} is not an address such as `{like}`"));
             None
         }
     }

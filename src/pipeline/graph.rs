@@ -249,7 +249,7 @@ impl Graph {
         let matcher: GlobMatcher = match Glob::new(&input.value) {
             Ok(glob) => glob.compile_matcher(),
             Err(error) => {
-                cx.error(input.span, format!("`{}` is no glob: {}", input.value, error.kind()));
+                cx.error(input.span, format!("`{}` is not a glob: {}", input.value, error.kind()));
                 return Vec::new();
             }
         };
@@ -295,7 +295,7 @@ impl Graph {
                     cx.error(to.span, message);
                 }
                 None => {
-                    let message = format!("the dead letter of {} is `{}`, which is no sink", node.name(), to.value);
+                    let message = format!("the dead letter of {} is `{}`, which is not a sink", node.name(), to.value);
                     cx.error(to.span, message).suggest(&to.value, sinks.map(|sink| sink.id.value.as_str()));
                 }
             }

@@ -206,7 +206,7 @@ impl HttpSinkConfig {
         for (name, value) in self.common.client.headers.iter() {
             let bad = |what: String| (name.value.clone(), what);
             let header =
-                HeaderName::from_bytes(name.value.as_bytes()).map_err(|_| bad("is no name of a header".into()))?;
+                HeaderName::from_bytes(name.value.as_bytes()).map_err(|_| bad("is not a header name".into()))?;
             let template = Template::parse(value.reveal()).map_err(|e| bad(format!("has a bad template: {e}")))?;
             if template.as_literal().is_some_and(|text| HeaderValue::from_str(text).is_err()) {
                 return Err(bad("has a value that no header may have".into()));
@@ -243,7 +243,7 @@ impl HttpSink for HttpSinkConfig {
             }
             Some(_) => {}
             None => {
-                cx.error(span, format!("`url`{} is no address such as `https://example.com/ingest`", cx.place()));
+                cx.error(span, format!("`url`{} is not an address such as `https://example.com/ingest`", cx.place()));
             }
         }
         if let Err((name, what)) = self.header_templates() {

@@ -61,7 +61,7 @@ pub(crate) trait Storage: Send + Sync {
 /// Makes a folder anew that was deleted while it was in use.
 ///
 /// Errors: what is left of its path is on another filesystem than `device`, on which it was: a volume that is not mounted
-/// any more is no folder that was deleted, and what is written in its place would be hidden once it is mounted again.
+/// any more is not a folder that was deleted, and what is written in its place would be hidden once it is mounted again.
 pub(crate) fn make_again(storage: &dyn Storage, dir: &Path, device: u64) -> io::Result<()> {
     let mut above = Some(dir);
     while let Some(at) = above {

@@ -96,7 +96,7 @@ pub(super) fn check_names(fields: &Map<FieldValue>, cx: &mut Reader<'_>) {
             }
             Ok(_) => {}
             Err(error) => {
-                cx.error(name.span, format!("`{}` is no field path: {error}", name.value));
+                cx.error(name.span, format!("`{}` is not a field path: {error}", name.value));
             }
         }
     }

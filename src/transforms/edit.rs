@@ -13,7 +13,7 @@
 //!
 //! Runs in that order, whatever the order of the keys; within one, as written. A field that is absent is neither renamed,
 //! copied, removed nor converted. What is there under the new name is replaced. What cannot be done (a value that
-//! is no number, a way through something that is no object) leaves the event as it was and is counted (`convert`,
+//! is not a number, a way through something that is no object) leaves the event as it was and is counted (`convert`,
 //! `edit_target`); only a template in `set` whose field is absent sends the event to `id.rejected`.
 
 use super::assignments::{Assignments, FieldValue, Work, check_names, may_reject};
@@ -121,7 +121,7 @@ impl TransformPlan for EditConfig {
 
 fn check_path(name: &Spanned<String>, cx: &mut Reader<'_>) {
     if let Err(error) = FieldPath::parse(&name.value) {
-        cx.error(name.span, format!("`{}` is no field path: {error}", name.value));
+        cx.error(name.span, format!("`{}` is not a field path: {error}", name.value));
     }
 }
 
@@ -433,7 +433,7 @@ mod tests {
             plan::<EditConfig>("inputs: [x]\nrename: {'a..b': c, '@file': d}\ncopy: {a: '@host'}\nset: {'b.': 1}")
                 .err()
                 .unwrap();
-        for part in ["`a..b` is no field path", "not renamed", "`@host` is metadata", "`b.` is no field path"] {
+        for part in ["`a..b` is not a field path", "not renamed", "`@host` is metadata", "`b.` is not a field path"] {
             assert!(report.contains(part), "{part}\n{report}");
         }
     }

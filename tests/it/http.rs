@@ -724,7 +724,7 @@ fn an_open_source_is_warned_of() {
     for part in [
         "take the same requests",
         "must begin with `/`",
-        "`a{b}` is no part of a path",
+        "`a{b}` is not a part of a path",
         "is empty; anybody could show it",
     ] {
         assert!(said.contains(part), "{part} in {said}");

@@ -845,7 +845,7 @@ fn mistakes_in_its_settings_are_told_with_their_place() {
         "`url` in sink `o2` holds credentials",
         "write them under `auth: {basic:",
         "`stream` in sink `o2` is empty",
-        "`organization` in sink `o2` is no name of one",
+        "`organization` in sink `o2` must not be empty",
     ] {
         assert!(said.contains(part), "{part} in:\n{said}");
     }

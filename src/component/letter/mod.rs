@@ -330,7 +330,7 @@ impl LetterReader {
         Ok(Letter { component, reason, metadata, is_whole, event, typed })
     }
 
-    /// The JSON of `tidegate`, if any, and of `event`; `None` where the line is no JSON object.
+    /// The JSON of `tidegate`, if any, and of `event`; `None` where the line is not a JSON object.
     #[expect(clippy::type_complexity, reason = "two texts")]
     fn parts(&mut self, line: &[u8]) -> Result<Option<(Option<Vec<u8>>, Vec<u8>)>, String> {
         let mut batch = Batch::new(Slab::from_vec(line.to_vec()), Origin::of_source(""), 0, Ack::none());

@@ -272,7 +272,7 @@ fn vhost_and_port(line: &[u8], host: Span, found: &mut AccessLine) {
     found.server_port = port(line.get(name.end + 1..host.end).unwrap_or_default());
 }
 
-/// A client that is no address: one with its port, or a Unix socket.
+/// A client that is not an address: one with its port, or a Unix socket.
 #[cold]
 fn odd_client(line: &[u8], client: Span, found: &mut AccessLine) {
     if let Some((address, written)) = split_port(line, client) {

@@ -15,7 +15,7 @@ pub(super) struct Values {
 }
 
 impl Values {
-    /// Appends text as it stands inside a JSON string; what is no UTF-8 is replaced.
+    /// Appends text as it stands inside a JSON string; what is not UTF-8 is replaced.
     pub(super) fn text(&mut self, text: &[u8], out: &mut Vec<u8>) {
         match simdutf8::basic::from_utf8(text) {
             Ok(_) => json::escape(text, out),

@@ -112,7 +112,7 @@ fn exemplars_in_entries_of_their_own_go_with_the_last_sample_of_their_series() {
     series(&a, &[(5.0, MS), (6.0, MS + 1)], &mut body);
     series(&b, &[(7.0, MS)], &mut body);
     alone(&a, &["after", "too"], &mut body);
-    // The last value is no number, and so no event.
+    // The last value is not a number, and so no event.
     series(&a, &[(8.0, MS + 2), (f64::NAN, MS + 3), (f64::from_bits(STALE), MS + 4)], &mut body);
     // Its own sample is in the entry; that of another is in none.
     push_message(1, &mut body, |out| {

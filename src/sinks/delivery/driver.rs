@@ -642,7 +642,7 @@ impl<P: Protocol> Driver<P> {
                 tracing::error!(
                     component = %self.input.counters().id,
                     error = %detail,
-                    "the server keeps failing: left alone for {}, then probed", crate::settings::duration_text(reset)
+                    "the server keeps failing: circuit open; one probe after {}", crate::settings::duration_text(reset)
                 );
                 self.failing = true;
                 self.input.health().failing(&format!("circuit open: {detail}"));

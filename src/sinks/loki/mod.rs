@@ -106,7 +106,7 @@ impl HttpSink for LokiConfig {
             cx.error_nowhere(format!("`labels`{place} are {count}; Loki wants at least one and takes {MAX_LABELS}"));
         }
         for (name, _) in self.labels.iter().filter(|(name, _)| !is_label(name)) {
-            let message = format!("`{}` in `labels`{place} is no name of a label", name.value);
+            let message = format!("`{}` in `labels`{place} is not a label name", name.value);
             cx.error(name.span, message).help("letters, digits and `_`, no digit and no `__` in front");
         }
     }

@@ -102,7 +102,10 @@ impl OpenObserveConfig {
         check_server(cx, "url", &self.url, "http://localhost:5080", own);
         let organization = self.organization.value.trim();
         if organization.is_empty() || organization.contains(['/', '?', '#']) {
-            cx.error(self.organization.span, format!("`organization`{} is no name of one", cx.place()));
+            cx.error(
+                self.organization.span,
+                format!("`organization`{} must not be empty or contain `/`, `?` or `#`", cx.place()),
+            );
         }
         if self.stream.value.text().is_empty() {
             cx.error(self.stream.span, format!("`stream`{} is empty", cx.place()));

@@ -16,7 +16,7 @@ pub(super) fn write(event: EventRef<'_>, micros: i64, body: &mut Vec<u8>) -> Res
     let value = event
         .field(Sym::VALUE)
         .and_then(finite_number)
-        .ok_or_else(|| fail("the metric's `value` is no finite number"))?;
+        .ok_or_else(|| fail("the metric's `value` is not a finite number"))?;
     body.push(b'{');
     if let Some(Value::Object(labels)) = event.field(Sym::LABELS) {
         let inner = labels[1..labels.len().saturating_sub(1).max(1)].trim_ascii();

@@ -209,7 +209,7 @@ impl Members {
             // Streams of xz may have padding between them, in fours; behind members of others it is at the end.
             let padding = self.zeros == 0 || self.format == Format::Xz && self.zeros.is_multiple_of(4);
             if !at_end && !padding {
-                return Err(io::Error::new(io::ErrorKind::InvalidData, "what follows is no member"));
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "what follows is not a member"));
             }
         }
         if self.format == Format::Bzip2 && !at_end {

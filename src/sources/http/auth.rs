@@ -54,7 +54,7 @@ impl AuthConfig {
         }
         for name in self.hmac.iter().flat_map(|h| [&h.header, &h.timestamp_header]) {
             if HeaderName::from_bytes(name.as_bytes()).is_err() {
-                cx.error_nowhere(format!("`{name}` in `auth.hmac` is no name of a header"));
+                cx.error_nowhere(format!("`{name}` in `auth.hmac` is not a header name"));
             }
         }
     }

@@ -141,7 +141,7 @@ impl<'b> Items<'b> {
     }
 }
 
-/// The item that begins with `line`, without its document; `None` where the line is no action.
+/// The item that begins with `line`, without its document; `None` where the line is not an action.
 fn read_action<'b>(scanner: &mut Scanner, line: &'b [u8], style: Style) -> Option<Item<'b>> {
     let named = |member: &Member| match &line[member.key..member.key_end] {
         b"create" => Action::Create,

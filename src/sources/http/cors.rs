@@ -29,7 +29,7 @@ impl CorsConfig {
                 || (origin.contains("://") && !origin.ends_with('/') && HeaderValue::from_str(origin).is_ok());
             if !fine {
                 cx.error_nowhere(format!(
-                    "`{origin}` in `cors.origins` is no origin; write `https://shop.example` or `*`"
+                    "`{origin}` in `cors.origins` is not an origin; write `https://shop.example` or `*`"
                 ));
             }
         }
@@ -38,7 +38,7 @@ impl CorsConfig {
         }
         for name in &self.headers {
             if HeaderName::from_bytes(name.as_bytes()).is_err() {
-                cx.error_nowhere(format!("`{name}` in `cors.headers` is no name of a header"));
+                cx.error_nowhere(format!("`{name}` in `cors.headers` is not a header name"));
             }
         }
     }

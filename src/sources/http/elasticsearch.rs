@@ -1,7 +1,7 @@
 //! The interfaces of Elasticsearch that take documents, in bulk and singly, and what its clients ask before they use them.
 //!
 //! Events are only ever added: `index`, `create` and what an `update` would insert (`doc`, `upsert`) are taken, scripts and
-//! `delete` get an error of their own in the answer. A document that is no JSON object gets one too; the others of the request
+//! `delete` get an error of their own in the answer. A document that is not a JSON object gets one too; the others of the request
 //! are taken. `@http.index` (and
 //! `@http.stream`) is the index; an `_id` becomes a field of its document. Lines of actions are read as the version reads
 //! them that the client speaks: [`style`].

@@ -23,7 +23,7 @@ pub(super) fn sender(trusted: &[Network], peer: IpAddr, headers: &HeaderMap) -> 
         for entry in value.as_bytes().rsplit(|c| *c == b',') {
             looked_at += entry.len() + 1;
             let address = std::str::from_utf8(entry).ok().and_then(address);
-            // What is no address was not added by a proxy that can be believed: the last one that was counts.
+            // What is not an address was not added by a proxy that can be believed: the last one that was counts.
             let Some(address) = address.filter(|_| looked_at <= MOST) else { return sender };
             sender = Some(address);
             if !is_trusted(address) {

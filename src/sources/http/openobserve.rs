@@ -143,7 +143,7 @@ impl Format for Bulk {
 fn item_fault(item: &Item<'_>) -> Option<(u16, String, String)> {
     let fault = |reason: &str| Some((400, "illegal_argument_exception".to_owned(), reason.to_owned()));
     match item.action {
-        Action::Missing => fault("the line is no action: expected an object with `create`, `index` or `update`"),
+        Action::Missing => fault("the line is not an action: expected an object with `create`, `index` or `update`"),
         Action::Delete => fault("delete is not supported: events are only ever added"),
         _ if item.document.is_empty() => fault("the last action has no document"),
         _ if matches!(item.index, b"" | b"_" | b"/") => {

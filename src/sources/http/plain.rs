@@ -114,7 +114,7 @@ fn decode_charset(head: &Head, body: Vec<u8>, max_body: usize) -> Result<(Vec<u8
         return Err(mistake(StatusCode::UNSUPPORTED_MEDIA_TYPE, &text));
     };
     if encoding == encoding_rs::UTF_8 {
-        // What is no UTF-8 in it is replaced, and counted, where lines are decoded.
+        // What is not UTF-8 in it is replaced, and counted, where lines are decoded.
         return Ok((body, 0));
     }
     let (text, replaced) = encoding.decode_with_bom_removal(&body);

@@ -159,13 +159,13 @@ fn segments(path: &str) -> Result<Vec<Segment>, String> {
         let Some(name) = segment.strip_prefix('{').and_then(|s| s.strip_suffix('}')) else {
             if segment.contains(['{', '}', '?', '#', '%']) {
                 return Err(format!(
-                    "`{segment}` is no part of a path; a variable takes a whole one, as in `/logs/{{app}}`"
+                    "`{segment}` is not a part of a path; a variable takes a whole one, as in `/logs/{{app}}`"
                 ));
             }
             return Ok(Segment::Text(segment.to_owned()));
         };
         if name.is_empty() || !name.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_') {
-            return Err(format!("`{segment}` is no name of a variable; letters, digits and `_` are"));
+            return Err(format!("`{segment}` is not a variable name; letters, digits and `_` are"));
         }
         Ok(Segment::Variable(name.into()))
     };
@@ -268,7 +268,7 @@ impl Routes {
     }
 }
 
-/// Undoes percent-encoding; what is no UTF-8 then is replaced.
+/// Undoes percent-encoding; what is not UTF-8 then is replaced.
 fn decode(part: &str) -> String {
     let bytes = part.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());

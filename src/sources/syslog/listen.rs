@@ -261,7 +261,7 @@ fn set_receive_buffer(socket: &impl std::os::fd::AsFd, bytes: Option<usize>, lis
 fn unlink_stale(path: &Path) -> io::Result<()> {
     let Ok(meta) = std::fs::symlink_metadata(path) else { return Ok(()) };
     if !meta.file_type().is_socket() {
-        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is a file that is no socket"));
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is a file that is not a socket"));
     }
     let refused = |error: &io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
     let stale = match UnixStream::connect(path) {

@@ -122,7 +122,7 @@ pub(super) enum Answer {
     Found,
     /// The database has nothing of the address: private ones, for example.
     Unlisted,
-    /// The text is no address.
+    /// The text is not an address.
     NoAddress,
     /// The database is damaged there.
     Damaged,

@@ -278,7 +278,7 @@ impl Form {
             Value::String(text) => text,
             // No event has this key: null is as good as absent, and the text `null` is something else.
             Value::Null => return Ok(()),
-            Value::Object(_) | Value::Array(_) => return Err(format!("`{key}` is no text or number")),
+            Value::Object(_) | Value::Array(_) => return Err(format!("`{key}` is not a text or number")),
             other => other.to_string(),
         };
         self.add(table, &text, record, missing);
@@ -420,7 +420,7 @@ mod tests {
             ("t.json", "3", "neither"),
             ("t.json", "[{\"a\":1},2]", "record 2: not an object"),
             ("t.ndjson", "{\"a\":1}\n{", "line 2"),
-            ("t.ndjson", "{\"a\":{}}", "line 1: `a` is no text or number"),
+            ("t.ndjson", "{\"a\":{}}", "line 1: `a` is not a text or number"),
             ("t.txt", "", "format"),
         ] {
             let why = load(name, text, None, None).unwrap_err();

@@ -161,7 +161,7 @@ fn mistakes_are_found_when_the_file_is_read() {
         assert!(report.contains(part), "{part}\n{report}");
     }
     let report = mistakes("fields: {'a..b': 1, '@file': x}");
-    assert!(report.contains("`a..b` is no field path") && report.contains("`@file` is metadata"), "{report}");
+    assert!(report.contains("`a..b` is not a field path") && report.contains("`@file` is metadata"), "{report}");
 }
 
 /// A file, replaced as a whole, and a transform that reads it again within milliseconds.

@@ -120,7 +120,8 @@ impl TransformPlan for NormalizeConfig {
         let known: Vec<&str> = canonical_names(self.schema).collect();
         for (name, _) in &self.fields.0 {
             if !known.contains(&name.value.as_str()) && !known.iter().any(|k| engine::snake(k) == name.value) {
-                let message = format!("`{}` is no canonical field of the schema `{}`", name.value, self.schema.word());
+                let message =
+                    format!("`{}` is not a canonical field of the schema `{}`", name.value, self.schema.word());
                 cx.error(name.span, message).suggest(&name.value, known.iter().copied());
             }
         }

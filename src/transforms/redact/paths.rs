@@ -99,7 +99,7 @@ impl Setting for PathGlob {
     fn read(node: &Node, cx: &mut Reader<'_>) -> Option<Self> {
         let text = read_string(node, cx, &Self::describe())?;
         if text.starts_with('@') {
-            cx.error_in(node, 0..text.len(), "metadata is no field: copy it into one with `attach` first");
+            cx.error_in(node, 0..text.len(), "metadata is not a field: copy it into one with `attach` first");
             return None;
         }
         match Self::parse(text) {

@@ -34,7 +34,7 @@ impl JsonSchema {
             serde_json::from_str(&text).map_err(|e| BuildError(format!("{shown} is not JSON: {e}")))?;
         match jsonschema::validator_for(&schema) {
             Ok(validator) => Ok(JsonSchema { validator }),
-            Err(e) => Err(BuildError(format!("{shown} is no JSON schema: {e}, at `{}`", e.instance_path()))),
+            Err(e) => Err(BuildError(format!("{shown} is not a JSON schema: {e}, at `{}`", e.instance_path()))),
         }
     }
 

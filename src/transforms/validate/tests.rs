@@ -218,9 +218,9 @@ fn a_json_schema_is_obeyed() {
     assert!(!found.contains("hunter2"), "values are not repeated: {found}");
     let said = |text: &str| build(text).err().unwrap().to_string();
     assert!(said("{").contains("is not JSON"), "{}", said("{"));
-    assert!(said(r#"{"type":"integr"}"#).contains("is no JSON schema"), "{}", said(r#"{"type":"integr"}"#));
+    assert!(said(r#"{"type":"integr"}"#).contains("is not a JSON schema"), "{}", said(r#"{"type":"integr"}"#));
     let outside = said(r#"{"$ref":"http://127.0.0.1:9/x.json"}"#);
-    assert!(outside.contains("is no JSON schema"), "nothing is fetched: {outside}");
+    assert!(outside.contains("is not a JSON schema"), "nothing is fetched: {outside}");
     let missing = plan::<ValidateConfig>("{inputs: [a], json_schema: /nowhere/s.json}").unwrap().build(&context());
     assert!(missing.err().unwrap().to_string().contains("cannot read the JSON schema /nowhere/s.json"));
 }

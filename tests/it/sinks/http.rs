@@ -180,12 +180,12 @@ fn mistakes_in_the_settings_are_found() {
         ("url: 'http://h{{ host }}'", "the host of `url` in sink `out` may not come from events"),
         ("url: 'ftp://h/x'", "must begin with `http://`"),
         ("url: 'http://u:p@h/x'", "holds credentials"),
-        ("url: 'http://h/', headers: {'a b': c}", "the header `a b` in sink `out` is no name of a header"),
+        ("url: 'http://h/', headers: {'a b': c}", "the header `a b` in sink `out` is not a header name"),
         ("url: 'http://h/', headers: {a: '{{ x'}", "the header `a` in sink `out` has a bad template"),
         ("url: 'http://h/', encoding: text, framing: array", "is for `encoding: json`"),
         ("url: 'http://h/', success: '@status == 200 && code == 0'", "there are `@status` and `@body` only"),
         ("url: 'http://h/', success: '@status =='", "bad condition"),
-        ("url: 'http://h/', auth: {hmac: {key: k, header: 'a b'}}", "is no name of a header"),
+        ("url: 'http://h/', auth: {hmac: {key: k, header: 'a b'}}", "is not a header name"),
         ("url: 'http://h/', auth: {oauth2: {token_url: x, client_id: a, client_secret: b}}", "`token_url`"),
     ] {
         let dir = tempfile::tempdir().unwrap();

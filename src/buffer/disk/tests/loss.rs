@@ -265,7 +265,7 @@ fn a_position_or_a_lock_that_was_deleted_is_made_anew_and_costs_nothing() {
     assert_eq!(left(&sim, &options(MIB), 4, "the last is damaged"), (vec![1, 2, 3], 1));
 }
 
-/// A volume that is not mounted any more is no folder that was deleted: nothing is given up, and nothing written there.
+/// A volume that is not mounted any more is not a folder that was deleted: nothing is given up, and nothing written there.
 #[test]
 fn what_is_on_another_filesystem_now_is_waited_for() {
     let mut rig = Rig::open_patient(&Sim::default(), &options(MIB)).unwrap();

@@ -122,7 +122,7 @@ impl MetricEncoder {
             return Err(Unfit("the metric has no `name`"));
         };
         let Some(value) = event.field(Sym::VALUE).filter(|value| finite_number(*value).is_some()) else {
-            return Err(Unfit("the metric's `value` is no finite number"));
+            return Err(Unfit("the metric's `value` is not a finite number"));
         };
         let kind = type_of(event);
         let whole = self.whole(event, kind);

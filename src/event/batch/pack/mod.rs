@@ -229,7 +229,7 @@ impl<'a> Bytes<'a> {
 
     fn text(&mut self) -> Result<Arc<str>, UnpackError> {
         let n = self.size()?;
-        std::str::from_utf8(self.take(n)?).map(Arc::from).map_err(|_| UnpackError("its origin is no UTF-8"))
+        std::str::from_utf8(self.take(n)?).map(Arc::from).map_err(|_| UnpackError("its origin is not UTF-8"))
     }
 }
 
@@ -243,7 +243,7 @@ impl Unpacker {
         let text_len = u32::from_le_bytes(head.array()?) as usize;
         let text = head.take(text_len)?;
         if simdutf8::basic::from_utf8(text).is_err() {
-            return Err(UnpackError("its text is no UTF-8"));
+            return Err(UnpackError("its text is not UTF-8"));
         }
         let mut tables = Bytes { left: head.left };
         let rows = tables.size()?;
@@ -308,7 +308,7 @@ impl Unpacker {
                 time = time.wrapping_add(tables.signed()?);
             }
             offset = offset.wrapping_add(tables.signed()? as u64);
-            self.rows.push(batch, at, end, offset).map_err(|_| UnpackError("an event is no JSON object"))?;
+            self.rows.push(batch, at, end, offset).map_err(|_| UnpackError("an event is not a JSON object"))?;
             let r = &mut batch.rows[row];
             r.kind = kind;
             if flags & WITH_TIME != 0 {

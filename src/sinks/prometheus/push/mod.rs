@@ -153,7 +153,7 @@ pub(super) struct Push {
 impl Push {
     /// `id` is the sink's, `data_dir` the agent's.
     pub(super) fn new(config: RemoteWriteConfig, data_dir: &Path, id: &str) -> Result<Push, BuildError> {
-        let url = Url::parse(&config.url.value).map_err(|e| BuildError(format!("`url` is no address: {e}")))?;
+        let url = Url::parse(&config.url.value).map_err(|e| BuildError(format!("`url` is not an address: {e}")))?;
         let common = config.common();
         let mut secrets = common.client.secrets();
         secrets.extend(config.auth.iter().flat_map(Credentials::secrets));

@@ -259,7 +259,7 @@ fields: {drop: ['a..b', '@file'], hsah: [x], keep_last: {n: 4}}
     insta::assert_snapshot!(said("except: [a]"));
 }
 
-/// A number to log in with has four to eight digits; a pin of a chip or a board has fewer, or is no number.
+/// A number to log in with has four to eight digits; a pin of a chip or a board has fewer, or is not a number.
 #[test]
 fn pins_in_fields_are_masked_where_they_are_numbers_to_log_in_with() {
     let yaml = "detect: [secrets]";
