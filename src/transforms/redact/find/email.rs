@@ -8,18 +8,21 @@
 
 use super::Found;
 use crate::transforms::redact::ascii::{ALNUM, DIGIT, HEX, LOCAL, LOWER, UPPER, class, escape_before, is, run_back};
-use memchr::memchr3;
+use crate::transforms::redact::marks::{Marks, WIDE};
+use memchr::{memchr2, memchr3};
 
 /// How far the local part is followed to the left. RFC 5321 allows 64 bytes.
 const MAX_LOCAL: usize = 320;
 
 /// The leftmost address at or after `from`.
 #[inline(never)]
-pub(super) fn find(text: &[u8], from: usize) -> Option<Found> {
+pub(super) fn find(text: &[u8], from: usize, marks: &Marks) -> Option<Found> {
+    let wide = marks.has(WIDE);
+    let next = |text: &[u8]| if wide { memchr3(b'@', b'%', 0xef, text) } else { memchr2(b'@', b'%', text) };
     let mut at = from;
     // No local part reaches over the sign before it.
     let mut left = from;
-    while let Some(found) = memchr3(b'@', b'%', 0xef, &text[at..]) {
+    while let Some(found) = next(&text[at..]) {
         let sign = at + found;
         let after = if text[sign] == b'@' {
             sign + 1

@@ -201,7 +201,7 @@ const TABLE: &[(Kind, &[&str], Body)] = &[
     (Kind::Secrets, &["AAAAAAAAAAAAAAAAAAAAA"], Checked(twitter)),
     (Kind::Secrets, &["base64url.bearer.authorization.k8s.io."], Run(ANY, 20)),
     (Kind::Secrets, &["password...."], Checked(dots)),
-    (Kind::Secrets, &["password/", "passwd/", "token/", "secret/", "reset/", "apikey/", "api_key/"], Checked(in_path)),
+    (Kind::Secrets, &["password/", "passwd/", "token/", "secret/", "reset/"], Checked(in_path)),
 ];
 
 /// A prefix, ready to be compared.

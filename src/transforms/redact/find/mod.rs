@@ -106,7 +106,7 @@ impl Finder {
             Self::Words(words) => words.find(text, from, marks),
             Self::Makers(makers) => makers.find(text, from, marks),
             Self::Card => card::find(text, from, marks),
-            Self::Email => email::find(text, from),
+            Self::Email => email::find(text, from, marks),
             Self::Bare(find) => find(text, from),
             Self::Anchored(anchored) => anchored.find(text, from),
             Self::Url(slashes) => network::url_credentials(text, from, slashes),

@@ -102,14 +102,13 @@ pub(super) fn after_name(text: &[u8], after: usize, key: &Key, encoded: bool) ->
     if name.len() > 14 || encoded {
         return None;
     }
-    let near = || &text[key.start.saturating_sub(200)..text.len().min(key.end + 400)];
-    // Of a patch or a list of changes.
-    let has = |word: &[u8]| memchr::memmem::find(near(), word).is_some();
-    let patch = name == b"path" && (has(b"\"op\"") || has(b"\"from\"") || has(b"\"old") || has(b"\"before\""));
-    if name == b"id" && matches!(key.quote, super::Quote::Double(_)) {
-        return after_id(text, after);
-    }
-    match if patch { PairKey::Name } else { PairKey::of(name)? } {
+    let pair = match PairKey::of(name) {
+        Some(pair) => pair,
+        None if name == b"path" && of_changes(text, key) => PairKey::Name,
+        None if name == b"id" && matches!(key.quote, super::Quote::Double(_)) => return after_id(text, after),
+        None => return None,
+    };
+    match pair {
         PairKey::Name => {
             let (from, to, next) = scalar(text, after)?;
             if let Some(found) = programs::set_output(text, key, from) {
@@ -161,6 +160,13 @@ pub(super) fn after_name(text: &[u8], after: usize, key: &Key, encoded: bool) ->
             None
         }
     }
+}
+
+/// Whether a `path` is one of a patch or of a list of changes.
+#[cold]
+fn of_changes(text: &[u8], key: &Key) -> bool {
+    let near = &text[key.start.saturating_sub(200)..text.len().min(key.end + 400)];
+    [&b"\"op\""[..], b"\"from\"", b"\"old", b"\"before\""].iter().any(|w| memchr::memmem::find(near, w).is_some())
 }
 
 /// As [`after_name`] of an `id`, which names a field of a form: only a value that looks like a secret.
