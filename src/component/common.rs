@@ -41,7 +41,7 @@ config! {
 pub struct Attach(pub Meta);
 
 impl Attach {
-    /// The pairs of path and field that [`component::attach`](crate::component::attach) takes.
+    /// The pairs of path and field that [`component::attach`](crate::component::attach()) takes.
     pub fn pairs(list: &[Attach]) -> Vec<(FieldPath, Sym)> {
         let pair = |a: &Attach| (FieldPath::of_meta(a.0.clone()), Sym::from_config(&a.0.field_name()));
         list.iter().map(pair).collect()

@@ -1,7 +1,7 @@
 //! The document: what a configuration says as a whole, once the language of [`settings`](crate::settings) has read it.
 //!
 //! [`document`] reads the sections into a checked [`Config`], [`graph`] joins components by their names, [`cases`] are the
-//! tests that a configuration carries, [`reference`] is the page of all settings. Which types of components there are is
+//! tests that a configuration carries, [`reference`](mod@reference) is the page of all settings. Which types of components there are is
 //! handed in ([`Registry`]).
 
 pub mod cases;
