@@ -317,9 +317,9 @@ fn configured(text: &[u8], at: usize) -> Option<Found> {
         b"custom-headers.",
     ];
     let line = line_end(text, at).min(at + NEAR);
-    let words = text[at..line].split(|&b| b <= b' ' || matches!(b, b'"' | b'\'')).filter(|w| !w.is_empty());
+    let mut words = text[at..line].split(|&b| b <= b' ' || matches!(b, b'"' | b'\'')).filter(|w| !w.is_empty());
     let stored = words.clone().any(|w| STORES.iter().any(|s| w.starts_with(s)));
-    let last = words.last()?;
+    let last = words.next_back()?;
     let start = at + memmem::rfind(&text[at..line], last)?;
     if stored {
         return real(text, start, start + last.len())
