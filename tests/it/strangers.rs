@@ -142,7 +142,7 @@ fn silent_clients_leave_files_and_the_api_their_handles() {
         address.split(' ').next().unwrap().trim_matches('"').trim_start_matches("tcp://").to_owned()
     };
     let (syslog, api) = (address(" listening "), address("API listening"));
-    let _silent: Vec<TcpStream> = (0..160).map(|_| TcpStream::connect(&syslog).unwrap()).collect();
+    let mut silent: Vec<TcpStream> = (0..160).map(|_| TcpStream::connect(&syslog).unwrap()).collect();
     for n in 0..20 {
         std::fs::write(dir.join(format!("in/new{n}.log")), format!("new{n}\n")).unwrap();
     }
@@ -150,7 +150,12 @@ fn silent_clients_leave_files_and_the_api_their_handles() {
         lines(&dir.join("out.ndjson")).iter().filter(|l| l.contains("new")).count() == 20
     });
     assert_eq!(get(&api, "/health").0, 200);
-    eventually("it is said", || agent.said().contains("connections_at_limit"));
+    // The kernel forgets clients that came while its queue was full and who say nothing: others come.
+    let is_said = crate::agent::within_patience(|| {
+        silent.extend((silent.len() < 400).then(|| TcpStream::connect(&syslog).ok()).flatten());
+        agent.said().contains("connections_at_limit")
+    });
+    assert!(is_said, "it is not said: {}", agent.said());
     let said = agent.stop();
     assert!(said.matches("cannot be accepted").count() <= 1, "{said}");
 }
