@@ -7,7 +7,7 @@ use crate::ack::{Ack, Verdict};
 use crate::buffer::{Queue, StageSender};
 use crate::event::Batch;
 use crate::storage::sim::{Crash, Sim};
-use crate::sync::interleavings::{Heard, batch, number};
+use crate::buffer::interleavings::{Heard, batch, number};
 use crate::telemetry::{ComponentKind, Counters};
 use shuttle::{future, thread};
 use std::sync::Arc;
