@@ -38,6 +38,8 @@ class Server(http.server.BaseHTTPRequestHandler):
     """Reads a body and says that all is well, as each system would."""
 
     protocol_version = "HTTP/1.1"
+    # Head and body of an answer leave together: apart, the second would wait for the acknowledgement of the first.
+    wbufsize = -1
 
     def do_POST(self):
         sent = self.rfile.read(int(self.headers.get("Content-Length", 0)))
