@@ -4,10 +4,10 @@
 use super::stage::{Opened, open, pass};
 use super::*;
 use crate::ack::{Ack, Verdict};
+use crate::buffer::interleavings::{Heard, batch, number};
 use crate::buffer::{Queue, StageSender};
 use crate::event::Batch;
 use crate::storage::sim::{Crash, Sim};
-use crate::buffer::interleavings::{Heard, batch, number};
 use crate::telemetry::{ComponentKind, Counters};
 use shuttle::{future, thread};
 use std::sync::Arc;
