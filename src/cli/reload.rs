@@ -248,11 +248,14 @@ impl Control {
         self.current = texts;
     }
 
-    /// Keeps the configuration that runs, for `tidegate config history`.
-    pub(super) fn keep(&self, data_dir: &Path) {
-        if !self.once {
-            History::of(data_dir).keep(&self.current, &self.hash);
+    /// Keeps the configuration that runs, for `tidegate config history`. The disk is waited for elsewhere: sockets are served
+    /// meanwhile.
+    pub(super) async fn keep(&self, data_dir: &Path) {
+        if self.once {
+            return;
         }
+        let (history, texts, hash) = (History::of(data_dir), self.current.clone(), self.hash.clone());
+        drop(tokio::task::spawn_blocking(move || history.keep(&texts, &hash)).await);
     }
 
     /// Reads the configuration that runs once more, for a part of it that begins again; none where nothing does (`--once`).

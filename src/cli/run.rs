@@ -217,7 +217,7 @@ async fn drive(
         })
     });
     tracing::info!(version = env!("CARGO_PKG_VERSION"), components = running.books.now().components.len(), "running");
-    control.keep(&globals.data_dir);
+    control.keep(&globals.data_dir).await;
     let service = control.service.clone();
     service.ready();
     if let Some(why) = control.anew.take() {
@@ -274,7 +274,7 @@ async fn take_over(
     if comparison.is_nothing() {
         tracing::info!("the configuration means what it meant before: nothing changes");
         control.runs(texts);
-        control.keep(data_dir);
+        control.keep(data_dir).await;
         control.done_without_change(Outcome::Unchanged, String::new());
         return;
     }
@@ -312,7 +312,7 @@ async fn take_over(
         Ok(()) => {
             tracing::info!(took_ms = began.elapsed().as_millis(), "the configuration has taken over: {compared}");
             control.runs(texts);
-            control.keep(data_dir);
+            control.keep(data_dir).await;
             control.done_with(&compared);
         }
         Err(error) => {
