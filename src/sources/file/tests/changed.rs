@@ -43,11 +43,6 @@ fn tagged(lines: &[String], tag: &str) -> usize {
     lines.iter().filter(|l| l.starts_with(tag)).count()
 }
 
-/// Times are told apart by the clock's ticks only.
-fn tick() {
-    std::thread::sleep(Duration::from_millis(11));
-}
-
 fn sparse_time(w: &World, name: &str, seconds: u64) {
     let file = OpenOptions::new().append(true).open(w.path(name)).unwrap();
     file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)).unwrap();

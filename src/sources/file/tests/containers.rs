@@ -154,7 +154,6 @@ fn what_comes_between_two_looks_is_joined_in_its_order() {
         let mut w = World::reading(include, "decode: cri\npartial_timeout: 1h");
         w.append("0.log", &[out("F", "first"), out("P", "a"), err("P", "x")].concat());
         w.read();
-        let tick = || std::thread::sleep(std::time::Duration::from_millis(11));
         w.append("0.log", &out("P", "b"));
         for (n, text) in [out("P", "c"), err("P", "y"), String::new(), out("F", "d")].iter().enumerate() {
             w.rename("0.log", &format!("0.log.20250101-00000{n}"));
@@ -183,7 +182,7 @@ fn a_rotation_while_the_agent_is_down_is_joined_too() {
                 w.stop();
             }
             w.rename("0.log", "0.log.20250101-000000");
-            std::thread::sleep(std::time::Duration::from_millis(11));
+            tick();
             w.append("0.log", &[err("F", "y"), out("F", "b"), out("F", "last")].concat());
             w.start();
             w.read();
@@ -195,7 +194,6 @@ fn a_rotation_while_the_agent_is_down_is_joined_too() {
 #[test]
 fn a_start_in_the_middle_of_a_rotation_is_no_border() {
     let mut w = World::reading("['*.log*']", "decode: cri\npartial_timeout: 1h");
-    let tick = || std::thread::sleep(std::time::Duration::from_millis(11));
     w.append("0.log", &[err("F", "x"), out("P", "a")].concat());
     w.read();
     w.stop();
@@ -247,9 +245,9 @@ fn a_rotated_file_that_was_compressed_goes_on_in_the_new_one() {
         w.stop();
         w.append("0.log", &[err("F", "y"), out("P", "b")].concat());
         w.rename("0.log", "rotated");
-        std::thread::sleep(std::time::Duration::from_millis(11));
+        tick();
         w.append("0.log", &[err("F", "z"), out("F", "c"), out("F", "last")].concat());
-        std::thread::sleep(std::time::Duration::from_millis(11));
+        tick();
         let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         packed.write_all(&std::fs::read(w.path("rotated")).unwrap()).unwrap();
         std::fs::write(w.path("0.log.20250101-000000.gz"), packed.finish().unwrap()).unwrap();
@@ -339,9 +337,9 @@ fn with_once_what_is_open_comes_at_the_end_and_rotated_files_go_on_in_the_next()
     w.stop();
     w.once = true;
     w.append("0.log.20250101-000000", &[out("F", "E"), out("P", "\tat ")].concat());
-    std::thread::sleep(std::time::Duration::from_millis(11));
+    tick();
     w.append("0.log.20250102-000000", &[err("F", "x"), out("F", "a")].concat());
-    std::thread::sleep(std::time::Duration::from_millis(11));
+    tick();
     w.append("0.log", &[out("F", "\tat b"), err("F", "\tat c"), out("P", "half")].concat());
     w.start();
     w.settle();
@@ -512,10 +510,10 @@ impl Model {
     fn rotate(&mut self) {
         self.rotations += 1;
         // Births are told apart by the clock's ticks only.
-        std::thread::sleep(std::time::Duration::from_millis(6));
+        tick();
         self.w.rename("0.log", &format!("0.log.20250101-{:06}", self.rotations));
         self.w.append("0.log", "");
-        std::thread::sleep(std::time::Duration::from_millis(6));
+        tick();
     }
 
     fn run(seed: u64) {

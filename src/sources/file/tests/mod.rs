@@ -32,6 +32,16 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
+
+/// Waits until the clock by which files are stamped has gone on: what is stamped before it and behind it is told apart.
+fn tick() {
+    let stamp = || tempfile::tempfile().unwrap().metadata().unwrap().modified().unwrap();
+    let began = stamp();
+    while stamp() <= began {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
 
 /// One line as it came out.
 #[derive(Debug, Clone, PartialEq, Eq)]

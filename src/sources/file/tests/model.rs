@@ -184,7 +184,7 @@ impl Model {
                     self.rotate(&name, 0);
                     std::fs::copy(self.w.path(&name), self.w.path(&format!("{name}.1"))).unwrap();
                     std::fs::write(self.w.path(&name), "").unwrap();
-                    self.wait_for_a_tick();
+                    tick();
                     self.append(&name);
                 }
                 if self.w.tailer.is_some() {
@@ -332,7 +332,7 @@ impl Model {
             to.push_str(&line);
             self.written.entry(name.to_owned()).or_default().push(line.trim_end_matches('\n').to_owned());
         }
-        self.wait_for_a_tick();
+        tick();
         // Not emptied in between.
         OpenOptions::new().write(true).open(self.w.path(name)).unwrap().write_all(to.as_bytes()).unwrap();
         self.is_read();
@@ -350,7 +350,7 @@ impl Model {
         self.rotate(name, 0);
         let to = format!("{name}.1");
         self.w.rename(name, &to);
-        self.wait_for_a_tick();
+        tick();
         if self.random.bool() {
             self.append(name);
         }
@@ -439,11 +439,6 @@ impl Model {
         let end = ENDS[self.random.usize(..ENDS.len())];
         std::fs::write(self.w.path(&format!("{name}.{end}")), pack(end, &text)).unwrap();
         self.w.remove(name);
-    }
-
-    /// Births are told apart by the clock's ticks only.
-    fn wait_for_a_tick(&self) {
-        std::thread::sleep(std::time::Duration::from_millis(11));
     }
 
     fn check(mut self, seed: u64) {

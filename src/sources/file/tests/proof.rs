@@ -80,7 +80,7 @@ fn generations_whose_predecessor_was_its_banner_alone_are_all_read() {
                 w.rename("a.log.1", "a.log.2");
             }
             w.rename("a.log", "a.log.1");
-            std::thread::sleep(std::time::Duration::from_millis(20));
+            tick();
             w.append("a.log", &format!("{BANNER}{n}\n"));
         }
         w.start();

@@ -44,7 +44,7 @@ fn several_generations_that_came_and_went_while_the_agent_was_down_are_read_in_o
             }
         }
         w.rename("a.log", "a.log.1");
-        std::thread::sleep(std::time::Duration::from_millis(20));
+        tick();
         w.append("a.log", &format!("{n}\n"));
     }
     w.start();
@@ -69,7 +69,7 @@ fn generations_that_pass_between_two_looks_are_read_in_order() {
             }
         }
         w.rename("a.log", "a.log.1");
-        std::thread::sleep(std::time::Duration::from_millis(20));
+        tick();
         w.append("a.log", &format!("{n}\n"));
     }
     w.read();
@@ -81,7 +81,7 @@ fn rotated_files_of_before_the_first_start_are_not_read() {
     let mut w = World::new("");
     w.append("a.log.1", "old\n");
     // Files with the same time of birth, of a clock of some milliseconds, may be generations of one another.
-    std::thread::sleep(std::time::Duration::from_millis(11));
+    tick();
     w.append("a.log", "1\n");
     w.read();
     w.rename("a.log.1", "a.log.2");
@@ -99,6 +99,7 @@ fn what_was_written_before_a_copytruncate_and_not_read_is_taken_from_the_copy() 
     w.append("a.log", "1\n2\nbeg");
     w.read();
     w.append("a.log", "un\n3\n");
+    tick();
     std::fs::copy(w.path("a.log"), w.path("a.log.1")).unwrap();
     std::fs::write(w.path("a.log"), "new\n").unwrap();
     w.read();
@@ -106,6 +107,7 @@ fn what_was_written_before_a_copytruncate_and_not_read_is_taken_from_the_copy() 
     w.stop();
     w.append("a.log", "4\n");
     w.rename("a.log.1", "a.log.2");
+    tick();
     std::fs::copy(w.path("a.log"), w.path("a.log.1")).unwrap();
     std::fs::write(w.path("a.log"), "again\n").unwrap();
     w.start();
@@ -125,6 +127,7 @@ fn a_copy_that_matches_the_glob_is_not_read_twice() {
             w.stop();
         }
         w.append("a.log", "3\n");
+        tick();
         std::fs::copy(w.path("a.log"), w.path("a.log.1")).unwrap();
         if !down {
             w.pass(1);
@@ -308,6 +311,7 @@ fn a_copy_found_at_a_start_before_its_original_is_cut_is_not_read_twice() {
     w.append("a.log", "1\n2\n");
     w.read();
     w.stop();
+    tick();
     std::fs::copy(w.path("a.log"), w.path("a.log.1")).unwrap();
     w.start();
     w.pass(1);
@@ -327,6 +331,7 @@ fn a_copy_that_is_shorter_than_what_was_read_is_not_read_again() {
         let long = "x".repeat(HEAD_BYTES);
         w.append("a.log", &format!("{long}\n2\n"));
         w.read();
+        tick();
         std::fs::copy(w.path("a.log"), w.path("a.log.1")).unwrap();
         w.append("a.log", "3\n");
         w.pass(1);
@@ -365,6 +370,7 @@ fn what_was_not_settled_when_a_file_was_cut_off_is_read_from_its_copy_after_a_ki
             w.append("a.log", "3\n");
             w.read();
             assert_eq!(w.lines(), ["1", "2", "3"]);
+            tick();
             std::fs::copy(w.path("a.log"), w.path("a.log.1")).unwrap();
             w.append("a.log.1", "4\n");
             std::fs::write(w.path("a.log"), "new\n").unwrap();
@@ -425,6 +431,7 @@ fn what_was_not_settled_stands_in_a_copy_that_is_shorter_than_what_was_read() {
         w.taken.settle = false;
         w.append("a.log", "2\n");
         w.read();
+        tick();
         std::fs::copy(w.path("a.log"), w.path("a.log.1")).unwrap();
         w.append("a.log", "3\n");
         w.read();

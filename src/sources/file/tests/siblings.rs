@@ -18,18 +18,13 @@ fn gz(w: &World, name: &str) {
     w.remove(name);
 }
 
-/// Times of birth and modification come from a clock of some milliseconds.
-fn a_moment() {
-    std::thread::sleep(Duration::from_millis(11));
-}
-
 #[test]
 fn files_beside_a_rotated_one_that_are_no_generations_are_not_read() {
     for down in [false, true] {
         let mut w = World::reading("['a.log']", "");
         w.append("a.log", "1\n");
         w.read();
-        a_moment();
+        tick();
         for name in ["a-error.log", "a_audit.log", "a.log.pos", "a-debug.log", "a.log.swp"] {
             w.append(name, "no line of ours\n");
         }
@@ -38,7 +33,7 @@ fn files_beside_a_rotated_one_that_are_no_generations_are_not_read() {
         }
         w.append("a.log", "2\n");
         w.rename("a.log", "a.log.1");
-        a_moment();
+        tick();
         w.append("a.log", "3\n");
         if down {
             w.start();
@@ -47,7 +42,7 @@ fn files_beside_a_rotated_one_that_are_no_generations_are_not_read() {
         assert_eq!(w.lines(), ["1", "2", "3"], "{down}");
         // Cut off, too.
         std::fs::copy(w.path("a.log"), w.path("a.log.2")).unwrap();
-        a_moment();
+        tick();
         w.append("a-late.log", "no line of ours\n");
         std::fs::write(w.path("a.log"), "4\n").unwrap();
         w.read();
@@ -62,7 +57,7 @@ fn generations_that_were_compressed_between_two_looks_are_read() {
     w.read();
     w.append("a.log", "2\n");
     for n in 3..6 {
-        a_moment();
+        tick();
         w.rename("a.log", &format!("a.log.{n}"));
         gz(&w, &format!("a.log.{n}"));
         w.append("a.log", &format!("{n}\n"));
@@ -90,7 +85,7 @@ fn what_is_rotated_beside_the_target_of_a_link_is_found() {
         }
         w.append("real/0.log", "2\n");
         for n in 3..5 {
-            a_moment();
+            tick();
             let aside = format!("real/0.log.2025010{n}-000000");
             if copy {
                 std::fs::copy(w.path("real/0.log"), w.path(&aside)).unwrap();
@@ -123,7 +118,7 @@ fn a_copy_or_archive_that_was_written_anew_is_read_on() {
                 w.stop();
             }
             w.append("a.log", &format!("rest {n}\n"));
-            a_moment();
+            tick();
             match packed {
                 true => gz_to(&w, "a.log", "a.log.gz"),
                 false => drop(std::fs::copy(w.path("a.log"), w.path("a.log.1")).unwrap()),
@@ -153,7 +148,7 @@ fn a_dated_name_before_the_extension_and_compressed_is_found() {
     w.append("a.log", "2\n");
     w.rename("a.log", "a-20250101.log");
     gz(&w, "a-20250101.log");
-    a_moment();
+    tick();
     w.append("a.log", "3\n");
     w.start();
     w.read();
@@ -178,7 +173,7 @@ fn names_that_are_not_utf8_are_names() {
         }
         OpenOptions::new().append(true).open(&name).unwrap().write_all(b"2\n").unwrap();
         std::fs::rename(&name, aside).unwrap();
-        a_moment();
+        tick();
         std::fs::write(&name, "3\n").unwrap();
         if down {
             w.start();
@@ -196,7 +191,7 @@ fn a_file_that_was_read_to_its_end_and_then_compressed_is_not_missed() {
     w.stop();
     w.rename("a.log", "a.log.1");
     gz(&w, "a.log.1");
-    a_moment();
+    tick();
     w.append("a.log", "2\n");
     w.start();
     w.read();
