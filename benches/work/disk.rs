@@ -104,7 +104,7 @@ pub(crate) fn fill(dir: &Path, count: u64, fsync: &str) -> FilledBuffer {
     }));
     blueprint.sinks[0].run = SinkRun::Task(Box::new(|input| {
         Box::pin(async move {
-            input.may_leave().await;
+            input.shutdown_allowed().await;
             // What it was given stays in the buffer.
             while let Some(mut batch) = input.recv().await {
                 batch.ack.take().settle(Verdict::Failed);

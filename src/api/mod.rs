@@ -6,7 +6,7 @@
 use crate::http::origin::host_is_ours;
 use crate::ledger::Keeper;
 use crate::sync::live::Live;
-use crate::telemetry::{Books, ComponentKind, Counters, Health};
+use crate::telemetry::{ComponentKind, Counters, Health, RunLedger};
 use crate::time::clock;
 use crate::topology::reloads::{Outcome, Reloads};
 use axum::Router;
@@ -61,8 +61,8 @@ fn equal(a: &[u8], b: &[u8]) -> bool {
 /// What the API serves.
 #[derive(Clone)]
 pub struct Api {
-    /// The books.
-    pub books: Live<Books>,
+    /// The ledger.
+    pub run_ledger: Live<RunLedger>,
     /// Health by component.
     pub health: Live<Vec<(Arc<str>, Arc<Health>)>>,
     /// Who may ask.
@@ -71,7 +71,7 @@ pub struct Api {
     pub allowed_hosts: Vec<String>,
     /// Set while the agent stops: not ready any more.
     pub shutdown: CancellationToken,
-    /// The books over all runs.
+    /// The ledger over all runs.
     pub ledger: Option<Arc<Keeper>>,
     /// What it runs from, and who to ask for a reload.
     pub reloads: Option<Reloads>,
@@ -101,11 +101,11 @@ const WINDOW: Duration = Duration::from_secs(5);
 
 impl Scraped {
     /// What a page made `now` compares with.
-    fn base(&mut self, now: u64, books: &Books) -> &BusySample {
+    fn base(&mut self, now: u64, run_ledger: &RunLedger) -> &BusySample {
         let window = WINDOW.as_nanos() as u64;
         if now.saturating_sub(self.latest.at) >= window {
             let busy = |c: &Counters| c.snapshot().seconds.get("busy").copied();
-            let seconds = books.components.iter().filter_map(|c| Some((c.id.clone(), busy(c)?))).collect();
+            let seconds = run_ledger.components.iter().filter_map(|c| Some((c.id.clone(), busy(c)?))).collect();
             self.before = std::mem::replace(&mut self.latest, BusySample { at: now, seconds });
         }
         &self.before
@@ -143,9 +143,9 @@ impl Api {
         Ok(())
     }
 
-    /// The books as a page in Prometheus' text format.
+    /// The ledger as a page in Prometheus' text format.
     pub fn metrics_page(&self) -> String {
-        let mut page = exposition(&self.books.now(), &mut self.scraped.lock().unwrap_or_else(|e| e.into_inner()));
+        let mut page = exposition(&self.run_ledger.now(), &mut self.scraped.lock().unwrap_or_else(|e| e.into_inner()));
         if let Some(reloads) = &self.reloads {
             page.push_str(&reloads.now().page());
         }
@@ -188,7 +188,7 @@ async fn metrics(State(api): State<Arc<Api>>) -> Response {
 }
 
 async fn ledger(State(api): State<Arc<Api>>) -> Response {
-    let text = serde_json::to_string_pretty(&api.books.now().ledger()).unwrap_or_default();
+    let text = serde_json::to_string_pretty(&api.run_ledger.now().ledger()).unwrap_or_default();
     ([(header::CONTENT_TYPE, "application/json")], text).into_response()
 }
 
@@ -233,11 +233,11 @@ async fn audit(State(api): State<Arc<Api>>) -> Response {
     ([(header::CONTENT_TYPE, "application/json")], text).into_response()
 }
 
-/// The books in Prometheus' text format, rendered by the `metrics` exporter.
+/// The ledger in Prometheus' text format, rendered by the `metrics` exporter.
 ///
 /// `tidegate_utilization` is the share of the time since a page before that a component's work took on one worker, for
 /// sources (decoding) and transforms.
-pub fn exposition(books: &Books, scraped: &mut Scraped) -> String {
+pub fn exposition(run_ledger: &RunLedger, scraped: &mut Scraped) -> String {
     let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
     for (name, help) in HELP {
         recorder.describe_counter((*name).into(), None, (*help).into());
@@ -245,9 +245,9 @@ pub fn exposition(books: &Books, scraped: &mut Scraped) -> String {
     }
     let mut histograms = [String::new(), String::new()];
     let now = clock::monotonic_ns();
-    let before = scraped.base(now, books);
+    let before = scraped.base(now, run_ledger);
     let seconds = now.saturating_sub(before.at) as f64 / 1e9;
-    for component in &books.components {
+    for component in &run_ledger.components {
         let totals = component.snapshot();
         let labels = |extra: Option<(&'static str, String)>| {
             let mut all = labels_of(component);
@@ -419,7 +419,7 @@ mod tests {
             *t.seconds.entry("backpressure").or_default() += 1.5;
         });
         Api {
-            books: Books { components: vec![counters], ..Books::default() }.into(),
+            run_ledger: RunLedger { components: vec![counters], ..RunLedger::default() }.into(),
             health: Live::default(),
             auth: ApiAuth::default(),
             allowed_hosts: vec!["agent.example".into()],
@@ -445,11 +445,11 @@ mod tests {
     fn two_scrapers_do_not_disturb_each_others_shares() {
         let api = api();
         let second = 1_000_000_000;
-        let component = &api.books.now().components[0].clone();
+        let component = &api.run_ledger.now().components[0].clone();
         let mut scraped = Scraped::default();
         let mut share = |at: u64| {
             let busy = component.snapshot().seconds.get("busy").copied().unwrap_or(0.0);
-            let base = scraped.base(at, &api.books.now());
+            let base = scraped.base(at, &api.run_ledger.now());
             (busy - base.seconds.get(&component.id).copied().unwrap_or(0.0)) / ((at - base.at) as f64 / 1e9)
         };
         for n in 1..60 {
@@ -466,7 +466,8 @@ mod tests {
         for micros in [400, 900, 4_000, 70_000, 2_000_000, 90_000_000] {
             counters.record_latency(Duration::from_micros(micros));
         }
-        let page = exposition(&Books { components: vec![counters], ..Books::default() }, &mut Scraped::default());
+        let page =
+            exposition(&RunLedger { components: vec![counters], ..RunLedger::default() }, &mut Scraped::default());
         let bucket = |le: &str| {
             let label = format!("le=\"{le}\"}} ");
             let line = page

@@ -1,4 +1,4 @@
-//! `tidegate audit`: whether the books of all runs balance.
+//! `tidegate audit`: whether the ledger of all runs balance.
 
 use super::{ConfigArgs, Exit, agent, print, say_line};
 use crate::ledger::{Ledger, Sums};
@@ -19,7 +19,7 @@ pub(super) struct AuditArgs {
     /// The folder of state, in place of the one that the configuration names; needs no configuration.
     #[arg(long, value_name = "DIR", conflicts_with = "api")]
     data_dir: Option<PathBuf>,
-    /// Ask a running agent for its books as of now, in place of reading those of the last second.
+    /// Ask a running agent for its ledger as of now, in place of reading those of the last second.
     #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = "")]
     api: Option<String>,
     /// For programs.
@@ -162,7 +162,7 @@ fn report(ledger: &Ledger, faults: &[String], from: &str) -> Page {
     writeln!(
         out,
         "{}",
-        if faults.is_empty() { "the books balance" } else { "THE BOOKS DO NOT BALANCE: this is a bug" }
+        if faults.is_empty() { "the ledger balances" } else { "THE BOOKS DO NOT BALANCE: this is a bug" }
     );
     out
 }

@@ -70,7 +70,7 @@ enum Command {
     Reload(reload_command::ReloadArgs),
     /// Show the configurations that ran, and go back to one.
     Config(history::HistoryArgs),
-    /// Tell whether the books of all runs balance: 0, or 1 and what does not.
+    /// Tell whether the ledger of all runs balance: 0, or 1 and what does not.
     Audit(audit::AuditArgs),
     /// Print a completion script for a shell.
     Completions {

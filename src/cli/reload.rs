@@ -181,7 +181,9 @@ impl Control {
         let Some(config) = loaded.config else {
             let mistakes = loaded.report.render();
             say_errors(&report_page(&mistakes));
-            tracing::error!("the configuration has mistakes with the new secrets, see above; the one before goes on");
+            tracing::error!(
+                "the configuration has mistakes with the new secrets, see above; still running the previous one"
+            );
             self.done_without_change(Outcome::Mistakes, mistakes);
             return false;
         };
@@ -202,7 +204,7 @@ impl Control {
                 true
             }
             Err(mistakes) => {
-                tracing::error!("the configuration has mistakes, see above; the one before goes on");
+                tracing::error!("the configuration has mistakes, see above; still running the previous one");
                 self.done_without_change(Outcome::Mistakes, mistakes);
                 false
             }

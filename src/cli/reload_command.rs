@@ -109,8 +109,8 @@ fn write(page: &mut Page, result: &Value, outcome: &str) {
             writeln!(page, "  {} kept", list("kept").len());
         }
         "unchanged" => writeln!(page, "nothing to do: it means what it meant before"),
-        "mistakes" => writeln!(page, "it has mistakes; the one before goes on"),
-        _ => writeln!(page, "it cannot be built; the one before goes on"),
+        "mistakes" => writeln!(page, "it has mistakes; still running the previous configuration"),
+        _ => writeln!(page, "it cannot be built; still running the previous configuration"),
     }
     if let Some(detail) = result["detail"].as_str().filter(|detail| !detail.is_empty()) {
         page.text(detail.trim_end());

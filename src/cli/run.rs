@@ -12,7 +12,7 @@ use crate::pipeline::{AnyPlan, Config, Globals, Loaded};
 use crate::storage::data_dir::{Lock, lock_data_dir};
 use crate::sync::live::Live;
 use crate::telemetry::remarks::Remarks;
-use crate::telemetry::{Books, ComponentKind, LedgerLine, Totals};
+use crate::telemetry::{ComponentKind, LedgerLine, RunLedger, Totals};
 use crate::text::escape::Page;
 use crate::topology::reloads::Outcome;
 use crate::topology::{self, Running, Summary};
@@ -88,8 +88,8 @@ pub(super) fn run(args: RunArgs) -> Exit {
             runtime.block_on(drive(blueprint, &globals, lock, &mut control)).map_err(|errors| (errors, false))
         });
         let exit = match ran {
-            Ok((exit, books)) => {
-                say_ledger(&books.ledger());
+            Ok((exit, run_ledger)) => {
+                say_ledger(&run_ledger.ledger());
                 exit
             }
             Err((errors, bad_config)) => {
@@ -97,7 +97,7 @@ pub(super) fn run(args: RunArgs) -> Exit {
                 if let Some(texts) = before.take()
                     && let (Loaded { config: Some(config), .. }, texts) = load_again(&texts)
                 {
-                    tracing::error!("the new configuration cannot be started; the one before goes on");
+                    tracing::error!("the new configuration cannot be started; still running the previous one");
                     control.anew = None;
                     control.done_without_change(Outcome::Failed, errors.as_str().to_owned());
                     current = (config, texts);
@@ -178,7 +178,7 @@ async fn drive(
     globals: &Globals,
     lock: Option<Arc<Lock>>,
     control: &mut Control,
-) -> Result<(Exit, Arc<Books>), Page> {
+) -> Result<(Exit, Arc<RunLedger>), Page> {
     // A port in use must not be found out when events are on their way.
     let listener = match &globals.api {
         None => None,
@@ -196,7 +196,7 @@ async fn drive(
     };
     let mut running = topology::start_supervised(blueprint, control.remake())
         .map_err(|error| Page::of_line(format_args!("error: cannot start a thread: {error}")))?;
-    let ledger = keep_ledger(&globals.data_dir, running.books.clone(), lock);
+    let ledger = keep_ledger(&globals.data_dir, running.ledger.clone(), lock);
     let stop_api = CancellationToken::new();
     let mut sign = None;
     let api = listener.map(|(config, listener, tls)| {
@@ -216,14 +216,14 @@ async fn drive(
             }
         })
     });
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), components = running.books.now().components.len(), "running");
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), components = running.ledger.now().components.len(), "running");
     control.keep(&globals.data_dir).await;
     let service = control.service.clone();
     service.ready();
     if let Some(why) = control.anew.take() {
         control.done_without_change(Outcome::Ok, format!("all of the graph started anew: {why}"));
     }
-    let (books, mut remarks) = (running.books.clone(), Remarks::default());
+    let (run_ledger, mut remarks) = (running.ledger.clone(), Remarks::default());
     let agent = control.agent;
     let summary = loop {
         let (shutdown, deadline) = (running.shutdown().clone(), running.deadline().clone());
@@ -231,16 +231,16 @@ async fn drive(
         tokio::select! {
             summary = running.wait() => break summary,
             () = control.attend(shutdown, deadline, successors) => {}
-            () = remarks.run(&books) => {}
-            () = service.run(&books) => {}
+            () = remarks.run(&run_ledger) => {}
+            () = service.run(&run_ledger) => {}
         }
         if let Some(next) = control.read.take() {
             take_over(&mut running, agent, next, control, &globals.data_dir).await;
             service.ready();
         }
     };
-    let books = books.now();
-    remarks.finish(&books);
+    let run_ledger = run_ledger.now();
+    remarks.finish(&run_ledger);
     stop_api.cancel();
     drop(sign);
     if let Some(mut api) = api {
@@ -253,11 +253,11 @@ async fn drive(
         // What a disk buffer has lost without knowing it is counted by then, however short the run was.
         ledger.keeper.now();
     }
-    let exit = judge(&summary, &books, control.is_once());
+    let exit = judge(&summary, &run_ledger, control.is_once());
     if let Some(ledger) = ledger {
         ledger.end(summary.failed.is_empty() && !summary.timed_out);
     }
-    Ok((exit, books))
+    Ok((exit, run_ledger))
 }
 
 /// Lets the graph that runs take over another configuration: only what has changed starts anew. Where that cannot be, all of it
@@ -297,12 +297,12 @@ async fn take_over(
             let mut page = Page::new();
             errors.iter().for_each(|error| writeln!(page, "error: {error}"));
             say_errors(&page);
-            tracing::error!("the new configuration cannot be started, see above; the one before goes on");
+            tracing::error!("the new configuration cannot be started, see above; still running the previous one");
             control.done_without_change(Outcome::Failed, page.as_str().to_owned());
             return;
         }
         Err(error) => {
-            tracing::error!(%error, "the new configuration cannot be built: this is a bug; the one before goes on");
+            tracing::error!(%error, "the new configuration cannot be built: this is a bug; still running the previous one");
             control.done_without_change(Outcome::Failed, error.to_string());
             return;
         }
@@ -351,7 +351,7 @@ impl Kept {
         match self.keeper.end(in_order) {
             Ok(ledger) => {
                 for fault in ledger.faults() {
-                    tracing::error!(%fault, "the books do not balance: this is a bug; `tidegate audit` shows all of them");
+                    tracing::error!(%fault, "the ledger do not balance: this is a bug; `tidegate audit` shows all of them");
                 }
             }
             Err(error) => tracing::error!(%error, "the ledger cannot be written"),
@@ -360,8 +360,8 @@ impl Kept {
 }
 
 /// Begins a run in the ledger. An agent whose ledger cannot be written runs all the same.
-fn keep_ledger(data_dir: &std::path::Path, books: Live<Books>, lock: Option<Arc<Lock>>) -> Option<Kept> {
-    let keeper = match Keeper::open(data_dir, books, lock) {
+fn keep_ledger(data_dir: &std::path::Path, run_ledger: Live<RunLedger>, lock: Option<Arc<Lock>>) -> Option<Kept> {
+    let keeper = match Keeper::open(data_dir, run_ledger, lock) {
         Ok(keeper) => keeper,
         Err(error) => {
             tracing::error!(%error, "no ledger is kept over restarts");
@@ -381,7 +381,7 @@ fn keep_ledger(data_dir: &std::path::Path, books: Live<Books>, lock: Option<Arc<
 }
 
 /// Whether the run was a success, and says what was left and what was lost. `once`: it was to deliver everything.
-fn judge(summary: &Summary, books: &Books, once: bool) -> Exit {
+fn judge(summary: &Summary, run_ledger: &RunLedger, once: bool) -> Exit {
     for (component, error) in &summary.failed {
         tracing::error!(%component, %error, "failed");
     }
@@ -392,7 +392,7 @@ fn judge(summary: &Summary, books: &Books, once: bool) -> Exit {
         );
     }
     let mut good = summary.failed.is_empty() && summary.stuck == 0;
-    for counters in &books.components {
+    for counters in &run_ledger.components {
         let totals = counters.snapshot();
         // What a disk buffer has is safe and goes out after the next start; the rest is in memory and ends with it.
         let on_disk = totals.on_disk().min(totals.held);
@@ -411,7 +411,7 @@ fn judge(summary: &Summary, books: &Books, once: bool) -> Exit {
         }
     }
     // Found damaged or missing in a disk buffer: said when it was found.
-    let corrupt = books.components.iter().any(|c| c.snapshot().dropped.contains_key("corrupt"));
+    let corrupt = run_ledger.components.iter().any(|c| c.snapshot().dropped.contains_key("corrupt"));
     if good && !corrupt { Exit::Done } else { Exit::Failed }
 }
 
@@ -433,7 +433,7 @@ fn api_of(
         bearer: auth.bearer.iter().map(|t| t.reveal().to_owned()).collect(),
     });
     Api {
-        books: running.books.clone(),
+        run_ledger: running.ledger.clone(),
         health: running.health.clone(),
         auth,
         allowed_hosts: config.allowed_hosts.clone(),

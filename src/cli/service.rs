@@ -6,7 +6,7 @@
 //! the agent anew. Without the variables nothing happens; a manager that does not listen disturbs nobody.
 
 use crate::sync::live::Live;
-use crate::telemetry::{Books, ComponentKind};
+use crate::telemetry::{ComponentKind, RunLedger};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
@@ -55,15 +55,15 @@ impl Service {
     }
 
     /// Says again and again that the agent lives and what it does; never ends by itself.
-    pub(super) async fn run(&self, books: &Live<Books>) {
+    pub(super) async fn run(&self, ledger: &Live<RunLedger>) {
         let every = self.watchdog.map_or(STATUS_EVERY, |time| (time / 2).min(STATUS_EVERY));
-        let mut before = counts(&books.now());
+        let mut before = counts(&ledger.now());
         loop {
             tokio::time::sleep(every).await;
             if self.to.is_none() {
                 continue;
             }
-            let now = counts(&books.now());
+            let now = counts(&ledger.now());
             let rate = |n: u64, before: u64| (n.saturating_sub(before) as f64 / every.as_secs_f64()).round();
             let (read, delivered) = (rate(now.0, before.0), rate(now.1, before.1));
             let status = format!("STATUS={read} events/s read, {delivered} delivered, {} held", now.2);
@@ -93,8 +93,8 @@ fn address(name: &[u8]) -> Option<SocketAddr> {
 }
 
 /// Events read by sources, delivered by sinks, and held by sinks.
-fn counts(books: &Books) -> (u64, u64, u64) {
-    books.components.iter().fold((0, 0, 0), |(read, delivered, held), counters| {
+fn counts(ledger: &RunLedger) -> (u64, u64, u64) {
+    ledger.components.iter().fold((0, 0, 0), |(read, delivered, held), counters| {
         let totals = counters.snapshot();
         match counters.kind {
             ComponentKind::Source => (read + totals.events_out, delivered, held),

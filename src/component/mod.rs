@@ -54,5 +54,5 @@ pub struct BuildContext {
     /// A source upstream decodes access logs.
     pub reads_access_logs: bool,
     /// Nothing is left to chance: `sample` keeps what has a share above 0. For unit tests of pipelines.
-    pub no_chance: bool,
+    pub deterministic: bool,
 }

@@ -29,7 +29,7 @@ pub struct Input {
     pub(crate) dead_letter: Option<DeadLetter>,
     pub(crate) abort: CancellationToken,
     /// The agent stops, where what the sink is given lies in a disk buffer until it is settled.
-    pub(crate) may_leave: Option<CancellationToken>,
+    pub(crate) shutdown_allowed: Option<CancellationToken>,
     pub(crate) successors: Successors,
     pub(crate) health: Arc<Health>,
     /// Where it says at its start what it holds, where it [keeps places](crate::component::plan::SinkPlan::keeps_places).
@@ -159,8 +159,8 @@ impl Input {
 
     /// Resolves when the agent stops and all that the sink has is kept in its disk buffer: what cannot be delivered at once
     /// is better left there than waited for. Never resolves for a sink without one.
-    pub async fn may_leave(&self) {
-        match &self.may_leave {
+    pub async fn shutdown_allowed(&self) {
+        match &self.shutdown_allowed {
             Some(token) => token.cancelled().await,
             None => std::future::pending().await,
         }

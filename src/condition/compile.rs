@@ -283,7 +283,7 @@ impl Program {
         let (value, _) = self.add(value)?;
         let (id, kind) = self.add(set)?;
         if !kind.may_be(Type::List) {
-            let message = format!("`in` takes a list behind it, this is {}", kind.words());
+            let message = format!("`in` takes a list after it, this is {}", kind.words());
             let error = ConditionError::new(set.span.clone(), message);
             return Err(match kind {
                 Type::Str => error.help("to find a text in a field, write `field.contains(\"text\")`"),

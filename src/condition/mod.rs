@@ -72,7 +72,7 @@ pub enum Outcome {
     True,
     /// It does not hold.
     False,
-    /// It cannot be said.
+    /// It cannot be evaluated.
     Fault(Fault),
 }
 

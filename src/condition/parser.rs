@@ -254,16 +254,16 @@ impl Parser<'_> {
             let dot = self.next().1;
             let (token, span) = self.next();
             let Token::Name(name) = token else {
-                return Err(ConditionError::new(dot, "a method's name is missing behind this point"));
+                return Err(ConditionError::new(dot, "expected a method's name after this `.`"));
             };
             if !self.is("(") {
-                let error = ConditionError::new(span, format!("`.{name}` can only stand behind a field's path"));
+                let error = ConditionError::new(span, format!("`.{name}` can only follow a field's path"));
                 return Err(error.help(format!("to call it, write `.{name}(…)`")));
             }
             expr = self.method(expr, &name, span)?;
         }
         if self.is("[") {
-            let error = ConditionError::new(self.span(), "an index can only stand behind a field's path");
+            let error = ConditionError::new(self.span(), "an index can only follow a field's path");
             return Err(error);
         }
         Ok(expr)
@@ -398,7 +398,7 @@ impl Parser<'_> {
                         push_key(&name, &mut text);
                         self.at += 2;
                     }
-                    _ => return Err(ConditionError::new(self.span(), "a field's name is missing behind this point")),
+                    _ => return Err(ConditionError::new(self.span(), "expected a field's name after this `.`")),
                 }
                 continue;
             }
@@ -435,11 +435,11 @@ impl Parser<'_> {
     fn metadata(&mut self, sign: Range<usize>) -> Result<Expr> {
         let (token, span) = self.next();
         let Token::Name(mut name) = token else {
-            let error = ConditionError::new(sign, "a name is missing behind this `@`");
+            let error = ConditionError::new(sign, "expected a name after this `@`");
             return Err(error.help("write `@file`, `@source`, `@host`, …"));
         };
         if span.start != sign.end {
-            return Err(ConditionError::new(sign.start..span.end, "no space may stand behind `@`"));
+            return Err(ConditionError::new(sign.start..span.end, "`@` must not be followed by a space"));
         }
         let calls = matches!(self.tokens.get(self.at + 2), Some((Token::Sign("("), _)));
         if (name == "tls" || name == "http")

@@ -12,7 +12,7 @@ use crate::pipeline::{Config, Loaded, load_texts};
 use crate::settings::{ProcessEnvironment, Report};
 use crate::storage::data_dir::lock_data_dir;
 use crate::sync::live::Live;
-use crate::telemetry::Books;
+use crate::telemetry::RunLedger;
 use crate::time::clock;
 use crate::topology::{self, AssembleError, Inline, Remake};
 use serde_json::{Map, Value as Json};
@@ -131,7 +131,7 @@ impl Pipeline {
                     let mut running = topology::start_supervised(blueprint, remake)?;
                     let tokens = (running.shutdown().clone(), running.deadline().clone());
                     // Nobody waits any more: then nobody wants to know.
-                    drop(tell.send(Ok((tokens, running.books.clone()))));
+                    drop(tell.send(Ok((tokens, running.ledger.clone()))));
                     Ok(running.wait().await)
                 });
                 runtime.shutdown_timeout(std::time::Duration::from_millis(100));
@@ -146,7 +146,7 @@ impl Pipeline {
         let cannot = |error: std::io::Error| StartError(format!("cannot start a thread: {error}"));
         let thread = std::thread::Builder::new().name("tidegate".into()).spawn(run).map_err(cannot)?;
         match told.recv() {
-            Ok(Ok(((stop, leave), books))) => Ok(Running { stop, leave, books, thread }),
+            Ok(Ok(((stop, leave), run_ledger))) => Ok(Running { stop, leave, run_ledger, thread }),
             Ok(Err(error)) => Err(cannot(error)),
             Err(_) => Err(StartError("it ended at its start; this is a bug".into())),
         }
@@ -208,7 +208,7 @@ impl Builder {
 pub struct Running {
     stop: CancellationToken,
     leave: CancellationToken,
-    books: Live<Books>,
+    run_ledger: Live<RunLedger>,
     thread: JoinHandle<topology::Summary>,
 }
 
@@ -232,7 +232,7 @@ impl Running {
 
     /// What each component has counted so far, in the order of the graph.
     pub fn totals(&self) -> Vec<Totals> {
-        totals(&self.books.now())
+        totals(&self.run_ledger.now())
     }
 
     /// Waits for the end: all sources have come to theirs, or [`stop`](Running::stop) was called.
@@ -244,7 +244,7 @@ impl Running {
         Outcome {
             failed: summary.failed,
             timed_out: summary.timed_out || summary.stuck > 0,
-            totals: totals(&self.books.now()),
+            totals: totals(&self.run_ledger.now()),
         }
     }
 }
@@ -269,7 +269,7 @@ pub struct Totals {
     pub held: u64,
 }
 
-fn totals(books: &Books) -> Vec<Totals> {
+fn totals(run_ledger: &RunLedger) -> Vec<Totals> {
     let total = |line: crate::telemetry::LedgerLine| Totals {
         events_in: line.r#in,
         created: line.created,
@@ -279,7 +279,7 @@ fn totals(books: &Books) -> Vec<Totals> {
         held: line.held,
         component: line.component,
     };
-    books.ledger().into_iter().map(total).collect()
+    run_ledger.ledger().into_iter().map(total).collect()
 }
 
 /// How a run ended.

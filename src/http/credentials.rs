@@ -137,7 +137,7 @@ config! {
     pub struct HmacAuth {
         /// The key.
         pub key: Secret,
-        /// Header with the signature, behind `prefix`.
+        /// Header with the signature, after `prefix`.
         pub header: String = "X-Signature".to_owned(),
         /// What stands before the signature, such as `sha256=`.
         pub prefix: String = "sha256=".to_owned(),

@@ -67,7 +67,7 @@ pub fn address(url: &Spanned<String>) -> Option<Url> {
 }
 
 /// As [`check_address`], of a server whose path the sink completes: by what ends so (`/push`) or has such a part in it
-/// (`/api/`). `made` says what is put behind it.
+/// (`/api/`). `made` says what is appended to it.
 pub fn check_server(cx: &mut Reader<'_>, key: &str, url: &Spanned<String>, like: &str, (own, made): (&[&str], &str)) {
     let Some(parsed) = check_address(cx, key, url, like) else { return };
     let path = parsed.path().trim_end_matches('/');

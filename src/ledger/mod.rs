@@ -1,6 +1,6 @@
-//! The books over all runs, since the `data_dir` was made: kept in `data_dir/ledger`, judged by `tidegate audit`.
+//! The ledger over all runs, since the `data_dir` was made: kept in `data_dir/ledger`, judged by `tidegate audit`.
 //!
-//! Each run's books balance by themselves ([`crate::telemetry`]). Over several runs two things are added: what a component
+//! Each run's ledgers balance by themselves ([`crate::telemetry`]). Over several runs two things are added: what a component
 //! held when a run ended is `left` (a source that can read it again will, so it comes in a second time; what lies in a disk
 //! buffer does not), and what a disk buffer had at a start is `resumed`:
 //!
@@ -14,7 +14,7 @@
 //! whole ([`replace_file`]) when something has changed, at most once a second (ten times a second in the first two), and at
 //! the end of the run. What is written is
 //! one snapshot of all components, those that read before those that are read, so that an edge never shows more coming in
-//! than was put out. After kill -9 the books end at the last snapshot, up to a second before: they balance, and know
+//! than was put out. After kill -9 the ledger end at the last snapshot, up to a second before: they balance, and know
 //! nothing of what was done after it. A file that is damaged is set aside as `ledger.damaged`, said, and begun anew.
 //!
 //! **What lies in disk buffers** is noted too ([`BufferTotals`]). A buffer that at a start has fewer events than were written to
@@ -27,7 +27,7 @@
 use crate::storage::data_dir::{Lock, replace_file};
 use crate::storage::{Disk, Storage, make_again};
 use crate::sync::live::Live;
-use crate::telemetry::{Books, BufferTotals, Totals};
+use crate::telemetry::{BufferTotals, RunLedger, Totals};
 use crate::time::clock;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -41,7 +41,7 @@ const MAGIC: &str = "tidegate-ledger 1 crc32c=";
 const MAX_BYTES: u64 = 64 << 20;
 /// Between two writes.
 const EVERY: Duration = Duration::from_secs(1);
-/// And at first: runs that are killed soon after their start are in the books too.
+/// And at first: runs that are killed soon after their start are in the ledger too.
 const EVERY_AT_FIRST: Duration = Duration::from_millis(100);
 /// Writes at that pace.
 const AT_FIRST: u32 = 20;
@@ -148,7 +148,7 @@ impl Account {
     }
 }
 
-/// The books over all runs.
+/// The ledger over all runs.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Ledger {
     /// When it was begun: nanoseconds since 1970 UTC.
@@ -312,7 +312,7 @@ impl Ledger {
     }
 
     /// Ends the last run's part and begins a new one.
-    fn begin(&mut self, books: &Books) {
+    fn begin(&mut self, run_ledger: &RunLedger) {
         if self.runs > 0 {
             self.close_run();
         } else {
@@ -320,7 +320,7 @@ impl Ledger {
         }
         self.runs += 1;
         (self.ended, self.stopped) = (false, false);
-        self.enter(books);
+        self.enter(run_ledger);
     }
 
     /// What a run leaves: held events are left behind, and its edges are judged.
@@ -341,13 +341,13 @@ impl Ledger {
     }
 
     /// Takes over what the components count now.
-    fn enter(&mut self, books: &Books) {
+    fn enter(&mut self, run_ledger: &RunLedger) {
         let text = |id: &Arc<str>| id.to_string();
-        self.edges = books.edges.iter().map(|(r, f, o)| (text(r), text(f), text(o))).collect();
-        self.dead_letters = books.dead_letters.iter().map(|(to, from)| (text(to), text(from))).collect();
+        self.edges = run_ledger.edges.iter().map(|(r, f, o)| (text(r), text(f), text(o))).collect();
+        self.dead_letters = run_ledger.dead_letters.iter().map(|(to, from)| (text(to), text(from))).collect();
         // Those that read first: what they have taken in was put out before.
         let mut entered: std::collections::BTreeSet<&str> = std::collections::BTreeSet::new();
-        for counters in books.components.iter().rev() {
+        for counters in run_ledger.components.iter().rev() {
             let totals = counters.snapshot();
             let mut run = Sums::of(&totals);
             if !entered.insert(&counters.id) {
@@ -389,7 +389,7 @@ impl Ledger {
         self.accounts.iter().filter_map(|(id, account)| Some((&**id, lost(account)?))).collect()
     }
 
-    /// Everything in it that does not add up, in words; empty where the books balance.
+    /// Everything in it that does not add up, in words; empty where the ledger balances.
     pub fn faults(&self) -> Vec<String> {
         let mut faults = Vec::new();
         let gaps = self.gaps();
@@ -434,7 +434,7 @@ impl Ledger {
 /// Keeps the ledger of a running topology.
 pub struct Keeper {
     data_dir: PathBuf,
-    books: Live<Books>,
+    run_ledger: Live<RunLedger>,
     kept: Mutex<Kept>,
     /// The lock of the folder, where this process has it, and the filesystem that the folder is on.
     lock: Option<Arc<Lock>>,
@@ -456,10 +456,10 @@ impl Keeper {
     /// Errors: it cannot be read.
     pub fn open(
         data_dir: &Path,
-        books: impl Into<Live<Books>>,
+        run_ledger: impl Into<Live<RunLedger>>,
         lock: Option<Arc<Lock>>,
     ) -> Result<Arc<Keeper>, LedgerError> {
-        let books = books.into();
+        let run_ledger = run_ledger.into();
         let anew = || {
             let notes = Note::all(data_dir).map_err(|e| LedgerError::Io(Note::path(data_dir), e))?.len() as u64;
             Ok(Ledger { notes, ..Ledger::default() })
@@ -477,13 +477,13 @@ impl Keeper {
         };
         let had = |(id, account): (&String, &Account)| Some((id.clone(), account.buffer?));
         let before = ledger.accounts.iter().filter_map(had).collect();
-        ledger.begin(&books.now());
+        ledger.begin(&run_ledger.now());
         if let Err(error) = ledger.write(data_dir) {
             tracing::error!(file = %Ledger::path(data_dir).display(), %error, "the ledger cannot be written; it is tried again every second");
         }
         let device = Disk.identity(data_dir).ok().map(|id| id.device);
         let kept = Mutex::new(Kept { ledger, before });
-        Ok(Arc::new(Keeper { data_dir: data_dir.to_owned(), books, kept, lock, device }))
+        Ok(Arc::new(Keeper { data_dir: data_dir.to_owned(), run_ledger, kept, lock, device }))
     }
 
     fn with<R>(&self, what: impl FnOnce(&mut Ledger) -> R) -> R {
@@ -497,7 +497,7 @@ impl Keeper {
         if kept.before.is_empty() {
             return;
         }
-        for counters in &self.books.now().components {
+        for counters in &self.run_ledger.now().components {
             let Some(before) = kept.before.get(&*counters.id).copied() else { continue };
             let Some(now) = counters.snapshot().buffer else { continue };
             kept.before.remove(&*counters.id);
@@ -535,7 +535,7 @@ impl Keeper {
     /// The ledger as of now.
     pub fn now(&self) -> Ledger {
         self.with(|ledger| {
-            ledger.enter(&self.books.now());
+            ledger.enter(&self.run_ledger.now());
             ledger.clone()
         })
     }
@@ -580,7 +580,7 @@ impl Keeper {
     /// The run is over: in order where everything is at rest.
     pub fn end(&self, in_order: bool) -> Result<Ledger, LedgerError> {
         let ledger = self.with(|ledger| {
-            ledger.enter(&self.books.now());
+            ledger.enter(&self.run_ledger.now());
             (ledger.ended, ledger.stopped) = (in_order, true);
             ledger.clone()
         });

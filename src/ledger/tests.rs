@@ -3,11 +3,11 @@ use super::*;
 use crate::telemetry::{ComponentKind, Counters, OpenedBuffer};
 
 /// in ─► out ─dead letter─► bin
-fn books() -> Books {
+fn run_ledger() -> RunLedger {
     let source = Counters::new("in", ComponentKind::Source, "file");
     let sink = Counters::new("out", ComponentKind::Sink, "openobserve");
     let bin = Counters::new("bin", ComponentKind::Sink, "file");
-    Books {
+    RunLedger {
         all_edges: Vec::new(),
         components: vec![source, sink, bin],
         edges: vec![("out".into(), "in".into(), "".into())],
@@ -15,28 +15,28 @@ fn books() -> Books {
     }
 }
 
-fn read(books: &Books, n: u64) {
-    books.components[0].update(|t| {
+fn read(run_ledger: &RunLedger, n: u64) {
+    run_ledger.components[0].update(|t| {
         t.events_in += n;
         t.events_out += n;
         *t.outputs.entry("".into()).or_default() += n;
     });
 }
 
-fn take(books: &Books, n: u64) {
-    books.components[1].update(|t| {
+fn take(run_ledger: &RunLedger, n: u64) {
+    run_ledger.components[1].update(|t| {
         t.events_in += n;
         t.held += n;
     });
 }
 
-fn deliver(books: &Books, delivered: u64, refused: u64) {
-    books.components[1].update(|t| {
+fn deliver(run_ledger: &RunLedger, delivered: u64, refused: u64) {
+    run_ledger.components[1].update(|t| {
         t.events_out += delivered;
         t.reject_events("refused", refused);
         t.held -= delivered + refused;
     });
-    books.components[2].update(|t| {
+    run_ledger.components[2].update(|t| {
         t.events_in += refused;
         t.events_out += refused;
     });
@@ -45,13 +45,13 @@ fn deliver(books: &Books, delivered: u64, refused: u64) {
 #[test]
 fn runs_add_up_and_what_a_disk_buffer_keeps_is_not_counted_twice() {
     let dir = tempfile::tempdir().unwrap();
-    let first = books();
+    let first = run_ledger();
     let keeper = Keeper::open(dir.path(), first.clone(), None).unwrap();
     read(&first, 100);
     take(&first, 100);
     deliver(&first, 59, 1);
     keeper.end(true).unwrap();
-    let second = books();
+    let second = run_ledger();
     let keeper = Keeper::open(dir.path(), second.clone(), None).unwrap();
     second.components[1].update(|t| {
         t.events_in += 40;
@@ -73,14 +73,14 @@ fn runs_add_up_and_what_a_disk_buffer_keeps_is_not_counted_twice() {
 #[test]
 fn a_killed_run_ends_at_its_last_snapshot_and_balances() {
     let dir = tempfile::tempdir().unwrap();
-    let first = books();
+    let first = run_ledger();
     let keeper = Keeper::open(dir.path(), first.clone(), None).unwrap();
     read(&first, 100);
     take(&first, 70); // 30 on their way
     deliver(&first, 20, 0);
     keeper.now().write(dir.path()).unwrap();
     take(&first, 30); // nobody will know
-    Keeper::open(dir.path(), books(), None).unwrap();
+    Keeper::open(dir.path(), run_ledger(), None).unwrap();
     let ledger = Ledger::read(dir.path()).unwrap().unwrap();
     assert_eq!(ledger.faults(), Vec::<String>::new());
     assert_eq!((ledger.runs, ledger.killed), (2, 1));
@@ -91,11 +91,11 @@ fn a_killed_run_ends_at_its_last_snapshot_and_balances() {
 #[test]
 fn what_does_not_add_up_is_named_with_its_numbers() {
     let dir = tempfile::tempdir().unwrap();
-    let books = books();
-    let keeper = Keeper::open(dir.path(), books.clone(), None).unwrap();
-    read(&books, 100);
-    take(&books, 98);
-    books.components[1].update(|t| t.held = 90);
+    let run_ledger = run_ledger();
+    let keeper = Keeper::open(dir.path(), run_ledger.clone(), None).unwrap();
+    read(&run_ledger, 100);
+    take(&run_ledger, 98);
+    run_ledger.components[1].update(|t| t.held = 90);
     assert_eq!(keeper.now().faults().len(), 1, "on its way is no fault while it runs");
     let faults = keeper.end(true).unwrap().faults();
     assert_eq!(faults.len(), 2, "{faults:?}");
@@ -103,23 +103,23 @@ fn what_does_not_add_up_is_named_with_its_numbers() {
     assert!(faults[0].contains("8 events are not accounted for"), "{faults:?}");
     assert_eq!(faults[1], "`out`: 2 events were put out for it and did not come in");
     // They stay where the next run does better.
-    let next = Keeper::open(dir.path(), super::tests::books(), None).unwrap().now().faults();
+    let next = Keeper::open(dir.path(), super::tests::run_ledger(), None).unwrap().now().faults();
     assert_eq!(next.len(), 2, "{next:?}");
 }
 
 #[test]
 fn a_reader_that_took_more_than_was_put_out_is_a_fault_at_once() {
     let dir = tempfile::tempdir().unwrap();
-    let books = books();
-    let keeper = Keeper::open(dir.path(), books.clone(), None).unwrap();
-    take(&books, 3);
+    let run_ledger = run_ledger();
+    let keeper = Keeper::open(dir.path(), run_ledger.clone(), None).unwrap();
+    take(&run_ledger, 3);
     assert_eq!(keeper.now().faults(), ["`out`: 3 events came in that nobody has put out for it"]);
 }
 
 #[test]
 fn a_damaged_ledger_is_set_aside_and_every_flipped_byte_is_found() {
     let dir = tempfile::tempdir().unwrap();
-    let keeper = Keeper::open(dir.path(), books(), None).unwrap();
+    let keeper = Keeper::open(dir.path(), run_ledger(), None).unwrap();
     keeper.end(true).unwrap();
     let path = Ledger::path(dir.path());
     let good = std::fs::read(&path).unwrap();
@@ -131,7 +131,7 @@ fn a_damaged_ledger_is_set_aside_and_every_flipped_byte_is_found() {
     }
     std::fs::write(&path, &good[..good.len() / 2]).unwrap();
     assert!(matches!(Ledger::read(dir.path()), Err(LedgerError::Damaged(..))));
-    Keeper::open(dir.path(), books(), None).unwrap();
+    Keeper::open(dir.path(), run_ledger(), None).unwrap();
     assert_eq!(Ledger::read(dir.path()).unwrap().unwrap().runs, 1);
     assert!(dir.path().join("ledger.damaged").exists());
 }
@@ -139,11 +139,11 @@ fn a_damaged_ledger_is_set_aside_and_every_flipped_byte_is_found() {
 #[test]
 fn it_is_written_while_it_runs() {
     let dir = tempfile::tempdir().unwrap();
-    let books = books();
-    let keeper = Keeper::open(dir.path(), books.clone(), None).unwrap();
+    let run_ledger = run_ledger();
+    let keeper = Keeper::open(dir.path(), run_ledger.clone(), None).unwrap();
     let (stop, stopped) = crossbeam_channel::bounded(0);
     let running = std::thread::spawn(move || keeper.run(&stopped));
-    read(&books, 5);
+    read(&run_ledger, 5);
     let deadline = std::time::Instant::now() + Duration::from_secs(30);
     while Ledger::read(dir.path()).unwrap().unwrap().accounts["in"].run.out != 5 {
         assert!(std::time::Instant::now() < deadline);
@@ -154,8 +154,8 @@ fn it_is_written_while_it_runs() {
 }
 
 /// What a disk buffer finds at its start.
-fn opened(books: &Books, found: u64, held: u64) {
-    books.components[1].update(|t| {
+fn opened(run_ledger: &RunLedger, found: u64, held: u64) {
+    run_ledger.components[1].update(|t| {
         t.events_in += held;
         t.events_resumed += held;
         t.held += held;
@@ -177,7 +177,7 @@ fn a_disk_buffer_that_has_less_than_the_ledger_knows_of_has_lost_it() {
     // Found at the next start, held then, and what is counted as lost: all is there; the folder is gone; the end is gone.
     for (found, held, lost) in [(100, 60, 0), (140, 90, 0), (0, 0, 60), (80, 40, 20)] {
         let dir = tempfile::tempdir().unwrap();
-        let first = books();
+        let first = run_ledger();
         let keeper = Keeper::open(dir.path(), first.clone(), None).unwrap();
         opened(&first, 0, 0);
         read(&first, 100);
@@ -189,9 +189,9 @@ fn a_disk_buffer_that_has_less_than_the_ledger_knows_of_has_lost_it() {
         drop(keeper); // killed
         for _ in 0..2 {
             // Killed before it has opened the buffer: the next one compares.
-            Keeper::open(dir.path(), books(), None).unwrap().now().write(dir.path()).unwrap();
+            Keeper::open(dir.path(), run_ledger(), None).unwrap().now().write(dir.path()).unwrap();
         }
-        let second = books();
+        let second = run_ledger();
         let keeper = Keeper::open(dir.path(), second.clone(), None).unwrap();
         assert_eq!(corrupt(dir.path()), 0);
         opened(&second, found, held);
@@ -203,7 +203,7 @@ fn a_disk_buffer_that_has_less_than_the_ledger_knows_of_has_lost_it() {
         assert_eq!(corrupt(dir.path()), lost, "{found} {held}");
         assert_eq!(second.components[1].snapshot().balance(), 0);
         // Once only.
-        let third = books();
+        let third = run_ledger();
         let keeper = Keeper::open(dir.path(), third.clone(), None).unwrap();
         opened(&third, found + 1000, held);
         keeper.end(true).unwrap();
@@ -224,7 +224,7 @@ fn a_buffer_that_has_lost_its_position_is_compared_with_what_it_held() {
 #[test]
 fn what_commands_have_given_up_is_in_the_ledger_once_and_at_once() {
     let dir = tempfile::tempdir().unwrap();
-    let first = books();
+    let first = run_ledger();
     let keeper = Keeper::open(dir.path(), first.clone(), None).unwrap();
     read(&first, 100);
     take(&first, 100);
@@ -243,7 +243,7 @@ fn what_commands_have_given_up_is_in_the_ledger_once_and_at_once() {
     let whole = std::fs::read(&path).unwrap();
     std::fs::write(&path, [&whole[..], &whole[..whole.len() - 7]].concat()).unwrap();
     note("gone", "removed", 5, 0);
-    let second = books();
+    let second = run_ledger();
     let keeper = Keeper::open(dir.path(), second.clone(), None).unwrap();
     // The folder is removed by hand then: of what the ledger knew 70 were left.
     opened(&second, 0, 0);
@@ -253,12 +253,12 @@ fn what_commands_have_given_up_is_in_the_ledger_once_and_at_once() {
     assert_eq!(ledger.accounts["gone"].total().dropped["removed"], 5);
     assert_eq!(ledger.accounts["out"].total().resumed, 100);
     note("out", "removed", 0, 0);
-    let keeper = Keeper::open(dir.path(), books(), None).unwrap();
+    let keeper = Keeper::open(dir.path(), run_ledger(), None).unwrap();
     keeper.end(true).unwrap();
     assert_eq!(corrupt(dir.path()), 100);
     // A ledger that is begun anew begins after what was noted.
     std::fs::remove_file(Ledger::path(dir.path())).unwrap();
-    Keeper::open(dir.path(), books(), None).unwrap().end(true).unwrap();
+    Keeper::open(dir.path(), run_ledger(), None).unwrap().end(true).unwrap();
     assert_eq!(corrupt(dir.path()), 0);
 }
 
@@ -267,11 +267,11 @@ fn a_ledger_whose_folder_was_deleted_is_there_again() {
     let parent = tempfile::tempdir().unwrap();
     let dir = parent.path().join("data");
     let lock = Arc::new(crate::storage::data_dir::lock_data_dir(&dir).unwrap());
-    let books = books();
-    let keeper = Keeper::open(&dir, books.clone(), Some(lock)).unwrap();
+    let run_ledger = run_ledger();
+    let keeper = Keeper::open(&dir, run_ledger.clone(), Some(lock)).unwrap();
     let (stop, stopped) = crossbeam_channel::bounded(0);
     let running = std::thread::spawn(move || keeper.run(&stopped));
-    read(&books, 5);
+    read(&run_ledger, 5);
     let deadline = std::time::Instant::now() + Duration::from_secs(30);
     let wait = |done: &dyn Fn() -> bool| {
         while !done() {

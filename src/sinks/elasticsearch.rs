@@ -28,9 +28,9 @@ use crate::event::{EventRef, FieldPath, Meta, Sym, Value, json};
 use crate::http::ClientConfig;
 use crate::settings::{OneOrMany, Reader, Secret, Spanned, config, config_choice, config_enum, config_union};
 use crate::sinks::delivery::{
-    Answer, BasicAuth, Credentials, Draft, Encoding, Framing, HttpSink, Judgement, Load, Mask, NetworkSinkCommon,
-    Protocol, Refusal, Request, Sign, Target, Unsendable, address, authorization, bearer, below, byte_of, check_server,
-    judge_status, kind_of,
+    Answer, BasicAuth, Credentials, Draft, Encoding, Framing, HttpSink, Judgement, Mask, NetworkSinkCommon, Protocol,
+    Refusal, Request, RequestBody, Sign, Target, Unsendable, address, authorization, bearer, below, byte_of,
+    check_server, judge_status, kind_of,
 };
 use crate::template::{NameTemplate, Template, Values};
 use crate::time::{Rfc3339Writer, Zone};
@@ -97,7 +97,7 @@ config_enum! {
     pub enum EsOp {
         /// It is put in place of one with its `_id`.
         Index = "index",
-        /// It is added where there is none with its `_id`.
+        /// It is added unless there is one with its `_id`.
         Create = "create",
     }
 }
@@ -188,7 +188,7 @@ impl HttpSink for ElasticsearchConfig {
             cx.error_nowhere(format!("`endpoints`{} has no address", cx.place()));
         }
         for url in self.endpoints.iter() {
-            let own = (&["/_bulk"][..], "`/{index}/_bulk` is put behind it");
+            let own = (&["/_bulk"][..], "`/{index}/_bulk` is appended to it");
             check_server(cx, "endpoints", url, "https://es:9200", own);
         }
         match (self.mode, &self.index) {
@@ -367,7 +367,7 @@ impl Elasticsearch {
     }
 
     /// What an answer with items means.
-    fn judge_items(&self, answer: &Answer, load: &Load<Mark>) -> Judgement {
+    fn judge_items(&self, answer: &Answer, load: &RequestBody<Mark>) -> Judgement {
         if answer.cut {
             let detail = format!("sent {}; the answer was too long to be read", load.len());
             return Judgement::RefusedAll { reason: "uncertain", detail };
@@ -497,7 +497,7 @@ impl Protocol for Elasticsearch {
         Ok(())
     }
 
-    fn event_json(&self, load: &Load<Mark>, n: usize, out: &mut Vec<u8>) {
+    fn event_json(&self, load: &RequestBody<Mark>, n: usize, out: &mut Vec<u8>) {
         let Mark { doc, added } = load.records[n].mark;
         object::without_added(&load.record(n)[doc as usize..], added, out);
     }
@@ -508,7 +508,7 @@ impl Protocol for Elasticsearch {
         }
     }
 
-    fn judge(&self, answer: &Answer, load: &Load<Mark>, _now: i64) -> Judgement {
+    fn judge(&self, answer: &Answer, load: &RequestBody<Mark>, _now: i64) -> Judgement {
         if self.learns && answer.status == 400 && memchr::memmem::find(&answer.body, NO_TYPE).is_some() {
             let detail = "documents need a type: the server is of version 6".into();
             return Judgement::Retry { kind: "api_version", detail, broken: false, pressure: false, tries: Some(3) };

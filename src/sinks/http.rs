@@ -28,8 +28,8 @@ use crate::error::BuildError;
 use crate::event::{Batch, EventRef, JsonRows, Origin, Slab};
 use crate::settings::{Node, Reader, SchemaBuilder, Setting, Spanned, config, config_enum, read_string};
 use crate::sinks::delivery::{
-    Answer, AuthConfig, Draft, Framing, HttpSink, Judgement, Load, Mask, NetworkSinkCommon, Plan, Protocol, Target,
-    Unsendable, byte_of, judge_status, kind_of,
+    Answer, AuthConfig, Draft, Framing, HttpSink, Judgement, Mask, NetworkSinkCommon, Plan, Protocol, RequestBody,
+    Target, Unsendable, byte_of, judge_status, kind_of,
 };
 use crate::template::{Template, Values};
 use crate::time::Zone;
@@ -239,7 +239,7 @@ impl HttpSink for HttpSinkConfig {
             }
             Some(_) if fixed_host(&self.url.value).is_none() => {
                 cx.error(span, format!("the host of `url`{} may not come from events", cx.place()))
-                    .help("write `https://host/{{ … }}`, or a sink for each host behind a `route`");
+                    .help("write `https://host/{{ … }}`, or a sink for each host after a `route`");
             }
             Some(_) => {}
             None => {
@@ -384,7 +384,7 @@ impl Protocol for Http {
         Ok(())
     }
 
-    fn judge(&self, answer: &Answer, _load: &Load<()>, _now: i64) -> Judgement {
+    fn judge(&self, answer: &Answer, _load: &RequestBody<()>, _now: i64) -> Judgement {
         let Some(success) = &self.success else {
             return judge_status(answer, &self.mask).unwrap_or(Judgement::Delivered);
         };

@@ -28,8 +28,8 @@ use crate::error::BuildError;
 use crate::event::{EventKind, EventRef, FieldPath};
 use crate::settings::{Map, Reader, Spanned, config, config_enum};
 use crate::sinks::delivery::{
-    Answer, AuthConfig, Draft, Encoding, HttpSink, Judgement, Load, Mask, NetworkSinkCommon, Protocol, Request, Target,
-    Unsendable, Values, address, below, byte_of, check_server, judge_status,
+    Answer, AuthConfig, Draft, Encoding, HttpSink, Judgement, Mask, NetworkSinkCommon, Protocol, Request, RequestBody,
+    Target, Unsendable, Values, address, below, byte_of, check_server, judge_status,
 };
 use crate::template::Template;
 use crate::time::{TimestampReader, Zone};
@@ -42,7 +42,7 @@ use reqwest::{Method, Url};
 config! {
     /// Sends logs, metrics and spans by OTLP over HTTP.
     pub struct OtlpConfig {
-        /// Address of the server, such as `http://collector:4318`; `/v1/logs` and the like are put behind it.
+        /// Address of the server, such as `http://collector:4318`; `/v1/logs` and the like are appended to it.
         pub url: Spanned<String>,
         /// How requests are written.
         pub format: OtlpFormat = OtlpFormat::Protobuf,
@@ -93,7 +93,7 @@ impl HttpSink for OtlpConfig {
 
     fn check_own(&self, cx: &mut Reader<'_>) {
         let own = &["/v1/logs", "/v1/metrics", "/v1/traces"][..];
-        let made = "`/v1/logs`, `/v1/metrics` and `/v1/traces` are put behind it";
+        let made = "`/v1/logs`, `/v1/metrics` and `/v1/traces` are appended to it";
         check_server(cx, "url", &self.url, "http://collector:4318", (own, made));
         if self.keep.value.first().is_none() || !self.keep.value.rest().is_empty() {
             let message = format!("`keep`{} is the name of a field of the event itself", cx.place());
@@ -232,7 +232,7 @@ impl Protocol for Otlp {
         Ok(())
     }
 
-    fn finish(&self, load: &Load<()>) -> Bytes {
+    fn finish(&self, load: &RequestBody<()>) -> Bytes {
         let groups = load.groups.clone();
         // Scopes by resource, both as they came.
         let mut resources: Vec<(&[u8], Vec<(&[u8], Vec<u32>)>)> = Vec::new();
@@ -268,7 +268,7 @@ impl Protocol for Otlp {
         Bytes::from(if self.json { to_json(signal, &out).unwrap_or(out) } else { out })
     }
 
-    fn judge(&self, answer: &Answer, load: &Load<()>, _now: i64) -> Judgement {
+    fn judge(&self, answer: &Answer, load: &RequestBody<()>, _now: i64) -> Judgement {
         if let Some(judgement) = judge_status(answer, &self.mask) {
             return judgement;
         }

@@ -1,4 +1,4 @@
-//! The books: what went in and out of each component, and why something did not.
+//! The ledger: what went in and out of each component, and why something did not.
 //!
 //! Every component has one [`Counters`]; it adds to all of its totals at once, once a batch, so that every snapshot
 //! balances: `in + created = out + dropped + rejected + held`.
@@ -110,7 +110,7 @@ pub struct Totals {
 }
 
 impl Totals {
-    /// `in + created - out - dropped - rejected - held`: 0 where the books balance.
+    /// `in + created - out - dropped - rejected - held`: 0 where the ledger balances.
     pub fn balance(&self) -> i128 {
         let sum = |m: &BTreeMap<&'static str, u64>| m.values().map(|&n| i128::from(n)).sum::<i128>();
         i128::from(self.events_in) + i128::from(self.events_created)
@@ -265,7 +265,7 @@ impl Counters {
 
 /// All counters of a running topology, in the order of the file.
 #[derive(Clone, Default)]
-pub struct Books {
+pub struct RunLedger {
     /// One entry per component.
     pub components: Vec<Arc<Counters>>,
     /// Edges: reader, the component it reads, the output (empty for the default one). Only of readers that have had the same
@@ -302,11 +302,11 @@ pub struct LedgerLine {
     pub held: u64,
     /// Mistakes that did not end an event, by kind.
     pub errors: BTreeMap<&'static str, u64>,
-    /// What does not add up: 0 where the books balance.
+    /// What does not add up: 0 where the ledger balances.
     pub difference: i128,
 }
 
-impl Books {
+impl RunLedger {
     /// The ledger as of now.
     pub fn ledger(&self) -> Vec<LedgerLine> {
         self.components

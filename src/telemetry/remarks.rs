@@ -5,7 +5,7 @@
 //! is said then. Nothing is read or locked an event: the counters are looked at once a second.
 
 use crate::sync::live::Live;
-use crate::telemetry::Books;
+use crate::telemetry::RunLedger;
 use crate::telemetry::log_throttle::LogThrottle;
 use crate::time::clock;
 use std::collections::HashMap;
@@ -87,18 +87,18 @@ pub struct Remarks {
 
 impl Remarks {
     /// What is due now.
-    pub fn look(&mut self, books: &Books, now: Instant) -> Vec<Remark> {
-        self.gather(books, |seen, more| seen.throttle.due_at(now, more))
+    pub fn look(&mut self, ledger: &RunLedger, now: Instant) -> Vec<Remark> {
+        self.gather(ledger, |seen, more| seen.throttle.due_at(now, more))
     }
 
     /// What was not said yet.
-    fn rest(&mut self, books: &Books) -> Vec<Remark> {
-        self.gather(books, |seen, more| Some(seen.throttle.rest() + more).filter(|n| *n > 0))
+    fn rest(&mut self, ledger: &RunLedger) -> Vec<Remark> {
+        self.gather(ledger, |seen, more| Some(seen.throttle.rest() + more).filter(|n| *n > 0))
     }
 
-    fn gather(&mut self, books: &Books, mut due: impl FnMut(&mut Seen, u64) -> Option<u64>) -> Vec<Remark> {
+    fn gather(&mut self, ledger: &RunLedger, mut due: impl FnMut(&mut Seen, u64) -> Option<u64>) -> Vec<Remark> {
         let mut remarks = Vec::new();
-        for counters in &books.components {
+        for counters in &ledger.components {
             let totals: Vec<(&'static str, &'static str, u64)> = counters.update(|t| {
                 let errors = ERRORS.iter().map(|(kind, words)| (*kind, *words, t.errors.get(kind)));
                 let drops = DROPS.iter().map(|(kind, words)| (*kind, *words, t.dropped.get(kind)));
@@ -118,16 +118,16 @@ impl Remarks {
     }
 
     /// Looks and says, until dropped; see [`finish`](Remarks::finish) for the end.
-    pub async fn run(&mut self, books: &Live<Books>) {
+    pub async fn run(&mut self, ledger: &Live<RunLedger>) {
         loop {
             tokio::time::sleep(LOOK).await;
-            self.look(&books.now(), clock::monotonic()).iter().for_each(Remark::say);
+            self.look(&ledger.now(), clock::monotonic()).iter().for_each(Remark::say);
         }
     }
 
     /// Says what is left.
-    pub fn finish(&mut self, books: &Books) {
-        self.rest(books).iter().for_each(Remark::say);
+    pub fn finish(&mut self, ledger: &RunLedger) {
+        self.rest(ledger).iter().for_each(Remark::say);
     }
 }
 
@@ -140,31 +140,31 @@ mod tests {
     #[test]
     fn one_line_a_minute_for_each_component_and_kind_with_all_and_an_example() {
         let [a, b] = ["a", "b"].map(|id| Counters::new(id, ComponentKind::Source, "file"));
-        let books = Books { components: vec![a.clone(), b.clone()], ..Books::default() };
+        let ledger = RunLedger { components: vec![a.clone(), b.clone()], ..RunLedger::default() };
         let (mut remarks, start) = (Remarks::default(), clock::monotonic());
         let at = |seconds| start + Duration::from_secs(seconds);
         let short = |list: Vec<Remark>| -> Vec<(String, &str, u64, Option<String>)> {
             list.into_iter().map(|r| (r.component.to_string(), r.kind, r.count, r.example)).collect()
         };
-        assert_eq!(short(remarks.look(&books, start)), []);
+        assert_eq!(short(remarks.look(&ledger, start)), []);
         a.update(|t| t.error("decode", 100_000));
         a.example("decode", || "first".into());
         a.example("decode", || panic!("there is one"));
         b.update(|t| t.drop_events("kernel_buffer_full", 3));
         b.update(|t| t.error("absent", 7));
-        let said = short(remarks.look(&books, at(1)));
+        let said = short(remarks.look(&ledger, at(1)));
         let right =
             [("a".into(), "decode", 100_000, Some("first".into())), ("b".into(), "kernel_buffer_full", 3, None)];
         assert_eq!(said, right);
         a.update(|t| t.error("decode", 5));
         a.example("decode", || "second".into());
-        assert_eq!(short(remarks.look(&books, at(30))), []);
+        assert_eq!(short(remarks.look(&ledger, at(30))), []);
         a.update(|t| t.error("decode", 1));
-        assert_eq!(short(remarks.look(&books, at(61))), [("a".into(), "decode", 6, Some("second".into()))]);
-        assert_eq!(short(remarks.look(&books, at(200))), []);
+        assert_eq!(short(remarks.look(&ledger, at(61))), [("a".into(), "decode", 6, Some("second".into()))]);
+        assert_eq!(short(remarks.look(&ledger, at(200))), []);
         a.update(|t| t.error("decode", 2));
-        assert_eq!(short(remarks.look(&books, at(201))).len(), 1);
+        assert_eq!(short(remarks.look(&ledger, at(201))).len(), 1);
         a.update(|t| t.error("decode", 9));
-        assert_eq!(short(remarks.rest(&books)), [("a".into(), "decode", 9, None)]);
+        assert_eq!(short(remarks.rest(&ledger)), [("a".into(), "decode", 9, None)]);
     }
 }

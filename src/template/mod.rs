@@ -322,7 +322,7 @@ fn closing(text: &str, open: usize) -> Result<usize, TemplateError> {
             _ => i += 1,
         }
     }
-    fail(open..open + 2, "this `{{` is never closed", Some("write `}}` behind the field's name"))
+    fail(open..open + 2, "this `{{` is never closed", Some("write `}}` after the field's name"))
 }
 
 /// What stands between `{{` and `}}`.

@@ -141,7 +141,7 @@ pub(super) fn assemble_with(config: Config, once: bool, reuse: &Reuse<'_>) -> Re
             connections: connections.of(&id),
             handles: connections.handles_left,
             reads_access_logs: access.contains(&id),
-            no_chance: false,
+            deterministic: false,
         };
         let (built, sockets) = noted(|| match component.plan {
             AnyPlan::Source(plan) => {

@@ -135,8 +135,8 @@ pub fn compare(running: &Running, agent: u128, config: &Config) -> Comparison {
             c.inputs.iter().map(edge).collect::<Vec<_>>()
         })
         .collect();
-    let books = running.books.now();
-    let before = books.all_edges.iter().map(|(r, f, o)| (r.to_string(), f.to_string(), o.to_string())).collect();
+    let ledger = running.ledger.now();
+    let before = ledger.all_edges.iter().map(|(r, f, o)| (r.to_string(), f.to_string(), o.to_string())).collect();
     comparison.is_rewired = edges != before;
     comparison
 }

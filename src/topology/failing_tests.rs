@@ -230,8 +230,8 @@ impl Transform for Hanging {
 }
 
 fn stalled(running: &Running, id: &str) -> Option<f64> {
-    let books = running.books.now();
-    books.components.iter().find(|c| *c.id == *id).unwrap().snapshot().gauges.get("stalled").copied()
+    let ledger = running.ledger.now();
+    ledger.components.iter().find(|c| *c.id == *id).unwrap().snapshot().gauges.get("stalled").copied()
 }
 
 async fn until(what: &str, mut done: impl FnMut() -> bool) {
@@ -273,7 +273,7 @@ async fn a_call_that_hangs_is_named_until_it_returns_and_a_sink_that_takes_nothi
     let health = running.health.now();
     let said = |id: &str| health.iter().find(|(of, _)| **of == *id).unwrap().1.failing_for(Duration::ZERO);
     assert!(said("hangs").unwrap().contains("does not return: transform"), "{:?}", said("hangs"));
-    let dead = || running.books.now().components.iter().find(|c| *c.id == *"dead").unwrap().snapshot().held;
+    let dead = || running.ledger.now().components.iter().find(|c| *c.id == *"dead").unwrap().snapshot().held;
     until("the dead sink's buffer fills", || dead() > 100).await;
     // Much longer than it takes to be named.
     tokio::time::sleep(Duration::from_millis(1_500)).await;
@@ -331,7 +331,7 @@ sinks: {{out: {{type: file, inputs: [in], path: {dir}/out.log, encoding: text}}}
     running.shutdown().cancel();
     let summary = running.wait().await;
     assert!(summary.failed.is_empty() && !summary.timed_out, "{summary:?}");
-    let totals = |n: usize| running.books.now().components[n].snapshot();
+    let totals = |n: usize| running.ledger.now().components[n].snapshot();
     assert!(totals(1).dropped["failed"] > 0 && totals(1).restarts == 1 && totals(0).restarts == 1, "{:?}", totals(1));
     assert_eq!((totals(0).balance(), totals(1).balance(), totals(1).held), (0, 0, 0));
     assert_eq!(out().lines().count() as u64, totals(1).events_out);

@@ -63,11 +63,11 @@ pub struct Inline {
 }
 
 impl Inline {
-    /// Builds decoders and transforms; reads the files that transforms name, touches nothing else. `no_chance` keeps
+    /// Builds decoders and transforms; reads the files that transforms name, touches nothing else. `deterministic` keeps
     /// what has a share above 0.
     ///
     /// Errors: all that went wrong.
-    pub fn new(config: Config, no_chance: bool) -> Result<Inline, Vec<AssembleError>> {
+    pub fn new(config: Config, deterministic: bool) -> Result<Inline, Vec<AssembleError>> {
         let mut errors = Vec::new();
         let mut nodes = Vec::new();
         let host: Arc<str> = host_name().into();
@@ -93,7 +93,7 @@ impl Inline {
                 connections: u32::MAX,
                 handles: 1024,
                 reads_access_logs: access.contains(&id),
-                no_chance,
+                deterministic,
             };
             let part = match component.plan {
                 AnyPlan::Source(plan) => {

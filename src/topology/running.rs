@@ -1,24 +1,24 @@
 //! The graph that runs: parts that are started, replaced and stopped one by one.
 //!
-//! Each part has a number, by which workers know its lane ([`super::worker`]), and which no later part gets. Starting: sinks first,
+//! Each part has a number, by which workers know its worker_sink ([`super::worker`]), and which no later part gets. Starting: sinks first,
 //! then workers, then sources. Stopping: sources stop reading; workers drain; sinks flush; positions are saved; the ledger
 //! is printed by the caller.
 //!
 //! A change ([`Running::change`]) in this order: added sinks start; workers are told, without waiting for them; what is changed or
-//! removed is told to leave. A source that leaves keeps its lane until its last chunk is through; its events go to whoever has the
+//! removed is told to leave. A source that leaves keeps its worker_sink until its last chunk is through; its events go to whoever has the
 //! place of its readers, and where it is removed, what only it fed stays as long. A changed sink hands its queue to its successor,
 //! with what it had not sent; a removed one gets `shutdown_timeout` to deliver.
 //!
 //! A source or sink that fails is started again after a while ([`super::supervision`]), as a change in which it alone is another; until
-//! then its lane stays: nothing comes from the source, whose sockets stay open, and the sink's queue fills. Without a
+//! then its worker_sink stays: nothing comes from the source, whose sockets stay open, and the sink's queue fills. Without a
 //! [`Remake`] the first failure stops the graph.
 
 use super::build::default_share;
 use super::change::Comparison;
 use super::supervision::{Built, Remake, Supervision, Verdict as Fate};
 use super::wiring::{Edge, Node, Readers, dead_letters, edges};
-use super::worker::{Change, OutputReaders, SinkLane, SourceLane, SourceReaders, Target};
-use super::worker::{TransformLane, Worker};
+use super::worker::{Change, OutputReaders, SourceReaders, Target, WorkerSink, WorkerSource};
+use super::worker::{Worker, WorkerTransform};
 use super::{Blueprint, SOURCE_ROOM_BYTES, SinkPart, SourcePart};
 use crate::ack::Verdict;
 use crate::ack::place::{Board, Report};
@@ -34,7 +34,7 @@ use crate::sync::live::Live;
 use crate::telemetry::Health;
 use crate::telemetry::panics::{caught, words};
 use crate::telemetry::watchdog::{Call, Watchdog};
-use crate::telemetry::{Books, ComponentKind, Counters};
+use crate::telemetry::{ComponentKind, Counters, RunLedger};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -156,8 +156,8 @@ struct WorkerEnd {
 
 /// A started topology.
 pub struct Running {
-    /// Its books.
-    pub books: Live<Books>,
+    /// Its ledger.
+    pub ledger: Live<RunLedger>,
     /// Health of each component that has some, by id.
     pub health: Live<Vec<(Arc<str>, Arc<Health>)>>,
     shutdown: CancellationToken,
@@ -200,8 +200,8 @@ pub struct Summary {
     pub stuck: usize,
 }
 
-fn source_lane(part: &SourcePart, readers: &SourceReaders, room: &Arc<Room>, call: Call) -> SourceLane {
-    SourceLane {
+fn worker_source(part: &SourcePart, readers: &SourceReaders, room: &Arc<Room>, call: Call) -> WorkerSource {
+    WorkerSource {
         decoder: part.decoder.fork(),
         when: part.when.clone(),
         attach: part.attach.clone(),
@@ -213,8 +213,8 @@ fn source_lane(part: &SourcePart, readers: &SourceReaders, room: &Arc<Room>, cal
     }
 }
 
-fn transform_lane(part: &super::TransformPart, readers: &OutputReaders, call: Call, again: bool) -> TransformLane {
-    TransformLane {
+fn worker_transform(part: &super::TransformPart, readers: &OutputReaders, call: Call, again: bool) -> WorkerTransform {
+    WorkerTransform {
         transform: part.transform.fork(),
         seed: part.transform.fork(),
         careful: part.transform.is_of_program(),
@@ -227,7 +227,7 @@ fn transform_lane(part: &super::TransformPart, readers: &OutputReaders, call: Ca
     }
 }
 
-/// What a sink's lane is made of.
+/// What a sink's worker_sink is made of.
 struct SinkFront {
     queue: Arc<Queue>,
     when: Option<crate::condition::Condition>,
@@ -245,8 +245,8 @@ impl SinkFront {
         }
     }
 
-    fn lane(&self) -> SinkLane {
-        SinkLane {
+    fn worker_sink(&self) -> WorkerSink {
+        WorkerSink {
             sender: self.queue.sender(),
             when: self.when.clone(),
             takes_stale: self.takes_stale,
@@ -290,15 +290,15 @@ pub fn single_worker(blueprint: &Blueprint) -> (Worker, Vec<(Arc<str>, Arc<Queue
     let sources = blueprint
         .sources
         .iter()
-        .map(|s| source_lane(s, &readers.of_source(&s.counters.id), &room, Call::default()))
+        .map(|s| worker_source(s, &readers.of_source(&s.counters.id), &room, Call::default()))
         .collect();
     let transforms = blueprint
         .transforms
         .iter()
-        .map(|t| transform_lane(t, &readers.of_transform(&t.counters.id, &t.outputs), Call::default(), false))
+        .map(|t| worker_transform(t, &readers.of_transform(&t.counters.id, &t.outputs), Call::default(), false))
         .collect();
     let queues: Vec<_> = blueprint.sinks.iter().map(|s| (s.counters.id.clone(), queue_of(s, share))).collect();
-    let sinks = blueprint.sinks.iter().zip(&queues).map(|(s, (_, q))| SinkFront::of(s, q).lane()).collect();
+    let sinks = blueprint.sinks.iter().zip(&queues).map(|(s, (_, q))| SinkFront::of(s, q).worker_sink()).collect();
     (Worker::new(sources, transforms, sinks), queues)
 }
 
@@ -318,7 +318,7 @@ pub fn start_supervised(blueprint: Blueprint, remake: Option<Remake>) -> std::io
     let looks = watchdog.clone();
     std::thread::Builder::new().name("watchdog".into()).spawn(move || looks.run(&watched))?;
     let mut running = Running {
-        books: Live::default(),
+        ledger: Live::default(),
         health: Live::default(),
         shutdown: CancellationToken::new(),
         deadline: CancellationToken::new(),
@@ -478,7 +478,7 @@ impl Running {
         }
         // Before any sink starts: one whose queue nobody can send to has come to its end.
         for change in &mut changes {
-            change.sinks = fronts.iter().map(|(number, front)| (*number, front.lane())).collect();
+            change.sinks = fronts.iter().map(|(number, front)| (*number, front.worker_sink())).collect();
         }
         // All queues first: a sink may have another's as its dead letter.
         let queues: HashMap<Arc<str>, Arc<Queue>> = self
@@ -514,7 +514,7 @@ impl Running {
             };
             for change in &mut changes {
                 let call = self.watchdog.call("transform", &seat.counters, &seat.health);
-                change.transforms.push((number, transform_lane(part, &seat.readers, call, again)));
+                change.transforms.push((number, worker_transform(part, &seat.readers, call, again)));
             }
             self.transforms.push(seat);
         }
@@ -542,7 +542,7 @@ impl Running {
             };
             for change in &mut changes {
                 let call = self.watchdog.call("decode", &seat.counters, &seat.health);
-                change.sources.push((number, source_lane(&part, &seat.readers, &seat.room, call)));
+                change.sources.push((number, worker_source(&part, &seat.readers, &seat.room, call)));
             }
             let before = self.sources.iter().rposition(|s| s.id == id && !s.has_ended && s.next.is_none());
             match before {
@@ -756,7 +756,7 @@ impl Running {
             counters: seat.counters.clone(),
             dead_letter: dead_letter.map(|to| DeadLetter { to: to.sender() }),
             abort: seat.abort.clone(),
-            may_leave: seat.all_on_disk.then(|| seat.leave.clone()),
+            shutdown_allowed: seat.all_on_disk.then(|| seat.leave.clone()),
             successors: self.successors.clone(),
             health: seat.health.clone(),
             report: seat.report.clone(),
@@ -902,9 +902,9 @@ impl Running {
 
     /// The counters of the component that runs, or ran, under this id with this kind and type: they go on.
     pub fn counters(&self, id: &str, kind: ComponentKind, type_name: &str) -> Option<Arc<Counters>> {
-        let books = self.books.now();
+        let ledger = self.ledger.now();
         let is_it = |c: &&Arc<Counters>| &*c.id == id && c.kind == kind && c.type_name == type_name;
-        books.components.iter().find(is_it).cloned()
+        ledger.components.iter().find(is_it).cloned()
     }
 
     /// Takes over another graph: what is built comes in, what is neither built nor kept leaves. Returns at once.
@@ -922,7 +922,7 @@ impl Running {
         self.supervision.changes += 1;
         self.supervision.limits = Some(built.upkeep.restart.clone());
         self.shutdown_timeout = built.shutdown_timeout;
-        let before = self.books.now().all_edges.clone();
+        let before = self.ledger.now().all_edges.clone();
         // What leaves is marked before anything gets its place.
         let leaving = self.mark_leaving(&comparison);
         let sources = self.take_up(&nodes, built, &comparison)?;
@@ -1191,28 +1191,29 @@ impl Running {
         self.steady.retain(|edge| !unsteady.contains(&edge.0));
     }
 
-    /// Puts books and health where others look.
+    /// Puts ledger and health where others look.
     fn publish(&mut self, nodes: &[Node]) {
-        let mut books = Books { all_edges: edges(nodes), dead_letters: dead_letters(nodes), ..Books::default() };
+        let mut ledger =
+            RunLedger { all_edges: edges(nodes), dead_letters: dead_letters(nodes), ..RunLedger::default() };
         let steady: HashSet<&Arc<str>> = self.steady.iter().map(|edge| &edge.0).collect();
-        books.edges = books.all_edges.iter().filter(|edge| steady.contains(&edge.0)).cloned().collect();
-        books.dead_letters.retain(|(to, _)| steady.contains(to));
+        ledger.edges = ledger.all_edges.iter().filter(|edge| steady.contains(&edge.0)).cloned().collect();
+        ledger.dead_letters.retain(|(to, _)| steady.contains(to));
         let numbers = self.numbers();
         for node in nodes {
             let n = numbers[&node.id];
-            books.components.push(match node.kind {
+            ledger.components.push(match node.kind {
                 ComponentKind::Source => self.sources[n].counters.clone(),
                 ComponentKind::Transform => self.transforms[n].counters.clone(),
                 ComponentKind::Sink => self.sinks[n].counters.clone(),
             });
         }
         // What is no part of the graph any more has its line for as long as the process lives.
-        for counters in &self.books.now().components {
-            if !books.components.iter().any(|c| Arc::ptr_eq(c, counters)) {
-                books.components.push(counters.clone());
+        for counters in &self.ledger.now().components {
+            if !ledger.components.iter().any(|c| Arc::ptr_eq(c, counters)) {
+                ledger.components.push(counters.clone());
             }
         }
-        for counters in &books.components {
+        for counters in &ledger.components {
             let is_part = numbers.contains_key(&counters.id);
             let up = if self.supervision.waits(&counters.id) { 0.0 } else { 1.0 };
             counters.update(|t| match is_part {
@@ -1220,7 +1221,7 @@ impl Running {
                 false => _ = t.gauges.remove(UP),
             });
         }
-        self.books.set(books);
+        self.ledger.set(ledger);
         let health = |node: &Node| match node.kind {
             ComponentKind::Source => self.sources[numbers[&node.id]].health.clone(),
             ComponentKind::Transform => self.transforms[numbers[&node.id]].health.clone(),

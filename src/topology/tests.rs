@@ -135,14 +135,14 @@ pub(super) fn blueprint(sources: Vec<SourcePart>, transforms: Vec<TransformPart>
 }
 
 /// Every component balances, and every edge carries the same number at both ends.
-fn assert_books(running: &Running) {
-    let ledger = running.books.now().ledger();
+fn assert_balance(running: &Running) {
+    let ledger = running.ledger.now().ledger();
     assert!(ledger.iter().all(|l| l.difference == 0 && l.held == 0), "{ledger:#?}");
-    let books = running.books.now();
-    let totals = |id: &str| books.components.iter().find(|c| *c.id == *id).unwrap().snapshot();
-    let books = running.books.now();
-    for reader in &books.components {
-        let fed: u64 = books
+    let run_ledger = running.ledger.now();
+    let totals = |id: &str| run_ledger.components.iter().find(|c| *c.id == *id).unwrap().snapshot();
+    let run_ledger = running.ledger.now();
+    for reader in &run_ledger.components {
+        let fed: u64 = run_ledger
             .edges
             .iter()
             .filter(|(r, ..)| *r == reader.id)
@@ -155,7 +155,7 @@ fn assert_books(running: &Running) {
 }
 
 #[tokio::test]
-async fn a_graph_delivers_in_order_on_every_branch_and_its_books_balance() {
+async fn a_graph_delivers_in_order_on_every_branch_and_its_ledger_balances() {
     let settler = Arc::new(Settler::default());
     let (all, odd, nine) = (Lines::default(), Lines::default(), Lines::default());
     let mut running = start(blueprint(
@@ -186,7 +186,7 @@ async fn a_graph_delivers_in_order_on_every_branch_and_its_books_balance() {
     let end = format!(r#","source":"in","metadata":{metadata}}},"event":{{"seq":9,"odd":1}}}}"#);
     assert!(nines[0].ends_with(&end), "{}", nines[0]);
     assert_eq!((settler.good.load(Ordering::SeqCst), settler.failed.load(Ordering::SeqCst)), (200, 0));
-    assert_books(&running);
+    assert_balance(&running);
 }
 
 #[tokio::test]
@@ -200,8 +200,8 @@ async fn what_nobody_reads_of_rejected_is_counted_as_dropped() {
     ))
     .unwrap();
     running.wait().await;
-    assert_eq!(running.books.now().components[1].snapshot().dropped["rejected_unread"], 10);
-    assert_books(&running);
+    assert_eq!(running.ledger.now().components[1].snapshot().dropped["rejected_unread"], 10);
+    assert_balance(&running);
 }
 
 /// A sink that takes one batch and then nothing more until it is told to.
@@ -233,11 +233,11 @@ async fn a_hanging_sink_that_drops_does_not_slow_the_others() {
     }
     wake.send(()).unwrap();
     running.wait().await;
-    let stuck = running.books.now().components[2].snapshot();
+    let stuck = running.ledger.now().components[2].snapshot();
     assert_eq!(stuck.events_out + stuck.dropped["buffer_full"], 50_000);
     assert_eq!(stuck.events_out as usize, late.lock().unwrap().len());
     assert!(stuck.dropped["buffer_full"] > 0);
-    assert_books(&running);
+    assert_balance(&running);
     assert_eq!(settler.good.load(Ordering::SeqCst), 500);
 }
 
@@ -255,7 +255,7 @@ async fn a_dead_sink_ends_with_the_shutdown_timeout_and_fails_what_it_holds() {
     running.shutdown().cancel();
     let summary = running.wait().await;
     assert!(summary.timed_out);
-    let ledger = running.books.now().ledger();
+    let ledger = running.ledger.now().ledger();
     assert!(ledger.iter().all(|l| l.difference == 0), "{ledger:#?}");
     assert!(ledger[1].held > 0);
     assert_eq!(settler.good.load(Ordering::SeqCst), 0);
@@ -293,7 +293,7 @@ async fn a_sink_that_fails_behind_a_disk_buffer_does_not_hold_up_the_end() {
     assert_eq!(summary.failed, [("out".to_owned(), "it does not work".to_owned())]);
     assert!(!summary.timed_out);
     assert_eq!(settler.good.load(Ordering::SeqCst) + settler.failed.load(Ordering::SeqCst), 50);
-    let ledger = running.books.now().ledger();
+    let ledger = running.ledger.now().ledger();
     assert!(ledger.iter().all(|l| l.difference == 0), "{ledger:#?}");
 }
 

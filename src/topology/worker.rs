@@ -38,7 +38,7 @@ pub enum Target {
 }
 
 /// A source as a worker sees it.
-pub struct SourceLane {
+pub struct WorkerSource {
     /// Decodes its chunks.
     pub decoder: Decoder,
     /// `when`: other events are dropped.
@@ -58,7 +58,7 @@ pub struct SourceLane {
 }
 
 /// A transform as a worker sees it.
-pub struct TransformLane {
+pub struct WorkerTransform {
     /// The worker's instance.
     pub transform: Box<dyn Transform>,
     /// Its counters.
@@ -80,7 +80,7 @@ pub struct TransformLane {
 }
 
 /// A sink as a worker sees it.
-pub struct SinkLane {
+pub struct WorkerSink {
     /// Into its buffer.
     pub sender: QueueSender,
     /// `when`: other events are dropped for this sink.
@@ -102,11 +102,11 @@ pub(super) type OutputReaders = Vec<(Arc<str>, Vec<Target>)>;
 #[derive(Default)]
 pub struct Change {
     /// New sources with their numbers.
-    pub sources: Vec<(usize, SourceLane)>,
+    pub sources: Vec<(usize, WorkerSource)>,
     /// New transforms.
-    pub transforms: Vec<(usize, TransformLane)>,
+    pub transforms: Vec<(usize, WorkerTransform)>,
     /// New sinks, and old ones with other settings in front of their queue.
-    pub sinks: Vec<(usize, SinkLane)>,
+    pub sinks: Vec<(usize, WorkerSink)>,
     /// Readers of all sources, those that leave among them.
     pub source_readers: Vec<(usize, SourceReaders)>,
     /// Readers of all transforms, those that leave among them.
@@ -118,11 +118,11 @@ pub struct Change {
 /// Everything one worker runs.
 pub struct Worker {
     /// Sources by number; none where one has gone.
-    sources: Vec<Option<SourceLane>>,
+    sources: Vec<Option<WorkerSource>>,
     /// Transforms by number.
-    pub(super) transforms: Vec<Option<TransformLane>>,
+    pub(super) transforms: Vec<Option<WorkerTransform>>,
     /// Sinks by number.
-    sinks: Vec<Option<SinkLane>>,
+    sinks: Vec<Option<WorkerSink>>,
     /// Numbers of the transforms, each behind those it reads.
     order: Vec<usize>,
     /// By sink, the batch of the present chunk that may be the last: only of chunks with a place.
@@ -142,7 +142,7 @@ const IDLE: Duration = Duration::from_secs(3600);
 
 impl Worker {
     /// A worker over its lanes; transforms each behind those they read.
-    pub fn new(sources: Vec<SourceLane>, transforms: Vec<TransformLane>, sinks: Vec<SinkLane>) -> Self {
+    pub fn new(sources: Vec<WorkerSource>, transforms: Vec<WorkerTransform>, sinks: Vec<WorkerSink>) -> Self {
         let mut worker = Worker {
             order: (0..transforms.len()).collect(),
             sources: sources.into_iter().map(Some).collect(),
@@ -398,7 +398,7 @@ impl Worker {
         debug_assert_eq!(
             i128::from(came) + i128::from(delta.created),
             i128::from(stayed + emitted + sum(&delta.dropped) + sum(&delta.rejected)) + i128::from(delta.held),
-            "the books of `{}` do not balance",
+            "the ledger of `{}` do not balance",
             lane.counters.id
         );
         lane.counters.update(|t| {
@@ -559,7 +559,7 @@ fn stray<T>(kind: &'static str, number: usize, what: T) {
     );
 }
 
-impl TransformLane {
+impl WorkerTransform {
     pub(super) fn reads_rejected(&self) -> bool {
         self.rejected.is_some_and(|r| !self.outputs[r].1.is_empty())
     }

@@ -1,4 +1,4 @@
-//! Test support: a transform from its YAML, run over lines outside any topology, with its books.
+//! Test support: a transform from its YAML, run over lines outside any topology, with its ledger.
 #![allow(clippy::unwrap_used)]
 
 use crate::ack::Ack;
@@ -42,7 +42,7 @@ impl Ran {
         self.emitted.iter().filter(|(n, _)| *n == number).flat_map(|(_, lines)| lines.clone()).collect()
     }
 
-    fn check_books(&self, came: usize) {
+    fn check_ledger(&self, came: usize) {
         let dropped: u64 = self.delta.dropped.iter().map(|(_, n)| n).sum();
         let rejected: u64 = self.delta.rejected.iter().map(|(_, n)| n).sum();
         let emitted: usize = self.emitted.iter().map(|(_, lines)| lines.len()).sum();
@@ -51,7 +51,7 @@ impl Ran {
         assert_eq!(
             came as i128 + i128::from(self.delta.created),
             i128::from(out + dropped + rejected) + held,
-            "the books balance: {self:?}"
+            "the ledger balances: {self:?}"
         );
         assert_eq!(rejected, self.rejected.len() as u64);
     }
@@ -81,7 +81,7 @@ pub(crate) fn context() -> BuildContext {
         connections: u32::MAX,
         handles: 1024,
         reads_access_logs: false,
-        no_chance: false,
+        deterministic: false,
     }
 }
 
@@ -117,7 +117,7 @@ pub(crate) fn lines(batch: &Batch) -> Vec<String> {
     batch.iter().map(line).collect()
 }
 
-/// Runs a transform over lines received at a time; checks its books.
+/// Runs a transform over lines received at a time; checks its ledger.
 pub(crate) fn run_at(transform: &mut dyn Transform, input: &[&str], received_at: i64) -> Ran {
     let mut batch = batch_at(input, received_at);
     let (mut ran, mut json) = (Ran::default(), Vec::new());
@@ -127,7 +127,7 @@ pub(crate) fn run_at(transform: &mut dyn Transform, input: &[&str], received_at:
     ran.out = lines(&batch);
     ran.emitted = outputs.iter().map(|(n, b)| (*n, lines(b))).collect();
     ran.rejected = rejects.iter().flat_map(lines).collect();
-    ran.check_books(input.len());
+    ran.check_ledger(input.len());
     ran
 }
 
@@ -147,6 +147,6 @@ pub(crate) fn tick(transform: &mut dyn Transform, now: i64, finish: bool) -> Ran
     }
     let outputs = std::mem::take(&mut emitter.outputs);
     ran.emitted = outputs.iter().map(|(n, b)| (*n, lines(b))).collect();
-    ran.check_books(0);
+    ran.check_ledger(0);
     ran
 }

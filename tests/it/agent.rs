@@ -175,7 +175,7 @@ impl Agent {
         (status.unwrap(), self.said())
     }
 
-    /// SIGTERM, and waits: it must end well with balanced books.
+    /// SIGTERM, and waits: it must end well with balanced ledger.
     #[track_caller]
     pub(crate) fn stop(mut self) -> String {
         self.signal(Signal::TERM);

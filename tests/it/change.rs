@@ -222,7 +222,7 @@ fn what_cannot_be_built_changes_nothing_and_what_is_kept_counts_on() {
     );
     config(dir, &more.replace("inputs: [datagrams,", "inputs: [more, datagrams,"));
     agent.signal(Signal::HUP);
-    eventually("it says so", || agent.said().contains("the one before goes on"));
+    eventually("it says so", || agent.said().contains("still running the previous configuration"));
     stream.write_all(b"stream-1 \n").unwrap();
     eventually("it came", || lines(&dir.join("out.log")).len() == 2);
     config(dir, &yaml(&ports, 8, "", "", "", ""));

@@ -124,7 +124,7 @@ pub(crate) fn promtool_accepts(what: &str, page: &str, codes: &[i32]) {
 }
 
 #[test]
-fn the_example_delivers_to_every_sink_and_its_books_balance() {
+fn the_example_delivers_to_every_sink_and_its_ledger_balances() {
     let double = Double::start(Setup::default());
     let dir = tempfile::tempdir().unwrap();
     let logs = dir.path().join("logs");

@@ -78,9 +78,10 @@ sinks:
     if by != By::Once {
         eventually("the sink has been given all", || {
             let Some(api) = agent.addresses().first().cloned() else { return false };
-            let books: serde_json::Value = serde_json::from_str(&crate::agent::get(&api, "/api/v1/ledger").1).unwrap();
+            let run_ledger: serde_json::Value =
+                serde_json::from_str(&crate::agent::get(&api, "/api/v1/ledger").1).unwrap();
             let given = |line: &serde_json::Value| line["component"] == "out" && line["in"] == EVENTS;
-            books.as_array().unwrap().iter().any(given)
+            run_ledger.as_array().unwrap().iter().any(given)
         });
         agent.signal(Signal::TERM);
     }
@@ -96,8 +97,8 @@ sinks:
 
 fn verify(what: &str, code: Option<i32>, said: &str, end: End, other: Option<(&str, u64)>, received: u64, says: &str) {
     assert_balanced(said);
-    let books = ledger(said);
-    let [came, _, out, dropped, rejected, held] = books.iter().find(|(id, _)| id == "out").unwrap().1;
+    let run_ledger = ledger(said);
+    let [came, _, out, dropped, rejected, held] = run_ledger.iter().find(|(id, _)| id == "out").unwrap().1;
     assert_eq!(code, Some(end.code), "{what}: the exit code of\n{said}");
     let is = End { code: end.code, out, dropped, rejected, held, on_disk: end.on_disk };
     assert_eq!(is, end, "{what}: the ledger of\n{said}");
@@ -108,7 +109,7 @@ fn verify(what: &str, code: Option<i32>, said: &str, end: End, other: Option<(&s
     left.extend((end.held > 0).then_some(("out", end.held, end.held - end.on_disk)));
     left.extend(other.map(|(id, events)| (id, events, events)));
     for (id, events, in_memory) in &left {
-        let held = books.iter().find(|(component, _)| component == id).unwrap().1[5];
+        let held = run_ledger.iter().find(|(component, _)| component == id).unwrap().1[5];
         assert_eq!(held, *events, "{what}: {id} in the ledger of\n{said}");
         let line = said.lines().find(|l| l.contains("left undelivered") && l.contains(&format!("component={id} ")));
         match line {
@@ -118,7 +119,7 @@ fn verify(what: &str, code: Option<i32>, said: &str, end: End, other: Option<(&s
     }
     let named = said.lines().filter(|l| l.contains("left undelivered")).count();
     assert!(named <= left.len(), "{what}: too much is left in\n{said}");
-    let held: u64 = books.iter().map(|(_, line)| line[5]).sum();
+    let held: u64 = run_ledger.iter().map(|(_, line)| line[5]).sum();
     assert_eq!(held, left.iter().map(|l| l.1).sum::<u64>(), "{what}: others hold something in\n{said}");
     assert!(said.contains(says), "{what}: `{says}` in\n{said}");
 }

@@ -44,10 +44,10 @@ fn audit(dir: &Path) -> (Option<i32>, String) {
     (code, stdout + &stderr)
 }
 
-/// Events that the sink `o2` holds, as the books of the running agent say.
+/// Events that the sink `o2` holds, as the ledger of the running agent say.
 fn held(dir: &Path) -> Option<u64> {
-    let books = audit(dir).1;
-    books.lines().find(|l| l.starts_with("o2 ")).and_then(|l| l.split_whitespace().nth(8)?.parse().ok())
+    let run_ledger = audit(dir).1;
+    run_ledger.lines().find(|l| l.starts_with("o2 ")).and_then(|l| l.split_whitespace().nth(8)?.parse().ok())
 }
 
 /// What was in flight when the agent was killed, by what it left on disk: the records in the buffer that are not noted as
@@ -154,20 +154,20 @@ sinks:
     assert_eq!(written, records);
     let (agent, began) = (Agent::run(dir.path(), &[]), Instant::now());
     eventually("all records are there", || unique(&server.stored()) == records as usize);
-    // Before it has opened the buffer, the books know nothing of what is in there.
+    // Before it has opened the buffer, the ledger know nothing of what is in there.
     let opened = || agent.said().contains("running") && began.elapsed() > Duration::from_secs(2);
     eventually("nothing is left in the buffer", || opened() && held(dir.path()) == Some(0));
     let said = agent.stop();
     let stored = server.stored();
     let (came, different) = (stored.len(), unique(&stored));
-    let (code, books) = audit(dir.path());
+    let (code, run_ledger) = audit(dir.path());
     println!(
-        "{kills} kills: {} of {records} lost, {} repeated, {most} at most between two kills\n{books}",
+        "{kills} kills: {} of {records} lost, {} repeated, {most} at most between two kills\n{run_ledger}",
         records as usize - different,
         came - different
     );
-    assert_eq!(code, Some(0), "{books}\n{said}");
-    assert!(books.contains("the books balance"), "{books}");
+    assert_eq!(code, Some(0), "{run_ledger}\n{said}");
+    assert!(run_ledger.contains("the ledger balances"), "{run_ledger}");
     assert!(lines(&dir.path().join("rejects.ndjson")).is_empty());
     // What was in flight is no more than a tenth of a second's work on each side of the buffer, soon after a start. Several
     // short lives in a row repeat the same more than once.
@@ -228,9 +228,9 @@ fn a_server_that_is_down_for_a_whole_run_gets_all_in_order_and_once() {
         *next += 1;
     }
     assert!(next.len() == files as usize && next.values().all(|n| *n == each), "{next:?}");
-    let (code, books) = audit(dir.path());
-    println!("{bytes} bytes, {total} records, {} requests\n{books}", server.requests());
-    assert_eq!(code, Some(0), "{books}");
+    let (code, run_ledger) = audit(dir.path());
+    println!("{bytes} bytes, {total} records, {} requests\n{run_ledger}", server.requests());
+    assert_eq!(code, Some(0), "{run_ledger}");
 }
 
 /// Of two sinks one is dead, with a disk buffer that blocks: how long the other takes for everything.
@@ -313,8 +313,8 @@ fn stopping_with_a_dead_sink_and_a_full_memory_buffer_is_in_time_and_says_what_i
         assert!(line.contains(part), "{part} in {line}");
     }
     println!("ended {took:?} after SIGTERM with a time-out of 1 s; {line}");
-    let (code, books) = audit(dir.path());
-    assert_eq!(code, Some(0), "{books}");
+    let (code, run_ledger) = audit(dir.path());
+    assert_eq!(code, Some(0), "{run_ledger}");
 }
 
 /// Three dead sinks, one of which takes requests and answers nothing, and one with a disk buffer: memory stays, checkpoints are written. Under a shell with

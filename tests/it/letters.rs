@@ -17,7 +17,7 @@ fn write(path: &Path, events: &[Value]) {
     }
 }
 
-/// `run --once`: the exit code and what it said; the books balance.
+/// `run --once`: the exit code and what it said; the ledger balances.
 #[track_caller]
 fn once(dir: &Path) -> String {
     let (code, _, said) = output(tidegate(dir, &["run", "--once", "--config", "tidegate.yaml"]));
@@ -644,7 +644,7 @@ fn replay_looks_through_its_files_before_anything_starts() {
 // ---- audit -----------------------------------------------------------------------------------------------------
 
 #[test]
-fn audit_adds_runs_up_and_exits_1_when_the_books_do_not_balance() {
+fn audit_adds_runs_up_and_exits_1_when_the_ledger_does_not_balance() {
     let dir = tempfile::tempdir().unwrap();
     let port = nobody().port();
     config(
@@ -681,13 +681,16 @@ sinks: {{out: {{type: file, inputs: [keep], path: ./out.ndjson}}}}
     agent.stop();
     let (code, said, _) = audit(&["--json"]);
     assert_eq!(code, Some(0), "{said}");
-    let books: Value = serde_json::from_str(&said).unwrap();
-    assert_eq!(books["components"]["keep"]["total"]["in"], 5);
-    assert_eq!(books["components"]["keep"]["total"]["dropped"]["filtered"], 1);
-    assert_eq!(books["components"]["out"]["total"]["out"], 4);
-    assert_eq!((&books["runs"], &books["killed"], &books["ended"]), (&json!(2), &json!(0), &json!(true)));
+    let run_ledger: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(run_ledger["components"]["keep"]["total"]["in"], 5);
+    assert_eq!(run_ledger["components"]["keep"]["total"]["dropped"]["filtered"], 1);
+    assert_eq!(run_ledger["components"]["out"]["total"]["out"], 4);
+    assert_eq!(
+        (&run_ledger["runs"], &run_ledger["killed"], &run_ledger["ended"]),
+        (&json!(2), &json!(0), &json!(true))
+    );
 
-    // Someone has cooked the books.
+    // Someone has cooked the ledger.
     let path = dir.path().join("data/ledger");
     let text = std::fs::read_to_string(&path).unwrap();
     let body = text.split_once('\n').unwrap().1.replacen(r#""in":3,"#, r#""in":7,"#, 1);
@@ -701,9 +704,9 @@ sinks: {{out: {{type: file, inputs: [keep], path: ./out.ndjson}}}}
     assert!(code == Some(1) && errors.contains("the checksum does not fit"), "{errors}");
 }
 
-/// Every graph that starts anew is a run of its own in the books, which go on.
+/// Every graph that starts anew is a run of its own in the ledger, which go on.
 #[test]
-fn a_configuration_that_is_read_again_goes_on_in_the_books() {
+fn a_configuration_that_is_read_again_goes_on_in_the_ledger() {
     let dir = tempfile::tempdir().unwrap();
     let yaml = |when: &str| {
         format!(
@@ -733,9 +736,9 @@ sinks: {{out: {{type: file, inputs: [keep], path: ./out.ndjson}}}}
     agent.stop();
     let (code, said, errors) = output(tidegate(dir.path(), &["audit", "--data-dir", "data", "--json"]));
     assert_eq!(code, Some(0), "{said}{errors}");
-    let books: Value = serde_json::from_str(&said).unwrap();
-    let keep = &books["components"]["keep"]["total"];
-    assert_eq!((&books["runs"], &books["killed"]), (&json!(2), &json!(0)));
+    let run_ledger: Value = serde_json::from_str(&said).unwrap();
+    let keep = &run_ledger["components"]["keep"]["total"];
+    assert_eq!((&run_ledger["runs"], &run_ledger["killed"]), (&json!(2), &json!(0)));
     assert_eq!((&keep["in"], &keep["out"], &keep["dropped"]["filtered"]), (&json!(4), &json!(3), &json!(1)));
 }
 

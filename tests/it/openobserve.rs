@@ -70,7 +70,7 @@ fn write_input(dir: &Path, events: &[Value]) -> File {
     File::open(path).unwrap()
 }
 
-/// Sends the events through the program; it must end well, with balanced books.
+/// Sends the events through the program; it must end well, with balanced ledger.
 #[track_caller]
 fn run(double: &Double, settings: &str, events: &[Value]) -> Run {
     run_yaml(&yaml(&double.url(), settings), events)

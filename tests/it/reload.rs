@@ -94,7 +94,7 @@ fn a_configuration_with_mistakes_leaves_the_old_one_running_and_says_why() {
     eventually("it reads", || lines(&dir.join("a.log")).len() == 10);
     config(dir, &yaml("b.log").replace("encoding", "encodng"));
     agent.signal(Signal::HUP);
-    eventually("it says so", || agent.said().contains("the one before goes on"));
+    eventually("it says so", || agent.said().contains("still running the previous configuration"));
     assert!(agent.said().contains("did you mean `encoding`?"), "{}", agent.said());
     write(dir, 10, 20);
     eventually("the old one goes on", || lines(&dir.join("a.log")).len() == 20);
@@ -117,7 +117,7 @@ fn a_configuration_that_cannot_start_gives_way_to_the_old_one() {
     config(dir, &yaml("b.log").replace("./data", "./taken/data"));
     agent.signal(Signal::HUP);
     eventually("the old one runs again", || agent.said().matches(" running ").count() == 2);
-    assert!(agent.said().contains("the one before goes on"), "{}", agent.said());
+    assert!(agent.said().contains("still running the previous configuration"), "{}", agent.said());
     write(dir, 10, 20);
     eventually("it reads on", || lines(&dir.join("a.log")).len() == 20);
     assert!(numbers(dir, "a.log").into_iter().eq(0..20));

@@ -34,7 +34,7 @@ const CIRCLES: &[(&[&str], &str)] = &[
         &[
             "sources::file::chain",
             "sources::file::checkpoint",
-            "sources::file::farewell",
+            "sources::file::drain_deleted",
             "sources::file::files",
             "sources::file::flight",
             "sources::file::heavy",

@@ -144,8 +144,8 @@ fn all_three_signals_of_otlp_are_shaped_checked_sampled_and_stored() {
     assert_balanced(&said);
     // In: 2 logs, 401 spans, 8 samples and parts; a value that is none and one that says so. What the answer refused never
     // came in.
-    let books = ledger(&said).into_iter().find(|(id, _)| id == "in").unwrap().1;
-    assert_eq!(books, [413, 0, 411, 2, 0, 0], "{said}");
+    let run_ledger = ledger(&said).into_iter().find(|(id, _)| id == "in").unwrap().1;
+    assert_eq!(run_ledger, [413, 0, 411, 2, 0, 0], "{said}");
     for reason in ["no_recorded_value", "not_finite"] {
         assert!(gives_reason(&said, reason, 1), "{reason} in\n{said}");
     }

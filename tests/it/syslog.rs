@@ -81,8 +81,8 @@ impl Receiver {
     #[track_caller]
     fn stop(self) -> (String, [u64; 6], Vec<String>) {
         let said = self.agent.stop();
-        let (_, books) = ledger(&said).into_iter().find(|(id, _)| id == "in").unwrap();
-        (said, books, lines(&self.dir.path().join("out")))
+        let (_, run_ledger) = ledger(&said).into_iter().find(|(id, _)| id == "in").unwrap();
+        (said, run_ledger, lines(&self.dir.path().join("out")))
     }
 }
 
@@ -105,8 +105,8 @@ fn one_connection_may_frame_each_message_differently() {
     assert_eq!(get("procid"), ["-", "-", "7", "-", "-"]);
     assert_eq!(get("decode_error"), ["-", "-", "-", "no syslog header", "no syslog header"]);
     assert_eq!(get("peer"), ["127.0.0.1"; 5]);
-    let (_, books, _) = receiver.stop();
-    assert_eq!(books, [5, 0, 5, 0, 0, 0]);
+    let (_, run_ledger, _) = receiver.stop();
+    assert_eq!(run_ledger, [5, 0, 5, 0, 0, 0]);
 }
 
 #[test]
@@ -246,9 +246,9 @@ fn hostile_streams_take_no_memory_and_hold_up_nobody() {
     assert!(peak < 64 << 20, "{peak} bytes at its highest");
     endless.write_all(b"\n<13>a: in step again\n").unwrap();
     receiver.messages(14);
-    let (_, books, _) = receiver.stop();
+    let (_, run_ledger, _) = receiver.stop();
     // The frame that said nothing came in and was dropped.
-    assert_eq!(books, [15, 0, 14, 1, 0, 0]);
+    assert_eq!(run_ledger, [15, 0, 14, 1, 0, 0]);
 }
 
 #[test]
@@ -347,8 +347,8 @@ fn a_proxy_names_the_sender() {
     assert!(matches!(stranger.read(&mut byte), Ok(0) | Err(_)), "it is closed");
     let peers: Vec<_> = receiver.events(2).iter().map(|e| (e["peer"].clone(), e["message"].clone())).collect();
     assert_eq!(peers, [("203.0.113.7".into(), "one".into()), ("198.51.100.2".into(), "two".into())]);
-    let (said, books, _) = receiver.stop();
-    assert_eq!(books, [2, 0, 2, 0, 0, 0], "{said}");
+    let (said, run_ledger, _) = receiver.stop();
+    assert_eq!(run_ledger, [2, 0, 2, 0, 0, 0], "{said}");
     assert!(said.contains("it does not begin with a PROXY header"), "{said}");
     let receiver = Receiver::start(&[TCP], ", proxy_protocol: optional");
     receiver.tcp(0).write_all(b"PROXY TCP6 2001:db8::7 ::1 50000 601\r\n<13>1 - h a - - - one\n").unwrap();
@@ -438,8 +438,8 @@ fn logger_is_understood_in_all_its_forms() {
             assert!(event["timestamp"].is_string() && event["hostname"].is_string(), "{args:?}: {event}");
         }
     }
-    let (_, books, _) = receiver.stop();
-    assert_eq!(books, [10, 0, 10, 0, 0, 0]);
+    let (_, run_ledger, _) = receiver.stop();
+    assert_eq!(run_ledger, [10, 0, 10, 0, 0, 0]);
 }
 
 #[test]
@@ -495,6 +495,6 @@ fn over_tls_messages_come_with_the_subject_of_their_sender() {
     let mut stranger = openssl(&[]).unwrap();
     drop(stranger.stdin.take().unwrap().write_all(b"<13>1 - h a - - - three\n"));
     stranger.wait().unwrap();
-    let (_, books, lines) = receiver.stop();
-    assert_eq!((books[0], lines.len()), (2, 2));
+    let (_, run_ledger, lines) = receiver.stop();
+    assert_eq!((run_ledger[0], lines.len()), (2, 2));
 }

@@ -136,9 +136,9 @@ impl DiskBufferConfig {
 
 /// A message that is said when something begins to fail, then once a minute, and when it works again.
 #[derive(Default)]
-struct Complaint(LogThrottle);
+struct FaultThrottle(LogThrottle);
 
-impl Complaint {
+impl FaultThrottle {
     fn say(&mut self, message: impl FnOnce()) {
         if self.0.due(1).is_some() {
             message();

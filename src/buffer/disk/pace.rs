@@ -32,7 +32,7 @@ pub(super) struct Pace {
     /// Where the reader stood when waiting was of no use.
     pub(super) stuck_at: Option<u64>,
     /// Waiting for the sink to settle something of a group was of no use, and it has settled nothing of one since.
-    deaf: bool,
+    verdicts_stalled: bool,
     /// How old what is not settled may become.
     patience: Duration,
     /// What the sink had settled when that was last looked at, and when it was seen to settle something.
@@ -49,12 +49,12 @@ impl Default for Pace {
 impl Pace {
     pub(super) fn new(nanos_a_byte: u64, most: Duration, patience: Duration) -> Pace {
         let (credit, seen) = (Duration::ZERO, 0);
-        Pace { nanos_a_byte, most, credit, stuck_at: None, deaf: false, patience, seen, seen_at: None }
+        Pace { nanos_a_byte, most, credit, stuck_at: None, verdicts_stalled: false, patience, seen, seen_at: None }
     }
 
     /// What the sink has settled since brings time too: as long as it is quick it is worth waiting for.
-    fn hear(&mut self, state: &State) {
-        self.earn(state.settled_bytes.wrapping_sub(self.seen));
+    fn observe(&mut self, state: &State) {
+        self.add_credit(state.settled_bytes.wrapping_sub(self.seen));
         self.notice(state);
     }
 
@@ -68,12 +68,12 @@ impl Pace {
 
     /// Whether the sink has settled something within the last `time`.
     pub(super) fn has_settled_within(&mut self, time: Duration, state: &State) -> bool {
-        self.hear(state);
+        self.observe(state);
         self.seen_at.is_some_and(|at| at.elapsed() < time)
     }
 
     /// A batch of `bytes` has come.
-    pub(super) fn earn(&mut self, bytes: usize) {
+    pub(super) fn add_credit(&mut self, bytes: usize) {
         self.credit = (self.credit + Duration::from_nanos(bytes as u64 * self.nanos_a_byte)).min(self.most);
     }
 
@@ -121,10 +121,10 @@ impl Pace {
         mut state: MutexGuard<'a, State>,
         enough: usize,
     ) -> MutexGuard<'a, State> {
-        self.hear(&state);
-        self.deaf &= state.group.iter().all(|p| !p.settled);
+        self.observe(&state);
+        self.verdicts_stalled &= state.group.iter().all(|p| !p.settled);
         // What the sink has to be given from disk comes before anything of the group.
-        if self.deaf || state.reads_disk() {
+        if self.verdicts_stalled || state.reads_disk() {
             return state;
         }
         let (mut unsettled, mut heard) = (state.unsettled_bytes(), false);
@@ -133,7 +133,7 @@ impl Pace {
             let since = Instant::now();
             let left = self.credit.min((oldest.since + self.patience).saturating_duration_since(since));
             if left.is_zero() {
-                self.deaf = !heard;
+                self.verdicts_stalled = !heard;
                 break;
             }
             state = match shared.room.wait_timeout(state, left) {
@@ -143,7 +143,7 @@ impl Pace {
             self.credit = self.credit.saturating_sub(since.elapsed());
             // Of the group only: else a sink with much before it would be waited for until it has come to it.
             let now = state.unsettled_bytes();
-            self.earn(unsettled - now);
+            self.add_credit(unsettled - now);
             heard |= now < unsettled;
             unsettled = now;
             self.notice(&state);

@@ -3,7 +3,7 @@
 use super::record::{RecordHeader, read_extension};
 use super::recover::{Lost, Piece, QUARANTINE};
 use super::segment::{self, View};
-use super::state::{Handed, Segment, Shared, State, Waiting, cost};
+use super::state::{InFlight, Segment, Shared, State, Waiting, cost};
 use crate::ack::Ack;
 use crate::buffer::StageSender;
 use crate::event::{Batch, Slab, Unpacker};
@@ -150,7 +150,7 @@ impl Reader {
             Next::Memory => {
                 let Some(Waiting { seq, mut batch, bytes }) = state.window.pop_front() else { return Polled::Again };
                 state.window_bytes -= bytes;
-                hand(&mut state, seq, Handed { events: batch.len() as u64, bytes, before: None });
+                hand(&mut state, seq, InFlight { events: batch.len() as u64, bytes, before: None });
                 drop(state);
                 self.shared.room.notify_all();
                 batch.ack = Ack::new(self.shared.clone(), seq);
@@ -313,7 +313,7 @@ impl Reader {
             state.gone(seq, seq.saturating_add(1), events, &self.shared.counters, "corrupt");
             return Polled::Again;
         }
-        hand(&mut state, seq, Handed { events, bytes: header.len as usize, before });
+        hand(&mut state, seq, InFlight { events, bytes: header.len as usize, before });
         drop(state);
         self.shared.room.notify_all();
         batch.ack = Ack::new(self.shared.clone(), seq);
@@ -436,7 +436,7 @@ impl Place {
 }
 
 /// Notes that the sink is given record `seq`.
-pub(super) fn hand(state: &mut State, seq: u64, handed: Handed) {
+pub(super) fn hand(state: &mut State, seq: u64, handed: InFlight) {
     state.cursor = state.cursor.max(seq.saturating_add(1));
     state.giving = true;
     // What came into memory while it was read from disk.

@@ -6,7 +6,7 @@ use super::reader::{LOOK, Reader};
 use super::recover::{self, Cut, LOCK, OpenError, Recovered};
 use super::state::{Shared, fixed};
 use super::writer::{Rest, Writer};
-use super::{Complaint, DiskOptions, MIN_BYTES};
+use super::{DiskOptions, FaultThrottle, MIN_BYTES};
 use crate::buffer::{DiskStage, DiskStageContext};
 use crate::buffer::{Received, StageSender};
 use crate::error::RunError;
@@ -56,7 +56,7 @@ pub(super) fn open(
     let rest = Rest { next_epoch, slot, mark, follows, saved, lock, lock_id, device };
     let max_bytes = options.max_bytes.max(MIN_BYTES);
     let held = state.held;
-    // What lies here from before comes in now: each run's books stand alone.
+    // What lies here from before comes in now: each run's ledger stand alone.
     counters.update(|t| {
         t.events_in += held;
         t.events_resumed += held;
@@ -101,13 +101,13 @@ pub(super) fn pass(past: Option<&StageSender>, shared: &Shared, batch: Batch) ->
 
 fn run(options: &DiskOptions, storage: Arc<dyn Storage>, context: DiskStageContext) -> Result<(), RunError> {
     let DiskStageContext { from, to, refuser, counters, abort, shutdown, health, report } = context;
-    let mut complaint = Complaint::default();
+    let mut faults = FaultThrottle::default();
     let Opened { mut writer, reader, shared } = loop {
         match open(options, storage.clone(), counters.clone(), abort.clone()) {
             Ok(opened) => break opened,
             // Nothing was taken yet: whoever sends waits.
             Err(error) if error.may_pass() && !abort.is_cancelled() => {
-                complaint
+                faults
                     .say(|| tracing::error!(component = &*counters.id, %error, "cannot open the disk buffer; waiting"));
                 counters.update(|t| t.error("disk", 1));
                 health.disk_failing(&format!("cannot open the disk buffer: {error}"));

@@ -116,7 +116,7 @@ impl Part {
 }
 
 /// A record that the sink has.
-pub(super) struct Handed {
+pub(super) struct InFlight {
     /// Events of the record.
     pub(super) events: u64,
     pub(super) bytes: usize,
@@ -159,7 +159,7 @@ pub(super) struct State {
     pub(super) window: VecDeque<Waiting>,
     pub(super) window_bytes: usize,
     pub(super) group: Vec<Part>,
-    pub(super) in_flight: BTreeMap<u64, Handed>,
+    pub(super) in_flight: BTreeMap<u64, InFlight>,
     pub(super) in_flight_bytes: usize,
     /// Records whose verdict was `Failed`, with their events: what is not settled of them is delivered again when the sink begins
     /// again, or at the next start.
@@ -291,7 +291,7 @@ impl State {
     /// Settles what the sink had no part in: the records `from..to` with `events` written events, of which those that are
     /// not settled yet are gone for `reason`; returns how many these were.
     ///
-    /// Never more than what the sink was not given: headers that lie about their numbers cannot unbalance the books.
+    /// Never more than what the sink was not given: headers that lie about their numbers cannot unbalance the ledger.
     pub(super) fn gone(&mut self, from: u64, to: u64, events: u64, counters: &Counters, reason: &'static str) -> u64 {
         if from >= to {
             return 0;
@@ -431,7 +431,7 @@ impl Shared {
         let (events, bytes, max) = (state.held as f64, (state.bytes() + memory) as f64, max as f64);
         let on_disk = state.on_disk();
         self.counters.update(|t| {
-            // What went past the disk is in the books only.
+            // What went past the disk is in the ledger only.
             if self.overflow_of.is_some() {
                 t.gauges.insert("buffer_disk_events", events);
                 t.gauges.insert("buffer_events", t.held as f64);

@@ -161,20 +161,21 @@ fn deliver(config: Config, to: &str, mut reader: Reader, found: &Found, refused:
         let signals = tokio::spawn(signals.watch(running.shutdown().clone(), running.deadline().clone()));
         let summary = running.wait().await;
         signals.abort();
-        io::Result::Ok((running.books.now(), summary))
+        io::Result::Ok((running.ledger.now(), summary))
     });
     runtime.shutdown_timeout(Duration::from_millis(100));
-    let (books, summary) = match ended {
+    let (run_ledger, summary) = match ended {
         Ok(ended) => ended,
         Err(error) => {
             say_line!("error: cannot start a thread: {error}");
             return Exit::Failed;
         }
     };
-    say(&run::ledger_table(&books.ledger()));
-    let totals = |id: &str| books.components.iter().find(|c| &*c.id == id).map(|c| c.snapshot()).unwrap_or_default();
+    say(&run::ledger_table(&run_ledger.ledger()));
+    let totals =
+        |id: &str| run_ledger.components.iter().find(|c| &*c.id == id).map(|c| c.snapshot()).unwrap_or_default();
     let again = totals(REFUSED).events_in;
-    let held: u64 = books.components.iter().map(|c| c.snapshot().held).sum();
+    let held: u64 = run_ledger.components.iter().map(|c| c.snapshot().held).sum();
     let fed = totals(LETTERS).events_out;
     let ok = summary.failed.is_empty() && summary.stuck == 0 && !summary.timed_out && held == 0 && fed == found.letters;
     let mut text = found.summary();

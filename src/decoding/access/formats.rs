@@ -306,7 +306,7 @@ fn apache(format: &str) -> Result<Vec<Token>, String> {
             }
             None => rest.chars().next(),
         };
-        let letter = letter.ok_or("a `%` has no letter behind it")?;
+        let letter = letter.ok_or("a `%` has no letter after it")?;
         rest = &rest[letter.len_utf8()..];
         if letter == '%' {
             literal(&mut tokens, '%');

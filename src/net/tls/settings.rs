@@ -14,7 +14,7 @@ config! {
         pub names: Vec<NamedCertificate> = Vec::new(),
         /// PEM file with the authorities whose client certificates are taken; without it none is asked for.
         pub client_ca_file: Option<PathBuf> = None,
-        /// Whether a client must show a certificate, where there is a `client_ca_file`.
+        /// Whether a client must show a certificate, if there is a `client_ca_file`.
         pub client_auth: ClientAuth = ClientAuth::Required,
         /// Oldest version of TLS that is spoken.
         pub min_version: TlsVersion = TlsVersion::Tls12,

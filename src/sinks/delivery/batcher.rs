@@ -1,8 +1,8 @@
 //! From batches to loads: events are encoded straight into the body of their partition, which becomes a load when it is
 //! full or old enough. Memory is reused; nothing is allocated per event.
 
-use super::load::{Groups, Load, Part, Record, Target};
 use super::protocol::{Draft, Protocol, Unsendable};
+use super::request_body::{Groups, Part, Record, RequestBody, Target};
 use crate::ack::Rows;
 use crate::event::{Batch, EventRef};
 use bytes::Bytes;
@@ -92,7 +92,7 @@ struct Pass<'a, M> {
     hears_parts: bool,
     now_ns: i64,
     now: Instant,
-    closed: &'a mut VecDeque<Load<M>>,
+    closed: &'a mut VecDeque<RequestBody<M>>,
 }
 
 struct Spare<M> {
@@ -162,7 +162,7 @@ impl<M: Copy + Default> Batcher<M> {
         protocol: &mut P,
         now_ns: i64,
         now: Instant,
-        closed: &mut VecDeque<Load<M>>,
+        closed: &mut VecDeque<RequestBody<M>>,
         unsent: &mut Vec<Unsent>,
     ) {
         self.batch += 1;
@@ -351,7 +351,7 @@ impl<M: Copy + Default> Batcher<M> {
     }
 
     /// Makes a load of a body of partition `n`.
-    fn close(&mut self, n: usize, open: Open<M>, closed: &mut VecDeque<Load<M>>) {
+    fn close(&mut self, n: usize, open: Open<M>, closed: &mut VecDeque<RequestBody<M>>) {
         let partition = &mut self.partitions[n];
         partition.generation += 1;
         let Open { mut body, records, groups, parts, originals, original_ends, .. } = open;
@@ -363,7 +363,7 @@ impl<M: Copy + Default> Batcher<M> {
             return;
         }
         body.extend_from_slice(framing.close);
-        closed.push_back(Load {
+        closed.push_back(RequestBody {
             target: partition.target.clone(),
             body: Bytes::from(body),
             records,
@@ -378,7 +378,7 @@ impl<M: Copy + Default> Batcher<M> {
     }
 
     /// Closes what is due.
-    pub fn close_due(&mut self, now: Instant, closed: &mut VecDeque<Load<M>>) {
+    pub fn close_due(&mut self, now: Instant, closed: &mut VecDeque<RequestBody<M>>) {
         if self.oldest_due().is_none() {
             return;
         }
@@ -395,7 +395,7 @@ impl<M: Copy + Default> Batcher<M> {
     }
 
     /// Closes the body that has waited longest; `false` where none is open.
-    pub fn close_oldest(&mut self, closed: &mut VecDeque<Load<M>>) -> bool {
+    pub fn close_oldest(&mut self, closed: &mut VecDeque<RequestBody<M>>) -> bool {
         if self.oldest_due().is_none() {
             return false;
         }
@@ -408,13 +408,13 @@ impl<M: Copy + Default> Batcher<M> {
     }
 
     /// Closes everything.
-    pub fn close_all(&mut self, closed: &mut VecDeque<Load<M>>) {
+    pub fn close_all(&mut self, closed: &mut VecDeque<RequestBody<M>>) {
         while self.close_oldest(closed) {}
     }
 
     /// Takes back the memory of a load that is done with.
-    pub fn recycle(&mut self, load: Load<M>) {
-        let Load { body, mut records, mut parts, .. } = load;
+    pub fn recycle(&mut self, load: RequestBody<M>) {
+        let RequestBody { body, mut records, mut parts, .. } = load;
         records.clear();
         parts.clear();
         if self.spare.len() < SPARE

@@ -22,7 +22,7 @@ const DRIFT: f64 = 0.005;
 
 /// How a request ended, as far as the number of requests goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Load {
+pub(super) enum Outcome {
     /// Answered.
     Normal,
     /// The server has too much.
@@ -81,18 +81,18 @@ impl Limit {
     }
 
     /// A request ended after `took`.
-    pub(super) fn ended(&mut self, load: Load, took: Duration) {
+    pub(super) fn ended(&mut self, load: Outcome, took: Duration) {
         if self.fixed {
             return;
         }
         match load {
-            Load::Unknown => return,
-            Load::Pressure => {
+            Outcome::Unknown => return,
+            Outcome::Pressure => {
                 self.limit = (self.limit / 2.0).max(1.0);
                 (self.sum, self.answers, self.full) = (0.0, 0, false);
                 return;
             }
-            Load::Normal => {}
+            Outcome::Normal => {}
         }
         self.sum += took.as_secs_f64();
         self.answers += 1;
@@ -124,7 +124,7 @@ mod tests {
             let now = limit.now();
             limit.sent(now);
             for _ in 0..now {
-                limit.ended(Load::Normal, took(now));
+                limit.ended(Outcome::Normal, took(now));
             }
         }
     }
@@ -156,10 +156,10 @@ mod tests {
         let mut limit = Limit::new(&Concurrency::Adaptive(AdaptiveWord::Adaptive));
         rounds(&mut limit, 6, |_| Duration::from_millis(50));
         assert_eq!(limit.now(), 8);
-        limit.ended(Load::Pressure, Duration::ZERO);
+        limit.ended(Outcome::Pressure, Duration::ZERO);
         assert_eq!(limit.now(), 4);
         for _ in 0..10 {
-            limit.ended(Load::Pressure, Duration::ZERO);
+            limit.ended(Outcome::Pressure, Duration::ZERO);
         }
         assert_eq!(limit.now(), 1);
     }
@@ -169,7 +169,7 @@ mod tests {
         let mut limit = Limit::new(&Concurrency::Adaptive(AdaptiveWord::Adaptive));
         for _ in 0..100 {
             limit.sent(1);
-            limit.ended(Load::Normal, Duration::from_millis(10));
+            limit.ended(Outcome::Normal, Duration::from_millis(10));
         }
         assert_eq!(limit.now(), 2);
     }

@@ -16,10 +16,10 @@
 use super::batcher::{Batcher, Bounds, Unsent};
 use super::breaker::Breaker;
 use super::compression::{Encoding, Packers};
-use super::concurrency::{Limit, Load as Pressure};
-use super::load::{Load, Part};
+use super::concurrency::{Limit, Outcome};
 use super::protocol::{Judgement, Protocol, Refusal};
 use super::rate::RateLimit;
+use super::request_body::{Part, RequestBody};
 use super::settings::NetworkSinkCommon;
 use super::status::{judge_lost, judge_status};
 use crate::ack::{Ack, Rows, Verdict};
@@ -117,7 +117,7 @@ fn goes_at(now: Instant, blocked: &[Option<Instant>], breaker_allows: bool) -> O
 
 /// A request that has ended.
 struct Landed<M> {
-    load: Load<M>,
+    load: RequestBody<M>,
     encoding: Encoding,
     result: Result<Answer, Unsigned>,
     /// Which credentials it was signed with.
@@ -136,9 +136,9 @@ pub struct Driver<P: Protocol> {
     signer: Arc<dyn Sign>,
     mask: Mask,
     batcher: Batcher<P::Mark>,
-    ready: VecDeque<Load<P::Mark>>,
-    /// Loads to be tried again, and when.
-    waiting: Vec<(Instant, Load<P::Mark>)>,
+    ready: VecDeque<RequestBody<P::Mark>>,
+    /// Request bodies to be tried again, and when.
+    waiting: Vec<(Instant, RequestBody<P::Mark>)>,
     flights: FuturesUnordered<BoxFuture<Landed<P::Mark>>>,
     /// Bytes in bodies that are closed and not settled.
     closed_bytes: usize,
@@ -289,7 +289,7 @@ impl<P: Protocol> Driver<P> {
     /// Whether nothing more is sent: the agent stops, and what is left stays in the disk buffer.
     fn winds_down(&self) -> bool {
         let Some(since) = self.stopping else { return false };
-        let tried = |load: &Load<P::Mark>| load.failed > 0;
+        let tried = |load: &RequestBody<P::Mark>| load.failed > 0;
         self.misconfigured > 0
             || self.failing
             || self.waiting.iter().any(|(_, load)| tried(load))
@@ -333,7 +333,7 @@ impl<P: Protocol> Driver<P> {
                 }
                 () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => self.woken(),
                 () = self.input.replaced(), if !self.replaced => {}
-                () = self.input.may_leave(), if self.stopping.is_none() => self.stopping = Some(Instant::now()),
+                () = self.input.shutdown_allowed(), if self.stopping.is_none() => self.stopping = Some(Instant::now()),
                 result = &mut health => {
                     self.health_checked(result);
                     health = Box::pin(std::future::pending());
@@ -353,7 +353,7 @@ impl<P: Protocol> Driver<P> {
         }
         // Tried before, mostly the older; then in order. What is given back last is taken first.
         self.waiting.sort_by_key(|(due, _)| *due);
-        let mut loads: Vec<Load<P::Mark>> = self.waiting.drain(..).map(|(_, load)| load).collect();
+        let mut loads: Vec<RequestBody<P::Mark>> = self.waiting.drain(..).map(|(_, load)| load).collect();
         loads.extend(self.ready.drain(..));
         for load in loads.into_iter().rev() {
             self.give_back(load);
@@ -361,7 +361,7 @@ impl<P: Protocol> Driver<P> {
         self.input.let_go();
     }
 
-    fn give_back(&mut self, mut load: Load<P::Mark>) {
+    fn give_back(&mut self, mut load: RequestBody<P::Mark>) {
         self.closed_bytes = self.closed_bytes.saturating_sub(load.bytes());
         let parts = std::mem::take(&mut load.parts);
         let mut behind = load.len();
@@ -480,7 +480,7 @@ impl<P: Protocol> Driver<P> {
         batch.ack = whole;
     }
 
-    fn close(&mut self, close: impl FnOnce(&mut Batcher<P::Mark>, &mut VecDeque<Load<P::Mark>>)) {
+    fn close(&mut self, close: impl FnOnce(&mut Batcher<P::Mark>, &mut VecDeque<RequestBody<P::Mark>>)) {
         let before = self.ready.len();
         close(&mut self.batcher, &mut self.ready);
         self.closed_bytes += self.ready.iter().skip(before).map(|load| load.bytes()).sum::<usize>();
@@ -543,7 +543,7 @@ impl<P: Protocol> Driver<P> {
         if self.misconfigured > 0 { 1 } else { self.limit.now() }
     }
 
-    fn send(&mut self, mut load: Load<P::Mark>, now: Instant) {
+    fn send(&mut self, mut load: RequestBody<P::Mark>, now: Instant) {
         load.first_attempt.get_or_insert(now);
         self.breaker.sent();
         self.last_sent = Some(now);
@@ -629,9 +629,9 @@ impl<P: Protocol> Driver<P> {
             _ => (false, false),
         };
         let load = match (pressure, judgement) {
-            (true, _) => Pressure::Pressure,
-            (false, Judgement::Retry { .. } | Judgement::Misconfigured { .. }) => Pressure::Unknown,
-            (false, _) => Pressure::Normal,
+            (true, _) => Outcome::Pressure,
+            (false, Judgement::Retry { .. } | Judgement::Misconfigured { .. }) => Outcome::Unknown,
+            (false, _) => Outcome::Normal,
         };
         self.limit.ended(load, took);
         let now = Instant::now();
@@ -663,14 +663,20 @@ impl<P: Protocol> Driver<P> {
         }
     }
 
-    async fn retry(&mut self, mut load: Load<P::Mark>, kind: &'static str, detail: String, after: Option<Duration>) {
+    async fn retry(
+        &mut self,
+        mut load: RequestBody<P::Mark>,
+        kind: &'static str,
+        detail: String,
+        after: Option<Duration>,
+    ) {
         load.failed = load.failed.saturating_add(1);
         self.input.count(|t| t.error(kind, 1));
         let now = Instant::now();
         if let Some(times) = self.retries.due_at(now.into_std(), 1) {
-            let held_back = times - 1;
+            let suppressed = times - 1;
             tracing::warn!(
-                component = %self.input.counters().id, error = %detail, attempts = load.failed, held_back,
+                component = %self.input.counters().id, error = %detail, attempts = load.failed, suppressed,
                 "a request failed and is tried again"
             );
         }
@@ -693,7 +699,7 @@ impl<P: Protocol> Driver<P> {
     /// Settles what was delivered and refused; what was not taken now goes again alone.
     async fn partial(
         &mut self,
-        mut load: Load<P::Mark>,
+        mut load: RequestBody<P::Mark>,
         sent: usize,
         refused: Vec<Refusal>,
         again: Vec<usize>,
@@ -727,7 +733,7 @@ impl<P: Protocol> Driver<P> {
     }
 
     /// Nothing will get through: everything waits, and one request at a time looks whether it has been put right.
-    async fn misconfigured(&mut self, mut load: Load<P::Mark>, detail: String, after: Option<Duration>) {
+    async fn misconfigured(&mut self, mut load: RequestBody<P::Mark>, detail: String, after: Option<Duration>) {
         load.failed = load.failed.saturating_add(1);
         self.misconfigured = self.misconfigured.saturating_add(1);
         self.input.count(|t| t.error("configuration", 1));
@@ -735,9 +741,9 @@ impl<P: Protocol> Driver<P> {
         self.failing = true;
         self.input.health().failing(&detail);
         if let Some(times) = self.faults.due_at(now.into_std(), 1) {
-            let held_back = times - 1;
+            let suppressed = times - 1;
             tracing::error!(
-                component = %self.input.counters().id, error = %detail, held_back,
+                component = %self.input.counters().id, error = %detail, suppressed,
                 "the server refuses all requests; they are kept and tried again"
             );
         }
@@ -750,7 +756,7 @@ impl<P: Protocol> Driver<P> {
         self.ready.push_front(load);
     }
 
-    async fn uncompressible(&mut self, load: Load<P::Mark>, encoding: Encoding, detail: String) {
+    async fn uncompressible(&mut self, load: RequestBody<P::Mark>, encoding: Encoding, detail: String) {
         if load.target.snappy {
             return self.misconfigured(load, detail, None).await;
         }
@@ -776,7 +782,7 @@ impl<P: Protocol> Driver<P> {
     }
 
     /// Until when a load that has been tried is tried again; `None` for ever.
-    fn patience(&self, load: &Load<P::Mark>) -> Option<Instant> {
+    fn patience(&self, load: &RequestBody<P::Mark>) -> Option<Instant> {
         Some(load.first_attempt? + self.plan.common.retry.max_elapsed?)
     }
 
@@ -803,7 +809,7 @@ impl<P: Protocol> Driver<P> {
         }
     }
 
-    async fn halve(&mut self, load: Load<P::Mark>, reason: &'static str, detail: String) {
+    async fn halve(&mut self, load: RequestBody<P::Mark>, reason: &'static str, detail: String) {
         if !load.is_divisible() {
             return self.refuse_all(load, reason, detail).await;
         }
@@ -815,13 +821,13 @@ impl<P: Protocol> Driver<P> {
         self.ready.push_front(first);
     }
 
-    async fn refuse_all(&mut self, load: Load<P::Mark>, reason: &'static str, detail: String) {
+    async fn refuse_all(&mut self, load: RequestBody<P::Mark>, reason: &'static str, detail: String) {
         let refusals = (0..load.len()).map(|record| Refusal { record, reason, detail: detail.clone() }).collect();
         self.settle(load, 0, refusals).await;
     }
 
     /// Ends a load: what is not refused is delivered.
-    async fn settle(&mut self, mut load: Load<P::Mark>, sent: usize, refusals: Vec<Refusal>) {
+    async fn settle(&mut self, mut load: RequestBody<P::Mark>, sent: usize, refusals: Vec<Refusal>) {
         let parts = std::mem::take(&mut load.parts);
         self.settle_all_but(load, parts, sent, refusals, &[]).await;
     }
@@ -830,7 +836,7 @@ impl<P: Protocol> Driver<P> {
     /// `again` others hold shares.
     async fn settle_all_but(
         &mut self,
-        load: Load<P::Mark>,
+        load: RequestBody<P::Mark>,
         parts: Vec<Part>,
         sent: usize,
         refusals: Vec<Refusal>,
@@ -879,7 +885,14 @@ impl<P: Protocol> Driver<P> {
     }
 
     /// Refuses records of a part, whose first record is `first`.
-    async fn refuse(&mut self, load: &Load<P::Mark>, part: &Part, first: usize, rows: &[usize], refusal: &Refusal) {
+    async fn refuse(
+        &mut self,
+        load: &RequestBody<P::Mark>,
+        part: &Part,
+        first: usize,
+        rows: &[usize],
+        refusal: &Refusal,
+    ) {
         self.say_refused(rows.len(), refusal.reason, &refusal.detail);
         let places: Vec<usize> = rows.iter().map(|row| row - first).collect();
         let offsets = rows.iter().map(|row| load.records.get(*row).map_or(0, |record| record.offset)).collect();
@@ -892,10 +905,10 @@ impl<P: Protocol> Driver<P> {
 
     fn say_refused(&mut self, events: usize, reason: &str, detail: &str) {
         if let Some(times) = self.refusals.due_at(Instant::now().into_std(), 1) {
-            let held_back = times - 1;
+            let suppressed = times - 1;
             let to = if self.input.has_dead_letter() { "sent to the dead letter" } else { "dropped" };
             tracing::error!(
-                component = %self.input.counters().id, reason, error = %detail, events, held_back,
+                component = %self.input.counters().id, reason, error = %detail, events, suppressed,
                 "{} were refused for good and are {to}", self.protocol.records_are()
             );
         }

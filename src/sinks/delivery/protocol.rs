@@ -1,6 +1,6 @@
 //! What a sink says about its server: where events go, how they are written, what an answer means.
 
-use super::load::{Groups, Load, Part, Record, Target};
+use super::request_body::{Groups, Part, Record, RequestBody, Target};
 use crate::ack::Ack;
 use crate::event::{Batch, EventRef, JsonRows, Slab, Sym};
 use crate::http::{Answer, Request};
@@ -129,12 +129,12 @@ pub trait Protocol: Send + 'static {
     fn faults(&mut self, _count: &mut dyn FnMut(&'static str, u64)) {}
 
     /// What is sent, before compression.
-    fn finish(&self, load: &Load<Self::Mark>) -> Bytes {
+    fn finish(&self, load: &RequestBody<Self::Mark>) -> Bytes {
         load.body.clone()
     }
 
     /// Appends the event of record `n` as the sink was given it, as JSON, where it was not [kept](Draft::keep).
-    fn event_json(&self, load: &Load<Self::Mark>, n: usize, out: &mut Vec<u8>) {
+    fn event_json(&self, load: &RequestBody<Self::Mark>, n: usize, out: &mut Vec<u8>) {
         out.extend_from_slice(load.record(n));
     }
 
@@ -149,7 +149,7 @@ pub trait Protocol: Send + 'static {
     }
 
     /// What an answer means.
-    fn judge(&self, answer: &Answer, load: &Load<Self::Mark>, now: i64) -> Judgement;
+    fn judge(&self, answer: &Answer, load: &RequestBody<Self::Mark>, now: i64) -> Judgement;
 
     /// What an answer says of the server as such, whatever it says of the records: called before [`judge`](Protocol::judge).
     fn heard(&mut self, _answer: &Answer) {}
@@ -196,7 +196,7 @@ impl<M> fmt::Debug for Draft<'_, M> {
     }
 }
 
-impl<M: Copy> Load<M> {
+impl<M: Copy> RequestBody<M> {
     /// The event of record `n` as the sink was given it, as JSON.
     pub fn event_json<P: Protocol<Mark = M>>(&self, protocol: &P, n: usize, out: &mut Vec<u8>) {
         match self.original(n) {

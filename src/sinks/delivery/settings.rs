@@ -46,7 +46,7 @@ config! {
 }
 
 config! {
-    /// After so many failures in a row the server is left alone for a while; then one request probes it.
+    /// After so many failures in a row the circuit opens for a while: the server is left alone; then one request probes it.
     pub struct BreakerConfig {
         /// Failures in a row: connections, time-outs, 408 and 5xx.
         pub failures: NonZeroU32 = NonZeroU32::MIN.saturating_add(4),

@@ -56,7 +56,7 @@ impl Protocol for Lines {
         Ok(())
     }
 
-    fn judge(&self, answer: &Answer, _load: &Load<()>, _now: i64) -> Judgement {
+    fn judge(&self, answer: &Answer, _load: &RequestBody<()>, _now: i64) -> Judgement {
         if answer.status == 207 {
             return partial(&answer.body);
         }
@@ -175,7 +175,7 @@ impl Rig {
             counters: counters.clone(),
             dead_letter: dead_letter.then(|| DeadLetter { to: letters.sender() }),
             abort: abort.clone(),
-            may_leave: None,
+            shutdown_allowed: None,
             successors: Default::default(),
             health: health.clone(),
             report: Default::default(),
@@ -245,7 +245,7 @@ impl Rig {
         out
     }
 
-    /// One verdict per batch, and books that balance with nothing held.
+    /// One verdict per batch, and ledger that balance with nothing held.
     #[track_caller]
     fn settled(&self, want: &[Verdict]) {
         let verdicts = self.verdicts.0.lock().unwrap();
@@ -792,7 +792,7 @@ impl Protocol for Grouped {
         Ok(())
     }
 
-    fn finish(&self, load: &Load<()>) -> bytes::Bytes {
+    fn finish(&self, load: &RequestBody<()>) -> bytes::Bytes {
         let mut out = Vec::new();
         load.each_group(|group, places| {
             out.extend_from_slice(load.groups.name(group));
@@ -803,7 +803,7 @@ impl Protocol for Grouped {
         out.into()
     }
 
-    fn judge(&self, _answer: &Answer, _load: &Load<()>, _now: i64) -> Judgement {
+    fn judge(&self, _answer: &Answer, _load: &RequestBody<()>, _now: i64) -> Judgement {
         Judgement::Delivered
     }
 }
@@ -825,7 +825,7 @@ fn records_of_one_group_stand_together_in_whole_bodies_halves_and_remainders() {
         assert_eq!(batcher.bytes(), 0, "every byte is given back");
         closed
     };
-    let body = |load: &Load<()>| String::from_utf8(Grouped.finish(load).to_vec()).unwrap();
+    let body = |load: &RequestBody<()>| String::from_utf8(Grouped.finish(load).to_vec()).unwrap();
     let mut whole = loads(1000);
     assert_eq!(body(&whole[0]), "a=136;b=25;c=4;");
     let rest = whole[0].pick([1, 4, 5], Vec::new());

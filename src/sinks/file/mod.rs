@@ -119,7 +119,7 @@ impl SinkPlan for FileConfig {
         if text.is_empty() || text.ends_with('/') {
             cx.error(span, "`path` names a folder, expected a file").help("write `./out/{{ service }}.ndjson`");
         } else if path.as_literal().is_none() && below.split('/').any(|name| name == "..") {
-            cx.error(span, "`..` may not stand behind a value or a date in `path`");
+            cx.error(span, "`..` must not come after a value or a date in `path`");
         }
         if let Some(rotate) = &self.rotate {
             if rotate.size.is_none() && rotate.every.is_none() && (rotate.max_age.is_none() || !path.has_time()) {

@@ -61,7 +61,7 @@ fn start(dir: &Path, options: FileSinkOptions) -> Rig {
         connections: u32::MAX,
         handles: 1024,
         reads_access_logs: false,
-        no_chance: false,
+        deterministic: false,
     };
     std::fs::create_dir_all(&context.data_dir).unwrap();
     let queue = Queue::new(8 << 20, FullPolicy::Block, counters.clone());
@@ -73,7 +73,7 @@ fn start(dir: &Path, options: FileSinkOptions) -> Rig {
         counters: counters.clone(),
         dead_letter: Some(DeadLetter { to: letter_queue.sender() }),
         abort: abort.clone(),
-        may_leave: None,
+        shutdown_allowed: None,
         successors: Default::default(),
         health: health.clone(),
         report: Default::default(),

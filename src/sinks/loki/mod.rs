@@ -28,8 +28,8 @@ use crate::error::BuildError;
 use crate::event::{EventRef, FieldPath, Value, json};
 use crate::settings::{Map, Reader, Spanned, config, config_enum};
 use crate::sinks::delivery::{
-    Answer, AuthConfig, Draft, Encoding, HttpSink, Judgement, Load, Mask, NetworkSinkCommon, Protocol, Request, Target,
-    Unsendable, Values, address, below, byte_of, check_server, judge_status, kind_of,
+    Answer, AuthConfig, Draft, Encoding, HttpSink, Judgement, Mask, NetworkSinkCommon, Protocol, Request, RequestBody,
+    Target, Unsendable, Values, address, below, byte_of, check_server, judge_status, kind_of,
 };
 use crate::template::Template;
 use crate::time::{NS_PER_SEC, Zone};
@@ -43,7 +43,7 @@ use streams::Streams;
 config! {
     /// Sends events to Grafana Loki.
     pub struct LokiConfig {
-        /// Address of the server, such as `http://loki:3100`; `/loki/api/v1/push` is put behind it.
+        /// Address of the server, such as `http://loki:3100`; `/loki/api/v1/push` is appended to it.
         pub url: Spanned<String>,
         /// Labels of streams, and what they are of an event; 15 at most. Few values each: what has many belongs into the line or
         /// into `structured_metadata`.
@@ -99,7 +99,7 @@ impl HttpSink for LokiConfig {
     }
 
     fn check_own(&self, cx: &mut Reader<'_>) {
-        let own = (&["/push"][..], "`/loki/api/v1/push` is put behind it");
+        let own = (&["/push"][..], "`/loki/api/v1/push` is appended to it");
         check_server(cx, "url", &self.url, "http://loki:3100", own);
         let (place, count) = (cx.place(), self.labels.len());
         if count == 0 || count > MAX_LABELS {
@@ -239,7 +239,7 @@ impl Protocol for Loki {
         count("label_overflow", std::mem::take(&mut self.streams.overflows));
     }
 
-    fn finish(&self, load: &Load<()>) -> Bytes {
+    fn finish(&self, load: &RequestBody<()>) -> Bytes {
         let mut out = Vec::with_capacity(load.body.len() + load.groups.bytes() + 64 * load.groups.len());
         if !self.json {
             load.each_group(|group, places| {
@@ -264,7 +264,7 @@ impl Protocol for Loki {
         Bytes::from(out)
     }
 
-    fn judge(&self, answer: &Answer, _load: &Load<()>, _now: i64) -> Judgement {
+    fn judge(&self, answer: &Answer, _load: &RequestBody<()>, _now: i64) -> Judgement {
         let is_late = |detail: &str| ["too far behind", "too old"].iter().any(|late| detail.contains(late));
         match judge_status(answer, &self.mask) {
             None => Judgement::Delivered,

@@ -26,7 +26,7 @@ use super::config::{Api, Window};
 use super::{Mark, OpenObserve, metrics};
 use crate::encoding::otlp::answer::{Exported, exported};
 use crate::event::EventKind;
-use crate::sinks::delivery::{Answer, Judgement, Load, Mask, Refusal, is_overload, judge_status, overloaded};
+use crate::sinks::delivery::{Answer, Judgement, Mask, Refusal, RequestBody, is_overload, judge_status, overloaded};
 use serde::Deserialize;
 use std::collections::{HashMap, HashSet};
 
@@ -35,7 +35,7 @@ const DELETING_TRIES: u32 = 20;
 
 /// What the answers of an interface say of the records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Says {
+pub(super) enum Verdict {
     /// How many of the one stream were taken and how many failed.
     Counts,
     /// The same, of each stream of metrics.
@@ -127,8 +127,8 @@ impl Judge {
         &self,
         answer: &Answer,
         server: &OpenObserve,
-        load: &Load<Mark>,
-        says: Says,
+        load: &RequestBody<Mark>,
+        says: Verdict,
         now_ns: i64,
     ) -> Judgement {
         if answer.status == 400
@@ -140,16 +140,16 @@ impl Judge {
             return judgement;
         }
         match says {
-            Says::Rejected => self.judge_otlp(answer, server, load, now_ns),
-            Says::Items => self.judge_bulk(answer, load),
-            Says::Counts => self.judge_counts(answer, server, load, now_ns),
-            Says::CountsOfMetrics => self.judge_metric_counts(answer, load),
-            Says::Nothing => Judgement::Delivered,
+            Verdict::Rejected => self.judge_otlp(answer, server, load, now_ns),
+            Verdict::Items => self.judge_bulk(answer, load),
+            Verdict::Counts => self.judge_counts(answer, server, load, now_ns),
+            Verdict::CountsOfMetrics => self.judge_metric_counts(answer, load),
+            Verdict::Nothing => Judgement::Delivered,
         }
     }
 
     /// An `Export…ServiceResponse`, in protocol buffers or JSON, whatever its content type says.
-    fn judge_otlp(&self, answer: &Answer, server: &OpenObserve, load: &Load<Mark>, now_ns: i64) -> Judgement {
+    fn judge_otlp(&self, answer: &Answer, server: &OpenObserve, load: &RequestBody<Mark>, now_ns: i64) -> Judgement {
         let exported = exported(&answer.body);
         let (rejected, error) = match exported {
             Exported::Rejected(rejected, error) => (rejected, error),
@@ -180,7 +180,7 @@ impl Judge {
     }
 
     /// The records whose times the server does not take.
-    fn outside(&self, load: &Load<Mark>, now_ns: i64) -> Vec<usize> {
+    fn outside(&self, load: &RequestBody<Mark>, now_ns: i64) -> Vec<usize> {
         (0..load.len()).filter(|&n| !self.window.holds(load.records[n].mark.time, now_ns)).collect()
     }
 
@@ -221,7 +221,7 @@ impl Judge {
     }
 
     /// Metrics: each stream is judged by itself.
-    fn judge_metric_counts(&self, answer: &Answer, load: &Load<Mark>) -> Judgement {
+    fn judge_metric_counts(&self, answer: &Answer, load: &RequestBody<Mark>) -> Judgement {
         let streams = match self.counts(answer) {
             Ok(streams) => streams,
             Err(judgement) => return judgement,
@@ -273,7 +273,7 @@ impl Judge {
         Judgement::Refused(tags.enumerate().filter_map(refusal).collect())
     }
 
-    fn judge_counts(&self, answer: &Answer, server: &OpenObserve, load: &Load<Mark>, now_ns: i64) -> Judgement {
+    fn judge_counts(&self, answer: &Answer, server: &OpenObserve, load: &RequestBody<Mark>, now_ns: i64) -> Judgement {
         let streams = match self.counts(answer) {
             Ok(streams) => streams,
             Err(judgement) => return judgement,
@@ -311,7 +311,7 @@ impl Judge {
         Judgement::RefusedAll { reason: "uncertain", detail }
     }
 
-    fn judge_bulk(&self, answer: &Answer, load: &Load<Mark>) -> Judgement {
+    fn judge_bulk(&self, answer: &Answer, load: &RequestBody<Mark>) -> Judgement {
         if answer.cut {
             let detail = format!("sent {}; the answer was too long to be read", load.len());
             return Judgement::RefusedAll { reason: "uncertain", detail };
@@ -369,7 +369,7 @@ impl Judge {
     }
 
     /// The record that was sent with this `_id`.
-    fn record_of(&self, id: &str, load: &Load<Mark>) -> Option<usize> {
+    fn record_of(&self, id: &str, load: &RequestBody<Mark>) -> Option<usize> {
         let tag: u64 = id.strip_prefix(self.nonce.as_str())?.strip_prefix('-')?.parse().ok()?;
         load.records.binary_search_by_key(&tag, |r| r.mark.tag).ok()
     }
@@ -420,7 +420,7 @@ fn reason_of(kind: &str, words: &str) -> &'static str {
 ///
 /// Source: `flatten_with_level` of OpenObserve 0.93 with its default depth. Parses the body again: only for an answer that
 /// is not explained otherwise.
-fn columns_of(server: &OpenObserve, load: &Load<Mark>) -> usize {
+fn columns_of(server: &OpenObserve, load: &RequestBody<Mark>) -> usize {
     let mut columns = HashSet::new();
     let mut json = Vec::new();
     for n in 0..load.len() {

@@ -28,13 +28,13 @@ config! {
         /// The field that the event's time is read from; the time when it was received where that is absent or
         /// unreadable. It is sent as `_timestamp` in microseconds; the field itself is sent too.
         pub timestamp_field: FieldPath = FieldPath::of_key("timestamp"),
-        /// What the server takes: it drops older and later events behind a 200.
+        /// What the server takes: it drops older and later events with a 200.
         pub window: Window = Window::default(),
         /// What to do with events outside the window.
         pub late: Late = Late::Send,
         /// The server's `ZO_COLS_PER_RECORD_LIMIT`: columns that the records of one request may have together.
         pub max_columns: NonZeroUsize = NonZeroUsize::MIN.saturating_add(999),
-        /// Whether the counts in an answer must add up to what was sent. With a pipeline on the server behind the stream
+        /// Whether the counts in an answer must add up to what was sent. With a pipeline on the server after the stream
         /// they need not.
         pub check_counts: bool = true,
         /// Those of all sinks over the network.

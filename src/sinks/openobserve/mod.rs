@@ -43,12 +43,12 @@ use crate::error::BuildError;
 use crate::event::{EventKind, EventRef};
 use crate::settings::Reader;
 use crate::sinks::delivery::{
-    Answer, Draft, Framing, HttpSink, Judgement, Load, Mask, NetworkSinkCommon, Protocol, Request, Target, Unsendable,
-    address, below,
+    Answer, Draft, Framing, HttpSink, Judgement, Mask, NetworkSinkCommon, Protocol, Request, RequestBody, Target,
+    Unsendable, address, below,
 };
 use crate::template::{NameTemplate, Values};
 use crate::time::{NS_PER_SEC, TimestampReader, Zone};
-use answer::{Judge, MaskOf, Says};
+use answer::{Judge, MaskOf, Verdict};
 use encode::LogEncoder;
 use hashbrown::HashMap;
 use reqwest::Url;
@@ -337,21 +337,21 @@ impl Protocol for OpenObserve {
         Ok(())
     }
 
-    fn event_json(&self, load: &Load<Mark>, n: usize, out: &mut Vec<u8>) {
+    fn event_json(&self, load: &RequestBody<Mark>, n: usize, out: &mut Vec<u8>) {
         let mark = load.records[n].mark;
         object::without_added(&load.record(n)[mark.doc as usize..], mark.added, out);
     }
 
-    fn judge(&self, answer: &Answer, load: &Load<Mark>, now: i64) -> Judgement {
+    fn judge(&self, answer: &Answer, load: &RequestBody<Mark>, now: i64) -> Judgement {
         let says = match (load.target.kind, self.api) {
             (EventKind::Metric, _) => match self.metrics_api {
-                MetricsApi::Otlp => Says::Rejected,
-                MetricsApi::RemoteWrite => Says::Nothing,
-                MetricsApi::Json => Says::CountsOfMetrics,
+                MetricsApi::Otlp => Verdict::Rejected,
+                MetricsApi::RemoteWrite => Verdict::Nothing,
+                MetricsApi::Json => Verdict::CountsOfMetrics,
             },
-            (EventKind::Trace, _) | (EventKind::Log, Api::Otlp) => Says::Rejected,
-            (EventKind::Log, Api::Bulk) => Says::Items,
-            (EventKind::Log, Api::Json | Api::Multi) => Says::Counts,
+            (EventKind::Trace, _) | (EventKind::Log, Api::Otlp) => Verdict::Rejected,
+            (EventKind::Log, Api::Bulk) => Verdict::Items,
+            (EventKind::Log, Api::Json | Api::Multi) => Verdict::Counts,
         };
         self.judge.judge(answer, self, load, says, now)
     }

@@ -8,10 +8,10 @@
 //! Files are taken for a family where one had the other's name; or, where both were found as they are now, where one has
 //! the other's name with a number or date behind it and was not modified after the other was made.
 
-use super::farewell::is_deleted;
+use super::drain_deleted::is_deleted;
 use super::identity::look_into;
 use super::parts::{Ancestor, Give, Link, Parts};
-use super::rotation::{PACKED_ENDS, Turnstile};
+use super::rotation::{PACKED_ENDS, Predecessor};
 use super::tail::{Out, Place, Sent, Tail, Turn};
 use super::tailer::{Next, Now, SECOND, Tailer};
 use crate::event::Chunk;
@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 /// Files that were rotated away, by the name they had.
 #[derive(Debug, Default)]
 pub(super) struct Families {
-    members: HashMap<PathBuf, Vec<Turnstile>>,
+    members: HashMap<PathBuf, Vec<Predecessor>>,
     /// Number of names at which those are dropped whose files are gone.
     tidy_at: usize,
 }
@@ -74,7 +74,7 @@ fn age(tail: &Tail) -> (bool, u128, i64, u64) {
 
 impl Tailer {
     /// The file was found under another name than its present one, or the present one says that it had another.
-    fn add_to_family(&mut self, base: PathBuf, who: Turnstile) {
+    fn add_to_family(&mut self, base: PathBuf, who: Predecessor) {
         if self.families.members.len() >= self.families.tidy_at {
             let mut members = std::mem::take(&mut self.families.members);
             members.retain(|_, list| {
@@ -90,12 +90,12 @@ impl Tailer {
         }
     }
 
-    fn is_generation(&self, (key, generation): Turnstile) -> bool {
+    fn is_generation(&self, (key, generation): Predecessor) -> bool {
         self.tails.get(key).and_then(|t| t.as_ref()).is_some_and(|t| t.generation == generation)
     }
 
     /// A file lost this name.
-    pub(super) fn note_rotated(&mut self, path: &Path, who: Turnstile) {
+    pub(super) fn note_rotated(&mut self, path: &Path, who: Predecessor) {
         if self.reader.judge.is_some() {
             self.add_to_family(base_of(path).unwrap_or_else(|| path.to_owned()), who);
         }
@@ -151,10 +151,10 @@ impl Tailer {
     }
 
     /// Files of the same name that were made before this one, the newest last, with what they have now; they are read to that.
-    fn files_before(&mut self, key: usize) -> Vec<(Turnstile, u64)> {
+    fn files_before(&mut self, key: usize) -> Vec<(Predecessor, u64)> {
         let Some(tail) = &self.tails[key] else { return Vec::new() };
         let base = base_of(&tail.name).unwrap_or_else(|| tail.name.to_path_buf());
-        let mut list: Vec<Turnstile> = self.families.members.get(&*base).cloned().unwrap_or_default();
+        let mut list: Vec<Predecessor> = self.families.members.get(&*base).cloned().unwrap_or_default();
         list.retain(|&(other, generation)| {
             let Some(before) = self.tails[other].as_ref().filter(|t| t.generation == generation) else { return false };
             let had_the_name = *before.name == *base && before.paths.iter().all(|path| **path != *base);
@@ -179,7 +179,7 @@ impl Tailer {
     }
 
     /// Whether a file is still to be read up to there, or may turn out to be.
-    fn is_unread(&self, who: Turnstile, size: u64) -> bool {
+    fn is_unread(&self, who: Predecessor, size: u64) -> bool {
         let tail = self.tails[who.0].as_ref().filter(|t| t.generation == who.1);
         tail.is_some_and(|tail| {
             let waits = tail.parts.as_ref().is_some_and(|parts| parts.link != Link::Done);
@@ -188,7 +188,7 @@ impl Tailer {
     }
 
     /// What one file has open at its end goes on in another.
-    fn hand_over(&mut self, from: Turnstile, to: usize) {
+    fn hand_over(&mut self, from: Predecessor, to: usize) {
         let (Some(mut old), Some(mut new)) = (self.tails[from.0].take(), self.tails[to].take()) else { return };
         let at_end = match &old.packed {
             Some(packed) => packed.ended,
@@ -230,7 +230,7 @@ impl Tailer {
     }
 
     /// What a file handed on of stream `n` is settled.
-    fn settle_handed(&mut self, (key, generation): Turnstile, n: usize) {
+    fn settle_handed(&mut self, (key, generation): Predecessor, n: usize) {
         let Some(mut tail) = self.tails[key].take() else { return };
         tail.flight.let_go();
         if tail.generation == generation

@@ -9,7 +9,7 @@ use super::joined::Open;
 use super::packed::Kind;
 use super::proof;
 use super::rotation::{
-    Adopted, Copies, Lost, Missing, Original, Turnstile, base_names, begins_with_all_of, is_numbered, is_packed_name,
+    Adopted, Copies, Lost, Missing, Original, Predecessor, base_names, begins_with_all_of, is_numbered, is_packed_name,
     is_rotation_of,
 };
 use super::tail::{Out, Place, Tail};
@@ -217,7 +217,7 @@ impl Tailer {
     }
 
     /// A file is too short for its fingerprint: it waits, but where nothing is waited for it is not read.
-    fn tell_short(&mut self, path: &Path, look: Look) -> io::Result<Option<Turnstile>> {
+    fn tell_short(&mut self, path: &Path, look: Look) -> io::Result<Option<Predecessor>> {
         if !self.plan.once || look.size == 0 {
             return Ok(None);
         }
@@ -243,10 +243,10 @@ impl Tailer {
     pub(super) fn start(
         &mut self,
         path: &Path,
-        after: Option<Turnstile>,
+        after: Option<Predecessor>,
         adopted: Option<Adopted<'_>>,
         now: Now,
-    ) -> io::Result<Option<Turnstile>> {
+    ) -> io::Result<Option<Predecessor>> {
         let file = self.open_path(path)?;
         let look = look_into(&file)?;
         match adopted {
@@ -262,9 +262,9 @@ impl Tailer {
         path: &Path,
         mut file: OwnedFd,
         look: Look,
-        after: Option<Turnstile>,
+        after: Option<Predecessor>,
         now: Now,
-    ) -> io::Result<Option<Turnstile>> {
+    ) -> io::Result<Option<Predecessor>> {
         if !look.is_file {
             return Ok(None);
         }
@@ -283,10 +283,10 @@ impl Tailer {
         path: &Path,
         file: OwnedFd,
         look: Look,
-        after: Option<Turnstile>,
+        after: Option<Predecessor>,
         adopted: Option<Adopted<'_>>,
         now: Now,
-    ) -> io::Result<Option<Turnstile>> {
+    ) -> io::Result<Option<Predecessor>> {
         let Some(identity) = self.identify(&file, look)? else {
             return self.tell_short(path, look);
         };

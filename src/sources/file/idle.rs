@@ -146,7 +146,7 @@ impl Tailer {
             let Place::Gone { since, read: true } = tail.place else { return None };
             let idle = tail.packed.is_none() && !tail.queued && tail.stash.is_empty() && !tail.has_open_parts();
             let rests =
-                mono.saturating_sub(since.max(tail.grown)) >= DELETED_REST || !super::farewell::is_deleted(tail);
+                mono.saturating_sub(since.max(tail.grown)) >= DELETED_REST || !super::drain_deleted::is_deleted(tail);
             let all = idle && tail.file.is_some() && tail.unread() == 0 && tail.suspect == 0 && tail.proof.is_none();
             (all && rests).then_some(since)
         };

@@ -51,8 +51,8 @@ mod chain;
 mod checkpoint;
 mod config;
 mod discovery;
+mod drain_deleted;
 mod examine;
-mod farewell;
 mod files;
 mod flight;
 mod formats;
@@ -272,12 +272,12 @@ fn saver() -> Result<Saver, RunError> {
 const ROOM_WAIT: Duration = Duration::from_millis(100);
 
 /// The way out, until the agent stops; then until it may wait no longer.
-struct Door {
+struct WorkerOutput {
     output: Output,
     until: CancellationToken,
 }
 
-impl Out for Door {
+impl Out for WorkerOutput {
     fn send(&mut self, chunk: Chunk) -> Sent {
         if self.until.is_cancelled() {
             return Sent::Full(chunk);
@@ -307,25 +307,25 @@ fn ring_on(token: &CancellationToken, wake: &Arc<Wake>) -> impl Future<Output = 
 /// Reads until told to stop, then waits for verdicts and saves.
 fn run(mut tailer: Tailer, cx: SourceContext, wake: &Arc<Wake>) -> Result<(), RunError> {
     let SourceContext { output, shutdown, deadline, call, begins_again, .. } = cx;
-    let mut door = Door { output, until: shutdown.clone() };
+    let mut worker = WorkerOutput { output, until: shutdown.clone() };
     let _rings = ring_on(&shutdown, wake);
     // What has failed is read again by the next life of the source, from where all is settled.
     while !shutdown.is_cancelled() && !(begins_again && tailer.has_failed) {
-        match call.within(|| tailer.turn(now(), &mut door)) {
+        match call.within(|| tailer.turn(now(), &mut worker)) {
             Next::Now => {}
             Next::After(wait) => wake.wait(Duration::from_nanos(wait)),
             Next::Done | Next::Closed => break,
         }
     }
     if shutdown.is_cancelled() {
-        door.until = deadline.clone();
-        tailer.farewell(now, &mut door, || deadline.is_cancelled());
+        worker.until = deadline.clone();
+        tailer.drain_deleted(now, &mut worker, || deadline.is_cancelled());
     }
     // The held chunk was promised a verdict: dropping it says that it failed, and its place is not passed.
     tailer.reader.held = None;
     // One that begins again is not at its end: workers go on.
     let reads_again = begins_again && tailer.has_failed && !shutdown.is_cancelled();
-    let door = Some(door).filter(|_| reads_again);
+    let worker = Some(worker).filter(|_| reads_again);
     tailer.reader.verdicts.wake_on_each();
     let _rings = ring_on(&deadline, wake);
     loop {
@@ -336,7 +336,7 @@ fn run(mut tailer: Tailer, cx: SourceContext, wake: &Arc<Wake>) -> Result<(), Ru
         wake.wait(Duration::from_secs(1));
     }
     tailer.save_all(now()).map_err(|e| RunError(format!("cannot write the checkpoint: {e}")))?;
-    if door.is_some() && !shutdown.is_cancelled() {
+    if worker.is_some() && !shutdown.is_cancelled() {
         return Err(RunError("a part of what was read could not be delivered and is read again".into()));
     }
     match tailer.unread() {

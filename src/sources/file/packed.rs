@@ -20,7 +20,7 @@ use super::formats::{SNIFF_BYTES, Sniff, sniff};
 use super::heavy::Pass;
 use super::identity::{HEAD_BYTES, Hasher, Head, Identity, Look, Position, Running, look_at, look_into, read_at};
 use super::joined::Open;
-use super::rotation::{Adopted, Sibling, Turnstile, is_packed_name, is_rotation_of};
+use super::rotation::{Adopted, Predecessor, Sibling, is_packed_name, is_rotation_of};
 use super::tail::{Out, Place, Reader, TURN_BYTES, Tail, Turn, mark_len};
 use super::tailer::{Now, SECOND, Tailer};
 use super::unpack::{Allow, Format, MOST_ZSTD_BYTES, Memory, format_of, skip, stream};
@@ -418,7 +418,7 @@ fn compare(tail: &mut Tail, packed: &mut Packed) -> Turn {
         Compared::Short if packed.cut => deciding.done = true,
         Compared::Short => packed.short = Some((tail.looked.0, 0)),
         Compared::Damaged(error) => {
-            tracing::debug!(file = %tail.path.display(), %error, "damaged behind what could be compared");
+            tracing::debug!(file = %tail.path.display(), %error, "damaged after what could be compared");
             (deciding.done, deciding.refused) = (true, Memory::of(&error));
         }
     }
@@ -489,11 +489,11 @@ impl Tailer {
         path: &Path,
         file: OwnedFd,
         look: Look,
-        after: Option<Turnstile>,
+        after: Option<Predecessor>,
         adopted: Option<Adopted<'_>>,
         format: Format,
         now: Now,
-    ) -> io::Result<Option<Turnstile>> {
+    ) -> io::Result<Option<Predecessor>> {
         let identity = look.identity;
         let shared: Arc<Path> = path.into();
         let name: Arc<Path> = adopted.as_ref().map_or_else(|| shared.clone(), |a| a.name.into());
@@ -890,9 +890,9 @@ impl Tailer {
         path: &Path,
         siblings: &[Sibling],
         since: i64,
-        mut last: Option<Turnstile>,
+        mut last: Option<Predecessor>,
         now: Now,
-    ) -> Option<Turnstile> {
+    ) -> Option<Predecessor> {
         if !self.plan.compressed || self.plan.identity_bytes.is_some() {
             return last;
         }

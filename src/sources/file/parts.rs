@@ -12,7 +12,7 @@
 
 use super::identity::Position;
 use super::lines::{Lines, Taken, bare_end};
-use super::rotation::Turnstile;
+use super::rotation::Predecessor;
 use super::tail::Tail;
 use crate::event::Frames;
 use crate::framing::container::{Frames as Joined, Joiner, Judge};
@@ -49,7 +49,7 @@ impl Ahead {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ancestor {
     /// This slot and generation.
-    File(Turnstile),
+    File(Predecessor),
     /// Contents of the same file; nobody can read them again.
     Gone,
 }
@@ -83,7 +83,7 @@ pub(super) enum Link {
     /// Nobody asked yet. Next: `Waits` or `Done`.
     Open,
     /// Files of the same name, each up to this many bytes. Next: `Done`.
-    Waits(Vec<(Turnstile, u64)>),
+    Waits(Vec<(Predecessor, u64)>),
 }
 
 impl Parts {
@@ -172,7 +172,7 @@ impl Parts {
     }
 
     /// Takes over what the file before, `who`, has open in a stream of which nothing was given here. Tells how much.
-    pub(super) fn inherit(&mut self, from: &mut Parts, who: Turnstile) -> usize {
+    pub(super) fn inherit(&mut self, from: &mut Parts, who: Predecessor) -> usize {
         let mut count = 0;
         for n in 0..2 {
             let untouched = self.read.offset == 0 && self.joiner.passed(n) == 0;

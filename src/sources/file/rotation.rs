@@ -30,7 +30,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// A file that another waits for: its slot and generation.
-pub(super) type Turnstile = (usize, u64);
+pub(super) type Predecessor = (usize, u64);
 
 /// What a file was, whose name matches no pattern now.
 pub(super) struct Adopted<'a> {
@@ -75,7 +75,7 @@ pub(super) struct Missing {
 #[derive(Default)]
 pub(super) struct Copies {
     /// Whom the new contents have to wait for.
-    pub(super) last: Option<Turnstile>,
+    pub(super) last: Option<Predecessor>,
     /// There is a copy of them.
     pub(super) found: bool,
     /// Which has the unfinished line as well.
@@ -94,7 +94,7 @@ const TELL_MISSING: usize = 10;
 pub(super) struct Lost {
     /// When it was made and last modified.
     since: (i64, i64),
-    turnstile: Option<Turnstile>,
+    predecessor: Option<Predecessor>,
     /// The generation it was.
     generation: u64,
     /// When the path was lost: monotonic nanoseconds.
@@ -106,8 +106,8 @@ pub(super) struct Lost {
 impl Lost {
     pub(super) fn new(key: usize, tail: &Tail, now: Now) -> Self {
         let since = (tail.identity.birth, tail.looked.1);
-        let (turnstile, generation) = (Some((key, tail.generation)), tail.generation);
-        Lost { since, turnstile, generation, at: now.mono, folder_modified: 0 }
+        let (predecessor, generation) = (Some((key, tail.generation)), tail.generation);
+        Lost { since, predecessor, generation, at: now.mono, folder_modified: 0 }
     }
 }
 
@@ -328,9 +328,9 @@ impl Tailer {
 
     /// Reads generations that had the name `path` between the file it led to before and the one that it leads to now;
     /// which one the newest has to wait for.
-    pub(super) fn adopt_between(&mut self, path: &Path, new: Look, now: Now) -> Option<Turnstile> {
+    pub(super) fn adopt_between(&mut self, path: &Path, new: Look, now: Now) -> Option<Predecessor> {
         let lost = self.lost.remove(path)?;
-        let last = lost.turnstile;
+        let last = lost.predecessor;
         match self.between(path, lost.since, new.identity.birth, lost.generation, last, now) {
             Ok(adopted) => adopted.or(last),
             Err(_) => {
@@ -344,7 +344,7 @@ impl Tailer {
     /// Looks again for generations in between where a folder could not be looked into.
     pub(super) fn adopt_unlooked(&mut self, now: Now) {
         for (path, lost, until) in std::mem::take(&mut self.unlooked) {
-            if self.between(&path, lost.since, until, lost.generation, lost.turnstile, now).is_err() {
+            if self.between(&path, lost.since, until, lost.generation, lost.predecessor, now).is_err() {
                 self.unlooked.push((path, lost, until));
             }
         }
@@ -375,7 +375,7 @@ impl Tailer {
         if std::mem::replace(&mut lost.folder_modified, folder) == folder {
             return;
         }
-        let (since, generation, last) = (lost.since, lost.generation, lost.turnstile);
+        let (since, generation, last) = (lost.since, lost.generation, lost.predecessor);
         let adopted = match self.between(path, since, 0, generation, last, now) {
             Ok(adopted) => adopted.filter(|l| Some(*l) != last),
             Err(_) => {
@@ -399,9 +399,9 @@ impl Tailer {
         since: (i64, i64),
         until: i64,
         generation: u64,
-        mut last: Option<Turnstile>,
+        mut last: Option<Predecessor>,
         now: Now,
-    ) -> io::Result<Option<Turnstile>> {
+    ) -> io::Result<Option<Predecessor>> {
         if self.plan.identity_bytes.is_some() {
             return Ok(last);
         }
@@ -429,9 +429,9 @@ impl Tailer {
         since: (i64, i64),
         until: i64,
         generation: u64,
-        mut last: Option<Turnstile>,
+        mut last: Option<Predecessor>,
         now: Now,
-    ) -> (Option<Turnstile>, bool) {
+    ) -> (Option<Predecessor>, bool) {
         let mut found: Vec<(i64, &Sibling)> = Vec::new();
         for sibling in siblings {
             if !sibling.is_generation
@@ -488,9 +488,9 @@ impl Tailer {
         &mut self,
         path: &Path,
         sibling: &Sibling,
-        last: Option<Turnstile>,
+        last: Option<Predecessor>,
         now: Now,
-    ) -> (Option<Turnstile>, bool) {
+    ) -> (Option<Predecessor>, bool) {
         let opened = open(&sibling.path, self.plan.follow_symlinks).and_then(|file| Ok((look_into(&file)?, file)));
         let started = match opened {
             Ok((look, _)) if look.identity != sibling.look.identity => return (last, false),
@@ -648,7 +648,7 @@ impl Tailer {
             generations.sort_by_key(|(generation, known)| (known.identity.birth, *generation));
             let present = self.by_path.get(&path).copied();
             let newest = generations.last().cloned();
-            let mut last: Option<Turnstile> = None;
+            let mut last: Option<Predecessor> = None;
             let mut lost: Vec<(u64, Known)> = Vec::new();
             let there = match look_at(&path, self.plan.follow_symlinks) {
                 Ok(look) => Some(look.identity),
@@ -698,8 +698,8 @@ impl Tailer {
                     Err(_) => self.missing_again = true,
                 }
                 if present.is_none() {
-                    let (turnstile, at) = (last, now.mono);
-                    let lost = Lost { since, turnstile, generation, at, folder_modified: 0 };
+                    let (predecessor, at) = (last, now.mono);
+                    let lost = Lost { since, predecessor, generation, at, folder_modified: 0 };
                     self.lost.insert(path.to_path_buf(), lost);
                     self.adopt_missed(&path, now);
                 }

@@ -9,7 +9,7 @@ use super::lines::{Lines, LongLines, Taken};
 use super::packed::Packed;
 use super::parts::{Ahead, Give, Parts};
 use super::proof::Proof;
-use super::rotation::Turnstile;
+use super::rotation::Predecessor;
 use super::wide::{Units, unit_before, unit_behind};
 use crate::ack::Ack;
 use crate::ack::place::{FileOf, NOWHERE};
@@ -115,7 +115,7 @@ pub(super) struct Tail {
     /// It stands in the queue of files to be read.
     pub(super) queued: bool,
     /// The file that had its name before, to be read to its end first.
-    pub(super) after: Option<Turnstile>,
+    pub(super) after: Option<Predecessor>,
     /// When it is looked at again: monotonic nanoseconds, and the wait before that.
     pub(super) check_at: u64,
     pub(super) wait: u64,

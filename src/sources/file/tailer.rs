@@ -249,7 +249,7 @@ impl Tailer {
         store.keep_keys();
         let further = store.take_over(&plan.id, held, clock::now_ns() / SECOND as i64);
         if further > 0 {
-            tracing::info!(source = %plan.id, files = further, "sinks hold more than the checkpoint has: reading goes on behind that");
+            tracing::info!(source = %plan.id, files = further, "sinks hold more than the checkpoint says: reading goes on after that");
         }
         let watch = if plan.watch && !plan.once {
             Watch::new(wake.clone())

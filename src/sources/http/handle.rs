@@ -8,7 +8,7 @@ use super::format::{Answer, AnswerBody, Format, Head, Part, Refusal, Request, Ta
 use super::forwarded;
 use super::headers::KeptHeader;
 use super::peer::Peer;
-use super::route::{Does, Found};
+use super::route::{Found, RouteAction};
 use crate::ack::{Ack, Settled, Verdict};
 use crate::component::{Closed, Output};
 use crate::event::{Chunk, Frames};
@@ -86,23 +86,23 @@ pub(super) async fn handle(
         true => {
             let text = "a body needs a Content-Length in HTTP/1.0";
             // What follows would be taken for the next request.
-            Err(No::Answer(Answer::text(StatusCode::LENGTH_REQUIRED, text).with(header::CONNECTION, "close")))
+            Err(NotTaken::Answer(Answer::text(StatusCode::LENGTH_REQUIRED, text).with(header::CONNECTION, "close")))
         }
         false => answer(&shared, &peer, head, body).await,
     };
     let (answer, refusal, charge) = match answered {
         Ok((answer, charge)) => (answer, None, charge),
-        Err(No::Refused(format, head, refusal)) => {
+        Err(NotTaken::Refused(format, head, refusal)) => {
             shared.counters.update(|t| t.error(refusal.kind(), 1));
             (format.refuse(&head, &refusal), Some(refusal), None)
         }
-        Err(No::Answer(answer)) => {
+        Err(NotTaken::Answer(answer)) => {
             if lacks_length {
                 shared.counters.update(|t| t.error("length_required", 1));
             }
             (answer, None, None)
         }
-        Err(No::Gone) => return Err(Gone),
+        Err(NotTaken::Gone) => return Err(Gone),
     };
     let mut response = Response::new(Body { rest: answer.body, _charge: charge });
     *response.status_mut() = answer.status;
@@ -136,7 +136,7 @@ fn lacks_length(parts: &hyper::http::request::Parts) -> bool {
 }
 
 /// Why a request is not taken.
-enum No {
+enum NotTaken {
     Refused(Arc<dyn Format>, Arc<Head>, Refusal),
     Answer(Answer),
     Gone,
@@ -147,7 +147,7 @@ async fn answer(
     peer: &Arc<Peer>,
     mut head: Head,
     body: Incoming,
-) -> Result<(Answer, Option<Charge>), No> {
+) -> Result<(Answer, Option<Charge>), NotTaken> {
     if let Some(answer) = shared.cors.as_ref().and_then(|cors| cors.preflight(&head.method, &head.headers)) {
         return Ok((answer, None));
     }
@@ -161,7 +161,7 @@ async fn answer(
             format!("{} {} of {origin}", head.method, head.path)
         });
         let text = "pages of other sites may not send here, except those that `cors` names";
-        return Err(No::Answer(Answer::text(StatusCode::FORBIDDEN, text)));
+        return Err(NotTaken::Answer(Answer::text(StatusCode::FORBIDDEN, text)));
     }
     let does = match shared.routes.find(&head.method, &head.path) {
         Found::Route(does, variables) => {
@@ -170,13 +170,13 @@ async fn answer(
         }
         Found::Method(methods) => {
             let answer = Answer::text(StatusCode::METHOD_NOT_ALLOWED, "this path does not take this method");
-            return Err(No::Answer(answer.with(header::ALLOW, &methods.join(", "))));
+            return Err(NotTaken::Answer(answer.with(header::ALLOW, &methods.join(", "))));
         }
-        Found::Nothing => return Err(No::Answer(Answer::text(StatusCode::NOT_FOUND, "nothing is at this path"))),
+        Found::Nothing => return Err(NotTaken::Answer(Answer::text(StatusCode::NOT_FOUND, "nothing is at this path"))),
     };
     match does {
-        Does::Open(say) => Ok((say(&head), None)),
-        Does::Say(say, format) => {
+        RouteAction::Open(say) => Ok((say(&head), None)),
+        RouteAction::Say(say, format) => {
             let shown = match shared.auth.check(&head.headers) {
                 Shown::Allowed { .. } => None,
                 Shown::Signed(signed) => (!signed.verifies(b"")).then_some(true),
@@ -184,10 +184,10 @@ async fn answer(
             };
             match shown {
                 None => Ok((say(&head), None)),
-                Some(shown) => Err(No::Refused(format, Arc::new(head), Refusal::Unauthorized { shown })),
+                Some(shown) => Err(NotTaken::Refused(format, Arc::new(head), Refusal::Unauthorized { shown })),
             }
         }
-        Does::Take(format) => take(shared, peer, Arc::new(head), body, format).await,
+        RouteAction::Take(format) => take(shared, peer, Arc::new(head), body, format).await,
     }
 }
 
@@ -197,19 +197,19 @@ async fn take(
     head: Arc<Head>,
     body: Incoming,
     format: Arc<dyn Format>,
-) -> Result<(Answer, Option<Charge>), No> {
+) -> Result<(Answer, Option<Charge>), NotTaken> {
     let (encoding, signed, user, permit) = match admit(shared, &head, &*format) {
         Ok(admitted) => admitted,
-        Err(refusal) => return Err(No::Refused(format, head, refusal)),
+        Err(refusal) => return Err(NotTaken::Refused(format, head, refusal)),
     };
     let mut charge = shared.budget.charge();
     let body = match read(shared, body, encoding, signed, &mut charge).await {
         Ok(body) => body,
         Err(None) => {
             shared.counters.update(|t| t.error("broken_off", 1));
-            return Err(No::Gone);
+            return Err(NotTaken::Gone);
         }
-        Err(Some(refusal)) => return Err(No::Refused(format, head, refusal)),
+        Err(Some(refusal)) => return Err(NotTaken::Refused(format, head, refusal)),
     };
     let forwarded = forwarded::sender(&shared.trusted_proxies, peer.ip, &head.headers);
     let mut http = head.variables.clone();
@@ -244,7 +244,7 @@ async fn take(
         Err(_) => return Err(bug("reading a request")),
         Ok(Err(answer)) => {
             shared.counters.update(|t| t.error("refused", 1));
-            return Err(No::Answer(answer));
+            return Err(NotTaken::Answer(answer));
         }
     };
     let Taken { parts, answer, keeps_body, dropped, refused, invalid_utf8 } = taken;
@@ -272,15 +272,15 @@ async fn take(
             let charge = matches!(answer.body, AnswerBody::Pieces(_)).then_some(charge);
             Ok((answer, charge))
         }
-        Ok(Err(refusal)) => Err(No::Refused(format, head, refusal)),
+        Ok(Err(refusal)) => Err(NotTaken::Refused(format, head, refusal)),
         Err(_) => Err(bug("handing over a request")),
     }
 }
 
 /// Something panicked; the request is refused and others go on.
-fn bug(what: &str) -> No {
+fn bug(what: &str) -> NotTaken {
     tracing::error!("{what} panicked; this is a bug");
-    No::Answer(Answer::text(StatusCode::INTERNAL_SERVER_ERROR, "internal error"))
+    NotTaken::Answer(Answer::text(StatusCode::INTERNAL_SERVER_ERROR, "internal error"))
 }
 
 type Admitted = (Encoding, Option<SignedBody>, Option<Arc<str>>, OwnedSemaphorePermit);

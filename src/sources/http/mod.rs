@@ -356,7 +356,7 @@ fn serve(
             let thread = clones.and_then(|listeners| {
                 std::thread::Builder::new()
                     .name(format!("http-{n}"))
-                    .spawn_scoped(scope, move || one(listeners, shared))
+                    .spawn_scoped(scope, move || run_acceptor(listeners, shared))
             });
             match thread {
                 Ok(thread) => threads.push(thread),
@@ -378,7 +378,7 @@ fn serve(
 }
 
 /// One thread with a runtime of its own, accepting on all listeners.
-fn one(listeners: Vec<TcpListener>, shared: &Arc<Shared>) -> Result<(), RunError> {
+fn run_acceptor(listeners: Vec<TcpListener>, shared: &Arc<Shared>) -> Result<(), RunError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|e| RunError(format!("cannot start a runtime: {e}")))?;
     runtime.block_on(async {

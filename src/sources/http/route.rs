@@ -3,7 +3,7 @@
 use super::bulk::Action;
 use super::format::{Answer, Format, Head, Variables};
 use super::plain::Plain;
-use super::signals::{Door, OpenObserveOtlp, Otlp, RemoteWrite, prometheus_health};
+use super::signals::{OpenObserveOtlp, Otlp, RemoteWrite, RemoteWriteApi, prometheus_health};
 use super::{elasticsearch, openobserve};
 use crate::decoding::otlp::Signal;
 use crate::settings::{Map, OneOrMany, Reader, Span, Spanned, config_enum};
@@ -47,7 +47,7 @@ pub(super) fn default_paths() -> Paths {
 
 /// What is done with a request.
 #[derive(Clone)]
-pub(super) enum Does {
+pub(super) enum RouteAction {
     /// Its body is taken.
     Take(Arc<dyn Format>),
     /// It is answered; `Format` words its refusals.
@@ -60,7 +60,7 @@ pub(super) enum Does {
 struct Route {
     methods: &'static [Method],
     segments: Vec<Segment>,
-    does: Does,
+    does: RouteAction,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -75,7 +75,7 @@ pub(super) struct Routes(Vec<Route>);
 /// Where a request leads.
 pub(super) enum Found<'r> {
     /// Here.
-    Route(&'r Does, Variables),
+    Route(&'r RouteAction, Variables),
     /// The path has other methods.
     Method(Vec<&'static str>),
     /// Nowhere.
@@ -88,15 +88,15 @@ const GET: &[Method] = &[Method::GET, Method::HEAD];
 const ANY: &[Method] = &[Method::GET, Method::HEAD, Method::PUT, Method::POST, Method::DELETE];
 
 /// The endpoints of a format, below the path it is given.
-fn endpoints(format: PathFormat) -> Vec<(&'static [Method], &'static str, Does)> {
-    let take = |format: Arc<dyn Format>| Does::Take(format);
+fn endpoints(format: PathFormat) -> Vec<(&'static [Method], &'static str, RouteAction)> {
+    let take = |format: Arc<dyn Format>| RouteAction::Take(format);
     match format {
         PathFormat::Auto => vec![(POST, "", take(Arc::new(Plain::Auto)))],
         PathFormat::Json => vec![(POST, "", take(Arc::new(Plain::Json)))],
         PathFormat::Text => vec![(POST, "", take(Arc::new(Plain::Text)))],
         PathFormat::OpenObserve => {
             let bulk: Arc<dyn Format> = Arc::new(openobserve::Bulk);
-            let say = |answer| Does::Say(answer, bulk.clone());
+            let say = |answer| RouteAction::Say(answer, bulk.clone());
             vec![
                 (POST, "api/{org}/{stream}/_json", take(Arc::new(openobserve::Logs::Json))),
                 (POST, "api/{org}/{stream}/_multi", take(Arc::new(openobserve::Logs::Multi))),
@@ -111,8 +111,12 @@ fn endpoints(format: PathFormat) -> Vec<(&'static [Method], &'static str, Does)>
                 (POST, "api/{org}/v1/logs", take(Arc::new(OpenObserveOtlp(Signal::Logs)))),
                 (POST, "api/{org}/v1/metrics", take(Arc::new(OpenObserveOtlp(Signal::Metrics)))),
                 (POST, "api/{org}/v1/traces", take(Arc::new(OpenObserveOtlp(Signal::Traces)))),
-                (POST, "api/{org}/prometheus/api/v1/write", take(Arc::new(RemoteWrite::new(Door::OpenObserve)))),
-                (GET, "healthz", Does::Open(openobserve::health)),
+                (
+                    POST,
+                    "api/{org}/prometheus/api/v1/write",
+                    take(Arc::new(RemoteWrite::new(RemoteWriteApi::OpenObserve))),
+                ),
+                (GET, "healthz", RouteAction::Open(openobserve::health)),
             ]
         }
         PathFormat::Otlp => vec![
@@ -121,13 +125,13 @@ fn endpoints(format: PathFormat) -> Vec<(&'static [Method], &'static str, Does)>
             (POST, "v1/traces", take(Arc::new(Otlp(Signal::Traces)))),
         ],
         PathFormat::RemoteWrite => vec![
-            (POST, "api/v1/write", take(Arc::new(RemoteWrite::new(Door::Prometheus)))),
-            (GET, "-/healthy", Does::Open(prometheus_health)),
-            (GET, "-/ready", Does::Open(prometheus_health)),
+            (POST, "api/v1/write", take(Arc::new(RemoteWrite::new(RemoteWriteApi::Prometheus)))),
+            (GET, "-/healthy", RouteAction::Open(prometheus_health)),
+            (GET, "-/ready", RouteAction::Open(prometheus_health)),
         ],
         PathFormat::Elasticsearch => {
             let bulk: Arc<dyn Format> = Arc::new(elasticsearch::Bulk);
-            let say = |answer| Does::Say(answer, bulk.clone());
+            let say = |answer| RouteAction::Say(answer, bulk.clone());
             let single = |action| take(Arc::new(elasticsearch::Single(action)));
             vec![
                 (POST, "_bulk", take(bulk.clone())),
@@ -221,8 +225,11 @@ impl Routes {
     /// Of paths that were checked.
     pub(super) fn new(paths: &Paths) -> Routes {
         let health = |_: &Head| Answer::text(hyper::StatusCode::OK, "ok");
-        let mut routes =
-            vec![Route { methods: GET, segments: vec![Segment::Text("health".into())], does: Does::Open(health) }];
+        let mut routes = vec![Route {
+            methods: GET,
+            segments: vec![Segment::Text("health".into())],
+            does: RouteAction::Open(health),
+        }];
         for (path, formats) in paths.iter() {
             let base = segments(path).unwrap_or_default();
             for (methods, below, does) in formats.iter().flat_map(|format| endpoints(*format)) {
@@ -308,9 +315,9 @@ mod tests {
             Found::Method(methods) => format!("allow {}", methods.join(",")),
             Found::Route(does, variables) => {
                 let what = match does {
-                    Does::Take(_) => "take",
-                    Does::Say(..) => "say",
-                    Does::Open(_) => "open",
+                    RouteAction::Take(_) => "take",
+                    RouteAction::Say(..) => "say",
+                    RouteAction::Open(_) => "open",
                 };
                 variables.iter().fold(what.to_owned(), |all, (name, value)| format!("{all} {name}={value}"))
             }

@@ -70,26 +70,26 @@ impl Format for OpenObserveOtlp {
 
 /// Whose remote write it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Door {
+pub(super) enum RemoteWriteApi {
     Prometheus,
     OpenObserve,
 }
 
 /// `POST /api/v1/write`.
 pub(super) struct RemoteWrite {
-    door: Door,
+    api: RemoteWriteApi,
     families: Arc<Families>,
 }
 
 impl RemoteWrite {
-    pub(super) fn new(door: Door) -> Self {
-        RemoteWrite { door, families: Arc::default() }
+    pub(super) fn new(api: RemoteWriteApi) -> Self {
+        RemoteWrite { api, families: Arc::default() }
     }
 
     fn mistake(&self, status: StatusCode, message: &str) -> Answer {
-        match self.door {
-            Door::Prometheus => Answer::text(status, message),
-            Door::OpenObserve => openobserve::code(StatusCode::BAD_REQUEST, message),
+        match self.api {
+            RemoteWriteApi::Prometheus => Answer::text(status, message),
+            RemoteWriteApi::OpenObserve => openobserve::code(StatusCode::BAD_REQUEST, message),
         }
     }
 }
@@ -104,9 +104,9 @@ impl Format for RemoteWrite {
         }
         let request = remote_write::Request::read(body, max_event, &self.families)
             .map_err(|bad| self.mistake(StatusCode::BAD_REQUEST, &bad.to_string()))?;
-        let status = match self.door {
-            Door::Prometheus => StatusCode::NO_CONTENT,
-            Door::OpenObserve => StatusCode::OK,
+        let status = match self.api {
+            RemoteWriteApi::Prometheus => StatusCode::NO_CONTENT,
+            RemoteWriteApi::OpenObserve => StatusCode::OK,
         };
         let summary = request.summary().clone();
         let parts = request.into_batches(origin, received_at).map(Part::Events);
@@ -119,13 +119,13 @@ impl Format for RemoteWrite {
     }
 
     fn refuse(&self, _head: &Head, refusal: &Refusal) -> Answer {
-        match (self.door, refusal) {
+        match (self.api, refusal) {
             // Every failure is a 400 there; its clients know these words for "later".
-            (Door::OpenObserve, Refusal::Busy | Refusal::NotDelivered | Refusal::Stopping) => {
+            (RemoteWriteApi::OpenObserve, Refusal::Busy | Refusal::NotDelivered | Refusal::Stopping) => {
                 openobserve::code(StatusCode::BAD_REQUEST, "Error# MemoryTableOverflowError")
             }
-            (Door::OpenObserve, _) => openobserve::refuse(refusal),
-            (Door::Prometheus, _) => Answer::text(refusal.status(), &refusal.to_string()),
+            (RemoteWriteApi::OpenObserve, _) => openobserve::refuse(refusal),
+            (RemoteWriteApi::Prometheus, _) => Answer::text(refusal.status(), &refusal.to_string()),
         }
     }
 }
@@ -193,7 +193,7 @@ mod tests {
         let series =
             [label("__name__", "up"), label("job", "a"), [&[0x12, sample.len() as u8][..], &sample].concat()].concat();
         let body = [&[0x0a, series.len() as u8][..], &series].concat();
-        let format = RemoteWrite::new(Door::Prometheus);
+        let format = RemoteWrite::new(RemoteWriteApi::Prometheus);
         assert!(format.takes_snappy());
         let (out, answer) = events(format.read(request("application/x-protobuf", &body)).map_err(said).unwrap());
         assert!(

@@ -163,7 +163,7 @@ pub(super) fn run(socket: &DatagramSocket, shared: &Shared, mut origins: PeerOri
 fn count_drops(drops: &mut Option<Drops>, shared: &Shared) {
     let new = drops.as_mut().map_or(0, Drops::new_ones);
     if new > 0 {
-        // They came in and were lost here, as far as the books are concerned.
+        // They came in and were lost here, as far as the ledger are concerned.
         shared.counters.update(|t| {
             t.events_in += new;
             t.drop_events("kernel_buffer_full", new);

@@ -249,7 +249,7 @@ fn set_receive_buffer(socket: &impl std::os::fd::AsFd, bytes: Option<usize>, lis
         return Ok(());
     }
     setsockopt(socket, sockopt::RcvBuf, &bytes)?;
-    // Linux doubles what is asked for, to have room for its own books.
+    // Linux doubles what is asked for, to have room for its own ledger.
     let got = getsockopt(socket, sockopt::RcvBuf)? / if cfg!(target_os = "linux") { 2 } else { 1 };
     if got < bytes {
         tracing::warn!(%listen, asked = bytes, got, "the receive buffer is smaller than asked for; raise net.core.rmem_max");

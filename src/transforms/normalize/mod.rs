@@ -43,7 +43,7 @@ config_enum! {
         Metadata = "metadata",
         /// They stay where they are.
         Root = "root",
-        /// Away.
+        /// They are discarded.
         Drop = "drop",
     }
 }

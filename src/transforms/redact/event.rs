@@ -163,7 +163,7 @@ const BOTH: u8 = 3;
 const MAX_PLANS: usize = 1024;
 
 /// Work space of one worker.
-pub(super) struct Bench {
+pub(super) struct Scratch {
     pub(super) scanner: Scanner,
     pub(super) hits: Vec<Hit>,
     /// Plain text of a value that was written with escapes.
@@ -177,7 +177,7 @@ pub(super) struct Bench {
     pub(super) counts: Vec<u64>,
 }
 
-impl Bench {
+impl Scratch {
     /// Searches `text`; where something is found, counts it, puts what the text becomes into `out` and says so.
     #[inline]
     pub(super) fn search(&mut self, text: &[u8]) -> bool {
@@ -254,7 +254,7 @@ impl Bench {
 /// Redacts events; see the module's docs.
 pub struct Redact {
     shared: Arc<Shared>,
-    bench: Bench,
+    scratch: Scratch,
     walker: Walker,
     /// By symbol number: the place of the plan.
     by_symbol: Vec<u32>,
@@ -293,7 +293,7 @@ impl Redact {
     }
 
     fn of(shared: Arc<Shared>) -> Self {
-        let bench = Bench {
+        let scratch = Scratch {
             scanner: Scanner::new(shared.rules.clone()),
             hits: Vec::new(),
             text: Vec::new(),
@@ -304,7 +304,7 @@ impl Redact {
         };
         Self {
             shared,
-            bench,
+            scratch,
             walker: Walker::default(),
             by_symbol: Vec::new(),
             plans: Vec::new(),
@@ -398,10 +398,10 @@ impl Redact {
     fn secret_field(&mut self, event: &mut EventMut<'_>, i: usize) {
         let whole = Whole::Secret(Word::Plain);
         if self.shared.removes(whole) {
-            self.bench.counts[self.shared.action(whole).1] += 1;
+            self.scratch.counts[self.shared.action(whole).1] += 1;
             event.remove_at(i);
-        } else if replace_whole(&self.shared, whole, event.as_ref().value_at(i), &mut self.bench) {
-            event.set_at(i, Value::Str(Str::plain(&self.bench.out)));
+        } else if replace_whole(&self.shared, whole, event.as_ref().value_at(i), &mut self.scratch) {
+            event.set_at(i, Value::Str(Str::plain(&self.scratch.out)));
         }
     }
 
@@ -435,14 +435,14 @@ impl Redact {
         let scope = Scope::root(paths).enter(ends);
         let whole = self.shared.whole(ends, scope.searched(), Some(key));
         // The name itself is searched where everything is.
-        self.bench.hits.clear();
+        self.scratch.hits.clear();
         let mut rename = None;
         if Scope::root(paths).searched() && scope.searched() {
-            self.bench.scanner.scan(key, &mut self.bench.hits);
-            if !self.bench.hits.is_empty() {
+            self.scratch.scanner.scan(key, &mut self.scratch.hits);
+            if !self.scratch.hits.is_empty() {
                 let mut name = Vec::new();
-                self.bench.scanner.rewrite(key, &self.bench.hits, &mut name);
-                rename = Some((name, self.bench.hits.iter().map(|h| h.rule).collect()));
+                self.scratch.scanner.rewrite(key, &self.scratch.hits, &mut name);
+                rename = Some((name, self.scratch.hits.iter().map(|h| h.rule).collect()));
             }
         }
         let pair = if self.shared.rules.secrets_rule().is_some() && scope.searched() { PairKey::of(key) } else { None };
@@ -452,25 +452,25 @@ impl Redact {
     #[inline]
     fn field(&mut self, event: &mut EventMut<'_>, i: usize, plan: usize) {
         let plan = &self.plans[plan];
-        let bench = &mut self.bench;
+        let scratch = &mut self.scratch;
         let value = event.as_ref().value_at(i);
         if let Some(whole) = plan.whole.filter(|&w| !Shared::is_none(w, &value)) {
             if self.shared.removes(whole) {
-                bench.counts[self.shared.action(whole).1] += 1;
+                scratch.counts[self.shared.action(whole).1] += 1;
                 event.remove_at(i);
                 return;
             }
-            if replace_whole(&self.shared, whole, value, bench) {
-                event.set_at(i, Value::Str(Str::plain(&bench.out)));
+            if replace_whole(&self.shared, whole, value, scratch) {
+                event.set_at(i, Value::Str(Str::plain(&scratch.out)));
             }
         } else if plan.scope.searched() || plan.goes_on {
             let numbers = plan.scope.searched() && self.shared.rules.in_numbers();
             let form = match value {
-                Value::Str(s) if plan.scope.searched() => bench.search_str(s),
-                Value::Number(raw) if numbers => bench.search(raw).then_some(Form::Plain),
-                Value::I64(_) | Value::F64(_) if numbers => bench.search_number(value).then_some(Form::Plain),
+                Value::Str(s) if plan.scope.searched() => scratch.search_str(s),
+                Value::Number(raw) if numbers => scratch.search(raw).then_some(Form::Plain),
+                Value::I64(_) | Value::F64(_) if numbers => scratch.search_number(value).then_some(Form::Plain),
                 Value::Object(raw) | Value::Array(raw) => {
-                    if self.walker.walk(raw, &plan.places, plan.scope, &self.shared, bench) {
+                    if self.walker.walk(raw, &plan.places, plan.scope, &self.shared, scratch) {
                         event.set_at(i, json::value_of(self.walker.json()));
                     }
                     None
@@ -478,12 +478,12 @@ impl Redact {
                 _ => None,
             };
             if let Some(form) = form {
-                event.set_at(i, Value::Str(Str { bytes: &bench.out, form }));
+                event.set_at(i, Value::Str(Str { bytes: &scratch.out, form }));
             }
         }
         if let Some((name, rules)) = &plan.rename {
             for &rule in rules {
-                bench.counts[usize::from(rule)] += 1;
+                scratch.counts[usize::from(rule)] += 1;
             }
             event.rename_text_at(i, name);
         }
@@ -561,21 +561,21 @@ fn backslashes_of(slashes: usize) -> usize {
     if slashes % 2 == 1 { slashes + 1 } else { 2 * backslashes_of(slashes / 2) }
 }
 
-/// Puts what stands in for a whole field into `bench.out`; `false` for null, which says nothing and stays.
-pub(super) fn replace_whole(shared: &Shared, whole: Whole, value: Value<'_>, bench: &mut Bench) -> bool {
+/// Puts what stands in for a whole field into `scratch.out`; `false` for null, which says nothing and stays.
+pub(super) fn replace_whole(shared: &Shared, whole: Whole, value: Value<'_>, scratch: &mut Scratch) -> bool {
     if value == Value::Null {
         return false;
     }
     let (action, counter) = shared.action(whole);
-    bench.text.clear();
-    value.append_text(&mut bench.text);
-    bench.out.clear();
+    scratch.text.clear();
+    value.append_text(&mut scratch.text);
+    scratch.out.clear();
     match (action, value) {
         // The end of an object says nothing.
-        (Action::KeepLast(_), Value::Object(_) | Value::Array(_)) => Action::Mask.write(&[], &mut bench.out),
-        (action, _) => action.write(&bench.text, &mut bench.out),
+        (Action::KeepLast(_), Value::Object(_) | Value::Array(_)) => Action::Mask.write(&[], &mut scratch.out),
+        (action, _) => action.write(&scratch.text, &mut scratch.out),
     }
-    bench.counts[counter] += 1;
+    scratch.counts[counter] += 1;
     true
 }
 
@@ -586,7 +586,7 @@ impl Transform for Redact {
                 self.event(batch, row);
             }
         }
-        for (count, name) in self.bench.counts.iter_mut().zip(&self.shared.names) {
+        for (count, name) in self.scratch.counts.iter_mut().zip(&self.shared.names) {
             out.count_rule("redacted", name, std::mem::take(count));
         }
     }

@@ -1,6 +1,6 @@
 //! Walks a nested object or array and writes it anew where something in it is dropped, replaced or found.
 
-use super::event::{Bench, Scope, Shared, Whole, replace_whole};
+use super::event::{Scope, Scratch, Shared, Whole, replace_whole};
 use super::find::secrets::{self, Named, Word};
 use super::paths::Purposes;
 use crate::event::Value;
@@ -51,7 +51,7 @@ impl Walker {
         places: &[u16],
         scope: Scope,
         shared: &Shared,
-        bench: &mut Bench,
+        scratch: &mut Scratch,
     ) -> bool {
         self.levels.clear();
         self.places.clear();
@@ -82,7 +82,7 @@ impl Walker {
                     }
                 }
                 Token::Key => key = Some((from, to)),
-                _ => self.value(text, key.take(), (token, from, to), &mut tokens, shared, bench),
+                _ => self.value(text, key.take(), (token, from, to), &mut tokens, shared, scratch),
             }
         }
         let changed = self.copied > 0;
@@ -150,14 +150,14 @@ impl Walker {
         (from, to): (usize, usize),
         secret: usize,
         shared: &Shared,
-        bench: &mut Bench,
+        scratch: &mut Scratch,
     ) {
-        if bench.search_str(json::str_of(&text[from..secret])).is_some() {
-            self.replace_string(text, from, secret, &bench.out, false);
+        if scratch.search_str(json::str_of(&text[from..secret])).is_some() {
+            self.replace_string(text, from, secret, &scratch.out, false);
         }
         let value = Value::Str(json::str_of(&text[secret..to]));
-        if replace_whole(shared, Whole::Secret(Word::Plain), value, bench) {
-            self.replace_string(text, secret, to, &bench.out, false);
+        if replace_whole(shared, Whole::Secret(Word::Plain), value, scratch) {
+            self.replace_string(text, secret, to, &scratch.out, false);
         }
     }
 
@@ -198,7 +198,7 @@ impl Walker {
         (token, from, to): (Token, usize, usize),
         tokens: &mut Tokens<'_>,
         shared: &Shared,
-        bench: &mut Bench,
+        scratch: &mut Scratch,
     ) {
         let (ends, mark) = self.step(text, key, shared);
         let Some(level) = self.levels.last_mut() else { return };
@@ -214,7 +214,7 @@ impl Walker {
             end = close(tokens, end);
         }
         if let Some(whole) = whole.filter(|&w| shared.removes(w)) {
-            bench.counts[shared.action(whole).1] += 1;
+            scratch.counts[shared.action(whole).1] += 1;
             self.places.truncate(mark);
             level.pending = pending;
             let before = level.prev_end;
@@ -233,14 +233,14 @@ impl Walker {
         }
         if let Some((from, to)) = key.filter(|_| parent && scope.searched() && shared.rules.in_key(&self.key)) {
             let name = std::mem::take(&mut self.key);
-            if bench.search(&name) {
-                self.replace_string(text, from, to, &bench.out, false);
+            if scratch.search(&name) {
+                self.replace_string(text, from, to, &scratch.out, false);
             }
             self.key = name;
         }
         if let Some(whole) = whole {
-            if replace_whole(shared, whole, json::value_of(&text[start..end]), bench) {
-                self.replace_string(text, start, end, &bench.out, true);
+            if replace_whole(shared, whole, json::value_of(&text[start..end]), scratch) {
+                self.replace_string(text, start, end, &scratch.out, true);
             }
         } else {
             match token {
@@ -252,15 +252,15 @@ impl Walker {
                     end = close(tokens, end);
                 }
                 Token::Str if scope.searched() => match self.part_of(from, to) {
-                    Some(secret) => self.replace_part(text, (from, to), secret, shared, bench),
+                    Some(secret) => self.replace_part(text, (from, to), secret, shared, scratch),
                     None => {
-                        if bench.search_str(json::str_of(&text[from..to])).is_some() {
-                            self.replace_string(text, start, end, &bench.out, true);
+                        if scratch.search_str(json::str_of(&text[from..to])).is_some() {
+                            self.replace_string(text, start, end, &scratch.out, true);
                         }
                     }
                 },
-                Token::Number if scope.searched() && shared.rules.in_numbers() && bench.search(&text[from..to]) => {
-                    self.replace_string(text, start, end, &bench.out, true);
+                Token::Number if scope.searched() && shared.rules.in_numbers() && scratch.search(&text[from..to]) => {
+                    self.replace_string(text, start, end, &scratch.out, true);
                 }
                 _ => {}
             }

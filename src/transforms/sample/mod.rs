@@ -172,7 +172,7 @@ impl TransformPlan for SampleConfig {
             limit: self.limit.map(|l| Arc::new(Mutex::new(l.value.build()))),
             dedupe: self.dedupe.map(|d| Arc::new(Mutex::new(Folder::new(d.fields.value, d.window.value)))),
             random: fastrand::Rng::new(),
-            no_chance: cx.no_chance,
+            deterministic: cx.deterministic,
             text: Vec::new(),
         }))
     }
@@ -227,7 +227,7 @@ struct Sample {
     dedupe: Option<Arc<Mutex<Folder>>>,
     random: fastrand::Rng,
     /// What has any share is kept: tests of a configuration must come out the same each time.
-    no_chance: bool,
+    deterministic: bool,
     text: Vec<u8>,
 }
 
@@ -256,7 +256,7 @@ impl Sample {
     /// Whether an event is among those of its share.
     #[inline]
     fn keeps(&mut self, share: Share, event: EventRef<'_>) -> bool {
-        if self.no_chance {
+        if self.deterministic {
             return !share.is_none();
         }
         let keyed = self.key.as_ref().and_then(|key| event.get(key)).filter(|v| !matches!(v, Value::Null));
@@ -336,7 +336,7 @@ impl Transform for Sample {
             limit: self.limit.clone(),
             dedupe: self.dedupe.clone(),
             random: fastrand::Rng::new(),
-            no_chance: self.no_chance,
+            deterministic: self.deterministic,
             text: Vec::new(),
         })
     }

@@ -371,7 +371,7 @@ proptest! {
         steps in prop::collection::vec((prop::collection::vec((0u8..4, 0u8..3), 0..20), 0i64..3), 1..20),
         rate in 0.0f64..1.0,
     ) {
-        // The harness checks the books of every call; here the sum over all of them.
+        // The harness checks the ledger of every call; here the sum over all of them.
         let mut transform = sample(&format!(
             "{{rate: {rate}, key: k, always: 'm == 3', limit: {{events_per_second: 4, by: k}}, dedupe: {{fields: [m], window: 2s}}}}"
         ));

@@ -115,7 +115,7 @@ sinks:
         )
     }
 
-    /// Sends the events through the program; it must end well, with balanced books.
+    /// Sends the events through the program; it must end well, with balanced ledger.
     #[track_caller]
     fn run(self, server: &Server, more: &str, events: &[Json]) -> Run {
         let dir = tempfile::tempdir().unwrap();

@@ -475,7 +475,7 @@ fn seed(seed: u64) {
         compression: if random.u32(0..3) == 0 { DiskCompression::Zstd } else { DiskCompression::None },
         ..options(MIB * random.u64(1..3))
     };
-    // Tidy: what is settled is noted before each kill, and the position is never lost. Then the books are exact.
+    // Tidy: what is settled is noted before each kill, and the position is never lost. Then the ledger are exact.
     let tidy = random.bool();
     let mut model = Model::default();
     let mut sim = Sim::default();

@@ -191,7 +191,7 @@ impl Rig {
         self.counters.snapshot().dropped.get(reason).copied().unwrap_or(0)
     }
 
-    /// The books balance, and the gauges say what is true.
+    /// The ledger balances, and the gauges say what is true.
     fn check(&self) {
         let totals = self.counters.snapshot();
         assert_eq!(totals.balance(), 0, "{totals:?}");

@@ -271,7 +271,7 @@ fn run_seed(n: u64) {
 }
 
 #[test]
-fn whatever_happens_what_was_promised_is_delivered_and_the_books_balance() {
+fn whatever_happens_what_was_promised_is_delivered_and_the_ledger_balances() {
     let number = |name: &str| std::env::var(name).ok().and_then(|n| n.parse::<u64>().ok());
     if let Some(n) = number("TIDEGATE_SEED") {
         return seed(n);

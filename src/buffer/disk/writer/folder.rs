@@ -246,7 +246,7 @@ impl Writer {
 
     /// The disk does not take what is to be written: said once a minute, and by `/ready` until it does.
     pub(super) fn say_failing(&mut self, what: &str, error: &io::Error) {
-        self.complaint.say(|| {
+        self.faults.say(|| {
             let (component, folder) = (&*self.shared.counters.id, self.folder.display());
             tracing::error!(component, %folder, %error, "{what}");
         });
@@ -258,7 +258,7 @@ impl Writer {
 
     /// It works; `/ready` says so once deletions are long enough ago.
     pub(super) fn say_working(&mut self) {
-        self.complaint.over(|| {
+        self.faults.over(|| {
             tracing::info!(component = &*self.shared.counters.id, "the disk buffer can be written again");
         });
         if let Some(health) = self.health.as_ref().filter(|_| self.hurt_at.is_none()) {

@@ -7,8 +7,8 @@ use super::record::{self, RecordHeader};
 use super::recover::{LOCK, POSITION, REWRITE, SPARE};
 use super::segment::{self, SegmentHeader, View};
 use super::settled::Settled;
-use super::state::{Handed, Part, Segment, Shared, Waiting, cost, fixed};
-use super::{Complaint, DiskOptions, Sizes};
+use super::state::{InFlight, Part, Segment, Shared, Waiting, cost, fixed};
+use super::{DiskOptions, FaultThrottle, Sizes};
 use crate::ack::place::{NOWHERE, Place};
 use crate::ack::{Ack, Letters, Verdict};
 use crate::buffer::Refuser;
@@ -89,7 +89,7 @@ pub(super) struct Writer {
     saved_promise: (u64, Instant),
     saved_at: Instant,
     synced_at: Instant,
-    complaint: Complaint,
+    faults: FaultThrottle,
     /// The lock of the folder, and which file it is on.
     lock: Box<dyn Send>,
     lock_id: Option<FileId>,
@@ -206,7 +206,7 @@ impl Writer {
             saved_promise: (0, Instant::now()),
             saved_at: Instant::now(),
             synced_at: Instant::now(),
-            complaint: Complaint::default(),
+            faults: FaultThrottle::default(),
             lock,
             lock_id,
             device,
@@ -442,7 +442,7 @@ impl Writer {
     fn keep(&mut self, batch: Batch, seq: u64) {
         let bytes = batch.pinned_bytes();
         if let Some(pace) = &mut self.pace {
-            pace.earn(bytes);
+            pace.add_credit(bytes);
         }
         let Some(batch) = self.give(batch, seq, bytes) else { return };
         let mut state = self.shared.lock();
@@ -473,7 +473,7 @@ impl Writer {
                 return Some(batch);
             }
             // Before it is in the queue: its verdict may come at once. Until then the reader finds nothing to give.
-            hand(&mut state, seq, Handed { events: batch.len() as u64, bytes, before: None });
+            hand(&mut state, seq, InFlight { events: batch.len() as u64, bytes, before: None });
         }
         batch.ack = Ack::new(self.shared.clone(), seq);
         let back = match &mut self.pace {

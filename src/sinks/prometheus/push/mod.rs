@@ -36,7 +36,7 @@ use crate::http::ClientConfig;
 use crate::settings::{Map, Reader, Secret, Settings, Spanned, config, config_enum};
 use crate::sinks::delivery::{
     Answer, AuthConfig, BatchConfig, BreakerConfig, Concurrency, Credentials, Draft, Driver, Exchange, HttpExchange,
-    Judgement, Load, Mask, NetworkSinkCommon, Plan, Protocol, Request, RetryConfig, Sign, Target, TlsConfig,
+    Judgement, Mask, NetworkSinkCommon, Plan, Protocol, Request, RequestBody, RetryConfig, Sign, Target, TlsConfig,
     Unsendable, check_address, judge_remote_write, secrets_of, signer_of,
 };
 use crate::telemetry::{ComponentKind, Counters};
@@ -194,7 +194,7 @@ impl Push {
             counters: samples.clone(),
             dead_letter: None,
             abort: input.abort().clone(),
-            may_leave: None,
+            shutdown_allowed: None,
             successors: input.successors.clone(),
             health: input.health().clone(),
             report: Default::default(),
@@ -278,7 +278,7 @@ impl Pusher {
                     self.push(if stale_at_stop && !goes_on { Which::Last } else { Which::All });
                     break;
                 }
-                () = self.verdicts.came() => self.hear(None),
+                () = self.verdicts.came() => self.observe(None),
                 () = self.waiting.asked.notified() => {}
                 () = sleep_until(self.next) => {
                     self.push(Which::All);
@@ -293,7 +293,7 @@ impl Pusher {
         if let Ok(Err(error)) = driver.await {
             tracing::error!(component = %self.input.counters().id, %error, "remote write has failed");
         }
-        self.hear(last);
+        self.observe(last);
         self.leave(stale_at_stop, whose);
     }
 
@@ -346,7 +346,7 @@ impl Pusher {
     }
 
     /// Acts on verdicts. `last`: the number of the last snapshot, where none will follow it.
-    fn hear(&mut self, last: Option<u64>) {
+    fn observe(&mut self, last: Option<u64>) {
         self.input.counters().absorb(&self.samples);
         let now = self.samples.snapshot().dropped;
         let more = |reason: &str| now.get(reason).copied().unwrap_or(0) - self.gone.get(reason).copied().unwrap_or(0);
@@ -485,7 +485,7 @@ impl Protocol for Series {
         request
     }
 
-    fn finish(&self, load: &Load<()>) -> Bytes {
+    fn finish(&self, load: &RequestBody<()>) -> Bytes {
         match self.two.then(|| remote_write::version_2(&load.body)) {
             Some(Ok((body, _))) => Bytes::from(body),
             _ => load.body.clone(),
@@ -512,7 +512,7 @@ impl Protocol for Series {
         "samples"
     }
 
-    fn judge(&self, answer: &Answer, _load: &Load<()>, _now: i64) -> Judgement {
+    fn judge(&self, answer: &Answer, _load: &RequestBody<()>, _now: i64) -> Judgement {
         if self.turned {
             // It may have taken nothing of what it does not know.
             let detail = format!("HTTP {}: the server does not know version 2 of remote write", answer.status);

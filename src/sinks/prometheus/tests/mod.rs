@@ -58,14 +58,14 @@ fn batch(lines: &str, kind: EventKind, ack: Ack) -> Batch {
 }
 
 /// Collector and registry without thread and server.
-struct Bench {
+struct Setup {
     collector: Collector,
     registry: Mutex<Registry>,
     now: u64,
 }
 
-impl Bench {
-    fn new(yaml: &str) -> Bench {
+impl Setup {
+    fn new(yaml: &str) -> Setup {
         let config = config(&format!("listen: 127.0.0.1:0\n{yaml}"));
         let mut registry = Registry::new(config.max_series, config.expire_after.map(window_ns));
         let defaults = FamilyOptions {
@@ -80,7 +80,7 @@ impl Bench {
         };
         let metrics = config.metrics.into_iter().map(MetricConfig::options).collect();
         let collector = Collector::new(metrics, defaults, &mut registry).unwrap();
-        Bench { collector, registry: Mutex::new(registry), now: 0 }
+        Setup { collector, registry: Mutex::new(registry), now: 0 }
     }
 
     fn logs(&mut self, lines: &str) -> collect::Outcome {
@@ -138,7 +138,7 @@ fn the_checker_agrees_with_the_openmetrics_cases() {
 
 #[test]
 fn the_four_types_are_counted_from_log_events() {
-    let mut bench = Bench::new(
+    let mut bench = Setup::new(
         r#"metrics:
 - {name: app_events_total, type: counter, labels: {service: "{{ service }}", level: "{{ level }}"}, description: "events\n\"all\""}
 - {name: app_bytes_total, type: counter, value: bytes}
@@ -189,7 +189,7 @@ app_size_count{service="a"} 2
 
 #[test]
 fn sampled_events_weigh_as_many_as_they_stand_for() {
-    let mut bench = Bench::new(
+    let mut bench = Setup::new(
         "metrics:\n- {name: n, type: counter}\n- {name: b, type: counter, value: x}\n- {name: g, type: gauge, value: x}\n- {name: h, type: histogram, value: x, buckets: [5]}\n- {name: s, type: summary, value: x, quantiles: [0.5]}\n",
     );
     bench
@@ -212,7 +212,7 @@ fn sampled_events_weigh_as_many_as_they_stand_for() {
 #[test]
 fn hostile_labels_make_a_good_page() {
     let mut bench =
-        Bench::new("metrics:\n- {name: n_total, type: counter, labels: {a: \"{{ a }}\", b: \"x {{ b }}\"}}\n");
+        Setup::new("metrics:\n- {name: n_total, type: counter, labels: {a: \"{{ a }}\", b: \"x {{ b }}\"}}\n");
     bench.logs(concat!(
         "{\"a\":\"q\\\"uote\",\"b\":\"back\\\\slash\"}\n",
         "{\"a\":\"line\\nend } # {\",\"b\":\"é☃\"}\n",
@@ -233,7 +233,7 @@ fn hostile_labels_make_a_good_page() {
 
 #[test]
 fn steps_of_counters_gauges_and_parts_of_histograms_add_up() {
-    let mut bench = Bench::new("metrics: []\n");
+    let mut bench = Setup::new("metrics: []\n");
     let steps = concat!(
         "{\"name\":\"hits_total\",\"type\":\"counter\",\"value\":2,\"temporality\":\"delta\"}\n",
         "{\"name\":\"open\",\"type\":\"gauge\",\"value\":-1.5,\"temporality\":\"delta\"}\n",
@@ -264,7 +264,7 @@ fn histogram(seconds: u32, bounds: &[(&str, u32)], more: &str) -> String {
 
 #[test]
 fn histograms_and_summaries_of_others_are_one_metric_of_their_type() {
-    let mut bench = Bench::new("metrics: []\n");
+    let mut bench = Setup::new("metrics: []\n");
     let exemplars = r#","exemplars":[{"timestamp":"2026-05-04T03:02:01.5Z","value":0.3,"traceId":"ab","spanId":"cd"},{"timestamp":"2026-05-04T03:02:00.5Z","value":0.2,"traceId":"old"},{"value":70,"attributes":{"user":"é"}}]"#;
     // In an order that none of the formats has.
     bench.metrics("{\"name\":\"zz\",\"value\":1}\n{\"name\":\"rpc_count\",\"type\":\"summary\",\"value\":4}\n");
@@ -306,8 +306,8 @@ fn histograms_and_summaries_of_others_are_one_metric_of_their_type() {
 
 #[test]
 fn bounds_that_a_histogram_has_no_more_leave() {
-    let mut bench = Bench::new("metrics: []\n");
-    let bounds = |bench: &Bench| -> Vec<String> {
+    let mut bench = Setup::new("metrics: []\n");
+    let bounds = |bench: &Setup| -> Vec<String> {
         let text = bench.text();
         let of = |line: &str| Some(line.split_once("le=\"")?.1.split_once('"')?.0.to_owned());
         text.lines().filter_map(of).collect()
@@ -336,7 +336,7 @@ fn bounds_that_a_histogram_has_no_more_leave() {
 #[test]
 fn a_metric_that_has_the_name_of_a_whole_takes_it_apart_and_nothing_is_lost() {
     for gauge_first in [true, false] {
-        let mut bench = Bench::new("metrics: []\n");
+        let mut bench = Setup::new("metrics: []\n");
         let mut steps =
             ["{\"name\":\"lat_seconds\",\"value\":8}\n".to_owned(), histogram(1, &[("1", 2), ("+Inf", 2)], "")];
         if !gauge_first {
@@ -359,7 +359,7 @@ fn a_metric_that_has_the_name_of_a_whole_takes_it_apart_and_nothing_is_lost() {
 
 #[test]
 fn metric_events_are_shown_as_they_are() {
-    let mut bench = Bench::new("metrics: []\n");
+    let mut bench = Setup::new("metrics: []\n");
     let outcome = bench.metrics(concat!(
         "{\"name\":\"http.requests_total\",\"type\":\"counter\",\"value\":5,\"labels\":{\"b\":\"2\",\"a.b\":\"x\",\"__z\":\"1\"},\"description\":\"all\"}\n",
         "{\"name\":\"http.requests_total\",\"type\":\"counter\",\"value\":7,\"labels\":{\"__z\":\"1\",\"a.b\":\"x\",\"b\":\"2\"}}\n",
@@ -410,7 +410,7 @@ fn metric_events_are_shown_as_they_are() {
 
 #[test]
 fn the_end_of_a_series_takes_it_off_and_it_may_come_again() {
-    let mut bench = Bench::new("");
+    let mut bench = Setup::new("");
     let histogram = |zone: &str| {
         let part = |name: &str, more: &str| {
             format!(
@@ -465,7 +465,7 @@ proptest::proptest! {
     fn series_that_come_and_go_are_those_that_came_and_have_not_gone(
         steps in proptest::collection::vec((0u8..9, proptest::option::of(0u8..100)), 0..60),
     ) {
-        let mut bench = Bench::new("");
+        let mut bench = Setup::new("");
         let mut model = std::collections::BTreeMap::new();
         for (series, value) in steps {
             let what = match value {
@@ -487,7 +487,7 @@ proptest::proptest! {
 
 #[test]
 fn series_beyond_the_limit_are_counted_and_old_ones_expire() {
-    let mut bench = Bench::new(
+    let mut bench = Setup::new(
         "max_series: 3\nexpire_after: 10s\nmetrics:\n- {name: n, type: counter, labels: {a: \"{{ a }}\"}}\n",
     );
     let outcome = bench.logs("{\"a\":1}\n{\"a\":2}\n{\"a\":3}\n{\"a\":4}\n{\"a\":1}\n{\"a\":4}\n");
@@ -508,7 +508,7 @@ fn series_beyond_the_limit_are_counted_and_old_ones_expire() {
 
 #[test]
 fn a_summary_forgets_what_is_older_than_its_age() {
-    let mut bench = Bench::new("metrics:\n- {name: s, type: summary, value: x, quantiles: [0.5], max_age: 10s}\n");
+    let mut bench = Setup::new("metrics:\n- {name: s, type: summary, value: x, quantiles: [0.5], max_age: 10s}\n");
     bench.logs("{\"x\":100}\n");
     bench.now = 6_000_000_000;
     bench.logs("{\"x\":1}\n{\"x\":1}\n{\"x\":1}\n");
@@ -521,7 +521,7 @@ fn a_summary_forgets_what_is_older_than_its_age() {
 
 #[test]
 fn a_histogram_of_negative_values_has_no_sum_in_openmetrics() {
-    let mut bench = Bench::new("metrics:\n- {name: h, type: histogram, value: x, buckets: [-1, 1]}\n");
+    let mut bench = Setup::new("metrics:\n- {name: h, type: histogram, value: x, buckets: [-1, 1]}\n");
     bench.logs("{\"x\":-1}\n{\"x\":0}\n");
     let (text, open) = bench.pages();
     assert!(text.contains("h_bucket{le=\"-1\"} 1\n") && text.contains("h_sum -1\n"));
@@ -641,7 +641,7 @@ async fn the_page_is_served_while_events_come_and_everything_is_settled() {
         counters: counters.clone(),
         dead_letter: None,
         abort: CancellationToken::new(),
-        may_leave: None,
+        shutdown_allowed: None,
         successors: Default::default(),
         health: Arc::new(Health::default()),
         report: Default::default(),
@@ -745,7 +745,7 @@ fn read_write_request(mut body: &[u8]) -> Vec<Pushed> {
 
 #[test]
 fn a_write_request_holds_what_the_page_shows() {
-    let mut bench = Bench::new(concat!(
+    let mut bench = Setup::new(concat!(
         "metrics:\n",
         "- {name: n_total, type: counter, labels: {Z: \"{{ z }}\", a: \"{{ a }}\"}}\n",
         "- {name: h, type: histogram, value: x, buckets: [1, 2.5], labels: {a: \"{{ a }}\"}}\n",

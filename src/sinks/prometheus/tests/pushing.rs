@@ -89,7 +89,7 @@ impl Rig {
             counters: counters.clone(),
             dead_letter: None,
             abort: abort.clone(),
-            may_leave: None,
+            shutdown_allowed: None,
             successors: successors.clone(),
             health: Arc::new(Health::default()),
             report: Default::default(),
@@ -120,7 +120,7 @@ impl Rig {
     }
 
     /// out, held, and what was dropped.
-    fn books(&self) -> (u64, u64, BTreeMap<&'static str, u64>) {
+    fn ledger(&self) -> (u64, u64, BTreeMap<&'static str, u64>) {
         let totals = self.counters.snapshot();
         (totals.events_out, totals.held, totals.dropped)
     }
@@ -161,10 +161,10 @@ async fn an_event_is_delivered_when_the_server_has_its_counts() {
         !verdicts.is_empty()
     })
     .await;
-    assert_eq!((rig.verdicts(), rig.books()), (vec![Verdict::Delivered], (2, 0, BTreeMap::new())));
+    assert_eq!((rig.verdicts(), rig.ledger()), (vec![Verdict::Delivered], (2, 0, BTreeMap::new())));
     rig.feed("{\"a\":1}\n");
     rig.end().await;
-    assert_eq!((rig.verdicts().len(), rig.books()), (2, (3, 0, BTreeMap::new())));
+    assert_eq!((rig.verdicts().len(), rig.ledger()), (2, (3, 0, BTreeMap::new())));
     let last = taken(&got, "1").pop().unwrap();
     assert_eq!(last, [Some(3.0), None], "the last value, and that it is the last");
     let got = got.lock().unwrap();
@@ -191,7 +191,7 @@ async fn what_never_gets_through_is_left_undelivered() {
         rig.end().await;
         assert!(began.elapsed() < Duration::from_secs(60));
         assert!(!got.lock().unwrap().is_empty());
-        assert_eq!((rig.verdicts(), rig.books()), (vec![Verdict::Failed], (0, 2, BTreeMap::new())), "{status}");
+        assert_eq!((rig.verdicts(), rig.ledger()), (vec![Verdict::Failed], (0, 2, BTreeMap::new())), "{status}");
         assert_eq!(rig.counters.snapshot().errors["stale_marker"], 2);
     }
 }
@@ -214,7 +214,7 @@ async fn the_last_state_is_tried_whatever_was_before() {
         tokio::time::sleep(Duration::from_millis(100)).await;
         assert_eq!(got.lock().unwrap().len(), before, "the server is left alone");
         rig.end().await;
-        assert_eq!((rig.verdicts(), rig.books()), (vec![Verdict::Delivered], (1, 0, BTreeMap::new())));
+        assert_eq!((rig.verdicts(), rig.ledger()), (vec![Verdict::Delivered], (1, 0, BTreeMap::new())));
     }
 }
 
@@ -228,7 +228,7 @@ async fn a_second_signal_leaves_it_at_once() {
     let began = Instant::now();
     rig.end().await;
     assert!(began.elapsed() < Duration::from_secs(5));
-    assert_eq!((rig.verdicts(), rig.books()), (vec![Verdict::Failed], (0, 1, BTreeMap::new())));
+    assert_eq!((rig.verdicts(), rig.ledger()), (vec![Verdict::Failed], (0, 1, BTreeMap::new())));
 }
 
 #[tokio::test]
@@ -237,7 +237,7 @@ async fn a_refused_push_is_not_repeated_and_the_next_has_its_counts() {
     let mut rig = Rig::start(&url, &format!("interval: 30ms, {QUICK}"), "");
     rig.feed("{\"a\":1}\n");
     until("it is settled", || !rig.verdicts().is_empty()).await;
-    assert_eq!((rig.verdicts(), rig.books()), (vec![Verdict::Delivered], (1, 0, BTreeMap::new())));
+    assert_eq!((rig.verdicts(), rig.ledger()), (vec![Verdict::Delivered], (1, 0, BTreeMap::new())));
     let times: Vec<i64> = got.lock().unwrap().iter().map(|g| g.1[0].1[0].1).collect();
     assert!(times.is_sorted_by(|a, b| a < b), "each is of its own time: {times:?}");
     rig.end().await;
@@ -247,11 +247,11 @@ async fn a_refused_push_is_not_repeated_and_the_next_has_its_counts() {
     let mut rig = Rig::start(&url, &format!("interval: 30ms, {QUICK}"), "");
     rig.feed("{\"a\":1}\n");
     until("it is settled", || !rig.verdicts().is_empty()).await;
-    assert_eq!((rig.verdicts(), rig.books()), (vec![Verdict::Rejected], (0, 0, BTreeMap::from([("refused", 1)]))));
+    assert_eq!((rig.verdicts(), rig.ledger()), (vec![Verdict::Rejected], (0, 0, BTreeMap::from([("refused", 1)]))));
     assert!(got.lock().unwrap().len() >= 3);
     rig.feed("{\"a\":1}\n");
     rig.end().await;
-    assert_eq!(rig.books(), (0, 0, BTreeMap::from([("refused", 2)])), "the last one is not followed by another");
+    assert_eq!(rig.ledger(), (0, 0, BTreeMap::from([("refused", 2)])), "the last one is not followed by another");
 }
 
 #[tokio::test]
@@ -263,7 +263,7 @@ async fn after_max_elapsed_the_events_are_dropped_and_counted() {
     rig.feed("{\"a\":1}\n");
     until("it is settled", || !rig.verdicts().is_empty()).await;
     let dropped = BTreeMap::from([("retries_exhausted", 1)]);
-    assert_eq!((rig.verdicts(), rig.books()), (vec![Verdict::Rejected], (0, 0, dropped)));
+    assert_eq!((rig.verdicts(), rig.ledger()), (vec![Verdict::Rejected], (0, 0, dropped)));
     rig.abort.cancel();
     rig.end().await;
 }
@@ -287,7 +287,7 @@ async fn waits_grow_from_state_to_state_and_what_is_given_up_is_counted() {
     }
     let totals = rig.counters.snapshot();
     assert!(totals.errors["superseded"] > 10, "{totals:?}");
-    assert_eq!(rig.books(), (1, 0, BTreeMap::new()));
+    assert_eq!(rig.ledger(), (1, 0, BTreeMap::new()));
     rig.end().await;
 }
 
@@ -312,7 +312,7 @@ async fn the_end_of_a_series_is_said_until_the_server_has_it_and_once() {
     rig.end().await;
     let of_1 = taken(&got, "1").concat();
     assert_eq!(of_1[of_1.len() - 3..], [None, Some(1.0), None], "{of_1:?}");
-    assert_eq!(rig.books().1, 0);
+    assert_eq!(rig.ledger().1, 0);
 }
 
 /// A series that is over before it was sent at all: its value goes with its end.
@@ -380,7 +380,7 @@ async fn what_is_owed_to_sources_is_bounded() {
     open.store(true, std::sync::atomic::Ordering::SeqCst);
     until("all are settled", || rig.verdicts().len() == 200).await;
     rig.end().await;
-    assert_eq!(rig.books(), (200, 0, BTreeMap::new()));
+    assert_eq!(rig.ledger(), (200, 0, BTreeMap::new()));
     assert_eq!(taken(&got, "1").pop().unwrap(), [Some(200.0), None]);
 }
 
@@ -393,7 +393,7 @@ async fn events_whose_verdict_nobody_hears_are_counted_without_bound() {
     }
     until("all are counted", || rig.counters.snapshot().gauges["buffer_events"] == 0.0).await;
     rig.end().await;
-    assert_eq!(rig.books(), (0, 200, BTreeMap::new()));
+    assert_eq!(rig.ledger(), (0, 200, BTreeMap::new()));
 }
 
 /// What a receiver would show: the last value of each series, none for one that has ended.
@@ -436,12 +436,12 @@ proptest! {
     /// and each count was in a snapshot that it has.
     #[test]
     fn a_receiver_of_some_snapshots_misses_nothing(steps in proptest::collection::vec(step(), 1..60)) {
-        let mut bench = Bench::new("expire_after: 5s\nmetrics:\n- {name: n, type: counter, labels: {a: \"{{ a }}\"}}\n");
+        let mut bench = Setup::new("expire_after: 5s\nmetrics:\n- {name: n, type: counter, labels: {a: \"{{ a }}\"}}\n");
         bench.registry.lock().unwrap().keep_until_sent();
         let (mut receiver, mut ms) = (Receiver::default(), 0);
         // The highest value of each series that the receiver was ever shown, against what was counted of it.
         let mut shown = BTreeMap::<String, f64>::new();
-        let push = |bench: &Bench, receiver: &mut Receiver, shown: &mut BTreeMap<String, f64>, all, taken, answered, ms: &mut i64| {
+        let push = |bench: &Setup, receiver: &mut Receiver, shown: &mut BTreeMap<String, f64>, all, taken, answered, ms: &mut i64| {
             let mut registry = bench.registry.lock().unwrap();
             registry.age(bench.now);
             *ms += 10;
@@ -508,9 +508,9 @@ proptest! {
 #[test]
 fn series_that_wait_for_their_end_to_be_known_make_place_for_others() {
     let mut bench =
-        Bench::new("max_series: 2\nexpire_after: 1s\nmetrics:\n- {name: n, type: counter, labels: {a: \"{{ a }}\"}}\n");
+        Setup::new("max_series: 2\nexpire_after: 1s\nmetrics:\n- {name: n, type: counter, labels: {a: \"{{ a }}\"}}\n");
     bench.registry.lock().unwrap().keep_until_sent();
-    let take = |bench: &Bench| {
+    let take = |bench: &Setup| {
         let mut registry = bench.registry.lock().unwrap();
         registry.age(bench.now);
         Snapshot::take(&mut registry, Which::All, 5, &mut Heirless::default(), false).number

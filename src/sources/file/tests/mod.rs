@@ -122,7 +122,7 @@ fn context(id: &str, data_dir: PathBuf, once: bool) -> BuildContext {
         connections: u32::MAX,
         handles: 1024,
         reads_access_logs: false,
-        no_chance: false,
+        deterministic: false,
     }
 }
 
@@ -198,7 +198,7 @@ impl World {
         }
         let mut tailer = self.tailer.take().unwrap();
         let tries = std::cell::Cell::new(0);
-        tailer.farewell(
+        tailer.drain_deleted(
             || self.now,
             &mut self.taken,
             || {

@@ -79,7 +79,7 @@ fn stop(runtime: &tokio::runtime::Runtime, mut running: Running) {
     running.shutdown().cancel();
     let summary = runtime.block_on(running.wait());
     assert!(summary.failed.is_empty() && !summary.timed_out, "{summary:?}");
-    for line in running.books.now().ledger() {
+    for line in running.ledger.now().ledger() {
         assert_eq!((line.difference, line.held), (0, 0), "{line:?}");
     }
 }

@@ -94,7 +94,7 @@ impl Target {
 pub struct Record<M> {
     /// Behind its last byte.
     pub end: u32,
-    /// Place of the untouched event in [`Load::originals`], where the record does not hold it: 0 for none, else from 1.
+    /// Place of the untouched event in [`RequestBody::originals`], where the record does not hold it: 0 for none, else from 1.
     pub original: u32,
     /// So many records behind this one stand in its bytes and have none of their own: they are sent, taken and refused
     /// together.
@@ -186,7 +186,7 @@ pub struct Part {
 
 /// The content of one request.
 #[derive(Debug)]
-pub struct Load<M> {
+pub struct RequestBody<M> {
     /// Where it goes.
     pub target: Arc<Target>,
     /// The body.
@@ -209,7 +209,7 @@ pub struct Load<M> {
     pub words: String,
 }
 
-impl<M: Copy> Load<M> {
+impl<M: Copy> RequestBody<M> {
     /// Events in it.
     pub fn len(&self) -> usize {
         self.records.len()
@@ -298,8 +298,8 @@ impl<M: Copy> Load<M> {
         })
     }
 
-    /// Two loads of about one half of the records each. The load must be [divisible](Load::is_divisible).
-    pub fn halves(mut self) -> (Load<M>, Load<M>) {
+    /// Two loads of about one half of the records each. The load must be [divisible](RequestBody::is_divisible).
+    pub fn halves(mut self) -> (RequestBody<M>, RequestBody<M>) {
         let middle = self.middle().unwrap_or(self.records.len() / 2);
         let mut first_parts = Vec::new();
         let mut left = middle as u32;
@@ -326,7 +326,7 @@ impl<M: Copy> Load<M> {
     }
 
     /// A load of these records, ascending, which belong to `parts`.
-    pub(super) fn pick(&self, places: impl IntoIterator<Item = usize>, parts: Vec<Part>) -> Load<M> {
+    pub(super) fn pick(&self, places: impl IntoIterator<Item = usize>, parts: Vec<Part>) -> RequestBody<M> {
         let framing = self.target.framing;
         let mut body = Vec::with_capacity(self.body.len());
         body.extend_from_slice(framing.open);
@@ -347,7 +347,7 @@ impl<M: Copy> Load<M> {
             records.push(record);
         }
         body.extend_from_slice(framing.close);
-        Load {
+        RequestBody {
             target: self.target.clone(),
             body: Bytes::from(body),
             records,

@@ -10,26 +10,26 @@ use super::tailer::{Now, Tailer};
 
 impl Tailer {
     /// Reads deleted files to their end, their last line without newline included; `late` says when to give up.
-    pub(super) fn farewell(&mut self, now: impl Fn() -> Now, out: &mut dyn Out, late: impl Fn() -> bool) {
+    pub(super) fn drain_deleted(&mut self, now: impl Fn() -> Now, out: &mut dyn Out, late: impl Fn() -> bool) {
         self.ready.clear();
         self.give_orphans(&now, out, &late);
-        let mut doomed = Vec::new();
+        let mut deleted = Vec::new();
         for (key, tail) in self.tails.iter_mut().enumerate() {
             let Some(tail) = tail else { continue };
             tail.queued = false;
             if is_deleted(tail) {
                 tail.open = Open::Flush;
                 tail.after = None;
-                doomed.push(key);
+                deleted.push(key);
             } else if let Some(packed) = &mut tail.packed {
                 packed.leave_turn();
             }
         }
         self.heavy.clear();
-        if doomed.is_empty() {
+        if deleted.is_empty() {
             return;
         }
-        for &key in &doomed {
+        for &key in &deleted {
             if let Some(mut tail) = self.tails[key].take() {
                 self.queue(key, &mut tail);
                 self.tails[key] = Some(tail);
@@ -42,7 +42,7 @@ impl Tailer {
             }
         }
         self.ready.clear();
-        for key in doomed {
+        for key in deleted {
             let Some(tail) = &self.tails[key] else { continue };
             let held = self.reader.held.as_ref().filter(|chunk| std::sync::Arc::ptr_eq(&chunk.origin, &tail.origin));
             let from = held.map_or(tail.reading().offset, |chunk| chunk.offset);
