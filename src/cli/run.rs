@@ -75,14 +75,7 @@ pub(super) fn run(args: RunArgs) -> Exit {
         control.agent = config.agent_fingerprint;
         let globals = config.globals.clone();
         report_orphans(&config);
-        let ready = own(&globals, &mut lock).and_then(|()| {
-            topology::assemble(config, args.once).map_err(|errors| {
-                let bad_config = errors.iter().any(|e| e.is_config);
-                let mut page = Page::new();
-                errors.iter().for_each(|error| writeln!(page, "error: {error}"));
-                (page, bad_config)
-            })
-        });
+        let ready = take_data_dir(&globals, &mut lock).and_then(|()| assembled(config, args.once));
         let ran = ready.and_then(|blueprint| {
             let lock = lock.as_ref().map(|(_, lock)| lock.clone());
             runtime.block_on(drive(blueprint, &globals, lock, &mut control)).map_err(|errors| (errors, false))
@@ -119,6 +112,18 @@ pub(super) fn run(args: RunArgs) -> Exit {
     exit
 }
 
+/// The graph, ready to be started.
+///
+/// Errors: what is wrong, and whether it is the configuration.
+fn assembled(config: Config, once: bool) -> Result<topology::Blueprint, (Page, bool)> {
+    topology::assemble(config, once).map_err(|errors| {
+        let bad_config = errors.iter().any(|e| e.is_config);
+        let mut page = Page::new();
+        errors.iter().for_each(|error| writeln!(page, "error: {error}"));
+        (page, bad_config)
+    })
+}
+
 /// The configuration that is pinned in place of this one, or this one.
 ///
 /// Errors: it has mistakes now, or cannot be read; that has been printed.
@@ -135,7 +140,7 @@ fn pinned((config, texts): (Config, Texts)) -> Result<(Config, Texts), Exit> {
 }
 
 /// Makes the `data_dir` this agent's own, before anything opens what is in it; keeps the lock where it has it already.
-fn own(globals: &Globals, lock: &mut Option<(PathBuf, Arc<Lock>)>) -> Result<(), (Page, bool)> {
+fn take_data_dir(globals: &Globals, lock: &mut Option<(PathBuf, Arc<Lock>)>) -> Result<(), (Page, bool)> {
     if lock.as_ref().is_some_and(|(dir, _)| *dir == globals.data_dir) {
         return Ok(());
     }
@@ -170,6 +175,20 @@ fn report_orphans(config: &Config) {
     }
 }
 
+/// The API's socket, and its certificate if it has one.
+///
+/// Errors: the address is in use or the certificate cannot be read, in words.
+async fn bind(
+    api: &crate::pipeline::ApiConfig,
+) -> Result<(tokio::net::TcpListener, Option<Arc<crate::net::tls::TlsServer>>), Page> {
+    let address = api.listen.value;
+    let refused = |error| Page::of_line(format_args!("error: the API cannot listen on {address}: {error}"));
+    let listener = Api::bind(address).await.map_err(refused)?;
+    let tls = api.tls.as_ref().map(crate::net::tls::TlsServer::open).transpose();
+    let tls = tls.map_err(|error| Page::of_line(format_args!("error: the API's certificate: {error}")))?;
+    Ok((listener, tls))
+}
+
 /// Runs a graph to its end.
 ///
 /// Errors: it could not be started.
@@ -183,15 +202,8 @@ async fn drive(
     let listener = match &globals.api {
         None => None,
         Some(api) => {
-            let refused =
-                |error| Page::of_line(format_args!("error: the API cannot listen on {}: {error}", api.listen.value));
-            let listener = Api::bind(api.listen.value).await.map_err(refused)?;
-            let tls = api.tls.as_ref().map(crate::net::tls::TlsServer::open).transpose();
-            Some((
-                api,
-                listener,
-                tls.map_err(|error| Page::of_line(format_args!("error: the API's certificate: {error}")))?,
-            ))
+            let (listener, tls) = bind(api).await?;
+            Some((api, listener, tls))
         }
     };
     let mut running = topology::start_supervised(blueprint, control.remake())

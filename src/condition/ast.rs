@@ -15,6 +15,30 @@ pub(super) struct Expr {
     pub(super) height: usize,
 }
 
+/// How operands in a row hold together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Junction {
+    /// `&&`: one that is false settles it.
+    All,
+    /// `||`: one that is true settles it.
+    Any,
+}
+
+impl Junction {
+    /// As it is written.
+    pub(super) fn sign(self) -> &'static str {
+        match self {
+            Junction::All => "&&",
+            Junction::Any => "||",
+        }
+    }
+
+    /// What it is without operands: what an operand must be to settle nothing.
+    pub(super) fn neutral(self) -> bool {
+        self == Junction::All
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(super) enum ExprKind {
     Null,

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::ast::{Compare, Expr, ExprKind, Function};
+use super::ast::{Compare, Expr, ExprKind, Function, Junction};
 use super::eval::{self, Val};
 use super::number::Arith;
 use super::pattern::Pattern;
@@ -164,8 +164,8 @@ impl Program {
                 let inner = self.operand(inner, "-", Type::Num)?;
                 self.fold(Node::Neg(inner), &[inner], Type::Num)
             }
-            ExprKind::And(items) => self.junction(items, true)?,
-            ExprKind::Or(items) => self.junction(items, false)?,
+            ExprKind::And(items) => self.junction(items, Junction::All)?,
+            ExprKind::Or(items) => self.junction(items, Junction::Any)?,
             ExprKind::Compare(compare, sides) => self.compare(*compare, sides, &expr.span)?,
             ExprKind::In(sides) => self.contained(sides)?,
             ExprKind::Arith(op, sides) => self.arithmetic(*op, sides)?,
@@ -202,23 +202,27 @@ impl Program {
     }
 
     /// `&&` and `||`: what cannot change the result is left out.
-    fn junction(&mut self, items: &[Expr], and: bool) -> Result<(Id, Type)> {
+    fn junction(&mut self, items: &[Expr], of: Junction) -> Result<(Id, Type)> {
         let mut ids = Vec::new();
         let mut settled = false;
         for item in items {
-            let id = self.operand(item, if and { "&&" } else { "||" }, Type::Bool)?;
+            let id = self.operand(item, of.sign(), Type::Bool)?;
             match self.nodes[id as usize] {
-                Node::Bool(b) if b == and => {}
+                Node::Bool(b) if b == of.neutral() => {}
                 // Settles the whole, faults of the others included.
                 Node::Bool(_) => settled = true,
                 _ => ids.push(id),
             }
         }
         if settled || ids.is_empty() {
-            return Ok((self.push(Node::Bool(and != settled)), Type::Bool));
+            return Ok((self.push(Node::Bool(of.neutral() != settled)), Type::Bool));
         }
         let range = self.list(&ids);
-        Ok((self.push(if and { Node::And(range) } else { Node::Or(range) }), Type::Bool))
+        let node = match of {
+            Junction::All => Node::And(range),
+            Junction::Any => Node::Or(range),
+        };
+        Ok((self.push(node), Type::Bool))
     }
 
     fn compare(&mut self, compare: Compare, sides: &[Expr; 2], span: &Range<usize>) -> Result<(Id, Type)> {

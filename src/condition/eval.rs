@@ -1,7 +1,7 @@
 //! Evaluation: a walk over the flat program. Work space is the worker's own and only ever grows.
 
 use super::Fault;
-use super::ast::Compare;
+use super::ast::{Compare, Junction};
 use super::number::{Arith, Num};
 use super::pattern::PatternCache;
 use super::program::{Id, Node, Program};
@@ -147,8 +147,8 @@ impl<'a> Run<'a, '_> {
                 };
                 Ok(texts.iter().any(|t| **t == *text))
             }
-            Node::And(range) => self.junction(range, true),
-            Node::Or(range) => self.junction(range, false),
+            Node::And(range) => self.junction(range, Junction::All),
+            Node::Or(range) => self.junction(range, Junction::Any),
             Node::Not(inner) => Ok(!self.truth(*inner)?),
             Node::Has(path) => Ok(self.event.is_some_and(|event| event.get(self.path(*path)).is_some())),
             Node::Compare(compare, a, b) => {
@@ -291,16 +291,16 @@ impl<'a> Run<'a, '_> {
     }
 
     /// `&&` and `||`: one operand that settles the whole is enough, faults of others or not.
-    fn junction(&mut self, range: &std::ops::Range<u32>, and: bool) -> Result<bool, Fault> {
+    fn junction(&mut self, range: &std::ops::Range<u32>, of: Junction) -> Result<bool, Fault> {
         let mut fault = None;
         for id in self.list(range) {
             match self.truth(*id) {
-                Ok(b) if b == and => {}
+                Ok(b) if b == of.neutral() => {}
                 Ok(b) => return Ok(b),
                 Err(f) => fault = fault.or(Some(f)),
             }
         }
-        fault.map_or(Ok(and), Err)
+        fault.map_or(Ok(of.neutral()), Err)
     }
 
     fn compare(&self, compare: Compare, a: Val<'a>, b: Val<'a>) -> Result<bool, Fault> {

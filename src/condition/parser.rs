@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::ast::{Compare, Expr, ExprKind, Function, Style};
+use super::ast::{Compare, Expr, ExprKind, Function, Junction, Style};
 use super::lexer::{Token, tokens};
 use super::number::{Arith, Num};
 use super::{ConditionError, MAX_CONDITION_BYTES, MAX_CONDITION_DEPTH};
@@ -195,7 +195,8 @@ impl Parser<'_> {
             let span = left.span.start..right.span.end;
             let height = 1 + left.height.max(right.height);
             left = match op {
-                Binary::And | Binary::Or => self.joined(op == Binary::And, left, right, span)?,
+                Binary::And => self.joined(Junction::All, left, right, span)?,
+                Binary::Or => self.joined(Junction::Any, left, right, span)?,
                 Binary::Compare(compare) => {
                     if matches!(left.kind, ExprKind::Compare(..)) && !self.text[..sign.start].trim_end().ends_with(')')
                     {
@@ -212,19 +213,19 @@ impl Parser<'_> {
     }
 
     /// `&&` and `||` in a row are one node, however many there are.
-    fn joined(&self, and: bool, left: Expr, right: Expr, span: Range<usize>) -> Result<Expr> {
+    fn joined(&self, of: Junction, left: Expr, right: Expr, span: Range<usize>) -> Result<Expr> {
         let height = left.height.max(1 + right.height);
-        let mut list = match (and, left.kind) {
-            (true, ExprKind::And(list)) | (false, ExprKind::Or(list)) => list,
+        let mut list = match (of, left.kind) {
+            (Junction::All, ExprKind::And(list)) | (Junction::Any, ExprKind::Or(list)) => list,
             (_, kind) => {
                 let left = Expr { kind, span: left.span, height: left.height };
                 let height = 1 + left.height.max(right.height);
                 let list = vec![left, right];
-                return self.make(if and { ExprKind::And(list) } else { ExprKind::Or(list) }, span, height);
+                return self.make(junction(of, list), span, height);
             }
         };
         list.push(right);
-        self.make(if and { ExprKind::And(list) } else { ExprKind::Or(list) }, span, height)
+        self.make(junction(of, list), span, height)
     }
 
     fn unary(&mut self) -> Result<Expr> {
@@ -538,5 +539,12 @@ fn unknown_function(name: &str, at: Range<usize>) -> ConditionError {
             let list: Vec<String> = known.map(|k| format!("`{k}`")).collect();
             error.help(format!("functions: {}", list.join(", ")))
         }
+    }
+}
+
+fn junction(of: Junction, operands: Vec<Expr>) -> ExprKind {
+    match of {
+        Junction::All => ExprKind::And(operands),
+        Junction::Any => ExprKind::Or(operands),
     }
 }

@@ -281,53 +281,51 @@ impl Cutter {
     }
 }
 
-/// Reads `input` to its end. A read that blocks cannot be called back, so it has a thread of its own, which is left
-/// behind when the agent stops first.
-fn run(
+/// What a thread of its own reads of `input`, a read at a time; an empty one is the end. A read that blocks cannot be called
+/// back, so the thread is left where it is when the agent stops first.
+///
+/// Errors: no thread can be started.
+fn reads_of(
     mut input: impl Read + Send + 'static,
-    cx: &SourceContext,
-    origin: &Arc<Origin>,
-    max_line: usize,
-    mut cutter: Cutter,
-) -> Result<(), RunError> {
+    pool: SlabPool,
+) -> Result<crossbeam_channel::Receiver<std::io::Result<Vec<u8>>>, RunError> {
     let (to, reads) = crossbeam_channel::bounded::<std::io::Result<Vec<u8>>>(1);
-    let pool = SlabPool::new(SLAB, 8);
-    let source = pool.clone();
-    std::thread::Builder::new()
-        .name("stdin".into())
-        .spawn(move || {
-            loop {
-                let mut buf = source.take();
-                buf.resize(SLAB, 0);
-                match input.read(&mut buf) {
-                    Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                    Ok(n) => {
-                        buf.truncate(n);
-                        if to.send(Ok(buf)).is_err() || n == 0 {
-                            return;
-                        }
-                    }
-                    Err(error) => {
-                        // The other side may be gone; then nobody needs to know.
-                        let _gone = to.send(Err(error));
+    let read = move || {
+        loop {
+            let mut buf = pool.take();
+            buf.resize(SLAB, 0);
+            match input.read(&mut buf) {
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Ok(n) => {
+                    buf.truncate(n);
+                    if to.send(Ok(buf)).is_err() || n == 0 {
                         return;
                     }
                 }
+                Err(error) => {
+                    // The other side may be gone; then nobody needs to know.
+                    let _gone = to.send(Err(error));
+                    return;
+                }
             }
-        })
-        .map_err(|e| RunError(format!("cannot start a thread: {e}")))?;
-    let mut rest: Vec<u8> = Vec::new();
-    let mut result = Ok(());
-    // The end of the input is the end of the run: the other sources stop, and what was read is delivered, however long
-    // that takes; a signal limits it.
-    let end = |result| {
-        cx.shutdown.cancel();
-        result
+        }
     };
-    // Sends what was cut off the front of `bytes`; what is left.
-    let send = |mut bytes: Vec<u8>, cut: Cut| {
+    let thread = std::thread::Builder::new().name("stdin".into()).spawn(read);
+    thread.map(|_| reads).map_err(|e| RunError(format!("cannot start a thread: {e}")))
+}
+
+/// Where what was cut goes.
+struct Out<'a> {
+    cx: &'a SourceContext,
+    origin: &'a Arc<Origin>,
+    pool: SlabPool,
+}
+
+impl Out<'_> {
+    /// Sends what was cut off the front of `bytes`; what is left, or `None` where nobody takes anything any more.
+    fn send(&self, mut bytes: Vec<u8>, cut: Cut) -> Option<Vec<u8>> {
         if cut.long > 0 {
-            cx.counters.update(|t| t.error("long_lines", cut.long));
+            self.cx.counters.update(|t| t.error("long_lines", cut.long));
         }
         let left = bytes.split_off(cut.whole);
         bytes.extend_from_slice(&cut.joined);
@@ -339,18 +337,47 @@ fn run(
         };
         let chunk = Chunk {
             frames,
-            text: pool.freeze(bytes),
-            origin: origin.clone(),
+            text: self.pool.freeze(bytes),
+            origin: self.origin.clone(),
             offset: 0,
             received_at: clock::now_ns(),
             ack: Ack::none(),
         };
-        cx.output.send(chunk).is_ok().then_some(left)
-    };
-    while !cx.shutdown.is_cancelled() {
+        self.cx.output.send(chunk).is_ok().then_some(left)
+    }
+}
+
+/// Reads `input` to its end. The end of the input is the end of the run: the other sources stop, and what was read is
+/// delivered, however long that takes; a signal limits it.
+fn run(
+    input: impl Read + Send + 'static,
+    cx: &SourceContext,
+    origin: &Arc<Origin>,
+    max_line: usize,
+    cutter: Cutter,
+) -> Result<(), RunError> {
+    let pool = SlabPool::new(SLAB, 8);
+    let reads = reads_of(input, pool.clone())?;
+    let result = pass_on(&reads, &Out { cx, origin, pool }, max_line, cutter);
+    cx.shutdown.cancel();
+    result
+}
+
+/// Cuts what is read and sends it, until the end, a stop, or until nobody takes anything any more.
+///
+/// Errors: the input cannot be read; what came before is sent.
+fn pass_on(
+    reads: &crossbeam_channel::Receiver<std::io::Result<Vec<u8>>>,
+    out: &Out<'_>,
+    max_line: usize,
+    mut cutter: Cutter,
+) -> Result<(), RunError> {
+    let mut rest: Vec<u8> = Vec::new();
+    let mut result = Ok(());
+    while !out.cx.shutdown.is_cancelled() {
         let now = clock::monotonic_ns();
         if let Some(cut) = cutter.expire(&rest, now) {
-            let Some(left) = send(rest, cut) else { return end(Ok(())) };
+            let Some(left) = out.send(rest, cut) else { return Ok(()) };
             rest = left;
         }
         let buf = match reads.recv_timeout(LOOK) {
@@ -369,12 +396,12 @@ fn run(
         let searched = lines.len();
         lines.extend_from_slice(&buf);
         let cut = cutter.cut(&lines, searched, now, max_line);
-        let Some(left) = send(lines, cut) else { return end(Ok(())) };
+        let Some(left) = out.send(lines, cut) else { return Ok(()) };
         rest = left;
     }
     let cut = cutter.finish(&rest, clock::monotonic_ns());
-    send(rest, cut);
-    end(result)
+    out.send(rest, cut);
+    result
 }
 
 #[cfg(test)]

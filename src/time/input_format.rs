@@ -11,7 +11,7 @@ use jiff::fmt::strtime::{self, BrokenDownTime};
 use crate::settings::{Node, Reader, SchemaBuilder, Setting, read_string};
 
 use super::civil::Civil;
-use super::loose::{Found, WrittenZone};
+use super::loose::{Found, WrittenZone, Year};
 use super::zone_names::zone_name;
 
 /// Codes that may stand behind `%` (and behind the flags and widths in front of them).
@@ -23,7 +23,7 @@ pub struct InputFormat {
     text: String,
     /// What jiff reads: `%f` for `%L`, and nothing in the place of `%Z`.
     read: String,
-    has_year: bool,
+    year: Year,
     /// It has `%Z`.
     names_zone: bool,
 }
@@ -56,7 +56,7 @@ impl InputFormat {
         let has = |set: &[u8]| codes.iter().any(|c| set.contains(c));
         let whole = 0..text.len();
         if has(b"s") {
-            return Self::probe(text, true);
+            return Self::probe(text, Year::Written);
         }
         let day = has(b"dejDFv") || (has(b"aAuw") && has(b"UVW"));
         let month = has(b"bBhmDFjvUVW");
@@ -68,19 +68,19 @@ impl InputFormat {
             let message = "`%I` is an hour of the 12-hour clock and needs `%p`, or write `%H`".to_owned();
             return Err(InputFormatError { at: whole, message });
         }
-        Self::probe(text, has(b"YyGgCDFv"))
+        Self::probe(text, if has(b"YyGgCDFv") { Year::Written } else { Year::Missing })
     }
 
     /// What is written with a format must be readable with it.
-    fn probe(text: &str, has_year: bool) -> Result<InputFormat, InputFormatError> {
+    fn probe(text: &str, year: Year) -> Result<InputFormat, InputFormatError> {
         let (to_read, names_zone) = for_jiff(text);
         let fail = |message: String| InputFormatError { at: 0..text.len(), message };
         let sample = jiff::Timestamp::constant(1_655_301_296, 789_000_000).to_zoned(jiff::tz::TimeZone::UTC);
         let written =
             strtime::format(&to_read, &sample).map_err(|e| fail(format!("this format cannot be used: {e}")))?;
         let read = strtime::parse(&to_read, &written).map_err(|e| fail(format!("this format cannot be read: {e}")))?;
-        let format = InputFormat { text: text.to_owned(), read: to_read, has_year, names_zone };
-        if convert(read, has_year).is_none() {
+        let format = InputFormat { text: text.to_owned(), read: to_read, year, names_zone };
+        if convert(read, year).is_none() {
             return Err(fail("this format does not give a date and a time".to_owned()));
         }
         Ok(format)
@@ -115,7 +115,7 @@ impl InputFormat {
     /// Reads a text with this format, from first to last byte.
     pub(super) fn read(&self, text: &[u8]) -> Option<Found> {
         if !self.names_zone {
-            return convert(strtime::parse(&self.read, text).ok()?, self.has_year);
+            return convert(strtime::parse(&self.read, text).ok()?, self.year);
         }
         // The first word that is the name of a zone; what stands around it is read without it.
         let is_letter = |at: usize| text.get(at).is_some_and(u8::is_ascii_alphabetic);
@@ -123,7 +123,7 @@ impl InputFormat {
         let words = starts.map(|at| at..(at..).find(|&end| !is_letter(end)).unwrap_or(text.len()));
         let (at, name) = words.filter_map(|at| Some((at.clone(), zone_name(&text[at])?))).next()?;
         let rest = [&text[..at.start], &text[at.end..]].concat();
-        let found = convert(strtime::parse(&self.read, rest).ok()?, self.has_year)?;
+        let found = convert(strtime::parse(&self.read, rest).ok()?, self.year)?;
         Some(Found { offset: found.offset.or(Some(WrittenZone::Name(name))), ..found })
     }
 }
@@ -184,7 +184,7 @@ fn codes(text: &str) -> Result<Vec<u8>, InputFormatError> {
 }
 
 /// Civil time and offset of what jiff read.
-fn convert(mut time: BrokenDownTime, has_year: bool) -> Option<Found> {
+fn convert(mut time: BrokenDownTime, year: Year) -> Option<Found> {
     if let Ok(at) = time.to_timestamp() {
         let nanos = i64::try_from(at.as_nanosecond()).ok()?;
         let digits = fraction_digits(nanos.rem_euclid(super::NS_PER_SEC) as u32);
@@ -192,10 +192,10 @@ fn convert(mut time: BrokenDownTime, has_year: bool) -> Option<Found> {
             civil: Civil::from_ns(nanos),
             digits,
             offset: Some(WrittenZone::Offset(0)),
-            has_year: true,
+            year: Year::Written,
         });
     }
-    if !has_year {
+    if year == Year::Missing {
         time.set_year(Some(2000)).ok()?; // a leap year: whether 29 February exists is settled with the real year
     }
     // A date alone is its midnight.
@@ -216,7 +216,7 @@ fn convert(mut time: BrokenDownTime, has_year: bool) -> Option<Found> {
         nanos,
     };
     let offset = time.offset().map(|o| WrittenZone::Offset(o.seconds()));
-    Some(Found { civil, digits: fraction_digits(nanos), offset, has_year })
+    Some(Found { civil, digits: fraction_digits(nanos), offset, year })
 }
 
 /// How many digits a fraction needs. jiff does not say how many were written, so trailing zeros are not kept.

@@ -24,14 +24,30 @@ pub enum WrittenZone {
     Name(ZoneName),
 }
 
+/// Whether a text gave the year.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Year {
+    /// It did.
+    Written,
+    /// It did not: the year is inferred from the time at which the text came.
+    Missing,
+}
+
+impl Year {
+    /// Written where there is one.
+    pub(crate) fn of(year: Option<i32>) -> Year {
+        year.map_or(Year::Missing, |_| Year::Written)
+    }
+}
+
 /// What a text said: zone and year may be missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Found {
     pub(super) civil: Civil,
     pub(super) digits: u8,
     pub(super) offset: Option<WrittenZone>,
-    /// Without it `civil.year` means nothing.
-    pub(super) has_year: bool,
+    /// Where it is missing `civil.year` means nothing.
+    pub(super) year: Year,
 }
 
 const MONTHS: [&[u8]; 12] = [
@@ -75,7 +91,7 @@ pub(super) fn offset_only(text: &[u8]) -> Option<i32> {
 impl Found {
     /// Without year the day is judged in a leap year; the caller finds one in which it exists.
     fn civil_is_plausible(&self) -> bool {
-        let year = if self.has_year { self.civil.year } else { 2000 };
+        let year = if self.year == Year::Written { self.civil.year } else { 2000 };
         Civil { year, ..self.civil }.is_real()
     }
 }
@@ -255,7 +271,7 @@ impl<'a> Cursor<'a> {
         let mut civil = Civil { year: year.unwrap_or(0), month, day, hour: 0, minute: 0, second: 0, nanos: 0 };
         if self.rest.is_empty() {
             // A date alone must have a year and separators: eight digits are an epoch.
-            return year.map(|_| Found { civil, digits: 0, offset: None, has_year: true });
+            return year.map(|_| Found { civil, digits: 0, offset: None, year: Year::Written });
         }
         let sep = self.eat_any(b"Tt_:-,");
         let spaces = self.spaces();
@@ -266,11 +282,11 @@ impl<'a> Cursor<'a> {
             return None;
         }
         let digits = self.time(&mut civil)?;
-        let (offset, late_year) = self.after_time(year.is_none())?;
+        let (offset, late_year) = self.after_time(Year::of(year))?;
         if let Some(y) = late_year {
             civil.year = y;
         }
-        Some(Found { civil, digits, offset, has_year: year.is_some() || late_year.is_some() })
+        Some(Found { civil, digits, offset, year: Year::of(year.or(late_year)) })
     }
 
     /// Takes a time of day; gives the number of fraction digits.
@@ -324,14 +340,16 @@ impl<'a> Cursor<'a> {
     }
 
     /// Takes zone and, where one is still missing, the year, in either order; then nothing may be left.
-    fn after_time(&mut self, wants_year: bool) -> Option<(Option<WrittenZone>, Option<i32>)> {
+    fn after_time(&mut self, before: Year) -> Option<(Option<WrittenZone>, Option<i32>)> {
         let (mut offset, mut year) = (None, None);
         loop {
             let spaces = self.spaces();
             match self.peek() {
                 None => return Some((offset, year)),
                 Some(b'+' | b'-') if offset.is_none() => offset = Some(WrittenZone::Offset(self.offset()?)),
-                Some(b'0'..=b'9') if wants_year && year.is_none() && spaces > 0 => year = Some(self.year4()?),
+                Some(b'0'..=b'9') if before == Year::Missing && year.is_none() && spaces > 0 => {
+                    year = Some(self.year4()?)
+                }
                 // `[Europe/Berlin]` of RFC 9557 only repeats what the offset says.
                 Some(b'[') if offset.is_some() && self.rest.last() == Some(&b']') => self.rest = &[],
                 // Go's monotonic reading.

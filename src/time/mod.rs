@@ -29,7 +29,7 @@ mod zone_names;
 
 pub use civil::Civil;
 pub use input_format::InputFormat;
-pub use loose::WrittenZone;
+pub use loose::{WrittenZone, Year};
 pub use reader::{Doubt, TimestampReader, Zone};
 pub(crate) use rfc3339::offset_seconds;
 pub use rfc3339::{is_canonical_utc, is_normalized, parse_normalized, parse_rfc3339};

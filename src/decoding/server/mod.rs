@@ -508,8 +508,8 @@ impl FrameDecoder for ServerDecoder {
                     let text = &batch.text()[start + span.start..start + span.end];
                     self.times.read(text, now).map(|stamp| stamp.ns)
                 }
-                syslog::When::Local { civil, has_year, zone } => {
-                    syslog::instant(self.times.zone(), &civil, has_year, zone, now)
+                syslog::When::Local { civil, year, zone } => {
+                    syslog::instant(self.times.zone(), &civil, year, zone, now)
                 }
                 syslog::When::Instant(ns) => Some(ns),
             };

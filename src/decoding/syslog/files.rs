@@ -11,7 +11,7 @@
 //! <134>Oct 15 14:04:23 sua [1013:1013]: text                          Yealink: a blank in the tag
 //! ```
 
-use super::legacy::{content, is_host, note_priority, tag};
+use super::legacy::{Header, content, is_host, note_priority, tag};
 use super::when::{epoch, header_time};
 use super::words::{Priority, bare_level};
 use super::{Format, Line, Message};
@@ -29,7 +29,7 @@ pub(super) fn bracketed(line: &Line<'_>, pri: Option<u8>, at: usize) -> Option<M
     if let Some(end) = asterisk(line, at, &mut message) {
         message.message = line.message(line.skip_blanks(end));
     } else if pri.is_some() {
-        content(line, at, true, &mut message);
+        content(line, at, Header::Timed, &mut message);
     } else {
         message.message = line.message(at);
     }
@@ -77,13 +77,13 @@ pub(super) fn since_1970(line: &Line<'_>, pri: Option<u8>, at: usize) -> Option<
     let (when, end) = epoch(line, at)?;
     let host = line.word(line.skip_blanks(end));
     let next = line.skip_blanks(host.end);
-    if !is_host(line, host) || tag(line, next, true).is_none() {
+    if !is_host(line, host) || tag(line, next, Header::Timed).is_none() {
         return None;
     }
     let mut message = Message::new(Format::Rfc3164, pri);
     message.timestamp = Some(when);
     message.hostname = Some(host);
-    content(line, next, true, &mut message);
+    content(line, next, Header::Timed, &mut message);
     Some(message)
 }
 

@@ -20,6 +20,7 @@ use super::when::{epoch, header_time, is_year};
 use super::words::{Priority, bare_level, is_english, is_level, is_level_word, priority};
 use super::{Format, Line, Message, When, data};
 use crate::framing::span::Span;
+use crate::time::Year;
 
 /// A message whose header stands at `at`, behind the priority, in place of what `message` is. `false` where nothing of it looks
 /// like one.
@@ -42,7 +43,7 @@ pub(super) fn parse(line: &Line<'_>, pri: Option<u8>, at: usize, message: &mut M
     let behind = host(line, at, message);
     let nested = matches!(line.byte(behind), Some(b'0'..=b'9' | b'*' | b'.' | b':'));
     let behind = if nested { front(line, behind, message).unwrap_or(behind) } else { behind };
-    content(line, behind, true, message);
+    content(line, behind, Header::Timed, message);
     if pri.is_none() {
         no_host_by_a_date(line, at, message);
     }
@@ -52,7 +53,7 @@ pub(super) fn parse(line: &Line<'_>, pri: Option<u8>, at: usize, message: &mut M
 /// Behind a date and a clock alone, without priority, zone and tag, a first word is no host: so the logs of many programs begin.
 #[cold]
 fn no_host_by_a_date(line: &Line<'_>, at: usize, message: &mut Message) {
-    let is_date = matches!(message.timestamp, Some(When::Local { has_year: true, zone: None, .. }));
+    let is_date = matches!(message.timestamp, Some(When::Local { year: Year::Written, zone: None, .. }));
     if is_date && message.appname.is_none() && message.severity.is_none() && message.hostname.take().is_some() {
         message.message = line.message(at);
     }
@@ -63,7 +64,7 @@ fn no_host_by_a_date(line: &Line<'_>, at: usize, message: &mut Message) {
 fn without_time_first(line: &Line<'_>, pri: Option<u8>, at: usize) -> Option<Message> {
     let mut message = Message::new(Format::Rfc3164, pri);
     if let Some(at) = front(line, at, &mut message) {
-        content(line, at, true, &mut message);
+        content(line, at, Header::Timed, &mut message);
         return Some(message);
     }
     if let Some(message) = forwarded(line, pri, at) {
@@ -95,7 +96,7 @@ fn forwarded(line: &Line<'_>, pri: Option<u8>, at: usize) -> Option<Message> {
 fn without_time(line: &Line<'_>, pri: Option<u8>, at: usize) -> Option<Message> {
     pri?;
     let mut message = Message::new(Format::Rfc3164, pri);
-    content(line, at, false, &mut message);
+    content(line, at, Header::Bare, &mut message);
     message.appname.is_some().then_some(message)
 }
 
@@ -125,7 +126,7 @@ fn versioned(line: &Line<'_>, pri: Option<u8>, at: usize) -> Option<Message> {
                 message.appname = Some(app);
                 message.message = line.message(line.skip_blanks(app.end));
             }
-            None => content(line, app.start, true, &mut message),
+            None => content(line, app.start, Header::Timed, &mut message),
         }
         return Some(message);
     }
@@ -137,7 +138,7 @@ fn versioned(line: &Line<'_>, pri: Option<u8>, at: usize) -> Option<Message> {
         return Some(fields);
     }
     let at = host(line, at, &mut message);
-    content(line, at, true, &mut message);
+    content(line, at, Header::Timed, &mut message);
     Some(message)
 }
 
@@ -212,7 +213,7 @@ fn odd_host(line: &Line<'_>, word: Span, behind: usize, message: &mut Message) -
         return end;
     }
     // No host, as RFC 5424 and as Linux says it.
-    if matches!(text, b"-" | b"(none)") && tag(line, behind, true).is_some() {
+    if matches!(text, b"-" | b"(none)") && tag(line, behind, Header::Timed).is_some() {
         return behind;
     }
     // `host<TAB>MSWinEventLog<TAB>…`
@@ -235,7 +236,7 @@ fn odd_host(line: &Line<'_>, word: Span, behind: usize, message: &mut Message) -
     let name = inner.of(line.text);
     let part = |c: &u8| c.is_ascii_alphanumeric() || matches!(c, b',' | b'.' | b'-' | b'_' | b'+');
     let is_access_point = name.contains(&b',') && name.iter().all(part);
-    if (is_access_point || is_address(name)) && tag(line, behind, true).is_some() {
+    if (is_access_point || is_address(name)) && tag(line, behind, Header::Timed).is_some() {
         message.hostname = Some(inner);
         return behind;
     }
@@ -268,7 +269,7 @@ fn is_english_text(line: &Line<'_>, word: Span, behind: usize) -> bool {
         && text.iter().all(u8::is_ascii_alphabetic)
         && (is_english(text) || matches!(text, [b'A'..=b'Z']))
         && (is_level(text)
-            || tag(line, behind, true).is_none()
+            || tag(line, behind, Header::Timed).is_none()
             || line.rest(word.start).starts_with(b"last message repeated "))
 }
 
@@ -295,14 +296,23 @@ fn host_as_tag(line: &Line<'_>, word: Span, behind: usize) -> Option<(Span, usiz
     if again.of(line.text) == word.of(line.text) {
         return Some((host, line.skip_blanks(again.end)));
     }
-    let (_, pid, end) = tag(line, behind, true)?;
+    let (_, pid, end) = tag(line, behind, Header::Timed)?;
     let is_number = pid.is_some_and(|pid| pid.of(line.text).iter().all(u8::is_ascii_digit));
     (is_number && line.byte(end - 1) == Some(b':')).then_some((host, behind))
 }
 
+/// What stands before a tag: how sure it is that one follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Header {
+    /// A time.
+    Timed,
+    /// None.
+    Bare,
+}
+
 /// Tag and message from `at`.
-pub(super) fn content(line: &Line<'_>, at: usize, timed: bool, message: &mut Message) {
-    match read_tag(line, at, timed) {
+pub(super) fn content(line: &Line<'_>, at: usize, header: Header, message: &mut Message) {
+    match read_tag(line, at, header) {
         // `CEF:0|…` is no tag, `daemon|x:info app[1]:` no common one.
         Some((app, pid, end))
             if line.byte(end) == Some(b' ')
@@ -313,14 +323,14 @@ pub(super) fn content(line: &Line<'_>, at: usize, timed: bool, message: &mut Mes
             message.procid = pid.or(message.procid);
             message.message = line.message(end + 1);
         }
-        found => odd_content(line, at, timed, found, message),
+        found => odd_content(line, at, header, found, message),
     }
 }
 
 type Tag = (Span, Option<Span>, usize);
 
 #[cold]
-fn odd_content(line: &Line<'_>, at: usize, timed: bool, found: Option<Tag>, message: &mut Message) {
+fn odd_content(line: &Line<'_>, at: usize, header: Header, found: Option<Tag>, message: &mut Message) {
     let (mut at, mut found) = (at, found);
     if found.is_some_and(|(app, ..)| is_payload(app.of(line.text))) || is_payload(line.rest(at)) {
         message.message = line.message(at);
@@ -339,11 +349,11 @@ fn odd_content(line: &Line<'_>, at: usize, timed: bool, found: Option<Tag>, mess
         let word = line.word(at);
         found = Some((word, None, word.end));
     }
-    if timed {
+    if header == Header::Timed {
         let word = line.word(at);
         let text = word.of(line.text);
         let next = line.skip_blanks(word.end);
-        let behind = tag(line, next, true);
+        let behind = tag(line, next, Header::Timed);
         if let Some(written) = priority(text) {
             note_priority(message, written);
             (at, found) = (next, behind);
@@ -354,7 +364,7 @@ fn odd_content(line: &Line<'_>, at: usize, timed: bool, found: Option<Tag>, mess
                 (at, found) = (next, behind);
             }
         } else if let Some((level, next)) = padded_level(line, at) {
-            if let Some(behind) = tag(line, next, true)
+            if let Some(behind) = tag(line, next, Header::Timed)
                 && message.pri.is_none_or(|pri| pri & 7 == level.severity)
             {
                 note_priority(message, level);
@@ -413,13 +423,13 @@ pub(super) fn note_priority(message: &mut Message, written: Priority) {
 
 /// `app:`, `app[pid]:` or `app[pid]` at `at`, and the position behind.
 #[inline(never)]
-pub(super) fn tag(line: &Line<'_>, at: usize, timed: bool) -> Option<Tag> {
-    read_tag(line, at, timed)
+pub(super) fn tag(line: &Line<'_>, at: usize, header: Header) -> Option<Tag> {
+    read_tag(line, at, header)
 }
 
 /// The same, in the place where all messages come by.
 #[inline(always)]
-fn read_tag(line: &Line<'_>, at: usize, timed: bool) -> Option<Tag> {
+fn read_tag(line: &Line<'_>, at: usize, header: Header) -> Option<Tag> {
     let rest = line.rest(at);
     let len = rest.iter().position(|c| matches!(c, b' ' | b':' | b'[' | b'\t'))?;
     let app = Span::new(at, at + len).non_empty()?;
@@ -437,11 +447,11 @@ fn read_tag(line: &Line<'_>, at: usize, timed: bool) -> Option<Tag> {
         b':' => {
             let end = app.end + 1;
             // `tag:text` is a tag only where a header says so, and never `http://…` or `12:30`.
-            let glued = timed
+            let glued = header == Header::Timed
                 && line.byte(end) != Some(b'/')
                 && !text.iter().all(u8::is_ascii_digit)
                 && (text[0] != b'%' || text[1..].starts_with(b"%") || is_mnemonic(text));
-            let is_number = !timed && text.iter().all(u8::is_ascii_digit);
+            let is_number = header == Header::Bare && text.iter().all(u8::is_ascii_digit);
             ((ends(end) && !is_number) || glued).then_some((app, None, end))
         }
         b'[' => {
@@ -453,7 +463,7 @@ fn read_tag(line: &Line<'_>, at: usize, timed: bool) -> Option<Tag> {
             match line.byte(close + 1) {
                 Some(b':') => Some((app, Some(pid), close + 2)),
                 // `tag[1234] text`, `tag[1234] : text`
-                None | Some(b' ') if timed && pid.of(line.text).iter().all(u8::is_ascii_digit) => {
+                None | Some(b' ') if header == Header::Timed && pid.of(line.text).iter().all(u8::is_ascii_digit) => {
                     let colon = usize::from(line.rest(close + 1).starts_with(b" : ")) * 2;
                     Some((app, Some(pid), close + 1 + colon))
                 }

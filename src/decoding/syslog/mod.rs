@@ -37,7 +37,7 @@ use crate::event::json::{self, Kind};
 use crate::event::{Batch, Form, Str, Sym, Value};
 use crate::framing::span::Span;
 use crate::telemetry::example_of;
-use crate::time::{Civil, TimestampReader, WrittenZone, Zone, parse_rfc3339, write_rfc3339_utc};
+use crate::time::{Civil, TimestampReader, WrittenZone, Year, Zone, parse_rfc3339, write_rfc3339_utc};
 
 pub use data::write_structured_data;
 pub use zones::SenderZones;
@@ -58,12 +58,12 @@ pub enum Format {
 pub enum When {
     /// RFC 3339, as written.
     Exact(Span),
-    /// A date and time; `has_year` is false where the year is to be inferred.
+    /// A date and time.
     Local {
         /// What was written; the year is 0 where there was none.
         civil: Civil,
-        /// There was a year.
-        has_year: bool,
+        /// Whether there was a year; else it is inferred.
+        year: Year,
         /// The zone that was written.
         zone: Option<WrittenZone>,
     },
@@ -407,11 +407,11 @@ impl Minute {
     /// The instant of a time without a zone, where it is of this minute. Without a year the minute must still be of the
     /// latest year that is possible: no longer ago than the shortest year, less a day for its clock's changes.
     #[inline]
-    fn instant(&self, civil: &Civil, has_year: bool, now: i64) -> Option<i64> {
+    fn instant(&self, civil: &Civil, year: Year, now: i64) -> Option<i64> {
         const YEAR: i64 = 364 * 86_400 * 1_000_000_000;
         let latest = now.saturating_add(AHEAD);
         let ns = self.ns + i64::from(civil.second) * 1_000_000_000 + i64::from(civil.nanos);
-        let fits = has_year || ns <= latest && self.ns > latest.saturating_sub(YEAR);
+        let fits = year == Year::Written || ns <= latest && self.ns > latest.saturating_sub(YEAR);
         (self.key == Minute::key(civil) && fits).then_some(ns)
     }
 
@@ -430,18 +430,12 @@ impl Minute {
 impl SyslogDecoder {
     /// The instant of a time that was written, in nanoseconds since 1970 UTC.
     #[inline]
-    fn instant_of(
-        &mut self,
-        batch: &Batch,
-        civil: &Civil,
-        has_year: bool,
-        written: Option<WrittenZone>,
-    ) -> Option<i64> {
+    fn instant_of(&mut self, batch: &Batch, civil: &Civil, year: Year, written: Option<WrittenZone>) -> Option<i64> {
         let (now, is_plain) = (batch.received_at, written.is_none() && self.zones.is_one());
-        if is_plain && let Some(ns) = self.minute.instant(civil, has_year, now) {
+        if is_plain && let Some(ns) = self.minute.instant(civil, year, now) {
             return Some(ns);
         }
-        let ns = instant(self.zones.of(&batch.origin), civil, has_year, written, now)?;
+        let ns = instant(self.zones.of(&batch.origin), civil, year, written, now)?;
         if is_plain {
             self.minute = Minute::of(civil, ns);
         }
@@ -459,18 +453,12 @@ impl SyslogDecoder {
 }
 
 /// The instant in nanoseconds since 1970 UTC of a time that may have no zone and no year; `None` for a date that does not exist.
-pub(super) fn instant(
-    zone: &Zone,
-    civil: &Civil,
-    has_year: bool,
-    written: Option<WrittenZone>,
-    now: i64,
-) -> Option<i64> {
+pub(super) fn instant(zone: &Zone, civil: &Civil, year: Year, written: Option<WrittenZone>, now: i64) -> Option<i64> {
     let to_ns = |civil: &Civil| match written {
         Some(written) => civil.to_ns(zone.seconds_of(written)),
         None => zone.to_ns(civil),
     };
-    if has_year {
+    if year == Year::Written {
         return to_ns(civil);
     }
     let this_year = zone.civil(now).year;
@@ -557,8 +545,8 @@ impl FrameDecoder for SyslogDecoder {
             Some(When::Exact(span)) => {
                 batch.push_span_field(Sym::TIMESTAMP, Kind::Clean, start + span.start, start + span.end);
             }
-            Some(When::Local { civil, has_year, zone }) => {
-                if let Some(ns) = self.instant_of(batch, &civil, has_year, zone) {
+            Some(When::Local { civil, year, zone }) => {
+                if let Some(ns) = self.instant_of(batch, &civil, year, zone) {
                     push_time(batch, row, ns);
                 }
             }

@@ -33,13 +33,13 @@ fn report(raw: &[u8]) -> Json {
     });
     match found.timestamp {
         Some(When::Exact(span)) => report["timestamp"] = text(Some(span)),
-        Some(When::Local { civil, has_year, .. }) => {
+        Some(When::Local { civil, year, .. }) => {
             let mut time = format!("{:02}:{:02}:{:02}", civil.hour, civil.minute, civil.second);
             if civil.nanos > 0 {
                 time.push_str(&format!(".{:03}", civil.nanos / 1_000_000));
             }
             report["timestamp_bsd"] = json!({"month": civil.month, "day": civil.day, "time": time});
-            if has_year {
+            if year == Year::Written {
                 report["timestamp_bsd"]["year"] = civil.year.into();
             }
         }
@@ -291,8 +291,8 @@ fn the_year_is_the_latest_that_does_not_lie_ahead() {
     let zone = crate::time::Zone::UTC;
     let now = 1_700_000_000_000_000_000;
     let time = |text: &str, now: i64| match parse(text.as_bytes()).timestamp {
-        Some(When::Local { civil, has_year, zone: written }) => {
-            instant(&zone, &civil, has_year, written, now).map(|ns| crate::time::Civil::from_ns(ns).year)
+        Some(When::Local { civil, year, zone: written }) => {
+            instant(&zone, &civil, year, written, now).map(|ns| crate::time::Civil::from_ns(ns).year)
         }
         other => panic!("{other:?}"),
     };

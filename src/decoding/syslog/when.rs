@@ -13,7 +13,7 @@
 
 use super::{Line, When};
 use crate::framing::span::Span;
-use crate::time::{Civil, WrittenZone, offset_seconds, parse_rfc3339, zone_name};
+use crate::time::{Civil, WrittenZone, Year, offset_seconds, parse_rfc3339, zone_name};
 
 /// A time that was found in a header.
 #[derive(Clone, Copy, Debug)]
@@ -79,7 +79,7 @@ pub(super) fn iso_word(line: &Line<'_>, word: Span) -> Option<When> {
         Some((zone, at)) => (Some(zone), at),
         None => (None, at),
     };
-    (at == word.end && civil.is_real()).then_some(When::Local { civil, has_year: true, zone })
+    (at == word.end && civil.is_real()).then_some(When::Local { civil, year: Year::Written, zone })
 }
 
 /// `20261001T100000` of ISO 8601, and the position behind.
@@ -109,7 +109,7 @@ fn digits_first(line: &Line<'_>, at: usize) -> Option<Found> {
     {
         let local = matches!(when, When::Local { zone: None, .. });
         return match when {
-            When::Local { civil, .. } if local && bare.end == word.end => behind(line, bare.end, civil, true),
+            When::Local { civil, .. } if local && bare.end == word.end => after_clock(line, bare.end, civil, Year::Written),
             when => Some(Found { when, end: word.end, ended: bare.end < word.end }),
         };
     }
@@ -121,7 +121,7 @@ fn digits_first(line: &Line<'_>, at: usize) -> Option<Found> {
             _ => return None,
         };
         let end = clock(line, start, &mut civil)?;
-        return behind(line, end, civil, true);
+        return after_clock(line, end, civil, Year::Written);
     }
     let (number, end) = digits(line, at, 4)?;
     let year = (end == at + 4).then_some(number as i32);
@@ -132,13 +132,13 @@ fn digits_first(line: &Line<'_>, at: usize) -> Option<Found> {
     match year {
         // `2026 Oct  1 10:00:00`
         Some(year) => {
-            let (mut civil, has_year, at) = month_first(line, at)?;
-            if has_year {
+            let (mut civil, written, at) = month_first(line, at)?;
+            if written == Year::Written {
                 return None;
             }
             civil.year = year;
             let end = clock(line, at, &mut civil)?;
-            behind(line, end, civil, true)
+            after_clock(line, end, civil, Year::Written)
         }
         // `1 Oct [2026] 10:00:00`
         None => {
@@ -147,7 +147,7 @@ fn digits_first(line: &Line<'_>, at: usize) -> Option<Found> {
             let (year, at) = year_before_clock(line, line.skip_blanks(at));
             civil.year = year.unwrap_or(0);
             let end = clock(line, at, &mut civil)?;
-            behind(line, end, civil, year.is_some())
+            after_clock(line, end, civil, Year::of(year))
         }
     }
 }
@@ -157,9 +157,9 @@ fn name_first(line: &Line<'_>, at: usize) -> Option<Found> {
     if line.byte(at)?.is_ascii_digit() {
         return digits_first(line, at);
     }
-    let (mut civil, has_year, at) = month_first(line, at)?;
+    let (mut civil, year, at) = month_first(line, at)?;
     let end = clock(line, at, &mut civil)?;
-    behind(line, end, civil, has_year)
+    after_clock(line, end, civil, year)
 }
 
 /// Behind `Thu ` or `Thu, `.
@@ -177,7 +177,7 @@ fn after_day_name(line: &Line<'_>, at: usize) -> usize {
 }
 
 /// `Oct  1 [2026] `: the date, whether there was a year, and where the clock is to be.
-fn month_first(line: &Line<'_>, at: usize) -> Option<(Civil, bool, usize)> {
+fn month_first(line: &Line<'_>, at: usize) -> Option<(Civil, Year, usize)> {
     let (month, at) = month(line, at)?;
     let (day, at) = digits(line, line.skip_blanks(at), 2)?;
     let at = at + usize::from(line.byte(at) == Some(b','));
@@ -186,7 +186,7 @@ fn month_first(line: &Line<'_>, at: usize) -> Option<(Civil, bool, usize)> {
     }
     let (year, at) = year_before_clock(line, line.skip_blanks(at));
     let civil = Civil { year: year.unwrap_or(0), month, day: day as u8, hour: 0, minute: 0, second: 0, nanos: 0 };
-    Some((civil, year.is_some(), at))
+    Some((civil, Year::of(year), at))
 }
 
 fn year_before_clock(line: &Line<'_>, at: usize) -> (Option<i32>, usize) {
@@ -284,9 +284,9 @@ fn clock(line: &Line<'_>, at: usize, civil: &mut Civil) -> Option<usize> {
     Some(at)
 }
 
-/// What may stand behind a clock.
-fn behind(line: &Line<'_>, at: usize, civil: Civil, has_year: bool) -> Option<Found> {
-    let (mut civil, mut has_year, mut zone, mut at) = (civil, has_year, None, at);
+/// What may stand after a clock.
+fn after_clock(line: &Line<'_>, at: usize, civil: Civil, year: Year) -> Option<Found> {
+    let (mut civil, mut year, mut zone, mut at) = (civil, year, None, at);
     if let Some((glued, end)) = glued_zone(line, at) {
         (zone, at) = (Some(glued), end);
     }
@@ -307,8 +307,8 @@ fn behind(line: &Line<'_>, at: usize, civil: Civil, has_year: bool) -> Option<Fo
             civil = Civil { hour, nanos, ..civil };
         } else if bare == b"DST" {
             // Summer time, by the offset or the zone.
-        } else if !has_year && is_year(bare) {
-            has_year = true;
+        } else if year == Year::Missing && is_year(bare) {
+            year = Year::Written;
             civil.year = bare.iter().fold(0, |n, c| n * 10 + i32::from(c - b'0'));
         } else if zone.is_none()
             && let Some(found) = zone_word(line, Span::new(word.start, word.start + bare.len()), colon)
@@ -330,8 +330,8 @@ fn behind(line: &Line<'_>, at: usize, civil: Civil, has_year: bool) -> Option<Fo
         Some(c) => ended && c == b'%',
     };
     // The year 2000 has every day a year can have.
-    let real = Civil { year: if has_year { civil.year } else { 2000 }, ..civil }.is_real();
-    (closed && real).then_some(Found { when: When::Local { civil, has_year, zone }, end: at, ended })
+    let real = Civil { year: if year == Year::Written { civil.year } else { 2000 }, ..civil }.is_real();
+    (closed && real).then_some(Found { when: When::Local { civil, year, zone }, end: at, ended })
 }
 
 /// The hour, and the nanoseconds, that `AM`, `PM` or `PM.688` behind a clock make of it.

@@ -211,19 +211,7 @@ async fn take(
         }
         Err(Some(refusal)) => return Err(NotTaken::Refused(format, head, refusal)),
     };
-    let forwarded = forwarded::sender(&shared.trusted_proxies, peer.ip, &head.headers);
-    let mut http = head.variables.clone();
-    http.extend(KeptHeader::values(&shared.headers, &head.headers));
-    let origin = Arc::new(Origin {
-        source: shared.source.clone(),
-        host: Some(shared.host.clone()),
-        peer: forwarded.map(|address| address.to_string().into()).or_else(|| peer.address.clone()),
-        user,
-        tls_subject: peer.tls_subject.clone(),
-        http,
-        order: peer.order,
-        ..Origin::default()
-    });
+    let origin = Arc::new(origin(shared, peer, &head, user));
     let received_at = clock::now_ns();
     let request = Request {
         head: head.clone(),
@@ -274,6 +262,23 @@ async fn take(
         }
         Ok(Err(refusal)) => Err(NotTaken::Refused(format, head, refusal)),
         Err(_) => Err(bug("handing over a request")),
+    }
+}
+
+/// Where the events of a request come from.
+fn origin(shared: &Shared, peer: &Peer, head: &Head, user: Option<Arc<str>>) -> Origin {
+    let forwarded = forwarded::sender(&shared.trusted_proxies, peer.ip, &head.headers);
+    let mut http = head.variables.clone();
+    http.extend(KeptHeader::values(&shared.headers, &head.headers));
+    Origin {
+        source: shared.source.clone(),
+        host: Some(shared.host.clone()),
+        peer: forwarded.map(|address| address.to_string().into()).or_else(|| peer.address.clone()),
+        user,
+        tls_subject: peer.tls_subject.clone(),
+        http,
+        order: peer.order,
+        ..Origin::default()
     }
 }
 

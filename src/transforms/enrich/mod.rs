@@ -331,28 +331,7 @@ impl Step {
                 if database.refresh() {
                     cache.clear();
                 }
-                let (mut odd, mut damaged) = (0, 0);
-                for row in 0..batch.rows() {
-                    if !batch.is_live(row) {
-                        continue;
-                    }
-                    let Some(text) = text_of(batch, row, from, &mut work.text) else { continue };
-                    let answer = cache.get(text, |answer| match database.value().describe(text, answer) {
-                        Answer::Found => {}
-                        // One byte that begins no object tells why there is none.
-                        Answer::Unlisted => answer.clear(),
-                        Answer::NoAddress => answer.splice(.., [b'?']).for_each(drop),
-                        Answer::Damaged => answer.splice(.., [b'!']).for_each(drop),
-                    });
-                    match answer {
-                        [b'{', ..] => occupied += u64::from(!fill_in(batch, row, to, answer, &mut work.json)),
-                        b"?" => odd += 1,
-                        b"!" => damaged += 1,
-                        _ => {}
-                    }
-                }
-                out.error("geoip_address", odd);
-                out.error("geoip_database", damaged);
+                occupied = locate(batch, (from, to), database.value(), cache, work, out);
                 say_refused(database, out);
             }
             Step::UserAgent { from, to, table, cache, scratch } => {
@@ -378,39 +357,85 @@ impl Step {
             Step::Lookup { when, key, table, to, miss, faults } => {
                 table.refresh();
                 say_refused(table, out);
-                let mut misses = 0;
-                for row in 0..batch.rows() {
-                    let wanted =
-                        batch.is_live(row) && when.as_mut().is_none_or(|when| when.holds(batch.event(row), faults));
-                    if !wanted {
-                        continue;
-                    }
-                    let record = key_of(batch, row, key, &mut work.text).and_then(|key| table.value().get(key));
-                    let record = match (record, &*miss) {
-                        (Some(record), _) => record,
-                        (None, Miss::Default(object)) => object,
-                        (None, Miss::Keep) => {
-                            misses += 1;
-                            continue;
-                        }
-                        (None, Miss::Reject) => {
-                            out.reject(batch, row, "lookup_miss", "the key is not in the table");
-                            continue;
-                        }
-                        (None, Miss::Drop) => {
-                            batch.drop_row(row);
-                            out.dropped("lookup_miss", 1);
-                            continue;
-                        }
-                    };
-                    occupied += u64::from(!replace(batch, row, to.as_ref(), record, &mut work.json));
-                }
-                out.error("lookup_miss", misses);
+                let wanted: Vec<usize> = (0..batch.rows())
+                    .filter(|row| batch.is_live(*row))
+                    .filter(|row| when.as_mut().is_none_or(|when| when.holds(batch.event(*row), faults)))
+                    .collect();
+                occupied = look_up(batch, &wanted, key, (table.value(), to.as_ref(), miss), work, out);
                 faults.drain(|kind, n| out.error(kind, n));
             }
         }
         out.error("enrich_target", occupied);
     }
+}
+
+/// Puts what is known of the address at `from` at `to`; at how many events something else stood there.
+fn locate(
+    batch: &mut Batch,
+    (from, to): (&FieldPath, &FieldPath),
+    database: &Database,
+    cache: &mut Cache,
+    work: &mut Work,
+    out: &mut Emitter<'_>,
+) -> u64 {
+    let (mut occupied, mut odd, mut damaged) = (0, 0, 0);
+    for row in 0..batch.rows() {
+        if !batch.is_live(row) {
+            continue;
+        }
+        let Some(text) = text_of(batch, row, from, &mut work.text) else { continue };
+        let answer = cache.get(text, |answer| match database.describe(text, answer) {
+            Answer::Found => {}
+            // One byte that begins no object tells why there is none.
+            Answer::Unlisted => answer.clear(),
+            Answer::NoAddress => answer.splice(.., [b'?']).for_each(drop),
+            Answer::Damaged => answer.splice(.., [b'!']).for_each(drop),
+        });
+        match answer {
+            [b'{', ..] => occupied += u64::from(!fill_in(batch, row, to, answer, &mut work.json)),
+            b"?" => odd += 1,
+            b"!" => damaged += 1,
+            _ => {}
+        }
+    }
+    out.error("geoip_address", odd);
+    out.error("geoip_database", damaged);
+    occupied
+}
+
+/// Puts the record of the key into each of these rows; at how many something else stood there.
+fn look_up(
+    batch: &mut Batch,
+    rows: &[usize],
+    key: &KeySetting,
+    (table, to, miss): (&lookup::Table, Option<&FieldPath>, &Miss),
+    work: &mut Work,
+    out: &mut Emitter<'_>,
+) -> u64 {
+    let (mut occupied, mut misses) = (0, 0);
+    for &row in rows {
+        let record = key_of(batch, row, key, &mut work.text).and_then(|key| table.get(key));
+        let record = match (record, miss) {
+            (Some(record), _) => record,
+            (None, Miss::Default(object)) => object,
+            (None, Miss::Keep) => {
+                misses += 1;
+                continue;
+            }
+            (None, Miss::Reject) => {
+                out.reject(batch, row, "lookup_miss", "the key is not in the table");
+                continue;
+            }
+            (None, Miss::Drop) => {
+                batch.drop_row(row);
+                out.dropped("lookup_miss", 1);
+                continue;
+            }
+        };
+        occupied += u64::from(!replace(batch, row, to, record, &mut work.json));
+    }
+    out.error("lookup_miss", misses);
+    occupied
 }
 
 /// The text at `path`, without escapes; `None` where there is none or it is empty.
