@@ -109,7 +109,9 @@ fn digits_first(line: &Line<'_>, at: usize) -> Option<Found> {
     {
         let local = matches!(when, When::Local { zone: None, .. });
         return match when {
-            When::Local { civil, .. } if local && bare.end == word.end => after_clock(line, bare.end, civil, Year::Written),
+            When::Local { civil, .. } if local && bare.end == word.end => {
+                after_clock(line, bare.end, civil, Year::Written)
+            }
             when => Some(Found { when, end: word.end, ended: bare.end < word.end }),
         };
     }

@@ -78,8 +78,10 @@ const FORGET_AFTER: i64 = 7 * 24 * 3600;
 const MAX_GONE: usize = 20_000;
 /// Most of them whose folder is there without them, so that they do not come back: archives and copies are made soon.
 const MAX_DELETED: usize = 1_000;
-/// But none within that many seconds, nor so soon after a start: many may be rotated at once, and compressed one by one.
+/// But more within that many seconds, and so soon after a start: many may be rotated at once, and compressed one by one.
 const SOON: i64 = 900;
+/// Most of those.
+const MAX_SOON: usize = 10_000;
 /// They are counted when so many more files are known, and a 64th of all.
 const COUNT_EVERY: usize = 256;
 /// A file not seen for that many seconds and three looks through the folders is not there.
@@ -582,9 +584,9 @@ impl Store {
         let mut newer = gone.len();
         for (touched, generation) in gone {
             let old = newer > MAX_GONE || touched < now.saturating_sub(FORGET_AFTER);
-            let soon = touched.max(started) >= now.saturating_sub(SOON);
+            let most = if touched.max(started) >= now.saturating_sub(SOON) { MAX_SOON } else { MAX_DELETED };
             let mut deleted = || self.files.get(&generation).is_some_and(|k| folders.lack(k));
-            if old || newer > MAX_DELETED && !soon && deleted() {
+            if old || newer > most && deleted() {
                 self.remove(generation);
             }
             newer -= 1;
@@ -1080,6 +1082,32 @@ mod tests {
         assert!(most >= MAX_DELETED && most <= bound, "{most} of {bound}");
         assert!(elsewhere.iter().all(|generation| store.get(*generation).is_some()));
         assert_eq!(store.by_identity.len(), store.len());
+    }
+
+    /// A hundred rotations a second: not even those of the last minutes are all remembered.
+    #[test]
+    fn of_very_many_files_that_went_within_minutes_the_last_are_remembered() {
+        use std::os::unix::fs::MetadataExt;
+        let dir = tempfile::tempdir().unwrap();
+        let device = std::fs::metadata(dir.path()).unwrap().dev();
+        let path: Arc<Path> = dir.path().join("a.log").into();
+        let mut store = Store::open(&dir.path().join("data")).unwrap();
+        let mut most = 0;
+        for inode in 0..30_000 {
+            let now = 1_000_000 + inode as i64 / 100;
+            let mut known = Known { touched: now, path: path.clone(), ..known(inode, 10) };
+            known.identity.device = device;
+            store.add(known);
+            if inode % 100 == 0
+                && let Some(write) = store.next_write(now)
+            {
+                store.written(&write);
+            }
+            most = most.max(store.len());
+        }
+        // Those of the last minute are not known to be gone.
+        let bound = MAX_SOON + 62 * 100;
+        assert!(most > MAX_SOON && most <= bound + bound / 64 + COUNT_EVERY + 100, "{most} of {bound}");
     }
 
     /// After a start nobody knows yet what became of the files that were rotated meanwhile.
