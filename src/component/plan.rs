@@ -222,7 +222,7 @@ macro_rules! of {
             pub const fn of<C: Settings + $plan>(name: &'static str) -> Self {
                 fn $read<C: Settings + $plan>(node: &Node, cx: &mut Reader<'_>) -> Option<Box<dyn $plan>> {
                     let settings = read_tagged::<C>(node, cx)?;
-                    settings.check(cx);
+                    cx.checking(node, |cx| settings.check(cx));
                     Some(Box::new(settings))
                 }
                 ComponentType {

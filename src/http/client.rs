@@ -11,9 +11,9 @@
 
 use super::exchange::{Answer, Exchange, Lost, LostKind, Request};
 use super::mask::Mask;
-use super::proxy::from_environment;
+use super::proxy::{from_environment, proxy_at};
 use super::retry::retry_after;
-use super::settings::ClientConfig;
+use super::settings::{BadHeader, ClientConfig, header};
 use super::tls;
 use crate::error::BuildError;
 use crate::net::tls::{LOOK, Signature, signature};
@@ -21,7 +21,7 @@ use crate::settings::{Secret, Settings};
 use crate::sync::BoxFuture;
 use crate::time::{TimestampReader, clock};
 use bytes::{Bytes, BytesMut};
-use reqwest::header::{DATE, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
+use reqwest::header::{DATE, HOST, HeaderMap, HeaderName, LOCATION, RETRY_AFTER};
 use reqwest::{Client, Proxy, Url, redirect};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -357,14 +357,13 @@ fn chain(error: &reqwest::Error) -> String {
 fn headers(common: &ClientConfig) -> Result<HeaderMap, BuildError> {
     let mut headers = HeaderMap::new();
     for (name, value) in common.headers.iter() {
-        let name = name.as_str();
-        let name =
-            HeaderName::try_from(name).map_err(|_| BuildError(format!("`headers`: `{name}` is not a header name")))?;
-        let mut text = HeaderValue::try_from(value.reveal()).map_err(|_| {
-            BuildError(format!("`headers`: the value of `{name}` has characters that no header may have"))
+        let (name, value) = header(name, value).map_err(|bad| {
+            BuildError(match bad {
+                BadHeader::Name => format!("`headers`: `{}` is not a header name", name.value),
+                BadHeader::Value => format!("`headers`: `{}` has characters that no header may have", name.value),
+            })
         })?;
-        text.set_sensitive(true);
-        headers.insert(name, text);
+        headers.insert(name, value);
     }
     Ok(headers)
 }
@@ -381,10 +380,9 @@ fn proxy(common: &ClientConfig, url: &Url) -> Result<Option<Proxy>, BuildError> 
     if text == "none" && setting == "proxy" {
         return Ok(None);
     }
-    let whole = if text.contains("://") { text } else { format!("http://{text}") };
     // `NO_PROXY` has been heard where it counts, and the library would hear it once more in its own way.
-    let proxy = Proxy::all(whole)
-        .map_err(|_| BuildError(format!("`{setting}` is not a URL such as `http://proxy:3128`, and not `none`")))?;
+    let proxy = proxy_at(&text)
+        .ok_or_else(|| BuildError(format!("`{setting}` is not a URL such as `http://proxy:3128`, and not `none`")))?;
     Ok(Some(proxy))
 }
 

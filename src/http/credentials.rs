@@ -209,7 +209,7 @@ impl Credentials for AuthConfig {
         match self {
             AuthConfig::Basic(basic) => basic.check(cx),
             AuthConfig::Bearer(_) => {}
-            AuthConfig::Hmac(hmac) => hmac.check(cx),
+            AuthConfig::Hmac(hmac) => cx.within("hmac", |cx| hmac.check(cx)),
             AuthConfig::Oauth2(oauth2) => {
                 let url = Url::parse(&oauth2.token_url.value).ok();
                 if !url.is_some_and(|url| matches!(url.scheme(), "http" | "https") && url.host_str().is_some()) {
@@ -253,15 +253,18 @@ impl Credentials for AuthConfig {
 impl HmacAuth {
     fn check(&self, cx: &mut Reader<'_>) {
         if self.key.is_empty() {
-            cx.error_nowhere("`auth.hmac.key` is empty; anybody could sign with it");
+            cx.error_at("key", "`auth.hmac.key` is empty; anybody could sign with it");
         }
-        for name in [&self.header, &self.timestamp_header].into_iter().filter(|name| !name.is_empty()) {
-            if HeaderName::from_bytes(name.as_bytes()).is_err() {
-                cx.error_nowhere(format!("`{name}` in `auth.hmac` is not a header name"));
+        for (key, name) in [("header", &self.header), ("timestamp_header", &self.timestamp_header)] {
+            if !name.is_empty() && HeaderName::from_bytes(name.as_bytes()).is_err() {
+                cx.error_at(key, format!("`{name}` in `auth.hmac` is not a header name"));
             }
         }
-        if HeaderValue::from_str(&self.prefix).is_err() || self.header.is_empty() {
-            cx.error_nowhere("`auth.hmac` needs a `header`, and a `prefix` that a header can have");
+        if self.header.is_empty() {
+            cx.error_at("header", "`auth.hmac` needs a `header`");
+        }
+        if HeaderValue::from_str(&self.prefix).is_err() {
+            cx.error_at("prefix", "`auth.hmac` needs a `prefix` that a header can have");
         }
     }
 }

@@ -6,8 +6,14 @@
 //! a network (`10.0.0.0/8`), each with a port behind it (`example.com:8443`) or not.
 
 use crate::settings::Network;
-use reqwest::Url;
+use reqwest::{Proxy, Url};
 use std::net::IpAddr;
+
+/// The proxy at this address, without a scheme one of http; `None` where it is not an address.
+pub(super) fn proxy_at(text: &str) -> Option<Proxy> {
+    let whole = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
+    Proxy::all(whole).ok()
+}
 
 /// The proxy that the environment names for `url`, and the variable it stands in.
 pub(super) fn from_environment(url: &Url, var: impl Fn(&str) -> Option<String>) -> Option<(&'static str, String)> {

@@ -1,8 +1,10 @@
 //! How requests travel: settings of every HTTP client in the agent, and addresses of servers.
 
+use super::proxy::proxy_at;
 use crate::settings::{Map, Reader, Secret, Span, Spanned, config};
 use crate::text::mask::is_secret_name;
 use reqwest::Url;
+use reqwest::header::{HeaderName, HeaderValue};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -22,12 +24,55 @@ config! {
 }
 
 impl ClientConfig {
+    /// Notes mistakes, but for those in `headers`.
+    pub fn check(&self, cx: &mut Reader<'_>) {
+        if let Some(proxy) = &self.proxy
+            && proxy.reveal().trim() != "none"
+            && proxy_at(proxy.reveal().trim()).is_none()
+        {
+            let message = format!("`proxy`{} is not a URL such as `http://proxy:3128`, and not `none`", cx.place());
+            cx.error_at("proxy", message).own_word("http://proxy:3128");
+        }
+        if self.tls.key.is_some() && self.tls.cert.is_none() {
+            cx.error_at("tls.key", format!("`tls.key`{} needs `tls.cert`", cx.place()));
+        }
+    }
+
+    /// Notes `headers` that cannot be sent as they are.
+    pub fn check_headers(&self, cx: &mut Reader<'_>) {
+        for (name, value) in self.headers.iter() {
+            let what = match header(name, value) {
+                Ok(_) => continue,
+                Err(BadHeader::Name) => "is not a header name",
+                Err(BadHeader::Value) => "has characters that no header may have",
+            };
+            cx.error(name.span, format!("the header `{}`{} {what}", name.value, cx.place()));
+        }
+    }
+
     /// Texts in them that must never be shown.
     pub fn secrets(&self) -> Vec<String> {
         let headers = self.headers.iter().map(|(_, value)| value);
         let proxy = self.proxy.iter().filter(|p| p.reveal().contains('@'));
         headers.chain(proxy).map(|secret| secret.reveal().to_owned()).collect()
     }
+}
+
+/// What keeps a header from being sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum BadHeader {
+    /// Its name is not one.
+    Name,
+    /// Its value has characters that no header may have.
+    Value,
+}
+
+/// An entry of `headers`, ready to be sent; its value is never shown.
+pub(super) fn header(name: &str, value: &Secret) -> Result<(HeaderName, HeaderValue), BadHeader> {
+    let name = HeaderName::try_from(name).map_err(|_| BadHeader::Name)?;
+    let mut value = HeaderValue::try_from(value.reveal()).map_err(|_| BadHeader::Value)?;
+    value.set_sensitive(true);
+    Ok((name, value))
 }
 
 config! {
@@ -92,7 +137,7 @@ pub fn check_address(cx: &mut Reader<'_>, key: &str, url: &Spanned<String>, like
         }
         Ok(url_) => Some(url_),
         Err(_) => {
-            cx.error(url.span, format!("`{key}`{place} is not an address such as `{like}`"));
+            cx.error(url.span, format!("`{key}`{place} is not an address such as `{like}`")).own_word(like);
             None
         }
     }

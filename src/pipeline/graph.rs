@@ -333,7 +333,7 @@ impl Graph {
         }
         for (kind, section) in [(Kind::Source, "sources"), (Kind::Sink, "sinks")] {
             if !self.nodes.iter().any(|node| node.kind == kind) && !cx.has_errors() {
-                cx.error_nowhere(format!("the configuration has no {section}"));
+                cx.error_at("", format!("the configuration has no {section}"));
             }
         }
     }

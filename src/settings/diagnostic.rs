@@ -82,6 +82,12 @@ impl Diagnostic {
         self
     }
 
+    /// Says that this word in it is the agent's own, such as an example: it stays whatever a variable holds.
+    pub fn own_word(&mut self, word: &str) -> &mut Self {
+        self.own.push(word.to_owned());
+        self
+    }
+
     /// Adds another place that belongs to it.
     pub fn note(&mut self, span: Span, text: impl Into<String>) -> &mut Self {
         self.notes.push((span, text.into()));

@@ -27,6 +27,8 @@ pub struct Reader<'a> {
     /// Where the innermost block was opened: its key, or the block itself.
     opened: Vec<Span>,
     asked: Vec<Asked>,
+    /// The block whose settings are checked together, and how many steps lead to it.
+    checked: Option<(&'a Node, usize)>,
 }
 
 /// A setting of a component that asks for metadata: a template, a condition, a path.
@@ -43,25 +45,25 @@ pub struct Asked {
 impl<'a> Reader<'a> {
     /// A reader that puts what it finds into `out`.
     pub fn new(sources: &'a mut SourceMap, out: &'a mut Diagnostics) -> Self {
-        Self { sources, out, path: Vec::new(), opened: Vec::new(), asked: Vec::new() }
+        Self { sources, out, path: Vec::new(), opened: Vec::new(), asked: Vec::new(), checked: None }
     }
 
     /// Notes a mistake at `span`.
     pub fn error(&mut self, span: Span, message: impl Into<String>) -> &mut Diagnostic {
-        self.note(Severity::Error, Some(span), message.into())
+        self.note(Severity::Error, span, message.into())
     }
 
     /// Notes something that is probably not meant.
     pub fn warn(&mut self, span: Span, message: impl Into<String>) -> &mut Diagnostic {
-        self.note(Severity::Warning, Some(span), message.into())
+        self.note(Severity::Warning, span, message.into())
     }
 
     /// The keys and the id that were read on the way here are the agent's words in it.
-    fn note(&mut self, severity: Severity, span: Option<Span>, message: String) -> &mut Diagnostic {
-        if span.is_some_and(|span| self.out.is_broken(span)) {
+    fn note(&mut self, severity: Severity, span: Span, message: String) -> &mut Diagnostic {
+        if self.out.is_broken(span) {
             return self.out.discard();
         }
-        let mut diagnostic = Diagnostic::new(severity, span, message);
+        let mut diagnostic = Diagnostic::new(severity, Some(span), message);
         diagnostic.own = self.own_words();
         self.out.push(diagnostic)
     }
@@ -241,9 +243,70 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Notes a mistake that has no place in a file.
-    pub fn error_nowhere(&mut self, message: impl Into<String>) -> &mut Diagnostic {
-        self.note(Severity::Error, None, message.into())
+    /// Checks together what was read of the block `node`: its mistakes are told [at their keys](Self::error_at).
+    pub fn checking<T>(&mut self, node: &Node, check: impl FnOnce(&mut Reader<'_>) -> T) -> T {
+        let steps = self.path.len();
+        let mut inner = Reader {
+            sources: self.sources,
+            out: self.out,
+            path: std::mem::take(&mut self.path),
+            opened: std::mem::take(&mut self.opened),
+            asked: std::mem::take(&mut self.asked),
+            checked: Some((node, steps)),
+        };
+        let value = check(&mut inner);
+        let Reader { path, opened, asked, .. } = inner;
+        (self.path, self.opened, self.asked) = (path, opened, asked);
+        value
+    }
+
+    /// Checks the block under `key` of the one that is checked: what is told there is told of keys in it.
+    pub fn within<T>(&mut self, key: &str, check: impl FnOnce(&mut Self) -> T) -> T {
+        let opened = self.span_of(key);
+        self.step(Step::Key(key.to_owned()), opened, check)
+    }
+
+    /// Notes a mistake of the setting `key` of the block that is checked.
+    ///
+    /// Shape: `key` counts from that block, as in messages: `max_body`, `cors.origins[1]`. The place is the value where it is one
+    /// scalar, else the key; what is not written is told at the innermost block that is.
+    pub fn error_at(&mut self, key: &str, message: impl Into<String>) -> &mut Diagnostic {
+        let span = self.span_of(key);
+        self.error(span, message)
+    }
+
+    /// As [`error_at`](Self::error_at), something that is probably not meant.
+    pub fn warn_at(&mut self, key: &str, message: impl Into<String>) -> &mut Diagnostic {
+        let span = self.span_of(key);
+        self.warn(span, message)
+    }
+
+    /// Where [`error_at`](Self::error_at) tells of `key`.
+    fn span_of(&self, key: &str) -> Span {
+        // Without a block, the beginning of the first text.
+        let Some((mut node, steps)) = self.checked else { return self.opened_at(Span::default()) };
+        let mut span = steps.checked_sub(1).and_then(|last| self.opened.get(last)).copied().unwrap_or(node.span);
+        let mut keys = join(self.path.get(steps..).unwrap_or_default());
+        if !keys.is_empty() && !key.is_empty() && !key.starts_with('[') {
+            keys.push('.');
+        }
+        keys.push_str(key);
+        for step in keys.split(['.', '[']).filter(|step| !step.is_empty()) {
+            let index = step.strip_suffix(']').and_then(|index| index.parse::<usize>().ok());
+            let next = match index {
+                Some(index) => node.as_seq().and_then(|items| items.get(index)).map(|item| (item.span, item)),
+                None => node.entry(step).map(|entry| (entry.key_span, &entry.value)),
+            };
+            // One value may stand where a list of them could.
+            let Some((found, value)) = next else { break };
+            let of_value = value.scalar_text().is_some() && !value.is_null();
+            span = if of_value { value.span } else { found };
+            if index.is_some() && !of_value {
+                span.end = span.end.min(span.start + 1);
+            }
+            node = value;
+        }
+        span
     }
 
     /// Whether an error was noted so far.

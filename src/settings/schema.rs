@@ -20,13 +20,16 @@ pub struct Properties {
 }
 
 impl Properties {
-    /// Adds a key.
+    /// Adds a key. One that may be left out may be `null`, which is the same.
     pub fn add(&mut self, name: &str, schema: Value, about: &str, default: Option<Value>, required: bool) {
         let mut schema = match schema {
             // Draft 7 ignores what stands beside a reference.
             Value::Object(map) if map.contains_key("$ref") => json!({"allOf": [Value::Object(map)]}),
             other => other,
         };
+        if !required {
+            schema = or_null(schema);
+        }
         if let Value::Object(map) = &mut schema {
             if !about.is_empty() {
                 map.insert("description".into(), about.into());
@@ -54,6 +57,33 @@ impl Properties {
         }
         schema
     }
+}
+
+/// The schema of what `schema` takes, and of `null`.
+fn or_null(schema: Value) -> Value {
+    let Value::Object(mut map) = schema else { return schema };
+    // Anything, `null` too.
+    if map.is_empty() {
+        return Value::Object(map);
+    }
+    let null = json!({"type": "null"});
+    let says_more = map.contains_key("enum") || map.contains_key("anyOf");
+    match map.get("type").cloned() {
+        Some(Value::Array(kinds)) if kinds.contains(&"null".into()) => return Value::Object(map),
+        // What else such a schema says is said of values of that type only.
+        Some(Value::String(kind)) if !says_more => {
+            map.insert("type".into(), json!([kind, "null"]));
+            return Value::Object(map);
+        }
+        _ => {}
+    }
+    if map.len() == 1
+        && let Some(Value::Array(forms)) = map.get_mut("anyOf")
+    {
+        forms.push(null);
+        return Value::Object(map);
+    }
+    json!({"anyOf": [Value::Object(map), null]})
 }
 
 impl SchemaBuilder {

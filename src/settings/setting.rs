@@ -118,7 +118,8 @@ pub fn read_block<T: Settings>(node: &Node, cx: &mut Reader<'_>) -> Option<T> {
     if cx.unknown_keys(&keys, &known) { None } else { value }
 }
 
-/// Reads the key `name` of a block; `default` is its value where it is absent. Once for each type rather than each key.
+/// Reads the key `name` of a block; `default` is its value where it is absent, or `null`, which is the same. Once for each type
+/// rather than each key.
 #[inline(never)]
 pub fn read_key<T: Setting>(
     keys: &mut Keys<'_>,
@@ -126,12 +127,15 @@ pub fn read_key<T: Setting>(
     name: &str,
     default: Option<fn() -> T>,
 ) -> Option<T> {
-    match keys.take(name) {
+    let entry = keys.take(name);
+    if entry.is_none_or(|entry| entry.value.is_null())
+        && let Some(value) = default.map(|default| default()).or_else(T::absent)
+    {
+        return Some(value);
+    }
+    match entry {
         Some(entry) => cx.under(entry, |cx| T::read(&entry.value, cx)),
         None => {
-            if let Some(value) = default.map(|default| default()).or_else(T::absent) {
-                return Some(value);
-            }
             missing_key(keys.span(), cx, name, &T::describe());
             None
         }

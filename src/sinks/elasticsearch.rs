@@ -185,7 +185,7 @@ impl HttpSink for ElasticsearchConfig {
 
     fn check_own(&self, cx: &mut Reader<'_>) {
         if self.endpoints.is_empty() {
-            cx.error_nowhere(format!("`endpoints`{} has no address", cx.place()));
+            cx.error_at("endpoints", format!("`endpoints`{} has no address", cx.place()));
         }
         for url in self.endpoints.iter() {
             let own = (&["/_bulk"][..], "`/{index}/_bulk` is appended to it");
@@ -193,7 +193,7 @@ impl HttpSink for ElasticsearchConfig {
         }
         match (self.mode, &self.index) {
             (EsMode::Bulk, None) => {
-                cx.error_nowhere(format!("`mode: bulk`{} needs an `index`", cx.place()));
+                cx.error_at("mode", format!("`mode: bulk`{} needs an `index`", cx.place()));
             }
             (EsMode::DataStream, Some(index)) => {
                 cx.error(index.span, format!("`mode: data_stream`{} has no `index`", cx.place()))

@@ -201,10 +201,10 @@ impl HttpSinkConfig {
     /// Names and templates of the headers.
     ///
     /// Errors: the name of one that is none, and what is wrong.
-    fn header_templates(&self) -> Result<Vec<(HeaderName, Template)>, (String, String)> {
+    fn header_templates(&self) -> Result<Vec<(HeaderName, Template)>, (Spanned<String>, String)> {
         let mut out = Vec::new();
         for (name, value) in self.common.client.headers.iter() {
-            let bad = |what: String| (name.value.clone(), what);
+            let bad = |what: String| (name.clone(), what);
             let header =
                 HeaderName::from_bytes(name.value.as_bytes()).map_err(|_| bad("is not a header name".into()))?;
             let template = Template::parse(value.reveal()).map_err(|e| bad(format!("has a bad template: {e}")))?;
@@ -247,7 +247,7 @@ impl HttpSink for HttpSinkConfig {
             }
         }
         if let Err((name, what)) = self.header_templates() {
-            cx.error_nowhere(format!("the header `{name}`{} {what}", cx.place()));
+            cx.error(name.span, format!("the header `{}`{} {what}", name.value, cx.place()));
         }
         if let Some(framing) = self.framing.as_ref().filter(|f| f.value == HttpFraming::Array)
             && !matches!(self.encoding, EncodingConfig::Json)
@@ -266,8 +266,9 @@ impl HttpSink for HttpSinkConfig {
     }
 
     fn connect(&self, server: &Url, _zone: Zone, mask: &Mask) -> Result<Http, BuildError> {
-        let headers =
-            self.header_templates().map_err(|(name, what)| BuildError(format!("the header `{name}` {what}")))?;
+        let headers = self
+            .header_templates()
+            .map_err(|(name, what)| BuildError(format!("the header `{}` {what}", name.value)))?;
         let url = self.url.value.clone();
         let (framing, content_type) = match (self.framing(), &self.encoding) {
             (HttpFraming::Array, _) => (Framing::ARRAY, "application/json"),

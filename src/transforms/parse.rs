@@ -45,8 +45,7 @@ impl TransformPlan for ParseConfig {
 
     fn check(&self, cx: &mut Reader<'_>) {
         if let Some(path) = self.into.as_ref().filter(|path| path.meta().is_some()) {
-            let place = self.inputs.first().map(|input| input.span).unwrap_or_default();
-            cx.error(place, format!("`into: {path}` is metadata, which cannot be set"));
+            cx.error_at("into", format!("`into: {path}` is metadata, which cannot be set"));
         }
     }
 

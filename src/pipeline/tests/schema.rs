@@ -9,7 +9,7 @@ use super::documents::registry;
 use crate::settings::*;
 
 /// As much of draft 7 as our schemas use; an unknown keyword fails the test.
-fn mistakes(schema: &Value, value: &Value, root: &Value, at: &str, out: &mut Vec<String>) {
+pub(super) fn mistakes(schema: &Value, value: &Value, root: &Value, at: &str, out: &mut Vec<String>) {
     let Value::Object(schema) = schema else { return };
     let fits = |schema: &Value| {
         let mut inner = Vec::new();
@@ -109,7 +109,7 @@ fn mistakes(schema: &Value, value: &Value, root: &Value, at: &str, out: &mut Vec
 }
 
 /// The text as JSON, as an editor sees it: nothing interpolated.
-fn as_json(text: &str) -> Value {
+pub(super) fn as_json(text: &str) -> Value {
     let (mut sources, mut out) = (SourceMap::default(), Diagnostics::default());
     let file = sources.add("t", text);
     let node = yaml::parse(file, &mut sources, &mut out).unwrap();

@@ -99,5 +99,6 @@ impl NetworkSinkCommon {
         if !(0.0..=1.0).contains(&self.retry.jitter.value) {
             cx.error(self.retry.jitter.span, format!("`retry.jitter`{} must be from 0 to 1", cx.place()));
         }
+        self.client.check(cx);
     }
 }

@@ -90,9 +90,12 @@ impl<S: HttpSink> SinkPlan for S {
     fn check(&self, cx: &mut Reader<'_>) {
         let (network, auth) = self.shared();
         network.check(cx);
+        if !S::OWN_HEADERS {
+            network.client.check_headers(cx);
+        }
         self.check_own(cx);
         if let Some(auth) = auth {
-            auth.check(cx);
+            cx.within("auth", |cx| auth.check(cx));
         }
     }
 

@@ -123,7 +123,7 @@ impl SinkPlan for FileConfig {
         }
         if let Some(rotate) = &self.rotate {
             if rotate.size.is_none() && rotate.every.is_none() && (rotate.max_age.is_none() || !path.has_time()) {
-                cx.error(span, "`rotate` needs `size` or `every`").help("write `rotate: {every: 1d, keep: 7}`");
+                cx.error_at("rotate", "`rotate` needs `size` or `every`").help("write `rotate: {every: 1d, keep: 7}`");
             }
             for (key, zero) in [
                 ("size", rotate.size.is_some_and(|s| s.bytes() == 0)),
@@ -131,12 +131,14 @@ impl SinkPlan for FileConfig {
                 ("max_age", rotate.max_age.is_some_and(|d| d.is_zero())),
             ] {
                 if zero {
-                    cx.error(span, format!("`rotate.{key}` must be more than 0"));
+                    cx.error_at(&format!("rotate.{key}"), format!("`rotate.{key}` must be more than 0"));
                 }
             }
         }
-        if self.max_open_files == 0 || self.max_paths == 0 {
-            cx.error(span, "`max_open_files` and `max_paths` must be at least 1");
+        for (key, most) in [("max_open_files", self.max_open_files), ("max_paths", self.max_paths)] {
+            if most == 0 {
+                cx.error_at(key, format!("`{key}` must be at least 1"));
+            }
         }
     }
 

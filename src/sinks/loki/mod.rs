@@ -103,7 +103,10 @@ impl HttpSink for LokiConfig {
         check_server(cx, "url", &self.url, "http://loki:3100", own);
         let (place, count) = (cx.place(), self.labels.len());
         if count == 0 || count > MAX_LABELS {
-            cx.error_nowhere(format!("`labels`{place} are {count}; Loki wants at least one and takes {MAX_LABELS}"));
+            cx.error_at(
+                "labels",
+                format!("`labels`{place} are {count}; Loki wants at least one and takes {MAX_LABELS}"),
+            );
         }
         for (name, _) in self.labels.iter().filter(|(name, _)| !is_label(name)) {
             let message = format!("`{}` in `labels`{place} is not a label name", name.value);

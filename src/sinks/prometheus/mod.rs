@@ -162,21 +162,22 @@ impl MetricConfig {
         }
         let growing = self.buckets.windows(2).all(|pair| matches!(pair, [a, b] if a < b));
         if !growing || self.buckets.iter().any(|b| !b.is_finite()) {
-            cx.error(span, format!("`buckets` of `{name}` must grow, each a finite number"));
+            cx.error_at("buckets", format!("`buckets` of `{name}` must grow, each a finite number"));
         }
         if self.quantiles.iter().any(|q| !(0.0..=1.0).contains(q)) {
-            cx.error(span, format!("`quantiles` of `{name}` must lie between 0 and 1"));
+            cx.error_at("quantiles", format!("`quantiles` of `{name}` must lie between 0 and 1"));
         }
         for (key, given, of) in [
             ("buckets", !self.buckets.is_empty(), MetricType::Histogram),
             ("quantiles", !self.quantiles.is_empty(), MetricType::Summary),
         ] {
             if given && kind != of {
-                cx.error(span, format!("`{key}` belong to a {}, and `{name}` is a {}", of.word(), kind.word()));
+                cx.error_at(key, format!("`{key}` belong to a {}, and `{name}` is a {}", of.word(), kind.word()));
             }
         }
         if let Some(unit) = self.unit.as_ref().filter(|u| !names::is_label_name(u)) {
-            cx.error(span, format!("`{unit}` cannot be a unit")).help("letters, digits and `_`: `seconds`, `bytes`");
+            cx.error_at("unit", format!("`{unit}` cannot be a unit"))
+                .help("letters, digits and `_`: `seconds`, `bytes`");
         }
     }
 
@@ -216,8 +217,8 @@ impl SinkPlan for PrometheusConfig {
 
     fn check(&self, cx: &mut Reader<'_>) {
         let mut claimed: HashMap<String, &str> = HashMap::new();
-        for metric in &self.metrics {
-            metric.check(cx);
+        for (n, metric) in self.metrics.iter().enumerate() {
+            cx.within(&format!("metrics[{n}]"), |cx| metric.check(cx));
             let name = metric.name.value.as_str();
             for claim in metric.r#type.value.kind().claims(name) {
                 let other = *claimed.entry(claim.clone()).or_insert(name);
@@ -234,11 +235,11 @@ impl SinkPlan for PrometheusConfig {
             }
         }
         match &self.remote_write {
-            Some(push) => push.check(cx),
+            Some(push) => cx.within("remote_write", |cx| push.check(cx)),
             None if self.listen.is_none() => {
                 let message =
                     format!("nobody sees the metrics{}: neither `listen` nor `remote_write` is set", cx.place());
-                cx.error_nowhere(message).help("write `listen: \"127.0.0.1:9598\"`");
+                cx.error_at("", message).help("write `listen: \"127.0.0.1:9598\"`");
             }
             None => {}
         }

@@ -106,8 +106,10 @@ impl FileConfig {
     pub(super) fn note_mistakes(&self, cx: &mut Reader<'_>) {
         if self.charset.is_some_and(|charset| charset.encoding().is_some()) && self.common.decode.container().is_some()
         {
-            let place = self.include.first().map(|include| include.span).unwrap_or_default();
-            cx.error(place, "`charset` is not for `decode: cri` and `decode: docker`: their runtimes write UTF-8");
+            cx.error_at(
+                "charset",
+                "`charset` is not for `decode: cri` and `decode: docker`: their runtimes write UTF-8",
+            );
         }
         for pattern in self.include.iter().chain(&self.exclude).chain(&self.rotated_to) {
             if let Err(why) = check_pattern(pattern) {

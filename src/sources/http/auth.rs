@@ -50,11 +50,12 @@ impl AuthConfig {
     /// Notes what cannot work.
     pub(super) fn check(&self, cx: &mut Reader<'_>) {
         if self.basic.is_empty() && self.bearer.is_empty() && self.hmac.is_none() {
-            cx.error_nowhere("`auth` of an http source is empty; it needs `basic`, `bearer` or `hmac`");
+            cx.error_at("", "`auth` of an http source is empty; it needs `basic`, `bearer` or `hmac`");
         }
-        for name in self.hmac.iter().flat_map(|h| [&h.header, &h.timestamp_header]) {
+        let Some(hmac) = &self.hmac else { return };
+        for (key, name) in [("hmac.header", &hmac.header), ("hmac.timestamp_header", &hmac.timestamp_header)] {
             if HeaderName::from_bytes(name.as_bytes()).is_err() {
-                cx.error_nowhere(format!("`{name}` in `auth.hmac` is not a header name"));
+                cx.error_at(key, format!("`{name}` in `auth.hmac` is not a header name"));
             }
         }
     }

@@ -24,21 +24,21 @@ config! {
 impl CorsConfig {
     /// Notes mistakes.
     pub(super) fn check(&self, cx: &mut Reader<'_>) {
-        for origin in &self.origins {
+        for (n, origin) in self.origins.iter().enumerate() {
             let fine = origin == "*"
                 || (origin.contains("://") && !origin.ends_with('/') && HeaderValue::from_str(origin).is_ok());
             if !fine {
-                cx.error_nowhere(format!(
-                    "`{origin}` in `cors.origins` is not an origin; write `https://shop.example` or `*`"
-                ));
+                let message =
+                    format!("`{origin}` in `cors.origins` is not an origin; write `https://shop.example` or `*`");
+                cx.error_at(&format!("origins[{n}]"), message);
             }
         }
         if self.credentials && self.origins.iter().any(|o| o == "*") {
-            cx.error_nowhere("`cors` lets any page send with the browser's credentials; name the origins, or leave `credentials` out");
+            cx.error_at("credentials", "`cors` lets any page send with the browser's credentials; name the origins, or leave `credentials` out");
         }
-        for name in &self.headers {
+        for (n, name) in self.headers.iter().enumerate() {
             if HeaderName::from_bytes(name.as_bytes()).is_err() {
-                cx.error_nowhere(format!("`{name}` in `cors.headers` is not a header name"));
+                cx.error_at(&format!("headers[{n}]"), format!("`{name}` in `cors.headers` is not a header name"));
             }
         }
     }

@@ -147,11 +147,11 @@ impl SourcePlan for HttpConfig {
 
     fn check(&self, cx: &mut Reader<'_>) {
         if self.listen.is_empty() {
-            cx.error_nowhere("`listen` of an http source is empty; it needs one address at least");
+            cx.error_at("listen", "`listen` of an http source is empty; it needs one address at least");
         }
         route::check(&self.paths, cx);
         match &self.auth {
-            Some(auth) => auth.check(cx),
+            Some(auth) => cx.within("auth", |cx| auth.check(cx)),
             None if self.asks_for_certificates() => {}
             None => {
                 if let Some(open) = self.listen.iter().find(|listen| !listen.ip().is_loopback()) {
@@ -161,7 +161,7 @@ impl SourcePlan for HttpConfig {
             }
         }
         if let Some(cors) = &self.cors {
-            cors.check(cx);
+            cx.within("cors", |cx| cors.check(cx));
         }
         let zero = [
             ("max_body", self.max_body.as_usize() == 0),
@@ -173,10 +173,10 @@ impl SourcePlan for HttpConfig {
             ("idle_timeout", self.idle_timeout.is_zero()),
         ];
         for (key, _) in zero.iter().filter(|(_, zero)| *zero) {
-            cx.error_nowhere(format!("`{key}` of an http source is 0; nothing could come in"));
+            cx.error_at(key, format!("`{key}` of an http source is 0; nothing could come in"));
         }
         if self.max_body.as_usize() > MAX_BODY {
-            cx.error_nowhere(format!("`max_body` of an http source is over {} MiB", MAX_BODY >> 20));
+            cx.error_at("max_body", format!("`max_body` of an http source is over {} MiB", MAX_BODY >> 20));
         }
     }
 

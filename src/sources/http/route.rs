@@ -179,7 +179,7 @@ fn segments(path: &str) -> Result<Vec<Segment>, String> {
 /// Notes mistakes in `paths`.
 pub(super) fn check(paths: &Paths, cx: &mut Reader<'_>) {
     if paths.is_empty() {
-        cx.error_nowhere("`paths` of an http source is empty; it needs one at least");
+        cx.error_at("paths", "`paths` of an http source is empty; it needs one at least");
     }
     let mut seen: Vec<(&Method, Vec<Segment>, String)> = Vec::new();
     for (path, formats) in paths.iter() {

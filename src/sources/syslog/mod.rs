@@ -106,7 +106,7 @@ impl SourcePlan for SyslogConfig {
 
     fn check(&self, cx: &mut Reader<'_>) {
         if self.listen.is_empty() {
-            cx.error_nowhere("`listen` of a syslog source is empty; it needs one address at least");
+            cx.error_at("listen", "`listen` of a syslog source is empty; it needs one address at least");
         }
         let secured = self.listen.iter().find(|listen| matches!(listen.value, Listen::Tls(_)));
         match (secured, &self.tls) {
@@ -115,13 +115,14 @@ impl SourcePlan for SyslogConfig {
                 cx.error(listen.span, message).help("write `tls: {cert: server.pem, key: server.key}`");
             }
             (None, Some(_)) => {
-                cx.error_nowhere("`tls` of a syslog source is for `tls://`, which it does not listen on");
+                cx.error_at("tls", "`tls` of a syslog source is for `tls://`, which it does not listen on");
             }
             _ => {}
         }
         let in_files = |listen: &Spanned<Listen>| matches!(listen.value, Listen::Unix(_) | Listen::UnixDatagram(_));
         if self.socket.is_some() && !self.listen.iter().any(in_files) {
-            cx.error_nowhere(
+            cx.error_at(
+                "socket",
                 "`socket` of a syslog source is for `unix://` and `unixgram://`, which it does not listen on",
             );
         }
@@ -134,10 +135,10 @@ impl SourcePlan for SyslogConfig {
             cx.error(charset.span, "messages of syslog cannot be in UTF-16: its headers are in ASCII");
         }
         if self.max_connections == Some(0) {
-            cx.error_nowhere("`max_connections` of a syslog source is 0; nothing could come in");
+            cx.error_at("max_connections", "`max_connections` of a syslog source is 0; nothing could come in");
         }
         if self.max_message.as_usize() == 0 {
-            cx.error_nowhere("`max_message` of a syslog source is 0; it needs room for a message");
+            cx.error_at("max_message", "`max_message` of a syslog source is 0; it needs room for a message");
         }
     }
 

@@ -69,15 +69,16 @@ impl TransformPlan for JoinConfig {
     }
 
     fn check(&self, cx: &mut Reader<'_>) {
-        let place = self.inputs.first().map(|input| input.span).unwrap_or_default();
         if self.from.meta().is_some() {
-            cx.error(place, format!("`from: {}` is metadata, whose text cannot be set{}", self.from, cx.place()));
+            cx.error_at("from", format!("`from: {}` is metadata, whose text cannot be set{}", self.from, cx.place()));
         }
-        if self.max_groups == 0 || self.max_held.bytes() == 0 {
-            cx.error(place, format!("`max_groups` and `max_held` must be above 0{}", cx.place()));
+        for (key, zero) in [("max_groups", self.max_groups == 0), ("max_held", self.max_held.bytes() == 0)] {
+            if zero {
+                cx.error_at(key, format!("`{key}` must be above 0{}", cx.place()));
+            }
         }
         if self.timeout.is_some_and(|timeout| timeout.is_zero()) {
-            cx.error(place, format!("`timeout` must be above 0{}", cx.place()));
+            cx.error_at("timeout", format!("`timeout` must be above 0{}", cx.place()));
         }
     }
 

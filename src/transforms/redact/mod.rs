@@ -202,8 +202,7 @@ impl TransformPlan for RedactConfig {
         let fields = &self.fields;
         let none = fields.drop.is_empty() && fields.mask.is_empty() && fields.hash.is_empty();
         if none && fields.keep_last.is_none() && self.detect.is_empty() && self.patterns.is_empty() {
-            let span = self.inputs.first().map(|i| i.span).unwrap_or_default();
-            cx.warn(span, "this `redact` looks for nothing").help("set `detect`, `patterns` or `fields`");
+            cx.warn_at("", "this `redact` looks for nothing").help("set `detect`, `patterns` or `fields`");
         }
     }
 

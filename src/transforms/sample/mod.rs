@@ -152,8 +152,7 @@ impl TransformPlan for SampleConfig {
             }
         }
         if first.is_none() && self.rates.is_none() && self.limit.is_none() && self.dedupe.is_none() {
-            let span = self.inputs.first().map(|i| i.span).unwrap_or_default();
-            cx.error(span, format!("nothing says what to keep{}", cx.place()))
+            cx.error_at("", format!("nothing says what to keep{}", cx.place()))
                 .help("add `rate`, `by` with `rates`, `rules`, `limit` or `dedupe`");
         }
     }

@@ -148,8 +148,7 @@ impl TransformPlan for ValidateConfig {
             }
         }
         if self.schema.is_none() && self.json_schema.is_none() && self.rules.is_empty() {
-            let span = self.inputs.first().map(|i| i.span).unwrap_or_default();
-            cx.error(span, format!("nothing says what to check{}", cx.place()))
+            cx.error_at("", format!("nothing says what to check{}", cx.place()))
                 .help("add `schema`, `json_schema` or `rules`");
         }
     }

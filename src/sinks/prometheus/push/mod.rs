@@ -99,14 +99,15 @@ config_enum! {
 
 impl RemoteWriteConfig {
     pub(super) fn check(&self, cx: &mut Reader<'_>) {
-        let span = self.url.span;
         check_address(cx, "url", &self.url, "http://prometheus:9090/api/v1/write");
         if self.interval.is_zero() {
-            cx.error(span, "`interval` of `remote_write` must be more than 0");
+            cx.error_at("interval", "`interval` of `remote_write` must be more than 0");
         }
-        self.common().check(cx);
+        let common = self.common();
+        common.check(cx);
+        common.client.check_headers(cx);
         if let Some(auth) = &self.auth {
-            auth.check(cx);
+            cx.within("auth", |cx| auth.check(cx));
         }
     }
 
