@@ -68,7 +68,7 @@ fn blueprint(text: Arc<Vec<u8>>, dir: &std::path::Path) -> Blueprint {
         connections: u32::MAX,
         handles: 1024,
         reads_access_logs: false,
-        deterministic: false,
+        chance: Default::default(),
         own_files: Arc::default(),
         host: "h".into(),
     };

@@ -25,7 +25,7 @@
 //!
 //! # The map
 //!
-//! The rooms lie in floors, and a room uses only those below it: `cli, embed → api → topology, sources, transforms, sinks → pipeline →
+//! The rooms lie in floors, and a room uses only those below it: `cli, embed → api, plan → topology, sources, transforms, sinks → pipeline →
 //! component → decoding, encoding → framing, buffer, http → event → settings`. A component names no other component; the table of their types is handed in.
 //!
 //! | Room | What is in it |
@@ -34,6 +34,7 @@
 //! | `embed` | this page |
 //! | `api` | what the agent serves of itself |
 //! | `registry` | the types of components that are built in |
+//! | `plan` | what another configuration would change |
 //! | `topology` | the graph running: workers, queues, start, change and stop |
 //! | `sources`, `transforms`, `sinks` | the components, one file or folder each, and the tables of their types |
 //! | `sinks::delivery` | what all sinks over the network have in common |
@@ -86,6 +87,7 @@ mod http;
 mod ledger;
 mod net;
 mod pipeline;
+mod plan;
 mod process;
 mod registry;
 mod settings;

@@ -25,6 +25,15 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
+/// Makes a plan of a question, both in JSON: status and answer. Takes its time, and is called on a thread of its own.
+pub type Planner = Arc<dyn Fn(&[u8]) -> (u16, serde_json::Value) + Send + Sync>;
+
+/// The header in which the agent's own user shows the token of `agent.json`.
+pub const OWN_TOKEN: &str = "x-tidegate-token";
+
+/// Longest question: a configuration, and lines to try.
+const MAX_QUESTION: usize = 16 << 20;
+
 /// How long a sink may fail before `/ready` says so.
 const GRACE: Duration = Duration::from_secs(60);
 
@@ -75,6 +84,12 @@ pub struct Api {
     pub ledger: Option<Arc<Keeper>>,
     /// What it runs from, and who to ask for a reload.
     pub reloads: Option<Reloads>,
+    /// Makes plans, one at a time.
+    pub planner: Option<Planner>,
+    /// What the agent's own user shows, who can read it in `data_dir`, where no `auth` is set.
+    pub own_token: Option<String>,
+    /// Held while a plan is made.
+    pub planning: Arc<tokio::sync::Mutex<()>>,
     /// Busy seconds by component at pages before this one: what `tidegate_utilization` is over.
     pub scraped: Arc<Mutex<Scraped>>,
 }
@@ -136,7 +151,8 @@ impl Api {
                 .route("/api/v1/ledger", get(ledger))
                 .route("/api/v1/audit", get(audit))
                 .route("/api/v1/config", get(config))
-                .route("/api/v1/reload", post(reload));
+                .route("/api/v1/reload", post(reload))
+                .route("/api/v1/plan", post(plan));
         }
         let router = router.layer(middleware::from_fn_with_state(api.clone(), guard)).with_state(api);
         crate::http::server::serve(listener, tls, router, stop).await;
@@ -218,6 +234,40 @@ async fn reload(State(api): State<Arc<Api>>, headers: axum::http::HeaderMap) -> 
             json(status, &result.to_json())
         }
         None => (StatusCode::SERVICE_UNAVAILABLE, "the agent stops\n").into_response(),
+    }
+}
+
+/// Says what another configuration would change. What is given is tried with the agent's rights, its environment among them, so only
+/// who has credentials may ask, or who can read `agent.json`.
+async fn plan(State(api): State<Arc<Api>>, request: Request) -> Response {
+    let Some(planner) = api.planner.clone() else {
+        return (StatusCode::NOT_FOUND, "this agent's configuration cannot change\n").into_response();
+    };
+    let headers = request.headers();
+    if headers.contains_key(header::ORIGIN) {
+        return (StatusCode::FORBIDDEN, "a page of a browser may not ask for this\n").into_response();
+    }
+    let shown = headers.get(OWN_TOKEN).map_or(&b""[..], |value| value.as_bytes());
+    let is_own = api.own_token.as_ref().is_some_and(|token| equal(token.as_bytes(), shown));
+    if api.auth.is_empty() && !is_own {
+        let detail = "set `api.auth`, or ask as a user who can read `agent.json` in the agent's `data_dir`, with its token in X-Tidegate-Token";
+        return json(StatusCode::FORBIDDEN, &serde_json::json!({"result": "failed", "detail": detail}));
+    }
+    let Ok(question) = axum::body::to_bytes(request.into_body(), MAX_QUESTION).await else {
+        return json(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            &serde_json::json!({"result": "failed", "detail": "the question is too long"}),
+        );
+    };
+    let _one = api.planning.lock().await;
+    match tokio::task::spawn_blocking(move || planner(&question)).await {
+        Ok((status, answer)) => {
+            json(StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), &answer)
+        }
+        Err(_) => json(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            &serde_json::json!({"result": "failed", "detail": "it panicked: this is a bug"}),
+        ),
     }
 }
 
@@ -426,6 +476,9 @@ mod tests {
             shutdown: CancellationToken::new(),
             ledger: None,
             reloads: None,
+            planner: None,
+            own_token: None,
+            planning: Arc::default(),
             scraped: Arc::default(),
         }
     }

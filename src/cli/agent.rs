@@ -3,7 +3,7 @@
 use crate::pipeline::Globals;
 use crate::sinks::delivery::{Exchange, HttpExchange, Mask, Request};
 use base64::Engine;
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Method, Url};
 use serde::{Deserialize, Serialize};
 use std::io::Write as _;
@@ -20,6 +20,9 @@ struct Running {
     version: u32,
     address: String,
     process: u32,
+    /// Who can read it may ask what only the agent's own user may ask, where no `api.auth` is set.
+    #[serde(default)]
+    token: String,
 }
 
 fn file(data_dir: &Path) -> PathBuf {
@@ -31,8 +34,9 @@ pub(super) struct Sign(PathBuf);
 
 impl Sign {
     /// Errors: the file cannot be written; then nobody finds the agent by it.
-    pub(super) fn put_up(data_dir: &Path, address: &str) -> std::io::Result<Sign> {
-        let running = Running { version: 1, address: address.to_owned(), process: std::process::id() };
+    pub(super) fn put_up(data_dir: &Path, address: &str, token: &str) -> std::io::Result<Sign> {
+        let (address, token) = (address.to_owned(), token.to_owned());
+        let running = Running { version: 1, address, process: std::process::id(), token };
         let (path, new) = (file(data_dir), data_dir.join("agent.json.new"));
         drop(std::fs::remove_file(&new));
         let mut to = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
@@ -74,6 +78,39 @@ pub(super) fn base(url: Option<&str>, globals: Option<&Globals>) -> Result<Strin
     }
 }
 
+/// A token that nobody can guess.
+///
+/// Errors: the system gives no random numbers.
+pub(super) fn new_token() -> std::io::Result<String> {
+    let mut bytes = [0; 32];
+    let random = rustls::crypto::ring::default_provider().secure_random;
+    random.fill(&mut bytes).map_err(|_| std::io::Error::other("no random numbers"))?;
+    Ok(base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes))
+}
+
+/// Puts a question to the agent at `base`, as its own user where that can be shown; see [`ask`].
+///
+/// Errors: it did not answer, in words.
+pub(super) fn post(
+    base: &str,
+    path: &str,
+    body: Vec<u8>,
+    globals: Option<&Globals>,
+    patience: Duration,
+) -> Result<(u16, Vec<u8>), String> {
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let running = globals.and_then(|g| std::fs::read(file(&g.data_dir)).ok());
+    let running = running.and_then(|text| serde_json::from_slice::<Running>(&text).ok());
+    // A token is for the agent that has it, not for whoever is named by `--url`.
+    let token = running.filter(|running| running.address == base).map(|running| running.token);
+    if let Some(mut value) = token.and_then(|token| HeaderValue::from_str(&token).ok()) {
+        value.set_sensitive(true);
+        headers.insert(crate::api::OWN_TOKEN, value);
+    }
+    exchange(base, Method::POST, path, (headers, Some(body)), globals, patience)
+}
+
 /// The answer of the agent at `base`: status and body. Credentials: `TIDEGATE_API_TOKEN`, else those of its configuration.
 ///
 /// Errors: it did not answer, in words.
@@ -84,9 +121,19 @@ pub(super) fn ask(
     globals: Option<&Globals>,
     patience: Duration,
 ) -> Result<(u16, Vec<u8>), String> {
+    exchange(base, method, path, (HeaderMap::new(), None), globals, patience)
+}
+
+fn exchange(
+    base: &str,
+    method: Method,
+    path: &str,
+    (mut headers, body): (HeaderMap, Option<Vec<u8>>),
+    globals: Option<&Globals>,
+    patience: Duration,
+) -> Result<(u16, Vec<u8>), String> {
     let api = globals.and_then(|g| g.api.as_ref());
     let url = Url::parse(&format!("{base}{path}")).map_err(|e| format!("{base}: {e}"))?;
-    let mut headers = HeaderMap::new();
     let configured = api.and_then(|api| api.auth.as_ref()).and_then(|auth| match (&auth.basic, auth.bearer.first()) {
         (_, Some(token)) => Some(format!("Bearer {}", token.reveal())),
         (Some(basic), None) => {
@@ -101,7 +148,7 @@ pub(super) fn ask(
         headers.insert(AUTHORIZATION, value);
     }
     let ca = api.and_then(|api| api.tls.as_ref()).map(|tls| tls.cert.clone());
-    let request = Request { method, ..Request::get(url, headers) };
+    let request = Request { method, body: body.map(Into::into), ..Request::get(url, headers) };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
     let exchange = HttpExchange::plain(&request.url, ca.as_deref()).map_err(|e| format!("{base}: {}", e.0))?;
     let answer = runtime.block_on(async {

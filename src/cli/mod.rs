@@ -10,6 +10,7 @@ mod graph;
 mod history;
 mod logging;
 mod memory;
+mod plan;
 mod reload;
 mod reload_command;
 mod replay;
@@ -68,6 +69,9 @@ enum Command {
     Replay(replay::ReplayArgs),
     /// Let the running agent take over its configuration as it is now: only what has changed starts anew.
     Reload(reload_command::ReloadArgs),
+    /// Show what another configuration would change, and what it would do to events; changes nothing. Exits with 3 where there is a
+    /// difference.
+    Plan(plan::PlanArgs),
     /// Show the configurations that ran, and go back to one.
     Config(history::HistoryArgs),
     /// Tell whether the ledger of all runs balance: 0, or 1 and what does not.
@@ -194,6 +198,7 @@ pub fn main_with(args: impl IntoIterator<Item = impl Into<std::ffi::OsString> + 
         Command::Doctor(args) => doctor::run(&args),
         Command::Replay(args) => replay::run(args),
         Command::Reload(args) => reload_command::run(&args),
+        Command::Plan(args) => plan::run(&args),
         Command::Config(args) => history::run(&args),
         Command::Audit(args) => audit::run(&args),
         Command::Completions { shell } => {

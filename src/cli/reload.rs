@@ -13,11 +13,12 @@ use super::history::History;
 use super::service::Service;
 use super::texts::{SecretFile, Texts, load_again};
 use super::{ConfigArgs, report_page, say_errors};
+use crate::api::Planner;
 use crate::component::Successors;
 use crate::pipeline::{Config, Kind};
 use crate::sync::live::Live;
 use crate::topology::reloads::{Asked, Outcome, Reload, Reloads};
-use crate::topology::{Comparison, Remake};
+use crate::topology::{Comparison, Remake, Running};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -182,7 +183,7 @@ impl Control {
             let mistakes = loaded.report.render();
             say_errors(&report_page(&mistakes));
             tracing::error!(
-                "the configuration has mistakes with the new secrets, see above; still running the previous one"
+                "the configuration has mistakes with the new secrets, see above; still running the previous configuration"
             );
             self.done_without_change(Outcome::Mistakes, mistakes);
             return false;
@@ -204,7 +205,7 @@ impl Control {
                 true
             }
             Err(mistakes) => {
-                tracing::error!("the configuration has mistakes, see above; still running the previous one");
+                tracing::error!("the configuration has mistakes, see above; still running the previous configuration");
                 self.done_without_change(Outcome::Mistakes, mistakes);
                 false
             }
@@ -258,6 +259,11 @@ impl Control {
         }
         let (history, texts, hash) = (History::of(data_dir), self.current.clone(), self.hash.clone());
         drop(tokio::task::spawn_blocking(move || history.keep(&texts, &hash)).await);
+    }
+
+    /// Makes plans of what would change of what runs.
+    pub(super) fn planner(&self, running: &Running) -> Planner {
+        super::plan::planner(self.shared.clone(), running)
     }
 
     /// Reads the configuration that runs once more, for a part of it that begins again; none where nothing does (`--once`).

@@ -1,6 +1,6 @@
 //! `tidegate run`.
 
-use super::agent::Sign;
+use super::agent::{Sign, new_token};
 use super::history::History;
 use super::reload::Control;
 use super::texts::{Texts, load_again};
@@ -90,7 +90,9 @@ pub(super) fn run(args: RunArgs) -> Exit {
                 if let Some(texts) = before.take()
                     && let (Loaded { config: Some(config), .. }, texts) = load_again(&texts)
                 {
-                    tracing::error!("the new configuration cannot be started; still running the previous one");
+                    tracing::error!(
+                        "the new configuration cannot be started; still running the previous configuration"
+                    );
                     control.anew = None;
                     control.done_without_change(Outcome::Failed, errors.as_str().to_owned());
                     current = (config, texts);
@@ -210,17 +212,21 @@ async fn drive(
         .map_err(|error| Page::of_line(format_args!("error: cannot start a thread: {error}")))?;
     let ledger = keep_ledger(&globals.data_dir, running.ledger.clone(), lock);
     let stop_api = CancellationToken::new();
-    let mut sign = None;
+    let (mut sign, mut own_token) = (None, None);
     let api = listener.map(|(config, listener, tls)| {
         if let Ok(address) = listener.local_addr() {
             tracing::info!(%address, tls = tls.is_some(), "API listening");
             let scheme = if tls.is_some() { "https" } else { "http" };
-            match Sign::put_up(&globals.data_dir, &format!("{scheme}://{}", reachable(address))) {
-                Ok(up) => sign = Some(up),
+            let put_up = new_token().and_then(|token| {
+                let up = Sign::put_up(&globals.data_dir, &format!("{scheme}://{}", reachable(address)), &token)?;
+                Ok((token, up))
+            });
+            match put_up {
+                Ok((token, up)) => (own_token, sign) = (Some(token), Some(up)),
                 Err(error) => tracing::warn!(%error, "commands do not find this agent by its data_dir"),
             }
         }
-        let api = api_of(&running, config, ledger.as_ref(), control.reloads.clone());
+        let api = Api { own_token, ..api_of(&running, config, ledger.as_ref(), control) };
         let stop = stop_api.clone();
         tokio::spawn(async move {
             if let Err(error) = api.serve(listener, tls, stop).await {
@@ -309,12 +315,14 @@ async fn take_over(
             let mut page = Page::new();
             errors.iter().for_each(|error| writeln!(page, "error: {error}"));
             say_errors(&page);
-            tracing::error!("the new configuration cannot be started, see above; still running the previous one");
+            tracing::error!(
+                "the new configuration cannot be started, see above; still running the previous configuration"
+            );
             control.done_without_change(Outcome::Failed, page.as_str().to_owned());
             return;
         }
         Err(error) => {
-            tracing::error!(%error, "the new configuration cannot be built: this is a bug; still running the previous one");
+            tracing::error!(%error, "the new configuration cannot be built: this is a bug; still running the previous configuration");
             control.done_without_change(Outcome::Failed, error.to_string());
             return;
         }
@@ -434,12 +442,7 @@ fn lost(kind: ComponentKind, totals: &Totals) -> u64 {
     if kind == ComponentKind::Sink { given_up.map(|(_, events)| events).sum() } else { 0 }
 }
 
-fn api_of(
-    running: &Running,
-    config: &crate::pipeline::ApiConfig,
-    ledger: Option<&Kept>,
-    reloads: crate::topology::reloads::Reloads,
-) -> Api {
+fn api_of(running: &Running, config: &crate::pipeline::ApiConfig, ledger: Option<&Kept>, control: &Control) -> Api {
     let auth = config.auth.as_ref().map_or_else(ApiAuth::default, |auth| ApiAuth {
         basic: auth.basic.as_ref().map(|b| (b.user.clone(), b.password.reveal().to_owned())),
         bearer: auth.bearer.iter().map(|t| t.reveal().to_owned()).collect(),
@@ -451,7 +454,10 @@ fn api_of(
         allowed_hosts: config.allowed_hosts.clone(),
         shutdown: running.shutdown().clone(),
         ledger: ledger.map(|l| l.keeper.clone()),
-        reloads: Some(reloads),
+        reloads: Some(control.reloads.clone()),
+        planner: Some(control.planner(running)),
+        own_token: None,
+        planning: Arc::default(),
         scraped: Arc::default(),
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{ConfigArgs, Exit, print, say_line};
 use crate::ack::Ack;
+use crate::component::Chance;
 use crate::condition::Faults;
 use crate::event::{Batch, EventKind, EventRef, FieldPath, JsonRows, Origin, Slab};
 use crate::pipeline::{Kind, TestCase, TestExpect, TestInput, TestKind, load};
@@ -37,7 +38,7 @@ pub(super) fn run(args: &TestArgs) -> Exit {
         // Each test has components of its own, so that none sees what another left behind.
         let loaded = load(&args.config.config, &ProcessEnvironment, crate::registry::built_in());
         let Some(config) = loaded.config else { return Exit::BadConfig };
-        let faults = match Inline::new(config, true) {
+        let faults = match Inline::new(config, Chance::Kept) {
             Ok(mut inline) => one(&mut inline, test),
             Err(errors) => errors.iter().map(ToString::to_string).collect(),
         };

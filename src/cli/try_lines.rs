@@ -1,6 +1,7 @@
 //! `tidegate try`: pipes sample lines through the pipeline and shows what each stage made of them. Delivers nothing.
 
 use super::{ConfigArgs, Exit, print, say_line};
+use crate::component::Chance;
 use crate::event::{Batch, Origin};
 use crate::pipeline::Kind;
 use crate::text::escape::{Form, Page, escaped};
@@ -30,7 +31,7 @@ pub(super) fn run(args: &TryArgs) -> Exit {
         Err(exit) => return exit,
     };
     crate::condition::absent::ask();
-    let mut inline = match Inline::new(config, false) {
+    let mut inline = match Inline::new(config, Chance::Random) {
         Ok(inline) => inline,
         Err(errors) => {
             errors.iter().for_each(|e| say_line!("error: {e}"));

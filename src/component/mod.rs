@@ -53,6 +53,19 @@ pub struct BuildContext {
     pub handles: u64,
     /// A source upstream decodes access logs.
     pub reads_access_logs: bool,
-    /// Nothing is left to chance: `sample` keeps what has a share above 0. For unit tests of pipelines.
-    pub deterministic: bool,
+    /// What `sample` leaves to chance.
+    pub chance: Chance,
+}
+
+/// What becomes of events that are kept by chance.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Chance {
+    /// As it falls.
+    #[default]
+    Random,
+    /// Whatever has a share above 0 is kept: tests of a pipeline must come out the same each time.
+    Kept,
+    /// An event has one fate wherever it is tried ([`Batch::ids`](crate::event::Batch::ids) and its place): of two shares the larger
+    /// keeps all that the smaller does.
+    ByEvent,
 }

@@ -7,6 +7,7 @@ use crate::component::{BoxFuture, BuildContext, SinkRun, SourceRun, Transform};
 use crate::decoding::{Charset, FrameDecoder};
 use crate::doctor::{Finding, Host};
 use crate::error::BuildError;
+use crate::event::EventRef;
 use crate::settings::{FieldDoc, Node, Reader, SchemaBuilder, Settings, Spanned, read_tagged, tagged_schema};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -62,6 +63,14 @@ pub trait SourcePlan: Send {
     fn reads_files(&self) -> bool {
         false
     }
+    /// Files that it would read as things are now. Changes nothing.
+    fn files_now(&self) -> Vec<PathBuf> {
+        Vec::new()
+    }
+    /// What of it stops for a moment, or begins anew, where its settings change and it goes on under its id.
+    fn when_changed(&self) -> Option<&'static str> {
+        None
+    }
     /// What on this host will lose what it is to read. Changes nothing.
     fn examine(&self, _host: &Host) -> Vec<Finding> {
         Vec::new()
@@ -87,6 +96,10 @@ pub trait TransformPlan: Send {
     /// Files that it reads when it is built and not again: with other contents it is another transform.
     fn reads_once(&self) -> Vec<PathBuf> {
         Vec::new()
+    }
+    /// What it gives up where its settings change.
+    fn when_changed(&self) -> Option<&'static str> {
+        None
     }
     /// Whether it redacts: `validate` warns of sinks that are reachable around it.
     fn redacts(&self) -> bool {
@@ -139,6 +152,15 @@ pub trait SinkPlan: Send {
     fn working_bytes(&self) -> usize {
         0
     }
+    /// Shows what it would write of an event; `None` for one that writes JSON, or nothing. Touches nothing outside. `zone`: of
+    /// times that name none.
+    fn preview(&self, _zone: &jiff::tz::TimeZone) -> Option<Box<dyn Preview>> {
+        None
+    }
+    /// What of it stops for a moment, or begins anew, where its settings change and it goes on under its id.
+    fn when_changed(&self) -> Option<&'static str> {
+        None
+    }
     /// Asks the far side whether it is there and takes the credentials; `None` where there is nobody to ask. The error is
     /// in words that may be shown. Polled on a runtime with sockets and timers.
     fn probe(&self) -> Option<BoxFuture<Result<(), String>>> {
@@ -155,6 +177,14 @@ pub trait SinkPlan: Send {
     }
     /// Makes the sink. May touch the outside world.
     fn build(self: Box<Self>, cx: &BuildContext) -> Result<SinkRun, BuildError>;
+}
+
+/// Shows what a sink would write of an event; writes nothing.
+pub trait Preview: Send {
+    /// Appends it to `out`, and gives where it would go (a path, a stream, an address) where events decide that.
+    ///
+    /// Errors: why the sink would not take it, in words.
+    fn show(&mut self, event: EventRef<'_>, out: &mut Vec<u8>) -> Result<Option<String>, String>;
 }
 
 /// One `type` of component of kind `P`.

@@ -7,6 +7,7 @@ mod own;
 pub use event::{Event, EventChange, Events, Field};
 pub use own::{Components, Fate, Feed, Sink, Source, Transform};
 
+use crate::component::Chance;
 use crate::event::Origin;
 use crate::pipeline::{Config, Loaded, load_texts};
 use crate::settings::{ProcessEnvironment, Report};
@@ -157,7 +158,7 @@ impl Pipeline {
     ///
     /// Errors: a transform cannot be made.
     pub fn in_memory(self) -> Result<InMemory, StartError> {
-        Ok(InMemory { inline: Inline::new(self.config, false)? })
+        Ok(InMemory { inline: Inline::new(self.config, Chance::Random)? })
     }
 }
 

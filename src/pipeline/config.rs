@@ -4,7 +4,7 @@ use super::Fingerprint;
 use super::cases::TestCase;
 use crate::component::plan::{SinkPlan, SourcePlan, TransformPlan};
 use crate::net::tls::ServerTls;
-use crate::settings::{Asked, Reader, Secret, Size, Span, Spanned, config};
+use crate::settings::{Asked, Reader, Secret, Size, Span, Spanned, config, config_enum};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -51,6 +51,39 @@ config! {
         pub auth: Option<ServerAuth> = None,
         /// Values of the `Host` header that are taken besides the address itself and `localhost`.
         pub allowed_hosts: Vec<String> = Vec::new(),
+        /// How many of the last frames of each source are kept in memory, for `tidegate plan` to try: at most 1MiB of a source, and
+        /// a sixteenth of `memory_limit` of all of them. 0: none.
+        pub recent: Spanned<usize> = Spanned::new(1000, Span::default()),
+        /// What of events leaves the agent as an example. `full` needs `auth`.
+        pub tap: Spanned<Tap> = Spanned::new(Tap::Redacted, Span::default()),
+    }
+}
+
+config_enum! {
+    /// What of events is shown to who asks the API for examples.
+    pub enum Tap {
+        /// What no `redact` has been over is shown as `detect: [secrets]` would make it.
+        Redacted = "redacted",
+        /// As they are.
+        Full = "full",
+        /// Nothing; they are counted.
+        Off = "off",
+    }
+}
+
+/// More frames than this are not kept of a source.
+const MAX_RECENT: usize = 1000;
+
+impl ApiConfig {
+    /// Notes mistakes between its keys.
+    pub(super) fn check(&self, cx: &mut Reader<'_>) {
+        if self.tap.value == Tap::Full && self.auth.is_none() {
+            cx.error(self.tap.span, "`api.tap: full` shows events as they are: it needs `api.auth`")
+                .help("write `auth: {bearer: [\"${TOKEN}\"]}`, or `tap: redacted`");
+        }
+        if self.recent.value > MAX_RECENT {
+            cx.error(self.recent.span, format!("`api.recent` is {MAX_RECENT} at most"));
+        }
     }
 }
 

@@ -48,6 +48,8 @@ pub struct Loaded {
     pub graph: Graph,
     /// What was found.
     pub report: Report,
+    /// The files as one tree, after interpolation; where a secret stands is [masked](Report::sources).
+    pub tree: Node,
 }
 
 const SECTIONS: [(&str, Kind, &str); 3] = [
@@ -197,7 +199,7 @@ fn load_from(
             .collect();
         Config { globals, components, tests, agent_fingerprint }
     });
-    Loaded { config, globals: agent, graph, report }
+    Loaded { config, globals: agent, graph, report, tree: root }
 }
 
 /// Merges the files: sections by id, `tests` end to end, every other key once.
@@ -289,6 +291,9 @@ fn read(root: &Node, cx: &mut Reader<'_>, registry: Registry<'_>) -> Document {
     let Some(mut keys) = cx.keys(root, "a mapping") else { return document };
     document.globals = Globals::read_keys(&mut keys, cx);
     let api = document.globals.as_ref().and_then(|globals| globals.api.as_ref());
+    if let Some(api) = api {
+        api.check(cx);
+    }
     if let Some(auth) = api.and_then(|api| api.auth.as_ref()) {
         let at = root.get("api").and_then(|api| api.entry("auth"));
         auth.check(at.map_or(root.span, |entry| entry.key_span), cx);

@@ -589,7 +589,7 @@ fn named_secrets(text: &str) -> impl Iterator<Item = Range<usize>> + '_ {
 }
 
 /// What the text names as a secret itself, hidden.
-fn hide_named(text: &str) -> String {
+pub(crate) fn hide_named(text: &str) -> String {
     let mut ranges: Vec<Range<usize>> = named_secrets(text).chain(url_passwords(text)).collect();
     if ranges.is_empty() {
         return text.to_owned();

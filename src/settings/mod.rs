@@ -51,8 +51,8 @@ pub mod yaml;
 mod tests;
 
 pub use collections::{Map, OneOrMany, Spanned};
-pub(crate) use diagnostic::nearest;
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
+pub(crate) use diagnostic::{hide_named, nearest};
 pub use forms::{
     ChoiceSchema, by_type_schema, chosen, field_doc, field_schema, key_name, no_form, not_a_word, read_chosen,
     read_tagged, tag, tagged_docs, tagged_schema, words_in_words, words_schema,

@@ -6,11 +6,11 @@
 
 use crate::buffer::Received;
 use crate::component::common::SinkCommon;
-use crate::component::plan::SinkPlan;
+use crate::component::plan::{Preview, SinkPlan};
 use crate::component::{BuildContext, Input, SinkRun};
 use crate::encoding::{Encoder, Encoding};
 use crate::error::{BuildError, RunError};
-use crate::event::Batch;
+use crate::event::{Batch, EventRef};
 use crate::settings::{config, config_enum};
 use crate::text::escape::{self, Form};
 use std::io::{IsTerminal, Write};
@@ -53,6 +53,10 @@ config! {
 impl SinkPlan for ConsoleConfig {
     fn common(&self) -> &SinkCommon {
         &self.common
+    }
+
+    fn preview(&self, _zone: &jiff::tz::TimeZone) -> Option<Box<dyn Preview>> {
+        Some(Box::new(Screen::new(self.encoding, false)))
     }
 
     fn build(self: Box<Self>, _cx: &BuildContext) -> Result<SinkRun, BuildError> {
@@ -137,6 +141,14 @@ impl Screen {
             _ => return &self.raw,
         }
         &self.shown
+    }
+}
+
+impl Preview for Screen {
+    fn show(&mut self, event: EventRef<'_>, out: &mut Vec<u8>) -> Result<Option<String>, String> {
+        self.encoder.event(event, out);
+        out.pop();
+        Ok(None)
     }
 }
 

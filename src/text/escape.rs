@@ -114,6 +114,21 @@ pub fn shell_word(text: &str) -> String {
     out
 }
 
+/// The colour of a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Color {
+    /// None.
+    Plain,
+    /// A heading.
+    Bold,
+    /// What goes.
+    Red,
+    /// What comes.
+    Green,
+    /// What changes.
+    Yellow,
+}
+
 /// Lines for a terminal. `writeln!` adds one line, `write!` a part of one: whatever is formatted into it stays on that
 /// line and steers nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -155,6 +170,21 @@ impl Page {
         self.0.push_str(&other.0);
     }
 
+    /// Adds one line in a colour of ours; `None` for none. What is in it steers nothing.
+    pub fn colored_line(&mut self, color: Option<Color>, text: &str) {
+        let (on, off) = match color {
+            None | Some(Color::Plain) => ("", ""),
+            Some(Color::Bold) => ("\x1b[1m", "\x1b[0m"),
+            Some(Color::Red) => ("\x1b[31m", "\x1b[0m"),
+            Some(Color::Green) => ("\x1b[32m", "\x1b[0m"),
+            Some(Color::Yellow) => ("\x1b[33m", "\x1b[0m"),
+        };
+        self.0.push_str(on);
+        self.0.push_str(&line(text));
+        self.0.push_str(off);
+        self.0.push('\n');
+    }
+
     /// As it goes out.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -192,6 +222,10 @@ mod tests {
         writeln!(page);
         page.text("two\nlines\u{9b}\n");
         assert_eq!(page.as_str(), "a\\nb  \\x1b[31m\\n\n\ntwo\nlines\\x9b\n");
+        let mut page = Page::new();
+        page.colored_line(Some(Color::Red), evil);
+        page.colored_line(None, evil);
+        assert_eq!(page.as_str(), "\x1b[31m\\x1b[31m\\n\x1b[0m\n\\x1b[31m\\n\n");
     }
 
     #[test]

@@ -103,7 +103,10 @@ pub(super) fn assemble_with(config: Config, once: bool, reuse: &Reuse<'_>) -> Re
     let connections = allot(&config.components, memory_limit, crate::process::handles::limit())
         .map_err(|message| vec![AssembleError { component: None, message, is_config: true }])?;
     let share = default_share(memory_limit, sinks);
-    let working = Working::of(&config.components, memory_limit);
+    let recent = globals.api.as_ref().map_or(0, |api| api.recent.value);
+    let recent_bytes = if once || recent == 0 { 0 } else { recent_share(&config.components, memory_limit) };
+    let recent = if recent_bytes == 0 { 0 } else { recent };
+    let working = Working::of(&config.components, memory_limit, recent_bytes);
     let mut blueprint = Blueprint {
         sources: Vec::new(),
         transforms: Vec::new(),
@@ -115,7 +118,7 @@ pub(super) fn assemble_with(config: Config, once: bool, reuse: &Reuse<'_>) -> Re
             .or_else(|| std::thread::available_parallelism().ok())
             .map_or(1, std::num::NonZeroUsize::get),
         fingerprints,
-        upkeep: Upkeep { restart: globals.restart.clone(), ..Upkeep::default() },
+        upkeep: Upkeep { restart: globals.restart.clone(), recent: (recent, recent_bytes), ..Upkeep::default() },
     };
     let access = below_access_logs(&config.components);
     for component in config.components {
@@ -141,7 +144,7 @@ pub(super) fn assemble_with(config: Config, once: bool, reuse: &Reuse<'_>) -> Re
             connections: connections.of(&id),
             handles: connections.handles_left,
             reads_access_logs: access.contains(&id),
-            deterministic: false,
+            chance: Default::default(),
         };
         let (built, sockets) = noted(|| match component.plan {
             AnyPlan::Source(plan) => {
@@ -236,8 +239,31 @@ fn buffer_part(buffer: &BufferConfig, data_dir: &Path, id: &str, share: usize) -
     }
 }
 
+/// Bytes of the last frames that are kept of each source: a sixteenth of the limit for all of them, less where buffers leave less.
+fn recent_share(components: &[crate::pipeline::Component], limit: usize) -> usize {
+    let sources = components.iter().filter(|c| c.kind == Kind::Source).count().max(1);
+    let (explicit, room) = asked_memory(components, limit);
+    let left = limit.saturating_sub(explicit).saturating_sub(room);
+    super::recent::MAX_RECENT_BYTES.min(left.min(limit / 16) / sources)
+}
+
 /// Explicit sizes and the working room must fit the limit.
 pub(crate) fn check_memory(components: &[crate::pipeline::Component], limit: usize) -> Result<(), String> {
+    let (explicit, room) = asked_memory(components, limit);
+    if explicit.saturating_add(room) > limit {
+        let mib = |bytes: usize| format!("{:.1} MiB", bytes as f64 / (1 << 20) as f64);
+        return Err(format!(
+            "the buffers ask for {} and the working room of sources and requests is {}, but `memory_limit` is {}; raise it or make the buffers smaller",
+            mib(explicit),
+            mib(room),
+            mib(limit)
+        ));
+    }
+    Ok(())
+}
+
+/// Explicit sizes of buffers, and the working room of sources and requests.
+fn asked_memory(components: &[crate::pipeline::Component], limit: usize) -> (usize, usize) {
     let (mut explicit, mut sources, mut bodies) = (0usize, 0usize, 0usize);
     for component in components {
         match &component.plan {
@@ -251,17 +277,7 @@ pub(crate) fn check_memory(components: &[crate::pipeline::Component], limit: usi
             AnyPlan::Transform(_) => {}
         }
     }
-    let room = (SOURCE_ROOM_BYTES * sources).min(limit / 4) + bodies.min(limit / 4);
-    if explicit.saturating_add(room) > limit {
-        let mib = |bytes: usize| format!("{:.1} MiB", bytes as f64 / (1 << 20) as f64);
-        return Err(format!(
-            "the buffers ask for {} and the working room of sources and requests is {}, but `memory_limit` is {}; raise it or make the buffers smaller",
-            mib(explicit),
-            mib(room),
-            mib(limit)
-        ));
-    }
-    Ok(())
+    (explicit, (SOURCE_ROOM_BYTES * sources).min(limit / 4) + bodies.min(limit / 4))
 }
 
 /// Bytes of bodies that a sink over the network gets at least.
@@ -277,7 +293,8 @@ struct Working {
 }
 
 impl Working {
-    fn of(components: &[crate::pipeline::Component], limit: usize) -> Working {
+    /// `recent`: bytes of the last frames of each source.
+    fn of(components: &[crate::pipeline::Component], limit: usize, recent: usize) -> Working {
         let (mut queues, mut sources, mut wanted) = (0usize, 0usize, 0usize);
         let share = default_share(limit, components.iter().filter(|c| c.kind == Kind::Sink).count());
         for component in components {
@@ -296,6 +313,7 @@ impl Working {
             }
         }
         let room = (SOURCE_ROOM_BYTES * sources).min(limit / 4);
+        let room = room.saturating_add(sources.saturating_mul(recent));
         Working { left: limit.saturating_sub(queues).saturating_sub(room), wanted }
     }
 

@@ -97,9 +97,43 @@ fn kind_of(component: &Component) -> ComponentKind {
     super::build::kind_of(component.kind)
 }
 
+/// What a graph is made of, by id: kind, type and fingerprint.
+pub type Parts = HashMap<Arc<str>, (ComponentKind, &'static str, Fingerprint)>;
+
 /// Compares a configuration with what runs, which was made from settings of the agent with the fingerprint `agent`.
 pub fn compare(running: &Running, agent: u128, config: &Config) -> Comparison {
-    let mut parts = running.parts();
+    let ledger = running.ledger.now();
+    let edges = ledger.all_edges.iter().map(|(r, f, o)| (r.to_string(), f.to_string(), o.to_string())).collect();
+    compare_with((*running.parts.now()).clone(), edges, agent, config)
+}
+
+/// Compares a configuration with another, whose parts run with the fingerprints `parts`, where it does.
+pub fn compare_configs(before: &Config, parts: Option<Parts>, after: &Config) -> Comparison {
+    let parts = parts.unwrap_or_else(|| {
+        let mut prints = fingerprints(before);
+        let part = |c: &Component| {
+            let id: Arc<str> = Arc::from(&*c.id.value);
+            let print = prints.remove(&id).unwrap_or_default();
+            (id, (kind_of(c), c.type_name, print))
+        };
+        before.components.iter().map(part).collect()
+    });
+    compare_with(parts, edges_of(before), before.agent_fingerprint, after)
+}
+
+/// Reader, the component it reads, the output.
+type Edges = BTreeSet<(String, String, String)>;
+
+fn edges_of(config: &Config) -> Edges {
+    let of = |c: &Component| {
+        let edge =
+            |e: &crate::pipeline::Edge| (c.id.value.clone(), e.from.clone(), e.output.clone().unwrap_or_default());
+        c.inputs.iter().map(edge).collect::<Vec<_>>()
+    };
+    config.components.iter().flat_map(of).collect()
+}
+
+fn compare_with(mut parts: Parts, edges: Edges, agent: u128, config: &Config) -> Comparison {
     let prints = fingerprints(config);
     let mut comparison = Comparison::default();
     if agent != config.agent_fingerprint {
@@ -126,18 +160,7 @@ pub fn compare(running: &Running, agent: u128, config: &Config) -> Comparison {
         }
     }
     comparison.removed.extend(parts.into_keys().map(|id| id.to_string()));
-    let edges: BTreeSet<(String, String, String)> = config
-        .components
-        .iter()
-        .flat_map(|c| {
-            let edge =
-                |e: &crate::pipeline::Edge| (c.id.value.clone(), e.from.clone(), e.output.clone().unwrap_or_default());
-            c.inputs.iter().map(edge).collect::<Vec<_>>()
-        })
-        .collect();
-    let ledger = running.ledger.now();
-    let before = ledger.all_edges.iter().map(|(r, f, o)| (r.to_string(), f.to_string(), o.to_string())).collect();
-    comparison.is_rewired = edges != before;
+    comparison.is_rewired = edges_of(config) != edges;
     comparison
 }
 

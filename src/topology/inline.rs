@@ -2,10 +2,12 @@
 
 use super::AssembleError;
 use super::build::host_name;
+use super::recent::Frame;
 use crate::ack::Ack;
 use crate::component::common::Attach;
 use crate::component::letter::push_envelope;
-use crate::component::{BuildContext, Delta, Emitter, Transform, attach};
+use crate::component::plan::{Preview, SinkPlan, SourcePlan};
+use crate::component::{BuildContext, Chance, Delta, Emitter, Transform, attach};
 use crate::condition::{Condition, Faults};
 use crate::decoding::{DecodeStats, Decoder};
 use crate::event::{Batch, FieldPath, Origin, Slab, Sym};
@@ -44,9 +46,34 @@ pub struct StageOutput {
 }
 
 enum Part {
-    Source { decoder: Decoder, framing: Option<Framing>, attach: Vec<(FieldPath, Sym)>, when: Option<Condition> },
-    Transform { transform: Box<dyn Transform>, outputs: Vec<String> },
-    Sink { when: Option<Condition> },
+    Source {
+        plan: Box<dyn SourcePlan>,
+        /// Of frames in UTF-8.
+        decoder: Decoder,
+        /// Of frames as the source has them.
+        raw: Decoder,
+        framing: Option<Framing>,
+        attach: Vec<(FieldPath, Sym)>,
+        when: Option<Condition>,
+    },
+    Transform {
+        transform: Box<dyn Transform>,
+        outputs: Vec<String>,
+    },
+    Sink {
+        plan: Box<dyn SinkPlan>,
+        when: Option<Condition>,
+    },
+}
+
+/// What a source makes of a frame.
+pub struct Entered {
+    /// Its events.
+    pub events: Batch,
+    /// What goes out by `rejected`, in envelopes.
+    pub rejected: Option<Batch>,
+    /// Events dropped by reason.
+    pub dropped: Vec<(&'static str, u64)>,
 }
 
 struct Node {
@@ -60,14 +87,14 @@ struct Node {
 /// The components of a configuration, sinks not built.
 pub struct Inline {
     nodes: Vec<Node>,
+    timezone: jiff::tz::TimeZone,
 }
 
 impl Inline {
-    /// Builds decoders and transforms; reads the files that transforms name, touches nothing else. `deterministic` keeps
-    /// what has a share above 0.
+    /// Builds decoders and transforms; reads the files that transforms name, touches nothing else.
     ///
     /// Errors: all that went wrong.
-    pub fn new(config: Config, deterministic: bool) -> Result<Inline, Vec<AssembleError>> {
+    pub fn new(config: Config, chance: Chance) -> Result<Inline, Vec<AssembleError>> {
         let mut errors = Vec::new();
         let mut nodes = Vec::new();
         let host: Arc<str> = host_name().into();
@@ -93,19 +120,23 @@ impl Inline {
                 connections: u32::MAX,
                 handles: 1024,
                 reads_access_logs: access.contains(&id),
-                deterministic,
+                chance,
             };
             let part = match component.plan {
                 AnyPlan::Source(plan) => {
                     let common = plan.common().clone();
                     plan.decoder(&cx).and_then(|frames| {
+                        let raw = Decoder::new(frames.fork(), common.on_decode_error)
+                            .with_charset(plan.charset(), common.invalid_utf8);
                         Ok(Part::Source {
                             // Lines of tests are in UTF-8, whatever the source's are in.
                             decoder: Decoder::new(frames, common.on_decode_error)
                                 .with_charset(None, common.invalid_utf8),
+                            raw,
                             framing: plan.framing()?,
                             attach: Attach::pairs(&common.attach),
                             when: common.when,
+                            plan,
                         })
                     })
                 }
@@ -113,7 +144,7 @@ impl Inline {
                     let outputs = plan.outputs();
                     plan.build(&cx).map(|transform| Part::Transform { transform, outputs })
                 }
-                AnyPlan::Sink(plan) => Ok(Part::Sink { when: plan.common().when.clone() }),
+                AnyPlan::Sink(plan) => Ok(Part::Sink { when: plan.common().when.clone(), plan }),
             };
             match part {
                 Ok(part) => {
@@ -125,7 +156,36 @@ impl Inline {
                 }
             }
         }
-        if errors.is_empty() { Ok(Inline { nodes }) } else { Err(errors) }
+        let timezone = config.globals.timezone;
+        if errors.is_empty() { Ok(Inline { nodes, timezone }) } else { Err(errors) }
+    }
+
+    fn node(&self, id: &str) -> Option<&Node> {
+        self.nodes.iter().find(|n| n.id == id)
+    }
+
+    /// What shows what the sink `id` would write; `None` for one that writes JSON, or nothing.
+    pub fn preview(&self, id: &str) -> Option<Box<dyn Preview>> {
+        match &self.node(id)?.part {
+            Part::Sink { plan, .. } => plan.preview(&self.timezone),
+            _ => None,
+        }
+    }
+
+    /// Another instance of the transform `id`.
+    pub fn transform(&self, id: &str) -> Option<Box<dyn Transform>> {
+        match &self.node(id)?.part {
+            Part::Transform { transform, .. } => Some(transform.fork()),
+            _ => None,
+        }
+    }
+
+    /// Whether the source `id` would read the file at this absolute path; `None` for one that reads no files.
+    pub fn reads(&self, id: &str, path: &std::path::Path) -> Option<bool> {
+        match &self.node(id)?.part {
+            Part::Source { plan, .. } if plan.reads_files() => Some(plan.reads(path).is_some()),
+            _ => None,
+        }
     }
 
     /// Ids of the sources, in order.
@@ -179,13 +239,28 @@ impl Inline {
 
     /// A frame as the source `id` decodes it, with what it rejects as `id.rejected`.
     pub fn decode(&mut self, id: &str, line: &str, origin: Arc<Origin>, now: i64) -> Option<(Batch, Option<Batch>)> {
+        let frame = Frame::Text(line.as_bytes().to_vec(), 0, true);
+        self.take(id, frame, origin, now).map(|entered| (entered.events, entered.rejected))
+    }
+
+    /// The same of a frame that a source has read.
+    pub fn take(&mut self, id: &str, frame: Frame, origin: Arc<Origin>, now: i64) -> Option<Entered> {
         let node = self.nodes.iter_mut().find(|n| n.id == id)?;
-        let Part::Source { decoder, attach: attached, when, .. } = &mut node.part else { return None };
-        let text = Slab::from_vec(line.as_bytes().to_vec());
-        let frames = Frames::Spans(vec![(0, line.len() as u32, 0)]);
+        let Part::Source { decoder, raw, attach: attached, when, .. } = &mut node.part else { return None };
         let mut stats = DecodeStats::default();
-        let chunk = Chunk { text, frames, origin, offset: 0, received_at: now, ack: Ack::none() };
-        let mut batch = decoder.decode(chunk, &mut stats);
+        let mut batch = match frame {
+            Frame::Event(batch) => batch,
+            Frame::Text(text, place, is_utf8) => {
+                let frames = Frames::Spans(vec![(0, text.len() as u32, place)]);
+                let text = Slab::from_vec(text);
+                let chunk = Chunk { text, frames, origin, offset: place, received_at: now, ack: Ack::none() };
+                if is_utf8 { decoder } else { raw }.decode(chunk, &mut stats)
+            }
+        };
+        let mut dropped = Vec::new();
+        if stats.dropped > 0 {
+            dropped.push(("decode_error", stats.dropped));
+        }
         let mut rejected = None;
         for &(row, reason) in &stats.rejects {
             let to = rejected.get_or_insert_with(|| batch.sibling());
@@ -194,9 +269,12 @@ impl Inline {
         }
         attach(&mut batch, attached);
         if let Some(when) = when {
-            batch.retain(|e| when.holds(e, &mut Faults::default()));
+            let filtered = batch.retain(|e| when.holds(e, &mut Faults::default()));
+            if filtered > 0 {
+                dropped.push(("filtered", filtered as u64));
+            }
         }
-        Some((batch, rejected))
+        Some(Entered { events: batch, rejected, dropped })
     }
 
     /// Lets batches enter at components and follows them to the sinks. Sources take what [`decode`](Inline::decode)
@@ -238,13 +316,17 @@ impl Inline {
                         put("rejected", batch);
                     }
                 }
-                Part::Sink { when } => {
+                Part::Sink { when, .. } => {
+                    let mut filtered = 0;
                     for batch in &came {
                         let mut batch = batch.fork();
                         if let Some(when) = when {
-                            batch.retain(|e| when.holds(e, &mut Faults::default()));
+                            filtered += batch.retain(|e| when.holds(e, &mut Faults::default())) as u64;
                         }
                         put("", batch);
+                    }
+                    if filtered > 0 {
+                        delta.dropped.push(("filtered", filtered));
                     }
                 }
                 Part::Transform { transform, outputs } => {

@@ -11,6 +11,7 @@ pub(crate) mod change;
 mod connections;
 mod inline;
 mod panicked;
+pub mod recent;
 pub mod reloads;
 mod replay;
 mod running;
@@ -20,7 +21,7 @@ mod worker;
 
 pub(crate) use build::check_memory;
 pub use build::{AssembleError, assemble};
-pub use change::{Comparison, build_beside, compare, counters_of};
+pub use change::{Comparison, Parts, build_beside, compare, compare_configs, counters_of};
 pub(crate) use connections::check_connections;
 pub use inline::{Inline, Stage};
 pub use replay::{LETTERS, REFUSED, assemble_replay, metadata_asked};
@@ -68,6 +69,8 @@ pub struct Upkeep {
     pub stalled_after: Duration,
     /// By component, the sockets that it has opened: kept open while it is down.
     pub sockets: std::collections::HashMap<Arc<str>, Vec<Holder>>,
+    /// How many of the last frames of each source are kept, and bytes of them; 0 for none.
+    pub recent: (usize, usize),
 }
 
 impl Default for Upkeep {
@@ -76,6 +79,7 @@ impl Default for Upkeep {
             restart: RestartConfig::defaults(),
             stalled_after: crate::telemetry::watchdog::STALLED,
             sockets: std::collections::HashMap::default(),
+            recent: (0, 0),
         }
     }
 }

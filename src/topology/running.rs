@@ -14,7 +14,8 @@
 //! [`Remake`] the first failure stops the graph.
 
 use super::build::default_share;
-use super::change::Comparison;
+use super::change::{Comparison, Parts};
+use super::recent::Recent;
 use super::supervision::{Built, Remake, Supervision, Verdict as Fate};
 use super::wiring::{Edge, Node, Readers, dead_letters, edges};
 use super::worker::{Change, OutputReaders, SourceReaders, Target, WorkerSink, WorkerSource};
@@ -160,6 +161,10 @@ pub struct Running {
     pub ledger: Live<RunLedger>,
     /// Health of each component that has some, by id.
     pub health: Live<Vec<(Arc<str>, Arc<Health>)>>,
+    /// What runs, to compare a configuration with.
+    pub parts: Live<Parts>,
+    /// The last frames of each source, by id, where they are kept.
+    pub recent: Live<HashMap<Arc<str>, Arc<Recent>>>,
     shutdown: CancellationToken,
     deadline: CancellationToken,
     successors: Successors,
@@ -179,6 +184,8 @@ pub struct Running {
     memory_limit: usize,
     shutdown_timeout: Duration,
     supervision: Supervision,
+    /// Frames, and bytes of them, that are kept of each source.
+    recent_bounds: (usize, usize),
     watchdog: Watchdog,
     /// Dropped, it ends the watchdog's thread.
     _watching: crossbeam_channel::Sender<()>,
@@ -202,6 +209,7 @@ pub struct Summary {
 
 fn worker_source(part: &SourcePart, readers: &SourceReaders, room: &Arc<Room>, call: Call) -> WorkerSource {
     WorkerSource {
+        recent: None,
         decoder: part.decoder.fork(),
         when: part.when.clone(),
         attach: part.attach.clone(),
@@ -320,6 +328,9 @@ pub fn start_supervised(blueprint: Blueprint, remake: Option<Remake>) -> std::io
     let mut running = Running {
         ledger: Live::default(),
         health: Live::default(),
+        parts: Live::default(),
+        recent: Live::default(),
+        recent_bounds: blueprint.upkeep.recent,
         shutdown: CancellationToken::new(),
         deadline: CancellationToken::new(),
         successors: Successors::default(),
@@ -542,7 +553,9 @@ impl Running {
             };
             for change in &mut changes {
                 let call = self.watchdog.call("decode", &seat.counters, &seat.health);
-                change.sources.push((number, worker_source(&part, &seat.readers, &seat.room, call)));
+                let recent = Some(self.recent_of(&id));
+                let lane = worker_source(&part, &seat.readers, &seat.room, call);
+                change.sources.push((number, WorkerSource { recent, ..lane }));
             }
             let before = self.sources.iter().rposition(|s| s.id == id && !s.has_ended && s.next.is_none());
             match before {
@@ -886,7 +899,7 @@ impl Running {
     // ---- changing -------------------------------------------------------------------------------------------------
 
     /// What runs, to compare a configuration with: kind, type, fingerprint by id.
-    pub fn parts(&self) -> HashMap<Arc<str>, (ComponentKind, &'static str, Fingerprint)> {
+    pub(super) fn parts_now(&self) -> Parts {
         let sources =
             self.sources.iter().filter(|s| s.life == Life::Runs).map(|s| (&s.id, &s.counters, s.fingerprint.clone()));
         let transforms = self
@@ -922,6 +935,8 @@ impl Running {
         self.supervision.changes += 1;
         self.supervision.limits = Some(built.upkeep.restart.clone());
         self.shutdown_timeout = built.shutdown_timeout;
+        self.recent_bounds = built.upkeep.recent;
+        self.recent.now().values().for_each(|recent| recent.set_bounds(self.recent_bounds.0, self.recent_bounds.1));
         let before = self.ledger.now().all_edges.clone();
         // What leaves is marked before anything gets its place.
         let leaving = self.mark_leaving(&comparison);
@@ -1191,6 +1206,19 @@ impl Running {
         self.steady.retain(|edge| !unsteady.contains(&edge.0));
     }
 
+    /// Where the last frames of a source are kept: they go on under its id.
+    fn recent_of(&self, id: &Arc<str>) -> Arc<Recent> {
+        let all = self.recent.now();
+        if let Some(recent) = all.get(id) {
+            return recent.clone();
+        }
+        let recent = Recent::new(self.recent_bounds.0, self.recent_bounds.1);
+        let mut all = (*all).clone();
+        all.insert(id.clone(), recent.clone());
+        self.recent.set(all);
+        recent
+    }
+
     /// Puts ledger and health where others look.
     fn publish(&mut self, nodes: &[Node]) {
         let mut ledger =
@@ -1227,6 +1255,10 @@ impl Running {
             ComponentKind::Transform => self.transforms[numbers[&node.id]].health.clone(),
             ComponentKind::Sink => self.sinks[numbers[&node.id]].health.clone(),
         };
+        self.parts.set(self.parts_now());
+        let mut recent = (*self.recent.now()).clone();
+        recent.retain(|id, _| self.sources.iter().any(|seat| seat.id == *id && seat.life == Life::Runs));
+        self.recent.set(recent);
         self.health.set(nodes.iter().map(|node| (node.id.clone(), health(node))).collect());
     }
 

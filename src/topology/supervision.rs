@@ -196,7 +196,7 @@ impl Running {
     pub(super) fn counters_by_id(&self) -> BTreeMap<String, Arc<Counters>> {
         let of =
             |(id, (kind, type_name, _)): (Arc<str>, _)| Some((id.to_string(), self.counters(&id, kind, type_name)?));
-        self.parts().into_iter().filter_map(of).collect()
+        self.parts_now().into_iter().filter_map(of).collect()
     }
 }
 

@@ -11,6 +11,7 @@
 //! ([`Batch::whole`]). For that each sink's batch waits here until the next one of the same chunk, or its end.
 
 use super::panicked::Left;
+use super::recent::Recent;
 use crate::ack::Verdict;
 use crate::buffer::{QueueSender, Room};
 use crate::component::letter::push_envelope;
@@ -55,6 +56,8 @@ pub struct WorkerSource {
     pub room: Arc<Room>,
     /// Calls of its decoder.
     pub call: Call,
+    /// Where its last frames are kept, if any are.
+    pub recent: Option<Arc<Recent>>,
 }
 
 /// A transform as a worker sees it.
@@ -260,6 +263,9 @@ impl Worker {
         stats.rejects.clear();
         *stats = DecodeStats { rejects: std::mem::take(&mut stats.rejects), ..DecodeStats::default() };
         let began = Instant::now();
+        if let Some(recent) = &lane.recent {
+            recent.look(&chunk, began);
+        }
         let mut batch = lane.call.within(|| lane.decoder.decode(chunk, stats));
         self.places = false;
         if let Some(place) = batch.ack.place() {

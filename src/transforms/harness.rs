@@ -81,7 +81,7 @@ pub(crate) fn context() -> BuildContext {
         connections: u32::MAX,
         handles: 1024,
         reads_access_logs: false,
-        deterministic: false,
+        chance: Default::default(),
     }
 }
 

@@ -406,3 +406,125 @@ fn whatever_follows_whatever_nothing_is_lost_and_nothing_comes_twice() {
     assert_balanced(&said);
     println!("{changes} changes, {all} events; change, resident KiB, handles: {handles:?}");
 }
+
+/// Lines of a file that grows, each read once.
+struct Written {
+    file: Option<std::fs::File>,
+    path: std::path::PathBuf,
+    lines: u64,
+}
+
+impl Written {
+    fn now(&mut self) -> u64 {
+        self.file = self.file.take().or_else(|| std::fs::File::open(&self.path).ok());
+        let mut bytes = Vec::new();
+        if let Some(file) = &mut self.file {
+            std::io::Read::read_to_end(file, &mut bytes).unwrap();
+        }
+        self.lines += bytes.iter().filter(|b| **b == b'\n').count() as u64;
+        self.lines
+    }
+}
+
+/// Reloads under load that change one component each: what went in is what came out, nobody is refused, and no memory and no handle
+/// stays behind. `TIDEGATE_RELOADS=1000` for the long form (`tests/long/reloads.sh`), which prints how long a request waited.
+#[test]
+fn many_reloads_under_load_lose_repeat_and_refuse_nothing() {
+    let reloads: usize = std::env::var("TIDEGATE_RELOADS").ok().and_then(|n| n.parse().ok()).unwrap_or(6);
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let ports = Ports::new();
+    let mut parts = [0_usize; 5];
+    let text = |parts: &[usize; 5]| {
+        let [tag, http, syslog, sink, other] = *parts;
+        let pick = |n: usize, a: &str, b: &str| if n % 2 == 0 { a.to_owned() } else { b.to_owned() };
+        yaml(
+            &ports,
+            tag as u32 % 7,
+            &pick(http, "", ", max_body: 1MiB"),
+            &pick(syslog, "", ", max_message: 9KiB"),
+            &pick(sink, "", ", max_open_files: 100"),
+            &pick(other, "", "  other: {type: blackhole, inputs: [web]}\n"),
+        )
+    };
+    config(dir, &text(&parts));
+    std::fs::write(dir.join("in.log"), "").unwrap();
+    let agent = Agent::run(dir, &[]);
+    eventually("it runs", || agent.said().contains(" running "));
+    let stop = Arc::new(AtomicBool::new(false));
+    let (refused, slowest) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let udp = client(&stop, {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let to = ("127.0.0.1", ports.udp);
+        move |n| assert!(socket.send_to(format!("datagram-{n} ").as_bytes(), to).is_ok())
+    });
+    let tcp = client(&stop, {
+        let mut stream = TcpStream::connect(("127.0.0.1", ports.tcp)).unwrap();
+        move |n| stream.write_all(format!("stream-{n} \n").as_bytes()).unwrap()
+    });
+    let web = client(&stop, {
+        let (port, refused, slowest) = (ports.http, refused.clone(), slowest.clone());
+        let mut open: Option<TcpStream> = None;
+        move |n| {
+            let began = std::time::Instant::now();
+            let mut stream =
+                open.take().unwrap_or_else(|| TcpStream::connect(("127.0.0.1", port)).expect("somebody listens"));
+            let body = format!("request-{n} ");
+            let answer =
+                crate::http::request(&mut stream, "POST", "/", &[("content-type", "text/plain")], body.as_bytes());
+            refused.fetch_add(u64::from(answer.status != 200), Ordering::Relaxed);
+            let closes = answer.headers.get("connection").is_some_and(|value| value == "close");
+            open = Some(stream).filter(|_| !closes);
+            // Answered when it is delivered: all of the flow is in it.
+            slowest.fetch_max(began.elapsed().as_micros() as u64, Ordering::Relaxed);
+        }
+    });
+    let file = client(&stop, {
+        let mut file = std::fs::OpenOptions::new().append(true).open(dir.join("in.log")).unwrap();
+        move |n| writeln!(file, "line-{n} ").unwrap()
+    });
+    let mut written = Written { file: None, path: dir.join("out.log"), lines: 0 };
+    let mut random = fastrand::Rng::with_seed(17);
+    let (mut waits, mut handles, mut memory) = (Vec::new(), Vec::new(), Vec::new());
+    for n in 0..reloads {
+        parts[random.usize(..5)] += 1;
+        config(dir, &text(&parts));
+        slowest.store(0, Ordering::Relaxed);
+        agent.signal(Signal::HUP);
+        eventually("it takes over", || agent.said().matches("has taken over").count() == n + 1);
+        let before = written.now();
+        eventually("it goes on", || written.now() > before + 20);
+        waits.push(slowest.load(Ordering::Relaxed));
+        handles.push(agent.handles());
+        memory.push(agent.rss());
+    }
+    stop.store(true, Ordering::Relaxed);
+    let sent = [("datagram", udp), ("stream", tcp), ("request", web), ("line", file)]
+        .map(|(name, client)| (name, client.join().unwrap()));
+    let all: u64 = sent.iter().map(|(_, n)| n).sum();
+    eventually("all of it is there", || written.now() >= all);
+    if reloads >= 50 {
+        waits.sort_unstable();
+        let of = |share: usize| waits[waits.len() * share / 100] as f64 / 1000.0;
+        let (median, p99) = (of(50), of(99));
+        println!("{reloads} reloads, {all} events; the slowest request around each: median {median} ms, p99 {p99} ms");
+        let half = reloads / 2;
+        let most = |all: &[usize]| all.iter().max().copied().unwrap_or_default();
+        println!(
+            "handles: {} at most in the first half, {} in the second",
+            most(&handles[..half]),
+            most(&handles[half..])
+        );
+        let mib = |n: usize| memory[n] as f64 / f64::from(1 << 20);
+        println!("memory: {:.1} MiB after {half} reloads, {:.1} MiB in the end", mib(half), mib(reloads - 1));
+        // Those that are on their way out are there for a moment.
+        assert!(most(&handles[half..]) <= most(&handles[..half]) + 8, "{handles:?}");
+    }
+    let said = agent.stop();
+    let out = lines(&dir.join("out.log"));
+    for (name, n) in sent {
+        assert!(of_client(&out, name).into_iter().eq(0..n), "each of {n} once: {name}");
+    }
+    assert_eq!(refused.load(Ordering::Relaxed), 0);
+    assert_balanced(&said);
+}

@@ -35,6 +35,7 @@ mod openobserve;
 mod openobserve_double;
 mod overlay;
 mod pipelines;
+mod plan;
 mod program;
 mod proxies;
 mod reload;

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 const FLOORS: &[&[&str]] = &[
     &["lib", "main"],
     &["cli", "embed"],
-    &["api", "registry"],
+    &["api", "registry", "plan"],
     &["topology", "sources", "transforms", "sinks"],
     &["pipeline"],
     &["component"],

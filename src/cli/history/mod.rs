@@ -113,6 +113,18 @@ impl History {
         })
     }
 
+    /// The pinned one, else the newest: number, when it took over, texts.
+    ///
+    /// Errors: it cannot be read, in words.
+    pub(super) fn newest(&self) -> Result<Option<(u64, String, Texts)>, String> {
+        let numbers = self.numbers().map_err(|e| format!("{}: {e}", self.dir.display()))?;
+        let number = self.pin()?.map(|pin| pin.number).or_else(|| numbers.last().copied());
+        let Some(number) = number else { return Ok(None) };
+        let entry = self.entry(number)?;
+        let texts = entry.texts();
+        Ok(Some((number, entry.loaded_at, texts)))
+    }
+
     /// Errors: it cannot be read, in words.
     fn pin(&self) -> Result<Option<Pin>, String> {
         read(&self.dir.join("pin.json"))

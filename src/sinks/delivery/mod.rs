@@ -14,6 +14,7 @@ mod breaker;
 mod compression;
 mod concurrency;
 mod driver;
+mod preview;
 mod protocol;
 mod rate;
 mod request_body;

@@ -3,10 +3,11 @@
 
 use super::compression::Encoding;
 use super::driver::{Driver, Plan, check_health};
+use super::preview::Shown;
 use super::protocol::Protocol;
 use super::settings::NetworkSinkCommon;
 use crate::component::common::SinkCommon;
-use crate::component::plan::SinkPlan;
+use crate::component::plan::{Preview, SinkPlan};
 use crate::component::{BoxFuture, BuildContext, SinkRun};
 use crate::doctor::{Finding, Host};
 use crate::error::BuildError;
@@ -117,6 +118,16 @@ impl<S: HttpSink> SinkPlan for S {
                 .await
                 .unwrap_or_else(|_| Err(format!("no answer within {}", duration_text(patience))))
         }))
+    }
+
+    fn preview(&self, zone: &jiff::tz::TimeZone) -> Option<Box<dyn Preview>> {
+        let servers = self.servers();
+        let protocol = self.connect(servers.first()?, Zone::from_jiff(zone.clone()), &Mask::default()).ok()?;
+        Some(Box::new(Shown(protocol)))
+    }
+
+    fn when_changed(&self) -> Option<&'static str> {
+        Some("its queue goes to the new one; requests without an answer after `shutdown_timeout` are sent again")
     }
 
     fn working_bytes(&self) -> usize {

@@ -23,13 +23,14 @@ mod tests;
 mod undo;
 
 use crate::component::common::SinkCommon;
-use crate::component::plan::SinkPlan;
+use crate::component::plan::{Preview, SinkPlan};
 use crate::component::{BuildContext, SinkRun};
 use crate::doctor::{Finding, Host, general};
-use crate::encoding::{Encoding, EncodingConfig};
+use crate::encoding::{Encoder, Encoding, EncodingConfig};
 use crate::error::BuildError;
+use crate::event::EventRef;
 use crate::settings::{Reader, Size, Spanned, config, config_enum};
-use crate::template::NameTemplate;
+use crate::template::{NameTemplate, Values};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -172,6 +173,15 @@ impl SinkPlan for FileConfig {
         true
     }
 
+    fn preview(&self, _zone: &jiff::tz::TimeZone) -> Option<Box<dyn Preview>> {
+        let (path, encoder) = (self.path.value.clone(), Encoder::new(self.encoding.clone().into()));
+        Some(Box::new(Shown { path, encoder }))
+    }
+
+    fn when_changed(&self) -> Option<&'static str> {
+        Some("ends its write; the new one goes on at the end of each file")
+    }
+
     fn build(self: Box<Self>, cx: &BuildContext) -> Result<SinkRun, BuildError> {
         let mut options = FileSinkOptions::new(self.path.value);
         options.encoding = self.encoding.into();
@@ -188,6 +198,22 @@ impl SinkPlan for FileConfig {
         options.member_bytes = self.batch.max_bytes.as_usize();
         options.member_timeout = self.batch.timeout;
         FileSink::new(options, cx)
+    }
+}
+
+/// Shows a line, and the file it would go to.
+struct Shown {
+    path: NameTemplate,
+    encoder: Encoder,
+}
+
+impl Preview for Shown {
+    fn show(&mut self, event: EventRef<'_>, out: &mut Vec<u8>) -> Result<Option<String>, String> {
+        let mut path = Vec::new();
+        self.path.render_as(Values::Component, event, &mut path).map_err(|why| format!("`path`: {why}"))?;
+        self.encoder.event(event, out);
+        out.pop();
+        Ok(Some(String::from_utf8_lossy(&path).into_owned()))
     }
 }
 

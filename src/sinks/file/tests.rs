@@ -61,7 +61,7 @@ fn start(dir: &Path, options: FileSinkOptions) -> Rig {
         connections: u32::MAX,
         handles: 1024,
         reads_access_logs: false,
-        deterministic: false,
+        chance: Default::default(),
     };
     std::fs::create_dir_all(&context.data_dir).unwrap();
     let queue = Queue::new(8 << 20, FullPolicy::Block, counters.clone());

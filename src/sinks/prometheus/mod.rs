@@ -39,12 +39,13 @@ mod sketch;
 mod tests;
 mod whole;
 
+use crate::ack::Ack;
 use crate::buffer::Received;
 use crate::component::common::SinkCommon;
-use crate::component::plan::SinkPlan;
+use crate::component::plan::{Preview, SinkPlan};
 use crate::component::{BuildContext, Input, SinkRun};
 use crate::error::{BuildError, RunError};
-use crate::event::FieldPath;
+use crate::event::{Batch, EventRef, FieldPath, Slab};
 use crate::settings::{Map, Reader, Span, Spanned, config, config_enum};
 use crate::telemetry::log_throttle::LogThrottle;
 use crate::template::Template;
@@ -252,6 +253,15 @@ impl SinkPlan for PrometheusConfig {
         true
     }
 
+    fn preview(&self, _zone: &jiff::tz::TimeZone) -> Option<Box<dyn Preview>> {
+        let metrics = self.metrics.iter().cloned().map(MetricConfig::options).collect();
+        Some(Box::new(Shown { metrics, max_series: self.max_series }))
+    }
+
+    fn when_changed(&self) -> Option<&'static str> {
+        Some("its series begin anew, counters at 0")
+    }
+
     fn listens(&self) -> Vec<Spanned<String>> {
         self.listen.iter().map(|l| Spanned::new(l.value.to_string(), l.span)).collect()
     }
@@ -282,6 +292,47 @@ impl SinkPlan for PrometheusConfig {
     }
 }
 
+/// Shows the samples that one event alone makes.
+struct Shown {
+    metrics: Vec<MetricOptions>,
+    max_series: usize,
+}
+
+impl Preview for Shown {
+    fn show(&mut self, event: EventRef<'_>, out: &mut Vec<u8>) -> Result<Option<String>, String> {
+        let mut registry = Registry::new(self.max_series, None);
+        let mut collector = Collector::new(self.metrics.clone(), event_defaults(), &mut registry)
+            .map_err(|taken| format!("two metrics need names of `{}`", taken.0))?;
+        let from = event.batch();
+        let mut alone = Batch::new(Slab::default(), from.origin.clone(), from.received_at, Ack::none());
+        alone.copy_event(from, event.row());
+        let registry = Mutex::new(registry);
+        let outcome = collector.batch(&alone, &registry, 0);
+        if let Some((_, why)) = outcome.refused.into_iter().next() {
+            return Err(why);
+        }
+        let mut page = Vec::new();
+        page::write(&registry.into_inner().unwrap_or_else(|e| e.into_inner()), sample::Format::Text, &mut page);
+        let samples = page.split(|b| *b == b'\n').filter(|line| !line.is_empty() && line[0] != b'#');
+        out.extend(samples.collect::<Vec<_>>().join(&b'\n'));
+        Ok(None)
+    }
+}
+
+/// Of families that come with events.
+fn event_defaults() -> FamilyOptions {
+    FamilyOptions {
+        name: String::new(),
+        kind: Kind::Gauge,
+        help: String::new(),
+        unit: String::new(),
+        buckets: DEFAULT_BUCKETS.to_vec(),
+        quantiles: DEFAULT_QUANTILES.to_vec(),
+        window_ns: window_ns(DEFAULT_WINDOW),
+        part: None,
+    }
+}
+
 /// What the sink does, besides listening.
 struct Options {
     path: String,
@@ -301,17 +352,7 @@ fn run_on(
     if push.is_some() {
         registry.keep_until_sent();
     }
-    let defaults = FamilyOptions {
-        name: String::new(),
-        kind: Kind::Gauge,
-        help: String::new(),
-        unit: String::new(),
-        buckets: DEFAULT_BUCKETS.to_vec(),
-        quantiles: DEFAULT_QUANTILES.to_vec(),
-        window_ns: window_ns(DEFAULT_WINDOW),
-        part: None,
-    };
-    let collector = Collector::new(options.metrics, defaults, &mut registry)
+    let collector = Collector::new(options.metrics, event_defaults(), &mut registry)
         .map_err(|taken| BuildError(format!("two metrics need names of `{}`", taken.0)))?;
     Ok(SinkRun::Task(Box::new(move |input| Box::pin(run(listener, push, options.path, collector, registry, input)))))
 }

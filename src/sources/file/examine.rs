@@ -42,6 +42,16 @@ impl FileConfig {
         unreached(&patterns, &found, &files_of(&found))
     }
 
+    /// The files that match now.
+    pub(super) fn files_now(&self) -> Vec<std::path::PathBuf> {
+        let texts =
+            |list: &[crate::settings::Spanned<String>]| list.iter().map(|p| p.value.clone()).collect::<Vec<_>>();
+        let Ok(patterns) = Patterns::new(&texts(&self.include), &texts(&self.exclude)) else { return Vec::new() };
+        let mut found = Found::default();
+        patterns.walk(self.follow_symlinks, &mut found);
+        files_of(&found).into_iter().collect()
+    }
+
     /// Folders of `rotated_to` that cannot be looked into.
     fn closed_elsewhere(&self, rotated_to: &Patterns) -> Vec<Finding> {
         let mut found = Found::default();

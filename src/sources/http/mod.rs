@@ -200,6 +200,10 @@ impl SourcePlan for HttpConfig {
         true
     }
 
+    fn when_changed(&self) -> Option<&'static str> {
+        Some("its socket goes on; each client is told to close with its next answer, and connects again")
+    }
+
     fn build(self: Box<Self>, cx: &BuildContext) -> Result<SourceRun, BuildError> {
         if cx.once {
             return Err(BuildError("it has no end, so `--once` would run for ever; leave `--once` out".into()));

@@ -175,6 +175,10 @@ impl SourcePlan for SyslogConfig {
         true
     }
 
+    fn when_changed(&self) -> Option<&'static str> {
+        Some("its sockets and connections go on; those within TLS end within `shutdown_timeout`")
+    }
+
     fn build(self: Box<Self>, cx: &BuildContext) -> Result<SourceRun, BuildError> {
         if cx.once {
             return Err(BuildError("it has no end, so `--once` would run for ever; leave `--once` out".into()));

@@ -82,6 +82,10 @@ impl TransformPlan for JoinConfig {
         }
     }
 
+    fn when_changed(&self) -> Option<&'static str> {
+        Some("the events that it has open are put out as they are")
+    }
+
     fn build(self: Box<Self>, _cx: &BuildContext) -> Result<Box<dyn Transform>, BuildError> {
         let rule = self.multiline.build().map_err(|error| BuildError(error.to_string()))?;
         let mut limits = rule.limits();

@@ -33,7 +33,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use crate::component::plan::TransformPlan;
-use crate::component::{BuildContext, Emitter, Transform};
+use crate::component::{BuildContext, Chance, Emitter, Transform};
 use crate::condition::{Condition, Faults};
 use crate::error::BuildError;
 use crate::event::{Batch, EventRef, FieldPath, Sym, Value};
@@ -157,6 +157,11 @@ impl TransformPlan for SampleConfig {
         }
     }
 
+    fn when_changed(&self) -> Option<&'static str> {
+        let keeps = self.limit.is_some() || self.dedupe.is_some();
+        keeps.then_some("its buckets and windows begin anew")
+    }
+
     fn build(self: Box<Self>, cx: &BuildContext) -> Result<Box<dyn Transform>, BuildError> {
         let choice = match (self.rate, self.by, self.rules) {
             (Some(rate), ..) => Choice::All(rate.value),
@@ -171,7 +176,7 @@ impl TransformPlan for SampleConfig {
             limit: self.limit.map(|l| Arc::new(Mutex::new(l.value.build()))),
             dedupe: self.dedupe.map(|d| Arc::new(Mutex::new(Folder::new(d.fields.value, d.window.value)))),
             random: fastrand::Rng::new(),
-            deterministic: cx.deterministic,
+            chance: cx.chance,
             text: Vec::new(),
         }))
     }
@@ -225,14 +230,23 @@ struct Sample {
     limit: Option<Arc<Mutex<Limiter>>>,
     dedupe: Option<Arc<Mutex<Folder>>>,
     random: fastrand::Rng,
-    /// What has any share is kept: tests of a configuration must come out the same each time.
-    deterministic: bool,
+    chance: Chance,
     text: Vec<u8>,
 }
 
 /// State that all workers share is used by one at a time, for a batch.
 fn lock<T>(state: &Mutex<T>) -> MutexGuard<'_, T> {
     state.lock().unwrap_or_else(|e| e.into_inner())
+}
+
+/// A number that is the event's own, and another one for each `sample` on its way.
+fn number_of(event: EventRef<'_>) -> u64 {
+    let earlier = event.field(Sym::SAMPLE_RATE).and_then(|v| v.as_f64()).unwrap_or(1.0);
+    let mut all = [0; 32];
+    all[..16].copy_from_slice(&event.batch().ids.to_le_bytes());
+    all[16..24].copy_from_slice(&event.offset().to_le_bytes());
+    all[24..].copy_from_slice(&earlier.to_bits().to_le_bytes());
+    xxhash_rust::xxh3::xxh3_64(&all)
 }
 
 impl Sample {
@@ -255,12 +269,13 @@ impl Sample {
     /// Whether an event is among those of its share.
     #[inline]
     fn keeps(&mut self, share: Share, event: EventRef<'_>) -> bool {
-        if self.deterministic {
+        if self.chance == Chance::Kept {
             return !share.is_none();
         }
         let keyed = self.key.as_ref().and_then(|key| event.get(key)).filter(|v| !matches!(v, Value::Null));
         let number = match keyed {
             Some(value) => with_text(value, &mut self.text, xxhash_rust::xxh3::xxh3_64),
+            None if self.chance == Chance::ByEvent => number_of(event),
             None => self.random.u64(..),
         };
         share.takes(number)
@@ -335,7 +350,7 @@ impl Transform for Sample {
             limit: self.limit.clone(),
             dedupe: self.dedupe.clone(),
             random: fastrand::Rng::new(),
-            deterministic: self.deterministic,
+            chance: self.chance,
             text: Vec::new(),
         })
     }

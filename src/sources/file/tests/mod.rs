@@ -122,7 +122,7 @@ fn context(id: &str, data_dir: PathBuf, once: bool) -> BuildContext {
         connections: u32::MAX,
         handles: 1024,
         reads_access_logs: false,
-        deterministic: false,
+        chance: Default::default(),
     }
 }
 
