@@ -20,7 +20,6 @@ use metrics::{Key, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::PrometheusRecorder;
 use std::collections::HashMap;
 use std::fmt::Write;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -129,7 +128,8 @@ impl Scraped {
 
 impl Api {
     /// Binds the address. Errors: it is taken, or not ours.
-    pub async fn bind(listen: SocketAddr) -> std::io::Result<tokio::net::TcpListener> {
+    #[cfg(test)]
+    pub async fn bind(listen: std::net::SocketAddr) -> std::io::Result<tokio::net::TcpListener> {
         tokio::net::TcpListener::bind(listen).await
     }
 
@@ -253,13 +253,14 @@ async fn plan(State(api): State<Arc<Api>>, request: Request) -> Response {
         let detail = "set `api.auth`, or ask as a user who can read `agent.json` in the agent's `data_dir`, with its token in X-Tidegate-Token";
         return json(StatusCode::FORBIDDEN, &serde_json::json!({"result": "failed", "detail": detail}));
     }
+    // Before its body is read: those that wait hold none.
+    let _one = api.planning.lock().await;
     let Ok(question) = axum::body::to_bytes(request.into_body(), MAX_QUESTION).await else {
         return json(
             StatusCode::PAYLOAD_TOO_LARGE,
             &serde_json::json!({"result": "failed", "detail": "the question is too long"}),
         );
     };
-    let _one = api.planning.lock().await;
     match tokio::task::spawn_blocking(move || planner(&question)).await {
         Ok((status, answer)) => {
             json(StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), &answer)
@@ -316,6 +317,7 @@ pub fn exposition(run_ledger: &RunLedger, scraped: &mut Scraped) -> String {
         count("tidegate_bytes_in_total", None, totals.bytes_in);
         count("tidegate_bytes_out_total", None, totals.bytes_out);
         gauge("tidegate_events_held".into(), None, totals.held as f64);
+        count("tidegate_component_starts_total", None, totals.starts);
         if component.kind != ComponentKind::Transform {
             count("tidegate_component_restarts_total", None, totals.restarts);
         }
@@ -440,6 +442,7 @@ const HELP: &[(&str, &str)] = &[
     ("tidegate_errors_total", "Mistakes that did not end an event, by kind"),
     ("tidegate_events_held", "Events taken in and not settled yet"),
     ("tidegate_component_up", "Whether the component runs: 0 while one that has failed waits to be started again"),
+    ("tidegate_component_starts_total", "How often the component was started: with the agent, changed by a reload, or again"),
     ("tidegate_component_restarts_total", "How often the component was started again because it had failed"),
     ("tidegate_stalled", "Whether a call of the component does not return"),
     ("tidegate_buffer_events", "Events in the buffer"),

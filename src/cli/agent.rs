@@ -47,6 +47,13 @@ impl Sign {
     }
 }
 
+impl Sign {
+    /// Another one stands in its place, which stays.
+    pub(super) fn taken_over(self) {
+        std::mem::forget(self);
+    }
+}
+
 impl Drop for Sign {
     fn drop(&mut self) {
         drop(std::fs::remove_file(&self.0));

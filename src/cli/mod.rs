@@ -16,6 +16,7 @@ mod reload_command;
 mod replay;
 mod run;
 mod schema;
+mod served_api;
 mod service;
 mod test_cases;
 mod texts;

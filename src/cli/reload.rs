@@ -15,7 +15,7 @@ use super::texts::{SecretFile, Texts, load_again};
 use super::{ConfigArgs, report_page, say_errors};
 use crate::api::Planner;
 use crate::component::Successors;
-use crate::pipeline::{Config, Kind};
+use crate::pipeline::{AgentPrint, Config, Kind};
 use crate::sync::live::Live;
 use crate::topology::reloads::{Asked, Outcome, Reload, Reloads};
 use crate::topology::{Comparison, Remake, Running};
@@ -53,8 +53,10 @@ pub(super) struct Control {
     began: std::time::Instant,
     /// All of the graph starts anew for it: why.
     pub(super) anew: Option<String>,
-    /// Of the settings of the agent itself with which the graph was started.
-    pub(super) agent: u128,
+    /// Of the settings of the agent itself that are in force.
+    pub(super) agent: AgentPrint,
+    /// Where its state is kept, for as long as the process lives.
+    pub(super) data_dir: PathBuf,
     /// A configuration that was read and is to take over.
     pub(super) read: Option<(Config, Texts)>,
     stopping: Option<tokio::time::Instant>,
@@ -92,7 +94,8 @@ impl Control {
             once,
             service: Arc::new(Service::of_environment()),
             seen,
-            agent: 0,
+            agent: AgentPrint::default(),
+            data_dir: PathBuf::new(),
             read: None,
             stopping: None,
             current: Texts::default(),
@@ -197,8 +200,16 @@ impl Control {
     fn read(&mut self) -> bool {
         self.seen = stamps(&self.args.config);
         self.began = std::time::Instant::now();
-        let loaded = self.args.load_or_say_why();
-        match loaded.and_then(|(config, texts)| History::of(&config.globals.data_dir).in_place_of(config, texts)) {
+        let loaded = self.args.load_or_say_why().and_then(|(config, texts)| {
+            let data_dir = &config.globals.data_dir;
+            if *data_dir != self.data_dir {
+                let mistake = super::plan::data_dir_changed(&self.data_dir, data_dir);
+                say_errors(&report_page(&format!("{mistake}\n")));
+                return Err(mistake);
+            }
+            History::of(&config.globals.data_dir).in_place_of(config, texts)
+        });
+        match loaded {
             Ok(loaded) => {
                 self.service.reloading();
                 self.read = Some(loaded);
@@ -225,13 +236,15 @@ impl Control {
 
     /// A reload has taken over.
     pub(super) fn done_with(&mut self, comparison: &Comparison) {
-        let list = |ids: &std::collections::BTreeSet<String>| ids.iter().cloned().collect();
+        let list = |ids: &std::collections::BTreeSet<String>| ids.iter().cloned().collect::<Vec<_>>();
+        let own = list(&comparison.agent).join(", ");
+        let detail = if own.is_empty() { own } else { format!("settings of the agent: {own}") };
         self.done(Reload {
             kept: list(&comparison.kept),
             changed: comparison.changed.clone().into_iter().collect(),
             added: list(&comparison.added),
             removed: list(&comparison.removed),
-            ..Reload::without_change(Outcome::Ok, self.began, String::new())
+            ..Reload::without_change(Outcome::Ok, self.began, detail)
         });
     }
 

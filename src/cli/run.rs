@@ -1,8 +1,8 @@
 //! `tidegate run`.
 
-use super::agent::{Sign, new_token};
 use super::history::History;
 use super::reload::Control;
+use super::served_api::{ReadyApi, ServedApi};
 use super::texts::{Texts, load_again};
 use super::{ConfigFiles, Exit, memory, say, say_errors, say_line};
 use crate::api::{Api, ApiAuth};
@@ -17,9 +17,8 @@ use crate::text::escape::Page;
 use crate::topology::reloads::Outcome;
 use crate::topology::{self, Running, Summary};
 use clap::Args;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use tokio_util::sync::CancellationToken;
 
 /// Arguments of `run`.
 #[derive(Args, Debug)]
@@ -72,7 +71,8 @@ pub(super) fn run(args: RunArgs) -> Exit {
     let exit = loop {
         let (config, texts) = current;
         control.runs(texts);
-        control.agent = config.agent_fingerprint;
+        control.agent.clone_from(&config.agent);
+        control.data_dir.clone_from(&config.globals.data_dir);
         let globals = config.globals.clone();
         report_orphans(&config);
         let ready = take_data_dir(&globals, &mut lock).and_then(|()| assembled(config, args.once));
@@ -177,20 +177,6 @@ fn report_orphans(config: &Config) {
     }
 }
 
-/// The API's socket, and its certificate if it has one.
-///
-/// Errors: the address is in use or the certificate cannot be read, in words.
-async fn bind(
-    api: &crate::pipeline::ApiConfig,
-) -> Result<(tokio::net::TcpListener, Option<Arc<crate::net::tls::TlsServer>>), Page> {
-    let address = api.listen.value;
-    let refused = |error| Page::of_line(format_args!("error: the API cannot listen on {address}: {error}"));
-    let listener = Api::bind(address).await.map_err(refused)?;
-    let tls = api.tls.as_ref().map(crate::net::tls::TlsServer::open).transpose();
-    let tls = tls.map_err(|error| Page::of_line(format_args!("error: the API's certificate: {error}")))?;
-    Ok((listener, tls))
-}
-
 /// Runs a graph to its end.
 ///
 /// Errors: it could not be started.
@@ -201,39 +187,15 @@ async fn drive(
     control: &mut Control,
 ) -> Result<(Exit, Arc<RunLedger>), Page> {
     // A port in use must not be found out when events are on their way.
-    let listener = match &globals.api {
-        None => None,
-        Some(api) => {
-            let (listener, tls) = bind(api).await?;
-            Some((api, listener, tls))
-        }
-    };
+    let ready = globals.api.as_ref().map(|api| ReadyApi::new(api, None)).transpose();
+    let ready = ready.map_err(|words| Page::of_line(format_args!("error: {words}")))?;
     let mut running = topology::start_supervised(blueprint, control.remake())
         .map_err(|error| Page::of_line(format_args!("error: cannot start a thread: {error}")))?;
     let ledger = keep_ledger(&globals.data_dir, running.ledger.clone(), lock);
-    let stop_api = CancellationToken::new();
-    let (mut sign, mut own_token) = (None, None);
-    let api = listener.map(|(config, listener, tls)| {
-        if let Ok(address) = listener.local_addr() {
-            tracing::info!(%address, tls = tls.is_some(), "API listening");
-            let scheme = if tls.is_some() { "https" } else { "http" };
-            let put_up = new_token().and_then(|token| {
-                let up = Sign::put_up(&globals.data_dir, &format!("{scheme}://{}", reachable(address)), &token)?;
-                Ok((token, up))
-            });
-            match put_up {
-                Ok((token, up)) => (own_token, sign) = (Some(token), Some(up)),
-                Err(error) => tracing::warn!(%error, "commands do not find this agent by its data_dir"),
-            }
-        }
-        let api = Api { own_token, ..api_of(&running, config, ledger.as_ref(), control) };
-        let stop = stop_api.clone();
-        tokio::spawn(async move {
-            if let Err(error) = api.serve(listener, tls, stop).await {
-                tracing::error!(%error, "the API has ended");
-            }
-        })
+    let served = ready.zip(globals.api.as_ref()).map(|(ready, config)| {
+        ServedApi::start(ready, api_of(&running, config, ledger.as_ref(), control), &globals.data_dir)
     });
+    let mut served = served.transpose().map_err(|error| Page::of_line(format_args!("error: the API: {error}")))?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), components = running.ledger.now().components.len(), "running");
     control.keep(&globals.data_dir).await;
     let service = control.service.clone();
@@ -242,7 +204,6 @@ async fn drive(
         control.done_without_change(Outcome::Ok, format!("all of the graph started anew: {why}"));
     }
     let (run_ledger, mut remarks) = (running.ledger.clone(), Remarks::default());
-    let agent = control.agent;
     let summary = loop {
         let (shutdown, deadline) = (running.shutdown().clone(), running.deadline().clone());
         let successors = running.successors().clone();
@@ -253,19 +214,14 @@ async fn drive(
             () = service.run(&run_ledger) => {}
         }
         if let Some(next) = control.read.take() {
-            take_over(&mut running, agent, next, control, &globals.data_dir).await;
+            take_over(&mut running, next, control, (&mut served, ledger.as_ref())).await;
             service.ready();
         }
     };
     let run_ledger = run_ledger.now();
     remarks.finish(&run_ledger);
-    stop_api.cancel();
-    drop(sign);
-    if let Some(mut api) = api {
-        // Its address is free for the next graph when it has ended; a client that is slow does not hold that up.
-        if tokio::time::timeout(API_PATIENCE, &mut api).await.is_err() {
-            api.abort();
-        }
+    if let Some(served) = served {
+        served.end().await;
     }
     if let Some(ledger) = &ledger {
         // What a disk buffer has lost without knowing it is counted by then, however short the run was.
@@ -282,13 +238,15 @@ async fn drive(
 /// does, which stops this graph. What cannot be built changes nothing.
 async fn take_over(
     running: &mut Running,
-    agent: u128,
     (config, texts): (Config, Texts),
     control: &mut Control,
-    data_dir: &Path,
+    (served, ledger): (&mut Option<ServedApi>, Option<&Kept>),
 ) {
+    let data_dir = control.data_dir.clone();
+    let data_dir = data_dir.as_path();
     let began = std::time::Instant::now();
-    let comparison = topology::compare(running, agent, &config);
+    let comparison = topology::compare(running, &control.agent, &config);
+    let agent = config.agent.clone();
     if comparison.is_nothing() {
         tracing::info!("the configuration means what it meant before: nothing changes");
         control.runs(texts);
@@ -304,7 +262,13 @@ async fn take_over(
         running.shutdown().cancel();
         return;
     }
-    let compared = comparison.clone();
+    let (compared, api_config) = (comparison.clone(), config.globals.api.clone());
+    let is_new_api = comparison.agent.contains("api");
+    let ready = api_config.as_ref().filter(|_| is_new_api).map(|api| ReadyApi::new(api, served.as_ref())).transpose();
+    let ready = match ready {
+        Ok(ready) => ready,
+        Err(words) => return refused(control, Page::of_line(format_args!("error: {words}"))),
+    };
     let sinks = super::reload::sinks(&config).collect();
     let counters = topology::counters_of(running, &config);
     // Tables and patterns take time to build, and sockets are served meanwhile.
@@ -331,6 +295,13 @@ async fn take_over(
     match running.change(beside) {
         Ok(()) => {
             tracing::info!(took_ms = began.elapsed().as_millis(), "the configuration has taken over: {compared}");
+            control.agent = agent;
+            if is_new_api {
+                let api = ready.zip(api_config).map(|(ready, config)| {
+                    ServedApi::start(ready, api_of(running, &config, ledger, control), data_dir)
+                });
+                swap_api(served, api);
+            }
             control.runs(texts);
             control.keep(data_dir).await;
             control.done_with(&compared);
@@ -343,19 +314,26 @@ async fn take_over(
     }
 }
 
-/// An address that this host reaches what listens on `address` by.
-fn reachable(mut address: std::net::SocketAddr) -> std::net::SocketAddr {
-    if address.ip().is_unspecified() {
-        address.set_ip(match address.ip() {
-            std::net::IpAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
-            std::net::IpAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
-        });
-    }
-    address
+/// Says why a configuration cannot take over. Nothing has changed.
+fn refused(control: &mut Control, page: Page) {
+    say_errors(&page);
+    tracing::error!("the new configuration cannot be started, see above; still running the previous configuration");
+    control.done_without_change(Outcome::Failed, page.as_str().to_owned());
 }
 
-/// How long the API's last answers may take.
-const API_PATIENCE: std::time::Duration = std::time::Duration::from_millis(500);
+/// Serves another API in the place of one, or none.
+fn swap_api(served: &mut Option<ServedApi>, next: Option<std::io::Result<ServedApi>>) {
+    let next = next.transpose().unwrap_or_else(|error| {
+        tracing::error!(%error, "the API cannot be served");
+        None
+    });
+    let is_replaced = next.is_some();
+    match std::mem::replace(served, next) {
+        Some(before) if is_replaced => before.replaced(),
+        Some(before) => drop(tokio::spawn(before.end())),
+        None => {}
+    }
+}
 
 /// The ledger, and the thread that writes it.
 struct Kept {

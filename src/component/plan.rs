@@ -37,6 +37,10 @@ pub trait SourcePlan: Send {
     fn charset(&self) -> Option<Charset> {
         None
     }
+    /// Whether the agent's `timezone` changes what it makes of frames.
+    fn reads_times(&self) -> bool {
+        self.common().decode.reads_times()
+    }
     /// How lines are joined to frames, where they are.
     fn framing(&self) -> Result<Option<crate::framing::Framing>, BuildError> {
         Ok(None)
@@ -97,6 +101,10 @@ pub trait TransformPlan: Send {
     fn reads_once(&self) -> Vec<PathBuf> {
         Vec::new()
     }
+    /// Whether the agent's `timezone` changes what it does.
+    fn reads_times(&self) -> bool {
+        false
+    }
     /// What it gives up where its settings change.
     fn when_changed(&self) -> Option<&'static str> {
         None
@@ -151,6 +159,10 @@ pub trait SinkPlan: Send {
     /// ([`BuildContext::working_bytes`]).
     fn working_bytes(&self) -> usize {
         0
+    }
+    /// Whether the agent's `timezone` changes what it does.
+    fn reads_times(&self) -> bool {
+        false
     }
     /// Shows what it would write of an event; `None` for one that writes JSON, or nothing. Touches nothing outside. `zone`: of
     /// times that name none.

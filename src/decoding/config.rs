@@ -143,6 +143,12 @@ impl Setting for Pattern {
 }
 
 impl DecodeSetting {
+    /// Whether it reads times, of which some name no zone.
+    pub fn reads_times(&self) -> bool {
+        use DecodeSetting::{Auto, Cri, Docker, Json, Logfmt, Regex, Text};
+        !matches!(self, Text | Json | Logfmt | Auto | Cri | Docker | Regex(_))
+    }
+
     /// The decoder it asks for, where times that name no zone are local to `timezone`.
     pub fn build(&self, timezone: &jiff::tz::TimeZone) -> Result<Box<dyn FrameDecoder>, BuildError> {
         self.decoder(&Zone::from_jiff(timezone.clone()))

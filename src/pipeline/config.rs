@@ -174,6 +174,9 @@ pub struct Component {
     pub fingerprint: Fingerprint,
 }
 
+/// Fingerprints of the settings of the agent itself, by key.
+pub type AgentPrint = std::collections::BTreeMap<String, u128>;
+
 /// A configuration without mistakes.
 #[derive(Debug)]
 pub struct Config {
@@ -183,8 +186,8 @@ pub struct Config {
     pub components: Vec<Component>,
     /// Unit tests of the pipeline.
     pub tests: Vec<TestCase>,
-    /// Of the settings of the agent itself, but for `shutdown_timeout` and `restart`, which can be changed at any time.
-    pub agent_fingerprint: u128,
+    /// Of each of the settings of the agent itself.
+    pub agent: AgentPrint,
 }
 
 /// The kinds of components.

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::Fingerprint;
 use super::cases::TestCase;
-use super::config::{AnyPlan, Component, Config, Globals, Kind};
+use super::config::{AgentPrint, AnyPlan, Component, Config, Globals, Kind};
 use super::graph::{Graph, GraphNode};
 use crate::component::plan::{ComponentType, SinkType, SourceType, TransformType};
 use crate::settings::interpolate::{Environment, interpolate};
@@ -177,8 +177,12 @@ fn load_from(
         let keys = keys.map(|entry| (entry.key.clone(), entry.value.fingerprint(&[]))).collect();
         Fingerprint { settings: node.fingerprint(left_out), buffer, keys }
     };
-    let agent_fingerprint =
-        root.fingerprint(&["sources", "transforms", "sinks", "tests", "shutdown_timeout", "restart"]);
+    let own = root
+        .as_map()
+        .unwrap_or_default()
+        .iter()
+        .filter(|e| !matches!(&*e.key, "sources" | "transforms" | "sinks" | "tests"));
+    let own: AgentPrint = own.map(|e| (e.key.clone(), e.value.fingerprint(&[]))).collect();
     let config = globals.filter(|_| complete).map(|globals| {
         let mut slots: Vec<Option<AnyPlan>> = plans;
         let components = graph
@@ -197,7 +201,7 @@ fn load_from(
                 })
             })
             .collect();
-        Config { globals, components, tests, agent_fingerprint }
+        Config { globals, components, tests, agent: own }
     });
     Loaded { config, globals: agent, graph, report, tree: root }
 }

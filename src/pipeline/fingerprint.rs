@@ -21,7 +21,7 @@ impl Fingerprint {
         let names: BTreeSet<String> =
             keys(self).symmetric_difference(&keys(other)).map(|(name, _)| name.clone()).collect();
         match names.is_empty() {
-            true => vec!["what it is told of files".to_owned()],
+            true => vec!["what it is told of files and the time zone".to_owned()],
             false => names.into_iter().collect(),
         }
     }

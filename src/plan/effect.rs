@@ -123,7 +123,7 @@ impl<'a> Side<'a> {
     }
 
     /// One frame on its way.
-    fn run(&mut self, frames: Vec<(String, Frame)>, taken: &Taken, ids: u128) -> Run {
+    fn run(&mut self, frames: Frames, taken: &Taken, ids: u128) -> Run {
         let mut run = Run::default();
         let mut enter = Vec::new();
         for (id, frame) in frames {
@@ -204,6 +204,9 @@ fn json(event: EventRef<'_>) -> Vec<u8> {
     event.write_json(&mut out);
     out
 }
+
+/// Frames, each with the source that takes it.
+type Frames = Vec<(String, Frame)>;
 
 /// Which of the two graphs.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -313,19 +316,13 @@ impl<'a> Trial<'a> {
     }
 
     /// What each graph makes a frame of, by the number of its first line.
-    #[expect(clippy::type_complexity, reason = "two lists of frames, each with its source")]
-    fn frames(
-        &self,
-        id: &str,
-        taken: &Taken,
-        as_lines: bool,
-    ) -> BTreeMap<u64, (Vec<(String, Frame)>, Vec<(String, Frame)>)> {
+    fn frames(&self, id: &str, taken: &Taken, as_lines: bool) -> BTreeMap<u64, (Frames, Frames)> {
         let (old, new) = self.takers(id, taken, as_lines);
         let is_same = old == new && new.iter().all(|id| self.kept.contains(id));
         let joins = |side: &Side<'_>, ids: &[String]| ids.iter().any(|id| side.inline.joins_lines(id));
         let again = (as_lines || !is_same) && (joins(&self.before, &old) || joins(&self.after, &new));
         let lines = taken.lines().filter(|_| again);
-        let mut all: BTreeMap<u64, (Vec<(String, Frame)>, Vec<(String, Frame)>)> = BTreeMap::new();
+        let mut all: BTreeMap<u64, (Frames, Frames)> = BTreeMap::new();
         for (side, ids, is_old) in [(&self.before, old, true), (&self.after, new, false)] {
             for id in ids {
                 let frames = match &lines {
@@ -606,7 +603,8 @@ impl<'a> Trial<'a> {
                 }
             }
         }
-        if if which == Which::Before { was_bare } else { is_bare } {
+        let needs_secrets = if which == Which::Before { was_bare } else { is_bare };
+        if needs_secrets {
             masks.extend(secrets());
         }
         masks

@@ -206,7 +206,7 @@ impl Out {
 fn line(key: &str, before: &Option<String>, after: &Option<String>) -> String {
     let not_set = || "not set".to_owned();
     match (before, after) {
-        (None, None) => format!("{key} changed"),
+        (None, None) => format!("({key} changed)"),
         (Some(a), Some(b)) if a == b => format!("{key}: {a} → {b} (another value)"),
         (a, b) => format!("{key}: {} → {}", a.clone().unwrap_or_else(not_set), b.clone().unwrap_or_else(not_set)),
     }

@@ -93,6 +93,8 @@ pub struct Totals {
     pub held: u64,
     /// How often it was started again because it had failed.
     pub restarts: u64,
+    /// How often it was started: with the agent, as a changed one, or again.
+    pub starts: u64,
     /// All that it holds lies in a disk buffer.
     pub disk_buffer: bool,
     /// Its disk buffer, once that is open.

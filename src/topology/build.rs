@@ -120,6 +120,11 @@ pub(super) fn assemble_with(config: Config, once: bool, reuse: &Reuse<'_>) -> Re
         fingerprints,
         upkeep: Upkeep { restart: globals.restart.clone(), recent: (recent, recent_bytes), ..Upkeep::default() },
     };
+    let queue = |c: &crate::pipeline::Component| {
+        let AnyPlan::Sink(plan) = &c.plan else { return None };
+        Some((Arc::from(&*c.id.value), queue_bytes(&plan.common().buffer, share)))
+    };
+    blueprint.upkeep.queues = config.components.iter().filter_map(queue).collect();
     let access = below_access_logs(&config.components);
     for component in config.components {
         if (reuse.kept)(&component.id.value) {
@@ -209,6 +214,40 @@ pub(super) fn below_access_logs(components: &[crate::pipeline::Component]) -> Ha
         }
         below.extend(more);
     }
+}
+
+/// Bytes of the queue in front of a sink with this buffer.
+fn queue_bytes(buffer: &BufferConfig, share: usize) -> usize {
+    match buffer {
+        BufferConfig::Memory(memory) => {
+            let max_bytes = memory.max_bytes.map_or(share, |s| s.as_usize());
+            let overflows = memory.when_full == WhenFull::Overflow && buffer.disk().is_some();
+            if overflows { (max_bytes / 4).min(disk::QUEUE_BYTES) } else { max_bytes }
+        }
+        BufferConfig::Disk(_) => disk::QUEUE_BYTES.min(share / 2),
+    }
+}
+
+/// Ids of components that may hold another number of bytes, or connections, than with the limit `before`: all but queues and
+/// rooms, whose bounds change while they are used.
+pub(super) fn allotted_otherwise(config: &Config, before: usize) -> HashSet<String> {
+    let now = config.globals.memory_limit.as_usize();
+    if before == now {
+        return HashSet::new();
+    }
+    let handles = crate::process::handles::limit();
+    let working = |limit| Working::of(&config.components, limit, 0);
+    let connections = |limit| allot(&config.components, limit, handles).ok();
+    let (old, new) = ((working(before), connections(before)), (working(now), connections(now)));
+    let is_other = |c: &&crate::pipeline::Component| match &c.plan {
+        AnyPlan::Sink(plan) => old.0.part(plan.working_bytes()) != new.0.part(plan.working_bytes()),
+        AnyPlan::Source(_) => {
+            let of = |all: &Option<super::connections::Allotment>| all.as_ref().map(|all| all.of(&c.id.value));
+            of(&old.1) != of(&new.1)
+        }
+        AnyPlan::Transform(_) => false,
+    };
+    config.components.iter().filter(is_other).map(|c| c.id.value.clone()).collect()
 }
 
 fn buffer_part(buffer: &BufferConfig, data_dir: &Path, id: &str, share: usize) -> BufferPart {

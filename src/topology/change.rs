@@ -9,7 +9,7 @@ use super::Blueprint;
 use super::build::{Reuse, assemble_with, below_access_logs, own_files};
 use super::running::Running;
 use super::wiring::Node;
-use crate::pipeline::{AnyPlan, Component, Config, Fingerprint};
+use crate::pipeline::{AgentPrint, AnyPlan, Component, Config, Fingerprint};
 use crate::telemetry::{ComponentKind, Counters};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -27,6 +27,8 @@ pub struct Comparison {
     pub removed: BTreeSet<String>,
     /// Who reads whom is not the same.
     pub is_rewired: bool,
+    /// Settings of the agent itself that are others, by key.
+    pub agent: BTreeSet<String>,
     /// Why the whole graph has to start anew, where it has.
     pub anew: Option<String>,
 }
@@ -48,7 +50,7 @@ impl Comparison {
     /// Whether nothing is to be done.
     pub fn is_nothing(&self) -> bool {
         let none = self.changed.is_empty() && self.added.is_empty() && self.removed.is_empty();
-        none && !self.is_rewired && self.anew.is_none()
+        none && !self.is_rewired && self.agent.is_empty() && self.anew.is_none()
     }
 }
 
@@ -59,6 +61,9 @@ impl std::fmt::Display for Comparison {
         if !self.changed.is_empty() {
             let changed = self.changed.iter().map(|(id, why)| format!("`{id}` ({})", why.join(", ")));
             said.push(format!("changed {}", changed.collect::<Vec<_>>().join(", ")));
+        }
+        if !self.agent.is_empty() {
+            said.push(format!("settings of the agent: {}", list(&self.agent)));
         }
         let parts = [("added", &self.added), ("removed", &self.removed)];
         said.extend(parts.iter().filter(|(_, ids)| !ids.is_empty()).map(|(word, ids)| format!("{word} {}", list(ids))));
@@ -86,7 +91,15 @@ pub(super) fn fingerprints(config: &Config) -> HashMap<Arc<str>, Fingerprint> {
             }
             _ => String::new(),
         };
-        let told = format!("{told}\n{}", access.contains(&c.id.value));
+        let reads_times = match &c.plan {
+            AnyPlan::Source(plan) => plan.reads_times(),
+            AnyPlan::Transform(plan) => plan.reads_times(),
+            AnyPlan::Sink(plan) => plan.reads_times(),
+        };
+        let zone = &config.globals.timezone;
+        let zone = zone.iana_name().map_or_else(|| format!("{zone:?}"), str::to_owned);
+        let zone = if reads_times { zone } else { String::new() };
+        let told = format!("{told}\n{}\n{zone}", access.contains(&c.id.value));
         print.settings ^= xxhash_rust::xxh3::xxh3_128(told.as_bytes());
         (Arc::from(&*c.id.value), print)
     };
@@ -100,11 +113,11 @@ fn kind_of(component: &Component) -> ComponentKind {
 /// What a graph is made of, by id: kind, type and fingerprint.
 pub type Parts = HashMap<Arc<str>, (ComponentKind, &'static str, Fingerprint)>;
 
-/// Compares a configuration with what runs, which was made from settings of the agent with the fingerprint `agent`.
-pub fn compare(running: &Running, agent: u128, config: &Config) -> Comparison {
+/// Compares a configuration with what runs, which was made from settings of the agent with the fingerprints `agent`.
+pub fn compare(running: &Running, agent: &AgentPrint, config: &Config) -> Comparison {
     let ledger = running.ledger.now();
     let edges = ledger.all_edges.iter().map(|(r, f, o)| (r.to_string(), f.to_string(), o.to_string())).collect();
-    compare_with((*running.parts.now()).clone(), edges, agent, config)
+    compare_with((*running.parts.now()).clone(), edges, (agent, running.memory_limit()), config)
 }
 
 /// Compares a configuration with another, whose parts run with the fingerprints `parts`, where it does.
@@ -118,7 +131,7 @@ pub fn compare_configs(before: &Config, parts: Option<Parts>, after: &Config) ->
         };
         before.components.iter().map(part).collect()
     });
-    compare_with(parts, edges_of(before), before.agent_fingerprint, after)
+    compare_with(parts, edges_of(before), (&before.agent, before.globals.memory_limit.as_usize()), after)
 }
 
 /// Reader, the component it reads, the output.
@@ -133,12 +146,21 @@ fn edges_of(config: &Config) -> Edges {
     config.components.iter().flat_map(of).collect()
 }
 
-fn compare_with(mut parts: Parts, edges: Edges, agent: u128, config: &Config) -> Comparison {
+fn compare_with(
+    mut parts: Parts,
+    edges: Edges,
+    (agent, memory_limit): (&AgentPrint, usize),
+    config: &Config,
+) -> Comparison {
     let prints = fingerprints(config);
     let mut comparison = Comparison::default();
-    if agent != config.agent_fingerprint {
-        comparison.anew = Some("settings of the agent itself have changed".to_owned());
+    let keys: BTreeSet<&String> = agent.keys().chain(config.agent.keys()).collect();
+    comparison.agent = keys.into_iter().filter(|key| agent.get(*key) != config.agent.get(*key)).cloned().collect();
+    // Workers have lanes of their own in everything.
+    if comparison.agent.contains("threads") {
+        comparison.anew = Some("`threads` has changed".to_owned());
     }
+    let allotted = super::build::allotted_otherwise(config, memory_limit);
     for component in &config.components {
         let id = &*component.id.value;
         let print = prints.get(id).cloned().unwrap_or_default();
@@ -154,6 +176,9 @@ fn compare_with(mut parts: Parts, edges: Edges, agent: u128, config: &Config) ->
             }
             Some((.., before)) if before.buffer != print.buffer => {
                 comparison.anew = Some(format!("the buffer of `{id}` has changed"));
+            }
+            Some((.., before)) if before == print && allotted.contains(id) => {
+                comparison.changed.insert(id.to_owned(), vec!["its part of `memory_limit`".to_owned()]);
             }
             Some((.., before)) if before == print => _ = comparison.kept.insert(id.to_owned()),
             Some((.., before)) => _ = comparison.changed.insert(id.to_owned(), before.differences(&print)),

@@ -69,6 +69,8 @@ pub struct Upkeep {
     pub stalled_after: Duration,
     /// By component, the sockets that it has opened: kept open while it is down.
     pub sockets: std::collections::HashMap<Arc<str>, Vec<Holder>>,
+    /// Bytes of the queue in front of each sink, by id: of those that go on too.
+    pub queues: std::collections::HashMap<Arc<str>, usize>,
     /// How many of the last frames of each source are kept, and bytes of them; 0 for none.
     pub recent: (usize, usize),
 }
@@ -79,6 +81,7 @@ impl Default for Upkeep {
             restart: RestartConfig::defaults(),
             stalled_after: crate::telemetry::watchdog::STALLED,
             sockets: std::collections::HashMap::default(),
+            queues: std::collections::HashMap::default(),
             recent: (0, 0),
         }
     }

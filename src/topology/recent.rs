@@ -86,6 +86,9 @@ impl Recent {
     #[inline]
     pub fn look(&self, chunk: &Chunk, now: Instant) {
         let due = self.due.load(Ordering::Relaxed);
+        if due == NEVER {
+            return;
+        }
         let ms = self.since(now);
         if ms >= due && self.due.compare_exchange(due, NEVER, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
             self.take(chunk, ms);

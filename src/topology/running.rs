@@ -273,7 +273,11 @@ fn queue_of(part: &SinkPart, share: usize) -> Arc<Queue> {
 }
 
 fn room_of(memory_limit: usize, sources: usize) -> Arc<Room> {
-    Room::new(SOURCE_ROOM_BYTES.min(memory_limit / 4 / sources.max(1)))
+    Room::new(room_bytes(memory_limit, sources))
+}
+
+fn room_bytes(memory_limit: usize, sources: usize) -> usize {
+    SOURCE_ROOM_BYTES.min(memory_limit / 4 / sources.max(1))
 }
 
 /// The numbers of a blueprint's lanes: each kind from 0, in its order.
@@ -473,6 +477,10 @@ impl Running {
                 numbers.insert(part.counters.id.clone(), self.sinks.len() + new_sinks);
                 new_sinks += 1;
             }
+        }
+        let counters = built.sources.iter().map(|s| &s.counters).chain(built.transforms.iter().map(|t| &t.counters));
+        for counters in counters.chain(built.sinks.iter().map(|s| &s.counters)) {
+            counters.update(|t| t.starts += 1);
         }
         let readers = Readers::new(nodes, |node| numbers[&node.id]);
         let (prints, mut sockets) = (built.fingerprints, built.upkeep.sockets);
@@ -898,6 +906,11 @@ impl Running {
 
     // ---- changing -------------------------------------------------------------------------------------------------
 
+    /// Bytes of events held in memory at most.
+    pub fn memory_limit(&self) -> usize {
+        self.memory_limit
+    }
+
     /// What runs, to compare a configuration with: kind, type, fingerprint by id.
     pub(super) fn parts_now(&self) -> Parts {
         let sources =
@@ -935,6 +948,8 @@ impl Running {
         self.supervision.changes += 1;
         self.supervision.limits = Some(built.upkeep.restart.clone());
         self.shutdown_timeout = built.shutdown_timeout;
+        self.memory_limit = built.memory_limit;
+        let queues = built.upkeep.queues.clone();
         self.recent_bounds = built.upkeep.recent;
         self.recent.now().values().for_each(|recent| recent.set_bounds(self.recent_bounds.0, self.recent_bounds.1));
         let before = self.ledger.now().all_edges.clone();
@@ -943,6 +958,15 @@ impl Running {
         let sources = self.take_up(&nodes, built, &comparison)?;
         self.count_steady(&before, &nodes);
         self.publish(&nodes);
+        let all = self.sources.iter().filter(|seat| seat.life == Life::Runs).count();
+        for seat in self.sources.iter().filter(|seat| seat.life == Life::Runs) {
+            seat.room.set_max(room_bytes(self.memory_limit, all));
+        }
+        for seat in self.sinks.iter().filter(|seat| seat.life == Life::Runs) {
+            if let Some(bytes) = queues.get(&seat.id) {
+                seat.queue.set_max_bytes(*bytes);
+            }
+        }
         for number in &leaving.sources {
             self.sources[*number].sockets.clear();
             let seat = &self.sources[*number];

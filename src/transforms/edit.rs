@@ -89,6 +89,10 @@ impl TransformPlan for EditConfig {
         }
     }
 
+    fn reads_times(&self) -> bool {
+        true
+    }
+
     fn build(self: Box<Self>, cx: &BuildContext) -> Result<Box<dyn Transform>, BuildError> {
         let path = |text: &str| FieldPath::parse(text).map_err(|error| BuildError(format!("`{text}`: {error}")));
         let pairs = |map: &Map<FieldPath>| {

@@ -49,6 +49,10 @@ impl TransformPlan for ParseConfig {
         }
     }
 
+    fn reads_times(&self) -> bool {
+        self.decode.reads_times()
+    }
+
     fn build(self: Box<Self>, cx: &BuildContext) -> Result<Box<dyn Transform>, BuildError> {
         let decoder = self.decode.build(&cx.timezone)?;
         Ok(Box::new(Parse {

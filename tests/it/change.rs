@@ -85,7 +85,7 @@ fn nothing_is_lost_repeated_or_refused_whatever_changes() {
     config(dir, &yaml(&ports, 0, "", "", "", ""));
     std::fs::write(dir.join("in.log"), "").unwrap();
     let agent = Agent::run(dir, &[]);
-    eventually("it runs", || agent.said().contains(" running "));
+    eventually("it runs", || agent.said().contains(" running version="));
     let stop = Arc::new(AtomicBool::new(false));
     let refused = Arc::new(AtomicU64::new(0));
     let udp = client(&stop, {
@@ -146,7 +146,7 @@ fn nothing_is_lost_repeated_or_refused_whatever_changes() {
     }
     assert_eq!(refused.load(Ordering::Relaxed), 0);
     assert_balanced(&said);
-    assert_eq!(said.matches(" running ").count(), 1, "{said}");
+    assert_eq!(said.matches(" running version=").count(), 1, "{said}");
 }
 
 /// A server that is not there, and then another address.
@@ -170,7 +170,7 @@ sinks:
     };
     config(dir, &sink(&dead.to_string()));
     let agent = Agent::run(dir, &[]);
-    eventually("it runs", || agent.said().contains(" running "));
+    eventually("it runs", || agent.said().contains(" running version="));
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     for n in 0..200 {
         let body = format!("event-{n} ");
@@ -210,7 +210,7 @@ fn what_cannot_be_built_changes_nothing_and_what_is_kept_counts_on() {
     config(dir, &yaml(&ports, 0, "", "", "", ""));
     std::fs::write(dir.join("in.log"), "").unwrap();
     let agent = Agent::run(dir, &[]);
-    eventually("it runs", || agent.said().contains(" running "));
+    eventually("it runs", || agent.said().contains(" running version="));
     let mut stream = TcpStream::connect(("127.0.0.1", ports.tcp)).unwrap();
     stream.write_all(b"stream-0 \n").unwrap();
     eventually("it came", || lines(&dir.join("out.log")).len() == 1);
@@ -245,7 +245,7 @@ fn without_a_change_nothing_happens() {
     let ports = Ports::new();
     config(dir, &yaml(&ports, 0, "", "", "", ""));
     let agent = Agent::run(dir, &[]);
-    eventually("it runs", || agent.said().contains(" running "));
+    eventually("it runs", || agent.said().contains(" running version="));
     // Written differently, it means the same.
     config(dir, &(yaml(&ports, 0, "", "", "", "").replace("path: out.log", "path: \"out.log\"") + "# a remark\n"));
     agent.signal(Signal::HUP);
@@ -265,7 +265,7 @@ fn the_command_says_what_has_changed_and_its_exit_code_how_it_went() {
     let (code, _, said) = command();
     assert!(code == Some(1) && said.contains("no agent with an `api` runs on ./data"), "{code:?} {said}");
     let agent = Agent::run(dir, &[]);
-    eventually("it runs", || agent.said().contains(" running "));
+    eventually("it runs", || agent.said().contains(" running version="));
     let mode = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(dir.join("data/agent.json")).unwrap());
     assert_eq!(mode & 0o777, 0o600);
     assert_eq!(command(), (Some(0), "nothing to do: it means what it meant before\n".to_owned(), String::new()));
@@ -370,7 +370,7 @@ fn whatever_follows_whatever_nothing_is_lost_and_nothing_comes_twice() {
     std::fs::write(dir.join("in.log"), "").unwrap();
     config(dir, &any(&ports, &mut random));
     let agent = Agent::run(dir, &[]);
-    eventually("it runs", || agent.said().contains(" running "));
+    eventually("it runs", || agent.said().contains(" running version="));
     let stop = Arc::new(AtomicBool::new(false));
     let udp = client(&stop, {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -450,7 +450,7 @@ fn many_reloads_under_load_lose_repeat_and_refuse_nothing() {
     config(dir, &text(&parts));
     std::fs::write(dir.join("in.log"), "").unwrap();
     let agent = Agent::run(dir, &[]);
-    eventually("it runs", || agent.said().contains(" running "));
+    eventually("it runs", || agent.said().contains(" running version="));
     let stop = Arc::new(AtomicBool::new(false));
     let (refused, slowest) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
     let udp = client(&stop, {

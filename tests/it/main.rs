@@ -7,6 +7,7 @@ mod buffer;
 mod buffer_loss;
 mod canary;
 mod change;
+mod change_agent;
 mod config_commands;
 mod contract;
 #[path = "../../benches/corpus/mod.rs"]

@@ -78,7 +78,7 @@ fn the_api_keeps_its_address_and_one_that_is_taken_gives_way_to_the_old_one() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     config(dir, &with_api(taken.local_addr().unwrap().port()));
     agent.signal(Signal::HUP);
-    eventually("the old one runs again", || agent.said().matches(" running ").count() == 2);
+    eventually("the old one runs again", || agent.said().matches(" running version=").count() == 2);
     assert!(agent.said().contains("the API cannot listen on"), "{}", agent.said());
     eventually("the old one is ready", || ready(port) == 200);
     agent.stop();
@@ -100,7 +100,7 @@ fn a_configuration_with_mistakes_leaves_the_old_one_running_and_says_why() {
     eventually("the old one goes on", || lines(&dir.join("a.log")).len() == 20);
     let said = agent.stop();
     assert_balanced(&said);
-    assert_eq!(said.matches(" running ").count(), 1, "{said}");
+    assert_eq!(said.matches(" running version=").count(), 1, "{said}");
     assert_eq!(ledger(&said)[0].1[0], 20);
 }
 
@@ -116,7 +116,7 @@ fn a_configuration_that_cannot_start_gives_way_to_the_old_one() {
     std::fs::write(dir.join("taken"), "").unwrap();
     config(dir, &yaml("b.log").replace("./data", "./taken/data"));
     agent.signal(Signal::HUP);
-    eventually("the old one runs again", || agent.said().matches(" running ").count() == 2);
+    eventually("the old one runs again", || agent.said().matches(" running version=").count() == 2);
     assert!(agent.said().contains("still running the previous configuration"), "{}", agent.said());
     write(dir, 10, 20);
     eventually("it reads on", || lines(&dir.join("a.log")).len() == 20);
@@ -164,7 +164,7 @@ fn a_secret_whose_file_changes_is_used_without_being_asked() {
         let headers = [("authorization", &*auth), ("content-type", "application/json")];
         crate::http::request(&mut stream, "POST", "/", &headers, b"{\"n\":1}").status
     };
-    eventually("it runs", || agent.said().contains(" running "));
+    eventually("it runs", || agent.said().contains(" running version="));
     assert_eq!((status("first-token"), status("second-token")), (200, 401));
     // A change of the configuration itself waits to be asked for.
     config(dir, &std::fs::read_to_string(dir.join("tidegate.yaml")).unwrap().replace("path: out", "path: elsewhere"));

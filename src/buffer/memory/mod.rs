@@ -33,7 +33,6 @@ pub struct Queue {
     some: Condvar,
     async_room: Notify,
     async_some: Notify,
-    max_bytes: usize,
     policy: FullPolicy,
     counters: Arc<Counters>,
     place: Place,
@@ -64,6 +63,7 @@ struct State {
     lets_all_in: bool,
     /// The reader is gone or told to leave: what comes is dropped, its verdict `Failed`.
     closed: bool,
+    max_bytes: usize,
 }
 
 /// What a blocking read brought.
@@ -102,16 +102,29 @@ impl Queue {
 
     fn build(max_bytes: usize, policy: FullPolicy, counters: Arc<Counters>, place: Place) -> Arc<Self> {
         Arc::new(Queue {
-            state: Mutex::default(),
+            state: Mutex::new(State { max_bytes, ..State::default() }),
             room: Condvar::new(),
             some: Condvar::new(),
             async_room: Notify::new(),
             async_some: Notify::new(),
-            max_bytes,
             policy,
             counters,
             place,
         })
+    }
+
+    /// Holds so many bytes from now on. What it has stays.
+    pub fn set_max_bytes(&self, max_bytes: usize) {
+        let mut state = self.lock();
+        if std::mem::replace(&mut state.max_bytes, max_bytes) == max_bytes {
+            return;
+        }
+        drop(state);
+        if self.place == Place::Alone {
+            self.counters.update(|t| _ = t.gauges.insert("buffer_max_bytes", max_bytes as f64));
+        }
+        self.room.notify_all();
+        self.async_room.notify_waiters();
     }
 
     /// A way in.
@@ -262,7 +275,7 @@ impl Queue {
     }
 
     fn fits(&self, state: &State, bytes: usize) -> bool {
-        state.batches.is_empty() || state.lets_all_in || state.bytes + bytes <= self.max_bytes
+        state.batches.is_empty() || state.lets_all_in || state.bytes + bytes <= state.max_bytes
     }
 
     fn add(&self, state: &mut State, batch: Batch, bytes: usize) {
@@ -491,27 +504,48 @@ impl StageSender {
 
 /// A budget of bytes: chunks on their way from one source to the workers. One is always let through.
 pub struct Room {
-    used: Mutex<(usize, bool)>,
+    used: Mutex<Used>,
     freed: Condvar,
     async_freed: Notify,
+}
+
+#[derive(Default)]
+struct Used {
+    bytes: usize,
     max: usize,
+    /// Nobody waits any more.
+    is_open: bool,
+}
+
+impl Used {
+    fn has_room(&self, bytes: usize) -> bool {
+        self.bytes == 0 || self.bytes + bytes <= self.max || self.is_open
+    }
 }
 
 impl Room {
     /// A budget of `max` bytes.
     pub fn new(max: usize) -> Arc<Self> {
-        Arc::new(Room { used: Mutex::default(), freed: Condvar::new(), async_freed: Notify::new(), max })
+        let used = Mutex::new(Used { max, ..Used::default() });
+        Arc::new(Room { used, freed: Condvar::new(), async_freed: Notify::new() })
+    }
+
+    /// It is of so many bytes from now on.
+    pub fn set_max(&self, max: usize) {
+        self.used.lock().unwrap_or_else(|e| e.into_inner()).max = max;
+        self.freed.notify_all();
+        self.async_freed.notify_waiters();
     }
 
     /// Takes `bytes`, waiting until they are there; how long, where it had to wait.
     pub fn acquire(&self, bytes: usize) -> Option<Duration> {
         let mut used = self.used.lock().unwrap_or_else(|e| e.into_inner());
         let mut since = None;
-        while used.0 > 0 && used.0 + bytes > self.max && !used.1 {
+        while !used.has_room(bytes) {
             since.get_or_insert_with(Instant::now);
             used = self.freed.wait(used).unwrap_or_else(|e| e.into_inner());
         }
-        used.0 += bytes;
+        used.bytes += bytes;
         since.map(|s| s.elapsed())
     }
 
@@ -519,31 +553,31 @@ impl Room {
     pub fn acquire_timeout(&self, bytes: usize, timeout: Duration) -> (bool, Option<Duration>) {
         let mut used = self.used.lock().unwrap_or_else(|e| e.into_inner());
         let mut since = None;
-        while used.0 > 0 && used.0 + bytes > self.max && !used.1 {
+        while !used.has_room(bytes) {
             let waited = since.get_or_insert_with(Instant::now).elapsed();
             if waited >= timeout {
                 return (false, Some(waited));
             }
             used = self.freed.wait_timeout(used, timeout - waited).unwrap_or_else(|e| e.into_inner()).0;
         }
-        used.0 += bytes;
+        used.bytes += bytes;
         (true, since.map(|s| s.elapsed()))
     }
 
     /// Takes `bytes` where they are there.
     pub fn try_acquire(&self, bytes: usize) -> bool {
         let mut used = self.used.lock().unwrap_or_else(|e| e.into_inner());
-        if used.0 > 0 && used.0 + bytes > self.max && !used.1 {
+        if !used.has_room(bytes) {
             return false;
         }
-        used.0 += bytes;
+        used.bytes += bytes;
         true
     }
 
     /// Gives `bytes` back.
     pub fn release(&self, bytes: usize) {
         let mut used = self.used.lock().unwrap_or_else(|e| e.into_inner());
-        used.0 = used.0.saturating_sub(bytes);
+        used.bytes = used.bytes.saturating_sub(bytes);
         drop(used);
         self.freed.notify_all();
         self.async_freed.notify_waiters();
@@ -556,7 +590,7 @@ impl Room {
 
     /// Lets nobody wait any more.
     pub fn open(&self) {
-        self.used.lock().unwrap_or_else(|e| e.into_inner()).1 = true;
+        self.used.lock().unwrap_or_else(|e| e.into_inner()).is_open = true;
         self.freed.notify_all();
         self.async_freed.notify_waiters();
     }

@@ -120,6 +120,10 @@ impl<S: HttpSink> SinkPlan for S {
         }))
     }
 
+    fn reads_times(&self) -> bool {
+        true
+    }
+
     fn preview(&self, zone: &jiff::tz::TimeZone) -> Option<Box<dyn Preview>> {
         let servers = self.servers();
         let protocol = self.connect(servers.first()?, Zone::from_jiff(zone.clone()), &Mask::default()).ok()?;

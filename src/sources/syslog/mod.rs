@@ -175,6 +175,10 @@ impl SourcePlan for SyslogConfig {
         true
     }
 
+    fn reads_times(&self) -> bool {
+        self.timezone.is_none()
+    }
+
     fn when_changed(&self) -> Option<&'static str> {
         Some("its sockets and connections go on; those within TLS end within `shutdown_timeout`")
     }

@@ -127,6 +127,10 @@ impl TransformPlan for NormalizeConfig {
         }
     }
 
+    fn reads_times(&self) -> bool {
+        true
+    }
+
     fn build(self: Box<Self>, cx: &BuildContext) -> Result<Box<dyn Transform>, BuildError> {
         let mut options = NormalizeOptions::new(self.schema);
         options.fields = self.fields.0.iter().map(|(name, aliases)| (name.value.clone(), aliases.clone())).collect();
