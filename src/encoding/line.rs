@@ -47,9 +47,20 @@ impl LineWriter {
         }))
     }
 
+    /// Whether a line is the whole event as JSON, so that the event can be read back from it.
+    pub fn is_whole(&self) -> bool {
+        matches!(self, LineWriter::Encoded(encoder) if *encoder.encoding() == Encoding::Json)
+    }
+
     /// Puts the event's line in place of what was in `out`.
     pub fn write(&mut self, event: EventRef<'_>, out: &mut Vec<u8>) {
         out.clear();
+        self.append(event, out);
+    }
+
+    /// Appends the event's line.
+    #[inline]
+    pub fn append(&mut self, event: EventRef<'_>, out: &mut Vec<u8>) {
         match self {
             LineWriter::Encoded(encoder) => {
                 encoder.event(event, out);

@@ -108,6 +108,11 @@ impl Encoder {
         Encoder { encoding, work: Vec::new() }
     }
 
+    /// How events become lines.
+    pub fn encoding(&self) -> &Encoding {
+        &self.encoding
+    }
+
     /// Appends one event as a line, with its line end.
     #[inline]
     pub fn event(&mut self, event: EventRef<'_>, out: &mut Vec<u8>) {

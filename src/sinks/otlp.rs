@@ -23,13 +23,13 @@
 use crate::decoding::otlp::{Signal, to_json};
 use crate::encoding::EventTime;
 use crate::encoding::otlp::answer::{Exported, exported};
-use crate::encoding::otlp::{MetricEncoder, OtlpEncoder, Unfit};
+use crate::encoding::otlp::{Found, MetricEncoder, OtlpEncoder, Unfit};
 use crate::error::BuildError;
 use crate::event::{EventKind, EventRef, FieldPath};
 use crate::settings::{Map, Reader, Spanned, config, config_enum};
 use crate::sinks::delivery::{
-    Answer, AuthConfig, Draft, Encoding, HttpSink, Judgement, Mask, NetworkSinkCommon, Protocol, Request, RequestBody,
-    Target, Unsendable, Values, address, below, byte_of, check_server, judge_status,
+    Answer, AuthConfig, Draft, Encoding, Groups, HttpSink, Judgement, KnownNames, Mask, NetworkSinkCommon, Protocol,
+    Request, RequestBody, Target, Unsendable, Values, address, below, byte_of, check_server, judge_status,
 };
 use crate::template::Template;
 use crate::time::{TimestampReader, Zone};
@@ -118,7 +118,8 @@ impl HttpSink for OtlpConfig {
             base: server.clone(),
             json: self.format == OtlpFormat::Json,
             added: Values::new(&self.resource),
-            name: Vec::new(),
+            known: KnownNames::default(),
+            place: 0,
             scope,
             times: EventTime::new(self.timestamp_field.clone(), reader.clone()),
             logs: match self.keep.value.first() {
@@ -138,8 +139,9 @@ pub struct Otlp {
     json: bool,
     /// Attributes that resources get.
     added: Values,
-    /// The name of the event's group: its resource, behind its length, and its scope.
-    name: Vec<u8>,
+    /// Names of groups, by what resource and scope are made of, and the place of that of the event before.
+    known: KnownNames,
+    place: usize,
     /// The scope of events without one.
     scope: Vec<u8>,
     times: EventTime,
@@ -150,38 +152,48 @@ pub struct Otlp {
 }
 
 impl Otlp {
-    /// Makes the name of an event's group.
-    fn name_group(&mut self, event: EventRef<'_>) {
-        let Otlp { name, added, logs, spans, scope, .. } = self;
+    /// The group of an event in a body.
+    fn group(&mut self, event: EventRef<'_>, found: &Found<'_>, groups: &mut Groups) -> u32 {
+        let Otlp { added, logs, spans, .. } = self;
         let kind = event.kind();
         let encoder = if kind == EventKind::Trace { spans } else { logs };
         let is_new = added.read(event, |text| {
             text.push(kind as u8);
             if kind != EventKind::Metric {
-                encoder.shared_text(event, text);
+                encoder.shared_text(found, text);
             }
         });
-        if !is_new {
-            return;
+        if is_new {
+            self.place = match self.known.find(self.added.text()) {
+                Some(place) => place,
+                None => self.name_group(kind, found),
+            };
         }
+        groups.of_known(self.known.at(self.place))
+    }
+
+    /// Makes the name of an event's group: its resource, behind its length, and its scope.
+    fn name_group(&mut self, kind: EventKind, found: &Found<'_>) -> usize {
+        let Otlp { added, logs, spans, scope, .. } = self;
+        let encoder = if kind == EventKind::Trace { spans } else { logs };
         let more = added.each().map(|(_, name, value)| (name.as_bytes(), value));
-        name.clear();
-        name.extend_from_slice(&[0; 4]);
+        let mut name = vec![0; 4];
         if kind == EventKind::Metric {
             for (key, value) in more {
-                push_message(1, name, |out| {
+                push_message(1, &mut name, |out| {
                     push_bytes(1, key, out);
                     push_message(2, out, |out| push_bytes(1, value, out));
                 });
             }
         } else {
-            encoder.write_resource(event, more, name);
+            encoder.write_resource(found, more, &mut name);
         }
         let len = (name.len() - 4) as u32;
         name[..4].copy_from_slice(&len.to_le_bytes());
-        if kind == EventKind::Metric || !encoder.write_scope(event, name) {
+        if kind == EventKind::Metric || !encoder.write_scope(found, &mut name) {
             name.extend_from_slice(scope);
         }
+        self.known.remember(self.added.text(), &name)
     }
 
     fn content_type(&self) -> &'static str {
@@ -216,12 +228,12 @@ impl Protocol for Otlp {
 
     fn record(&mut self, event: EventRef<'_>, draft: &mut Draft<'_, ()>) -> Result<(), Unsendable> {
         let unfit = |Unfit(detail): Unfit| Unsendable { reason: "encode", detail: detail.to_owned() };
-        self.name_group(event);
-        draft.record.group = draft.groups.of(&self.name);
+        let found = if event.kind() == EventKind::Trace { self.spans.look(event) } else { self.logs.look(event) };
+        draft.record.group = self.group(event, &found, draft.groups);
         match draft.target.kind {
-            EventKind::Log => self.logs.write_record(event, self.times.ns(event), draft.body).map_err(unfit)?,
+            EventKind::Log => self.logs.write_record(&found, self.times.ns(event), draft.body).map_err(unfit)?,
             EventKind::Trace => {
-                self.spans.write_record(event, event.batch().received_at, draft.body).map_err(unfit)?;
+                self.spans.write_record(&found, event.batch().received_at, draft.body).map_err(unfit)?;
             }
             EventKind::Metric => {
                 let written = self.points.write_record(event, self.times.ns(event), draft.body);
@@ -295,5 +307,99 @@ impl Protocol for Otlp {
         let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(self.content_type()))]);
         let body = Some(Bytes::from_static(if self.json { b"{}" } else { b"" }));
         vec![Request { method: Method::POST, url: below(&self.base, &["v1", "logs"]), headers, body }]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::decoding::otlp::{Encoding as Coded, Request as Received};
+    use crate::event::Origin;
+    use crate::settings::read_text;
+    use crate::sinks::delivery::bodies;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    fn sink() -> Otlp {
+        let yaml = "{url: 'http://c:4318', inputs: [in], resource: {env: '{{ env }}', region: eu}, scope: {name: own}}";
+        let (config, report) = read_text::<OtlpConfig>("t.yaml", yaml, &BTreeMap::new());
+        let config = config.unwrap_or_else(|| panic!("{}", report.render()));
+        config.connect(&"http://c:4318".parse().unwrap(), Zone::UTC, &Mask::new([])).unwrap()
+    }
+
+    /// The events of a request, each as JSON, in its order.
+    fn read(body: Vec<u8>) -> Vec<String> {
+        let request = Received::read(Signal::Logs, Coded::Protobuf, body, 1 << 20).unwrap();
+        let mut events = Vec::new();
+        for batch in request.into_batches(Origin::of_source("in"), 0) {
+            for event in batch.iter() {
+                let mut json = Vec::new();
+                event.write_json(&mut json);
+                events.push(String::from_utf8(json).unwrap());
+            }
+        }
+        events
+    }
+
+    fn line() -> impl Strategy<Value = String> {
+        let shared = proptest::sample::select(vec![
+            r#""service":"shop""#,
+            r#""service":"pay","env":"prod""#,
+            r#""service":"pay","env":"test""#,
+            r#""resource":{"service.name":"shop","env":"mine"},"service":"other""#,
+            r#""resource":{"host":"h"},"scope":{"name":"lib"}"#,
+            r#""resource":{"host":"h"},"scope":{"name":"lib2","version":"1"}"#,
+            r#""seen":true"#,
+        ]);
+        (shared, 0..1000u32, "[a-z ]{0,40}", 0..2_000_000_000i64).prop_map(|(shared, seq, message, time)| {
+            format!(r#"{{"timestamp":{},"seq":{seq},{shared},"message":"{message}"}}"#, time * 1000)
+        })
+    }
+
+    proptest! {
+        // Each case makes a sink for each of its events.
+        #![proptest_config(ProptestConfig::with_cases(24))]
+
+        /// Records of one resource stand together, and of one scope in it, all as they came; each is what it is in a request of
+        /// its own.
+        #[test]
+        fn bodies_hold_each_event_in_its_group(
+            lines in proptest::collection::vec(proptest::collection::vec(line(), 1..30), 1..5),
+            max_bytes in 300usize..6000,
+        ) {
+            let mut protocol = sink();
+            let batches: Vec<_> = lines.iter().map(|lines| bodies::batch(lines)).collect();
+            let mut events = lines.iter().flatten();
+            for load in bodies::of(&mut protocol, &batches, max_bytes) {
+                // Resources, their scopes, their events, as they came.
+                let mut groups: Vec<(String, Vec<(String, Vec<String>)>)> = Vec::new();
+                for n in 0..load.len() {
+                    let line = events.next().unwrap();
+                    let mut back = Vec::new();
+                    load.event_json(&protocol, n, &mut back);
+                    prop_assert_eq!(&String::from_utf8(back).unwrap(), line);
+                    let alone = bodies::of(&mut sink(), &[bodies::batch(std::slice::from_ref(line))], 1 << 20);
+                    let alone = read(protocol.finish(&alone[0]).to_vec());
+                    let event: serde_json::Value = serde_json::from_str(&alone[0]).unwrap();
+                    let (resource, scope) = (event["resource"].to_string(), event["scope"].to_string());
+                    let of_resource = match groups.iter().position(|(name, _)| *name == resource) {
+                        Some(at) => at,
+                        None => {
+                            groups.push((resource, Vec::new()));
+                            groups.len() - 1
+                        }
+                    };
+                    let scopes = &mut groups[of_resource].1;
+                    match scopes.iter_mut().find(|(name, _)| *name == scope) {
+                        Some((_, events)) => events.extend(alone),
+                        None => scopes.push((scope, alone)),
+                    }
+                }
+                let want: Vec<String> = groups.into_iter().flat_map(|(_, s)| s).flat_map(|(_, events)| events).collect();
+                prop_assert_eq!(read(protocol.finish(&load).to_vec()), want);
+            }
+            prop_assert_eq!(events.next(), None);
+        }
     }
 }

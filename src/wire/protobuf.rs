@@ -184,6 +184,7 @@ pub fn repeated_varint(value: Wire<'_>, out: &mut Vec<u64>) -> Result<(), Malfor
 }
 
 /// Appends a variable-length number.
+#[inline]
 pub fn push_varint(mut n: u64, out: &mut Vec<u8>) {
     while n >= 0x80 {
         out.push(n as u8 | 0x80);
@@ -192,25 +193,36 @@ pub fn push_varint(mut n: u64, out: &mut Vec<u8>) {
     out.push(n as u8);
 }
 
+/// How many bytes a variable-length number has.
+#[inline]
+pub fn varint_len(n: u64) -> usize {
+    // Seven bits in each; 0 has one byte.
+    (70 - (n | 1).leading_zeros() as usize) / 7
+}
+
 /// Appends a field of variable width.
+#[inline]
 pub fn push_number(field: u32, n: u64, out: &mut Vec<u8>) {
     push_varint(u64::from(field) << 3, out);
     push_varint(n, out);
 }
 
 /// Appends a field of 64 bits.
+#[inline]
 pub fn push_fixed64(field: u32, bits: u64, out: &mut Vec<u8>) {
     push_varint(u64::from(field) << 3 | 1, out);
     out.extend_from_slice(&bits.to_le_bytes());
 }
 
 /// Appends a field of 32 bits.
+#[inline]
 pub fn push_fixed32(field: u32, bits: u32, out: &mut Vec<u8>) {
     push_varint(u64::from(field) << 3 | 5, out);
     out.extend_from_slice(&bits.to_le_bytes());
 }
 
 /// Appends a field of text or bytes.
+#[inline]
 pub fn push_bytes(field: u32, bytes: &[u8], out: &mut Vec<u8>) {
     push_varint(u64::from(field) << 3 | 2, out);
     push_varint(bytes.len() as u64, out);
@@ -292,6 +304,8 @@ mod tests {
             let mut out = Vec::new();
             push_varint(n, &mut out);
             let mut rest = &out[..];
+            prop_assert_eq!(varint_len(n), out.len());
+            prop_assert_eq!(varint_len(n >> (n % 64)), { let mut out = Vec::new(); push_varint(n >> (n % 64), &mut out); out.len() });
             prop_assert_eq!(varint(&mut rest), Ok(n));
             prop_assert!(rest.is_empty());
         }

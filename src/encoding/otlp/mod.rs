@@ -8,21 +8,56 @@
 
 pub mod answer;
 mod metrics;
+#[cfg(test)]
+mod plain;
 
 pub use metrics::MetricEncoder;
 
-use crate::event::{EventRef, Str, Sym, Value, json};
+use crate::event::{EventRef, Form, Str, Sym, Value, json};
 use crate::time::TimestampReader;
-use crate::wire::protobuf::{push_bytes, push_fixed32, push_fixed64, push_message, push_number};
+use crate::wire::protobuf::{
+    push_bytes, push_fixed32, push_fixed64, push_message, push_number, push_varint, varint_len,
+};
 
 /// Writes events of one kind.
 #[derive(Debug)]
 pub struct OtlpEncoder {
     kind: Kind,
-    /// By symbol: what the field is.
-    roles: Vec<(Sym, Role)>,
+    /// By number of symbol what the field is: 0 for nothing, else its role's number from 1; [`SECOND`] is set for names that count
+    /// only where the other is absent.
+    roles: Vec<u8>,
+    /// The field that is the body of log records where it has another role too.
+    body: Option<Sym>,
     reader: TimestampReader,
     plain: Vec<u8>,
+}
+
+const SECOND: u8 = 0x80;
+
+/// An event and which of its fields stand for which roles: looked up once.
+#[derive(Clone, Copy)]
+pub struct Found<'e> {
+    event: EventRef<'e>,
+    /// By role the field's place, from 1; 0 for none.
+    at: [u16; ROLES],
+}
+
+impl<'e> Found<'e> {
+    fn get(&self, role: Role) -> Option<Value<'e>> {
+        let place = usize::from(self.at[role as usize]).checked_sub(1)?;
+        Some(self.event.value_at(place)).filter(|value| !matches!(value, Value::Null))
+    }
+
+    fn int(&self, role: Role) -> Option<i64> {
+        self.get(role)?.as_i64()
+    }
+
+    fn id<const N: usize>(&self, role: Role) -> Option<[u8; N]> {
+        match self.get(role)? {
+            Value::Str(id) => read_id(id.bytes),
+            _ => None,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +68,7 @@ enum Kind {
 
 /// What a field is to the record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 enum Role {
     Time,
     EndTime,
@@ -58,6 +94,36 @@ enum Role {
     Resource,
     Scope,
 }
+
+/// How many roles there are.
+const ROLES: usize = Role::Scope as usize + 1;
+
+/// All of them, by their numbers.
+const ALL: [Role; ROLES] = [
+    Role::Time,
+    Role::EndTime,
+    Role::Observed,
+    Role::Duration,
+    Role::Level,
+    Role::SeverityNumber,
+    Role::Body,
+    Role::TraceId,
+    Role::SpanId,
+    Role::ParentId,
+    Role::Name,
+    Role::SpanKind,
+    Role::Flags,
+    Role::TraceState,
+    Role::EventName,
+    Role::Attributes,
+    Role::Dropped,
+    Role::Events,
+    Role::Links,
+    Role::Status,
+    Role::Service,
+    Role::Resource,
+    Role::Scope,
+];
 
 const LOG: &[(&str, Role)] = &[
     ("timestamp", Role::Time),
@@ -114,54 +180,85 @@ impl OtlpEncoder {
     }
 
     fn new(kind: Kind, names: &[(&str, Role)], reader: TimestampReader) -> Self {
-        let mut roles = Vec::new();
+        let mut encoder = OtlpEncoder { kind, roles: Vec::new(), body: None, reader, plain: Vec::new() };
         for (camel, role) in names {
-            roles.push((Sym::from_config(camel), *role));
-            let snake = snake(camel);
-            if snake != *camel {
-                roles.push((Sym::from_config(&snake), *role));
-            }
+            encoder.name(Sym::from_config(camel), *role, 0);
+            encoder.name(Sym::from_config(&snake(camel)), *role, SECOND);
         }
-        OtlpEncoder { kind, roles, reader, plain: Vec::new() }
+        encoder
     }
 
-    fn role_at(&self, event: EventRef<'_>, i: usize) -> Option<Role> {
-        let key = event.key_at(i)?;
-        self.roles.iter().find(|(sym, _)| *sym == key).map(|(_, role)| *role)
+    /// Gives a name its role, unless it has one.
+    fn name(&mut self, name: Sym, role: Role, second: u8) {
+        if self.roles.len() <= name.index() {
+            self.roles.resize(name.index() + 1, 0);
+        }
+        let of_name = &mut self.roles[name.index()];
+        if *of_name == 0 {
+            *of_name = (role as u8 + 1) | second;
+        }
     }
 
-    fn get<'e>(&self, event: EventRef<'e>, role: Role) -> Option<Value<'e>> {
-        let found = self.roles.iter().filter(|(_, r)| *r == role).find_map(|(sym, _)| event.field(*sym));
-        found.filter(|value| *value != Value::Null)
+    /// Looks up what the fields of an event are.
+    #[inline]
+    pub fn look<'e>(&self, event: EventRef<'e>) -> Found<'e> {
+        let (mut at, mut firsts) = ([0; ROLES], 0u32);
+        for (i, (key, _)) in event.key_indexes().enumerate() {
+            let code = self.roles.get(key).copied().unwrap_or(0);
+            if code == 0 {
+                continue;
+            }
+            let role = usize::from(code & !SECOND) - 1;
+            if code & SECOND == 0 {
+                firsts |= 1 << role;
+            } else if firsts >> role & 1 != 0 {
+                continue;
+            }
+            // Of duplicates the last. An event has fewer fields than this number holds.
+            at[role] = i as u16 + 1;
+        }
+        if let Some(body) = self.body {
+            at[Role::Body as usize] = event.position(body).map_or(0, |i| i as u16 + 1);
+        }
+        Found { event, at }
+    }
+
+    fn role_of(&self, key: usize) -> Option<Role> {
+        let code = usize::from(self.roles.get(key)? & !SECOND);
+        code.checked_sub(1).map(|n| ALL[n])
     }
 
     /// When a span begins, in nanoseconds since 1970 UTC.
     pub fn start(&mut self, event: EventRef<'_>) -> Option<i64> {
-        self.time(event, Role::Time).or(event.time())
+        self.start_of(&self.look(event))
     }
 
-    fn time(&mut self, event: EventRef<'_>, role: Role) -> Option<i64> {
-        let value = self.get(event, role)?;
-        time_of(value, &self.reader, event.batch().received_at)
+    fn start_of(&self, found: &Found<'_>) -> Option<i64> {
+        self.time(found, Role::Time).or(found.event.time())
+    }
+
+    fn time(&self, found: &Found<'_>, role: Role) -> Option<i64> {
+        time_of(found.get(role)?, &self.reader, found.event.batch().received_at)
     }
 
     /// The field whose value is the body of a log record, in place of `message`, which is an attribute then.
     pub fn with_body(mut self, key: Sym) -> Self {
-        self.roles.retain(|(_, role)| *role != Role::Body);
-        self.roles.push((key, Role::Body));
+        self.roles.iter_mut().filter(|code| **code & !SECOND == Role::Body as u8 + 1).for_each(|code| *code = 0);
+        self.name(key, Role::Body, 0);
+        self.body = (self.role_of(key.index()) != Some(Role::Body)).then_some(key);
         self
     }
 
     /// Appends the fields of the event's `Resource`; those of `more` that it has not.
     pub fn write_resource<'m>(
         &mut self,
-        event: EventRef<'_>,
+        event: &Found<'_>,
         more: impl Iterator<Item = (&'m [u8], &'m [u8])>,
         out: &mut Vec<u8>,
     ) {
         self.resource(event, out);
-        let resource = self.get(event, Role::Resource);
-        let serves = self.get(event, Role::Service).is_some();
+        let resource = event.get(Role::Resource);
+        let serves = event.get(Role::Service).is_some();
         for (key, value) in more {
             let has = match resource {
                 Some(Value::Object(object)) => {
@@ -176,16 +273,16 @@ impl OtlpEncoder {
     }
 
     /// Appends the fields of the event's `InstrumentationScope`; nothing, and `false`, where it has none.
-    pub fn write_scope(&mut self, event: EventRef<'_>, out: &mut Vec<u8>) -> bool {
-        let Some(Value::Object(scope)) = self.get(event, Role::Scope) else { return false };
+    pub fn write_scope(&mut self, event: &Found<'_>, out: &mut Vec<u8>) -> bool {
+        let Some(Value::Object(scope)) = event.get(Role::Scope) else { return false };
         self.scope(scope, out);
         true
     }
 
     /// What resource and scope of an event are made of, one behind the other: two events of which it is the same have the same.
-    pub fn shared_text(&self, event: EventRef<'_>, out: &mut Vec<u8>) {
+    pub fn shared_text(&self, event: &Found<'_>, out: &mut Vec<u8>) {
         for role in [Role::Resource, Role::Service, Role::Scope] {
-            if let Some(value) = self.get(event, role) {
+            if let Some(value) = event.get(role) {
                 value.append_json(out);
             }
             out.push(0);
@@ -196,7 +293,7 @@ impl OtlpEncoder {
     /// nanoseconds since 1970 UTC; spans have their own.
     ///
     /// Errors: nothing was appended.
-    pub fn write_record(&mut self, event: EventRef<'_>, time: i64, out: &mut Vec<u8>) -> Result<(), Unfit> {
+    pub fn write_record(&mut self, event: &Found<'_>, time: i64, out: &mut Vec<u8>) -> Result<(), Unfit> {
         let from = out.len();
         let result = push_message(2, out, |out| match self.kind {
             Kind::Log => {
@@ -216,10 +313,11 @@ impl OtlpEncoder {
     /// Errors: nothing was appended.
     pub fn write(&mut self, event: EventRef<'_>, time: i64, out: &mut Vec<u8>) -> Result<(), Unfit> {
         let from = out.len();
+        let event = &self.look(event);
         let result = push_message(1, out, |out| {
             push_message(1, out, |out| self.resource(event, out));
             push_message(2, out, |out| {
-                if let Some(Value::Object(scope)) = self.get(event, Role::Scope) {
+                if let Some(Value::Object(scope)) = event.get(Role::Scope) {
                     push_message(1, out, |out| self.scope(scope, out));
                 }
                 self.write_record(event, time, out)
@@ -231,13 +329,13 @@ impl OtlpEncoder {
         result
     }
 
-    fn resource(&mut self, event: EventRef<'_>, out: &mut Vec<u8>) {
+    fn resource(&mut self, event: &Found<'_>, out: &mut Vec<u8>) {
         let mut named = false;
-        if let Some(Value::Object(resource)) = self.get(event, Role::Resource) {
+        if let Some(Value::Object(resource)) = event.get(Role::Resource) {
             named = json::Children::new(resource).any(|c| json::key_is(&resource[c.key.0..c.key.1], b"service.name"));
             self.pairs(resource, 1, out);
         }
-        if let (Some(service), false) = (self.get(event, Role::Service), named) {
+        if let (Some(service), false) = (event.get(Role::Service), named) {
             self.pair(b"service.name", service, 1, out);
         }
     }
@@ -254,46 +352,61 @@ impl OtlpEncoder {
         }
     }
 
-    fn log(&mut self, event: EventRef<'_>, time: i64, out: &mut Vec<u8>) {
+    fn log(&mut self, event: &Found<'_>, time: i64, out: &mut Vec<u8>) {
         push_fixed64(1, time.max(0) as u64, out);
-        let level = self.get(event, Role::Level);
-        let number = self.get(event, Role::SeverityNumber).and_then(|n| n.as_i64()).filter(|n| (1..=24).contains(n));
+        let level = event.get(Role::Level);
+        let number = event.int(Role::SeverityNumber).filter(|n| (1..=24).contains(n));
         if let Some(number) = number.or_else(|| severity(level?.as_str()?)) {
             push_number(2, number as u64, out);
         }
         self.text(level, 3, out);
-        if let Some(body) = self.get(event, Role::Body) {
-            push_message(5, out, |out| self.any(body, out));
+        match event.get(Role::Body) {
+            None => {}
+            Some(Value::Str(text)) => {
+                let mut plain = std::mem::take(&mut self.plain);
+                let text = text.text(&mut plain);
+                push_varint(5 << 3 | 2, out);
+                push_varint(field_len(text.len()) as u64, out);
+                push_bytes(1, text, out);
+                self.plain = plain;
+            }
+            Some(body) => push_message(5, out, |out| self.any(body, out)),
         }
-        self.attributes(event, 6, out);
+        let (trace, span) = (event.id::<16>(Role::TraceId), event.id::<8>(Role::SpanId));
+        let place = |role: Role, is_id: bool| if is_id { event.at[role as usize] } else { 0 };
+        self.attributes(event, [place(Role::TraceId, trace.is_some()), place(Role::SpanId, span.is_some())], 6, out);
         self.number(event, Role::Dropped, 7, out);
-        if let Some(flags) = self.get(event, Role::Flags).and_then(|f| f.as_i64()) {
+        if let Some(flags) = event.int(Role::Flags) {
             push_fixed32(8, flags as u32, out);
         }
-        self.id::<16>(event, Role::TraceId, 9, out);
-        self.id::<8>(event, Role::SpanId, 10, out);
+        if let Some(trace) = trace {
+            push_bytes(9, &trace, out);
+        }
+        if let Some(span) = span {
+            push_bytes(10, &span, out);
+        }
         if let Some(observed) = self.time(event, Role::Observed) {
             push_fixed64(11, observed.max(0) as u64, out);
         }
-        self.text(self.get(event, Role::EventName), 12, out);
+        self.text(event.get(Role::EventName), 12, out);
     }
 
-    fn span(&mut self, event: EventRef<'_>, out: &mut Vec<u8>) -> Result<(), Unfit> {
+    fn span(&mut self, event: &Found<'_>, out: &mut Vec<u8>) -> Result<(), Unfit> {
         if !self.id::<16>(event, Role::TraceId, 1, out) {
             return Err(Unfit("the span's `traceId` is not 32 hexadecimal digits"));
         }
         if !self.id::<8>(event, Role::SpanId, 2, out) {
             return Err(Unfit("the span's `spanId` is not 16 hexadecimal digits"));
         }
-        let start = self.start(event).ok_or(Unfit("the span has no `startTime`"))?;
+        let start = self.start_of(event).ok_or(Unfit("the span has no `startTime`"))?;
         let end = self.time(event, Role::EndTime).or_else(|| {
-            let ms = self.get(event, Role::Duration)?.as_f64()?;
+            let ms = event.get(Role::Duration)?.as_f64()?;
             Some(start.saturating_add((ms * 1e6) as i64))
         });
-        self.text(self.get(event, Role::TraceState), 3, out);
+        self.text(event.get(Role::TraceState), 3, out);
         self.id::<8>(event, Role::ParentId, 4, out);
-        self.text(self.get(event, Role::Name), 5, out);
-        let kind = match self.get(event, Role::SpanKind) {
+        self.text(event.get(Role::Name), 5, out);
+        let kind = match event.get(Role::SpanKind) {
             Some(Value::Str(name)) => KINDS.iter().position(|k| ends_with(name, k)).map(|n| n as u64 + 1),
             Some(number) => number.as_i64().and_then(|n| u64::try_from(n).ok()),
             None => None,
@@ -304,54 +417,57 @@ impl OtlpEncoder {
         push_fixed64(7, start.max(0) as u64, out);
         // An end before the start makes a duration of centuries of some receivers.
         push_fixed64(8, end.unwrap_or(start).max(start).max(0) as u64, out);
-        self.attributes(event, 9, out);
+        self.attributes(event, [0; 2], 9, out);
         self.number(event, Role::Dropped, 10, out);
-        let now = event.batch().received_at;
-        if let Some(Value::Array(events)) = self.get(event, Role::Events) {
+        let now = event.event.batch().received_at;
+        if let Some(Value::Array(events)) = event.get(Role::Events) {
             for child in json::Children::new(events) {
                 push_message(11, out, |out| self.span_event(&events[child.value.0..child.value.1], now, out));
             }
         }
-        if let Some(Value::Array(links)) = self.get(event, Role::Links) {
+        if let Some(Value::Array(links)) = event.get(Role::Links) {
             for child in json::Children::new(links) {
                 push_message(13, out, |out| self.link(&links[child.value.0..child.value.1], out));
             }
         }
-        if let Some(status) = self.get(event, Role::Status) {
+        if let Some(status) = event.get(Role::Status) {
             push_message(15, out, |out| self.status(status, out));
         }
-        if let Some(flags) = self.get(event, Role::Flags).and_then(|f| f.as_i64()) {
+        if let Some(flags) = event.int(Role::Flags) {
             push_fixed32(16, flags as u32, out);
         }
         Ok(())
     }
 
     /// Attributes: the event's own, and every field that is nothing else. What should be an object of attributes and is
-    /// none is one attribute.
-    fn attributes(&mut self, event: EventRef<'_>, number: u32, out: &mut Vec<u8>) {
-        for i in 0..event.len() {
+    /// none is one attribute, and so is what should be an id. `ids` are places, from 1, of fields that are known to be ids.
+    fn attributes(&mut self, found: &Found<'_>, ids: [u16; 2], number: u32, out: &mut Vec<u8>) {
+        let event = found.event;
+        for (i, (key, is_null)) in event.key_indexes().enumerate() {
+            if is_null {
+                continue;
+            }
+            let Some(role) = self.role_of(key) else {
+                self.pair(event.key_text_at(i), event.value_at(i), number, out);
+                continue;
+            };
             let value = event.value_at(i);
-            match (self.role_at(event, i), value) {
-                (_, Value::Null) => {}
-                (Some(Role::Attributes), Value::Object(object)) => self.pairs(object, number, out),
-                (Some(Role::Resource | Role::Scope | Role::Attributes), value)
-                    if !matches!(value, Value::Object(_)) =>
-                {
-                    self.pair(event.key_text_at(i), value, number, out);
+            let is_other = match (role, value) {
+                (Role::Attributes, Value::Object(object)) => {
+                    self.pairs(object, number, out);
+                    false
                 }
-                (Some(Role::Events | Role::Links), value) if !matches!(value, Value::Array(_)) => {
-                    self.pair(event.key_text_at(i), value, number, out);
+                (Role::Resource | Role::Scope | Role::Attributes, value) => !matches!(value, Value::Object(_)),
+                (Role::Events | Role::Links, value) => !matches!(value, Value::Array(_)),
+                (Role::TraceId | Role::SpanId, _) if ids.contains(&(i as u16 + 1)) => false,
+                (Role::TraceId, Value::Str(id)) => !id.bytes.is_empty() && read_id::<16>(id.bytes).is_none(),
+                (Role::SpanId | Role::ParentId, Value::Str(id)) => {
+                    !id.bytes.is_empty() && read_id::<8>(id.bytes).is_none()
                 }
-                (Some(Role::TraceId), Value::Str(id)) if !id.bytes.is_empty() && !is_id::<16>(id.bytes) => {
-                    self.pair(event.key_text_at(i), value, number, out);
-                }
-                (Some(Role::SpanId | Role::ParentId), Value::Str(id))
-                    if !id.bytes.is_empty() && !is_id::<8>(id.bytes) =>
-                {
-                    self.pair(event.key_text_at(i), value, number, out);
-                }
-                (Some(_), _) => {}
-                (None, value) => self.pair(event.key_text_at(i), value, number, out),
+                _ => false,
+            };
+            if is_other {
+                self.pair(event.key_text_at(i), value, number, out);
             }
         }
     }
@@ -430,18 +546,16 @@ impl OtlpEncoder {
         }
     }
 
-    fn number(&self, event: EventRef<'_>, role: Role, number: u32, out: &mut Vec<u8>) {
-        if let Some(n) = self.get(event, role).and_then(|n| n.as_i64()) {
+    fn number(&self, event: &Found<'_>, role: Role, number: u32, out: &mut Vec<u8>) {
+        if let Some(n) = event.int(role) {
             push_number(number, n as u64, out);
         }
     }
 
     /// An id of `N` bytes; whether there is one.
-    fn id<const N: usize>(&self, event: EventRef<'_>, role: Role, number: u32, out: &mut Vec<u8>) -> bool {
-        match self.get(event, role) {
-            Some(Value::Str(id)) => push_id::<N>(id.bytes, number, out),
-            _ => false,
-        }
+    fn id<const N: usize>(&self, event: &Found<'_>, role: Role, number: u32, out: &mut Vec<u8>) -> bool {
+        let id = event.id::<N>(role);
+        id.inspect(|id| push_bytes(number, id, out)).is_some()
     }
 
     /// The members of an object as `KeyValue`s.
@@ -454,11 +568,30 @@ impl OtlpEncoder {
         }
     }
 
+    /// A `KeyValue`. All but lists and objects are as long as can be told beforehand.
     fn pair(&mut self, key: &[u8], value: Value<'_>, number: u32, out: &mut Vec<u8>) {
-        push_message(number, out, |out| {
-            push_bytes(1, key, out);
-            push_message(2, out, |out| self.any(value, out));
-        });
+        match value {
+            Value::Str(text) if text.form != Form::Escaped => push_pair_of_text(number, key, text.bytes, out),
+            Value::Str(text) => {
+                let mut plain = std::mem::take(&mut self.plain);
+                push_pair_of_text(number, key, text.text(&mut plain), out);
+                self.plain = plain;
+            }
+            Value::Array(_) | Value::Object(_) => push_message(number, out, |out| {
+                push_bytes(1, key, out);
+                push_message(2, out, |out| self.any(value, out));
+            }),
+            _ => {
+                let mut field = std::mem::take(&mut self.plain);
+                field.clear();
+                self.any(value, &mut field);
+                push_varint(u64::from(number) << 3 | 2, out);
+                push_varint((field_len(key.len()) + field_len(field.len())) as u64, out);
+                push_bytes(1, key, out);
+                push_bytes(2, &field, out);
+                self.plain = field;
+            }
+        }
     }
 
     /// An `AnyValue`'s fields. Depth of recursion: that of the JSON, which is bounded where it is read.
@@ -468,10 +601,9 @@ impl OtlpEncoder {
             Value::Bool(b) => push_number(2, u64::from(b), out),
             Value::I64(n) => push_number(3, n as u64, out),
             Value::F64(x) => push_fixed64(4, x.to_bits(), out),
-            Value::Number(_) => match (value.as_i64(), value.as_f64()) {
-                (Some(n), _) => push_number(3, n as u64, out),
-                (None, Some(x)) => push_fixed64(4, x.to_bits(), out),
-                (None, None) => {}
+            Value::Number(spelling) => match whole(spelling).or_else(|| value.as_i64()) {
+                Some(n) => push_number(3, n as u64, out),
+                None => value.as_f64().into_iter().for_each(|x| push_fixed64(4, x.to_bits(), out)),
             },
             Value::Timestamp(_) => {
                 let mut text = Vec::new();
@@ -488,6 +620,40 @@ impl OtlpEncoder {
             Value::Object(object) => push_message(6, out, |out| self.pairs(object, 1, out)),
         }
     }
+}
+
+/// Bytes of a field of text or bytes whose number is below 16.
+fn field_len(bytes: usize) -> usize {
+    1 + varint_len(bytes as u64) + bytes
+}
+
+/// A `KeyValue` of a text.
+fn push_pair_of_text(number: u32, key: &[u8], text: &[u8], out: &mut Vec<u8>) {
+    let value = field_len(text.len());
+    let pair = field_len(key.len()) + field_len(value);
+    if pair < 0x80 && number < 16 {
+        // All lengths have one byte.
+        out.reserve(pair + 2);
+        out.extend_from_slice(&[(number << 3 | 2) as u8, pair as u8, 1 << 3 | 2, key.len() as u8]);
+        out.extend_from_slice(key);
+        out.extend_from_slice(&[2 << 3 | 2, value as u8, 1 << 3 | 2, text.len() as u8]);
+        out.extend_from_slice(text);
+        return;
+    }
+    push_varint(u64::from(number) << 3 | 2, out);
+    push_varint(pair as u64, out);
+    push_bytes(1, key, out);
+    push_varint(2 << 3 | 2, out);
+    push_varint(value as u64, out);
+    push_bytes(1, text, out);
+}
+
+/// The number of a spelling that is only digits, where they are so few that any number of them fits.
+fn whole(spelling: &[u8]) -> Option<i64> {
+    if spelling.is_empty() || spelling.len() > 18 {
+        return None;
+    }
+    spelling.iter().try_fold(0, |n, c| c.is_ascii_digit().then(|| n * 10 + i64::from(c - b'0')))
 }
 
 /// Names of `SpanKind`, from 1.
@@ -516,22 +682,36 @@ fn severity(level: Str<'_>) -> Option<i64> {
     NAMES.iter().find(|(name, _)| level.bytes.eq_ignore_ascii_case(name.as_bytes())).map(|(_, n)| *n)
 }
 
-fn is_id<const N: usize>(digits: &[u8]) -> bool {
-    digits.len() == 2 * N && digits.iter().all(u8::is_ascii_hexdigit)
+/// By byte the value of a hexadecimal digit; what is none has a bit above those of one.
+const DIGITS: [u8; 256] = {
+    let mut digits = [0xff; 256];
+    let mut n = 0;
+    while n < 16 {
+        digits[b"0123456789abcdef"[n] as usize] = n as u8;
+        digits[b"0123456789ABCDEF"[n] as usize] = n as u8;
+        n += 1;
+    }
+    digits
+};
+
+/// An id of `N` bytes that is given in hexadecimal digits.
+fn read_id<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
+    let (pairs, rest) = digits.as_chunks::<2>();
+    if pairs.len() != N || !rest.is_empty() {
+        return None;
+    }
+    let (mut id, mut all) = ([0; N], 0);
+    for (byte, [high, low]) in id.iter_mut().zip(pairs) {
+        let (high, low) = (DIGITS[usize::from(*high)], DIGITS[usize::from(*low)]);
+        all |= high | low;
+        *byte = high << 4 | low & 15;
+    }
+    (all < 16).then_some(id)
 }
 
 /// Appends an id of `N` bytes that is given in hexadecimal digits; `false`, and nothing, where it is something else.
 fn push_id<const N: usize>(digits: &[u8], number: u32, out: &mut Vec<u8>) -> bool {
-    if !is_id::<N>(digits) {
-        return false;
-    }
-    let digit = |c: u8| char::from(c).to_digit(16).unwrap_or_default();
-    let mut id = [0; N];
-    for (byte, pair) in id.iter_mut().zip(digits.as_chunks::<2>().0) {
-        *byte = (digit(pair[0]) << 4 | digit(pair[1])) as u8;
-    }
-    push_bytes(number, &id, out);
-    true
+    read_id::<N>(digits).inspect(|id| push_bytes(number, id, out)).is_some()
 }
 
 fn time_of(value: Value<'_>, reader: &TimestampReader, now: i64) -> Option<i64> {

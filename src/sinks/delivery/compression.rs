@@ -2,6 +2,7 @@
 
 use super::super::pack::{Gzip, Zstd};
 use super::settings::Compression;
+use crate::wire::protobuf::push_varint;
 use bytes::Bytes;
 use reqwest::header::HeaderValue;
 use std::num::NonZero;
@@ -26,6 +27,8 @@ pub enum Encoding {
     Gzip,
     /// A block of snappy, where the interface wants that and nothing else.
     Snappy,
+    /// Such a block that holds the body as it is: for those who would not have it compressed.
+    StoredSnappy,
     /// As it is.
     Identity,
 }
@@ -46,7 +49,7 @@ impl Encoding {
         match self {
             Encoding::Zstd => Some(Encoding::Gzip),
             Encoding::Gzip => Some(Encoding::Identity),
-            Encoding::Snappy | Encoding::Identity => None,
+            Encoding::Snappy | Encoding::StoredSnappy | Encoding::Identity => None,
         }
     }
 
@@ -55,7 +58,7 @@ impl Encoding {
         match self {
             Encoding::Zstd => Some(HeaderValue::from_static("zstd")),
             Encoding::Gzip => Some(HeaderValue::from_static("gzip")),
-            Encoding::Snappy => Some(HeaderValue::from_static("snappy")),
+            Encoding::Snappy | Encoding::StoredSnappy => Some(HeaderValue::from_static("snappy")),
             Encoding::Identity => None,
         }
     }
@@ -65,7 +68,7 @@ impl Encoding {
         match self {
             Encoding::Zstd => "zstd",
             Encoding::Gzip => "gzip",
-            Encoding::Snappy => "snappy",
+            Encoding::Snappy | Encoding::StoredSnappy => "snappy",
             Encoding::Identity => "none",
         }
     }
@@ -76,27 +79,54 @@ impl Encoding {
 struct Packer {
     gzip: Option<Gzip>,
     zstd: Option<Zstd>,
+    snappy: Option<snap::raw::Encoder>,
     packed: Vec<u8>,
 }
 
 impl Packer {
     /// Encodes a body; blocks for as long as that takes.
     fn encode(&mut self, encoding: Encoding, body: &Bytes) -> std::io::Result<Bytes> {
-        self.packed.clear();
+        let packed = &mut self.packed;
         match encoding {
             Encoding::Identity => return Ok(body.clone()),
-            Encoding::Gzip => self.gzip.get_or_insert_with(|| Gzip::new(GZIP_LEVEL)).pack(body, &mut self.packed)?,
-            Encoding::Snappy => return Ok(Bytes::from(snap::raw::Encoder::new().compress_vec(body)?)),
+            Encoding::StoredSnappy => return Ok(Bytes::from(stored_snappy(body))),
+            Encoding::Snappy => {
+                // Written over, not cleared: it need not be made zero for each body.
+                packed.resize(packed.len().max(snap::raw::max_compress_len(body.len())), 0);
+                let len = self.snappy.get_or_insert_with(snap::raw::Encoder::new).compress(body, packed)?;
+                return Ok(Bytes::copy_from_slice(&packed[..len]));
+            }
+            Encoding::Gzip => {
+                packed.clear();
+                self.gzip.get_or_insert_with(|| Gzip::new(GZIP_LEVEL)).pack(body, packed)?;
+            }
             Encoding::Zstd => {
+                packed.clear();
                 let zstd = match self.zstd.take() {
                     Some(zstd) => zstd,
                     None => Zstd::new(ZSTD_LEVEL, false)?,
                 };
-                self.zstd.insert(zstd).pack(body, &mut self.packed)?;
+                self.zstd.insert(zstd).pack(body, packed)?;
             }
         }
-        Ok(Bytes::copy_from_slice(&self.packed))
+        Ok(Bytes::copy_from_slice(packed))
     }
+}
+
+/// A block of snappy that is nothing but literals, in pieces of the size that its encoders write for what cannot be compressed.
+///
+/// Source: section 2.1 of "Snappy compressed format description".
+fn stored_snappy(body: &[u8]) -> Vec<u8> {
+    const PIECE: usize = 1 << 16;
+    let mut out = Vec::with_capacity(body.len() + 3 * body.len().div_ceil(PIECE) + 10);
+    push_varint(body.len() as u64, &mut out);
+    for piece in body.chunks(PIECE) {
+        let [low, high, ..] = (piece.len() as u32 - 1).to_le_bytes();
+        // A literal with its length, less one, in two bytes behind the tag.
+        out.extend_from_slice(&[61 << 2, low, high]);
+        out.extend_from_slice(piece);
+    }
+    out
 }
 
 /// Packers: as many as bodies were compressed at a time, a few at most.
@@ -121,8 +151,10 @@ impl Packers {
     /// Compresses a body, a large one on a thread of its own. What cannot be compressed (no memory, no thread) goes as it is.
     pub(super) async fn encoded(self: &Arc<Self>, encoding: Encoding, body: Bytes) -> (Encoding, Bytes) {
         let as_it_is = || (Encoding::Identity, body.clone());
-        if encoding == Encoding::Identity {
-            return as_it_is();
+        match encoding {
+            Encoding::Identity => return as_it_is(),
+            Encoding::StoredSnappy => return (encoding, Bytes::from(stored_snappy(&body))),
+            Encoding::Zstd | Encoding::Gzip | Encoding::Snappy => {}
         }
         // Never closed. The permit is back before a packer is missed: taking one when none is idle makes another.
         let Ok(_turn) = self.turns.acquire().await else { return as_it_is() };
@@ -157,7 +189,7 @@ mod tests {
     fn plain(encoding: Encoding, packed: &[u8]) -> Vec<u8> {
         match encoding {
             Encoding::Identity => packed.to_vec(),
-            Encoding::Snappy => snap::raw::Decoder::new().decompress_vec(packed).unwrap(),
+            Encoding::Snappy | Encoding::StoredSnappy => snap::raw::Decoder::new().decompress_vec(packed).unwrap(),
             Encoding::Zstd => zstd::bulk::decompress(packed, 8 << 20).unwrap(),
             Encoding::Gzip => {
                 let mut plain = Vec::new();
@@ -193,6 +225,17 @@ mod tests {
             assert_eq!(plain(encoding, &packed), body[..]);
         }
         assert!(packers.idle.lock().unwrap().len() <= MAX_AT_A_TIME);
+    }
+
+    #[tokio::test]
+    async fn a_stored_block_of_snappy_is_read_as_any_and_grows_by_next_to_nothing() {
+        for len in [0, 1, 59, 60, 61, 255, 65_535, 65_536, 65_537, 131_072, 1_000_003] {
+            let body: Bytes = (0..len).map(|n: u32| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+            let (said, packed) = Packers::new().encoded(Encoding::StoredSnappy, body.clone()).await;
+            assert_eq!((said.header(), said.next()), (Encoding::Snappy.header(), None));
+            assert_eq!(plain(said, &packed), body[..], "{len}");
+            assert!(packed.len() <= body.len() + 3 * (len as usize / 65_536 + 1) + 3, "{len}: {}", packed.len());
+        }
     }
 
     #[test]

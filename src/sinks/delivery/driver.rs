@@ -20,7 +20,7 @@ use super::concurrency::{Limit, Outcome};
 use super::protocol::{Judgement, Protocol, Refusal};
 use super::rate::RateLimit;
 use super::request_body::{Part, RequestBody};
-use super::settings::NetworkSinkCommon;
+use super::settings::{Compression, NetworkSinkCommon};
 use super::status::{judge_lost, judge_status};
 use crate::ack::{Ack, Rows, Verdict};
 use crate::component::{BoxFuture, Input};
@@ -551,7 +551,11 @@ impl<P: Protocol> Driver<P> {
         self.limit.sent(self.flights.len() + 1);
         let request = self.protocol.request(&load.target);
         let body = self.protocol.finish(&load);
-        let encoding = if load.target.snappy { Encoding::Snappy } else { self.encoding };
+        let encoding = match (load.target.snappy, self.plan.common.compression) {
+            (true, Compression::None) => Encoding::StoredSnappy,
+            (true, _) => Encoding::Snappy,
+            (false, _) => self.encoding,
+        };
         let (exchange, signer, packers) = (self.exchange.clone(), self.signer.clone(), self.packers.clone());
         let patience = self.plan.common.client.timeout;
         let give_up = self.give_up.clone();

@@ -32,11 +32,48 @@ pub use batcher::{Batcher, Bounds};
 pub use compression::Encoding;
 pub use driver::{Driver, Plan};
 pub use protocol::{Draft, Judgement, Protocol, Refusal, Unsendable};
-pub use request_body::{Framing, RequestBody, Target, byte_of, kind_of};
+pub use request_body::{Framing, Groups, RequestBody, Target, byte_of, kind_of};
 pub use settings::{BatchConfig, BreakerConfig, Concurrency, NetworkSinkCommon};
 pub use sink::HttpSink;
 pub use status::{is_overload, judge_remote_write, judge_status, overloaded};
-pub use values::Values;
+pub use values::{KnownNames, Values};
 
 #[cfg(test)]
 mod tests;
+
+/// Bodies of a protocol, without a server.
+#[cfg(test)]
+pub mod bodies {
+    use super::{Batcher, Bounds, Protocol, RequestBody};
+    use crate::ack::Ack;
+    use crate::event::{Batch, JsonRows, Origin, Slab};
+    use std::collections::VecDeque;
+    use std::num::NonZeroUsize;
+    use std::time::Duration;
+
+    /// A batch of these lines of JSON.
+    pub fn batch(lines: &[String]) -> Batch {
+        let text = lines.join("\n");
+        let mut batch = Batch::new(Slab::from_vec(text.into_bytes()), Origin::of_source("in"), 1_000, Ack::none());
+        let (mut rows, mut at) = (JsonRows::default(), 0);
+        for line in lines {
+            rows.push(&mut batch, at, at + line.len(), at as u64).expect("an object");
+            at += line.len() + 1;
+        }
+        batch
+    }
+
+    /// All bodies that these batches fill, in order, the last of which are closed.
+    pub fn of<P: Protocol>(protocol: &mut P, batches: &[Batch], max_bytes: usize) -> Vec<RequestBody<P::Mark>> {
+        let max_events = NonZeroUsize::MIN.saturating_add(39);
+        let mut batcher = Batcher::new(Bounds { max_events, max_bytes, timeout: Duration::from_secs(1) });
+        let (mut closed, mut unsent) = (VecDeque::new(), Vec::new());
+        let now = tokio::time::Instant::now();
+        for batch in batches {
+            batcher.add(batch, protocol, 1_000, now, &mut closed, &mut unsent);
+        }
+        batcher.close_all(&mut closed);
+        assert!(unsent.is_empty(), "{unsent:?}");
+        closed.into()
+    }
+}

@@ -3,6 +3,7 @@
 //! A load keeps bytes and places, not the batches its records came from: those give back their memory as soon as they are
 //! encoded. Where a record is refused, its event is read back from the bytes.
 
+use super::values::Known;
 use crate::ack::{Ack, Rows};
 use crate::event::{EventKind, Origin};
 use crate::http::Request;
@@ -50,7 +51,7 @@ pub struct Target {
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// How records stand in a body.
     pub framing: Framing,
-    /// Bodies are a block of snappy, whatever the sink's `compression` says: part of the interface.
+    /// Bodies are a block of snappy, which is part of the interface: with `compression: none` one that holds them as they are.
     pub snappy: bool,
 }
 
@@ -117,9 +118,36 @@ pub struct Groups {
     ends: Vec<u32>,
     places: HashMap<u64, u32>,
     last: u32,
+    /// By place of a [`Known`] name its group, from 1, and of which generation those places are.
+    known: Vec<u32>,
+    generation: u32,
 }
 
 impl Groups {
+    /// The number of the group with this name that is remembered: found by its place, not by its text.
+    #[inline]
+    pub fn of_known(&mut self, known: Known<'_>) -> u32 {
+        if self.generation == known.generation
+            && let Some(n) = self.known.get(known.place).and_then(|n| n.checked_sub(1))
+        {
+            return n;
+        }
+        self.note(known)
+    }
+
+    fn note(&mut self, known: Known<'_>) -> u32 {
+        if self.generation != known.generation {
+            self.generation = known.generation;
+            self.known.clear();
+        }
+        let n = self.of(known.name);
+        if self.known.len() <= known.place {
+            self.known.resize(known.place + 1, 0);
+        }
+        self.known[known.place] = n + 1;
+        n
+    }
+
     /// The number of the group with this name, a new one where there was none.
     pub fn of(&mut self, name: &[u8]) -> u32 {
         if self.last < self.ends.len() as u32 && self.name(self.last) == name {

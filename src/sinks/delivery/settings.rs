@@ -64,7 +64,7 @@ config_enum! {
         Zstd = "zstd",
         /// gzip at a low level.
         Gzip = "gzip",
-        /// Not at all.
+        /// Not at all; a block of snappy, where the interface wants one, holds the body as it is.
         None = "none",
     }
 }

@@ -20,6 +20,10 @@ use crate::http::{Answer, Lost, LostKind};
 /// Judges by status alone; `None` for 2xx.
 pub fn judge_status(answer: &Answer, mask: &Mask) -> Option<Judgement> {
     let status = answer.status;
+    if (200..300).contains(&status) {
+        // Its body may be as long as the request's: it is not read for words.
+        return None;
+    }
     let words = mask.words(&answer.body);
     let detail = match words.as_str() {
         "" => format!("HTTP {status}"),
@@ -29,7 +33,6 @@ pub fn judge_status(answer: &Answer, mask: &Mask) -> Option<Judgement> {
         |kind, broken, pressure| Judgement::Retry { kind, detail: detail.clone(), broken, pressure, tries: None };
     let misconfigured = |help: &str| Judgement::Misconfigured { detail: format!("{detail}; {help}") };
     Some(match status {
-        200..=299 => return None,
         400 | 422 => Judgement::Halve { reason: "refused", detail },
         413 => Judgement::Halve { reason: "too_large", detail },
         415 => Judgement::Uncompressible { detail },
@@ -70,9 +73,11 @@ pub fn overloaded(detail: String) -> Judgement {
 /// Judges an answer to Prometheus remote write; `None` for one that has taken everything. Some servers say with a 400 that
 /// they have too much.
 pub fn judge_remote_write(answer: &Answer, mask: &Mask) -> Option<Judgement> {
-    let words = mask.words(&answer.body);
-    if answer.status == 400 && is_overload(&words) {
-        return Some(overloaded(format!("HTTP 400: {words}")));
+    if answer.status == 400 {
+        let words = mask.words(&answer.body);
+        if is_overload(&words) {
+            return Some(overloaded(format!("HTTP 400: {words}")));
+        }
     }
     judge_status(answer, mask)
 }

@@ -1,8 +1,10 @@
-//! What several templates make of an event: the same as of the event before, mostly, and then nothing is made of it again.
+//! What several templates make of an event: the same as of the event before, or of one of those before it, mostly, and then
+//! nothing is made of it again.
 
 use crate::event::EventRef;
 use crate::settings::Map;
 use crate::template::Template;
+use hashbrown::HashMap;
 
 /// Named templates, and their values for the event read last.
 #[derive(Debug, Clone, Default)]
@@ -64,5 +66,89 @@ impl Values {
             (n, name.as_str(), value)
         });
         named.filter(|(_, _, value)| !value.is_empty())
+    }
+}
+
+/// Names most that are remembered, and bytes of them and of what they are made of.
+const KNOWN: usize = 4096;
+const KNOWN_BYTES: usize = 1 << 20;
+
+/// Names that were made of [`Values`], found again by these.
+#[derive(Debug, Default)]
+pub struct KnownNames {
+    places: HashMap<Box<[u8]>, usize>,
+    names: Vec<Box<[u8]>>,
+    bytes: usize,
+    /// How often all were forgotten.
+    generation: u32,
+}
+
+/// A name that is remembered.
+#[derive(Debug, Clone, Copy)]
+pub struct Known<'a> {
+    /// Its place, which it keeps throughout a generation and no other name has.
+    pub place: usize,
+    /// The generation.
+    pub generation: u32,
+    /// The name.
+    pub name: &'a [u8],
+}
+
+impl KnownNames {
+    /// The place of the name that was made of these values.
+    #[inline]
+    pub fn find(&self, values: &[u8]) -> Option<usize> {
+        self.places.get(values).copied()
+    }
+
+    /// Remembers a name; its place. Where there are too many, all others are forgotten.
+    pub fn remember(&mut self, values: &[u8], name: &[u8]) -> usize {
+        self.bytes += values.len() + name.len();
+        if self.names.len() >= KNOWN || self.bytes > KNOWN_BYTES {
+            self.places.clear();
+            self.names.clear();
+            self.bytes = values.len() + name.len();
+            self.generation = self.generation.wrapping_add(1);
+        }
+        self.places.insert(values.into(), self.names.len());
+        self.names.push(name.into());
+        self.names.len() - 1
+    }
+
+    /// The name at this place.
+    #[inline]
+    pub fn at(&self, place: usize) -> Known<'_> {
+        Known { place, generation: self.generation, name: &self.names[place] }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::request_body::Groups;
+    use super::*;
+
+    /// Whatever is remembered and forgotten in between, a body's groups are those of the names.
+    #[test]
+    fn groups_found_by_place_are_those_of_their_names() {
+        let mut random = fastrand::Rng::with_seed(16);
+        let (mut known, mut groups, mut plain) = (KnownNames::default(), Groups::default(), Groups::default());
+        for n in 0..40_000 {
+            if n % 7000 == 0 {
+                (groups, plain) = Default::default();
+            }
+            let values = random.u32(0..if n < 20_000 { 30 } else { 9000 }).to_le_bytes();
+            // Of two sets of values the same name is made.
+            let name = format!("{{a=\"{}\"}}", u32::from_le_bytes(values) / 2);
+            let place = known.find(&values).unwrap_or_else(|| known.remember(&values, name.as_bytes()));
+            let found = known.at(place);
+            assert_eq!(found.name, name.as_bytes());
+            let group = groups.of_known(found);
+            assert_eq!(group, plain.of(name.as_bytes()));
+            assert_eq!(groups.name(group), name.as_bytes());
+            assert!(known.names.len() <= KNOWN && known.places.len() == known.names.len());
+        }
+        assert!(known.generation > 0, "nothing was forgotten");
+        known.remember(&[1], &vec![b'x'; KNOWN_BYTES]);
+        assert_eq!(known.names.len(), 1, "long names are not kept in numbers");
     }
 }

@@ -22,6 +22,8 @@
 //! - When the server is down or slow, the sink's buffer fills, and its policy holds.
 
 mod streams;
+#[cfg(test)]
+mod tests;
 
 use crate::encoding::{EventTime, Line, LineWord, LineWriter};
 use crate::error::BuildError;
@@ -148,7 +150,7 @@ pub struct Loki {
     tenant: Option<Template>,
     json: bool,
     times: EventTime,
-    /// The line at hand, and a value of its metadata.
+    /// The line at hand where it is written as JSON, and a value of its metadata.
     line: Vec<u8>,
     value: Vec<u8>,
     mask: Mask,
@@ -166,26 +168,34 @@ impl Loki {
         }
     }
 
-    /// Appends an entry of a stream: time, line and metadata.
-    fn entry(&mut self, ns: i64, event: EventRef<'_>, body: &mut Vec<u8>) {
+    /// Appends an entry of a stream: time, line and metadata. Where in it the line stands.
+    fn entry(&mut self, ns: i64, event: EventRef<'_>, body: &mut Vec<u8>) -> Mark {
+        let start = body.len();
         push_message(2, body, |body| {
             push_message(1, body, |body| {
                 push_number(1, ns.div_euclid(NS_PER_SEC) as u64, body);
                 push_number(2, ns.rem_euclid(NS_PER_SEC) as u64, body);
             });
-            push_bytes(2, &self.line, body);
+            let line = push_message(2, body, |body| {
+                let line = body.len();
+                self.writer.append(event, body);
+                line
+            });
+            let mark = Mark { line: (line - start) as u32, len: (body.len() - line) as u32 };
             self.each_metadata(event, |name, value| {
                 push_message(3, body, |body| {
                     push_bytes(1, name.as_bytes(), body);
                     push_bytes(2, value, body);
                 });
             });
-        });
+            mark
+        })
     }
 
     /// The same as JSON.
     fn json_entry(&mut self, ns: i64, event: EventRef<'_>, body: &mut Vec<u8>) {
         body.push(b'[');
+        self.writer.write(event, &mut self.line);
         json::quote(itoa::Buffer::new().format(ns).as_bytes(), body);
         body.push(b',');
         json::quote(&self.line, body);
@@ -200,8 +210,15 @@ impl Loki {
     }
 }
 
+/// Where in a record the line stands, where that is the event.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Mark {
+    line: u32,
+    len: u32,
+}
+
 impl Protocol for Loki {
-    type Mark = ();
+    type Mark = Mark;
 
     /// What the events are, and the tenant.
     fn partition(&mut self, event: EventRef<'_>, _now: i64, name: &mut Vec<u8>) -> Result<(), Unsendable> {
@@ -225,24 +242,30 @@ impl Protocol for Loki {
         }
     }
 
-    fn record(&mut self, event: EventRef<'_>, draft: &mut Draft<'_, ()>) -> Result<(), Unsendable> {
-        self.writer.write(event, &mut self.line);
-        draft.record.group = draft.groups.of(self.streams.name(event));
+    fn record(&mut self, event: EventRef<'_>, draft: &mut Draft<'_, Mark>) -> Result<(), Unsendable> {
+        draft.record.group = self.streams.group(event, draft.groups);
         let ns = self.times.ns(event);
         if self.json {
-            self.json_entry(ns, event, draft.body)
+            self.json_entry(ns, event, draft.body);
         } else {
-            self.entry(ns, event, draft.body)
+            draft.record.mark = self.entry(ns, event, draft.body);
         }
-        draft.keep(event);
+        if self.json || !self.writer.is_whole() {
+            draft.keep(event);
+        }
         Ok(())
+    }
+
+    fn event_json(&self, load: &RequestBody<Mark>, n: usize, out: &mut Vec<u8>) {
+        let Mark { line, len } = load.records[n].mark;
+        out.extend_from_slice(&load.record(n)[line as usize..(line + len) as usize]);
     }
 
     fn faults(&mut self, count: &mut dyn FnMut(&'static str, u64)) {
         count("label_overflow", std::mem::take(&mut self.streams.overflows));
     }
 
-    fn finish(&self, load: &RequestBody<()>) -> Bytes {
+    fn finish(&self, load: &RequestBody<Mark>) -> Bytes {
         let mut out = Vec::with_capacity(load.body.len() + load.groups.bytes() + 64 * load.groups.len());
         if !self.json {
             load.each_group(|group, places| {
@@ -267,7 +290,7 @@ impl Protocol for Loki {
         Bytes::from(out)
     }
 
-    fn judge(&self, answer: &Answer, _load: &RequestBody<()>, _now: i64) -> Judgement {
+    fn judge(&self, answer: &Answer, _load: &RequestBody<Mark>, _now: i64) -> Judgement {
         let is_late = |detail: &str| ["too far behind", "too old"].iter().any(|late| detail.contains(late));
         match judge_status(answer, &self.mask) {
             None => Judgement::Delivered,

@@ -1,15 +1,14 @@
 //! Names of streams: the labels of an event, as a request has them, with no more values of a label than are allowed.
 //!
-//! Made once for each set of values and remembered; an event with the values of the one before costs a comparison.
+//! Made once for each set of values and remembered: an event with the values of the one before costs a comparison, one with
+//! those of any other a look-up.
 
 use crate::event::{EventRef, json};
-use crate::sinks::delivery::Values;
-use hashbrown::{HashMap, HashSet};
+use crate::sinks::delivery::{Groups, KnownNames, Values};
+use hashbrown::HashSet;
 
 /// The value of a label that has too many.
 const OVERFLOW: &[u8] = b"overflow";
-/// Streams whose names are remembered.
-const KNOWN: usize = 4096;
 
 /// Names streams.
 pub(super) struct Streams {
@@ -18,10 +17,12 @@ pub(super) struct Streams {
     seen: Vec<(HashSet<u64>, bool)>,
     max_values: usize,
     json: bool,
-    /// Names of streams by the values of their labels.
-    known: HashMap<Box<[u8]>, Box<[u8]>>,
-    /// The name of the stream of the event before; whether a value in it is put under `overflow`.
-    name: (Vec<u8>, bool),
+    /// Names of streams by the values of their labels, and the place of that of the event before; `None` where a value in it
+    /// is put under `overflow`: there may be any number of these, and none is remembered.
+    known: KnownNames,
+    place: Option<usize>,
+    /// A name that was just made.
+    name: Vec<u8>,
     /// Events with such a value that are not counted yet.
     pub(super) overflows: u64,
 }
@@ -31,23 +32,30 @@ impl Streams {
     pub(super) fn new(labels: Values, max_values: usize, json: bool) -> Self {
         // Two orders of labels would be two streams.
         let (seen, labels) = (vec![Default::default(); labels.len()], labels.sorted());
-        Streams { labels, seen, max_values, json, known: HashMap::new(), name: Default::default(), overflows: 0 }
+        let (known, place, name) = (KnownNames::default(), None, Vec::new());
+        Streams { labels, seen, max_values, json, known, place, name, overflows: 0 }
     }
 
-    /// The name of an event's stream: its labels, as the request has them.
-    pub(super) fn name(&mut self, event: EventRef<'_>) -> &[u8] {
+    /// The group of an event's stream in a body: its name is its labels, as the request has them.
+    pub(super) fn group(&mut self, event: EventRef<'_>, groups: &mut Groups) -> u32 {
         if self.labels.read(event, |_| {}) {
-            match self.known.get(self.labels.text()) {
-                Some(name) => self.name = (name.to_vec(), false),
-                None => self.make(),
+            self.place = self.known.find(self.labels.text());
+            if self.place.is_none() {
+                self.make();
             }
         }
-        self.overflows += u64::from(self.name.1);
-        &self.name.0
+        match self.place {
+            Some(place) => groups.of_known(self.known.at(place)),
+            None => {
+                self.overflows += 1;
+                groups.of(&self.name)
+            }
+        }
     }
 
     fn make(&mut self) {
-        let Streams { labels, seen, max_values, json, name: (name, overflowing), .. } = self;
+        let Streams { labels, seen, max_values, json, name, .. } = self;
+        let mut overflowing = false;
         name.clear();
         let (between, is) = if *json { (",", ":") } else { (", ", "=") };
         let mut put = |label: &str, value: &[u8]| {
@@ -60,7 +68,6 @@ impl Streams {
             // JSON's escapes are those that Go reads, too.
             json::quote(value, name);
         };
-        *overflowing = false;
         for (n, label, value) in labels.each() {
             let (values, said) = &mut seen[n];
             let hash = xxhash_rust::xxh3::xxh3_64(value);
@@ -76,19 +83,15 @@ impl Streams {
                     "a label has more values: further ones are put under `overflow`; move it to `structured_metadata`"
                 );
             }
-            *overflowing = true;
+            overflowing = true;
             put(label, OVERFLOW);
         }
         if labels.each().next().is_none() {
             put("job", b"tidegate");
         }
         name.push(b'}');
-        // There may be any number of values that are too many: none is remembered.
-        if !*overflowing {
-            if self.known.len() >= KNOWN {
-                self.known.clear();
-            }
-            self.known.insert(labels.text().into(), name.as_slice().into());
+        if !overflowing {
+            self.place = Some(self.known.remember(self.labels.text(), &self.name));
         }
     }
 }

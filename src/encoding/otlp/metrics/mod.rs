@@ -14,7 +14,7 @@
 //! Labels become the point's attributes. Further fields of the event are not sent: they would make another series of each
 //! value they have.
 
-use super::{OtlpEncoder, Unfit, push_id, time_of};
+use super::{OtlpEncoder, Unfit, push_id, read_id, time_of};
 use crate::encoding::finite_number;
 use crate::event::{EventKind, EventRef, Str, Sym, Value, json};
 use crate::time::TimestampReader;
@@ -289,10 +289,10 @@ impl MetricEncoder {
                         (b"value", value) if value.as_f64().is_some() => {
                             push_fixed64(3, value.as_f64().unwrap_or_default().to_bits(), out);
                         }
-                        (b"spanId", Value::Str(id)) if super::is_id::<8>(id.bytes) => {
+                        (b"spanId", Value::Str(id)) if read_id::<8>(id.bytes).is_some() => {
                             _ = push_id::<8>(id.bytes, 4, out)
                         }
-                        (b"traceId", Value::Str(id)) if super::is_id::<16>(id.bytes) => {
+                        (b"traceId", Value::Str(id)) if read_id::<16>(id.bytes).is_some() => {
                             _ = push_id::<16>(id.bytes, 5, out);
                         }
                         (b"attributes" | b"labels", Value::Object(object)) => self.values.pairs(object, 7, out),

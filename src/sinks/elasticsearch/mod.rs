@@ -22,6 +22,8 @@
 //! - **Versions**: 6 wants a type with each document, which is learnt from its first answer where `api_version` does not say so.
 //! - When the servers are down or slow, the sink's buffer fills, and its policy holds.
 
+mod items;
+
 use crate::encoding::{EventTime, object};
 use crate::error::BuildError;
 use crate::event::{EventRef, FieldPath, Meta, Sym, Value, json};
@@ -38,7 +40,6 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use reqwest::Url;
 use reqwest::header::HeaderMap;
-use serde::Deserialize;
 use std::sync::Arc;
 
 config! {
@@ -225,9 +226,20 @@ impl HttpSink for ElasticsearchConfig {
             ApiVersion::V9 => "application/vnd.elasticsearch+x-ndjson; compatible-with=9",
             _ => "application/x-ndjson",
         };
+        let fixed = name.iter().map(|part| part.as_literal()).collect::<Option<Vec<_>>>().map(|texts| {
+            let mut fixed = Vec::new();
+            for (n, text) in texts.iter().enumerate() {
+                fixed.extend_from_slice(if n > 0 { b"-" } else { b"" });
+                let from = fixed.len();
+                fixed.extend_from_slice(text.as_bytes());
+                format_name(&mut fixed, from, texts.len() > 1);
+            }
+            fixed
+        });
         Ok(Elasticsearch {
             base: server.clone(),
             name,
+            fixed,
             action,
             create,
             id: self.id.clone(),
@@ -259,6 +271,8 @@ pub struct Elasticsearch {
     base: Url,
     /// Parts of the index' name, with `-` between them.
     name: Vec<NameTemplate>,
+    /// The name as the server takes it, where it is the same for all events.
+    fixed: Option<Vec<u8>>,
     action: &'static [u8],
     create: bool,
     id: EsId,
@@ -372,9 +386,7 @@ impl Elasticsearch {
             let detail = format!("sent {}; the answer was too long to be read", load.len());
             return Judgement::RefusedAll { reason: "uncertain", detail };
         }
-        let Ok(Bulk { items: Some(items) }) = serde_json::from_slice::<Bulk>(&answer.body) else {
-            return self.not_ours(answer);
-        };
+        let Some(items) = items::read(&answer.body) else { return self.not_ours(answer) };
         if items.len() != load.len() {
             let detail = format!("sent {}, and the answer has {} items", load.len(), items.len());
             return Judgement::RefusedAll { reason: "uncertain", detail };
@@ -382,10 +394,12 @@ impl Elasticsearch {
         let (mut refused, mut again) = (Vec::new(), Vec::new());
         let (mut detail, mut pressure) = (String::new(), false);
         for (record, item) in items.iter().enumerate() {
-            let (status, kind, reason) = read_item(item);
+            let status = item.status;
+            if (200..300).contains(&status) || status == 409 && self.create {
+                continue;
+            }
+            let (kind, reason) = item.words();
             match status {
-                200..300 => {}
-                409 if self.create => {}
                 429 | 500..600 => again.push(record),
                 403 if kind == "cluster_block_exception" => again.push(record),
                 _ => {
@@ -408,37 +422,16 @@ impl Elasticsearch {
     }
 }
 
-/// The answer to a bulk request.
-#[derive(Deserialize)]
-struct Bulk {
-    items: Option<Vec<serde_json::Value>>,
-}
-
-/// Status, and type and reason of the error. What has no status is an error of the server.
-fn read_item(item: &serde_json::Value) -> (u16, String, String) {
-    let item = item.as_object().and_then(|item| item.values().next()).unwrap_or(&serde_json::Value::Null);
-    let text = |value: &serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    let status = item["status"].as_u64().and_then(|n| u16::try_from(n).ok()).unwrap_or(500);
-    let (kind, reason) = match &item["error"] {
-        serde_json::Value::Null => (String::new(), String::new()),
-        error @ serde_json::Value::Object(_) => {
-            let reason = match &error["caused_by"]["reason"] {
-                serde_json::Value::String(cause) => format!("{} ({cause})", text(&error["reason"])),
-                _ => text(&error["reason"]),
-            };
-            (text(&error["type"]), reason)
-        }
-        error => ("error".to_owned(), text(error)),
-    };
-    (status, kind, reason)
-}
-
 impl Protocol for Elasticsearch {
     type Mark = Mark;
 
     /// What the events are, and the index.
     fn partition(&mut self, event: EventRef<'_>, _now: i64, name: &mut Vec<u8>) -> Result<(), Unsendable> {
         name.push(byte_of(event.kind()));
+        if let Some(fixed) = &self.fixed {
+            name.extend_from_slice(fixed);
+            return Ok(());
+        }
         for (n, part) in self.name.iter().enumerate() {
             if n > 0 {
                 name.push(b'-');
