@@ -11,6 +11,7 @@ mod config_commands;
 mod contract;
 #[path = "../../benches/corpus/mod.rs"]
 mod corpus;
+mod docs;
 mod doctor;
 mod doors;
 mod embedding;
