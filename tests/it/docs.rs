@@ -192,20 +192,18 @@ fn every_command_and_flag_that_is_shown_exists() {
         for call in parts(&page).1.iter().flat_map(calls) {
             seen += 1;
             let shown = format!("{}: tidegate {}", path.display(), call.join(" "));
-            let mut command: Vec<String> = call.iter().take(1).filter(|w| !w.starts_with('-')).cloned().collect();
-            if help(&mut helps, &command).is_none() {
-                faults.push(format!("{shown}: there is no such command"));
-                continue;
-            }
-            // `buffer ls`, `config history`.
-            let nested = ["buffer", "checkpoint", "config"];
-            if let [first, second, ..] = call.as_slice()
-                && nested.contains(&first.as_str())
-                && !second.starts_with('-')
-            {
-                command.push(second.clone());
-            }
-            let Some(text) = help(&mut helps, &command) else {
+            // `buffer ls`, `config history`: as long as the help lists commands, the next word is one.
+            let mut command: Vec<String> = Vec::new();
+            let mut words = call.iter().take_while(|word| !word.starts_with('-'));
+            let text = loop {
+                let text = help(&mut helps, &command);
+                let further = text.as_ref().is_some_and(|text| text.contains("\nCommands:\n"));
+                match words.next() {
+                    Some(word) if further => command.push(word.clone()),
+                    _ => break text,
+                }
+            };
+            let Some(text) = text else {
                 faults.push(format!("{shown}: there is no such command"));
                 continue;
             };
