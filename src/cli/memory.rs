@@ -4,7 +4,7 @@
 ///
 /// The C library makes up to eight heaps a core, so that threads that allocate all the time do not meet. Here they
 /// allocate a few times a batch, and each heap keeps what its threads left: one a core, two at least, are as fast and
-/// smaller (`docs/performance.md`). A number in `MALLOC_ARENA_MAX` has its way.
+/// smaller (`docs/notes/performance.md`). A number in `MALLOC_ARENA_MAX` has its way.
 pub(super) fn few_heaps() {
     if std::env::var_os("MALLOC_ARENA_MAX").is_none() {
         let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);

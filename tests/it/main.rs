@@ -12,6 +12,7 @@ mod config_commands;
 mod contract;
 #[path = "../../benches/corpus/mod.rs"]
 mod corpus;
+mod docs;
 mod doctor;
 mod doors;
 mod embedding;

@@ -166,13 +166,17 @@ fn the_schema_takes_what_the_reader_takes_and_refuses_what_it_refuses() {
 #[test]
 fn every_pipeline_in_the_repository_fits_the_schema_of_this_build() {
     let schema = json_schema(crate::registry::built_in());
-    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines");
-    let Ok(entries) = std::fs::read_dir(folder) else { return };
-    for entry in entries {
-        let path = entry.unwrap().path();
-        if path.extension().is_some_and(|extension| extension == "yaml") {
-            let text = std::fs::read_to_string(&path).unwrap();
-            assert_eq!(check(&schema, &text), Vec::<String>::new(), "{}", path.display());
+    let mut folders = vec![std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines")];
+    while let Some(folder) = folders.pop() {
+        let Ok(entries) = std::fs::read_dir(folder) else { continue };
+        for entry in entries {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "yaml") {
+                let text = std::fs::read_to_string(&path).unwrap();
+                assert_eq!(check(&schema, &text), Vec::<String>::new(), "{}", path.display());
+            }
         }
     }
 }
