@@ -118,7 +118,8 @@ fn show(at: &At, dir: &Path, json: bool) -> Result<Page, String> {
     }
     let mut out = Page::new();
     for (id, places) in sources {
-        writeln!(out, "{id}: {} files", places.len());
+        let s = if places.len() == 1 { "" } else { "s" };
+        writeln!(out, "{id}: {} file{s}", places.len());
         writeln!(out, "{:>14} {:>14} {:>12}  file", "offset", "size", "left");
         for p in places {
             let size = p.size.map_or("-".to_owned(), |n| n.to_string());
@@ -145,7 +146,8 @@ fn reset(at: &At, dir: &Path, files: &[PathBuf], all: bool) -> Result<Page, Stri
         let folder = dir.join(&id);
         let n = forget_places(&folder, &wanted).map_err(|e| format!("{}: {e}", folder.display()))?;
         sum += n;
-        writeln!(out, "{id}: {n} places forgotten");
+        let s = if n == 1 { "" } else { "s" };
+        writeln!(out, "{id}: {n} place{s} forgotten");
     }
     if sum == 0 && !files.is_empty() {
         return Err("no source knows such a file; `checkpoint show` lists those that are known".into());

@@ -349,7 +349,7 @@ impl Kept {
         match self.keeper.end(in_order) {
             Ok(ledger) => {
                 for fault in ledger.faults() {
-                    tracing::error!(%fault, "the ledger do not balance: this is a bug; `tidegate audit` shows all of them");
+                    tracing::error!(%fault, "the ledger does not balance: this is a bug; `tidegate audit` shows all of it");
                 }
             }
             Err(error) => tracing::error!(%error, "the ledger cannot be written"),

@@ -404,7 +404,7 @@ impl Worker {
         debug_assert_eq!(
             i128::from(came) + i128::from(delta.created),
             i128::from(stayed + emitted + sum(&delta.dropped) + sum(&delta.rejected)) + i128::from(delta.held),
-            "the ledger of `{}` do not balance",
+            "the ledger of `{}` does not balance",
             lane.counters.id
         );
         lane.counters.update(|t| {

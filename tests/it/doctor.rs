@@ -211,7 +211,7 @@ fn checkpoints_are_shown_and_reset() {
     let (code, said) = checkpoint(&["reset", "--data-dir", "data"]);
     assert!(code == Some(1) && said.contains("name a --source"), "{said}");
     let (code, said) = checkpoint(&["reset", "--data-dir", "data", "--file", "logs/b.log"]);
-    assert!(code == Some(0) && said.contains("app: 1 places forgotten"), "{said}");
+    assert!(code == Some(0) && said.contains("app: 1 place forgotten"), "{said}");
     assert_eq!(once(), 4, "b.log is read anew, app.log is not");
     let (code, said) = checkpoint(&["reset", "--data-dir", "data", "--all"]);
     assert_eq!(code, Some(0), "{said}");
