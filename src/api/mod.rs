@@ -5,6 +5,7 @@
 
 use crate::http::origin::host_is_ours;
 use crate::ledger::Keeper;
+use crate::sync::Locked;
 use crate::sync::live::Live;
 use crate::telemetry::{ComponentKind, Counters, Health, RunLedger};
 use crate::time::clock;
@@ -145,7 +146,7 @@ impl Api {
 
     /// The ledger as a page in Prometheus' text format.
     pub fn metrics_page(&self) -> String {
-        let mut page = exposition(&self.run_ledger.now(), &mut self.scraped.lock().unwrap_or_else(|e| e.into_inner()));
+        let mut page = exposition(&self.run_ledger.now(), &mut self.scraped.locked());
         if let Some(reloads) = &self.reloads {
             page.push_str(&reloads.now().page());
         }
@@ -416,7 +417,7 @@ mod tests {
             t.events_in = 3;
             t.events_out = 2;
             t.drop_events("filtered", 1);
-            *t.seconds.entry("backpressure").or_default() += 1.5;
+            t.spend("backpressure", 1.5);
         });
         Api {
             run_ledger: RunLedger { components: vec![counters], ..RunLedger::default() }.into(),
@@ -453,7 +454,7 @@ mod tests {
             (busy - base.seconds.get(&component.id).copied().unwrap_or(0.0)) / ((at - base.at) as f64 / 1e9)
         };
         for n in 1..60 {
-            component.update(|t| *t.seconds.entry("busy").or_default() += 0.5);
+            component.update(|t| t.spend("busy", 0.5));
             let now = n * second;
             let shares = [share(now), share(now + 1), share(now + 2)];
             assert!(shares.iter().all(|s| (s - 0.5).abs() < 0.01), "{n}: {shares:?}");

@@ -15,7 +15,7 @@ pub mod reference;
 mod tests;
 
 pub use cases::{TestCase, TestExpect, TestInput, TestKind};
-pub use config::{AnyPlan, ApiConfig, Component, Config, Edge, Globals, Kind, RestartConfig};
+pub use config::{AnyPlan, ApiConfig, Component, Config, Edge, Globals, RestartConfig};
 pub use document::{Loaded, Registry, json_schema, load, load_texts, load_with_texts};
 pub use fingerprint::Fingerprint;
 pub use graph::Graph;

@@ -315,7 +315,7 @@ fn run(
                 }
             }
         })
-        .map_err(|e| RunError(format!("cannot start a thread: {e}")))?;
+        .map_err(RunError::Thread)?;
     let mut rest: Vec<u8> = Vec::new();
     let mut result = Ok(());
     // The end of the input is the end of the run: the other sources stop, and what was read is delivered, however long
@@ -356,7 +356,7 @@ fn run(
         let buf = match reads.recv_timeout(LOOK) {
             Ok(Ok(buf)) => buf,
             Ok(Err(error)) => {
-                result = Err(RunError(format!("standard input cannot be read: {error}")));
+                result = Err(RunError::io("standard input cannot be read")(error));
                 break;
             }
             Err(crossbeam_channel::RecvTimeoutError::Timeout) => continue,

@@ -2,6 +2,7 @@
 
 use crate::ack::Verdict;
 use crate::event::Batch;
+use crate::sync::Locked;
 use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::telemetry::Counters;
 use std::collections::VecDeque;
@@ -121,7 +122,7 @@ impl Queue {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(|e| e.into_inner())
+        self.state.locked()
     }
 
     /// Takes the next batch out.
@@ -376,8 +377,7 @@ impl QueueSender {
         }
         drop(state);
         if let Some(since) = since {
-            let waited = since.elapsed().as_secs_f64();
-            queue.counters.update(|t| *t.seconds.entry("backpressure").or_default() += waited);
+            queue.counters.waited(since.elapsed());
             // Another sender may wait for the room that is left.
             queue.room.notify_one();
             queue.async_room.notify_one();
@@ -505,7 +505,7 @@ impl Room {
 
     /// Takes `bytes`, waiting until they are there; how long, where it had to wait.
     pub fn acquire(&self, bytes: usize) -> Option<Duration> {
-        let mut used = self.used.lock().unwrap_or_else(|e| e.into_inner());
+        let mut used = self.used.locked();
         let mut since = None;
         while used.0 > 0 && used.0 + bytes > self.max && !used.1 {
             since.get_or_insert_with(Instant::now);
@@ -517,7 +517,7 @@ impl Room {
 
     /// As [`acquire`](Room::acquire), waiting at most `timeout`: whether they were taken, and how long it waited.
     pub fn acquire_timeout(&self, bytes: usize, timeout: Duration) -> (bool, Option<Duration>) {
-        let mut used = self.used.lock().unwrap_or_else(|e| e.into_inner());
+        let mut used = self.used.locked();
         let mut since = None;
         while used.0 > 0 && used.0 + bytes > self.max && !used.1 {
             let waited = since.get_or_insert_with(Instant::now).elapsed();
@@ -532,7 +532,7 @@ impl Room {
 
     /// Takes `bytes` where they are there.
     pub fn try_acquire(&self, bytes: usize) -> bool {
-        let mut used = self.used.lock().unwrap_or_else(|e| e.into_inner());
+        let mut used = self.used.locked();
         if used.0 > 0 && used.0 + bytes > self.max && !used.1 {
             return false;
         }
@@ -542,7 +542,7 @@ impl Room {
 
     /// Gives `bytes` back.
     pub fn release(&self, bytes: usize) {
-        let mut used = self.used.lock().unwrap_or_else(|e| e.into_inner());
+        let mut used = self.used.locked();
         used.0 = used.0.saturating_sub(bytes);
         drop(used);
         self.freed.notify_all();
@@ -556,7 +556,7 @@ impl Room {
 
     /// Lets nobody wait any more.
     pub fn open(&self) {
-        self.used.lock().unwrap_or_else(|e| e.into_inner()).1 = true;
+        self.used.locked().1 = true;
         self.freed.notify_all();
         self.async_freed.notify_waiters();
     }

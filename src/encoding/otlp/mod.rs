@@ -12,6 +12,7 @@ mod metrics;
 pub use metrics::MetricEncoder;
 
 use crate::event::{EventRef, Str, Sym, Value, json};
+use crate::text::snake_case;
 use crate::time::TimestampReader;
 use crate::wire::protobuf::{push_bytes, push_fixed32, push_fixed64, push_message, push_number};
 
@@ -117,7 +118,7 @@ impl OtlpEncoder {
         let mut roles = Vec::new();
         for (camel, role) in names {
             roles.push((Sym::from_config(camel), *role));
-            let snake = snake(camel);
+            let snake = snake_case(camel);
             if snake != *camel {
                 roles.push((Sym::from_config(&snake), *role));
             }
@@ -543,17 +544,6 @@ fn time_of(value: Value<'_>, reader: &TimestampReader, now: i64) -> Option<i64> 
         Value::Str(text) => reader.read(text.text(&mut Vec::new()), now).map(|s| s.ns),
         Value::Null | Value::Bool(_) | Value::Object(_) | Value::Array(_) => None,
     }
-}
-
-fn snake(camel: &str) -> String {
-    let mut out = String::new();
-    for c in camel.chars() {
-        if c.is_ascii_uppercase() {
-            out.push('_');
-        }
-        out.push(c.to_ascii_lowercase());
-    }
-    out
 }
 
 #[cfg(test)]
