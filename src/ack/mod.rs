@@ -12,6 +12,7 @@ pub mod place;
 
 use self::place::Place;
 use crate::sync::AtomicU8;
+use crate::sync::Locked;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -217,7 +218,7 @@ struct Tried(std::sync::Mutex<Ack>);
 
 impl Tried {
     fn share(&self) -> std::sync::MutexGuard<'_, Ack> {
-        self.0.lock().unwrap_or_else(|e| e.into_inner())
+        self.0.locked()
     }
 }
 
@@ -255,7 +256,7 @@ struct ForRows {
 
 impl Settled for ForRows {
     fn settled(&self, _token: u64, verdict: Verdict) {
-        let share = self.share.lock().unwrap_or_else(|e| e.into_inner()).take();
+        let share = self.share.locked().take();
         if verdict != Verdict::Failed {
             share.settle_rows(&self.rows, &|n| self.offsets.get(n).copied().unwrap_or_default());
         }
@@ -263,7 +264,7 @@ impl Settled for ForRows {
     }
 
     fn waits(&self) -> bool {
-        self.share.lock().unwrap_or_else(|e| e.into_inner()).is_waited_for()
+        self.share.locked().is_waited_for()
     }
 }
 
@@ -272,12 +273,12 @@ struct All(std::sync::Mutex<Vec<Ack>>);
 
 impl Settled for All {
     fn settled(&self, _token: u64, verdict: Verdict) {
-        let shares = std::mem::take(&mut *self.0.lock().unwrap_or_else(|e| e.into_inner()));
+        let shares = std::mem::take(&mut *self.0.locked());
         shares.into_iter().for_each(|share| share.settle(verdict));
     }
 
     fn waits(&self) -> bool {
-        self.0.lock().unwrap_or_else(|e| e.into_inner()).iter().any(Ack::is_waited_for)
+        self.0.locked().iter().any(Ack::is_waited_for)
     }
 }
 
@@ -310,7 +311,7 @@ impl Settled for Letter {
         if verdict != Verdict::Failed {
             self.letters.0.fetch_sub(1, Ordering::SeqCst);
         }
-        self.share.lock().unwrap_or_else(|e| e.into_inner()).take().settle(verdict);
+        self.share.locked().take().settle(verdict);
     }
 }
 

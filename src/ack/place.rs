@@ -12,6 +12,7 @@
 //! A place is only ever a claim of the sink: "what you gave me of your generation G up to there, I have". Whether a file that is
 //! there now is that generation, and has those bytes, is for the source to prove. What is not proven is read again.
 
+use crate::sync::Locked;
 use std::ffi::OsStr;
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
@@ -399,7 +400,7 @@ impl Board {
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Option<Told>>> {
-        self.told.lock().unwrap_or_else(|e| e.into_inner())
+        self.told.locked()
     }
 }
 

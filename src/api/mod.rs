@@ -5,6 +5,7 @@
 
 use crate::http::origin::host_is_ours;
 use crate::ledger::Keeper;
+use crate::sync::Locked;
 use crate::sync::live::Live;
 use crate::telemetry::{ComponentKind, Counters, Health, RunLedger};
 use crate::time::clock;
@@ -161,7 +162,7 @@ impl Api {
 
     /// The ledger as a page in Prometheus' text format.
     pub fn metrics_page(&self) -> String {
-        let mut page = exposition(&self.run_ledger.now(), &mut self.scraped.lock().unwrap_or_else(|e| e.into_inner()));
+        let mut page = exposition(&self.run_ledger.now(), &mut self.scraped.locked());
         if let Some(reloads) = &self.reloads {
             page.push_str(&reloads.now().page());
         }
@@ -442,7 +443,10 @@ const HELP: &[(&str, &str)] = &[
     ("tidegate_errors_total", "Mistakes that did not end an event, by kind"),
     ("tidegate_events_held", "Events taken in and not settled yet"),
     ("tidegate_component_up", "Whether the component runs: 0 while one that has failed waits to be started again"),
-    ("tidegate_component_starts_total", "How often the component was started: with the agent, changed by a reload, or again"),
+    (
+        "tidegate_component_starts_total",
+        "How often the component was started: with the agent, changed by a reload, or again",
+    ),
     ("tidegate_component_restarts_total", "How often the component was started again because it had failed"),
     ("tidegate_stalled", "Whether a call of the component does not return"),
     ("tidegate_buffer_events", "Events in the buffer"),
@@ -469,7 +473,7 @@ mod tests {
             t.events_in = 3;
             t.events_out = 2;
             t.drop_events("filtered", 1);
-            *t.seconds.entry("backpressure").or_default() += 1.5;
+            t.spend("backpressure", 1.5);
         });
         Api {
             run_ledger: RunLedger { components: vec![counters], ..RunLedger::default() }.into(),
@@ -509,7 +513,7 @@ mod tests {
             (busy - base.seconds.get(&component.id).copied().unwrap_or(0.0)) / ((at - base.at) as f64 / 1e9)
         };
         for n in 1..60 {
-            component.update(|t| *t.seconds.entry("busy").or_default() += 0.5);
+            component.update(|t| t.spend("busy", 0.5));
             let now = n * second;
             let shares = [share(now), share(now + 1), share(now + 2)];
             assert!(shares.iter().all(|s| (s - 0.5).abs() < 0.01), "{n}: {shares:?}");

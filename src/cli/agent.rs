@@ -1,5 +1,6 @@
 //! Finding the agent that runs, and asking it: by what it leaves in its `data_dir`, with the credentials of its configuration.
 
+use crate::error::chain;
 use crate::pipeline::Globals;
 use crate::sinks::delivery::{Exchange, HttpExchange, Mask, Request};
 use base64::Engine;
@@ -157,7 +158,7 @@ fn exchange(
     let ca = api.and_then(|api| api.tls.as_ref()).map(|tls| tls.cert.clone());
     let request = Request { method, body: body.map(Into::into), ..Request::get(url, headers) };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
-    let exchange = HttpExchange::plain(&request.url, ca.as_deref()).map_err(|e| format!("{base}: {}", e.0))?;
+    let exchange = HttpExchange::plain(&request.url, ca.as_deref()).map_err(|e| format!("{base}: {}", chain(&e)))?;
     let answer = runtime.block_on(async {
         let answer = tokio::time::timeout(patience, exchange.send(request, MAX_ANSWER)).await;
         answer.map_err(|_| format!("{base}: no answer"))

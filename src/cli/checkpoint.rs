@@ -1,6 +1,7 @@
 //! `tidegate checkpoint show|reset`: how far files were read, and to begin anew.
 
 use super::{ConfigArgs, Exit, print, say_line};
+use crate::error::chain;
 use crate::sources::file::{FilePlace, forget_places, places};
 use crate::storage::data_dir::lock_data_dir;
 use crate::text::escape::Page;
@@ -135,7 +136,7 @@ fn reset(at: &At, dir: &Path, files: &[PathBuf], all: bool) -> Result<Page, Stri
     if !all && at.source.is_none() && files.is_empty() {
         return Err("name a --source, a --file, or --all".into());
     }
-    let _lock = lock_data_dir(dir).map_err(|e| e.to_string())?;
+    let _lock = lock_data_dir(dir).map_err(|e| chain(&e))?;
     let mut wanted = Vec::new();
     for file in files {
         wanted.push(std::path::absolute(file).map_err(|e| format!("{}: {e}", file.display()))?);

@@ -4,8 +4,9 @@ use super::{ConfigArgs, Exit, print, say_line};
 use crate::buffer::BufferConfig;
 use crate::doctor::general::{self, DiskBuffer};
 use crate::doctor::{Finding, Host, Severity};
-use crate::pipeline::{AnyPlan, Component, Config, Kind};
+use crate::pipeline::{AnyPlan, Component, Config};
 use crate::storage::data_dir::is_in_use;
+use crate::telemetry::ComponentKind;
 use crate::text::escape::Page;
 use crate::time::clock;
 use clap::Args;
@@ -132,7 +133,7 @@ fn clocks(components: &[Component]) -> std::io::Result<Found> {
     let mut findings = Vec::new();
     for component in components {
         let AnyPlan::Sink(plan) = &component.plan else { continue };
-        debug_assert_eq!(component.kind, Kind::Sink);
+        debug_assert_eq!(component.kind, ComponentKind::Sink);
         let Some(asking) = plan.server_clock() else { continue };
         let found = match runtime.block_on(asking) {
             Ok(Some(server)) => general::clock(server, clock::now_ns()),

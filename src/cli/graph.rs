@@ -1,8 +1,9 @@
 //! `tidegate graph`: who reads whom. Shows ids and types, never settings, so nothing secret.
 
 use super::{ConfigFiles, Exit, print, report_page, say};
-use crate::pipeline::{Graph, Kind, Loaded, load};
+use crate::pipeline::{Graph, Loaded, load};
 use crate::settings::ProcessEnvironment;
+use crate::telemetry::ComponentKind;
 use clap::{Args, ValueEnum};
 use std::fmt::Write as _;
 
@@ -125,9 +126,9 @@ fn mermaid(graph: &Graph, lines: &Lines) -> String {
     let mut out = String::from("flowchart LR\n");
     for (index, node) in graph.nodes.iter().enumerate() {
         let (open, close) = match node.kind {
-            Kind::Source => ("([", "])"),
-            Kind::Transform => ("[", "]"),
-            Kind::Sink => ("[(", ")]"),
+            ComponentKind::Source => ("([", "])"),
+            ComponentKind::Transform => ("[", "]"),
+            ComponentKind::Sink => ("[(", ")]"),
         };
         _ = writeln!(out, "  n{index}{open}\"{}<br/>{}\"{close}", node.id.value, type_name(graph, index));
     }
@@ -145,9 +146,9 @@ fn dot(graph: &Graph, lines: &Lines) -> String {
     let mut out = String::from("digraph tidegate {\n  rankdir=LR;\n  node [fontname=\"sans-serif\"];\n");
     for (index, node) in graph.nodes.iter().enumerate() {
         let shape = match node.kind {
-            Kind::Source => "oval",
-            Kind::Transform => "box",
-            Kind::Sink => "cylinder",
+            ComponentKind::Source => "oval",
+            ComponentKind::Transform => "box",
+            ComponentKind::Sink => "cylinder",
         };
         _ = writeln!(
             out,

@@ -15,8 +15,9 @@ use super::texts::{SecretFile, Texts, load_again};
 use super::{ConfigArgs, report_page, say_errors};
 use crate::api::Planner;
 use crate::component::Successors;
-use crate::pipeline::{AgentPrint, Config, Kind};
+use crate::pipeline::{AgentPrint, Config};
 use crate::sync::live::Live;
+use crate::telemetry::ComponentKind;
 use crate::topology::reloads::{Asked, Outcome, Reload, Reloads};
 use crate::topology::{Comparison, Remake, Running};
 use std::path::{Path, PathBuf};
@@ -321,7 +322,7 @@ impl SecretWatch {
 
 /// Id and type of each sink.
 pub(super) fn sinks(config: &Config) -> impl Iterator<Item = (String, &'static str)> {
-    let sinks = config.components.iter().filter(|c| c.kind == Kind::Sink);
+    let sinks = config.components.iter().filter(|c| c.kind == ComponentKind::Sink);
     sinks.map(|c| (c.id.value.clone(), c.type_name))
 }
 

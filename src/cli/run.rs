@@ -7,6 +7,7 @@ use super::texts::{Texts, load_again};
 use super::{ConfigFiles, Exit, memory, say, say_errors, say_line};
 use crate::api::{Api, ApiAuth};
 use crate::buffer::disk::tools;
+use crate::error::chain;
 use crate::ledger::Keeper;
 use crate::pipeline::{AnyPlan, Config, Globals, Loaded};
 use crate::storage::data_dir::{Lock, lock_data_dir};
@@ -15,7 +16,7 @@ use crate::telemetry::remarks::Remarks;
 use crate::telemetry::{ComponentKind, LedgerLine, RunLedger, Totals};
 use crate::text::escape::Page;
 use crate::topology::reloads::Outcome;
-use crate::topology::{self, Running, Summary};
+use crate::topology::{self, Running, StartError, Summary};
 use clap::Args;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -119,7 +120,7 @@ pub(super) fn run(args: RunArgs) -> Exit {
 /// Errors: what is wrong, and whether it is the configuration.
 fn assembled(config: Config, once: bool) -> Result<topology::Blueprint, (Page, bool)> {
     topology::assemble(config, once).map_err(|errors| {
-        let bad_config = errors.iter().any(|e| e.is_config);
+        let bad_config = errors.iter().any(StartError::is_config);
         let mut page = Page::new();
         errors.iter().for_each(|error| writeln!(page, "error: {error}"));
         (page, bad_config)
@@ -146,8 +147,8 @@ fn take_data_dir(globals: &Globals, lock: &mut Option<(PathBuf, Arc<Lock>)>) -> 
     if lock.as_ref().is_some_and(|(dir, _)| *dir == globals.data_dir) {
         return Ok(());
     }
-    let taken =
-        lock_data_dir(&globals.data_dir).map_err(|error| (Page::of_line(format_args!("error: {error}")), false))?;
+    let taken = lock_data_dir(&globals.data_dir)
+        .map_err(|error| (Page::of_line(format_args!("error: {}", chain(&error))), false))?;
     *lock = Some((globals.data_dir.clone(), Arc::new(taken)));
     Ok(())
 }

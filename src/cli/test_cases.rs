@@ -5,8 +5,9 @@ use crate::ack::Ack;
 use crate::component::Chance;
 use crate::condition::Faults;
 use crate::event::{Batch, EventKind, EventRef, FieldPath, JsonRows, Origin, Slab};
-use crate::pipeline::{Kind, TestCase, TestExpect, TestInput, TestKind, load};
+use crate::pipeline::{TestCase, TestExpect, TestInput, TestKind, load};
 use crate::settings::{Map, ProcessEnvironment};
+use crate::telemetry::ComponentKind;
 use crate::text::escape::Page;
 use crate::time::parse_rfc3339;
 use crate::topology::{Inline, Stage};
@@ -102,7 +103,7 @@ fn entering(inline: &mut Inline, input: &TestInput, now: i64, enter: &mut Vec<(S
         enter.push((at.clone(), batch));
         return Ok(());
     }
-    if kind != Kind::Source {
+    if kind != ComponentKind::Source {
         return Err(format!("`at: {at}` takes an `event`; only a source takes a `line`"));
     }
     // Lines of a source that joins lines are what they would be in a file.

@@ -3,7 +3,7 @@
 use super::{ConfigArgs, Exit, print, say_line};
 use crate::component::Chance;
 use crate::event::{Batch, Origin};
-use crate::pipeline::Kind;
+use crate::telemetry::ComponentKind;
 use crate::text::escape::{Form, Page, escaped};
 use crate::time::clock;
 use crate::topology::{Inline, Stage};
@@ -136,7 +136,7 @@ fn show(stage: &Stage, width: usize, out: &mut Page) {
     let mut line = |label: &str, text: &str| {
         writeln!(out, "  {label:width$}  {text}");
     };
-    if stage.kind == Kind::Sink {
+    if stage.kind == ComponentKind::Sink {
         for field in &stage.absent {
             line(&name, &format!("no field {field}"));
         }
@@ -152,7 +152,7 @@ fn show(stage: &Stage, width: usize, out: &mut Page) {
                 (false, _) => format!("{}.{}", stage.id, output.name),
             };
             first = false;
-            let same = stage.kind == Kind::Transform && output.name.is_empty() && came.contains(&event);
+            let same = stage.kind == ComponentKind::Transform && output.name.is_empty() && came.contains(&event);
             line(&label, if same { "unchanged" } else { &event });
         }
     }

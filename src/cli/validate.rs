@@ -3,11 +3,12 @@
 use super::{ConfigFiles, Exit, columns, print, report_page, say, say_line};
 use crate::doctor::general::try_address;
 use crate::doctor::{self, Host};
-use crate::pipeline::{AnyPlan, Component, Config, Kind, Loaded, load};
-use crate::settings::{ProcessEnvironment, Report, Severity, mask_known};
+use crate::pipeline::{AnyPlan, Component, Config, Loaded, load};
+use crate::settings::{Diagnostic, ProcessEnvironment, Report, Severity, Span, mask_known};
 use crate::storage::data_dir::is_in_use;
+use crate::telemetry::ComponentKind;
 use crate::text::escape::Page;
-use crate::topology;
+use crate::topology::{self, LimitError};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -84,6 +85,15 @@ impl Findings {
         say_line!("{word}: {who}{message}{fix}");
     }
 
+    /// An error at a place of what was read.
+    fn add_at(&mut self, read: &Report, place: Span, message: &str) {
+        let mut report = Report { sources: read.sources.clone(), ..Report::default() };
+        report.diagnostics.push(Diagnostic::new(Severity::Error, Some(place), message));
+        let Findings { gathered, errors, .. } = Findings::of(&report, self.format);
+        self.gathered.extend(gathered);
+        self.errors += errors;
+    }
+
     fn error(&mut self, component: Option<&str>, message: &str) {
         self.add(Severity::Error, component, message, "");
     }
@@ -120,19 +130,32 @@ pub(super) fn run(args: &ValidateArgs) -> Exit {
     let Loaded { config, report, .. } = load(&paths, &ProcessEnvironment, crate::registry::built_in());
     let mut found = Findings::of(&report, args.format);
     let Some(config) = config else { return found.end(None, Exit::BadConfig) };
-    let count = |kind: Kind| config.components.iter().filter(|component| component.kind == kind).count();
-    let counts = [Kind::Source, Kind::Transform, Kind::Sink].map(count);
+    let count = |kind: ComponentKind| config.components.iter().filter(|component| component.kind == kind).count();
+    let counts = [ComponentKind::Source, ComponentKind::Transform, ComponentKind::Sink].map(count);
     if args.deny_warnings && found.warnings > 0 {
         return found.end(Some(counts), Exit::BadConfig);
     }
     let limit = config.globals.memory_limit.as_usize();
     let fits = topology::check_memory(&config.components, limit);
-    if let Err(message) = fits.and_then(|()| topology::check_connections(&config.components, limit)) {
-        found.error(None, &message.to_string());
+    if let Err(error) = fits.and_then(|()| topology::check_connections(&config.components, limit)) {
+        found.add_at(&report, place_of(&error, &config), &error.to_string());
         return found.end(Some(counts), Exit::BadConfig);
     }
     let exit = if args.environment { environment(config, args.deny_warnings, &mut found) } else { Exit::Done };
     found.end(Some(counts), exit)
+}
+
+/// Where what does not fit is told: at the limit, if it is written, else at a component that asks for much.
+fn place_of(error: &LimitError, config: &Config) -> Span {
+    let limit = config.globals.memory_limit.span;
+    if limit != Span::default() {
+        return limit;
+    }
+    let asks = |c: &&Component| match error.component() {
+        Some(id) => c.id.value == id,
+        None => c.kind == ComponentKind::Sink,
+    };
+    config.components.iter().find(asks).map_or(limit, |component| component.id.span)
 }
 
 /// Tries what the configuration asks of this host and of servers.
@@ -149,7 +172,7 @@ fn environment(config: Config, deny_warnings: bool, found: &mut Findings) -> Exi
     for error in &errors {
         found.error(None, &error.to_string());
     }
-    if errors.iter().any(|error| error.is_config) { Exit::BadConfig } else { Exit::Failed }
+    if errors.iter().any(topology::StartError::is_config) { Exit::BadConfig } else { Exit::Failed }
 }
 
 /// Says what sources would not read as things are now; whether there is something.

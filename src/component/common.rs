@@ -4,7 +4,11 @@ use crate::buffer::BufferConfig;
 use crate::condition::Condition;
 use crate::decoding::{DecodeSetting, InvalidUtf8, OnDecodeError};
 use crate::event::{FieldPath, Meta, Sym};
-use crate::settings::{Node, Reader, SchemaBuilder, Setting, Spanned, config, read_string};
+use crate::settings::{
+    FieldDoc, Keys, Node, Properties, Reader, SchemaBuilder, Setting, Settings, Spanned, config, read_string,
+};
+use std::marker::PhantomData;
+use std::ops::Deref;
 
 config! {
     /// Settings that all sources have.
@@ -19,6 +23,65 @@ config! {
         pub attach: Vec<Attach> = Vec::new(),
         /// Keep only events for which this holds; others are dropped and counted.
         pub when: Option<Condition> = None,
+    }
+}
+
+/// [`SourceCommon`] read by the keys `K`, which have other defaults and other words about them.
+#[derive(Debug, Clone)]
+pub struct CommonBy<K>(SourceCommon, PhantomData<fn() -> K>);
+
+impl<K> Deref for CommonBy<K> {
+    type Target = SourceCommon;
+    fn deref(&self) -> &SourceCommon {
+        &self.0
+    }
+}
+
+impl<K: Settings + Into<SourceCommon>> CommonBy<K> {
+    fn of(keys: K) -> Self {
+        CommonBy(keys.into(), PhantomData)
+    }
+}
+
+impl<K: Settings + Into<SourceCommon>> Setting for CommonBy<K> {
+    fn read(node: &Node, cx: &mut Reader<'_>) -> Option<Self> {
+        K::read(node, cx).map(Self::of)
+    }
+
+    fn schema(g: &mut SchemaBuilder) -> serde_json::Value {
+        K::schema(g)
+    }
+
+    fn describe() -> String {
+        K::describe()
+    }
+
+    fn accepts(node: &Node) -> bool {
+        K::accepts(node)
+    }
+
+    fn fields() -> Vec<FieldDoc> {
+        K::fields()
+    }
+}
+
+impl<K: Settings + Into<SourceCommon>> Settings for CommonBy<K> {
+    const NAME: &'static str = K::NAME;
+
+    fn about() -> String {
+        K::about()
+    }
+
+    fn field_docs(out: &mut Vec<FieldDoc>) {
+        K::field_docs(out);
+    }
+
+    fn read_keys(keys: &mut Keys<'_>, cx: &mut Reader<'_>) -> Option<Self> {
+        K::read_keys(keys, cx).map(Self::of)
+    }
+
+    fn properties(g: &mut SchemaBuilder, out: &mut Properties) {
+        K::properties(g, out);
     }
 }
 

@@ -7,6 +7,7 @@ use crate::buffer::{Queue, QueueSender, Received};
 use crate::error::RunError;
 use crate::event::Batch;
 use crate::sync::BoxFuture;
+use crate::sync::Locked;
 use crate::telemetry::watchdog::Call;
 use crate::telemetry::{Counters, Health, Totals};
 use crate::time::clock;
@@ -59,12 +60,12 @@ pub struct Successors {
 impl Successors {
     /// Sets them, by id and type; none where the agent stops.
     pub fn set(&self, sinks: Vec<(String, &'static str)>) {
-        *self.sinks.lock().unwrap_or_else(|e| e.into_inner()) = sinks;
+        *self.sinks.locked() = sinks;
     }
 
     /// Whether there is a sink with this id and type in the next graph too.
     pub fn has(&self, id: &str, type_name: &str) -> bool {
-        let sinks = self.sinks.lock().unwrap_or_else(|e| e.into_inner());
+        let sinks = self.sinks.locked();
         sinks.iter().any(|(sink, its_type)| sink == id && *its_type == type_name)
     }
 }

@@ -52,7 +52,7 @@ impl Output {
         let bytes = chunk.pinned_bytes();
         let waited = self.room.acquire(bytes);
         if let Some(waited) = waited {
-            self.counters.update(|t| *t.seconds.entry("backpressure").or_default() += waited.as_secs_f64());
+            self.counters.waited(waited);
         }
         let n = (chunk.origin.order % self.workers.len() as u64) as usize;
         self.workers[n].send(Message::Chunk(self.source, chunk)).map_err(|_| {
@@ -67,7 +67,7 @@ impl Output {
         let bytes = chunk.pinned_bytes();
         let (taken, waited) = self.room.acquire_timeout(bytes, timeout);
         if let Some(waited) = waited {
-            self.counters.update(|t| *t.seconds.entry("backpressure").or_default() += waited.as_secs_f64());
+            self.counters.waited(waited);
         }
         if !taken {
             return Err(NotSent::Full(chunk));
@@ -110,8 +110,7 @@ impl Output {
             freed.await;
         }
         if let Some(since) = since {
-            let waited = since.elapsed().as_secs_f64();
-            self.counters.update(|t| *t.seconds.entry("backpressure").or_default() += waited);
+            self.counters.waited(since.elapsed());
         }
         Ok(())
     }

@@ -12,7 +12,7 @@ use super::syslog::SyslogDecoder;
 use super::{FrameDecoder, JsonDecoder, TextDecoder};
 use crate::error::BuildError;
 use crate::framing::container::Format;
-use crate::settings::{Node, Reader, SchemaBuilder, Setting, config, config_choice, read_string};
+use crate::settings::{config, config_choice, text_setting};
 use crate::time::{TimestampReader, Zone};
 
 config_choice! {
@@ -67,35 +67,19 @@ pub struct FormatSetting {
     format: LogFormat,
 }
 
-impl Setting for FormatSetting {
-    fn read(node: &Node, cx: &mut Reader<'_>) -> Option<Self> {
-        let text = read_string(node, cx, &Self::describe())?;
-        match LogFormat::compile(text) {
-            Ok(format) => Some(FormatSetting { text: text.to_owned(), format }),
-            Err(error) => {
-                let message = format!("bad format for {}: {}", cx.subject(), error.message);
-                cx.error_in(node, error.at, message);
-                None
-            }
+text_setting!(
+    listed FormatSetting,
+    "a format in the syntax of nginx's `log_format` or Apache's `LogFormat`",
+    |text, node, cx| match LogFormat::compile(text) {
+        Ok(format) => Some(FormatSetting { text: text.to_owned(), format }),
+        Err(error) => {
+            let message = format!("bad format for {}: {}", cx.subject(), error.message);
+            cx.error_in(node, error.at, message);
+            None
         }
-    }
-
-    fn schema(_: &mut SchemaBuilder) -> serde_json::Value {
-        serde_json::json!({"type": "string"})
-    }
-
-    fn describe() -> String {
-        "a format in the syntax of nginx's `log_format` or Apache's `LogFormat`".into()
-    }
-
-    fn accepts(node: &Node) -> bool {
-        node.as_str().is_some()
-    }
-
-    fn default_text(&self) -> Option<String> {
-        Some(self.text.clone())
-    }
-}
+    },
+    |setting| setting.text.clone()
+);
 
 config! {
     /// Fields from the named groups of a pattern.
@@ -109,38 +93,22 @@ config! {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pattern(String);
 
-impl Setting for Pattern {
-    fn read(node: &Node, cx: &mut Reader<'_>) -> Option<Self> {
-        let text = read_string(node, cx, &Self::describe())?;
-        match RegexDecoder::new(text) {
-            Ok(_) => Some(Pattern(text.to_owned())),
-            Err(error) => {
-                let message = format!("bad pattern for {}: {error}", cx.subject());
-                match &error {
-                    PatternError::NoNames => cx.error(node.span, message),
-                    PatternError::Syntax { at, .. } => cx.error_in(node, at.clone(), message),
-                };
-                None
-            }
+text_setting!(
+    listed Pattern,
+    "a regular expression with named groups",
+    |text, node, cx| match RegexDecoder::new(text) {
+        Ok(_) => Some(Pattern(text.to_owned())),
+        Err(error) => {
+            let message = format!("bad pattern for {}: {error}", cx.subject());
+            match &error {
+                PatternError::NoNames => cx.error(node.span, message),
+                PatternError::Syntax { at, .. } => cx.error_in(node, at.clone(), message),
+            };
+            None
         }
-    }
-
-    fn schema(_: &mut SchemaBuilder) -> serde_json::Value {
-        serde_json::json!({"type": "string"})
-    }
-
-    fn describe() -> String {
-        "a regular expression with named groups".into()
-    }
-
-    fn accepts(node: &Node) -> bool {
-        node.as_str().is_some()
-    }
-
-    fn default_text(&self) -> Option<String> {
-        Some(self.0.clone())
-    }
-}
+    },
+    |pattern| pattern.0.clone()
+);
 
 impl DecodeSetting {
     /// Whether it reads times, of which some name no zone.
@@ -177,9 +145,7 @@ impl DecodeSetting {
             DecodeSetting::Cri => Box::new(CriDecoder),
             DecodeSetting::Docker => Box::new(DockerDecoder::default()),
             DecodeSetting::Auto => Box::new(AutoDecoder::default()),
-            DecodeSetting::Regex(regex) => {
-                Box::new(RegexDecoder::new(&regex.pattern.0).map_err(|error| BuildError(error.to_string()))?)
-            }
+            DecodeSetting::Regex(regex) => Box::new(RegexDecoder::new(&regex.pattern.0).map_err(BuildError::config)?),
         })
     }
 

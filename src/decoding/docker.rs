@@ -29,7 +29,7 @@ impl FrameDecoder for DockerDecoder {
         let row = batch.push_line(start, end, offset);
         batch.push_text_field(Sym::TIMESTAMP, start + line.timestamp.start, start + line.timestamp.end);
         batch.push_text_field(Sym::STREAM, start + line.stream.start, start + line.stream.end);
-        let kind = if line.escaped { json::Kind::Escaped } else { json::Kind::Clean };
+        let kind = if line.escaped { json::ValueKind::Escaped } else { json::ValueKind::Clean };
         batch.push_span_field(Sym::MESSAGE, kind, start + line.message.start, start + line.message.end);
         for (n, member) in others.iter().enumerate() {
             let key = &batch.text()[start + member.key..start + member.key_end];

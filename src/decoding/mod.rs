@@ -27,7 +27,7 @@ pub use config::DecodeSetting;
 
 use charset::ToUtf8;
 
-use crate::event::{Batch, JsonRows, Origin, Slab, Sym, Value, json};
+use crate::event::{Batch, JsonRows, Slab, Sym, Value, json};
 use crate::event::{Chunk, Frames};
 use crate::settings::config_enum;
 use crate::telemetry::example_of;
@@ -46,8 +46,7 @@ config_enum! {
 
 /// Decodes one frame at a time.
 pub trait FrameDecoder: Send {
-    /// Appends the events of the frame `text[start..end]` of the batch's text (usually one; none where the frame is
-    /// kept for a later one).
+    /// Appends the events of the frame `text[start..end]` of the batch's text (usually one).
     ///
     /// Errors: why the frame is not of this format, a lowercase fragment; the batch must then be as before.
     fn decode(&mut self, batch: &mut Batch, start: usize, end: usize, offset: u64) -> Result<(), &'static str>;
@@ -81,9 +80,6 @@ pub trait FrameDecoder: Send {
     fn take_unread_headers(&mut self) -> (u64, Option<String>) {
         (0, None)
     }
-
-    /// Called when a source has ended: append what is still held.
-    fn finish(&mut self, _batch: &mut Batch) {}
 }
 
 /// Each frame is text, in `message`.
@@ -339,13 +335,6 @@ impl Decoder {
             _ => stats.rejects.push((row, reason)),
         }
     }
-
-    /// Events that are still held when the source has ended, in a batch of their own.
-    pub fn finish(&mut self, origin: std::sync::Arc<Origin>, received_at: i64) -> Batch {
-        let mut batch = Batch::new(Slab::default(), origin, received_at, crate::ack::Ack::none());
-        self.frames.finish(&mut batch);
-        batch
-    }
 }
 
 /// The frames one by one.
@@ -372,6 +361,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::ack::Ack;
+    use crate::event::Origin;
 
     fn decode(text: &[u8], on_error: OnDecodeError) -> (Vec<String>, DecodeStats) {
         decode_by(Decoder::new(Box::new(JsonDecoder::default()), on_error), text)

@@ -8,6 +8,7 @@ pub use event::{Event, EventChange, Events, Field};
 pub use own::{Components, Fate, Feed, Sink, Source, Transform};
 
 use crate::component::Chance;
+use crate::error::chain;
 use crate::event::Origin;
 use crate::pipeline::{Config, Loaded, load_texts};
 use crate::settings::{ProcessEnvironment, Report};
@@ -15,7 +16,7 @@ use crate::storage::data_dir::lock_data_dir;
 use crate::sync::live::Live;
 use crate::telemetry::RunLedger;
 use crate::time::clock;
-use crate::topology::{self, AssembleError, Inline, Remake};
+use crate::topology::{self, Inline, Remake};
 use serde_json::{Map, Value as Json};
 use std::fmt;
 use std::sync::{Arc, mpsc};
@@ -36,20 +37,31 @@ impl fmt::Display for Mistakes {
 impl std::error::Error for Mistakes {}
 
 /// What keeps a pipeline without mistakes from running here, in words, a line each.
-#[derive(Debug)]
-pub struct StartError(String);
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The pipeline asks for what cannot be, on any host.
+    Config(String),
+    /// This host does not give what the pipeline asks for: a file, an address, a right, a thread.
+    Host(String),
+}
 
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        let (StartError::Config(words) | StartError::Host(words)) = self;
+        f.write_str(words)
     }
 }
 
 impl std::error::Error for StartError {}
 
-impl From<Vec<AssembleError>> for StartError {
-    fn from(errors: Vec<AssembleError>) -> Self {
-        StartError(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+impl From<Vec<topology::StartError>> for StartError {
+    fn from(errors: Vec<topology::StartError>) -> Self {
+        let words = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+        match errors.iter().any(topology::StartError::is_config) {
+            true => StartError::Config(words),
+            false => StartError::Host(words),
+        }
     }
 }
 
@@ -118,9 +130,9 @@ impl Pipeline {
     /// Errors: `data_dir` is in use, a component cannot start, or `api` is set.
     pub fn start(self) -> Result<Running, StartError> {
         if self.config.globals.api.is_some() {
-            return Err(StartError("`api` is served by the program `tidegate`; leave it out".into()));
+            return Err(StartError::Config("`api` is served by the program `tidegate`; leave it out".into()));
         }
-        let lock = lock_data_dir(&self.config.globals.data_dir).map_err(|e| StartError(e.0))?;
+        let lock = lock_data_dir(&self.config.globals.data_dir).map_err(|e| StartError::Host(chain(&e)))?;
         let mut blueprint = topology::assemble(self.config, self.once)?;
         blueprint.upkeep.stalled_after = self.stalled_after;
         let remake = (!self.once).then_some(self.again.0);
@@ -144,12 +156,12 @@ impl Pipeline {
                 topology::Summary::default()
             })
         };
-        let cannot = |error: std::io::Error| StartError(format!("cannot start a thread: {error}"));
+        let cannot = |error: std::io::Error| StartError::Host(format!("cannot start a thread: {error}"));
         let thread = std::thread::Builder::new().name("tidegate".into()).spawn(run).map_err(cannot)?;
         match told.recv() {
             Ok(Ok(((stop, leave), run_ledger))) => Ok(Running { stop, leave, run_ledger, thread }),
             Ok(Err(error)) => Err(cannot(error)),
-            Err(_) => Err(StartError("it ended at its start; this is a bug".into())),
+            Err(_) => Err(StartError::Host("it ended at its start; this is a bug".into())),
         }
     }
 
@@ -340,7 +352,7 @@ impl InMemory {
 
     fn reached(&mut self, enter: Vec<(String, crate::event::Batch)>, now: i64, finish: bool) -> Vec<Reached> {
         let stages = self.inline.run(enter, now, finish).into_iter();
-        let sinks = stages.filter(|stage| stage.kind == crate::pipeline::Kind::Sink);
+        let sinks = stages.filter(|stage| stage.kind == crate::telemetry::ComponentKind::Sink);
         let reached = sinks.map(|stage| Reached {
             events: stage.out.iter().flat_map(|out| out.batches.iter().flat_map(own::texts)).collect(),
             sink: stage.id,

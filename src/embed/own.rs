@@ -16,10 +16,11 @@ use crate::event::{Batch, Origin, Slab};
 use crate::event::{Chunk, Frames};
 use crate::pipeline::Registry;
 use crate::settings::{Node, NodeKind, Reader, Setting, Settings, Spanned, config};
+use crate::sync::Locked;
 use crate::telemetry::panics::caught;
 use crate::time::clock;
 use serde_json::Value as Json;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// A source of one's own. It runs on a thread of its own and may block.
@@ -108,7 +109,7 @@ struct Then(Mutex<Option<Box<dyn FnOnce(bool) + Send>>>);
 
 impl Settled for Then {
     fn settled(&self, _token: u64, verdict: Verdict) {
-        if let Some(then) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        if let Some(then) = self.0.locked().take() {
             then(verdict != Verdict::Failed);
         }
     }
@@ -246,7 +247,7 @@ impl<S: Source + 'static> SourcePlan for Plan<SourceCommon, S> {
         let (source, host) = (cx.id.clone(), Some(cx.host.clone()));
         let origin = Arc::new(Origin { source, host, ..Origin::default() });
         Ok(SourceRun::Thread(Box::new(move |context| {
-            Box::new(self.own).run(&Feed { context, origin }).map_err(RunError)
+            Box::new(self.own).run(&Feed { context, origin }).map_err(RunError::failed)
         })))
     }
 }
@@ -317,14 +318,14 @@ fn deliver(sink: &mut dyn Sink, input: &Input) -> Result<(), RunError> {
             }
             Received::Batch(batch) => batch,
             Received::Timeout => continue,
-            Received::Closed => return sink.end().map_err(RunError),
+            Received::Closed => return sink.end().map_err(RunError::failed),
         };
         let taken = match caught(|| input.call().within(|| sink.take(Events(&batch)))) {
             Ok(taken) => taken,
             Err(words) => {
                 // Nobody knows what it has of them: all of them are given to it again, when it has begun again.
                 input.give_back(batch);
-                return Err(RunError(format!("it panicked: {words}")));
+                return Err(RunError::failed(format!("it panicked: {words}")));
             }
         };
         match taken {

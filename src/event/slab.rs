@@ -1,5 +1,6 @@
 //! Bytes that events borrow from: read buffers, frozen and counted, returned to their pool when the last batch goes.
 
+use crate::sync::Locked;
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, Weak};
 
@@ -30,7 +31,7 @@ impl SlabPool {
 
     /// An empty buffer with at least the pool's capacity.
     pub fn take(&self) -> Vec<u8> {
-        let free = self.0.free.lock().unwrap_or_else(|e| e.into_inner()).pop();
+        let free = self.0.free.locked().pop();
         free.unwrap_or_else(|| Vec::with_capacity(self.0.capacity))
     }
 
@@ -75,7 +76,7 @@ impl Shelf {
         // A buffer that had to grow for a long line is not kept: it would pin its size for ever. Nor is one of no pool.
         if (self.capacity..=self.capacity + self.capacity / 2).contains(&buf.capacity()) {
             buf.clear();
-            let mut free = self.free.lock().unwrap_or_else(|e| e.into_inner());
+            let mut free = self.free.locked();
             if free.len() < self.keep {
                 free.push(buf);
             }

@@ -4,6 +4,7 @@
 //! endless new keys cannot grow it without end: names past the bound are kept in their batch as text.
 //! Reading a symbol's text takes no lock.
 
+use crate::sync::Locked;
 use hashbrown::HashMap;
 use std::sync::{Mutex, OnceLock};
 
@@ -128,7 +129,7 @@ impl Table {
 }
 
 fn intern(text: &str, reserve: usize) -> Option<Sym> {
-    let mut table = table().lock().unwrap_or_else(|e| e.into_inner());
+    let mut table = table().locked();
     if let Some(&sym) = table.index.get(text) {
         return Some(sym);
     }

@@ -8,7 +8,7 @@ use super::container::{self, TooLong};
 use super::multiline::{Limits, Mode, Multiline, Preset, RuleError};
 use crate::error::BuildError;
 use crate::settings::{
-    FieldDoc, Node, OneOrMany, Reader, SchemaBuilder, Setting, Size, config, config_enum, config_union, read_string,
+    FieldDoc, Node, OneOrMany, Reader, SchemaBuilder, Setting, Size, config, config_enum, config_union, text_setting,
 };
 
 config_enum! {
@@ -127,36 +127,20 @@ config_union! {
 #[derive(Debug, Clone, PartialEq)]
 pub struct LinePattern(String);
 
-impl Setting for LinePattern {
-    fn read(node: &Node, cx: &mut Reader<'_>) -> Option<Self> {
-        let text = read_string(node, cx, &Self::describe())?;
-        match Multiline::rule(text, Mode::HaltBefore, "", Limits::default()) {
-            Ok(_) => Some(LinePattern(text.to_owned())),
-            Err(RuleError { source, .. }) => {
-                let (at, message) = crate::settings::explain_pattern(text, &source);
-                let message = format!("bad pattern for {}: {message}", cx.subject());
-                cx.error_in(node, at, message);
-                None
-            }
+text_setting!(
+    listed LinePattern,
+    "a regular expression",
+    |text, node, cx| match Multiline::rule(text, Mode::HaltBefore, "", Limits::default()) {
+        Ok(_) => Some(LinePattern(text.to_owned())),
+        Err(RuleError { source, .. }) => {
+            let (at, message) = crate::settings::explain_pattern(text, &source);
+            let message = format!("bad pattern for {}: {message}", cx.subject());
+            cx.error_in(node, at, message);
+            None
         }
-    }
-
-    fn schema(_: &mut SchemaBuilder) -> serde_json::Value {
-        serde_json::json!({"type": "string"})
-    }
-
-    fn describe() -> String {
-        "a regular expression".into()
-    }
-
-    fn accepts(node: &Node) -> bool {
-        node.as_str().is_some()
-    }
-
-    fn default_text(&self) -> Option<String> {
-        Some(self.0.clone())
-    }
-}
+    },
+    |pattern| pattern.0.clone()
+);
 
 impl PresetSetting {
     fn preset(self) -> Preset {
@@ -228,7 +212,7 @@ pub fn framing(
     container: Option<container::Format>,
     parts: PartLimits,
 ) -> Result<Option<Framing>, BuildError> {
-    let build = |setting: &MultilineSetting| setting.build().map(Arc::new).map_err(|e| BuildError(e.to_string()));
+    let build = |setting: &MultilineSetting| setting.build().map(Arc::new).map_err(BuildError::config);
     let multiline = multiline.map(build).transpose()?;
     Ok(match container {
         None => multiline.map(Framing::Lines),

@@ -10,15 +10,16 @@
 //! and two looks agree, a new client takes over, with connections of its own; files that cannot be read leave the old one.
 
 use super::exchange::{Answer, Exchange, Lost, LostKind, Request};
+use super::failure::ClientError;
 use super::mask::Mask;
 use super::proxy::{from_environment, proxy_at};
 use super::retry::retry_after;
 use super::settings::{BadHeader, ClientConfig, header};
 use super::tls;
-use crate::error::BuildError;
 use crate::net::tls::{LOOK, Signature, signature};
 use crate::settings::{Secret, Settings};
 use crate::sync::BoxFuture;
+use crate::sync::Locked;
 use crate::time::{TimestampReader, clock};
 use bytes::{Bytes, BytesMut};
 use reqwest::header::{DATE, HOST, HeaderMap, HeaderName, LOCATION, RETRY_AFTER};
@@ -49,12 +50,12 @@ impl HttpExchange {
     /// A client as configured, for the server at `url`. Reads the certificate files.
     ///
     /// Errors: a file cannot be read or holds no certificate, a header or the proxy is none.
-    pub fn build(common: &ClientConfig, url: &Url, mask: Mask) -> Result<Self, BuildError> {
+    pub fn build(common: &ClientConfig, url: &Url, mask: Mask) -> Result<Self, ClientError> {
         HttpExchange::looking(common, url, mask, LOOK)
     }
 
     /// As [`build`](Self::build), with so long between two looks at the files.
-    pub(super) fn looking(common: &ClientConfig, url: &Url, mask: Mask, look: Duration) -> Result<Self, BuildError> {
+    pub(super) fn looking(common: &ClientConfig, url: &Url, mask: Mask, look: Duration) -> Result<Self, ClientError> {
         let server_name = server_name(common, url).map(Arc::from);
         let clients = Clients::build(common, url, &mask, look)?;
         Ok(HttpExchange { clients: Arc::new(clients), headers: Arc::new(headers(common)?), server_name, mask })
@@ -62,7 +63,7 @@ impl HttpExchange {
 
     /// A client with the settings that sinks have by default, for the server at `url`, without a proxy; trusts the
     /// certificates in `ca` besides the system's.
-    pub fn plain(url: &Url, ca: Option<&Path>) -> Result<Self, BuildError> {
+    pub fn plain(url: &Url, ca: Option<&Path>) -> Result<Self, ClientError> {
         let mut common = ClientConfig::defaults();
         common.proxy = Some(Secret::new("none"));
         common.tls.ca_file = ca.map(Path::to_owned);
@@ -103,7 +104,7 @@ fn server_name<'c>(common: &'c ClientConfig, url: &Url) -> Option<&'c str> {
 }
 
 /// A client of the library; one that is not `pooled` uses each connection once.
-fn client(common: &ClientConfig, url: &Url, mask: &Mask, pooled: bool) -> Result<Client, BuildError> {
+fn client(common: &ClientConfig, url: &Url, mask: &Mask, pooled: bool) -> Result<Client, ClientError> {
     // The first sink installs it; later ones find it there, which is the same.
     _ = rustls::crypto::ring::default_provider().install_default();
     let proxy = proxy(common, url)?;
@@ -130,7 +131,7 @@ fn client(common: &ClientConfig, url: &Url, mask: &Mask, pooled: bool) -> Result
     if !pooled {
         builder = builder.pool_max_idle_per_host(0);
     }
-    builder.build().map_err(|e| BuildError(format!("HTTP client: {}", mask.text(&chain(&e)))))
+    builder.build().map_err(|e| ClientError::Library(mask.text(&chain(&e))))
 }
 
 /// The clients of one sink, made anew when the files of its certificates change.
@@ -166,7 +167,7 @@ struct Watch {
 }
 
 impl Clients {
-    fn build(common: &ClientConfig, url: &Url, mask: &Mask, look: Duration) -> Result<Clients, BuildError> {
+    fn build(common: &ClientConfig, url: &Url, mask: &Mask, look: Duration) -> Result<Clients, ClientError> {
         let files = if is_plain(common, url) { Vec::new() } else { tls::files(&common.tls) };
         let loaded: Vec<Signature> = files.iter().map(|file| signature(file)).collect();
         let pair = Pair { client: client(common, url, mask, true)?, again: OnceLock::new() };
@@ -183,13 +184,13 @@ impl Clients {
     }
 
     fn current(&self) -> Arc<Pair> {
-        self.current.lock().unwrap_or_else(|e| e.into_inner()).clone()
+        self.current.locked().clone()
     }
 
     /// What the next request is sent with. Where it is time, the files are looked at meanwhile.
     fn for_request(self: &Arc<Self>) -> Arc<Pair> {
         if let Some(watch) = &self.watch {
-            let mut watch = watch.lock().unwrap_or_else(|e| e.into_inner());
+            let mut watch = watch.locked();
             if watch.looked_at.elapsed() >= self.look {
                 watch.looked_at = clock::monotonic();
                 let this = self.clone();
@@ -204,7 +205,7 @@ impl Clients {
     fn look_again(&self) {
         let Some(watch) = &self.watch else { return };
         let file = {
-            let mut watch = watch.lock().unwrap_or_else(|e| e.into_inner());
+            let mut watch = watch.locked();
             let now: Vec<Signature> = watch.files.iter().map(|file| signature(file)).collect();
             if now == watch.loaded || now != watch.seen {
                 watch.seen = now;
@@ -216,7 +217,7 @@ impl Clients {
         match client(&self.common, &self.url, &self.mask, true) {
             Ok(client) => {
                 let pair = Pair { client, again: OnceLock::new() };
-                *self.current.lock().unwrap_or_else(|e| e.into_inner()) = Arc::new(pair);
+                *self.current.locked() = Arc::new(pair);
                 tracing::info!(%file, "certificates were read again");
             }
             Err(error) => {
@@ -354,14 +355,15 @@ fn chain(error: &reqwest::Error) -> String {
     if out.is_empty() { "the request failed".to_owned() } else { out }
 }
 
-fn headers(common: &ClientConfig) -> Result<HeaderMap, BuildError> {
+fn headers(common: &ClientConfig) -> Result<HeaderMap, ClientError> {
     let mut headers = HeaderMap::new();
     for (name, value) in common.headers.iter() {
         let (name, value) = header(name, value).map_err(|bad| {
-            BuildError(match bad {
-                BadHeader::Name => format!("`headers`: `{}` is not a header name", name.value),
-                BadHeader::Value => format!("`headers`: `{}` has characters that no header may have", name.value),
-            })
+            let name = name.value.clone();
+            match bad {
+                BadHeader::Name => ClientError::HeaderName(name),
+                BadHeader::Value => ClientError::HeaderValue(name),
+            }
         })?;
         headers.insert(name, value);
     }
@@ -369,7 +371,7 @@ fn headers(common: &ClientConfig) -> Result<HeaderMap, BuildError> {
 }
 
 /// The proxy to use; `None` for none.
-fn proxy(common: &ClientConfig, url: &Url) -> Result<Option<Proxy>, BuildError> {
+fn proxy(common: &ClientConfig, url: &Url) -> Result<Option<Proxy>, ClientError> {
     let (setting, text) = match &common.proxy {
         Some(text) => ("proxy", text.reveal().trim().to_owned()),
         None => match from_environment(url, |name| std::env::var(name).ok()) {
@@ -381,8 +383,7 @@ fn proxy(common: &ClientConfig, url: &Url) -> Result<Option<Proxy>, BuildError> 
         return Ok(None);
     }
     // `NO_PROXY` has been heard where it counts, and the library would hear it once more in its own way.
-    let proxy = proxy_at(&text)
-        .ok_or_else(|| BuildError(format!("`{setting}` is not a URL such as `http://proxy:3128`, and not `none`")))?;
+    let proxy = proxy_at(&text).ok_or(ClientError::Proxy { setting })?;
     Ok(Some(proxy))
 }
 

@@ -6,11 +6,12 @@
 
 use super::client::HttpExchange;
 use super::exchange::{Exchange, Lost, LostKind, Request};
+use super::failure::ClientError;
 use super::mask::Mask;
 use super::settings::ClientConfig;
-use crate::error::BuildError;
 use crate::settings::{Map, Reader, Secret, Spanned, config, config_choice};
 use crate::sync::BoxFuture;
+use crate::sync::Locked;
 use crate::time::{NS_PER_SEC, clock};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -21,7 +22,7 @@ use reqwest::{Method, Url};
 use sha2::Sha256;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 config! {
@@ -175,7 +176,7 @@ pub trait Credentials {
     /// anybody says.
     ///
     /// Errors: a text has characters that no header may have; a file of certificates cannot be read.
-    fn signer(&self, common: &ClientConfig, mask: &Mask) -> Result<Arc<dyn Sign>, BuildError>;
+    fn signer(&self, common: &ClientConfig, mask: &Mask) -> Result<Arc<dyn Sign>, ClientError>;
 }
 
 /// What signs with these credentials; without some nothing is shown.
@@ -183,20 +184,16 @@ pub fn signer_of(
     auth: Option<&impl Credentials>,
     common: &ClientConfig,
     mask: &Mask,
-) -> Result<Arc<dyn Sign>, BuildError> {
+) -> Result<Arc<dyn Sign>, ClientError> {
     auth.map_or_else(|| Ok(Arc::new(Constant::default()) as Arc<dyn Sign>), |auth| auth.signer(common, mask))
 }
 
 /// Signs with the same `Authorization` each time.
 ///
 /// Errors: it has characters that no header may have.
-pub fn authorization(text: &str) -> Result<Arc<dyn Sign>, BuildError> {
-    let value = sensitive(text).ok_or_else(not_for_headers)?;
+pub fn authorization(text: &str) -> Result<Arc<dyn Sign>, ClientError> {
+    let value = sensitive(text).ok_or(ClientError::Credentials)?;
     Ok(Arc::new(Constant(Some((AUTHORIZATION, value)))))
-}
-
-fn not_for_headers() -> BuildError {
-    BuildError("`auth` has characters that no HTTP header may have".into())
 }
 
 /// `Authorization` for a token.
@@ -233,14 +230,14 @@ impl Credentials for AuthConfig {
         }
     }
 
-    fn signer(&self, common: &ClientConfig, mask: &Mask) -> Result<Arc<dyn Sign>, BuildError> {
+    fn signer(&self, common: &ClientConfig, mask: &Mask) -> Result<Arc<dyn Sign>, ClientError> {
         match self {
             AuthConfig::Basic(basic) => authorization(&basic.header()),
             AuthConfig::Bearer(token) => authorization(&bearer(token.reveal())),
-            AuthConfig::Hmac(hmac) => Ok(Arc::new(BodySigner::new(hmac).ok_or_else(not_for_headers)?)),
+            AuthConfig::Hmac(hmac) => Ok(Arc::new(BodySigner::new(hmac).ok_or(ClientError::Credentials)?)),
             AuthConfig::Oauth2(oauth2) => {
                 let url = Url::parse(&oauth2.token_url.value);
-                let url = url.map_err(|_| BuildError("`token_url` is not an address".into()))?;
+                let url = url.map_err(|_| ClientError::Address { setting: "auth.oauth2.token_url" })?;
                 // Headers are for the server that events go to.
                 let common = ClientConfig { headers: Map::default(), ..common.clone() };
                 let exchange = Arc::new(HttpExchange::build(&common, &url, mask.clone())?);
@@ -469,7 +466,7 @@ impl<F: FnMut(i64) -> Option<HeaderValue> + Send> Renewed<F> {
 
 impl<F: FnMut(i64) -> Option<HeaderValue> + Send> Sign for Renewed<F> {
     fn sign(&self, mut request: Request) -> BoxFuture<Result<Signed, Unsigned>> {
-        let mut header = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut header = self.0.locked();
         if let Some(value) = header(clock::now_ns()) {
             request.headers.insert(AUTHORIZATION, value);
         }

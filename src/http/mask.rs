@@ -1,9 +1,10 @@
 //! Words of servers and libraries, fit to be shown: short, on one line, without the sink's own secrets.
 
 use crate::settings::mask_known;
+use crate::sync::Locked;
 use crate::text::mask::Needles;
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 /// Longest text that is shown or goes into a dead letter.
 pub const MAX_WORDS: usize = 1024;
@@ -30,7 +31,7 @@ impl Mask {
     pub fn minted(&self, token: &str) {
         let mut needles = Needles::default();
         needles.add(token);
-        let mut minted = self.minted.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut minted = self.minted.locked();
         minted.truncate(MINTED - 1);
         minted.push_front(needles);
     }
@@ -38,7 +39,7 @@ impl Mask {
     /// The text on one line, at most [`MAX_WORDS`] bytes, secrets as `***`.
     pub fn text(&self, text: &str) -> String {
         let text = self.needles.hide(text);
-        let minted = self.minted.lock().unwrap_or_else(PoisonError::into_inner);
+        let minted = self.minted.locked();
         let text = minted.iter().fold(text.into_owned(), |text, token| token.hide(&text).into_owned());
         drop(minted);
         let text = mask_known(&text);

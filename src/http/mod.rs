@@ -4,6 +4,7 @@
 mod client;
 mod credentials;
 mod exchange;
+mod failure;
 mod mask;
 pub(crate) mod origin;
 mod proxy;
@@ -21,6 +22,7 @@ pub use credentials::{
     signer_of,
 };
 pub use exchange::{Answer, Exchange, Lost, LostKind, Request};
+pub use failure::ClientError;
 pub use mask::Mask;
 pub use retry::{Backoff, MAX_RETRY_AFTER};
 pub use settings::{ClientConfig, RetryConfig, TlsConfig, address, below, check_address, check_server, secrets_of};

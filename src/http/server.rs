@@ -3,7 +3,7 @@
 //! Promises: clients that are slow, silent or many neither take the descriptors that files need nor keep others out:
 //! places are few, and whoever asks nothing gives way (see [`crate::net::connections`]). A slow handshake holds up nobody else.
 
-use crate::net::connections::{Limits, Phase, Place, Places, Watched};
+use crate::net::connections::{ConnectionPermit, Limits, Phase, Places, Watched};
 use crate::net::tls::TlsServer;
 use crate::telemetry::log_throttle::LogThrottle;
 use axum::Router;
@@ -92,7 +92,7 @@ async fn connection(
     tls: Option<Arc<TlsServer>>,
     router: Router,
     stop: CancellationToken,
-    place: Place,
+    place: ConnectionPermit,
 ) {
     let Some(tls) = tls else { return requests(stream, router, stop, place).await };
     let accepted = tokio::select! {
@@ -112,7 +112,7 @@ async fn requests(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     router: Router,
     stop: CancellationToken,
-    place: Place,
+    place: ConnectionPermit,
 ) {
     let router = TowerToHyperService::new(router);
     let watch = &place.watch;

@@ -4,9 +4,9 @@
 //! `ca_file`: what `openssl req -x509` makes is marked as an authority, which verifiers refuse as a server's own. For such a
 //! certificate name and time are checked as for any other.
 
+use super::failure::ClientError;
 use super::settings::TlsConfig;
-use crate::error::BuildError;
-use crate::net::tls::{certificates, private_key, validity};
+use crate::net::tls::{TlsError, certificates, private_key, validity};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -23,16 +23,16 @@ pub(super) fn files(config: &TlsConfig) -> Vec<PathBuf> {
 /// Reads the files.
 ///
 /// Errors: one cannot be read or holds no certificate or key; the text names setting and file.
-pub(super) fn client_config(config: &TlsConfig) -> Result<ClientConfig, BuildError> {
+pub(super) fn client_config(config: &TlsConfig) -> Result<ClientConfig, ClientError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let own = match &config.ca_file {
-        Some(path) => certificates(path).map_err(|e| BuildError(format!("`tls.ca_file`: {e}")))?,
+        Some(path) => certificates(path).map_err(ClientError::file("tls.ca_file"))?,
         None => Vec::new(),
     };
     let verifier: Arc<dyn ServerCertVerifier> = if config.verify {
-        let failed = |error: Error| {
-            let file = config.ca_file.as_ref().map(|path| format!("`tls.ca_file`: {}: ", path.display()));
-            BuildError(format!("{}{error}", file.unwrap_or_default()))
+        let failed = |source: Error| match &config.ca_file {
+            Some(path) => ClientError::file("tls.ca_file")(TlsError::in_file(path)(source)),
+            None => ClientError::Trust(source),
         };
         let system = rustls_platform_verifier::Verifier::new_with_extra_roots(own.clone(), provider.clone());
         Arc::new(Verifier { authorities: Arc::new(system.map_err(failed)?), own })
@@ -42,20 +42,20 @@ pub(super) fn client_config(config: &TlsConfig) -> Result<ClientConfig, BuildErr
     };
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .map_err(|e| BuildError(e.to_string()))?
+        .map_err(ClientError::Trust)?
         .dangerous()
         .with_custom_certificate_verifier(verifier);
     match (&config.cert, &config.key) {
         (None, None) => Ok(builder.with_no_client_auth()),
-        (None, Some(_)) => Err(BuildError("`tls.key` needs `tls.cert`".into())),
+        (None, Some(_)) => Err(ClientError::KeyAlone),
         (Some(cert), key) => {
-            let chain = certificates(cert).map_err(|e| BuildError(format!("`tls.cert`: {e}")))?;
+            let chain = certificates(cert).map_err(ClientError::file("tls.cert"))?;
             // Certificate and key may stand in one file.
             let (setting, path) = key.as_ref().map_or(("tls.cert", cert), |key| ("tls.key", key));
-            let key = private_key(path).map_err(|e| BuildError(format!("`{setting}`: {e}")))?;
-            builder.with_client_auth_cert(chain, key).map_err(|e| {
-                let (cert, key) = (cert.display(), path.display());
-                BuildError(format!("`tls.cert`, `tls.key`: {cert} and {key} do not go together: {e}"))
+            let key = private_key(path).map_err(ClientError::file(setting))?;
+            builder.with_client_auth_cert(chain, key).map_err(|source| {
+                let (cert, key) = (cert.clone(), path.clone());
+                ClientError::file("tls.cert")(TlsError::Pair { cert, key, source })
             })
         }
     }
@@ -267,7 +267,7 @@ mod tests {
 
     #[test]
     fn files_that_cannot_be_used_are_named_with_the_reason() {
-        let error = |tls: TlsConfig| client_config(&tls).err().unwrap().0;
+        let error = |tls: TlsConfig| crate::error::chain(&client_config(&tls).err().unwrap());
         let pair = |cert: &str, key: Option<&str>| TlsConfig {
             cert: Some(fixture(cert)),
             key: key.map(fixture),

@@ -5,12 +5,13 @@
 
 use super::client::HttpExchange;
 use super::exchange::{Answer, Exchange, Lost, LostKind, Request};
+use super::failure::ClientError;
 use super::mask::Mask;
 use super::settings::ClientConfig;
-use crate::error::BuildError;
 use crate::sync::BoxFuture;
+use crate::sync::Locked;
 use reqwest::Url;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -34,7 +35,7 @@ struct States {
 
 impl Turns {
     /// Of the servers at these addresses; requests are made for the first.
-    pub fn new(common: &ClientConfig, urls: &[Url], mask: &Mask) -> Result<Self, BuildError> {
+    pub fn new(common: &ClientConfig, urls: &[Url], mask: &Mask) -> Result<Self, ClientError> {
         let mut servers: Vec<(Url, Box<dyn Exchange>)> = Vec::with_capacity(urls.len());
         for url in urls {
             servers.push((url.clone(), Box::new(HttpExchange::build(common, url, mask.clone())?)));
@@ -51,7 +52,7 @@ impl Turns {
 impl All {
     /// The next server that is not in `tried`; `None` where all are.
     fn choose(&self, tried: &[usize], now: Instant) -> Option<usize> {
-        let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut states = self.states.locked();
         let count = states.of.len();
         let order = (0..count).map(|n| (states.next + n) % count).filter(|n| !tried.contains(n));
         let rests = |n: usize| states.of[n].1.filter(|until| *until > now);
@@ -66,7 +67,7 @@ impl All {
     }
 
     fn ended(&self, server: usize, well: bool, now: Instant) {
-        let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut states = self.states.locked();
         let state = &mut states.of[server];
         if well {
             *state = (0, None);

@@ -26,6 +26,7 @@
 
 use crate::storage::data_dir::{Lock, replace_file};
 use crate::storage::{Disk, Storage, make_again};
+use crate::sync::Locked;
 use crate::sync::live::Live;
 use crate::telemetry::{BufferTotals, RunLedger, Totals};
 use crate::time::clock;
@@ -487,7 +488,7 @@ impl Keeper {
     }
 
     fn with<R>(&self, what: impl FnOnce(&mut Ledger) -> R) -> R {
-        let mut kept = self.kept.lock().unwrap_or_else(|e| e.into_inner());
+        let mut kept = self.kept.locked();
         self.compare(&mut kept);
         what(&mut kept.ledger)
     }

@@ -10,13 +10,14 @@ use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::sync::Locked;
 use crate::time::clock;
 
 /// A connection on which nothing came yet, or only a part of a head, is left this long before it gives way.
@@ -201,7 +202,7 @@ struct Open {
 
 /// A connection's place, given back when dropped.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub(crate) struct ConnectionPermit {
     places: Arc<Places>,
     id: u64,
     /// What the connection is about.
@@ -209,8 +210,8 @@ pub(crate) struct Place {
     close: CancellationToken,
 }
 
-impl Place {
-    /// Resolves when it is to give way. It does so unless it is within a request, see [`must_close`](Place::must_close).
+impl ConnectionPermit {
+    /// Resolves when it is to give way. It does so unless it is within a request, see [`must_close`](ConnectionPermit::must_close).
     pub(crate) async fn gives_way(&self) {
         self.close.cancelled().await;
     }
@@ -221,7 +222,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         self.places.lock().open.remove(&self.id);
         self.places.freed.notify_waiters();
@@ -235,7 +236,7 @@ impl Places {
     }
 
     fn lock(&self) -> MutexGuard<'_, Taken> {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+        self.taken.locked()
     }
 
     /// How many found no place free, since this was asked before.
@@ -244,7 +245,7 @@ impl Places {
     }
 
     /// A place for a connection of `peer` on which nothing came yet; waits for one, and asks others to give way.
-    pub(crate) async fn take(self: &Arc<Self>, peer: Option<IpAddr>) -> Place {
+    pub(crate) async fn take(self: &Arc<Self>, peer: Option<IpAddr>) -> ConnectionPermit {
         let mut first = true;
         loop {
             let freed = self.freed.notified();
@@ -258,7 +259,7 @@ impl Places {
         }
     }
 
-    fn try_take(self: &Arc<Self>, peer: Option<IpAddr>, first: bool) -> Option<Place> {
+    fn try_take(self: &Arc<Self>, peer: Option<IpAddr>, first: bool) -> Option<ConnectionPermit> {
         let mut taken = self.lock();
         let silent = |open: &&Open| open.watch.get().0 == Phase::Silent;
         let (all, of_peer) = taken
@@ -282,7 +283,7 @@ impl Places {
         taken.next += 1;
         let (watch, close) = (Arc::new(Watch::new(Phase::Silent)), CancellationToken::new());
         taken.open.insert(id, Open { watch: watch.clone(), peer, close: close.clone() });
-        Some(Place { places: self.clone(), id, watch, close })
+        Some(ConnectionPermit { places: self.clone(), id, watch, close })
     }
 }
 
@@ -336,7 +337,7 @@ mod tests {
     }
 
     /// Gives its place back when it is asked to.
-    fn obedient(place: Place) -> tokio::task::JoinHandle<()> {
+    fn obedient(place: ConnectionPermit) -> tokio::task::JoinHandle<()> {
         tokio::spawn(async move {
             loop {
                 place.gives_way().await;

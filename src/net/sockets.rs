@@ -3,6 +3,8 @@
 //! Whoever listens on an address of which another part of this process has the socket already gets the same socket: with
 //! what waits in it, and without a moment in which nobody listens. The socket is closed when the last of them has let go.
 
+use crate::error::BuildError;
+use crate::sync::Locked;
 use std::any::Any;
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -11,6 +13,51 @@ use std::net::{TcpListener, UdpSocket};
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::sync::{Arc, Mutex, Weak};
 use tokio::sync::{Notify, watch};
+
+/// An address that cannot be listened on.
+#[derive(Debug)]
+pub struct ListenError {
+    /// As it is written: `127.0.0.1:80`, `unix:///run/x.sock`.
+    pub address: String,
+    /// Why not.
+    pub source: io::Error,
+}
+
+impl ListenError {
+    /// What to do.
+    pub fn help(&self) -> &'static str {
+        let is_file = self.address.starts_with("unix");
+        match self.source.kind() {
+            io::ErrorKind::PermissionDenied if is_file => {
+                "the agent's user must be allowed to make and give away files there"
+            }
+            io::ErrorKind::PermissionDenied => {
+                "ports below 1024 need rights: choose another address, or give the agent CAP_NET_BIND_SERVICE"
+            }
+            io::ErrorKind::AddrInUse => "another program has it: stop that, or choose another address",
+            _ => "choose another `listen`",
+        }
+    }
+}
+
+impl std::fmt::Display for ListenError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "cannot listen on {}", self.address)
+    }
+}
+
+impl std::error::Error for ListenError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.source)
+    }
+}
+
+impl From<ListenError> for BuildError {
+    fn from(error: ListenError) -> BuildError {
+        let help = error.help();
+        BuildError::Host { cause: error.into(), help }
+    }
+}
 
 /// A socket that can be had twice.
 pub trait Handle: Sized + Send + Sync + 'static {
@@ -73,13 +120,13 @@ impl Holder {
 
     /// Gives a connection to whoever takes it.
     pub fn move_connection(&self, connection: Box<dyn Any + Send>) {
-        self.0.moved.lock().unwrap_or_else(|e| e.into_inner()).push_back(connection);
+        self.0.moved.locked().push_back(connection);
         self.0.some.notify_one();
     }
 
     /// The next connection that somebody has given, where there is one.
     pub fn try_moved(&self) -> Option<Box<dyn Any + Send>> {
-        self.0.moved.lock().unwrap_or_else(|e| e.into_inner()).pop_front()
+        self.0.moved.locked().pop_front()
     }
 
     /// The next connection that somebody has given. Safe to cancel.
@@ -124,7 +171,7 @@ pub fn shared<S: Handle>(
     address: &str,
     open: impl FnOnce() -> io::Result<(S, Option<Guard>)>,
 ) -> io::Result<(S, Holder)> {
-    let mut all = OPEN.lock().unwrap_or_else(|e| e.into_inner());
+    let mut all = OPEN.locked();
     all.retain(|(_, holder)| holder.strong_count() > 0);
     let of_its_own = address.ends_with(":0");
     let known = all.iter().find(|(known, _)| known == address && !of_its_own).and_then(|(_, holder)| holder.upgrade());

@@ -5,6 +5,7 @@ use super::cases::TestCase;
 use crate::component::plan::{SinkPlan, SourcePlan, TransformPlan};
 use crate::net::tls::ServerTls;
 use crate::settings::{Asked, Reader, Secret, Size, Span, Spanned, config, config_enum};
+use crate::telemetry::ComponentKind;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,7 +20,7 @@ config! {
         /// Zone of timestamps that name none.
         pub timezone: jiff::tz::TimeZone = jiff::tz::TimeZone::UTC,
         /// Bytes of events held in memory at most, all queues together.
-        pub memory_limit: Size = Size::mib(24),
+        pub memory_limit: Spanned<Size> = Spanned::new(Size::mib(24), Span::default()),
         /// How long stopping may take before what is left is persisted or given up.
         pub shutdown_timeout: Duration = Duration::from_secs(30),
         /// Worker threads; default: as many as there are cores.
@@ -159,7 +160,7 @@ impl std::fmt::Display for Edge {
 #[derive(Debug)]
 pub struct Component {
     /// What it is.
-    pub kind: Kind,
+    pub kind: ComponentKind,
     /// Its id, and where that stands.
     pub id: Spanned<String>,
     /// The word behind `type:`.
@@ -188,35 +189,4 @@ pub struct Config {
     pub tests: Vec<TestCase>,
     /// Of each of the settings of the agent itself.
     pub agent: AgentPrint,
-}
-
-/// The kinds of components.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Kind {
-    /// Where events come from.
-    Source,
-    /// What changes them.
-    Transform,
-    /// Where they go.
-    Sink,
-}
-
-impl Kind {
-    /// The word for it.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Source => "source",
-            Self::Transform => "transform",
-            Self::Sink => "sink",
-        }
-    }
-
-    /// The key of its section.
-    pub fn section(self) -> &'static str {
-        match self {
-            Self::Source => "sources",
-            Self::Transform => "transforms",
-            Self::Sink => "sinks",
-        }
-    }
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::Fingerprint;
 use super::cases::TestCase;
-use super::config::{AgentPrint, AnyPlan, Component, Config, Globals, Kind};
+use super::config::{AgentPrint, AnyPlan, Component, Config, Globals};
 use super::graph::{Graph, GraphNode};
 use crate::component::plan::{ComponentType, SinkType, SourceType, TransformType};
 use crate::settings::interpolate::{Environment, interpolate};
@@ -16,6 +16,7 @@ use crate::settings::{FieldDoc, Setting, Settings};
 use crate::settings::{Keys, Reader};
 use crate::settings::{Properties, SchemaBuilder};
 use crate::settings::{Report, Span, Spanned, yaml};
+use crate::telemetry::ComponentKind;
 
 /// The types of components there are.
 #[derive(Clone, Copy)]
@@ -30,10 +31,10 @@ pub struct Registry<'r> {
 
 impl Registry<'_> {
     /// Name and kind of every type.
-    pub fn names(&self) -> Vec<(Kind, &'static str)> {
-        let sources = self.sources.iter().map(|t| (Kind::Source, t.name));
-        let transforms = self.transforms.iter().map(|t| (Kind::Transform, t.name));
-        sources.chain(transforms).chain(self.sinks.iter().map(|t| (Kind::Sink, t.name))).collect()
+    pub fn names(&self) -> Vec<(ComponentKind, &'static str)> {
+        let sources = self.sources.iter().map(|t| (ComponentKind::Source, t.name));
+        let transforms = self.transforms.iter().map(|t| (ComponentKind::Transform, t.name));
+        sources.chain(transforms).chain(self.sinks.iter().map(|t| (ComponentKind::Sink, t.name))).collect()
     }
 }
 
@@ -52,10 +53,10 @@ pub struct Loaded {
     pub tree: Node,
 }
 
-const SECTIONS: [(&str, Kind, &str); 3] = [
-    ("sources", Kind::Source, "Where events come from, by id."),
-    ("transforms", Kind::Transform, "What is done to events, by id."),
-    ("sinks", Kind::Sink, "Where events go, by id."),
+const SECTIONS: [(&str, ComponentKind, &str); 3] = [
+    ("sources", ComponentKind::Source, "Where events come from, by id."),
+    ("transforms", ComponentKind::Transform, "What is done to events, by id."),
+    ("sinks", ComponentKind::Sink, "Where events go, by id."),
 ];
 
 /// Reads files, and folders' `*.yaml` and `*.yml` files in order of their names.
@@ -163,15 +164,15 @@ fn load_from(
     let Document { globals, plans, graph, tests, .. } = document;
     let agent = globals.clone();
     let complete = !report.diagnostics.has_errors();
-    let prints = |kind: Kind, id: &str| {
+    let prints = |kind: ComponentKind, id: &str| {
         let Some(node) = root.get(kind.section()).and_then(|section| section.get(id)) else {
             return Fingerprint::default();
         };
-        let buffer = node.get("buffer").filter(|_| kind == Kind::Sink).map_or(0, |node| node.fingerprint(&[]));
+        let buffer = node.get("buffer").filter(|_| kind == ComponentKind::Sink).map_or(0, |node| node.fingerprint(&[]));
         let left_out: &[&str] = match kind {
-            Kind::Source => &[],
-            Kind::Transform => &["inputs"],
-            Kind::Sink => &["inputs", "buffer"],
+            ComponentKind::Source => &[],
+            ComponentKind::Transform => &["inputs"],
+            ComponentKind::Sink => &["inputs", "buffer"],
         };
         let keys = node.as_map().unwrap_or_default().iter().filter(|entry| !left_out.contains(&&*entry.key));
         let keys = keys.map(|entry| (entry.key.clone(), entry.value.fingerprint(&[]))).collect();
@@ -328,7 +329,7 @@ fn read(root: &Node, cx: &mut Reader<'_>, registry: Registry<'_>) -> Document {
 
 fn read_section(
     section: &str,
-    kind: Kind,
+    kind: ComponentKind,
     keys: &mut Keys<'_>,
     cx: &mut Reader<'_>,
     registry: Registry<'_>,
@@ -337,9 +338,9 @@ fn read_section(
     let Some(entry) = keys.take(section).filter(|entry| !entry.value.is_null()) else { return };
     let NodeKind::Map(components) = &entry.value.kind else {
         cx.under(entry, |cx| {
-            let what = format!("a mapping of ids, each to a {}", kind.word());
+            let what = format!("a mapping of ids, each to a {}", kind.name());
             cx.expected(&entry.value, &what)
-                .help(format!("each {} has a name: {section}: {{app: {{…}}}}", kind.word()));
+                .help(format!("each {} has a name: {section}: {{app: {{…}}}}", kind.name()));
         });
         document.whole = false;
         return;
@@ -347,14 +348,16 @@ fn read_section(
     for component in components {
         let mut node = GraphNode::new(kind, component);
         check_id(component, cx);
-        let plan = cx.component(kind.word(), component, |cx| match kind {
-            Kind::Source => {
+        let plan = cx.component(kind.name(), component, |cx| match kind {
+            ComponentKind::Source => {
                 read_component(component, cx, kind, registry, registry.sources, &mut node).map(AnyPlan::Source)
             }
-            Kind::Transform => {
+            ComponentKind::Transform => {
                 read_component(component, cx, kind, registry, registry.transforms, &mut node).map(AnyPlan::Transform)
             }
-            Kind::Sink => read_component(component, cx, kind, registry, registry.sinks, &mut node).map(AnyPlan::Sink),
+            ComponentKind::Sink => {
+                read_component(component, cx, kind, registry, registry.sinks, &mut node).map(AnyPlan::Sink)
+            }
         });
         if let Some(plan) = &plan {
             node.learn(plan);
@@ -390,13 +393,13 @@ fn check_id(component: &Entry, cx: &mut Reader<'_>) {
 fn read_component<P: ?Sized>(
     component: &Entry,
     cx: &mut Reader<'_>,
-    kind: Kind,
+    kind: ComponentKind,
     registry: Registry<'_>,
     types: &[ComponentType<P>],
     node: &mut GraphNode,
 ) -> Option<Box<P>> {
     let value = &component.value;
-    let word = kind.word();
+    let word = kind.name();
     if value.as_map().is_none() {
         cx.expected(value, &format!("a {word}'s settings"));
         return None;
@@ -439,7 +442,7 @@ fn read_component<P: ?Sized>(
     }
     match (elsewhere, near) {
         (Some(other), _) => {
-            diagnostic.help(format!("`{name}` is a {}: put it under `{}`", other.word(), other.section()))
+            diagnostic.help(format!("`{name}` is a {}: put it under `{}`", other.name(), other.section()))
         }
         (None, Some(near)) => diagnostic.help(format!("did you mean `{near}`?")),
         (None, None) => diagnostic.help(format!("types: {}", names.join(", "))),
@@ -488,10 +491,10 @@ impl Document {
             }
             let node = self.graph.find(&at.value);
             let message = match node.map(|node| node.kind) {
-                Some(Kind::Source) => continue,
-                Some(Kind::Transform) if place.event => continue,
-                Some(Kind::Transform) => format!("`{}` is a transform: lines enter at a source", at.value),
-                Some(Kind::Sink) => format!("`{}` is a sink: events enter at a source or transform", at.value),
+                Some(ComponentKind::Source) => continue,
+                Some(ComponentKind::Transform) if place.event => continue,
+                Some(ComponentKind::Transform) => format!("`{}` is a transform: lines enter at a source", at.value),
+                Some(ComponentKind::Sink) => format!("`{}` is a sink: events enter at a source or transform", at.value),
                 None => format!("there is no component `{}`", at.value),
             };
             let ids = self.graph.nodes.iter().map(|node| node.id.value.as_str());

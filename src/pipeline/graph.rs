@@ -5,19 +5,20 @@ use std::net::SocketAddr;
 
 use globset::{Glob, GlobMatcher};
 
-use super::config::{AnyPlan, Edge, Globals, Kind};
+use super::config::{AnyPlan, Edge, Globals};
 use crate::decoding::OnDecodeError;
 use crate::settings::Reader;
 use crate::settings::Span;
 use crate::settings::nearest;
 use crate::settings::node::Entry;
 use crate::settings::{Node, Spanned};
+use crate::telemetry::ComponentKind;
 
 /// A component as the graph sees it.
 #[derive(Debug, Clone)]
 pub struct GraphNode {
     /// What it is.
-    pub kind: Kind,
+    pub kind: ComponentKind,
     /// Its id, and where that stands.
     pub id: Spanned<String>,
     /// The word behind `type:`, where there is such a type.
@@ -48,9 +49,9 @@ struct Facts {
 
 impl GraphNode {
     /// What the tree alone tells, so that a component with a mistake in its settings is still part of the graph.
-    pub(crate) fn new(kind: Kind, entry: &Entry) -> Self {
+    pub(crate) fn new(kind: ComponentKind, entry: &Entry) -> Self {
         let spanned = |node: &Node| node.as_str().map(|text| Spanned::new(text.to_owned(), node.span));
-        let inputs = entry.value.entry("inputs").filter(|_| kind != Kind::Source);
+        let inputs = entry.value.entry("inputs").filter(|_| kind != ComponentKind::Source);
         let written = inputs.and_then(|inputs| inputs.value.as_seq()).unwrap_or_default();
         Self {
             kind,
@@ -58,8 +59,8 @@ impl GraphNode {
             type_name: None,
             written: written.iter().filter_map(spanned).collect(),
             inputs_span: inputs.map(|inputs| inputs.key_span),
-            dead_letter: entry.value.get("dead_letter").filter(|_| kind == Kind::Sink).and_then(spanned),
-            buffer: entry.value.get("buffer").filter(|_| kind == Kind::Sink).cloned(),
+            dead_letter: entry.value.get("dead_letter").filter(|_| kind == ComponentKind::Sink).and_then(spanned),
+            buffer: entry.value.get("buffer").filter(|_| kind == ComponentKind::Sink).cloned(),
             facts: None,
             edges: Vec::new(),
         }
@@ -93,11 +94,11 @@ impl GraphNode {
     }
 
     fn name(&self) -> String {
-        format!("{} `{}`", self.kind.word(), self.id.value)
+        format!("{} `{}`", self.kind.name(), self.id.value)
     }
 
     fn has_default_output(&self) -> bool {
-        self.kind != Kind::Sink && self.facts.as_ref().is_none_or(|facts| facts.default_output)
+        self.kind != ComponentKind::Sink && self.facts.as_ref().is_none_or(|facts| facts.default_output)
     }
 }
 
@@ -208,7 +209,7 @@ impl Graph {
             return Vec::new();
         };
         let node = &self.nodes[from];
-        if node.kind == Kind::Sink {
+        if node.kind == ComponentKind::Sink {
             let message = format!("{} reads `{id}`, which is a sink", self.nodes[reader].name());
             cx.error(input.span, message).help("what a sink cannot deliver goes to its `dead_letter`");
             return Vec::new();
@@ -273,7 +274,7 @@ impl Graph {
     fn readable_names(&self, reader: usize) -> Vec<String> {
         let mut names = Vec::new();
         for (index, node) in self.nodes.iter().enumerate() {
-            if index == reader || node.kind == Kind::Sink {
+            if index == reader || node.kind == ComponentKind::Sink {
                 continue;
             }
             if node.has_default_output() {
@@ -287,9 +288,10 @@ impl Graph {
     fn check_dead_letters(&self, cx: &mut Reader<'_>) {
         for node in &self.nodes {
             let Some(to) = &node.dead_letter else { continue };
-            let sinks = self.nodes.iter().filter(|sink| sink.kind == Kind::Sink && sink.id.value != node.id.value);
+            let sinks =
+                self.nodes.iter().filter(|sink| sink.kind == ComponentKind::Sink && sink.id.value != node.id.value);
             match self.find(&to.value) {
-                Some(found) if found.kind == Kind::Sink => {}
+                Some(found) if found.kind == ComponentKind::Sink => {}
                 Some(found) => {
                     let message = format!("the dead letter of {} is {}, not a sink", node.name(), found.name());
                     cx.error(to.span, message);
@@ -322,16 +324,16 @@ impl Graph {
                 sink.id.value != node.id.value && sink.dead_letter.as_ref().is_some_and(|to| to.value == node.id.value)
             });
             let read = node.facts.is_some() && node.written.is_empty();
-            if read && node.kind == Kind::Sink && !wanted {
+            if read && node.kind == ComponentKind::Sink && !wanted {
                 let span = node.inputs_span.unwrap_or(node.id.span);
                 cx.error(span, format!("{} reads nothing and is nobody's dead letter", node.name()))
                     .help("name what it reads: inputs: [id]");
-            } else if read && node.kind == Kind::Transform {
+            } else if read && node.kind == ComponentKind::Transform {
                 let span = node.inputs_span.unwrap_or(node.id.span);
                 cx.error(span, format!("{} reads nothing", node.name())).help("name what it reads: inputs: [id]");
             }
         }
-        for (kind, section) in [(Kind::Source, "sources"), (Kind::Sink, "sinks")] {
+        for (kind, section) in [(ComponentKind::Source, "sources"), (ComponentKind::Sink, "sinks")] {
             if !self.nodes.iter().any(|node| node.kind == kind) && !cx.has_errors() {
                 cx.error_at("", format!("the configuration has no {section}"));
             }
@@ -341,7 +343,7 @@ impl Graph {
     /// Indices that node number `index` gives events to, besides those that read it.
     fn dead_letter_index(&self, index: usize) -> Option<usize> {
         let to = self.nodes[index].dead_letter.as_ref().and_then(|to| self.index(&to.value))?;
-        (self.nodes[to].kind == Kind::Sink).then_some(to)
+        (self.nodes[to].kind == ComponentKind::Sink).then_some(to)
     }
 
     /// What each node depends on: its inputs, and for a dead letter the sinks that use it.
@@ -430,7 +432,7 @@ impl Graph {
         if !complete {
             return;
         }
-        for (index, node) in self.nodes.iter().enumerate().filter(|(_, node)| node.kind != Kind::Sink) {
+        for (index, node) in self.nodes.iter().enumerate().filter(|(_, node)| node.kind != ComponentKind::Sink) {
             let id = &node.id.value;
             if node.has_default_output() && !self.is_read(index, None) {
                 cx.warn(node.id.span, format!("nothing reads {}", node.name()))
@@ -461,7 +463,7 @@ impl Graph {
             }
         }
         let mut warned = HashSet::new();
-        for source in (0..self.nodes.len()).filter(|index| self.nodes[*index].kind == Kind::Source) {
+        for source in (0..self.nodes.len()).filter(|index| self.nodes[*index].kind == ComponentKind::Source) {
             let mut came_from: HashMap<usize, usize> = HashMap::from([(source, source)]);
             let mut queue = vec![source];
             let mut redact = None;
@@ -481,7 +483,7 @@ impl Graph {
             sinks.sort_unstable();
             for sink in sinks {
                 let exposes = self.nodes[sink].facts.as_ref().is_some_and(|facts| facts.exposes);
-                if self.nodes[sink].kind != Kind::Sink || !exposes || !warned.insert(sink) {
+                if self.nodes[sink].kind != ComponentKind::Sink || !exposes || !warned.insert(sink) {
                     continue;
                 }
                 let mut path = vec![sink];
@@ -509,7 +511,7 @@ impl Graph {
         };
         let Some(index) = self.index(id) else {
             let mut names = self.readable_names(usize::MAX);
-            names.extend(self.nodes.iter().filter(|n| n.kind == Kind::Sink).map(|n| n.id.value.clone()));
+            names.extend(self.nodes.iter().filter(|n| n.kind == ComponentKind::Sink).map(|n| n.id.value.clone()));
             cx.error(at.span, format!("there is no component `{id}`"))
                 .suggest(&at.value, names.iter().map(String::as_str));
             return;

@@ -2,12 +2,13 @@
 
 use std::fmt::Write as _;
 
+use super::TestCase;
 use super::document::{Registry, global_docs};
-use super::{Kind, TestCase};
 use crate::component::common::SinkCommon;
 use crate::component::common::SourceCommon;
 use crate::component::plan::ComponentType;
 use crate::settings::{FieldDoc, Setting};
+use crate::telemetry::ComponentKind;
 
 /// How deep blocks inside blocks are listed.
 const MAX_LEVELS: usize = 6;
@@ -28,9 +29,9 @@ pub fn markdown(registry: Registry<'_>, only: Option<&str>) -> Option<String> {
         table(&mut out, &global_docs());
     }
     let before = out.len();
-    section(&mut out, Kind::Source, registry.sources, &SourceCommon::fields(), only);
-    section(&mut out, Kind::Transform, registry.transforms, &[], only);
-    section(&mut out, Kind::Sink, registry.sinks, &SinkCommon::fields(), only);
+    section(&mut out, ComponentKind::Source, registry.sources, &SourceCommon::fields(), only);
+    section(&mut out, ComponentKind::Transform, registry.transforms, &[], only);
+    section(&mut out, ComponentKind::Sink, registry.sinks, &SinkCommon::fields(), only);
     if only.is_some() && out.len() == before {
         return None;
     }
@@ -43,12 +44,12 @@ pub fn markdown(registry: Registry<'_>, only: Option<&str>) -> Option<String> {
 
 fn section<P: ?Sized>(
     out: &mut String,
-    kind: Kind,
+    kind: ComponentKind,
     types: &[ComponentType<P>],
     common: &[FieldDoc],
     only: Option<&str>,
 ) {
-    let word = kind.word();
+    let word = kind.name();
     if only.is_none() {
         let mut title = kind.section().to_owned();
         title[..1].make_ascii_uppercase();

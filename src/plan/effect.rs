@@ -11,8 +11,9 @@ use super::settings::Written;
 use crate::component::Transform;
 use crate::component::plan::Preview;
 use crate::event::{Batch, EventRef, Origin};
-use crate::pipeline::{Edge, Kind, Tap};
+use crate::pipeline::{Edge, Tap};
 use crate::settings::mask_known;
+use crate::telemetry::ComponentKind;
 use crate::telemetry::panics::caught;
 use crate::topology::recent::{Frame, Taken};
 use crate::topology::{Inline, Stage, apply_alone};
@@ -35,7 +36,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// A component, as far as the way of events through it matters.
 pub(super) struct Node {
     pub(super) id: String,
-    pub(super) kind: Kind,
+    pub(super) kind: ComponentKind,
     pub(super) type_name: &'static str,
     pub(super) inputs: Vec<Edge>,
     pub(super) redacts: bool,
@@ -71,7 +72,7 @@ impl<'a> Side<'a> {
     }
 
     fn sinks(&self) -> impl Iterator<Item = &str> {
-        self.nodes.iter().filter(|n| n.kind == Kind::Sink).map(|n| n.id.as_str())
+        self.nodes.iter().filter(|n| n.kind == ComponentKind::Sink).map(|n| n.id.as_str())
     }
 
     fn node(&self, id: &str) -> Option<&Node> {
@@ -107,18 +108,18 @@ impl<'a> Side<'a> {
     }
 
     fn is_source(&self, id: &str) -> bool {
-        self.node(id).is_some_and(|n| n.kind == Kind::Source)
+        self.node(id).is_some_and(|n| n.kind == ComponentKind::Source)
     }
 
     /// The sources that read the file at this absolute path.
     fn readers(&self, path: &Path) -> Vec<String> {
-        let sources = self.nodes.iter().filter(|n| n.kind == Kind::Source);
+        let sources = self.nodes.iter().filter(|n| n.kind == ComponentKind::Source);
         sources.filter(|n| self.inline.reads(&n.id, path) == Some(true)).map(|n| n.id.clone()).collect()
     }
 
     /// The only source, where it is.
     fn only(&self) -> Option<String> {
-        let mut all = self.nodes.iter().filter(|n| n.kind == Kind::Source).map(|n| n.id.clone());
+        let mut all = self.nodes.iter().filter(|n| n.kind == ComponentKind::Source).map(|n| n.id.clone());
         all.next().filter(|_| all.next().is_none())
     }
 
@@ -508,7 +509,7 @@ impl<'a> Trial<'a> {
                 return group(&stage.id, &reason, rule);
             }
             let passes = stage.out.iter().any(|o| leads(&stage.id, &o.name));
-            if stage.kind != Kind::Sink && !stage.came.is_empty() && !passes && stage.dropped.is_empty() {
+            if stage.kind != ComponentKind::Sink && !stage.came.is_empty() && !passes && stage.dropped.is_empty() {
                 let reason = if stage.out.is_empty() { "kept for later" } else { "goes elsewhere" };
                 return by(&stage.id, reason);
             }
@@ -583,7 +584,7 @@ impl<'a> Trial<'a> {
         // Another source may give the same events in the new graph, and of what transforms had kept it is not known whose it is.
         let sources = |which: Which| -> Vec<String> {
             let side = if which == Which::Before { &self.before } else { &self.after };
-            let all = side.nodes.iter().filter(|n| n.kind == Kind::Source).map(|n| n.id.clone());
+            let all = side.nodes.iter().filter(|n| n.kind == ComponentKind::Source).map(|n| n.id.clone());
             match which == Which::Before && side.is_source(source) {
                 true => vec![source.to_owned()],
                 false => all.collect(),

@@ -12,7 +12,8 @@ mod settings;
 
 use crate::component::Chance;
 use crate::event::Origin;
-use crate::pipeline::{AnyPlan, Config, Kind, Loaded, Tap};
+use crate::pipeline::{AnyPlan, Config, Loaded, Tap};
+use crate::telemetry::ComponentKind;
 use crate::time::clock;
 use crate::topology::recent::Taken;
 use crate::topology::{Comparison, Inline, Parts, compare_configs};
@@ -77,7 +78,7 @@ pub fn make(against: Against, new: Loaded, given: Given) -> Result<Plan, String>
         given => {
             let (before_nodes, after_nodes) = (nodes(before), nodes(after));
             let build = |config: Config, which: &str| {
-                let words = |errors: Vec<crate::topology::AssembleError>| {
+                let words = |errors: Vec<crate::topology::StartError>| {
                     let all: Vec<String> = errors.iter().map(ToString::to_string).collect();
                     format!("{which} cannot be tried here: {}", all.join("; "))
                 };
@@ -143,14 +144,14 @@ fn describe(
     (before, was): (&Config, Written<'_>),
     (after, is): (&Config, Written<'_>),
 ) {
-    let settings = |kind: Kind, id: &str, without: &[&str]| -> Vec<Setting> {
+    let settings = |kind: ComponentKind, id: &str, without: &[&str]| -> Vec<Setting> {
         let old = was.get(kind.section()).and_then(|section| section.get(id));
         let new = is.get(kind.section()).and_then(|section| section.get(id));
         differences(old, new, without)
     };
     let component = |c: &crate::pipeline::Component| Component {
         id: c.id.value.clone(),
-        kind: c.kind.word().to_owned(),
+        kind: c.kind.name().to_owned(),
         r#type: c.type_name.to_owned(),
         ..Component::default()
     };

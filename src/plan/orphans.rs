@@ -2,8 +2,9 @@
 
 use super::report::Orphan;
 use crate::buffer::disk::tools;
-use crate::pipeline::{AnyPlan, Config, Kind};
+use crate::pipeline::{AnyPlan, Config};
 use crate::sources::file::places;
+use crate::telemetry::ComponentKind;
 use std::collections::HashMap;
 use std::io::Read as _;
 use std::path::Path;
@@ -43,7 +44,7 @@ fn buffers(before: &Config, after: &Config) -> Vec<Orphan> {
 
 fn queues(before: &Config, after: &Config, held: &HashMap<String, u64>) -> Vec<Orphan> {
     let on_disk = owners(before);
-    let gone = before.components.iter().filter(|c| c.kind == Kind::Sink).filter(|c| {
+    let gone = before.components.iter().filter(|c| c.kind == ComponentKind::Sink).filter(|c| {
         let id = &c.id.value;
         !after.components.iter().any(|a| a.id.value == *id && a.type_name == c.type_name) && !on_disk.contains(&&**id)
     });

@@ -102,7 +102,6 @@ impl Out {
             let many = match (orphan.events, orphan.files) {
                 (Some(n), _) => format!(": {}", events(n)),
                 (_, Some(1)) => ": 1 file".to_owned(),
-                (_, Some(1)) => ": 1 file".to_owned(),
                 (_, Some(n)) => format!(": {n} files"),
                 _ => String::new(),
             };

@@ -426,35 +426,44 @@ macro_rules! config_tagged {
     };
 }
 
-/// Makes a type of its own small language (a template, a condition) a setting: a string with a text to show again.
+/// Makes a type of its own small language (a template, a condition, a regular expression) a setting: a string with a text to show
+/// again. One that is `listed` stands in a list only where a list of them is asked for.
 macro_rules! text_setting {
+    (listed $type:ty, $description:literal, |$text:ident, $node:ident, $cx:ident| $read:expr, |$value:ident| $shown:expr) => {
+        impl $crate::settings::Setting for $type {
+            $crate::settings::text_setting!(@body $description, |$text, $node, $cx| $read, |$value| $shown);
+        }
+    };
     ($type:ty, $description:literal, |$text:ident, $node:ident, $cx:ident| $read:expr, |$value:ident| $shown:expr) => {
         impl $crate::settings::Setting for $type {
-            fn read($node: &$crate::settings::Node, $cx: &mut $crate::settings::Reader<'_>) -> Option<Self> {
-                let $text = $crate::settings::read_string($node, $cx, &<Self as $crate::settings::Setting>::describe())?;
-                $read
-            }
-
-            fn schema(_: &mut $crate::settings::SchemaBuilder) -> serde_json::Value {
-                serde_json::json!({"type": "string"})
-            }
-
-            fn describe() -> String {
-                $description.into()
-            }
-
-            fn default_text(&self) -> Option<String> {
-                let $value = self;
-                Some($shown)
-            }
-
-            fn accepts(node: &$crate::settings::Node) -> bool {
-                node.as_str().is_some()
-            }
+            $crate::settings::text_setting!(@body $description, |$text, $node, $cx| $read, |$value| $shown);
 
             fn lone() -> bool {
                 true
             }
+        }
+    };
+    (@body $description:literal, |$text:ident, $node:ident, $cx:ident| $read:expr, |$value:ident| $shown:expr) => {
+        fn read($node: &$crate::settings::Node, $cx: &mut $crate::settings::Reader<'_>) -> Option<Self> {
+            let $text = $crate::settings::read_string($node, $cx, &<Self as $crate::settings::Setting>::describe())?;
+            $read
+        }
+
+        fn schema(_: &mut $crate::settings::SchemaBuilder) -> serde_json::Value {
+            serde_json::json!({"type": "string"})
+        }
+
+        fn describe() -> String {
+            $description.into()
+        }
+
+        fn default_text(&self) -> Option<String> {
+            let $value = self;
+            Some($shown)
+        }
+
+        fn accepts(node: &$crate::settings::Node) -> bool {
+            node.as_str().is_some()
         }
     };
 }

@@ -78,11 +78,25 @@ pub use source_map::{SourceMap, Span};
 ///
 /// Shape: the value, where the text had no error, and everything that was found.
 pub fn read_text<T: Setting>(name: &str, text: &str, environment: &dyn Environment) -> (Option<T>, Report) {
+    read_and_check(name, text, environment, |_, _| ())
+}
+
+/// As [`read_text`]; what was read is checked as a block of its own.
+pub fn read_and_check<T: Setting>(
+    name: &str,
+    text: &str,
+    environment: &dyn Environment,
+    check: impl FnOnce(&T, &mut Reader<'_>),
+) -> (Option<T>, Report) {
     let mut report = Report::default();
     let file = report.sources.add(name, text);
     let Some(mut node) = yaml::parse(file, &mut report.sources, &mut report.diagnostics) else { return (None, report) };
     interpolate::interpolate(&mut node, environment, &mut report.sources, &mut report.diagnostics);
-    let value = T::read(&node, &mut Reader::new(&mut report.sources, &mut report.diagnostics));
+    let mut reader = Reader::new(&mut report.sources, &mut report.diagnostics);
+    let value = T::read(&node, &mut reader);
+    if let Some(value) = &value {
+        reader.checking(&node, |reader| check(value, reader));
+    }
     (value.filter(|_| !report.diagnostics.has_errors()), report)
 }
 

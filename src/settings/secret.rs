@@ -17,8 +17,9 @@ type Known = Option<(Needles, Needles)>;
 
 #[cfg(not(test))]
 fn with_known<R>(act: impl FnOnce(&mut Known) -> R) -> R {
+    use crate::sync::Locked;
     static KNOWN: std::sync::Mutex<Known> = std::sync::Mutex::new(None);
-    act(&mut KNOWN.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+    act(&mut KNOWN.locked())
 }
 
 /// As in the agent, but for one thread: what one test reads as a secret may be a word that another one expects to see.

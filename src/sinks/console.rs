@@ -91,7 +91,7 @@ fn run(input: &Input, encoding: ConsoleEncoding, terminal: bool, out: &mut dyn W
         if let Err(error) = written {
             // It was not delivered: it is given to the sink again, should it begin again.
             input.give_back(batch);
-            return Err(RunError(format!("cannot write to the console: {error}")));
+            return Err(RunError::io("cannot write to the console")(error));
         }
         input.delivered(batch.ack.take(), batch.len() as u64, bytes.len() as u64, batch.received_at);
         batch.recycle();

@@ -31,11 +31,12 @@ use crate::sinks::delivery::{
     Answer, AuthConfig, Draft, Framing, HttpSink, Judgement, Mask, NetworkSinkCommon, Plan, Protocol, RequestBody,
     Target, Unsendable, byte_of, judge_status, kind_of,
 };
+use crate::sync::Locked;
 use crate::template::{Template, Values};
 use crate::time::Zone;
 use reqwest::header::{HeaderName, HeaderValue};
 use reqwest::{Method, Url};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 config! {
     /// Sends events to any HTTP endpoint.
@@ -268,7 +269,7 @@ impl HttpSink for HttpSinkConfig {
     fn connect(&self, server: &Url, _zone: Zone, mask: &Mask) -> Result<Http, BuildError> {
         let headers = self
             .header_templates()
-            .map_err(|(name, what)| BuildError(format!("the header `{}` {what}", name.value)))?;
+            .map_err(|(name, what)| BuildError::config(format!("the header `{}` {what}", name.value)))?;
         let url = self.url.value.clone();
         let (framing, content_type) = match (self.framing(), &self.encoding) {
             (HttpFraming::Array, _) => (Framing::ARRAY, "application/json"),
@@ -389,7 +390,7 @@ impl Protocol for Http {
         let Some(success) = &self.success else {
             return judge_status(answer, &self.mask).unwrap_or(Judgement::Delivered);
         };
-        if Success::holds(&mut success.lock().unwrap_or_else(PoisonError::into_inner), answer) {
+        if Success::holds(&mut success.locked(), answer) {
             return Judgement::Delivered;
         }
         judge_status(answer, &self.mask).unwrap_or_else(|| {

@@ -60,7 +60,7 @@ impl SourcePlan for DemoConfig {
 
     fn build(self: Box<Self>, cx: &BuildContext) -> Result<SourceRun, BuildError> {
         if cx.once && self.count.is_none() {
-            return Err(BuildError("it has no end, so `--once` would run for ever; give it a `count`".into()));
+            return Err(BuildError::config("it has no end, so `--once` would run for ever; give it a `count`"));
         }
         let origin = Arc::new(Origin { source: cx.id.clone(), host: Some(cx.host.clone()), ..Origin::default() });
         Ok(SourceRun::Thread(Box::new(move |cx| {

@@ -311,7 +311,7 @@ fn reads_of(
         }
     };
     let thread = std::thread::Builder::new().name("stdin".into()).spawn(read);
-    thread.map(|_| reads).map_err(|e| RunError(format!("cannot start a thread: {e}")))
+    thread.map(|_| reads).map_err(RunError::Thread)
 }
 
 /// Where what was cut goes.
@@ -383,7 +383,7 @@ fn pass_on(
         let buf = match reads.recv_timeout(LOOK) {
             Ok(Ok(buf)) => buf,
             Ok(Err(error)) => {
-                result = Err(RunError(format!("standard input cannot be read: {error}")));
+                result = Err(RunError::io("standard input cannot be read")(error));
                 break;
             }
             Err(crossbeam_channel::RecvTimeoutError::Timeout) => continue,

@@ -1,7 +1,7 @@
 //! The folder where state is kept: its lock, and the one way in which small files in it are replaced.
 
-use crate::error::BuildError;
 use crate::storage::{Disk, NO_LINKS, Open, Storage};
+use crate::sync::Locked;
 use rustix::fs::{FlockOperation, flock};
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
@@ -21,7 +21,7 @@ impl Lock {
     ///
     /// Errors: it cannot be made, or another agent has the one that is there now.
     pub fn renew(&self) -> io::Result<()> {
-        let mut file = self.file.lock().unwrap_or_else(|e| e.into_inner());
+        let mut file = self.file.locked();
         let held = file.metadata()?;
         match std::fs::metadata(&self.path) {
             Ok(there) if (there.dev(), there.ino()) == (held.dev(), held.ino()) => return Ok(()),
@@ -71,12 +71,76 @@ fn check_owner(file: &File) -> io::Result<()> {
     Err(io::Error::other(format!("it belongs to the user with the number {owner}, this is {us}")))
 }
 
+/// Why a `data_dir` cannot be this agent's.
+#[derive(Debug)]
+pub enum DataDirError {
+    /// It is not there and cannot be made.
+    Create {
+        /// The folder.
+        dir: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Nothing can be written in it.
+    Write {
+        /// The folder.
+        dir: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A file of state belongs to somebody else, or cannot be locked.
+    Lock {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Another agent has it.
+    InUse {
+        /// The folder.
+        dir: PathBuf,
+    },
+}
+
+impl std::fmt::Display for DataDirError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            DataDirError::Create { dir, .. } => {
+                write!(f, "cannot create data_dir {}; make it or name another", dir.display())
+            }
+            DataDirError::Write { dir, source } => {
+                write!(f, "cannot write in data_dir {}", dir.display())?;
+                match source.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) {
+                    true => f.write_str("; `lock` there is a link, which the agent has not made: look who has"),
+                    false => Ok(()),
+                }
+            }
+            DataDirError::Lock { path, .. } => write!(f, "cannot lock {}", path.display()),
+            DataDirError::InUse { dir } => write!(
+                f,
+                "another agent uses data_dir {}: stop it, or give this one a `data_dir` of its own",
+                dir.display()
+            ),
+        }
+    }
+}
+
+impl std::error::Error for DataDirError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            DataDirError::Create { source, .. }
+            | DataDirError::Write { source, .. }
+            | DataDirError::Lock { source, .. } => Some(source),
+            DataDirError::InUse { .. } => None,
+        }
+    }
+}
+
 /// Makes `dir` (mode 0700) where it is missing and locks it.
 ///
 /// Errors: it cannot be made or written, or another agent has it.
-pub fn lock_data_dir(dir: &Path) -> Result<Lock, BuildError> {
-    create_dir(dir)
-        .map_err(|e| BuildError(format!("cannot create data_dir {}: {e}; make it or name another", dir.display())))?;
+pub fn lock_data_dir(dir: &Path) -> Result<Lock, DataDirError> {
+    create_dir(dir).map_err(|source| DataDirError::Create { dir: dir.to_owned(), source })?;
     if let Some(why) = std::fs::metadata(dir).ok().as_ref().and_then(strangers) {
         tracing::warn!(
             data_dir = %dir.display(),
@@ -85,21 +149,14 @@ pub fn lock_data_dir(dir: &Path) -> Result<Lock, BuildError> {
         );
     }
     let path = dir.join("lock");
-    let file = open_lock(&path).map_err(|e| {
-        let hint = match e.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) {
-            true => "; `lock` there is a link, which the agent has not made: look who has",
-            false => "",
-        };
-        BuildError(format!("cannot write in data_dir {}: {e}{hint}", dir.display()))
-    })?;
-    check_owner(&file).map_err(|e| BuildError(format!("{}: {e}", path.display())))?;
+    let file = open_lock(&path).map_err(|source| DataDirError::Write { dir: dir.to_owned(), source })?;
+    if let Err(source) = check_owner(&file) {
+        return Err(DataDirError::Lock { path, source });
+    }
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(Lock { path, file: Mutex::new(file) }),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(BuildError(format!(
-            "another agent uses data_dir {}: stop it, or give this one a `data_dir` of its own",
-            dir.display()
-        ))),
-        Err(e) => Err(BuildError(format!("cannot lock {}: {e}", path.display()))),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(DataDirError::InUse { dir: dir.to_owned() }),
+        Err(error) => Err(DataDirError::Lock { path, source: error.into() }),
     }
 }
 
@@ -148,7 +205,10 @@ mod tests {
         let path = dir.path().join("data");
         let lock = lock_data_dir(&path).unwrap();
         let refused = lock_data_dir(&path).unwrap_err();
-        assert!(refused.0.contains("another agent"), "{refused}");
+        assert!(
+            matches!(refused, DataDirError::InUse { .. }) && refused.to_string().contains("another agent"),
+            "{refused}"
+        );
         drop(lock);
         assert!(lock_data_dir(&path).is_ok());
     }
@@ -179,7 +239,7 @@ mod tests {
         let link = |name: &str| std::os::unix::fs::symlink(&precious, data.join(name)).unwrap();
         link("lock");
         let refused = lock_data_dir(&data).unwrap_err();
-        assert!(refused.0.contains("is a link"), "{refused}");
+        assert!(refused.to_string().contains("is a link"), "{refused}");
         link("state.tmp");
         assert!(replace_file(&data.join("state"), b"evil").is_err());
         assert!(Disk.open(&data.join("state.tmp"), Open::Write).is_err());

@@ -5,6 +5,7 @@
 //! made to end at any of them.
 
 use super::{FileId, Open, Storage, StoredFile};
+use crate::sync::Locked;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -129,7 +130,7 @@ impl World {
 
 impl Sim {
     fn lock(&self) -> MutexGuard<'_, World> {
-        self.0.lock().unwrap_or_else(|e| e.into_inner())
+        self.0.locked()
     }
 
     /// Ends the run after `steps` more steps.
@@ -392,7 +393,7 @@ impl Storage for Sim {
 
 impl SimFile {
     fn world(&self) -> MutexGuard<'_, World> {
-        self.world.lock().unwrap_or_else(|e| e.into_inner())
+        self.world.locked()
     }
 }
 

@@ -1,5 +1,6 @@
 //! Whether a component works, for `/ready`.
 
+use crate::sync::Locked;
 use crate::time::clock;
 use std::time::Duration;
 
@@ -84,6 +85,6 @@ impl Health {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HealthState> {
-        self.state.lock().unwrap_or_else(|e| e.into_inner())
+        self.state.locked()
     }
 }

@@ -6,14 +6,14 @@
 use crate::time::clock;
 use std::time::{Duration, Instant};
 
-/// How often the same thing is said.
-pub(crate) const EVERY: Duration = Duration::from_secs(60);
+/// Between two lines about the same thing.
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// When a line about one thing is due.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LogThrottle {
     /// When the last line went out; `None` before the first, and after what was said has ended.
-    last: Option<Instant>,
+    last_logged: Option<Instant>,
     /// How often it happened since.
     since: u64,
 }
@@ -27,17 +27,17 @@ impl LogThrottle {
     /// As [`due`](Self::due), at a time.
     pub(crate) fn due_at(&mut self, now: Instant, times: u64) -> Option<u64> {
         self.since += times;
-        if self.since == 0 || self.last.is_some_and(|last| now.saturating_duration_since(last) < EVERY) {
+        if self.since == 0 || self.last_logged.is_some_and(|last| now.saturating_duration_since(last) < LOG_INTERVAL) {
             return None;
         }
-        self.last = Some(now);
+        self.last_logged = Some(now);
         Some(std::mem::take(&mut self.since))
     }
 
     /// It happens no more; whether something had been said of it.
     pub(crate) fn ended(&mut self) -> bool {
         self.since = 0;
-        self.last.take().is_some()
+        self.last_logged.take().is_some()
     }
 
     /// How often it happened since the last line; none is owed any more.

@@ -11,6 +11,7 @@ pub mod watchdog;
 
 pub use health::Health;
 
+use crate::sync::Locked;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
@@ -32,6 +33,15 @@ impl ComponentKind {
             ComponentKind::Source => "source",
             ComponentKind::Transform => "transform",
             ComponentKind::Sink => "sink",
+        }
+    }
+
+    /// The section of a configuration that they stand in.
+    pub fn section(self) -> &'static str {
+        match self {
+            ComponentKind::Source => "sources",
+            ComponentKind::Transform => "transforms",
+            ComponentKind::Sink => "sinks",
         }
     }
 }
@@ -141,6 +151,11 @@ impl Totals {
         Self::add(&mut self.dropped, reason, n);
     }
 
+    /// Adds to the time spent so: `busy`, `backpressure`.
+    pub fn spend(&mut self, on: &'static str, seconds: f64) {
+        *self.seconds.entry(on).or_default() += seconds;
+    }
+
     /// Counts `n` events as rejected.
     pub fn reject_events(&mut self, reason: &'static str, n: u64) {
         Self::add(&mut self.rejected, reason, n);
@@ -211,17 +226,22 @@ impl Counters {
 
     /// Keeps one error of a kind to be shown, where none is kept yet.
     pub fn example(&self, kind: &'static str, text: impl FnOnce() -> String) {
-        self.examples.lock().unwrap_or_else(|e| e.into_inner()).entry(kind).or_insert_with(text);
+        self.examples.locked().entry(kind).or_insert_with(text);
     }
 
     /// The error that was kept.
     pub fn take_example(&self, kind: &'static str) -> Option<String> {
-        self.examples.lock().unwrap_or_else(|e| e.into_inner()).remove(kind)
+        self.examples.locked().remove(kind)
     }
 
     /// Changes the totals as one step; call it once a batch.
     pub fn update<R>(&self, change: impl FnOnce(&mut Totals) -> R) -> R {
-        change(&mut self.totals.lock().unwrap_or_else(|e| e.into_inner()))
+        change(&mut self.totals.locked())
+    }
+
+    /// Counts time that was spent waiting because what follows was full.
+    pub fn waited(&self, time: std::time::Duration) {
+        self.update(|t| t.spend("backpressure", time.as_secs_f64()));
     }
 
     /// The totals as of now.
@@ -236,32 +256,32 @@ impl Counters {
             t.bytes_out += bytes;
             errors.into_iter().for_each(|(kind, n)| t.error(kind, n));
         });
-        let mut theirs = other.latency.lock().unwrap_or_else(|e| e.into_inner());
+        let mut theirs = other.latency.locked();
         // Both have the same bounds.
-        let _added = self.latency.lock().unwrap_or_else(|e| e.into_inner()).add(&*theirs);
+        let _added = self.latency.locked().add(&*theirs);
         theirs.reset();
     }
 
     /// Notes how long one request or write took.
     pub fn record_latency(&self, took: std::time::Duration) {
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        self.latency.lock().unwrap_or_else(|e| e.into_inner()).saturating_record(micros);
+        self.latency.locked().saturating_record(micros);
     }
 
     /// Notes how old a batch was when it was delivered (received to delivered).
     pub fn record_age(&self, age: std::time::Duration) {
         let micros = u64::try_from(age.as_micros()).unwrap_or(u64::MAX);
-        self.age.lock().unwrap_or_else(|e| e.into_inner()).saturating_record(micros);
+        self.age.locked().saturating_record(micros);
     }
 
     /// Latencies so far, in microseconds.
     pub fn latency(&self) -> hdrhistogram::Histogram<u64> {
-        self.latency.lock().unwrap_or_else(|e| e.into_inner()).clone()
+        self.latency.locked().clone()
     }
 
     /// Ages so far, in microseconds.
     pub fn age(&self) -> hdrhistogram::Histogram<u64> {
-        self.age.lock().unwrap_or_else(|e| e.into_inner()).clone()
+        self.age.locked().clone()
     }
 }
 

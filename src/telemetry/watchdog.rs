@@ -7,6 +7,7 @@
 //!
 //! No clock is read by who makes calls. How long one takes is seen in steps of a sixtieth of the time.
 
+use crate::sync::Locked;
 use crate::telemetry::Counters;
 use crate::telemetry::Health;
 use crate::time::clock;
@@ -151,7 +152,7 @@ impl Watchdog {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Watched>> {
-        self.all.lock().unwrap_or_else(|e| e.into_inner())
+        self.all.locked()
     }
 }
 

@@ -1,45 +1,26 @@
 //! From a checked configuration to a blueprint: every component is built. Knows no component by name.
 
 use super::connections::{allot, check_connections};
+use super::start_error::{LimitError, StartError};
 use super::{
     Blueprint, BufferPart, DEFAULT_BUFFER_BYTES, SOURCE_ROOM_BYTES, SinkPart, SourcePart, TransformPart, Upkeep,
 };
 use crate::buffer::{BufferConfig, FullPolicy, WhenFull, disk};
-use crate::component::BuildContext;
 use crate::component::common::Attach;
+use crate::component::{BuildContext, Chance};
 use crate::decoding::Decoder;
 use crate::net::sockets::noted;
-use crate::pipeline::{AnyPlan, Config, Kind};
+use crate::pipeline::{AnyPlan, Config};
+use crate::storage::data_dir::create_dir;
 use crate::telemetry::{ComponentKind, Counters};
 use std::collections::HashSet;
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-/// Why a configuration without mistakes cannot be run here.
-#[derive(Debug)]
-pub struct AssembleError {
-    /// The component, where it is one's.
-    pub component: Option<String>,
-    /// What is wrong and what to do.
-    pub message: String,
-    /// It is the configuration's fault, not the host's.
-    pub is_config: bool,
-}
-
-impl fmt::Display for AssembleError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.component {
-            Some(id) => write!(f, "`{id}`: {}", self.message),
-            None => f.write_str(&self.message),
-        }
-    }
-}
 
 /// Builds every component. Creates `data_dir` (0700) where it is missing.
 ///
 /// Errors: all that went wrong, not the first.
-pub fn assemble(config: Config, once: bool) -> Result<Blueprint, Vec<AssembleError>> {
+pub fn assemble(config: Config, once: bool) -> Result<Blueprint, Vec<StartError>> {
     assemble_with(config, once, &Reuse { kept: &|_| false, counters: &|_| None })
 }
 
@@ -62,14 +43,6 @@ pub(super) fn own_files(config: &Config) -> Vec<PathBuf> {
     own_files
 }
 
-pub(super) fn kind_of(kind: Kind) -> ComponentKind {
-    match kind {
-        Kind::Source => ComponentKind::Source,
-        Kind::Transform => ComponentKind::Transform,
-        Kind::Sink => ComponentKind::Sink,
-    }
-}
-
 /// What a component reads: id and output (empty for the default one).
 pub(super) fn inputs(component: &crate::pipeline::Component) -> Vec<(Arc<str>, Arc<str>)> {
     let edge =
@@ -77,31 +50,80 @@ pub(super) fn inputs(component: &crate::pipeline::Component) -> Vec<(Arc<str>, A
     component.inputs.iter().map(edge).collect()
 }
 
+/// What all components are built with alike.
+pub(super) struct Surroundings {
+    /// Sources read to the end and stop.
+    pub(super) once: bool,
+    /// Paths that the agent itself writes.
+    pub(super) own_files: Arc<Vec<PathBuf>>,
+    /// Nothing is left to chance.
+    pub(super) chance: Chance,
+    pub(super) data_dir: PathBuf,
+    pub(super) timezone: jiff::tz::TimeZone,
+    pub(super) host: Arc<str>,
+    pub(super) memory_limit: usize,
+    /// Ids of the components below access logs.
+    pub(super) access: HashSet<String>,
+}
+
+impl Surroundings {
+    /// Those of a configuration.
+    pub(super) fn of(config: &Config) -> Surroundings {
+        Surroundings {
+            once: false,
+            own_files: Arc::default(),
+            chance: Chance::default(),
+            data_dir: config.globals.data_dir.clone(),
+            timezone: config.globals.timezone.clone(),
+            host: host_name().into(),
+            memory_limit: config.globals.memory_limit.as_usize(),
+            access: below_access_logs(&config.components),
+        }
+    }
+
+    /// For the component of these counters, which may have as much of all as it likes.
+    pub(super) fn context(&self, counters: Arc<Counters>) -> BuildContext {
+        BuildContext {
+            id: counters.id.clone(),
+            data_dir: self.data_dir.clone(),
+            timezone: self.timezone.clone(),
+            once: self.once,
+            own_files: self.own_files.clone(),
+            host: self.host.clone(),
+            memory_limit: self.memory_limit,
+            working_bytes: usize::MAX,
+            connections: u32::MAX,
+            handles: 1024,
+            reads_access_logs: self.access.contains(&*counters.id),
+            chance: self.chance,
+            counters,
+        }
+    }
+}
+
 /// As [`assemble`], of those components that do not go on as they are.
-pub(super) fn assemble_with(config: Config, once: bool, reuse: &Reuse<'_>) -> Result<Blueprint, Vec<AssembleError>> {
+pub(super) fn assemble_with(config: Config, once: bool, reuse: &Reuse<'_>) -> Result<Blueprint, Vec<StartError>> {
     let fingerprints = super::change::fingerprints(&config);
-    let own_files = Arc::new(own_files(&config));
+    let surroundings = Surroundings { own_files: Arc::new(own_files(&config)), once, ..Surroundings::of(&config) };
     let globals = config.globals;
     let mut errors = Vec::new();
-    if let Err(error) = make_data_dir(&globals.data_dir) {
-        let message = format!(
+    if let Err(error) = create_dir(&globals.data_dir) {
+        errors.push(StartError::host(format!(
             "data_dir {} cannot be used: {error}; create it for the agent's user, or set another `data_dir`",
             globals.data_dir.display()
-        );
-        errors.push(AssembleError { component: None, message, is_config: false });
+        )));
     }
     let memory_limit = globals.memory_limit.as_usize();
     let fits = check_memory(&config.components, memory_limit);
-    if let Err(message) = fits.and_then(|()| check_connections(&config.components, memory_limit)) {
-        errors.push(AssembleError { component: None, message, is_config: true });
+    if let Err(error) = fits.and_then(|()| check_connections(&config.components, memory_limit)) {
+        errors.push(error.into());
     }
     if !errors.is_empty() {
         return Err(errors);
     }
-    let host: Arc<str> = host_name().into();
-    let sinks = config.components.iter().filter(|c| c.kind == Kind::Sink).count();
+    let sinks = config.components.iter().filter(|c| c.kind == ComponentKind::Sink).count();
     let connections = allot(&config.components, memory_limit, crate::process::handles::limit())
-        .map_err(|message| vec![AssembleError { component: None, message, is_config: true }])?;
+        .map_err(|error| vec![error.into()])?;
     let share = default_share(memory_limit, sinks);
     let recent = globals.api.as_ref().map_or(0, |api| api.recent.value);
     let recent_bytes = if once || recent == 0 { 0 } else { recent_share(&config.components, memory_limit) };
@@ -125,31 +147,21 @@ pub(super) fn assemble_with(config: Config, once: bool, reuse: &Reuse<'_>) -> Re
         Some((Arc::from(&*c.id.value), queue_bytes(&plan.common().buffer, share)))
     };
     blueprint.upkeep.queues = config.components.iter().filter_map(queue).collect();
-    let access = below_access_logs(&config.components);
     for component in config.components {
         if (reuse.kept)(&component.id.value) {
             continue;
         }
-        let (kind, inputs) = (kind_of(component.kind), inputs(&component));
+        let (kind, inputs) = (component.kind, inputs(&component));
         let id = component.id.value;
         let counters = (reuse.counters)(&id).unwrap_or_else(|| Counters::new(&id, kind, component.type_name));
         let cx = BuildContext {
-            id: counters.id.clone(),
-            data_dir: globals.data_dir.clone(),
-            timezone: globals.timezone.clone(),
-            counters: counters.clone(),
-            once,
-            own_files: own_files.clone(),
-            host: host.clone(),
-            memory_limit,
             working_bytes: match &component.plan {
                 AnyPlan::Sink(plan) => working.part(plan.working_bytes()),
                 _ => 0,
             },
             connections: connections.of(&id),
             handles: connections.handles_left,
-            reads_access_logs: access.contains(&id),
-            chance: Default::default(),
+            ..surroundings.context(counters.clone())
         };
         let (built, sockets) = noted(|| match component.plan {
             AnyPlan::Source(plan) => {
@@ -193,7 +205,7 @@ pub(super) fn assemble_with(config: Config, once: bool, reuse: &Reuse<'_>) -> Re
         });
         blueprint.upkeep.sockets.insert(cx.id.clone(), sockets);
         if let Err(error) = built {
-            errors.push(AssembleError { component: Some(id), message: error.0, is_config: false });
+            errors.push(StartError::of(id, &error));
         }
     }
     if errors.is_empty() { Ok(blueprint) } else { Err(errors) }
@@ -280,23 +292,17 @@ fn buffer_part(buffer: &BufferConfig, data_dir: &Path, id: &str, share: usize) -
 
 /// Bytes of the last frames that are kept of each source: a sixteenth of the limit for all of them, less where buffers leave less.
 fn recent_share(components: &[crate::pipeline::Component], limit: usize) -> usize {
-    let sources = components.iter().filter(|c| c.kind == Kind::Source).count().max(1);
+    let sources = components.iter().filter(|c| c.kind == ComponentKind::Source).count().max(1);
     let (explicit, room) = asked_memory(components, limit);
     let left = limit.saturating_sub(explicit).saturating_sub(room);
     super::recent::MAX_RECENT_BYTES.min(left.min(limit / 16) / sources)
 }
 
 /// Explicit sizes and the working room must fit the limit.
-pub(crate) fn check_memory(components: &[crate::pipeline::Component], limit: usize) -> Result<(), String> {
+pub(crate) fn check_memory(components: &[crate::pipeline::Component], limit: usize) -> Result<(), LimitError> {
     let (explicit, room) = asked_memory(components, limit);
     if explicit.saturating_add(room) > limit {
-        let mib = |bytes: usize| format!("{:.1} MiB", bytes as f64 / (1 << 20) as f64);
-        return Err(format!(
-            "the buffers ask for {} and the working room of sources and requests is {}, but `memory_limit` is {}; raise it or make the buffers smaller",
-            mib(explicit),
-            mib(room),
-            mib(limit)
-        ));
+        return Err(LimitError::Memory { buffers: explicit, room, limit });
     }
     Ok(())
 }
@@ -335,7 +341,7 @@ impl Working {
     /// `recent`: bytes of the last frames of each source.
     fn of(components: &[crate::pipeline::Component], limit: usize, recent: usize) -> Working {
         let (mut queues, mut sources, mut wanted) = (0usize, 0usize, 0usize);
-        let share = default_share(limit, components.iter().filter(|c| c.kind == Kind::Sink).count());
+        let share = default_share(limit, components.iter().filter(|c| c.kind == ComponentKind::Sink).count());
         for component in components {
             match &component.plan {
                 AnyPlan::Source(_) => sources += 1,
@@ -371,15 +377,7 @@ pub(super) fn default_share(limit: usize, sinks: usize) -> usize {
     DEFAULT_BUFFER_BYTES.min(limit / 2 / sinks.max(1))
 }
 
-fn make_data_dir(path: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    if path.is_dir() {
-        return Ok(());
-    }
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
-}
-
 /// The name of this host, as the kernel knows it.
-pub(super) fn host_name() -> String {
+fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }

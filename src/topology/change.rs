@@ -4,8 +4,8 @@
 //! else decides how it works. Same identity and fingerprint: it is kept, whoever it reads. What cannot be changed in a graph that
 //! runs makes all of it start anew, and is named.
 
-use super::AssembleError;
 use super::Blueprint;
+use super::StartError;
 use super::build::{Reuse, assemble_with, below_access_logs, own_files};
 use super::running::Running;
 use super::wiring::Node;
@@ -107,7 +107,7 @@ pub(super) fn fingerprints(config: &Config) -> HashMap<Arc<str>, Fingerprint> {
 }
 
 fn kind_of(component: &Component) -> ComponentKind {
-    super::build::kind_of(component.kind)
+    component.kind
 }
 
 /// What a graph is made of, by id: kind, type and fingerprint.
@@ -167,7 +167,7 @@ fn compare_with(
         match parts.remove(id) {
             None => _ = comparison.added.insert(id.to_owned()),
             Some((kind, ..)) if kind != kind_of(component) => {
-                comparison.anew = Some(format!("`{id}` is a {} now", component.kind.word()));
+                comparison.anew = Some(format!("`{id}` is a {} now", component.kind.name()));
             }
             // The one goes, and another comes under its id.
             Some((_, type_name, _)) if type_name != component.type_name => {
@@ -218,7 +218,7 @@ pub fn build_beside(
     config: Config,
     comparison: Comparison,
     counters: HashMap<String, Arc<Counters>>,
-) -> Result<Beside, Vec<AssembleError>> {
+) -> Result<Beside, Vec<StartError>> {
     let nodes = config
         .components
         .iter()

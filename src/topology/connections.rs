@@ -5,6 +5,7 @@
 //! credentials fits a quarter of `memory_limit`. What is set explicitly must fit; defaults are cut to equal shares of the
 //! rest.
 
+use super::start_error::LimitError;
 use crate::component::WantedConnections;
 use crate::pipeline::{AnyPlan, Component};
 use std::collections::HashMap;
@@ -35,59 +36,38 @@ fn wanted(components: &[Component]) -> Vec<(&str, WantedConnections)> {
     components.iter().filter_map(|c| Some((c.id.value.as_str(), of(c)?))).collect()
 }
 
-fn kib(bytes: usize) -> String {
-    match bytes {
-        0..1_048_576 => format!("{} KiB", bytes.div_ceil(1024)),
-        _ => format!("{:.1} MiB", bytes as f64 / 1_048_576.0),
-    }
-}
-
 /// Whether what is set explicitly fits the memory.
 ///
 /// Errors: what does not, and what would.
-pub(crate) fn check_connections(components: &[Component], memory_limit: usize) -> Result<(), String> {
+pub(crate) fn check_connections(components: &[Component], memory_limit: usize) -> Result<(), LimitError> {
     fits_memory(&wanted(components), memory_limit)
 }
 
-fn fits_memory(wanted: &[(&str, WantedConnections)], memory_limit: usize) -> Result<(), String> {
+fn fits_memory(wanted: &[(&str, WantedConnections)], memory_limit: usize) -> Result<(), LimitError> {
     let share = memory_limit / 4;
     let explicit: Vec<_> = wanted.iter().filter(|(_, w)| w.is_explicit).collect();
     let bytes = explicit.iter().map(|(_, w)| w.connections as usize * w.bytes_each).fold(0, usize::saturating_add);
     if bytes <= share {
         return Ok(());
     }
-    let asked: Vec<String> = explicit
-        .iter()
-        .map(|(id, w)| format!("`max_connections: {}` of `{id}` ({} each)", w.connections, kib(w.bytes_each)))
-        .collect();
-    Err(format!(
-        "{} may hold {}, but connections have a quarter of `memory_limit`, {}: ask for fewer, or set `memory_limit: {}MiB`",
-        asked.join(" and "),
-        kib(bytes),
-        kib(share),
-        bytes.saturating_mul(4).div_ceil(1 << 20)
-    ))
+    let asked = explicit.iter().map(|(id, w)| ((*id).to_owned(), w.connections, w.bytes_each)).collect();
+    Err(LimitError::Connections { asked, bytes, share })
 }
 
 /// Shares the connections out; `handles` may be open in all.
 ///
 /// Errors: what is set explicitly does not fit the open files.
-pub(super) fn allot(components: &[Component], memory_limit: usize, handles: u64) -> Result<Allotment, String> {
+pub(super) fn allot(components: &[Component], memory_limit: usize, handles: u64) -> Result<Allotment, LimitError> {
     share_out(&wanted(components), memory_limit, handles)
 }
 
-fn share_out(wanted: &[(&str, WantedConnections)], memory_limit: usize, handles: u64) -> Result<Allotment, String> {
+fn share_out(wanted: &[(&str, WantedConnections)], memory_limit: usize, handles: u64) -> Result<Allotment, LimitError> {
     let half = handles / 2;
     let explicit = || wanted.iter().filter(|(_, w)| w.is_explicit);
     let asked: u64 = explicit().map(|(_, w)| u64::from(w.connections)).sum();
     if asked > half {
-        let ids: Vec<String> = explicit().map(|(id, _)| format!("`{id}`")).collect();
-        return Err(format!(
-            "`max_connections` of {} comes to {asked}, but the process may have {handles} files open, half of them \
-             connections: ask for fewer, or raise the limit (`ulimit -n {n}`, `LimitNOFILE={n}` of a unit)",
-            ids.join(", "),
-            n = asked.saturating_mul(2)
-        ));
+        let ids = explicit().map(|(id, _)| (*id).to_owned()).collect();
+        return Err(LimitError::Files { ids, asked, files: handles });
     }
     let taken: usize = explicit().map(|(_, w)| w.connections as usize * w.bytes_each).fold(0, usize::saturating_add);
     let defaults = wanted.iter().filter(|(_, w)| !w.is_explicit).count().max(1);
@@ -137,10 +117,10 @@ mod tests {
         let mixed = [("a", wants(100, true)), ("b", wants(2048, false))];
         let allotment = share_out(&mixed, 24 * MIB, 1024).unwrap();
         assert_eq!((allotment.of("a"), allotment.of("b")), (100, 92));
-        let said = share_out(&[("a", wants(600, true))], 1 << 40, 1024).unwrap_err();
+        let said = share_out(&[("a", wants(600, true))], 1 << 40, 1024).unwrap_err().to_string();
         assert!(said.contains("comes to 600") && said.contains("ulimit -n 1200"), "{said}");
         assert!(fits_memory(&mixed, 24 * MIB).is_ok());
-        let said = fits_memory(&[("a", wants(2048, true))], 24 * MIB).unwrap_err();
+        let said = fits_memory(&[("a", wants(2048, true))], 24 * MIB).unwrap_err().to_string();
         let right = "`max_connections: 2048` of `a` (32 KiB each) may hold 64.0 MiB, but connections have a quarter of \
                      `memory_limit`, 6.0 MiB: ask for fewer, or set `memory_limit: 256MiB`";
         assert_eq!(said, right);

@@ -1,19 +1,19 @@
 //! A topology without threads, queues or sinks: events in, and what each component made of them. For `try` and `test`.
 
-use super::AssembleError;
-use super::build::host_name;
+use super::StartError;
+use super::build::Surroundings;
 use super::recent::Frame;
+use super::steps::take_rejects;
 use crate::ack::Ack;
 use crate::component::common::Attach;
-use crate::component::letter::push_envelope;
 use crate::component::plan::{Preview, SinkPlan, SourcePlan};
-use crate::component::{BuildContext, Chance, Delta, Emitter, Transform, attach};
+use crate::component::{Chance, Delta, Emitter, Transform, attach};
 use crate::condition::{Condition, Faults};
 use crate::decoding::{DecodeStats, Decoder};
 use crate::event::{Batch, FieldPath, Origin, Slab, Sym};
 use crate::event::{Chunk, Frames};
 use crate::framing::{Framer, Framing, Spans, container};
-use crate::pipeline::{AnyPlan, Config, Edge, Kind};
+use crate::pipeline::{AnyPlan, Config, Edge};
 use crate::telemetry::{ComponentKind, Counters};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ pub struct Stage {
     /// Its `type`.
     pub type_name: &'static str,
     /// What it is.
-    pub kind: Kind,
+    pub kind: ComponentKind,
     /// What came in.
     pub came: Vec<Batch>,
     /// What went out by each output that carried something; the default output has the empty name. A sink has what
@@ -79,7 +79,7 @@ pub struct Entered {
 struct Node {
     id: String,
     type_name: &'static str,
-    kind: Kind,
+    kind: ComponentKind,
     inputs: Vec<Edge>,
     part: Part,
 }
@@ -94,34 +94,13 @@ impl Inline {
     /// Builds decoders and transforms; reads the files that transforms name, touches nothing else.
     ///
     /// Errors: all that went wrong.
-    pub fn new(config: Config, chance: Chance) -> Result<Inline, Vec<AssembleError>> {
+    pub fn new(config: Config, chance: Chance) -> Result<Inline, Vec<StartError>> {
         let mut errors = Vec::new();
         let mut nodes = Vec::new();
-        let host: Arc<str> = host_name().into();
-        let access = super::build::below_access_logs(&config.components);
+        let surroundings = Surroundings { once: true, chance, ..Surroundings::of(&config) };
         for component in config.components {
-            let kind = match component.kind {
-                Kind::Source => ComponentKind::Source,
-                Kind::Transform => ComponentKind::Transform,
-                Kind::Sink => ComponentKind::Sink,
-            };
             let id = component.id.value;
-            let counters = Counters::new(&id, kind, component.type_name);
-            let cx = BuildContext {
-                id: counters.id.clone(),
-                data_dir: config.globals.data_dir.clone(),
-                timezone: config.globals.timezone.clone(),
-                counters,
-                once: true,
-                own_files: Arc::default(),
-                host: host.clone(),
-                memory_limit: config.globals.memory_limit.as_usize(),
-                working_bytes: usize::MAX,
-                connections: u32::MAX,
-                handles: 1024,
-                reads_access_logs: access.contains(&id),
-                chance,
-            };
+            let cx = surroundings.context(Counters::new(&id, component.kind, component.type_name));
             let part = match component.plan {
                 AnyPlan::Source(plan) => {
                     let common = plan.common().clone();
@@ -152,7 +131,7 @@ impl Inline {
                     nodes.push(Node { id, type_name, kind, inputs, part });
                 }
                 Err(error) => {
-                    errors.push(AssembleError { component: Some(id), message: error.0, is_config: false });
+                    errors.push(StartError::of(id, &error));
                 }
             }
         }
@@ -190,11 +169,11 @@ impl Inline {
 
     /// Ids of the sources, in order.
     pub fn sources(&self) -> impl Iterator<Item = &str> {
-        self.nodes.iter().filter(|n| n.kind == Kind::Source).map(|n| n.id.as_str())
+        self.nodes.iter().filter(|n| n.kind == ComponentKind::Source).map(|n| n.id.as_str())
     }
 
     /// What the component `id` is.
-    pub fn kind(&self, id: &str) -> Option<Kind> {
+    pub fn kind(&self, id: &str) -> Option<ComponentKind> {
         self.nodes.iter().find(|n| n.id == id).map(|n| n.kind)
     }
 
@@ -261,12 +240,7 @@ impl Inline {
         if stats.dropped > 0 {
             dropped.push(("decode_error", stats.dropped));
         }
-        let mut rejected = None;
-        for &(row, reason) in &stats.rejects {
-            let to = rejected.get_or_insert_with(|| batch.sibling());
-            push_envelope(to, &batch, row, id, "decode", reason, now, &mut Vec::new());
-            batch.drop_row(row);
-        }
+        let rejected = take_rejects(&mut batch, &stats.rejects, Some(id), || now, &mut Vec::new());
         attach(&mut batch, attached);
         if let Some(when) = when {
             let filtered = batch.retain(|e| when.holds(e, &mut Faults::default()));

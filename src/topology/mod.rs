@@ -15,17 +15,21 @@ pub mod recent;
 pub mod reloads;
 mod replay;
 mod running;
+mod start_error;
+mod steps;
 mod supervision;
 mod wiring;
 mod worker;
 
+pub use build::assemble;
 pub(crate) use build::check_memory;
-pub use build::{AssembleError, assemble};
 pub use change::{Comparison, Parts, build_beside, compare, compare_configs, counters_of};
 pub(crate) use connections::check_connections;
 pub use inline::{Inline, Stage};
 pub use replay::{LETTERS, REFUSED, assemble_replay, metadata_asked};
 pub use running::{Running, Summary, single_worker, start, start_supervised};
+pub(crate) use start_error::LimitError;
+pub use start_error::StartError;
 pub use supervision::Remake;
 pub use worker::{Worker, apply_alone};
 

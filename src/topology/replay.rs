@@ -6,12 +6,12 @@
 //! the replay's own, not into the file that may be just being read.
 
 use super::build::assemble;
-use super::{AssembleError, Blueprint, BufferPart, SinkPart, SourcePart};
+use super::{Blueprint, BufferPart, SinkPart, SourcePart, StartError};
 use crate::buffer::FullPolicy;
 use crate::component::common::Attach;
 use crate::component::{SinkRun, SourceRun};
 use crate::decoding::{Decoder, OnDecodeError, TextDecoder};
-use crate::pipeline::{AnyPlan, Config, Kind};
+use crate::pipeline::{AnyPlan, Config};
 use crate::settings::Asked;
 use crate::telemetry::{ComponentKind, Counters};
 use std::collections::BTreeSet;
@@ -22,20 +22,20 @@ pub const LETTERS: &str = "replay.letters";
 /// Id of the sink of what was refused again.
 pub const REFUSED: &str = "replay.refused";
 
-fn wrong(component: Option<&str>, message: String) -> Vec<AssembleError> {
-    vec![AssembleError { component: component.map(str::to_owned), message, is_config: false }]
+fn wrong(component: Option<&str>, message: String) -> Vec<StartError> {
+    vec![StartError::Host { component: component.map(str::to_owned), message }]
 }
 
 /// Ids of the components that events which are put into `to` may come to; a source is none of them.
 ///
 /// Errors: there is no such component; it leads nowhere.
-fn reached(config: &Config, to: &str) -> Result<BTreeSet<String>, Vec<AssembleError>> {
+fn reached(config: &Config, to: &str) -> Result<BTreeSet<String>, Vec<StartError>> {
     let Some(target) = config.components.iter().find(|c| c.id.value == to) else {
         let ids: Vec<&str> = config.components.iter().map(|c| c.id.value.as_str()).collect();
         return Err(wrong(None, format!("there is no component `{to}`; there are {}", ids.join(", "))));
     };
     let mut reached: BTreeSet<String> = BTreeSet::new();
-    if target.kind != Kind::Source {
+    if target.kind != ComponentKind::Source {
         reached.insert(to.to_owned());
     }
     // Components stand behind those they read, so one pass finds all.
@@ -57,7 +57,7 @@ fn reached(config: &Config, to: &str) -> Result<BTreeSet<String>, Vec<AssembleEr
 /// passed them.
 ///
 /// Errors: there is no such component; it leads nowhere.
-pub fn metadata_asked(config: &Config, to: &str) -> Result<Vec<Asked>, Vec<AssembleError>> {
+pub fn metadata_asked(config: &Config, to: &str) -> Result<Vec<Asked>, Vec<StartError>> {
     let reached = reached(config, to)?;
     let components = config.components.iter().filter(|c| reached.contains(&c.id.value));
     Ok(components.flat_map(|c| c.asks.iter().cloned()).collect())
@@ -73,7 +73,7 @@ pub fn assemble_replay(
     alone: bool,
     letters: SourceRun,
     refused: SinkRun,
-) -> Result<Blueprint, Vec<AssembleError>> {
+) -> Result<Blueprint, Vec<StartError>> {
     let reached = reached(&config, to)?;
     let attach = config.components.iter().find_map(|c| match &c.plan {
         AnyPlan::Source(plan) if c.id.value == to => Some(Attach::pairs(&plan.common().attach)),

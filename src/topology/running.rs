@@ -28,7 +28,7 @@ use crate::component::{
     DeadLetter, Input, Message, Output, OutputOpen, Retire, SinkRun, SourceContext, SourceRun, Succession, Successors,
     ToDeadLetter,
 };
-use crate::error::RunError;
+use crate::error::{RunError, chain};
 use crate::net::sockets::Holder;
 use crate::pipeline::Fingerprint;
 use crate::sync::live::Live;
@@ -425,7 +425,7 @@ fn shut(queue: &Queue) {
 
 /// How a part ends that panics.
 fn panicked(words: &str) -> RunError {
-    RunError(format!("it panicked; this is a bug: {words}"))
+    RunError::Panicked { who: "it", words: words.to_owned() }
 }
 
 /// Bytes of the queue between a disk buffer and its sink.
@@ -898,7 +898,7 @@ impl Running {
         tokio::spawn(async move {
             let result = task.await.unwrap_or_else(|error| match error.try_into_panic() {
                 Ok(panic) => Err(panicked(&words(&*panic))),
-                Err(_) => Err(RunError("it was ended with its runtime".into())),
+                Err(_) => Err(RunError::failed("it was ended with its runtime")),
             });
             _ = tell.send(Ended { what, number, id, run: run_number, result });
         });
@@ -1367,9 +1367,9 @@ impl Running {
         match &result {
             Ok(()) => tracing::debug!(component = %id, part = ?what, "ended"),
             Err(error) => match what {
-                Part::Source => self.source_failed(number, &error.0),
-                Part::Sink => self.sink_failed(number, run, &error.0),
-                _ => self.failed(&id, &error.0),
+                Part::Source => self.source_failed(number, &chain(error)),
+                Part::Sink => self.sink_failed(number, run, &chain(error)),
+                _ => self.failed(&id, &chain(error)),
             },
         }
         match what {

@@ -274,7 +274,7 @@ async fn a_sink_that_fails_behind_a_disk_buffer_does_not_hold_up_the_end() {
         while acknowledged.good.load(Ordering::SeqCst) < 40 {
             std::thread::yield_now();
         }
-        Err(RunError("it does not work".into()))
+        Err(RunError::failed("it does not work"))
     }));
     failing.buffer.disk = Some(crate::buffer::disk::stage(crate::buffer::disk::DiskOptions {
         folder: folder.path().join("out"),

@@ -12,9 +12,9 @@
 
 use super::panicked::Left;
 use super::recent::Recent;
+use super::steps::take_rejects;
 use crate::ack::Verdict;
 use crate::buffer::{QueueSender, Room};
-use crate::component::letter::push_envelope;
 use crate::component::{Delta, Emitter, Transform, attach};
 use crate::component::{Message, Retire};
 use crate::condition::{Condition, Faults};
@@ -274,18 +274,9 @@ impl Worker {
         }
         let busy = began.elapsed().as_secs_f64();
         let decoded = batch.len() as u64 + stats.dropped;
-        let (mut rejects, mut rejected_at) = (None, None);
-        let mut unread = 0;
-        for &(row, reason) in &stats.rejects {
-            if lane.rejected.is_empty() {
-                unread += 1;
-            } else {
-                let to = rejects.get_or_insert_with(|| batch.sibling());
-                let now = *rejected_at.get_or_insert_with(clock::now_ns);
-                push_envelope(to, &batch, row, &lane.counters.id, "decode", reason, now, &mut self.json);
-            }
-            batch.drop_row(row);
-        }
+        let reader = (!lane.rejected.is_empty()).then_some(&*lane.counters.id);
+        let rejects = take_rejects(&mut batch, &stats.rejects, reader, clock::now_ns, &mut self.json);
+        let unread = if rejects.is_some() { 0 } else { stats.rejects.len() as u64 };
         attach(&mut batch, &lane.attach);
         let mut faults = Faults::default();
         let filtered = lane.when.as_mut().map_or(0, |when| batch.retain(|e| when.holds(e, &mut faults)) as u64);
@@ -293,7 +284,7 @@ impl Worker {
         let rejected = stats.rejects.len() as u64 - unread;
         lane.counters.update(|t| {
             t.events_in += decoded;
-            *t.seconds.entry("busy").or_default() += busy;
+            t.spend("busy", busy);
             t.bytes_in += stats.bytes;
             t.events_out += out;
             t.drop_events("decode_error", stats.dropped);
@@ -409,7 +400,7 @@ impl Worker {
         );
         lane.counters.update(|t| {
             t.events_in += came;
-            *t.seconds.entry("busy").or_default() += busy;
+            t.spend("busy", busy);
             t.events_created += delta.created;
             t.events_out += stayed + emitted;
             t.held = t.held.saturating_add_signed(delta.held);

@@ -76,7 +76,7 @@ impl FieldValue {
                 return Ok(());
             }
         };
-        let path = FieldPath::parse(path).map_err(|error| BuildError(format!("`{path}`: {error}")))?;
+        let path = FieldPath::parse(path).map_err(|error| BuildError::config(format!("`{path}`: {error}")))?;
         steps.push((path, filling));
         Ok(())
     }

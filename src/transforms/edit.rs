@@ -94,7 +94,8 @@ impl TransformPlan for EditConfig {
     }
 
     fn build(self: Box<Self>, cx: &BuildContext) -> Result<Box<dyn Transform>, BuildError> {
-        let path = |text: &str| FieldPath::parse(text).map_err(|error| BuildError(format!("`{text}`: {error}")));
+        let path =
+            |text: &str| FieldPath::parse(text).map_err(|error| BuildError::config(format!("`{text}`: {error}")));
         let pairs = |map: &Map<FieldPath>| {
             map.0.iter().map(|(from, to)| Ok((path(&from.value)?, to.clone()))).collect::<Result<Vec<_>, BuildError>>()
         };

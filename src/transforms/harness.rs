@@ -6,7 +6,7 @@ use crate::component::plan::TransformPlan;
 use crate::component::{BuildContext, Delta, Emitter, Transform};
 use crate::error::BuildError;
 use crate::event::{Batch, JsonRows, Origin, Slab};
-use crate::settings::{Reader, Settings, read_text};
+use crate::settings::{Settings, read_and_check};
 use crate::telemetry::{ComponentKind, Counters};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -59,11 +59,9 @@ impl Ran {
 
 /// The transform's plan from its YAML, without `type`; or what is said of it.
 pub(crate) fn plan<C: Settings + TransformPlan>(yaml: &str) -> Result<Box<C>, String> {
-    let (config, mut report) = read_text::<C>("t.yaml", yaml, &BTreeMap::<String, String>::new());
-    if let Some(config) = &config {
-        config.check(&mut Reader::new(&mut report.sources, &mut report.diagnostics));
-    }
-    config.filter(|_| !report.diagnostics.has_errors()).map(Box::new).ok_or_else(|| report.render())
+    let none = BTreeMap::<String, String>::new();
+    let (config, report) = read_and_check("t.yaml", yaml, &none, C::check);
+    config.map(Box::new).ok_or_else(|| report.render())
 }
 
 /// What transforms are built with.

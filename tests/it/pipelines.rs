@@ -52,9 +52,9 @@ fn every_type_of_component_has_a_pipeline_that_shows_it() {
         let text = std::fs::read_to_string(&file).unwrap();
         let loaded = load_texts(&[(file.to_str().unwrap(), &text)], &environment, built_in());
         let config = loaded.config.unwrap_or_else(|| panic!("{}", loaded.report.render()));
-        shown.extend(config.components.iter().map(|c| (c.kind.word(), c.type_name)));
+        shown.extend(config.components.iter().map(|c| (c.kind.name(), c.type_name)));
     }
-    let all = built_in().names().into_iter().map(|(kind, name)| (kind.word(), name));
+    let all = built_in().names().into_iter().map(|(kind, name)| (kind.name(), name));
     let missing: Vec<_> = all.filter(|of| !shown.contains(of)).collect();
     assert!(missing.is_empty(), "no file under pipelines/ has {missing:?}");
 }

@@ -46,6 +46,71 @@ fn exit_codes_tell_what_went_wrong() {
 }
 
 #[test]
+fn what_only_a_start_finds_exits_with_78_for_the_configuration_and_with_1_for_this_host() {
+    let dir = tempfile::tempdir().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let tls = "{cert: nowhere.pem, key: nowhere.pem}";
+    for (code, source, what) in [
+        (78, "{type: demo}".to_owned(), "it has no end"),
+        (1, "{type: stdin, decode: json}".to_owned(), "cannot read the table"),
+        (1, format!("{{type: http, listen: \"127.0.0.1:0\", tls: {tls}}}"), "nowhere.pem: "),
+        (1, format!("{{type: syslog, listen: \"tcp://{address}\"}}"), "another program has it"),
+    ] {
+        let once = if code == 78 || source.contains("stdin") { "--once" } else { "--watch-config" };
+        config(
+            dir.path(),
+            &format!(
+                "data_dir: ./data\nsources: {{in: {source}}}\n\
+                 transforms: {{e: {{type: enrich, inputs: [in], lookup: {{key: a, table: nowhere.csv, to: b}}}}}}\n\
+                 sinks: {{out: {{type: blackhole, inputs: [e]}}}}\n"
+            ),
+        );
+        let (got, _, said) = output(tidegate(dir.path(), &["run", once, "--config", "tidegate.yaml"]));
+        assert!(got == Some(code) && said.contains(what), "{source}: {got:?} {said}");
+    }
+}
+
+#[test]
+fn what_does_not_fit_the_memory_is_told_at_its_limit() {
+    let dir = tempfile::tempdir().unwrap();
+    let validate = |limit: &str| {
+        config(
+            dir.path(),
+            &format!(
+                "{limit}data_dir: ./data\nsources: {{in: {{type: stdin}}}}\n\
+                 sinks: {{out: {{type: blackhole, inputs: [in], buffer: {{type: memory, max_bytes: 1GiB}}}}}}\n"
+            ),
+        );
+        output(tidegate(dir.path(), &["validate", "tidegate.yaml"]))
+    };
+    for (limit, place) in [("memory_limit: 30MiB\n", "--> tidegate.yaml:1:15"), ("", "--> tidegate.yaml:3:9")] {
+        let (code, _, said) = validate(limit);
+        assert!(code == Some(78) && said.contains("the buffers ask for 1024.0 MiB"), "{code:?} {said}");
+        assert!(said.contains(place), "{said}");
+    }
+}
+
+#[test]
+fn mistakes_of_a_block_are_told_at_its_key_and_an_example_is_not_taken_for_a_variable() {
+    let dir = tempfile::tempdir().unwrap();
+    config(
+        dir.path(),
+        "data_dir: ./data\n\
+         sources: {in: {type: http, listen: \"127.0.0.1:0\", paths: {}, auth: {hmac: {key: k, header: \"a b\"}}}}\n\
+         sinks: {o: {type: openobserve, inputs: [in], url: \"${URL:-http://localhost:5080}x\", stream: s},\n  \
+         p: {type: prometheus, inputs: [in]}}\n",
+    );
+    let (code, _, said) = output(tidegate(dir.path(), &["validate", "tidegate.yaml"]));
+    assert_eq!(code, Some(78), "{said}");
+    assert_eq!((said.matches("error: ").count(), said.matches("--> tidegate.yaml:").count()), (4, 4), "{said}");
+    assert!(said.contains("not an address such as `http://localhost:5080`"), "{said}");
+    for place in ["2:51", "2:92", "4:3"] {
+        assert!(said.contains(&format!("--> tidegate.yaml:{place}\n")), "{place}: {said}");
+    }
+}
+
+#[test]
 fn a_second_signal_ends_at_once() {
     let dir = tempfile::tempdir().unwrap();
     config(

@@ -113,7 +113,7 @@ fn run(options: &DiskOptions, storage: Arc<dyn Storage>, context: DiskStageConte
                 health.disk_failing(&format!("cannot open the disk buffer: {error}"));
                 std::thread::sleep(IDLE);
             }
-            Err(error) => return Err(RunError(error.to_string())),
+            Err(error) => return Err(RunError::failed(error)),
         }
     };
     let told = shared.lock().told();
@@ -129,7 +129,7 @@ fn run(options: &DiskOptions, storage: Arc<dyn Storage>, context: DiskStageConte
         let name: String = format!("{}-r", counters.id).chars().take(15).collect();
         std::thread::Builder::new().name(name).spawn(move || reader.run(&to, &shutdown, &abort))
     };
-    let reading = reading.map_err(|e| RunError(format!("cannot start a thread: {e}")))?;
+    let reading = reading.map_err(RunError::Thread)?;
     loop {
         let due = writer.due();
         let wait = match due {
@@ -182,7 +182,7 @@ fn run(options: &DiskOptions, storage: Arc<dyn Storage>, context: DiskStageConte
         tracing::info!(component = &*counters.id, events = held, failed, %folder, "the disk buffer keeps events for the next start");
     }
     match (panicked, saved) {
-        (true, _) => Err(RunError("the reader of the disk buffer panicked; this is a bug".into())),
+        (true, _) => Err(RunError::panicked("the reader of the disk buffer")),
         (false, Err(error)) => {
             tracing::warn!(component = &*counters.id, %error, "the disk buffer's position is not saved: some events will be repeated");
             Ok(())

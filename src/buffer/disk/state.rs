@@ -8,6 +8,7 @@ use super::within::Within;
 use crate::ack::place::{Island, Place, Places, Told, join};
 use crate::ack::{Ack, Rows, Settled as Listener, Verdict};
 use crate::event::Batch;
+use crate::sync::Locked;
 use crate::sync::{AtomicUsize, Condvar, Mutex, MutexGuard};
 use crate::telemetry::{BufferTotals, Counters, OpenedBuffer};
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -396,12 +397,12 @@ impl Shared {
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(|e| e.into_inner())
+        self.state.locked()
     }
 
     /// Notes something that is settled; where there is no room for it, begins the notes anew, with all that is known.
     pub(super) fn note(&self, note: impl FnOnce(&mut Notes) -> bool) {
-        let mut notes = self.notes.lock().unwrap_or_else(|e| e.into_inner());
+        let mut notes = self.notes.locked();
         if !note(&mut notes) {
             let snapshot = self.lock().snapshot();
             notes.renew(&snapshot);

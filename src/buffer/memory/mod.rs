@@ -2,6 +2,7 @@
 
 use crate::ack::Verdict;
 use crate::event::Batch;
+use crate::sync::Locked;
 use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::telemetry::Counters;
 use std::collections::VecDeque;
@@ -134,7 +135,7 @@ impl Queue {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(|e| e.into_inner())
+        self.state.locked()
     }
 
     /// Takes the next batch out.
@@ -389,8 +390,7 @@ impl QueueSender {
         }
         drop(state);
         if let Some(since) = since {
-            let waited = since.elapsed().as_secs_f64();
-            queue.counters.update(|t| *t.seconds.entry("backpressure").or_default() += waited);
+            queue.counters.waited(since.elapsed());
             // Another sender may wait for the room that is left.
             queue.room.notify_one();
             queue.async_room.notify_one();
@@ -539,7 +539,7 @@ impl Room {
 
     /// Takes `bytes`, waiting until they are there; how long, where it had to wait.
     pub fn acquire(&self, bytes: usize) -> Option<Duration> {
-        let mut used = self.used.lock().unwrap_or_else(|e| e.into_inner());
+        let mut used = self.used.locked();
         let mut since = None;
         while !used.has_room(bytes) {
             since.get_or_insert_with(Instant::now);
@@ -551,7 +551,7 @@ impl Room {
 
     /// As [`acquire`](Room::acquire), waiting at most `timeout`: whether they were taken, and how long it waited.
     pub fn acquire_timeout(&self, bytes: usize, timeout: Duration) -> (bool, Option<Duration>) {
-        let mut used = self.used.lock().unwrap_or_else(|e| e.into_inner());
+        let mut used = self.used.locked();
         let mut since = None;
         while !used.has_room(bytes) {
             let waited = since.get_or_insert_with(Instant::now).elapsed();
@@ -566,7 +566,7 @@ impl Room {
 
     /// Takes `bytes` where they are there.
     pub fn try_acquire(&self, bytes: usize) -> bool {
-        let mut used = self.used.lock().unwrap_or_else(|e| e.into_inner());
+        let mut used = self.used.locked();
         if !used.has_room(bytes) {
             return false;
         }
@@ -576,7 +576,7 @@ impl Room {
 
     /// Gives `bytes` back.
     pub fn release(&self, bytes: usize) {
-        let mut used = self.used.lock().unwrap_or_else(|e| e.into_inner());
+        let mut used = self.used.locked();
         used.bytes = used.bytes.saturating_sub(bytes);
         drop(used);
         self.freed.notify_all();
@@ -590,7 +590,7 @@ impl Room {
 
     /// Lets nobody wait any more.
     pub fn open(&self) {
-        self.used.lock().unwrap_or_else(|e| e.into_inner()).is_open = true;
+        self.used.locked().is_open = true;
         self.freed.notify_all();
         self.async_freed.notify_waiters();
     }

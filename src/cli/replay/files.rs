@@ -188,7 +188,7 @@ impl Reader {
             Line::Letter(letter) => take(letter),
             _ => true,
         };
-        self.each(each).map_err(RunError)
+        self.each(each).map_err(RunError::failed)
     }
 
     fn each(&mut self, mut each: impl FnMut(&Path, u64, Line) -> bool) -> Result<(), String> {

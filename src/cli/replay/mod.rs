@@ -17,6 +17,7 @@ use crate::event::{Batch, JsonRows, Meta, Origin, Slab};
 use crate::event::{Chunk, Frames};
 use crate::pipeline::Config;
 use crate::storage::data_dir::lock_data_dir;
+use crate::sync::Locked;
 use crate::topology::{self, LETTERS, REFUSED};
 use clap::Args;
 use files::{Found, Reader};
@@ -128,11 +129,11 @@ fn dry_run(config: Config, to: &str, found: &Found) -> Exit {
     if print(&page).is_err() || found.bad > 0 || found.left > 0 { Exit::Failed } else { Exit::Done }
 }
 
-fn assemble_failed(errors: &[topology::AssembleError]) -> Exit {
+fn assemble_failed(errors: &[topology::StartError]) -> Exit {
     for error in errors {
         say_line!("error: {error}");
     }
-    if errors.iter().any(|e| e.is_config) { Exit::BadConfig } else { Exit::Failed }
+    if errors.iter().any(topology::StartError::is_config) { Exit::BadConfig } else { Exit::Failed }
 }
 
 // ---- delivery --------------------------------------------------------------------------------------------------
@@ -233,7 +234,7 @@ struct Verdicts {
 
 impl Settled for Verdicts {
     fn settled(&self, _token: u64, _verdict: Verdict) {
-        *self.open.lock().unwrap_or_else(|e| e.into_inner()) -= 1;
+        *self.open.locked() -= 1;
         self.changed.notify_all();
     }
 }
@@ -258,7 +259,7 @@ fn feed(reader: &mut Reader, cx: SourceContext) -> Result<(), RunError> {
         }
         let ack = Ack::new(verdicts.clone(), token);
         token += 1;
-        *verdicts.open.lock().unwrap_or_else(|e| e.into_inner()) += 1;
+        *verdicts.open.locked() += 1;
         let mut batch = Batch::new(Slab::from_vec(text), origin.clone(), received_at, ack);
         for (letter, (start, end)) in letters.drain(..).zip(spans) {
             // The scanner has been over it when the letter was read.
@@ -288,7 +289,7 @@ fn feed(reader: &mut Reader, cx: SourceContext) -> Result<(), RunError> {
         send(&mut next);
     }
     drop(cx.output);
-    let mut left = verdicts.open.lock().unwrap_or_else(|e| e.into_inner());
+    let mut left = verdicts.open.locked();
     while *left > 0 && !cx.deadline.is_cancelled() {
         let waited = verdicts.changed.wait_timeout(left, Duration::from_millis(100));
         left = waited.unwrap_or_else(|e| e.into_inner()).0;
@@ -306,7 +307,7 @@ fn order_of(origin: &Origin) -> u64 {
 /// The sink of what is refused again: the file is made with the first letter, and appended to where it is there.
 fn keep(path: &Path, input: &Input) -> Result<(), RunError> {
     let mut file: Option<File> = None;
-    let failed = |e: io::Error| RunError(format!("{}: {e}", path.display()));
+    let failed = |source: io::Error| RunError::io(path.display().to_string())(source);
     let (mut encoder, mut text) = (Encoder::new(Encoding::Json), Vec::new());
     loop {
         let mut batch = match input.recv_timeout(Duration::from_secs(3600)) {

@@ -22,6 +22,7 @@ use super::histogram::{Buckets, Exponential};
 use super::records::{self, Batches, Records, Summary, most_bytes, next_of, place, push_bound};
 use crate::event::{Batch, EventKind, EventMut, Form, Origin, Str, Sym, Value, json};
 use crate::framing::span::Span;
+use crate::sync::Locked;
 use crate::wire::protobuf::{Fields, Malformed, Wire, repeated_fixed64, repeated_varint, unzigzag};
 use hashbrown::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
@@ -54,7 +55,7 @@ struct Family {
 
 impl Families {
     fn lock(&self) -> MutexGuard<'_, HashMap<Box<[u8]>, Family>> {
-        self.known.lock().unwrap_or_else(|e| e.into_inner())
+        self.known.locked()
     }
 
     /// Remembers what the request says of its metrics. Counts the fields in it that version 1.0 does not have.

@@ -33,7 +33,7 @@ mod words;
 mod zones;
 
 use super::FrameDecoder;
-use crate::event::json::{self, Kind};
+use crate::event::json::{self, ValueKind};
 use crate::event::{Batch, Form, Str, Sym, Value};
 use crate::framing::span::Span;
 use crate::telemetry::example_of;
@@ -536,14 +536,14 @@ impl FrameDecoder for SyslogDecoder {
             let Some(span) = span else { return };
             let (from, to) = (start + span.start, start + span.end);
             match json::is_clean(&batch.text()[from..to]) {
-                true => batch.push_span_field(key, Kind::Clean, from, to),
+                true => batch.push_span_field(key, ValueKind::Clean, from, to),
                 false => batch.push_text_field(key, from, to),
             }
         };
         match found.timestamp {
             // Digits and marks only.
             Some(When::Exact(span)) => {
-                batch.push_span_field(Sym::TIMESTAMP, Kind::Clean, start + span.start, start + span.end);
+                batch.push_span_field(Sym::TIMESTAMP, ValueKind::Clean, start + span.start, start + span.end);
             }
             Some(When::Local { civil, year, zone }) => {
                 if let Some(ns) = self.instant_of(batch, &civil, year, zone) {

@@ -14,6 +14,7 @@ mod plain;
 pub use metrics::MetricEncoder;
 
 use crate::event::{EventRef, Form, Str, Sym, Value, json};
+use crate::text::snake_case;
 use crate::time::TimestampReader;
 use crate::wire::protobuf::{
     push_bytes, push_fixed32, push_fixed64, push_message, push_number, push_varint, varint_len,
@@ -183,7 +184,7 @@ impl OtlpEncoder {
         let mut encoder = OtlpEncoder { kind, roles: Vec::new(), body: None, reader, plain: Vec::new() };
         for (camel, role) in names {
             encoder.name(Sym::from_config(camel), *role, 0);
-            encoder.name(Sym::from_config(&snake(camel)), *role, SECOND);
+            encoder.name(Sym::from_config(&snake_case(camel)), *role, SECOND);
         }
         encoder
     }
@@ -723,17 +724,6 @@ fn time_of(value: Value<'_>, reader: &TimestampReader, now: i64) -> Option<i64> 
         Value::Str(text) => reader.read(text.text(&mut Vec::new()), now).map(|s| s.ns),
         Value::Null | Value::Bool(_) | Value::Object(_) | Value::Array(_) => None,
     }
-}
-
-fn snake(camel: &str) -> String {
-    let mut out = String::new();
-    for c in camel.chars() {
-        if c.is_ascii_uppercase() {
-            out.push('_');
-        }
-        out.push(c.to_ascii_lowercase());
-    }
-    out
 }
 
 #[cfg(test)]

@@ -2,10 +2,11 @@
 //! it. Slow, and what the encoder is compared with.
 #![allow(clippy::unwrap_used)]
 
-use super::{LOG, OtlpEncoder, Role, severity, snake, time_of};
+use super::{LOG, OtlpEncoder, Role, severity, time_of};
 use crate::ack::Ack;
 use crate::decoding::otlp::{Signal, to_json};
 use crate::event::{Batch, EventRef, JsonRows, Origin, Slab, Sym, Value, json};
+use crate::text::snake_case;
 use crate::time::TimestampReader;
 use crate::wire::protobuf::{push_bytes, push_fixed32, push_fixed64, push_message, push_number};
 use proptest::prelude::*;
@@ -20,7 +21,7 @@ impl Plain {
         let mut roles: Vec<(Sym, Role)> = Vec::new();
         for (camel, role) in LOG {
             roles.push((Sym::from_config(camel), *role));
-            roles.push((Sym::from_config(&snake(camel)), *role));
+            roles.push((Sym::from_config(&snake_case(camel)), *role));
         }
         if let Some(body) = body {
             roles.retain(|(_, role)| *role != Role::Body);
@@ -182,7 +183,7 @@ fn any_value(value: Value<'_>, out: &mut Vec<u8>) {
 
 /// A member of an event: a name that means something in one spelling or the other, or any; and a value.
 fn member() -> impl Strategy<Value = String> {
-    let known: Vec<String> = LOG.iter().flat_map(|(name, _)| [(*name).to_owned(), snake(name)]).collect();
+    let known: Vec<String> = LOG.iter().flat_map(|(name, _)| [(*name).to_owned(), snake_case(name)]).collect();
     let name = prop_oneof![
         4 => proptest::sample::select(known),
         2 => proptest::sample::select(vec!["seq", "kind", "parentSpanId", "text", "a.b", "é", "with \\\" quote"])

@@ -10,10 +10,11 @@
 //! An event nobody changed is encoded as one copy of its line; a changed one as runs of its line and new values in
 //! turn. Dropping an event sets a flag in its row.
 
-use super::json::{self, Kind, Member};
+use super::json::{self, Member, ValueKind};
 use super::sym::RUN;
 use super::{EventMut, EventRef, Form, Origin, Slab, Str, Sym, Value};
 use crate::ack::Ack;
+use crate::sync::Locked;
 use std::sync::{Arc, Mutex, OnceLock};
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -192,7 +193,7 @@ impl Batch {
         fields.clear();
         rows.clear();
         local_keys.clear();
-        let mut spare = SPARE.lock().unwrap_or_else(|e| e.into_inner());
+        let mut spare = SPARE.locked();
         if spare.len() < KEPT_TABLES {
             spare.push(Tables { scratch, fields, rows, local_keys });
         }
@@ -200,7 +201,7 @@ impl Batch {
 
     /// As [`new`](Batch::new), with tables of a batch that was [recycled](Batch::recycle) where there are some.
     pub fn recycled(text: Slab, origin: Arc<Origin>, received_at: i64, ack: Ack) -> Self {
-        let spare = SPARE.lock().unwrap_or_else(|e| e.into_inner()).pop();
+        let spare = SPARE.locked().pop();
         let Tables { scratch, fields, rows, local_keys } = spare.unwrap_or_default();
         Batch { scratch, fields, rows, local_keys, ..Batch::new(text, origin, received_at, ack) }
     }
@@ -469,7 +470,7 @@ impl Batch {
     }
 
     /// As [`push_text_field`](Batch::push_text_field), for a value in the form given by `kind` (JSON scanner's spans).
-    pub fn push_span_field(&mut self, key: Sym, kind: Kind, start: usize, end: usize) {
+    pub fn push_span_field(&mut self, key: Sym, kind: ValueKind, start: usize, end: usize) {
         let bits = start as u64 | ((end - start) as u64) << 32;
         self.push_field(Field { key: key.0, tag: tag_of(kind), flags: 0, aux: 0, bits });
     }
@@ -646,16 +647,16 @@ fn push_run(text: &[u8], from: usize, to: usize, out: &mut Vec<u8>) {
     }
 }
 
-fn tag_of(kind: Kind) -> Tag {
+fn tag_of(kind: ValueKind) -> Tag {
     match kind {
-        Kind::Null => Tag::Null,
-        Kind::True => Tag::True,
-        Kind::False => Tag::False,
-        Kind::Number => Tag::Number,
-        Kind::Clean => Tag::Clean,
-        Kind::Escaped => Tag::Escaped,
-        Kind::Object => Tag::Object,
-        Kind::Array => Tag::Array,
+        ValueKind::Null => Tag::Null,
+        ValueKind::True => Tag::True,
+        ValueKind::False => Tag::False,
+        ValueKind::Number => Tag::Number,
+        ValueKind::Clean => Tag::Clean,
+        ValueKind::Escaped => Tag::Escaped,
+        ValueKind::Object => Tag::Object,
+        ValueKind::Array => Tag::Array,
     }
 }
 

@@ -6,7 +6,7 @@ mod split;
 mod text;
 mod tokens;
 
-pub use scan::{Kind, MAX_DEPTH, Member, ScanError, Scanner, is_number};
+pub use scan::{MAX_DEPTH, Member, ScanError, Scanner, ValueKind, is_number};
 pub(crate) use simd::{Class, find};
 pub use split::{SplitError, Values};
 pub use text::{escape, is_clean, quote, unescape, write_f64};

@@ -7,7 +7,7 @@ pub const MAX_DEPTH: u32 = 128;
 
 /// What a scanned value is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum ValueKind {
     /// `null`
     Null,
     /// `true`
@@ -40,7 +40,7 @@ pub struct Member {
     /// Behind the span's last byte.
     pub value_end: usize,
     /// What the value is.
-    pub kind: Kind,
+    pub kind: ValueKind,
 }
 
 /// Why a text is not taken as a JSON object.
@@ -224,7 +224,7 @@ impl Tape<'_> {
             key_escaped: false,
             value: close + 3,
             value_end: to as usize,
-            kind: Kind::Clean,
+            kind: ValueKind::Clean,
         })
     }
 
@@ -240,7 +240,7 @@ impl Tape<'_> {
             b'"' => {
                 self.blank(from, p)?;
                 (value, value_end) = (p + 1, self.position(k + 1)?);
-                kind = if self.escaped(value, value_end)? { Kind::Escaped } else { Kind::Clean };
+                kind = if self.escaped(value, value_end)? { ValueKind::Escaped } else { ValueKind::Clean };
                 k += 2;
                 end = value_end + 1;
             }
@@ -248,7 +248,7 @@ impl Tape<'_> {
                 self.blank(from, p)?;
                 k = self.nested(k)?;
                 (value, value_end) = (p, self.position(k - 1)? + 1);
-                kind = if open == b'{' { Kind::Object } else { Kind::Array };
+                kind = if open == b'{' { ValueKind::Object } else { ValueKind::Array };
                 end = value_end;
             }
             _ => {
@@ -363,7 +363,7 @@ impl Tape<'_> {
 
     /// A number or literal between `from` and `to`, with white space around it at most.
     #[inline(always)]
-    fn scalar(&self, mut from: usize, mut to: usize) -> Result<(usize, usize, Kind), ScanError> {
+    fn scalar(&self, mut from: usize, mut to: usize) -> Result<(usize, usize, ValueKind), ScanError> {
         while from < to && matches!(self.text[from], b' ' | b'\t' | b'\n' | b'\r') {
             from += 1;
         }
@@ -372,11 +372,11 @@ impl Tape<'_> {
         }
         let text = &self.text[from..to];
         let kind = match text.first() {
-            Some(b'1'..=b'9') if text.iter().all(u8::is_ascii_digit) => Kind::Number,
-            Some(b'-' | b'0'..=b'9') if is_number(text) => Kind::Number,
-            Some(b't') if text == b"true" => Kind::True,
-            Some(b'f') if text == b"false" => Kind::False,
-            Some(b'n') if text == b"null" => Kind::Null,
+            Some(b'1'..=b'9') if text.iter().all(u8::is_ascii_digit) => ValueKind::Number,
+            Some(b'-' | b'0'..=b'9') if is_number(text) => ValueKind::Number,
+            Some(b't') if text == b"true" => ValueKind::True,
+            Some(b'f') if text == b"false" => ValueKind::False,
+            Some(b'n') if text == b"null" => ValueKind::Null,
             _ => return Err(ScanError::Invalid),
         };
         Ok((from, to, kind))

@@ -31,14 +31,14 @@ pub fn parse(
 ) -> Result<DockerLine, &'static str> {
     let (mut log, mut stream, mut time) = (None, None, None);
     let scanned = scanner.object(line, 0, line.len(), |member| {
-        let text = matches!(member.kind, json::Kind::Clean | json::Kind::Escaped);
+        let text = matches!(member.kind, json::ValueKind::Clean | json::ValueKind::Escaped);
         let place = match line.get(member.key..member.key_end) {
             Some(b"log") => &mut log,
             Some(b"stream") => &mut stream,
             Some(b"time") => &mut time,
             _ => return other(member),
         };
-        *place = text.then(|| (Span::new(member.value, member.value_end), member.kind == json::Kind::Escaped));
+        *place = text.then(|| (Span::new(member.value, member.value_end), member.kind == json::ValueKind::Escaped));
     });
     let (Ok(()), Some((log, escaped)), Some((stream, _)), Some((timestamp, _))) = (scanned, log, stream, time) else {
         return Err(REFUSED);

@@ -304,7 +304,8 @@ impl Built {
                 continue;
             }
             let Some(end) = memchr::memrchr(b'}', &self.tail) else { return };
-            let quote: &[u8] = if matches!(member.kind, json::Kind::Clean | json::Kind::Escaped) { b"\"" } else { b"" };
+            let quote: &[u8] =
+                if matches!(member.kind, json::ValueKind::Clean | json::ValueKind::Escaped) { b"\"" } else { b"" };
             let value = &line[member.value..member.value_end];
             let more = [b",\"", key, b"\":", quote, value, quote].concat();
             self.tail.splice(end..end, more);

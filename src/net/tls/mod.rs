@@ -1,12 +1,17 @@
 //! TLS of our own servers: certificates from PEM files, read again when they change; client certificates. What clients need of
 //! the same files is here too.
 
+mod error;
 mod settings;
 mod subject;
 
+pub use error::TlsError;
 pub use settings::{ClientAuth, ServerTls, TlsVersion};
 pub use subject::{subject, validity};
 
+use crate::error::chain;
+use crate::sync::Locked;
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
@@ -34,11 +39,11 @@ impl TlsServer {
     ///
     /// Errors: a file cannot be read, holds no PEM, or a certificate and its key do not belong together; the text names
     /// the file.
-    pub fn open(settings: &ServerTls) -> Result<Arc<TlsServer>, String> {
+    pub fn open(settings: &ServerTls) -> Result<Arc<TlsServer>, TlsError> {
         TlsServer::watched(settings, LOOK)
     }
 
-    fn watched(settings: &ServerTls, look: Duration) -> Result<Arc<TlsServer>, String> {
+    fn watched(settings: &ServerTls, look: Duration) -> Result<Arc<TlsServer>, TlsError> {
         let seen = signatures(settings);
         let config = Mutex::new(load(settings)?);
         let server = Arc::new(TlsServer { settings: settings.clone(), config });
@@ -46,13 +51,13 @@ impl TlsServer {
         std::thread::Builder::new()
             .name("tls-watch".into())
             .spawn(move || watch(&watching, seen, look))
-            .map_err(|error| format!("cannot start a thread to watch {}: {error}", settings.cert.display()))?;
+            .map_err(|source| TlsError::Watch { path: settings.cert.clone(), source })?;
         Ok(server)
     }
 
     /// What the next connection is to be accepted with.
     pub fn current(&self) -> Arc<ServerConfig> {
-        self.config.lock().unwrap_or_else(|e| e.into_inner()).clone()
+        self.config.locked().clone()
     }
 
     /// Shakes hands with a client; the subject of its certificate, where it shows one.
@@ -106,28 +111,25 @@ fn watch(watching: &Weak<TlsServer>, loaded: Vec<Signature>, look: Duration) {
         let cert = server.settings.cert.display();
         match load(&server.settings) {
             Ok(config) => {
-                *server.config.lock().unwrap_or_else(|e| e.into_inner()) = config;
+                *server.config.locked() = config;
                 tracing::info!(%cert, "certificates were read again");
             }
             Err(error) => {
+                let error = chain(&error);
                 tracing::error!(%cert, %error, "changed certificates cannot be used; the old ones stay in use");
             }
         }
     }
 }
 
-fn in_file(path: &Path, error: &dyn std::fmt::Display) -> String {
-    format!("{}: {error}", path.display())
-}
-
 /// The certificates of a PEM file, one at least.
 ///
 /// Errors: it cannot be read or holds none; the text names the file.
-pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).map_err(|e| in_file(path, &e))?.collect();
-    let chain = chain.map_err(|e| in_file(path, &e))?;
+pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).map_err(TlsError::in_file(path))?.collect();
+    let chain = chain.map_err(TlsError::in_file(path))?;
     if chain.is_empty() {
-        return Err(in_file(path, &"it holds no certificate in PEM form"));
+        return Err(TlsError::Lacks { path: path.to_owned(), what: "certificate" });
     }
     Ok(chain)
 }
@@ -135,36 +137,35 @@ pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String>
 /// The private key of a PEM file.
 ///
 /// Errors: it cannot be read, holds none, or one that is encrypted; the text names the file.
-pub fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
-    let pem = std::fs::read(path).map_err(|e| in_file(path, &e))?;
+pub fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+    let pem = std::fs::read(path).map_err(TlsError::in_file(path))?;
     PrivateKeyDer::from_pem_slice(&pem).map_err(|error| {
         let has = |words: &[u8]| memchr::memmem::find(&pem, words).is_some();
         if has(b"BEGIN ENCRYPTED PRIVATE KEY") || has(b"Proc-Type: 4,ENCRYPTED") {
-            let path = path.display();
-            let help = format!(
-                "write it without one, for the agent alone to read: `umask 077; openssl pkey -in {path} -out FILE`"
-            );
-            return format!(
-                "{path}: the private key is encrypted with a passphrase, which nobody is there to type; {help}"
-            );
+            return TlsError::Encrypted { path: path.to_owned() };
         }
         match error {
-            rustls::pki_types::pem::Error::NoItemsFound => in_file(path, &"it holds no private key in PEM form"),
-            error => in_file(path, &error),
+            rustls::pki_types::pem::Error::NoItemsFound => {
+                TlsError::Lacks { path: path.to_owned(), what: "private key" }
+            }
+            error => TlsError::in_file(path)(error),
         }
     })
 }
 
-fn certified(cert: &Path, key: &Path, provider: &rustls::crypto::CryptoProvider) -> Result<Arc<CertifiedKey>, String> {
+fn certified(cert: &Path, key: &Path, provider: &CryptoProvider) -> Result<Arc<CertifiedKey>, TlsError> {
     let chain = certificates(cert)?;
     let key_der = private_key(key)?;
-    let certified = CertifiedKey::from_der(chain, key_der, provider)
-        .map_err(|e| format!("{} and {} do not go together: {e}", cert.display(), key.display()))?;
+    let certified = CertifiedKey::from_der(chain, key_der, provider).map_err(|source| TlsError::Pair {
+        cert: cert.to_owned(),
+        key: key.to_owned(),
+        source,
+    })?;
     Ok(Arc::new(certified))
 }
 
 /// Reads everything that the settings name.
-fn load(settings: &ServerTls) -> Result<Arc<ServerConfig>, String> {
+fn load(settings: &ServerTls) -> Result<Arc<ServerConfig>, TlsError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let versions: &[&rustls::SupportedProtocolVersion] = match settings.min_version {
         TlsVersion::Tls12 => &[&rustls::version::TLS12, &rustls::version::TLS13],
@@ -187,20 +188,20 @@ fn load(settings: &ServerTls) -> Result<Arc<ServerConfig>, String> {
     }
     let builder = ServerConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(versions)
-        .map_err(|e| e.to_string())?;
+        .map_err(TlsError::in_file(&settings.cert))?;
     let builder = match &settings.client_ca_file {
         None => builder.with_no_client_auth(),
         Some(path) => {
             let mut roots = RootCertStore::empty();
             for certificate in certificates(path)? {
-                roots.add(certificate).map_err(|e| in_file(path, &e))?;
+                roots.add(certificate).map_err(TlsError::in_file(path))?;
             }
             let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
             let verifier = match settings.client_auth {
                 ClientAuth::Required => verifier,
                 ClientAuth::Optional => verifier.allow_unauthenticated(),
             };
-            builder.with_client_cert_verifier(verifier.build().map_err(|e| in_file(path, &e))?)
+            builder.with_client_cert_verifier(verifier.build().map_err(TlsError::in_file(path))?)
         }
     };
     Ok(Arc::new(builder.with_cert_resolver(Arc::new(shown))))

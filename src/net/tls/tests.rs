@@ -123,7 +123,7 @@ async fn older_versions_than_the_oldest_are_refused() {
 
 #[test]
 fn what_is_wrong_with_the_files_is_said() {
-    let error = |settings: &ServerTls| TlsServer::open(settings).err().unwrap();
+    let error = |settings: &ServerTls| chain(&TlsServer::open(settings).err().unwrap());
     assert!(error(&settings("nope", "key")).contains("nope.pem: "));
     assert!(error(&settings("key", "key")).contains("key.pem: it holds no certificate"));
     assert!(error(&settings("cert", "cert")).contains("cert.pem: "));

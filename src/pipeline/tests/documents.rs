@@ -12,6 +12,7 @@ use crate::condition::Condition;
 use crate::error::BuildError;
 use crate::framing::MultilineSetting;
 use crate::settings::*;
+use crate::telemetry::ComponentKind;
 use crate::template::Template;
 
 config! {
@@ -34,7 +35,7 @@ impl SourcePlan for FileSource {
         &self.common
     }
     fn build(self: Box<Self>, _: &BuildContext) -> Result<SourceRun, BuildError> {
-        Err(BuildError("not built in tests".into()))
+        Err(BuildError::config("not built in tests"))
     }
 }
 
@@ -62,7 +63,7 @@ impl SourcePlan for HttpSource {
         }
     }
     fn build(self: Box<Self>, _: &BuildContext) -> Result<SourceRun, BuildError> {
-        Err(BuildError("not built in tests".into()))
+        Err(BuildError::config("not built in tests"))
     }
 }
 
@@ -97,7 +98,7 @@ macro_rules! transform {
                 $default
             }
             fn build(self: Box<Self>, _: &BuildContext) -> Result<Box<dyn Transform>, BuildError> {
-                Err(BuildError("not built in tests".into()))
+                Err(BuildError::config("not built in tests"))
             }
         }
     };
@@ -128,7 +129,7 @@ impl SinkPlan for HttpSink {
         self.listen.iter().cloned().collect()
     }
     fn build(self: Box<Self>, _: &BuildContext) -> Result<SinkRun, BuildError> {
-        Err(BuildError("not built in tests".into()))
+        Err(BuildError::config("not built in tests"))
     }
 }
 
@@ -173,14 +174,14 @@ fn a_good_file_becomes_a_graph_in_order() {
     assert_eq!(loaded.report.render(), "");
     let config = loaded.config.unwrap();
     assert_eq!(config.globals.data_dir, PathBuf::from("./d"));
-    assert_eq!(config.globals.memory_limit, Size::mib(24));
+    assert_eq!(*config.globals.memory_limit, Size::mib(24));
     let ids: Vec<&str> = config.components.iter().map(|component| component.id.value.as_str()).collect();
     let place = |id: &str| ids.iter().position(|known| *known == id).unwrap();
     assert_eq!(ids.len(), 7);
     assert!(place("app_b") < place("clean") && place("clean") < place("quality") && place("quality") < place("main"));
     assert!(place("main") < place("letters"), "a dead letter is stopped after the sinks that use it");
     let clean = &config.components[place("clean")];
-    assert_eq!((clean.kind, clean.type_name), (Kind::Transform, "redact"));
+    assert_eq!((clean.kind, clean.type_name), (ComponentKind::Transform, "redact"));
     let inputs: Vec<String> = clean.inputs.iter().map(Edge::to_string).collect();
     assert_eq!(inputs, ["app_a", "app_b"]);
     assert_eq!(config.components[place("rejects")].inputs[0].to_string(), "quality.rejected");

@@ -2,7 +2,7 @@
 //! full or old enough. Memory is reused; nothing is allocated per event.
 
 use super::protocol::{Draft, Protocol, Unsendable};
-use super::request_body::{Groups, Part, Record, RequestBody, Target};
+use super::request_body::{BatchPart, Groups, Record, RequestBody, Target};
 use crate::ack::Rows;
 use crate::event::{Batch, EventRef};
 use bytes::Bytes;
@@ -74,7 +74,7 @@ struct Open<M> {
     body: Vec<u8>,
     records: Vec<Record<M>>,
     groups: Groups,
-    parts: Vec<Part>,
+    parts: Vec<BatchPart>,
     originals: Vec<u8>,
     original_ends: Vec<u32>,
     /// The batch that the last part is of.
@@ -98,7 +98,7 @@ struct Pass<'a, M> {
 struct Spare<M> {
     body: Vec<u8>,
     records: Vec<Record<M>>,
-    parts: Vec<Part>,
+    parts: Vec<BatchPart>,
 }
 
 impl<M> Default for Spare<M> {
@@ -322,7 +322,14 @@ impl<M: Copy + Default> Batcher<M> {
                 let batch = pass.batch;
                 let (ack, origin) = (batch.ack.clone(), batch.origin.clone());
                 let rows = Rows::default();
-                open.parts.push(Part { ack, origin, received_at: batch.received_at, ids: batch.ids, records: 1, rows });
+                open.parts.push(BatchPart {
+                    ack,
+                    origin,
+                    received_at: batch.received_at,
+                    ids: batch.ids,
+                    records: 1,
+                    rows,
+                });
             }
         }
         if pass.hears_parts

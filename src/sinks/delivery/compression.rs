@@ -2,11 +2,12 @@
 
 use super::super::pack::{Gzip, Zstd};
 use super::settings::Compression;
+use crate::sync::Locked;
 use crate::wire::protobuf::push_varint;
 use bytes::Bytes;
 use reqwest::header::HeaderValue;
 use std::num::NonZero;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex};
 use tokio::sync::Semaphore;
 
 /// Bodies above this are compressed on a thread of their own: gzip takes some milliseconds for a mebibyte.
@@ -171,7 +172,7 @@ impl Packers {
     }
 
     fn encode(&self, encoding: Encoding, body: &Bytes) -> std::io::Result<Bytes> {
-        let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let idle = || self.idle.locked();
         let kept = idle().pop();
         let mut packer = kept.unwrap_or_default();
         let done = packer.encode(encoding, body);

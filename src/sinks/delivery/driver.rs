@@ -19,7 +19,7 @@ use super::compression::{Encoding, Packers};
 use super::concurrency::{Limit, Outcome};
 use super::protocol::{Judgement, Protocol, Refusal};
 use super::rate::RateLimit;
-use super::request_body::{Part, RequestBody};
+use super::request_body::{BatchPart, RequestBody};
 use super::settings::{Compression, NetworkSinkCommon};
 use super::status::{judge_lost, judge_status};
 use crate::ack::{Ack, Rows, Verdict};
@@ -243,7 +243,7 @@ impl<P: Protocol> Driver<P> {
         if let Some(panic) = panicked {
             // What it has is given back, for the one that begins again in its place.
             _ = AssertUnwindSafe(self.give_up_flights()).catch_unwind().await;
-            return Err(RunError(format!("it panicked; this is a bug: {}", words(&*panic))));
+            return Err(RunError::Panicked { who: "it", words: words(&*panic) });
         }
         if aborted && self.input.is_replaced() {
             self.give_up_flights().await;
@@ -723,7 +723,7 @@ impl<P: Protocol> Driver<P> {
             }
             if !of_part.is_empty() {
                 let (records, rows) = (of_part.len() as u32, part.rows.without(&of_part).1);
-                parts.push(Part { ack: part.ack.clone(), origin: part.origin.clone(), records, rows, ..*part });
+                parts.push(BatchPart { ack: part.ack.clone(), origin: part.origin.clone(), records, rows, ..*part });
             }
             first = end;
         }
@@ -841,7 +841,7 @@ impl<P: Protocol> Driver<P> {
     async fn settle_all_but(
         &mut self,
         load: RequestBody<P::Mark>,
-        parts: Vec<Part>,
+        parts: Vec<BatchPart>,
         sent: usize,
         refusals: Vec<Refusal>,
         again: &[usize],
@@ -892,7 +892,7 @@ impl<P: Protocol> Driver<P> {
     async fn refuse(
         &mut self,
         load: &RequestBody<P::Mark>,
-        part: &Part,
+        part: &BatchPart,
         first: usize,
         rows: &[usize],
         refusal: &Refusal,

@@ -1,6 +1,6 @@
 //! What a sink says about its server: where events go, how they are written, what an answer means.
 
-use super::request_body::{Groups, Part, Record, RequestBody, Target};
+use super::request_body::{BatchPart, Groups, Record, RequestBody, Target};
 use crate::ack::Ack;
 use crate::event::{Batch, EventRef, JsonRows, Slab, Sym};
 use crate::http::{Answer, Request};
@@ -206,7 +206,7 @@ impl<M: Copy> RequestBody<M> {
     }
 
     /// A batch of the events of `rows`, which are all records of `part`, with a share of the part's acknowledgement.
-    pub fn read_back<P: Protocol<Mark = M>>(&self, protocol: &P, part: &Part, rows: &[usize], ack: Ack) -> Batch {
+    pub fn read_back<P: Protocol<Mark = M>>(&self, protocol: &P, part: &BatchPart, rows: &[usize], ack: Ack) -> Batch {
         let mut text = Vec::new();
         let mut lines = Vec::with_capacity(rows.len());
         for &n in rows {

@@ -197,7 +197,7 @@ impl Groups {
 
 /// Consecutive records of one batch.
 #[derive(Debug)]
-pub struct Part {
+pub struct BatchPart {
     /// Its share of the verdict.
     pub ack: Ack,
     /// Where its events come from.
@@ -224,7 +224,7 @@ pub struct RequestBody<M> {
     /// The groups of its records.
     pub groups: Arc<Groups>,
     /// Whose they are, in order.
-    pub parts: Vec<Part>,
+    pub parts: Vec<BatchPart>,
     /// JSON of events whose record is not made of it; behind each other, ends in `original_ends`.
     pub originals: Vec<u8>,
     /// Ends in `originals`.
@@ -341,10 +341,11 @@ impl<M: Copy> RequestBody<M> {
             }
             if left > 0 {
                 let rows = part.rows.split_to(left as usize);
-                let share = Part { ack: part.ack.clone(), origin: part.origin.clone(), records: left, rows, ..part };
+                let share =
+                    BatchPart { ack: part.ack.clone(), origin: part.origin.clone(), records: left, rows, ..part };
                 first_parts.push(share);
             }
-            second_parts.push(Part { records: part.records - left, ..part });
+            second_parts.push(BatchPart { records: part.records - left, ..part });
             break;
         }
         second_parts.extend(rest);
@@ -354,7 +355,7 @@ impl<M: Copy> RequestBody<M> {
     }
 
     /// A load of these records, ascending, which belong to `parts`.
-    pub(super) fn pick(&self, places: impl IntoIterator<Item = usize>, parts: Vec<Part>) -> RequestBody<M> {
+    pub(super) fn pick(&self, places: impl IntoIterator<Item = usize>, parts: Vec<BatchPart>) -> RequestBody<M> {
         let framing = self.target.framing;
         let mut body = Vec::with_capacity(self.body.len());
         body.extend_from_slice(framing.open);

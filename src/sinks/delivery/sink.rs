@@ -74,7 +74,7 @@ fn prepare<S: HttpSink>(sink: &S, zone: Zone) -> Result<Ready<S::Protocol>, Buil
         without = ClientConfig { headers: Map::default(), ..client.clone() };
         client = &without;
     }
-    let first = servers.first().ok_or_else(|| BuildError("it has no address of a server".into()))?;
+    let first = servers.first().ok_or_else(|| BuildError::config("it has no address of a server"))?;
     let exchange: Arc<dyn Exchange> = match servers.as_slice() {
         [url] => Arc::new(HttpExchange::build(client, url, mask.clone())?),
         several => Arc::new(Turns::new(client, several, &mask)?),
@@ -108,7 +108,7 @@ impl<S: HttpSink> SinkPlan for S {
         let ready = prepare(self, Zone::UTC);
         let patience = self.shared().0.client.timeout;
         Some(Box::pin(async move {
-            let Ready { protocol, signer, exchange, mask } = ready.map_err(|e| e.0)?;
+            let Ready { protocol, signer, exchange, mask } = ready.map_err(|e| e.words())?;
             let Some(ask) = protocol.health_checks().into_iter().next() else { return Ok(None) };
             let way = async {
                 let signed = signer.sign(ask).await.map_err(|why| mask.text(why.words()))?;
@@ -142,7 +142,7 @@ impl<S: HttpSink> SinkPlan for S {
         let ready = prepare(self, Zone::UTC);
         let patience = self.shared().0.client.timeout;
         Some(Box::pin(async move {
-            let Ready { protocol, signer, exchange, mask } = ready.map_err(|e| e.0)?;
+            let Ready { protocol, signer, exchange, mask } = ready.map_err(|e| e.words())?;
             check_health(exchange, protocol.health_checks(), signer, patience, mask).await
         }))
     }

@@ -27,7 +27,7 @@ mod items;
 use crate::encoding::{EventTime, object};
 use crate::error::BuildError;
 use crate::event::{EventRef, FieldPath, Meta, Sym, Value, json};
-use crate::http::ClientConfig;
+use crate::http::{ClientConfig, ClientError};
 use crate::settings::{OneOrMany, Reader, Secret, Spanned, config, config_choice, config_enum, config_union};
 use crate::sinks::delivery::{
     Answer, BasicAuth, Credentials, Draft, Encoding, Framing, HttpSink, Judgement, Mask, NetworkSinkCommon, Protocol,
@@ -165,7 +165,7 @@ impl Credentials for EsAuth {
         }
     }
 
-    fn signer(&self, _client: &ClientConfig, _mask: &Mask) -> Result<Arc<dyn Sign>, BuildError> {
+    fn signer(&self, _client: &ClientConfig, _mask: &Mask) -> Result<Arc<dyn Sign>, ClientError> {
         authorization(&match self {
             EsAuth::Basic(basic) => basic.header(),
             EsAuth::ApiKey(key) if key.reveal().contains(':') => format!("ApiKey {}", STANDARD.encode(key.reveal())),

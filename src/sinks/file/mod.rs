@@ -29,7 +29,7 @@ use crate::doctor::{Finding, Host, general};
 use crate::encoding::{Encoder, Encoding, EncodingConfig};
 use crate::error::BuildError;
 use crate::event::EventRef;
-use crate::settings::{Reader, Size, Spanned, config, config_enum};
+use crate::settings::{Reader, Settings, Size, Spanned, config, config_enum};
 use crate::template::{NameTemplate, Values};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -89,6 +89,16 @@ config! {
         /// Where lines go: `./out/%Y-%m-%d/{{ service }}.ndjson`. Folders are made. Values become single names, and no
         /// symlink is followed below the folder that stands literally in front.
         pub path: Spanned<NameTemplate>,
+        /// How they are written.
+        flatten pub writing: WritingConfig,
+        /// What all sinks have.
+        flatten pub common: SinkCommon,
+    }
+}
+
+config! {
+    /// How files are written.
+    pub struct WritingConfig {
         /// How events become lines.
         pub encoding: EncodingConfig = EncodingConfig::Json,
         /// How files are compressed.
@@ -103,8 +113,6 @@ config! {
         pub max_open_files: usize = 256,
         /// Paths written to within an hour; events for more go to the dead letter.
         pub max_paths: usize = 10_000,
-        /// What all sinks have.
-        flatten pub common: SinkCommon,
     }
 }
 
@@ -122,7 +130,7 @@ impl SinkPlan for FileConfig {
         } else if path.as_literal().is_none() && below.split('/').any(|name| name == "..") {
             cx.error(span, "`..` must not come after a value or a date in `path`");
         }
-        if let Some(rotate) = &self.rotate {
+        if let Some(rotate) = &self.writing.rotate {
             if rotate.size.is_none() && rotate.every.is_none() && (rotate.max_age.is_none() || !path.has_time()) {
                 cx.error_at("rotate", "`rotate` needs `size` or `every`").help("write `rotate: {every: 1d, keep: 7}`");
             }
@@ -136,7 +144,7 @@ impl SinkPlan for FileConfig {
                 }
             }
         }
-        for (key, most) in [("max_open_files", self.max_open_files), ("max_paths", self.max_paths)] {
+        for (key, most) in [("max_open_files", self.writing.max_open_files), ("max_paths", self.writing.max_paths)] {
             if most == 0 {
                 cx.error_at(key, format!("`{key}` must be at least 1"));
             }
@@ -174,7 +182,7 @@ impl SinkPlan for FileConfig {
     }
 
     fn preview(&self, _zone: &jiff::tz::TimeZone) -> Option<Box<dyn Preview>> {
-        let (path, encoder) = (self.path.value.clone(), Encoder::new(self.encoding.clone().into()));
+        let (path, encoder) = (self.path.value.clone(), Encoder::new(self.writing.encoding.clone().into()));
         Some(Box::new(Shown { path, encoder }))
     }
 
@@ -183,21 +191,7 @@ impl SinkPlan for FileConfig {
     }
 
     fn build(self: Box<Self>, cx: &BuildContext) -> Result<SinkRun, BuildError> {
-        let mut options = FileSinkOptions::new(self.path.value);
-        options.encoding = self.encoding.into();
-        options.compression = self.compression;
-        options.rotate = self.rotate.map(|r| Rotate {
-            size: r.size.map(Size::bytes),
-            every: r.every,
-            keep: r.keep,
-            max_age: r.max_age,
-        });
-        options.fsync = self.fsync;
-        options.max_open_files = self.max_open_files;
-        options.max_paths = self.max_paths;
-        options.member_bytes = self.batch.max_bytes.as_usize();
-        options.member_timeout = self.batch.timeout;
-        FileSink::new(options, cx)
+        FileSink::new(FileSinkOptions::of(self.path.value, self.writing), cx)
     }
 }
 
@@ -256,16 +250,26 @@ pub struct FileSinkOptions {
 impl FileSinkOptions {
     /// The defaults, for one path.
     pub fn new(path: NameTemplate) -> Self {
+        Self::of(path, WritingConfig::defaults())
+    }
+
+    /// As configured.
+    fn of(path: NameTemplate, writing: WritingConfig) -> Self {
         FileSinkOptions {
             path,
-            encoding: Encoding::Json,
-            compression: Compression::None,
-            rotate: None,
-            fsync: Fsync::Never,
-            max_open_files: 256,
-            max_paths: 10_000,
-            member_bytes: 1 << 20,
-            member_timeout: Duration::from_secs(5),
+            encoding: writing.encoding.into(),
+            compression: writing.compression,
+            rotate: writing.rotate.map(|r| Rotate {
+                size: r.size.map(Size::bytes),
+                every: r.every,
+                keep: r.keep,
+                max_age: r.max_age,
+            }),
+            fsync: writing.fsync,
+            max_open_files: writing.max_open_files,
+            max_paths: writing.max_paths,
+            member_bytes: writing.batch.max_bytes.as_usize(),
+            member_timeout: writing.batch.timeout,
         }
     }
 }

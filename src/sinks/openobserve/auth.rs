@@ -1,7 +1,6 @@
 //! Credentials: what the user wrote, and the `Authorization` header made of it.
 
-use crate::error::BuildError;
-use crate::http::ClientConfig;
+use crate::http::{ClientConfig, ClientError};
 use crate::settings::{Map, Reader, Secret, config, config_choice, config_enum};
 use crate::sinks::delivery::{BasicAuth, Credentials, Mask, Renewed, Sign, authorization, basic, bearer, sensitive};
 use crate::time::NS_PER_SEC;
@@ -83,7 +82,7 @@ impl Credentials for AuthConfig {
         }
     }
 
-    fn signer(&self, _client: &ClientConfig, mask: &Mask) -> Result<Arc<dyn Sign>, BuildError> {
+    fn signer(&self, _client: &ClientConfig, mask: &Mask) -> Result<Arc<dyn Sign>, ClientError> {
         authorization(&match self {
             AuthConfig::Basic(basic) => basic.header(),
             AuthConfig::Bearer(token) => bearer(token.reveal()),

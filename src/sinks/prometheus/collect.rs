@@ -4,6 +4,7 @@ use super::exemplar;
 use super::names::{self, Kind, Part};
 use super::registry::{Change, FamilyId, FamilyOptions, Leave, Refused, Registry, Taken};
 use crate::event::{Batch, EventKind, EventRef, FieldPath, Sym, Value, json};
+use crate::sync::Locked;
 use crate::template::Template;
 use std::sync::{Mutex, MutexGuard};
 
@@ -84,7 +85,7 @@ impl Collector {
     /// Takes a batch in one step: a page shows all of it or nothing. `now` is the monotonic clock.
     pub(super) fn batch(&mut self, batch: &Batch, registry: &Mutex<Registry>, now: u64) -> Outcome {
         let mut outcome = Outcome::default();
-        let mut registry: MutexGuard<'_, Registry> = registry.lock().unwrap_or_else(|e| e.into_inner());
+        let mut registry: MutexGuard<'_, Registry> = registry.locked();
         registry.unseen.0 += batch.len() as u64;
         for row in 0..batch.rows() {
             if !batch.is_live(row) {

@@ -46,7 +46,9 @@ use crate::component::plan::{Preview, SinkPlan};
 use crate::component::{BuildContext, Input, SinkRun};
 use crate::error::{BuildError, RunError};
 use crate::event::{Batch, EventRef, FieldPath, Slab};
+use crate::net::sockets::ListenError;
 use crate::settings::{Map, Reader, Span, Spanned, config, config_enum};
+use crate::sync::Locked;
 use crate::telemetry::log_throttle::LogThrottle;
 use crate::template::Template;
 use crate::time::clock;
@@ -276,9 +278,7 @@ impl SinkPlan for PrometheusConfig {
                     listener.set_nonblocking(true)?;
                     Ok((listener, None))
                 });
-                let listener = listener
-                    .map_err(|e| BuildError(format!("cannot listen on {address}: {e}; choose another `listen`")))?;
-                Some(listener)
+                Some(listener.map_err(|source| ListenError { address: address.to_string(), source })?)
             }
         };
         let push = self.remote_write.map(|push| Push::new(push, &cx.data_dir, &cx.id)).transpose()?;
@@ -353,7 +353,7 @@ fn run_on(
         registry.keep_until_sent();
     }
     let collector = Collector::new(options.metrics, event_defaults(), &mut registry)
-        .map_err(|taken| BuildError(format!("two metrics need names of `{}`", taken.0)))?;
+        .map_err(|taken| BuildError::config(format!("two metrics need names of `{}`", taken.0)))?;
     Ok(SinkRun::Task(Box::new(move |input| Box::pin(run(listener, push, options.path, collector, registry, input)))))
 }
 
@@ -382,7 +382,7 @@ async fn run(
             let _nobody_waits = tell.send(());
         }
     });
-    thread.map_err(|e| RunError(format!("cannot start a thread: {e}")))?;
+    thread.map_err(RunError::Thread)?;
     input.health().working();
     let page_only = push.is_none().then(|| input.clone());
     let pushed = push
@@ -406,18 +406,18 @@ async fn run(
             if let Some(input) = &page_only {
                 say_unseen(&registry, input);
             }
-            ended.map_err(|_| RunError("it panicked; this is a bug".into()))
+            ended.map_err(|_| RunError::panicked("it"))
         }
         result = &mut served => {
-            let why = result.err().map_or_else(|| "the server ended".to_owned(), |e| e.to_string());
-            Err(RunError(format!("cannot serve metrics: {why}")))
+            let why = result.err().unwrap_or_else(|| std::io::Error::other("the server ended"));
+            Err(RunError::io("cannot serve metrics")(why))
         }
     };
     counted_all.cancel();
     if let Some(pushed) = pushed
         && pushed.await.is_err()
     {
-        result = result.and(Err(RunError("remote write panicked; this is a bug".into())));
+        result = result.and(Err(RunError::panicked("remote write")));
     }
     result
 }
@@ -426,7 +426,7 @@ async fn run(
 fn say_unseen(registry: &Mutex<Registry>, input: &Input) {
     const WORDS: &str = "nobody has fetched the page since these events were counted; their counts end with it";
     let id = &input.counters().id;
-    match registry.lock().unwrap_or_else(|e| e.into_inner()).unseen {
+    match registry.locked().unseen {
         (0, _) => {}
         (events, true) => tracing::info!(component = %id, events, "{WORDS}"),
         (events, false) => tracing::warn!(component = %id, events, "{WORDS}"),
@@ -478,7 +478,7 @@ fn count(mut collector: Collector, registry: &Mutex<Registry>, waiting: Option<&
         }
         if aged.elapsed() >= AGE {
             aged = clock::monotonic();
-            let mut registry = registry.lock().unwrap_or_else(|e| e.into_inner());
+            let mut registry = registry.locked();
             registry.age(clock::monotonic_ns());
             let series = registry.len() as f64;
             drop(registry);

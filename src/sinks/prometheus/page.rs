@@ -76,7 +76,13 @@ fn write_family(family: &Family, shown: Vec<&Series>, format: Format, out: &mut 
     }
     write_head(name, kind, o, format, out);
     for series in shown {
-        let mut sample = |suffix: &str, extra: Option<(&str, f64)>, value: f64| {
+        // OpenMetrics: no sum, and so no count, where values below zero have buckets.
+        let below_zero = matches!(series.data, Data::Histogram { .. }) && o.buckets.first().is_some_and(|b| *b < 0.0);
+        let buckets_only = format == Format::OpenMetrics && below_zero;
+        series.data.each_sample(o, |suffix, extra, value| {
+            if buckets_only && suffix != "_bucket" {
+                return;
+            }
             write_sample((&o.name, suffix), &series.labels, extra, value, format, out);
             if kind == Kind::Counter
                 && format == Format::OpenMetrics
@@ -85,29 +91,6 @@ fn write_family(family: &Family, shown: Vec<&Series>, format: Format, out: &mut 
                 exemplar::write(exemplar, out);
             }
             out.push(b'\n');
-        };
-        match &series.data {
-            Data::Number(x) => sample("", None, *x),
-            Data::Histogram { counts, sum } => {
-                let mut count = 0.0;
-                let bounds = o.buckets.iter().copied().chain([f64::INFINITY]);
-                for (bound, n) in bounds.zip(counts) {
-                    count += n;
-                    sample("_bucket", Some(("le", bound)), count.round());
-                }
-                // OpenMetrics: no sum, and so no count, where values below zero have buckets.
-                if format == Format::Text || o.buckets.first().is_none_or(|b| *b >= 0.0) {
-                    sample("_sum", None, *sum);
-                    sample("_count", None, count.round());
-                }
-            }
-            Data::Summary(summary) => {
-                for &q in &o.quantiles {
-                    sample("", Some(("quantile", q)), summary.quantile(q).unwrap_or(f64::NAN));
-                }
-                sample("_sum", None, summary.sum);
-                sample("_count", None, summary.count.round());
-            }
-        }
+        });
     }
 }

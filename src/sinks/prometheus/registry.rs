@@ -111,6 +111,36 @@ pub(super) enum Data {
     Summary(Box<Summary>),
 }
 
+impl Data {
+    /// Gives the samples that it is shown as: what is put behind the family's name, the label that only this sample has (`le`,
+    /// `quantile`) with its number, and the value. Counts are whole numbers.
+    pub(super) fn each_sample(
+        &self,
+        o: &FamilyOptions,
+        mut give: impl FnMut(&'static str, Option<(&'static str, f64)>, f64),
+    ) {
+        match self {
+            Data::Number(x) => give("", None, *x),
+            Data::Histogram { counts, sum } => {
+                let mut count = 0.0;
+                for (bound, more) in o.buckets.iter().copied().chain([f64::INFINITY]).zip(counts) {
+                    count += more;
+                    give("_bucket", Some(("le", bound)), count.round());
+                }
+                give("_sum", None, *sum);
+                give("_count", None, count.round());
+            }
+            Data::Summary(summary) => {
+                for &q in &o.quantiles {
+                    give("", Some(("quantile", q)), summary.quantile(q).unwrap_or(f64::NAN));
+                }
+                give("_sum", None, summary.sum);
+                give("_count", None, summary.count.round());
+            }
+        }
+    }
+}
+
 /// A summary: count and sum since the start, quantiles of the last while.
 pub(super) struct Summary {
     pub(super) count: f64,

@@ -4,6 +4,7 @@ use super::super::pack::Gzip;
 use super::page;
 use super::registry::Registry;
 use super::sample::Format;
+use crate::sync::Locked;
 use crate::time::clock;
 use axum::Router;
 use axum::extract::State;
@@ -49,7 +50,7 @@ async fn scrape(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Respon
     let format = Format::accepted(text(header::ACCEPT));
     let mut body = Vec::new();
     {
-        let mut registry = shared.registry.lock().unwrap_or_else(|e| e.into_inner());
+        let mut registry = shared.registry.locked();
         registry.age(clock::monotonic_ns());
         registry.unseen = (0, true);
         page::write(&registry, format, &mut body);
@@ -59,7 +60,7 @@ async fn scrape(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Respon
     let vary = (header::VARY, "Accept, Accept-Encoding");
     if gzip {
         let mut packed = Vec::new();
-        let mut gzip = shared.gzip.lock().unwrap_or_else(|e| e.into_inner());
+        let mut gzip = shared.gzip.locked();
         let done = gzip.get_or_insert_with(|| Gzip::new(GZIP_LEVEL)).pack(&body, &mut packed);
         drop(gzip);
         if done.is_ok() {

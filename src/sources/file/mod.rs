@@ -164,7 +164,7 @@ impl SourcePlan for FileConfig {
             let wake = Arc::new(Wake::default());
             let held = cx.holdings.wait(|| cx.shutdown.is_cancelled());
             let tailer = Tailer::new(plan, counters, &wake, saver()?, &held)
-                .map_err(|e| RunError(format!("cannot use the folder of checkpoints: {e}")))?;
+                .map_err(RunError::io("cannot use the folder of checkpoints"))?;
             run(tailer, cx, &wake)
         })))
     }
@@ -173,16 +173,14 @@ impl SourcePlan for FileConfig {
 impl FileConfig {
     fn plan(&self, cx: &BuildContext) -> Result<Plan, BuildError> {
         let texts = |list: &[Spanned<String>]| list.iter().map(|p| p.value.clone()).collect::<Vec<_>>();
-        let patterns = Patterns::new(&texts(&self.include), &texts(&self.exclude))
-            .map_err(|e| BuildError(format!("source `{}`: {e}", cx.id)))?;
+        let patterns = Patterns::new(&texts(&self.include), &texts(&self.exclude)).map_err(BuildError::config)?;
         let rotated_to = Patterns::new(&texts(&self.rotated_to), &[])
-            .map_err(|e| BuildError(format!("source `{}`: `rotated_to`: {e}", cx.id)))?;
+            .map_err(|e| BuildError::config(format!("`rotated_to`: {e}")))?;
         let own = own_paths(cx);
         for path in patterns.literals() {
             if let Some(own) = own.iter().find(|own| path.starts_with(own) || real(path).starts_with(own)) {
-                return Err(BuildError(format!(
-                    "source `{}`: include {} is written by the agent itself (in {}): reading it would never end",
-                    cx.id,
+                return Err(BuildError::config(format!(
+                    "include {} is written by the agent itself (in {}): reading it would never end",
                     path.display(),
                     own.display()
                 )));
@@ -272,7 +270,7 @@ fn saver() -> Result<Saver, RunError> {
                 }
             }
         })
-        .map_err(|e| RunError(format!("cannot start a thread: {e}")))?;
+        .map_err(RunError::Thread)?;
     Ok(Saver::Thread { jobs, done })
 }
 
@@ -343,13 +341,13 @@ fn run(mut tailer: Tailer, cx: SourceContext, wake: &Arc<Wake>) -> Result<(), Ru
         }
         wake.wait(Duration::from_secs(1));
     }
-    tailer.save_all(now()).map_err(|e| RunError(format!("cannot write the checkpoint: {e}")))?;
+    tailer.save_all(now()).map_err(RunError::io("cannot write the checkpoint"))?;
     if worker.is_some() && !shutdown.is_cancelled() {
-        return Err(RunError("a part of what was read could not be delivered and is read again".into()));
+        return Err(RunError::failed("a part of what was read could not be delivered and is read again"));
     }
     match tailer.unread() {
         0 => Ok(()),
-        1 => Err(RunError("1 file or folder could not be read".into())),
-        n => Err(RunError(format!("{n} files and folders could not be read"))),
+        1 => Err(RunError::failed("1 file or folder could not be read")),
+        n => Err(RunError::failed(format!("{n} files and folders could not be read"))),
     }
 }

@@ -3,10 +3,10 @@
 //! The body is walked three times and never copied whole: to find mistakes before anything is taken, to hand over the
 //! documents by index, and to answer item by item while the client reads the answer.
 
-use super::format::Part;
+use super::format::BodyPart;
 use super::format::{PART_BYTES, PART_EVENTS};
 
-use crate::event::json::{self, Kind, Member, ScanError, Scanner};
+use crate::event::json::{self, Member, ScanError, Scanner, ValueKind};
 use crate::event::{Origin, Value};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -159,7 +159,7 @@ fn read_action<'b>(scanner: &mut Scanner, line: &'b [u8], style: Style) -> Optio
         first.get_or_insert(member);
         members += 1;
     });
-    let member = first.filter(|m| scanned.is_ok() && m.kind == Kind::Object)?;
+    let member = first.filter(|m| scanned.is_ok() && m.kind == ValueKind::Object)?;
     let may_have_more = style == Style::FurtherKeys;
     (members == 1 || may_have_more).then(|| item_of(named(&member), &line[member.value..member.value_end]))
 }
@@ -176,7 +176,7 @@ fn read_action_by_name<'b>(
     let mut members = 0;
     let scanned = scanner.object(line, 0, line.len(), |member| {
         members += 1;
-        if member.kind == Kind::Object
+        if member.kind == ValueKind::Object
             && let Some(place) = ORDER.iter().position(|action| *action == named(&member))
         {
             found[place] = Some(member);
@@ -232,14 +232,14 @@ impl<'b> Update<'b> {
         let scanned = scanner.object(document, 0, document.len(), |member| {
             let value = &document[member.value..member.value_end];
             let mut object = || {
-                fine &= member.kind == Kind::Object;
+                fine &= member.kind == ValueKind::Object;
                 Some(value)
             };
             match &document[member.key..member.key_end] {
                 b"doc" => update.doc = object(),
                 b"upsert" => update.upsert = object(),
-                b"doc_as_upsert" => update.doc_as_upsert = member.kind == Kind::True,
-                b"script" | b"scripted_upsert" => script |= member.kind != Kind::False,
+                b"doc_as_upsert" => update.doc_as_upsert = member.kind == ValueKind::True,
+                b"script" | b"scripted_upsert" => script |= member.kind != ValueKind::False,
                 _ => {}
             }
         });
@@ -303,7 +303,7 @@ pub(super) struct DocumentParts {
     origin_of: Box<dyn Fn(&[u8]) -> Arc<Origin> + Send>,
     origins: HashMap<Vec<u8>, Arc<Origin>>,
     scanner: Scanner,
-    ready: std::vec::IntoIter<Part>,
+    ready: std::vec::IntoIter<BodyPart>,
 }
 
 /// Origins remembered at once; one that was forgotten is made again.
@@ -322,7 +322,7 @@ impl DocumentParts {
     }
 
     /// The documents of the next stretch of the body.
-    fn gather(&mut self) -> Vec<Part> {
+    fn gather(&mut self) -> Vec<BodyPart> {
         let body = self.body.clone();
         let mut items = Items::from(&body, self.at, self.style);
         let mut groups: Vec<(&[u8], Vec<u8>, Vec<(u32, u32)>)> = Vec::new();
@@ -361,16 +361,16 @@ impl DocumentParts {
                     origin
                 }
             };
-            Part::Json { text, frames, origin: Some(origin) }
+            BodyPart::Json { text, frames, origin: Some(origin) }
         });
         parts.collect()
     }
 }
 
 impl Iterator for DocumentParts {
-    type Item = Part;
+    type Item = BodyPart;
 
-    fn next(&mut self) -> Option<Part> {
+    fn next(&mut self) -> Option<BodyPart> {
         loop {
             if let Some(part) = self.ready.next() {
                 return Some(part);
@@ -435,7 +435,7 @@ mod tests {
         let parts = DocumentParts::new(Arc::new(body.as_bytes().to_vec()), Style::Strict, |_| true, origin_of);
         let mut out = Vec::new();
         for part in parts {
-            let Part::Json { text, frames, origin } = part else { panic!("json") };
+            let BodyPart::Json { text, frames, origin } = part else { panic!("json") };
             let index = origin.unwrap().source.clone();
             out.extend(
                 frames

@@ -3,8 +3,9 @@
 use super::Shared;
 use super::handle::handle;
 use super::peer::Peer;
-use crate::net::connections::{Phase, Place, Watched};
+use crate::net::connections::{ConnectionPermit, Phase, Watched};
 use crate::net::proxy_protocol;
+use crate::sync::Locked;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -69,7 +70,7 @@ pub(super) async fn accept(listener: std::net::TcpListener, shared: Arc<Shared>)
             Err(error) => {
                 shared.counters.update(|t| t.error("accept", 1));
                 // Too many open files, mostly: try again when some have closed.
-                let due = shared.accept_failed.lock().unwrap_or_else(|e| e.into_inner()).due(1);
+                let due = shared.accept_failed.locked().due(1);
                 if let Some(times) = due {
                     tracing::warn!(component = %shared.source, %error, times, "a connection cannot be accepted");
                 }
@@ -86,7 +87,12 @@ pub(super) async fn accept(listener: std::net::TcpListener, shared: Arc<Shared>)
     Ok(())
 }
 
-async fn connect(mut stream: TcpStream, address: SocketAddr, shared: &Arc<Shared>, place: &Place) -> &'static str {
+async fn connect(
+    mut stream: TcpStream,
+    address: SocketAddr,
+    shared: &Arc<Shared>,
+    place: &ConnectionPermit,
+) -> &'static str {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY cannot be set");
     }
@@ -157,7 +163,7 @@ async fn serve(
     ahead: Vec<u8>,
     peer: Arc<Peer>,
     shared: &Arc<Shared>,
-    place: &Place,
+    place: &ConnectionPermit,
 ) -> &'static str {
     let watch = &place.watch;
     let mut io = Watched::new(stream, ahead, watch.clone());

@@ -29,8 +29,4 @@ impl FrameDecoder for HttpDecoder {
     fn is_plain(&self) -> bool {
         self.lines.is_plain()
     }
-
-    fn finish(&mut self, batch: &mut Batch) {
-        self.lines.finish(batch);
-    }
 }

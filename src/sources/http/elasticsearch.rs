@@ -7,7 +7,7 @@
 //! them that the client speaks: [`style`].
 
 use super::bulk::{self, Action, BadLine, DocumentParts, Item, Items, Style, Update, UpdateFault};
-use super::format::{Answer, AnswerBody, Format, Head, Part, Refusal, Request, Taken};
+use super::format::{Answer, AnswerBody, BodyPart, Format, Head, Refusal, Request, Taken};
 use crate::event::Origin;
 use crate::event::json::{Scanner, escape};
 use crate::time::clock;
@@ -79,7 +79,7 @@ impl Format for Single {
         bulk::push_document(&item, Style::FurtherKeys, &mut scanner, &mut text);
         let frames = vec![(0, text.len() as u32)];
         let origin = with_variables(&origin, &[("index", &index), ("stream", &index)]);
-        let part = Part::Json { text, frames, origin: Some(origin) };
+        let part = BodyPart::Json { text, frames, origin: Some(origin) };
         let answer = move || {
             let id = if id.is_empty() { format!("\"{}\"", new_id((fastrand::u64(..), 0))) } else { id };
             let name = serde_json::Value::from(index.as_str());
@@ -407,7 +407,7 @@ mod tests {
             Ok(taken) => {
                 let mut out = Vec::new();
                 for part in taken.parts {
-                    let Part::Json { text, frames, origin } = part else { panic!("json") };
+                    let BodyPart::Json { text, frames, origin } = part else { panic!("json") };
                     let origin = origin.unwrap();
                     let index = &origin.http.iter().find(|(n, _)| &**n == "index").unwrap().1;
                     out.extend(frames.iter().map(|(a, b)| {
@@ -508,7 +508,7 @@ mod tests {
                 Err(answer) => (String::new(), said(answer)),
                 Ok(taken) => {
                     let mut parts = taken.parts;
-                    let Some(Part::Json { text, frames, origin }) = parts.next() else { panic!("json") };
+                    let Some(BodyPart::Json { text, frames, origin }) = parts.next() else { panic!("json") };
                     assert!(parts.next().is_none() && frames == [(0, text.len() as u32)]);
                     assert_eq!(&*origin.unwrap().http[0].1, "lo\"gs");
                     (String::from_utf8(text).unwrap(), said((taken.answer)()))

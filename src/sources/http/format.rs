@@ -69,7 +69,7 @@ pub struct Request {
 /// What a format takes of a request.
 pub struct Taken {
     /// Events, to be handed over in order.
-    pub parts: Box<dyn Iterator<Item = Part> + Send>,
+    pub parts: Box<dyn Iterator<Item = BodyPart> + Send>,
     /// What is said once they are delivered.
     pub answer: Box<dyn FnOnce() -> Answer + Send>,
     /// The answer needs the body: its memory stays charged until the answer is out.
@@ -85,7 +85,7 @@ pub struct Taken {
 impl Taken {
     /// Takes parts, with an answer made when they are delivered.
     pub fn parts(
-        parts: impl Iterator<Item = Part> + Send + 'static,
+        parts: impl Iterator<Item = BodyPart> + Send + 'static,
         answer: impl FnOnce() -> Answer + Send + 'static,
     ) -> Taken {
         Taken {
@@ -100,7 +100,7 @@ impl Taken {
 }
 
 /// Some of a request's events: what becomes one chunk on its way to the workers.
-pub enum Part {
+pub enum BodyPart {
     /// Lines, for the workers to decode as `decode` says.
     Lines(Vec<u8>),
     /// JSON values in `text` that have been found valid, for the workers to decode.

@@ -4,7 +4,7 @@ use super::Shared;
 use super::auth::{Shown, SignedBody};
 use super::body::{self, Charge, Encoding, Limits};
 use super::decode::JSON;
-use super::format::{Answer, AnswerBody, Format, Head, Part, Refusal, Request, Taken};
+use super::format::{Answer, AnswerBody, BodyPart, Format, Head, Refusal, Request, Taken};
 use super::forwarded;
 use super::headers::KeptHeader;
 use super::peer::Peer;
@@ -14,6 +14,7 @@ use crate::component::{Closed, Output};
 use crate::event::{Chunk, Frames};
 use crate::event::{Origin, Slab};
 use crate::http::origin::is_of_foreign_page;
+use crate::sync::Locked;
 use crate::time::clock;
 use hyper::body::{Bytes, Frame, Incoming, SizeHint};
 use hyper::header::{self, HeaderValue};
@@ -339,7 +340,7 @@ async fn read(
 /// A request's events on their way to the workers, and back as a verdict.
 struct Delivery {
     shared: Arc<Shared>,
-    parts: Box<dyn Iterator<Item = Part> + Send>,
+    parts: Box<dyn Iterator<Item = BodyPart> + Send>,
     origin: Arc<Origin>,
     received_at: i64,
     charge: Charge,
@@ -352,7 +353,7 @@ struct Waiter(Mutex<Option<oneshot::Sender<Verdict>>>);
 
 impl Settled for Waiter {
     fn settled(&self, _: u64, verdict: Verdict) {
-        if let Some(to) = self.0.lock().unwrap_or_else(|e| e.into_inner()).take() {
+        if let Some(to) = self.0.locked().take() {
             // The request may have been answered already.
             let _gone = to.send(verdict);
         }
@@ -401,7 +402,7 @@ impl Delivery {
 /// Hands over all parts, in order.
 async fn send(
     output: &Output,
-    parts: &mut (dyn Iterator<Item = Part> + Send),
+    parts: &mut (dyn Iterator<Item = BodyPart> + Send),
     origin: &Arc<Origin>,
     received_at: i64,
     ack: &Ack,
@@ -428,11 +429,11 @@ async fn send(
     Ok(())
 }
 
-fn chunk(part: Part, origin: &Arc<Origin>, received_at: i64, ack: Ack) -> Chunk {
+fn chunk(part: BodyPart, origin: &Arc<Origin>, received_at: i64, ack: Ack) -> Chunk {
     let (text, frames, origin) = match part {
-        Part::Lines(text) => (text, None, origin.clone()),
-        Part::Json { text, frames, origin: own } => (text, Some(frames), own.unwrap_or_else(|| origin.clone())),
-        Part::Events(mut batch) => {
+        BodyPart::Lines(text) => (text, None, origin.clone()),
+        BodyPart::Json { text, frames, origin: own } => (text, Some(frames), own.unwrap_or_else(|| origin.clone())),
+        BodyPart::Events(mut batch) => {
             (batch.ack, batch.received_at) = (ack, received_at);
             let origin = batch.origin.clone();
             let frames = Frames::Decoded(batch);

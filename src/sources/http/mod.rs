@@ -57,12 +57,13 @@ use crate::component::common::{SourceCommon, say_cut};
 use crate::component::plan::SourcePlan;
 use crate::component::{BuildContext, Output, SourceContext, SourceRun};
 use crate::decoding::{FrameDecoder, JsonDecoder};
-use crate::error::{BuildError, RunError};
+use crate::error::{BuildError, RunError, SettingError};
 use crate::net::connections::{Limits, Places};
 use crate::net::proxy_protocol::ProxyProtocol;
-use crate::net::sockets::{self, Holder};
+use crate::net::sockets::{self, Holder, ListenError};
 use crate::net::tls::{ClientAuth, ServerTls, TlsServer};
 use crate::settings::{Network, OneOrMany, Reader, Size, Spanned, config, config_enum};
+use crate::sync::Locked;
 use crate::telemetry::Counters;
 use crate::telemetry::log_throttle::LogThrottle;
 use auth::Auth;
@@ -206,7 +207,7 @@ impl SourcePlan for HttpConfig {
 
     fn build(self: Box<Self>, cx: &BuildContext) -> Result<SourceRun, BuildError> {
         if cx.once {
-            return Err(BuildError("it has no end, so `--once` would run for ever; leave `--once` out".into()));
+            return Err(BuildError::config("it has no end, so `--once` would run for ever; leave `--once` out"));
         }
         let listeners: Result<Vec<_>, _> = self.listen.iter().map(|listen| bind(listen.value)).collect();
         let tls = self
@@ -214,7 +215,7 @@ impl SourcePlan for HttpConfig {
             .as_ref()
             .map(TlsServer::open)
             .transpose()
-            .map_err(|error| BuildError(format!("`tls`: {error}")))?;
+            .map_err(|error| BuildError::host(SettingError { setting: "tls", cause: error.into() }))?;
         let (listeners, cx) = (listeners?, cx.clone());
         Ok(SourceRun::Thread(Box::new(move |run| serve(&self, listeners, tls, &cx, run))))
     }
@@ -226,7 +227,7 @@ const DEFAULT_CONNECTIONS: u32 = 2048;
 /// Frames are found by places of 32 bits.
 const MAX_BODY: usize = 1 << 30;
 
-fn bind(address: SocketAddr) -> Result<(TcpListener, Holder), BuildError> {
+fn bind(address: SocketAddr) -> Result<(TcpListener, Holder), ListenError> {
     let listener = sockets::shared(&format!("tcp://{address}"), || {
         let listener = TcpListener::bind(address)?;
         // Thousands of clients that come at once find room in the system's queue.
@@ -234,16 +235,7 @@ fn bind(address: SocketAddr) -> Result<(TcpListener, Holder), BuildError> {
         listener.set_nonblocking(true)?;
         Ok((listener, None))
     });
-    listener.map_err(|error| {
-        let help = match error.kind() {
-            std::io::ErrorKind::PermissionDenied => {
-                "ports below 1024 need rights: choose another, or give the agent CAP_NET_BIND_SERVICE"
-            }
-            std::io::ErrorKind::AddrInUse => "another program has it: stop that, or choose another address",
-            _ => "choose another `listen`",
-        };
-        BuildError(format!("cannot listen on {address}: {error}; {help}"))
-    })
+    listener.map_err(|source| ListenError { address: address.to_string(), source })
 }
 
 /// What all connections of one source share.
@@ -281,7 +273,7 @@ struct Shared {
 
 impl Shared {
     fn output(&self) -> Option<Arc<Output>> {
-        self.output.lock().unwrap_or_else(|e| e.into_inner()).clone()
+        self.output.locked().clone()
     }
 
     /// Notes clients that found no place free.
@@ -347,7 +339,7 @@ fn serve(
         say_cut(&cx.id, cx.connections, wanted.connections, wanted.bytes_each);
     }
     for listener in &listeners {
-        let address = listener.local_addr().map_err(|e| RunError(e.to_string()))?;
+        let address = listener.local_addr().map_err(RunError::io("cannot tell the address"))?;
         let scheme = if shared.tls.is_some() { "https" } else { "http" };
         tracing::info!(component = %shared.source, address = %format_args!("{scheme}://{address}"), "listening");
     }
@@ -366,12 +358,12 @@ fn serve(
                 Ok(thread) => threads.push(thread),
                 Err(error) => {
                     shared.shutdown.cancel();
-                    result = Err(RunError(format!("cannot start a thread: {error}")));
+                    result = Err(RunError::Thread(error));
                 }
             }
         }
         for thread in threads {
-            let ended = thread.join().unwrap_or_else(|_| Err(RunError("a thread panicked; this is a bug".into())));
+            let ended = thread.join().unwrap_or_else(|_| Err(RunError::panicked("a thread")));
             if ended.is_err() {
                 shared.shutdown.cancel();
             }
@@ -384,7 +376,7 @@ fn serve(
 /// One thread with a runtime of its own, accepting on all listeners.
 fn run_acceptor(listeners: Vec<TcpListener>, shared: &Arc<Shared>) -> Result<(), RunError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|e| RunError(format!("cannot start a runtime: {e}")))?;
+    let runtime = runtime.map_err(RunError::io("cannot start a runtime"))?;
     runtime.block_on(async {
         let mut accepting = tokio::task::JoinSet::new();
         for listener in listeners {
@@ -394,14 +386,14 @@ fn run_acceptor(listeners: Vec<TcpListener>, shared: &Arc<Shared>) -> Result<(),
             let shared = shared.clone();
             async move {
                 shared.shutdown.cancelled().await;
-                drop(shared.output.lock().unwrap_or_else(|e| e.into_inner()).take());
+                drop(shared.output.locked().take());
             }
         });
         let mut result = Ok(());
         while let Some(ended) = accepting.join_next().await {
             let ended = match ended {
-                Ok(ended) => ended.map_err(|error| RunError(format!("cannot accept: {error}"))),
-                Err(_) => Err(RunError("accepting panicked; this is a bug".into())),
+                Ok(ended) => ended.map_err(RunError::io("cannot accept")),
+                Err(_) => Err(RunError::panicked("accepting")),
             };
             if ended.is_err() {
                 shared.shutdown.cancel();

@@ -1,6 +1,6 @@
 //! Bodies of MessagePack: read to their end before anything is taken, then written as JSON part by part.
 
-use super::format::{Answer, PART_BYTES, PART_EVENTS, Part, Refusal, Taken, mistake, too_long};
+use super::format::{Answer, BodyPart, PART_BYTES, PART_EVENTS, Refusal, Taken, mistake, too_long};
 use crate::decoding::msgpack::{Records, write_json};
 use hyper::StatusCode;
 
@@ -53,9 +53,9 @@ struct MsgpackParts {
 }
 
 impl Iterator for MsgpackParts {
-    type Item = Part;
+    type Item = BodyPart;
 
-    fn next(&mut self) -> Option<Part> {
+    fn next(&mut self) -> Option<BodyPart> {
         let (mut text, mut frames) = (Vec::new(), Vec::new());
         while text.len() < PART_BYTES && frames.len() < PART_EVENTS {
             let Ok(Some(record)) = self.records.next(&self.body) else { break };
@@ -67,7 +67,7 @@ impl Iterator for MsgpackParts {
             write_json(&self.body, &record, &mut text);
             frames.push((from, text.len() as u32));
         }
-        (!frames.is_empty()).then_some(Part::Json { text, frames, origin: None })
+        (!frames.is_empty()).then_some(BodyPart::Json { text, frames, origin: None })
     }
 }
 
@@ -83,7 +83,7 @@ mod tests {
         let mut taken = Plain::Auto.read(request(kind, body)).map_err(said)?;
         let mut out = Vec::new();
         for part in std::mem::replace(&mut taken.parts, Box::new(std::iter::empty())) {
-            let Part::Json { text, frames, .. } = part else { panic!("json") };
+            let BodyPart::Json { text, frames, .. } = part else { panic!("json") };
             assert!(text.len() < 2 * PART_BYTES && frames.len() <= PART_EVENTS);
             out.extend(frames.iter().map(|(a, b)| String::from_utf8(text[*a as usize..*b as usize].to_vec()).unwrap()));
         }

@@ -251,7 +251,7 @@ fn stub(body: &str) -> Answer {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::super::format::Part;
+    use super::super::format::BodyPart;
     use super::super::plain::tests::{request, said};
     use super::*;
     use serde_json::{Value, json};
@@ -266,7 +266,7 @@ mod tests {
             Ok(taken) => {
                 let mut out = Vec::new();
                 for part in taken.parts {
-                    let Part::Json { text, frames, origin } = part else { panic!("json") };
+                    let BodyPart::Json { text, frames, origin } = part else { panic!("json") };
                     let of = origin.map_or_else(String::new, |o| format!("{} ", o.http[0].1));
                     out.extend(frames.iter().map(|(a, b)| {
                         format!("{of}{}", std::str::from_utf8(&text[*a as usize..*b as usize]).unwrap())

@@ -5,7 +5,7 @@
 //! (415): as text it would be destroyed. So is a `charset` that nobody knows; one that is known is read as such. MessagePack,
 //! by its content type, is read as [`decoding::msgpack`](crate::decoding::msgpack) says.
 
-use super::format::{Answer, Format, Head, Part, Refusal, Request, Taken};
+use super::format::{Answer, BodyPart, Format, Head, Refusal, Request, Taken};
 use super::format::{PART_BYTES, PART_EVENTS, mistake, too_long};
 use super::msgpack;
 use crate::event::json::{MAX_DEPTH, SplitError, Values};
@@ -214,9 +214,9 @@ impl<K: FnMut(&[u8]) -> bool> JsonParts<K> {
 }
 
 impl<K: FnMut(&[u8]) -> bool> Iterator for JsonParts<K> {
-    type Item = Part;
+    type Item = BodyPart;
 
-    fn next(&mut self) -> Option<Part> {
+    fn next(&mut self) -> Option<BodyPart> {
         let mut frames: Vec<(u32, u32)> = Vec::new();
         let whole = self.body.len() <= PART_BYTES;
         let mut from = None;
@@ -245,7 +245,7 @@ impl<K: FnMut(&[u8]) -> bool> Iterator for JsonParts<K> {
             // What is left of the body is not needed any more.
             (self.body, self.values) = (Vec::new(), Values::new());
         }
-        Some(Part::Json { text, frames, origin: None })
+        Some(BodyPart::Json { text, frames, origin: None })
     }
 }
 
@@ -273,9 +273,9 @@ struct LineParts {
 }
 
 impl Iterator for LineParts {
-    type Item = Part;
+    type Item = BodyPart;
 
-    fn next(&mut self) -> Option<Part> {
+    fn next(&mut self) -> Option<BodyPart> {
         let rest = &self.body[self.at..];
         if rest.is_empty() {
             return None;
@@ -285,11 +285,11 @@ impl Iterator for LineParts {
         let end = lines.enumerate().find(|(n, end)| n + 1 == PART_EVENTS || *end >= PART_BYTES).map(|(_, end)| end);
         let end = end.unwrap_or(rest.len());
         if self.at == 0 && end == rest.len() {
-            return Some(Part::Lines(std::mem::take(&mut self.body)));
+            return Some(BodyPart::Lines(std::mem::take(&mut self.body)));
         }
         let part = rest[..end].to_vec();
         self.at += end;
-        Some(Part::Lines(part))
+        Some(BodyPart::Lines(part))
     }
 }
 
@@ -336,11 +336,13 @@ pub(super) mod tests {
         let mut out = Vec::new();
         for part in taken.parts {
             match part {
-                Part::Lines(text) => out.extend(String::from_utf8_lossy(&text).lines().map(|l| format!("line {l}"))),
-                Part::Json { text, frames, .. } => out.extend(
+                BodyPart::Lines(text) => {
+                    out.extend(String::from_utf8_lossy(&text).lines().map(|l| format!("line {l}")))
+                }
+                BodyPart::Json { text, frames, .. } => out.extend(
                     frames.iter().map(|(a, b)| String::from_utf8_lossy(&text[*a as usize..*b as usize]).into_owned()),
                 ),
-                Part::Events(_) => panic!("events"),
+                BodyPart::Events(_) => panic!("events"),
             }
         }
         let (status, answer) = said((taken.answer)());
@@ -411,7 +413,7 @@ pub(super) mod tests {
             let taken_parts = Plain::Json.read(request("", body.as_bytes())).map_err(said).unwrap().parts;
             let mut all = Vec::new();
             for part in taken_parts {
-                let Part::Json { text, frames, .. } = part else { panic!("json") };
+                let BodyPart::Json { text, frames, .. } = part else { panic!("json") };
                 assert!(text.len() < 2 * PART_BYTES && frames.len() <= PART_EVENTS);
                 all.extend(
                     frames.iter().map(|(a, b)| String::from_utf8(text[*a as usize..*b as usize].to_vec()).unwrap()),

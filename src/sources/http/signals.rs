@@ -2,7 +2,7 @@
 //! [`decoding::remote_write`](crate::decoding::remote_write), here they get their answers.
 
 use super::elasticsearch::with_variables;
-use super::format::{Answer, Format, Head, Part, Refusal, Request, Taken};
+use super::format::{Answer, BodyPart, Format, Head, Refusal, Request, Taken};
 use super::openobserve;
 use crate::decoding::otlp::{self, Encoding, Signal, Status};
 use crate::decoding::remote_write::{self, Families};
@@ -37,7 +37,7 @@ impl Format for Otlp {
             .map_err(|bad| failure(&head, StatusCode::BAD_REQUEST, Status::InvalidArgument, &bad.to_string()))?;
         let answer = Answer::of(StatusCode::OK, encoding.content_type(), request.answer());
         let summary = request.summary().clone();
-        let parts = request.into_batches(origin, received_at).map(Part::Events);
+        let parts = request.into_batches(origin, received_at).map(BodyPart::Events);
         let taken = Taken { dropped: summary.dropped, refused: summary.refused, ..Taken::parts(parts, move || answer) };
         Ok(Taken { invalid_utf8: summary.invalid_utf8, ..taken })
     }
@@ -109,7 +109,7 @@ impl Format for RemoteWrite {
             RemoteWriteApi::OpenObserve => StatusCode::OK,
         };
         let summary = request.summary().clone();
-        let parts = request.into_batches(origin, received_at).map(Part::Events);
+        let parts = request.into_batches(origin, received_at).map(BodyPart::Events);
         let taken = Taken::parts(parts, move || Answer::empty(status));
         Ok(Taken { dropped: summary.dropped, refused: summary.refused, invalid_utf8: summary.invalid_utf8, ..taken })
     }
@@ -146,7 +146,7 @@ mod tests {
     fn events(taken: Taken) -> (Vec<String>, (u16, String)) {
         let mut out = Vec::new();
         for part in taken.parts {
-            let Part::Events(batch) = part else { panic!("events") };
+            let BodyPart::Events(batch) = part else { panic!("events") };
             for event in batch.iter() {
                 let mut json = Vec::new();
                 event.write_json(&mut json);

@@ -1,7 +1,7 @@
 //! Whatever a client sends, each of its records is an event, refused in the answer, or counted: requests of every format,
 //! made of what is right and what is odd, read by a model of their own beside the format.
 #![allow(clippy::unwrap_used)]
-use super::format::{Format, Part};
+use super::format::{BodyPart, Format};
 use super::openobserve::{self, Logs};
 use super::plain::Plain;
 use super::plain::tests::{request, said};
@@ -40,12 +40,12 @@ fn give(format: &dyn Format, content_type: &str, variables: &[(&str, &str)], bod
     let mut events = Vec::new();
     for part in taken.parts {
         match part {
-            Part::Lines(text) => events.extend(String::from_utf8_lossy(&text).lines().map(str::to_owned)),
-            Part::Json { text, frames, .. } => {
+            BodyPart::Lines(text) => events.extend(String::from_utf8_lossy(&text).lines().map(str::to_owned)),
+            BodyPart::Json { text, frames, .. } => {
                 let frame = |(from, to): &(u32, u32)| &text[*from as usize..*to as usize];
                 events.extend(frames.iter().map(|f| String::from_utf8_lossy(frame(f)).into_owned()));
             }
-            Part::Events(batch) => events.extend(batch.iter().map(|event| {
+            BodyPart::Events(batch) => events.extend(batch.iter().map(|event| {
                 let mut json = Vec::new();
                 event.write_json(&mut json);
                 String::from_utf8(json).unwrap()

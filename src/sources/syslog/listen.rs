@@ -1,8 +1,7 @@
 //! `listen`: where the source listens, and the sockets for it.
 
 use super::socket::SocketFile;
-use crate::error::BuildError;
-use crate::net::sockets;
+use crate::net::sockets::{self, ListenError};
 use crate::settings::{Node, Reader, SchemaBuilder, Setting, read_string};
 use std::fmt;
 use std::io;
@@ -52,7 +51,7 @@ impl Listen {
     /// Opens its socket.
     ///
     /// Errors: the address is taken, not ours, or needs rights that the agent's user has not.
-    pub(super) fn bind(&self, receive_buffer: Option<usize>, file: &SocketFile) -> Result<Socket, BuildError> {
+    pub(super) fn bind(&self, receive_buffer: Option<usize>, file: &SocketFile) -> Result<Socket, ListenError> {
         let socket = match self {
             Listen::Udp(host) => udp(host, receive_buffer),
             Listen::Tcp(host) => tcp(host, false),
@@ -80,21 +79,7 @@ impl Listen {
                 Ok(Socket { kind: SocketKind::UnixDatagram(socket, path.clone()), holder })
             }),
         };
-        socket.map_err(|error| {
-            let help = match error.kind() {
-                io::ErrorKind::PermissionDenied => match self {
-                    Listen::Unix(_) | Listen::UnixDatagram(_) => {
-                        "; the agent's user must be allowed to make and give away files there"
-                    }
-                    _ => {
-                        "; ports below 1024 need rights: choose another address, or give the agent CAP_NET_BIND_SERVICE"
-                    }
-                },
-                io::ErrorKind::AddrInUse => "; another program has it: stop that, or choose another address",
-                _ => "; choose another `listen`",
-            };
-            BuildError(format!("cannot listen on {self}: {error}{help}"))
-        })
+        socket.map_err(|source| ListenError { address: self.to_string(), source })
     }
 }
 
@@ -278,6 +263,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::super::socket::SocketMode;
     use super::*;
+    use crate::error::BuildError;
     use crate::settings::Settings;
 
     #[test]
@@ -316,7 +302,8 @@ mod tests {
             drop(socket);
             let file = SocketFile { owner: Some("nobody-of-this-name".into()), ..file };
             let Err(error) = listen.bind(None, &file) else { panic!("there is such a user") };
-            assert!(error.0.contains("there is no user `nobody-of-this-name`"), "{error}");
+            let error = BuildError::from(error).words();
+            assert!(error.contains("there is no user `nobody-of-this-name`"), "{error}");
             assert!(!path.exists(), "what is not used is not left behind");
         }
     }
@@ -338,7 +325,8 @@ mod tests {
         let Err(error) = Listen::Unix(path.clone()).bind(None, &SocketFile::defaults()) else {
             panic!("it was taken over")
         };
-        assert!(error.0.contains("another program has it"), "{error}");
+        let error = BuildError::from(error).words();
+        assert!(error.contains("another program has it"), "{error}");
         drop(theirs);
         std::fs::remove_file(&path).unwrap();
         drop(UnixDatagram::bind(&path).unwrap());

@@ -41,7 +41,7 @@ use crate::component::plan::SourcePlan;
 use crate::component::{BuildContext, Output, SourceContext, SourceRun};
 use crate::decoding::syslog::{SenderZones, SyslogDecoder};
 use crate::decoding::{Charset, DecodeSetting, FrameDecoder};
-use crate::error::{BuildError, RunError};
+use crate::error::{BuildError, RunError, SettingError};
 use crate::event::SlabPool;
 use crate::framing::syslog::SyslogFramer;
 use crate::net::tls::{ServerTls, TlsServer};
@@ -185,14 +185,14 @@ impl SourcePlan for SyslogConfig {
 
     fn build(self: Box<Self>, cx: &BuildContext) -> Result<SourceRun, BuildError> {
         if cx.once {
-            return Err(BuildError("it has no end, so `--once` would run for ever; leave `--once` out".into()));
+            return Err(BuildError::config("it has no end, so `--once` would run for ever; leave `--once` out"));
         }
         let tls = self
             .tls
             .as_ref()
             .map(TlsServer::open)
             .transpose()
-            .map_err(|error| BuildError(format!("`tls`: {error}")))?;
+            .map_err(|error| BuildError::host(SettingError { setting: "tls", cause: error.into() }))?;
         let receive_buffer = self.receive_buffer.map(|size| size.as_usize());
         let file = self.socket.clone().unwrap_or_else(SocketFile::defaults);
         let sockets: Result<Vec<_>, _> = self.listen.iter().map(|listen| listen.bind(receive_buffer, &file)).collect();
@@ -269,7 +269,7 @@ fn run(
                 if result.is_err() {
                     shared.shutdown.cancel();
                 }
-                result.map_err(|error| RunError(format!("datagrams cannot be read: {error}")))
+                result.map_err(RunError::io("datagrams cannot be read"))
             })
         };
         let mut threads = Vec::new();
@@ -279,7 +279,7 @@ fn run(
                 Ok(thread) => threads.push(thread),
                 Err(error) => {
                     shared.shutdown.cancel();
-                    result = Err(RunError(format!("cannot start a thread: {error}")));
+                    result = Err(RunError::Thread(error));
                 }
             }
         }
@@ -287,7 +287,7 @@ fn run(
             result = result.and(stream::run(streams, shared.clone(), origins.clone()));
         }
         for thread in threads {
-            let ended = thread.join().unwrap_or_else(|_| Err(RunError("a reader panicked; this is a bug".into())));
+            let ended = thread.join().unwrap_or_else(|_| Err(RunError::panicked("a reader")));
             result = result.and(ended);
         }
         result

@@ -11,6 +11,7 @@ use crate::framing::syslog::{Ended, SyslogFramer};
 use crate::net::proxy_protocol;
 use crate::net::sockets::Holder;
 use crate::net::tls::TlsServer;
+use crate::sync::Locked;
 use crate::telemetry::log_throttle::LogThrottle;
 use crate::time::clock;
 use std::future::{Future, poll_fn};
@@ -77,7 +78,7 @@ pub(super) fn run(
     origins: Origins,
 ) -> Result<(), RunError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|e| RunError(format!("cannot start a runtime: {e}")))?;
+    let runtime = runtime.map_err(RunError::io("cannot start a runtime"))?;
     let slots = Arc::new(Semaphore::new(shared.max_connections.min(Semaphore::MAX_PERMITS)));
     let connections = Arc::new(Connections {
         shared,
@@ -94,7 +95,7 @@ pub(super) fn run(
         }
         let mut result = Ok(());
         while let Some(ended) = accepting.join_next().await {
-            let ended = ended.unwrap_or_else(|_| Err(RunError("accepting panicked; this is a bug".into())));
+            let ended = ended.unwrap_or_else(|_| Err(RunError::panicked("accepting")));
             if ended.is_err() {
                 connections.shared.shutdown.cancel();
                 result = ended;
@@ -114,7 +115,7 @@ async fn accept(listener: StreamListener, holder: Holder, connections: Arc<Conne
         StreamListener::Tcp(listener, tls) => TcpListener::from_std(listener).map(|listener| Async::Tcp(listener, tls)),
         StreamListener::Unix(listener) => UnixListener::from_std(listener).map(Async::Unix),
     };
-    let listener = listener.map_err(|e| RunError(format!("cannot listen: {e}")))?;
+    let listener = listener.map_err(RunError::io("cannot listen"))?;
     let shutdown = connections.shared.shutdown.clone();
     let leave = connections.shared.leave.clone();
     let mut open = JoinSet::new();
@@ -165,7 +166,7 @@ async fn accept(listener: StreamListener, holder: Holder, connections: Arc<Conne
                 connections.shared.counters.update(|t| t.error("accept", 1));
                 // Too many open files, mostly: try again when some have closed.
                 let id = &connections.shared.counters.id;
-                let due = connections.accept_failed.lock().unwrap_or_else(|e| e.into_inner()).due(1);
+                let due = connections.accept_failed.locked().due(1);
                 if let Some(times) = due {
                     tracing::warn!(component = %id, %error, times, "a connection cannot be accepted");
                 }
@@ -230,7 +231,7 @@ async fn serve(stream: Stream, peer: Option<IpAddr>, connections: &Connections, 
         Stream::Tcp(stream, tls) => serve_tcp(stream, tls, peer, order, (connections, holder)).await,
         Stream::Unix(stream) => {
             let connection = Connection::new(connections, connections.origins.make(peer, None, order), Vec::new());
-            Box::pin(serve_unix(stream, connection, (peer, order), holder)).await
+            Box::pin(serve_here(stream, connection, (peer, order), holder)).await
         }
         Stream::Moved(moved) => {
             let Moved { socket, peer, order, framer, rest } = *moved;
@@ -238,11 +239,11 @@ async fn serve(stream: Stream, peer: Option<IpAddr>, connections: &Connections, 
             connection.framer = framer;
             match socket {
                 MovedSocket::Tcp(stream) => match tokio::net::TcpStream::from_std(stream) {
-                    Ok(stream) => Box::pin(read_tcp(stream, connection, (peer, order), holder)).await,
+                    Ok(stream) => Box::pin(serve_here(stream, connection, (peer, order), holder)).await,
                     Err(_) => connection.end("it cannot be read"),
                 },
                 MovedSocket::Unix(stream) => match tokio::net::UnixStream::from_std(stream) {
-                    Ok(stream) => Box::pin(serve_unix(stream, connection, (peer, order), holder)).await,
+                    Ok(stream) => Box::pin(serve_here(stream, connection, (peer, order), holder)).await,
                     Err(_) => connection.end("it cannot be read"),
                 },
             }
@@ -252,34 +253,37 @@ async fn serve(stream: Stream, peer: Option<IpAddr>, connections: &Connections, 
     tracing::debug!(?peer, why, "a connection has ended");
 }
 
-/// Reads until the end, or until another source goes on with it.
-async fn serve_unix(
-    mut stream: tokio::net::UnixStream,
-    mut connection: Connection<'_>,
-    (peer, order): (Option<IpAddr>, u64),
-    holder: &Holder,
-) -> &'static str {
-    let why = connection.run(&mut stream, Some(holder)).await;
-    if why == MOVED {
-        match stream.into_std() {
-            Ok(stream) => connection.move_to(holder, MovedSocket::Unix(stream), peer, order),
-            Err(_) => return connection.end("it cannot be handed on"),
-        }
-    }
-    why
+/// A connection that another source can go on with.
+trait Movable: AsyncRead + Unpin {
+    /// Takes it away from this runtime.
+    ///
+    /// Errors: it cannot be used elsewhere.
+    fn moved(self) -> io::Result<MovedSocket>;
 }
 
-/// The same, of TCP.
-async fn read_tcp(
-    mut stream: tokio::net::TcpStream,
+impl Movable for tokio::net::TcpStream {
+    fn moved(self) -> io::Result<MovedSocket> {
+        self.into_std().map(MovedSocket::Tcp)
+    }
+}
+
+impl Movable for tokio::net::UnixStream {
+    fn moved(self) -> io::Result<MovedSocket> {
+        self.into_std().map(MovedSocket::Unix)
+    }
+}
+
+/// Reads until the end, or until another source goes on with it.
+async fn serve_here(
+    mut stream: impl Movable,
     mut connection: Connection<'_>,
     (peer, order): (Option<IpAddr>, u64),
     holder: &Holder,
 ) -> &'static str {
     let why = connection.run(&mut stream, Some(holder)).await;
     if why == MOVED {
-        match stream.into_std() {
-            Ok(stream) => connection.move_to(holder, MovedSocket::Tcp(stream), peer, order),
+        match stream.moved() {
+            Ok(socket) => connection.move_to(holder, socket, peer, order),
             Err(_) => return connection.end("it cannot be handed on"),
         }
     }
@@ -313,7 +317,7 @@ async fn serve_tcp(
     let Some(tls) = tls else {
         let origin = connections.origins.make(peer, None, order);
         let connection = Connection::new(connections, origin, begun.read);
-        return read_tcp(stream, connection, (peer, order), holder).await;
+        return serve_here(stream, connection, (peer, order), holder).await;
     };
     let accepted = tokio::select! {
         biased;

@@ -6,6 +6,7 @@ use std::path::Path;
 use maxminddb::Reader;
 use serde::Deserialize;
 
+use super::watched::FileError;
 use crate::event::json;
 
 /// A database and what it knows.
@@ -136,7 +137,7 @@ impl Database {
     ///
     /// Errors: why the file cannot be used: it is no database, holds nothing, is of another kind than `old`, or is damaged
     /// where it was looked at.
-    pub(super) fn open(path: &Path, old: Option<&Database>) -> Result<Database, String> {
+    pub(super) fn open(path: &Path, old: Option<&Database>) -> Result<Database, FileError> {
         let reader = Reader::open_readfile(path).map_err(|error| error.to_string())?;
         let name = reader.metadata().database_type.to_ascii_lowercase();
         let network = name.contains("asn") || name.contains("isp");
@@ -154,10 +155,14 @@ impl Database {
     /// database, before its middle.
     ///
     /// Errors: why it must not take the place of `old`.
-    fn replaces(&self, old: &Database) -> Result<(), String> {
+    fn replaces(&self, old: &Database) -> Result<(), FileError> {
         if self.kind != old.kind {
             let word = |kind| if kind == Kind::Place { "places" } else { "networks" };
-            return Err(format!("it is a database of {}, the one in use is of {}", word(self.kind), word(old.kind)));
+            return Err(FileError::Worse(format!(
+                "it is a database of {}, the one in use is of {}",
+                word(self.kind),
+                word(old.kind)
+            )));
         }
         let (mut found, mut before, mut out) = (0, 0, Vec::new());
         for n in 0..PROBES {
@@ -169,15 +174,16 @@ impl Database {
             };
             match knows(self) {
                 _ if self.reader.lookup(IpAddr::V4(address)).is_err() => {
-                    return Err(format!("{address} cannot be looked up"));
+                    return Err(FileError::Worse(format!("{address} cannot be looked up")));
                 }
-                Answer::Damaged => return Err(format!("what it has of {address} cannot be read")),
+                Answer::Damaged => return Err(FileError::Worse(format!("what it has of {address} cannot be read"))),
                 answer => found += u32::from(answer == Answer::Found),
             }
             before += u32::from(knows(old) == Answer::Found);
         }
         if found == 0 && before >= PROBES / 64 {
-            return Err(format!("of {PROBES} addresses, it knows none; the one in use knows {before}"));
+            let why = format!("of {PROBES} addresses, it knows none; the one in use knows {before}");
+            return Err(FileError::Worse(why));
         }
         Ok(())
     }
@@ -349,6 +355,6 @@ mod tests {
         let path = dir.path().join("x.mmdb");
         assert!(Database::open(&path, None).is_err());
         std::fs::write(&path, b"not a database").unwrap();
-        assert!(Database::open(&path, None).err().unwrap().contains("metadata"));
+        assert!(Database::open(&path, None).err().unwrap().to_string().contains("metadata"));
     }
 }

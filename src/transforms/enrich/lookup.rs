@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use hashbrown::HashMap;
 use serde_json::{Map, Value};
 
-use super::watched::last_line_ends;
+use super::watched::{FileError, last_line_ends};
 use crate::condition::Condition;
 use crate::event::FieldPath;
 use crate::event::json::Children;
@@ -166,12 +166,12 @@ impl Form {
     ///
     /// Errors: why the file cannot be used: it cannot be read to its end, has no records, lacks the column or member of
     /// the key, one of `fields` or, where all are taken, one that `old` has; or has another key than `old`.
-    pub(super) fn load(&self, path: &Path, old: Option<&Table>) -> Result<Table, String> {
-        let size = std::fs::metadata(path).map_err(|error| error.to_string())?.len();
+    pub(super) fn load(&self, path: &Path, old: Option<&Table>) -> Result<Table, FileError> {
+        let size = std::fs::metadata(path).map_err(FileError::Read)?.len();
         if size > MAX_FILE_BYTES {
-            return Err(format!("the file has {size} bytes, the limit is {MAX_FILE_BYTES}"));
+            return Err(format!("the file has {size} bytes, the limit is {MAX_FILE_BYTES}").into());
         }
-        let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
+        let text = std::fs::read_to_string(path).map_err(FileError::Read)?;
         let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
         let end = path.extension().and_then(|end| end.to_str()).unwrap_or_default().to_ascii_lowercase();
         let format = match (self.format, &*end) {
@@ -218,27 +218,27 @@ impl Form {
             return Err("it has no records; `table: {file, allow_empty: true}` takes it all the same".into());
         }
         if let Some(name) = missing.first().filter(|_| !empty) {
-            return Err(format!("`fields` names `{name}`, which no record has"));
+            return Err(format!("`fields` names `{name}`, which no record has").into());
         }
         table.note_members();
         if let Some(name) = old.filter(|_| self.fields.is_none() && !empty).and_then(|old| old.lost_member(&table)) {
-            return Err(format!(
+            return Err(FileError::Worse(format!(
                 "no record has `{name}`, which the table in use has; name those that are to be there with `fields`"
-            ));
+            )));
         }
         // Where nothing says which column is the key, another first one makes every event miss.
         if let Some(old) = old.filter(|old| old.key.is_some() && table.key.is_some() && old.key != table.key) {
             let key = |table: &Table| table.key.clone().unwrap_or_default();
-            return Err(format!(
+            return Err(FileError::Worse(format!(
                 "its first column or member is `{}`, and the table in use has `{}` as its key; say which with `table: {{file, key}}`",
                 key(&table),
                 key(old)
-            ));
+            )));
         }
         Ok(table)
     }
 
-    fn csv(&self, text: &str, table: &mut Table, missing: &mut Vec<&str>) -> Result<(), String> {
+    fn csv(&self, text: &str, table: &mut Table, missing: &mut Vec<&str>) -> Result<(), FileError> {
         let mut reader = csv::ReaderBuilder::new().from_reader(text.as_bytes());
         let names = reader.headers().map_err(|error| error.to_string())?.clone();
         if names.is_empty() {
@@ -253,7 +253,7 @@ impl Form {
         table.key = names.get(key).map(str::to_owned);
         missing.retain(|field| !names.iter().any(|name| name == *field));
         if let Some(name) = missing.first() {
-            return Err(format!("there is no column `{name}`, which `fields` names"));
+            return Err(format!("there is no column `{name}`, which `fields` names").into());
         }
         for row in reader.records() {
             let row = row.map_err(|error| error.to_string())?;
@@ -265,7 +265,7 @@ impl Form {
         Ok(())
     }
 
-    fn record(&self, table: &mut Table, record: Value, missing: &mut Vec<&str>) -> Result<(), String> {
+    fn record(&self, table: &mut Table, record: Value, missing: &mut Vec<&str>) -> Result<(), FileError> {
         let Value::Object(mut record) = record else { return Err("not an object".into()) };
         let key = match (&self.key, &table.key) {
             (Some(key), _) | (None, Some(key)) => key.clone(),
@@ -278,7 +278,7 @@ impl Form {
             Value::String(text) => text,
             // No event has this key: null is as good as absent, and the text `null` is something else.
             Value::Null => return Ok(()),
-            Value::Object(_) | Value::Array(_) => return Err(format!("`{key}` is not a text or number")),
+            Value::Object(_) | Value::Array(_) => return Err(format!("`{key}` is not a text or number").into()),
             other => other.to_string(),
         };
         self.add(table, &text, record, missing);
@@ -356,7 +356,7 @@ mod tests {
         std::fs::write(&path, text).unwrap();
         let fields = fields.map(|list| list.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect());
         let form = Form { path: path.clone(), format: None, key: key.map(str::to_owned), allow_empty: false, fields };
-        form.load(&path, None)
+        form.load(&path, None).map_err(|error| error.to_string())
     }
 
     fn get(table: &Table, key: &str) -> String {
@@ -403,7 +403,7 @@ mod tests {
                 Form { path: path.clone(), format: None, key: None, allow_empty: false, fields }.load(&path, old)
             };
             let old = load(good, None, None).unwrap();
-            let why = load(worse, None, Some(&old)).unwrap_err();
+            let why = load(worse, None, Some(&old)).unwrap_err().to_string();
             assert!(why.contains("`tier`") && why.contains("fields"), "{name}: {why}");
             load(better, None, Some(&old)).unwrap();
             if name == "t.csv" {

@@ -30,21 +30,21 @@ mod lookup;
 mod user_agent;
 mod watched;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use super::assignments::{self, Assignments, FieldValue, check_names, may_reject};
 use crate::component::plan::TransformPlan;
 use crate::component::{BuildContext, Emitter, Transform};
 use crate::condition::{Condition, Faults};
-use crate::error::BuildError;
+use crate::error::{BuildError, chain};
 use crate::event::{Batch, FieldPath, Value, json};
 use crate::settings::{OneOrMany, Reader, Spanned, config};
 use cache::Cache;
 use geoip::{Answer, Database};
 use lookup::{Form, KeySetting, OnMiss};
 use user_agent::{Scratch, Table};
-use watched::Watched;
+use watched::{FileError, Watched};
 
 pub use lookup::LookupSetting;
 
@@ -143,10 +143,12 @@ impl TransformPlan for EnrichConfig {
             let object = serde_json::Value::Object(object).to_string().into_bytes();
             steps.push(Step::Put(FieldPath::of_key("app"), object.into()));
         }
-        let failed = |what: &str, why: String| BuildError(format!("cannot read {what} {why}"));
+        let failed = |what: &str, path: &Path, error: FileError| {
+            BuildError::host(format!("cannot read {what} {}: {}", path.display(), chain(&error)))
+        };
         for geoip in &self.geoip.0 {
             let database = Watched::open(&geoip.database, watched::INTERVAL, Database::open)
-                .map_err(|why| failed("the GeoIP database", why))?;
+                .map_err(|error| failed("the GeoIP database", &geoip.database, error))?;
             steps.push(Step::Geoip {
                 from: geoip.from.clone(),
                 to: geoip.to.clone(),
@@ -159,7 +161,7 @@ impl TransformPlan for EnrichConfig {
                 None => AgentTable::BuiltIn(builtin_table()?),
                 Some(path) => {
                     let watched = Watched::open(path, watched::INTERVAL, Table::load);
-                    AgentTable::File(watched.map_err(|why| failed("the user-agent patterns", why))?)
+                    AgentTable::File(watched.map_err(|error| failed("the user-agent patterns", path, error))?)
                 }
             };
             steps.push(Step::UserAgent {
@@ -174,7 +176,7 @@ impl TransformPlan for EnrichConfig {
             let form = Form::of(&lookup.table, lookup.fields.as_ref());
             let path = form.path.clone();
             let table = Watched::open(&path, watched::INTERVAL, move |path, old| form.load(path, old))
-                .map_err(|why| failed("the table", why))?;
+                .map_err(|error| failed("the table", &path, error))?;
             let miss = match &lookup.on_miss {
                 OnMiss::Keep => Miss::Keep,
                 OnMiss::Reject => Miss::Reject,
@@ -196,7 +198,7 @@ impl TransformPlan for EnrichConfig {
 fn builtin_table() -> Result<Arc<Table>, BuildError> {
     static TABLE: OnceLock<Result<Arc<Table>, String>> = OnceLock::new();
     let table = TABLE.get_or_init(|| Table::builtin().map(Arc::new).map_err(|error| error.to_string()));
-    table.clone().map_err(BuildError)
+    table.clone().map_err(BuildError::host)
 }
 
 /// The running transform.

@@ -204,7 +204,7 @@ fn keeps_what_it_has<T: Send + Sync + 'static>(
     good: &[u8],
     only_later: &[&[u8]],
     always: &[&[u8]],
-    load: impl Fn(&std::path::Path, Option<&T>) -> Result<T, String> + Send + Sync + Clone + 'static,
+    load: impl Fn(&std::path::Path, Option<&T>) -> Result<T, watched::FileError> + Send + Sync + Clone + 'static,
     is_good: impl Fn(&T) -> bool,
 ) {
     let file = Reloading::new(name, good);
@@ -350,7 +350,7 @@ fn a_table_that_has_nothing_stops_the_start() {
     let file = Reloading::new("users.csv", b"id,name\n");
     let said = |fields: &str| {
         let settings = format!("lookup: {{key: user, table: {}{fields}}}", file.path().display());
-        build(&settings).err().unwrap().to_string()
+        build(&settings).err().unwrap().words()
     };
     assert!(said("").contains("users.csv: it has no records"), "{}", said(""));
     file.put(b"id,name\n7,Ann\n");

@@ -5,18 +5,67 @@
 //! A file that is gone, cannot be read, is no such file, or is less than what is in use (empty, without a part that it had,
 //! cut off) leaves the old value in use and is said once in the log. Workers notice a new value by one atomic load a batch.
 
+use crate::error::chain;
+use crate::sync::Locked;
 use crate::telemetry::log_throttle::LogThrottle;
+use std::fmt;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 /// How often a file is looked at; a change is seen within two looks.
 pub(super) const INTERVAL: Duration = Duration::from_secs(2);
 
+/// Why a file cannot be used.
+#[derive(Debug)]
+pub(super) enum FileError {
+    /// It cannot be read.
+    Read(io::Error),
+    /// It is not what it should be: what is wrong.
+    Malformed(String),
+    /// It could be used, but must not take the place of the one in use, which knows more.
+    Worse(String),
+    /// Changes of it would not be seen: there is no thread for it.
+    Watch(io::Error),
+}
+
+impl fmt::Display for FileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            FileError::Read(source) => source.fmt(f),
+            FileError::Malformed(why) | FileError::Worse(why) => f.write_str(why),
+            FileError::Watch(_) => f.write_str("cannot start a thread to watch it"),
+        }
+    }
+}
+
+impl std::error::Error for FileError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            FileError::Read(source) => std::error::Error::source(source),
+            FileError::Watch(source) => Some(source),
+            FileError::Malformed(_) | FileError::Worse(_) => None,
+        }
+    }
+}
+
+impl From<String> for FileError {
+    fn from(why: String) -> FileError {
+        FileError::Malformed(why)
+    }
+}
+
+impl From<&str> for FileError {
+    fn from(why: &str) -> FileError {
+        FileError::Malformed(why.to_owned())
+    }
+}
+
 /// Reads a value from the file; why it cannot, or why it may not take the place of the one in use, otherwise.
-type Load<T> = dyn Fn(&Path, Option<&T>) -> Result<T, String> + Send + Sync;
+type Load<T> = dyn Fn(&Path, Option<&T>) -> Result<T, FileError> + Send + Sync;
 
 struct Shared<T> {
     path: PathBuf,
@@ -47,14 +96,14 @@ fn signature(path: &Path) -> Option<Signature> {
 impl<T: Send + Sync + 'static> Watched<T> {
     /// Reads the file and begins to watch it.
     ///
-    /// Errors: what `load` says; the path is added.
+    /// Errors: what `load` says.
     pub(super) fn open(
         path: &Path,
         interval: Duration,
-        load: impl Fn(&Path, Option<&T>) -> Result<T, String> + Send + Sync + 'static,
-    ) -> Result<Self, String> {
+        load: impl Fn(&Path, Option<&T>) -> Result<T, FileError> + Send + Sync + 'static,
+    ) -> Result<Self, FileError> {
         let seen = signature(path);
-        let value = Arc::new(load(path, None).map_err(|why| format!("{}: {why}", path.display()))?);
+        let value = Arc::new(load(path, None)?);
         let shared = Arc::new(Shared {
             path: path.to_owned(),
             value: Mutex::new(value.clone()),
@@ -67,7 +116,7 @@ impl<T: Send + Sync + 'static> Watched<T> {
         std::thread::Builder::new()
             .name("tidegate-watch".into())
             .spawn(move || watch(&watching, seen, interval))
-            .map_err(|error| format!("cannot start a thread to watch {}: {error}", path.display()))?;
+            .map_err(FileError::Watch)?;
         Ok(Watched { shared, version: 0, value })
     }
 
@@ -78,7 +127,7 @@ impl<T: Send + Sync + 'static> Watched<T> {
         if version == self.version {
             return false;
         }
-        self.value = self.shared.value.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        self.value = self.shared.value.locked().clone();
         self.version = version;
         true
     }
@@ -93,7 +142,7 @@ impl<T: Send + Sync + 'static> Watched<T> {
 
     /// Why the file as it is now cannot be used.
     pub(super) fn why(&self) -> String {
-        self.shared.why.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.shared.why.locked().clone()
     }
 
     /// The value.
@@ -123,7 +172,7 @@ fn watch<T>(watching: &Weak<Shared<T>>, loaded: Option<Signature>, interval: Dur
             seen = now;
             continue;
         }
-        let old = shared.value.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let old = shared.value.locked().clone();
         let read = (shared.load)(&shared.path, Some(&old));
         // Written to while it was read: what was read may be a mixture.
         seen = signature(&shared.path);
@@ -134,13 +183,14 @@ fn watch<T>(watching: &Weak<Shared<T>>, loaded: Option<Signature>, interval: Dur
         unusable = None;
         match read {
             Ok(value) => {
-                *shared.value.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(value);
+                *shared.value.locked() = Arc::new(value);
                 shared.version.fetch_add(1, Ordering::Release);
                 tracing::info!(path = %shared.path.display(), "file changed and was read again");
             }
-            Err(why) => {
+            Err(error) => {
+                let why = chain(&error);
                 let shown = format!("{}: {why}", shared.path.display());
-                *shared.why.lock().unwrap_or_else(PoisonError::into_inner) = shown;
+                *shared.why.locked() = shown;
                 shared.refused.fetch_add(1, Ordering::Relaxed);
                 let mut throttle = LogThrottle::default();
                 unusable = throttle.due(1).map(|_| throttle);
@@ -156,12 +206,12 @@ fn watch<T>(watching: &Weak<Shared<T>>, loaded: Option<Signature>, interval: Dur
 /// Whether the last line of a text has its end, as every line has that was written to its end by a program.
 ///
 /// Errors: that of the text `before` had, and this one's has not.
-pub(super) fn last_line_ends(text: &str, before: Option<bool>) -> Result<bool, String> {
+pub(super) fn last_line_ends(text: &str, before: Option<bool>) -> Result<bool, FileError> {
     match text.ends_with('\n') {
-        false if before == Some(true) => Err(
+        false if before == Some(true) => Err(FileError::Worse(
             "its last line has no end, as that of the file before had: it was cut off, or is not written to its end"
                 .into(),
-        ),
+        )),
         ends => Ok(ends),
     }
 }
@@ -188,12 +238,12 @@ mod tests {
             std::fs::write(dir.path().join("new"), text).unwrap();
             std::fs::rename(dir.path().join("new"), &path).unwrap();
         };
-        let load = |path: &Path, old: Option<&i32>| -> Result<i32, String> {
-            let text = std::fs::read_to_string(path).map_err(|e| e.to_string())?;
-            let n = text.trim().parse().map_err(|_| "no number".to_owned())?;
-            if old.is_some_and(|old| n < *old) { Err("less".to_owned()) } else { Ok(n) }
+        let load = |path: &Path, old: Option<&i32>| -> Result<i32, FileError> {
+            let text = std::fs::read_to_string(path).map_err(FileError::Read)?;
+            let n = text.trim().parse().map_err(|_| "no number")?;
+            if old.is_some_and(|old| n < *old) { Err(FileError::Worse("less".to_owned())) } else { Ok(n) }
         };
-        assert!(Watched::open(&path, INTERVAL, load).err().unwrap().contains("n: "));
+        assert!(matches!(Watched::open(&path, INTERVAL, load).err().unwrap(), FileError::Read(_)));
         write("1");
         let mut watched = Watched::open(&path, Duration::from_millis(5), load).unwrap();
         let mut other = watched.fork();

@@ -29,6 +29,7 @@ use crate::event::{Batch, EventRef, FieldPath, Meta, Value};
 use crate::framing::MultilineSetting;
 use crate::framing::multiline::{Aggregator, Matcher};
 use crate::settings::{Reader, Size, Spanned, config};
+use crate::sync::Locked;
 use xxhash_rust::xxh3::xxh3_128;
 
 #[cfg(test)]
@@ -87,7 +88,7 @@ impl TransformPlan for JoinConfig {
     }
 
     fn build(self: Box<Self>, _cx: &BuildContext) -> Result<Box<dyn Transform>, BuildError> {
-        let rule = self.multiline.build().map_err(|error| BuildError(error.to_string()))?;
+        let rule = self.multiline.build().map_err(BuildError::config)?;
         let mut limits = rule.limits();
         if let Some(timeout) = self.timeout {
             limits.timeout_nanos = u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX);
@@ -137,7 +138,7 @@ struct Shared {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Groups> {
-        self.groups.lock().unwrap_or_else(|e| e.into_inner())
+        self.groups.locked()
     }
 }
 

@@ -5,6 +5,7 @@ use super::producers::{Producers, SIGNS};
 use super::{Case, KeepRest, NormalizeOptions, Schema, UnknownLevel};
 use crate::component::{Emitter, Transform};
 use crate::event::{Batch, EventKind, EventRef, Form, Str, Sym, Value, json};
+use crate::text::snake_case;
 use crate::time::{Doubt, Rfc3339Writer, Stamp, TimestampReader, is_normalized, parse_normalized};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -152,31 +153,20 @@ fn names(schema: Schema) -> &'static [Names] {
     }
 }
 
-pub(super) fn snake(camel: &str) -> String {
-    let mut out = String::new();
-    for c in camel.chars() {
-        if c.is_ascii_uppercase() {
-            out.push('_');
-        }
-        out.push(c.to_ascii_lowercase());
-    }
-    out
-}
-
 impl Normalize {
     /// A transform with these options.
     pub fn new(options: NormalizeOptions) -> Self {
         let mut parts = Vec::new();
         let mut class: Vec<u16> = Vec::new();
         for (n, (camel, aliases)) in names(options.schema).iter().enumerate() {
-            let snaked = snake(camel);
+            let snaked = snake_case(camel);
             let (name, other) = match options.case {
-                Case::Camel => ((*camel).to_owned(), snaked),
-                Case::Snake => (snaked, (*camel).to_owned()),
+                Case::Camel => ((*camel).to_owned(), snaked.clone()),
+                Case::Snake => (snaked.clone(), (*camel).to_owned()),
             };
             let mut all = vec![name.clone(), other];
             all.extend(aliases.iter().map(|a| (*a).to_owned()));
-            all.extend(options.fields.iter().filter(|(c, _)| snake(c) == snake(camel)).flat_map(|(_, a)| a.clone()));
+            all.extend(options.fields.iter().filter(|(c, _)| snake_case(c) == snaked).flat_map(|(_, a)| a.clone()));
             let mut nested = Vec::new();
             for (rank, alias) in all.iter().enumerate() {
                 let sym = Sym::from_config(alias);

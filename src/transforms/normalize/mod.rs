@@ -22,6 +22,7 @@ use crate::component::{BuildContext, Transform};
 use crate::error::BuildError;
 use crate::event::{FieldPath, Sym};
 use crate::settings::{Map, Reader, Spanned, config, config_enum};
+use crate::text::snake_case;
 use crate::time::{InputFormat, Zone};
 
 config_enum! {
@@ -119,7 +120,7 @@ impl TransformPlan for NormalizeConfig {
     fn check(&self, cx: &mut Reader<'_>) {
         let known: Vec<&str> = canonical_names(self.schema).collect();
         for (name, _) in &self.fields.0 {
-            if !known.contains(&name.value.as_str()) && !known.iter().any(|k| engine::snake(k) == name.value) {
+            if !known.contains(&name.value.as_str()) && !known.iter().any(|k| snake_case(k) == name.value) {
                 let message =
                     format!("`{}` is not a canonical field of the schema `{}`", name.value, self.schema.word());
                 cx.error(name.span, message).suggest(&name.value, known.iter().copied());

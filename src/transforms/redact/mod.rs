@@ -46,7 +46,7 @@ pub use scanner::{Action, HashKey, Rules, Scanner};
 use crate::component::plan::TransformPlan;
 use crate::component::{BuildContext, Transform};
 use crate::error::BuildError;
-use crate::settings::{Node, Reader, SchemaBuilder, Secret, Setting, Spanned, config, config_enum, read_string};
+use crate::settings::{Reader, Secret, Spanned, config, config_enum, text_setting};
 
 config_enum! {
     /// What becomes of what is found.
@@ -126,9 +126,10 @@ config! {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RegexText(String);
 
-impl Setting for RegexText {
-    fn read(node: &Node, cx: &mut Reader<'_>) -> Option<Self> {
-        let text = read_string(node, cx, &Self::describe())?;
+text_setting!(
+    listed RegexText,
+    "a regular expression",
+    |text, node, cx| {
         let spec = PatternSpec { name: String::new(), regex: text.to_owned(), replace: None };
         match spec.check() {
             Ok(()) => Some(Self(text.to_owned())),
@@ -141,24 +142,9 @@ impl Setting for RegexText {
                 None
             }
         }
-    }
-
-    fn schema(_: &mut SchemaBuilder) -> serde_json::Value {
-        serde_json::json!({"type": "string", "minLength": 1})
-    }
-
-    fn describe() -> String {
-        "a regular expression".into()
-    }
-
-    fn default_text(&self) -> Option<String> {
-        Some(self.0.clone())
-    }
-
-    fn accepts(node: &Node) -> bool {
-        node.as_str().is_some()
-    }
-}
+    },
+    |pattern| pattern.0.clone()
+);
 
 impl RedactConfig {
     fn specs(&self) -> Vec<PatternSpec> {
@@ -207,7 +193,7 @@ impl TransformPlan for RedactConfig {
     }
 
     fn build(self: Box<Self>, _cx: &BuildContext) -> Result<Box<dyn Transform>, BuildError> {
-        let key = || self.hash_key().ok_or_else(|| BuildError("hashing needs a `key`".into()));
+        let key = || self.hash_key().ok_or_else(|| BuildError::config("hashing needs a `key`"));
         let action = match self.action.value {
             ActionWord::Mask => Action::Mask,
             ActionWord::Remove => Action::Remove,
@@ -215,7 +201,7 @@ impl TransformPlan for RedactConfig {
             ActionWord::KeepLast => Action::KeepLast(self.keep.into()),
         };
         let rules = Rules::new(&self.detect, &self.specs(), action)
-            .map_err(|errors| BuildError(errors.first().map(|e| e.1.to_string()).unwrap_or_default()))?;
+            .map_err(|errors| BuildError::config(errors.first().map(|e| e.1.to_string()).unwrap_or_default()))?;
         let mut options = RedactOptions::new(rules);
         options.drop = self.fields.drop.clone();
         options.mask = self.fields.mask.clone();
@@ -227,6 +213,6 @@ impl TransformPlan for RedactConfig {
         }
         options.within = self.r#in.clone();
         options.except = self.except.clone();
-        Ok(Box::new(Redact::new(options).map_err(BuildError)?))
+        Ok(Box::new(Redact::new(options).map_err(BuildError::config)?))
     }
 }

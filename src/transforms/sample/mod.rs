@@ -38,6 +38,7 @@ use crate::condition::{Condition, Faults};
 use crate::error::BuildError;
 use crate::event::{Batch, EventRef, FieldPath, Sym, Value};
 use crate::settings::{Map, Reader, Size, Span, Spanned, config};
+use crate::sync::Locked;
 
 use dedupe::Folder;
 use limit::Limiter;
@@ -236,7 +237,7 @@ struct Sample {
 
 /// State that all workers share is used by one at a time, for a batch.
 fn lock<T>(state: &Mutex<T>) -> MutexGuard<'_, T> {
-    state.lock().unwrap_or_else(|e| e.into_inner())
+    state.locked()
 }
 
 /// A number that is the event's own, and another one for each `sample` on its way.

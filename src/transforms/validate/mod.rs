@@ -162,7 +162,7 @@ impl TransformPlan for ValidateConfig {
                 rule.check.as_ref().or(rule.when.as_ref()).cloned(),
                 rule.error.map(|m| (Severity::Error, m)).or(rule.warn.map(|m| (Severity::Warning, m))),
             ) else {
-                return Err(BuildError("a rule needs a condition and a message".into()));
+                return Err(BuildError::config("a rule needs a condition and a message"));
             };
             let name = rule.name.unwrap_or_else(|| condition.text().to_owned());
             names.push(name.into());

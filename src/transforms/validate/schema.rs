@@ -1,7 +1,8 @@
 //! `json_schema`: events against a JSON Schema.
 
+use std::fmt;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::finding::{Findings, Severity};
 use crate::error::BuildError;
@@ -12,6 +13,48 @@ const MAX_SCHEMA_BYTES: u64 = 4 << 20;
 /// Most violations reported of one event: a schema of many branches finds very many.
 const MAX_VIOLATIONS: usize = 16;
 
+/// Why a file cannot be used as a schema.
+#[derive(Debug)]
+pub(super) enum SchemaError {
+    /// It cannot be read.
+    Read(PathBuf, std::io::Error),
+    /// It is too large.
+    TooLarge(PathBuf),
+    /// It is not JSON.
+    NotJson(PathBuf, serde_json::Error),
+    /// It is JSON and not a schema: why, and where.
+    NotSchema(PathBuf, String),
+}
+
+impl fmt::Display for SchemaError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SchemaError::Read(path, _) => write!(f, "cannot read the JSON schema {}", path.display()),
+            SchemaError::TooLarge(path) => {
+                write!(f, "the JSON schema {} is larger than {} MiB", path.display(), MAX_SCHEMA_BYTES >> 20)
+            }
+            SchemaError::NotJson(path, _) => write!(f, "{} is not JSON", path.display()),
+            SchemaError::NotSchema(path, why) => write!(f, "{} is not a JSON schema: {why}", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for SchemaError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            SchemaError::Read(_, source) => Some(source),
+            SchemaError::NotJson(_, source) => Some(source),
+            SchemaError::TooLarge(_) | SchemaError::NotSchema(..) => None,
+        }
+    }
+}
+
+impl From<SchemaError> for BuildError {
+    fn from(error: SchemaError) -> BuildError {
+        BuildError::host(error)
+    }
+}
+
 /// A compiled schema.
 pub(super) struct JsonSchema {
     validator: jsonschema::Validator,
@@ -21,20 +64,20 @@ impl JsonSchema {
     /// Reads and compiles a schema.
     ///
     /// Errors: what is wrong with the file, with its path.
-    pub(super) fn load(path: &Path) -> Result<JsonSchema, BuildError> {
-        let shown = path.display();
+    pub(super) fn load(path: &Path) -> Result<JsonSchema, SchemaError> {
+        let shown = || path.to_owned();
         let mut text = String::new();
         std::fs::File::open(path)
             .and_then(|file| file.take(MAX_SCHEMA_BYTES + 1).read_to_string(&mut text))
-            .map_err(|e| BuildError(format!("cannot read the JSON schema {shown}: {e}")))?;
+            .map_err(|error| SchemaError::Read(shown(), error))?;
         if text.len() as u64 > MAX_SCHEMA_BYTES {
-            return Err(BuildError(format!("the JSON schema {shown} is larger than {} MiB", MAX_SCHEMA_BYTES >> 20)));
+            return Err(SchemaError::TooLarge(shown()));
         }
         let schema: serde_json::Value =
-            serde_json::from_str(&text).map_err(|e| BuildError(format!("{shown} is not JSON: {e}")))?;
+            serde_json::from_str(&text).map_err(|error| SchemaError::NotJson(shown(), error))?;
         match jsonschema::validator_for(&schema) {
             Ok(validator) => Ok(JsonSchema { validator }),
-            Err(e) => Err(BuildError(format!("{shown} is not a JSON schema: {e}, at `{}`", e.instance_path()))),
+            Err(e) => Err(SchemaError::NotSchema(shown(), format!("{e}, at `{}`", e.instance_path()))),
         }
     }
 

@@ -216,7 +216,7 @@ fn a_json_schema_is_obeyed() {
     let found = findings(&ran.rejected[1], "errors").join("\n");
     assert!(found.contains("json_schema: /user/name: value is longer than 3") && found.contains("\"id\""), "{found}");
     assert!(!found.contains("hunter2"), "values are not repeated: {found}");
-    let said = |text: &str| build(text).err().unwrap().to_string();
+    let said = |text: &str| build(text).err().unwrap().words();
     assert!(said("{").contains("is not JSON"), "{}", said("{"));
     assert!(said(r#"{"type":"integr"}"#).contains("is not a JSON schema"), "{}", said(r#"{"type":"integr"}"#));
     let outside = said(r#"{"$ref":"http://127.0.0.1:9/x.json"}"#);

@@ -49,8 +49,7 @@ impl Writer {
             }
         }
         if let Some(since) = since {
-            let waited = since.elapsed().as_secs_f64();
-            self.shared.counters.update(|t| *t.seconds.entry("backpressure").or_default() += waited);
+            self.shared.counters.waited(since.elapsed());
         }
         (Room::Yes, start)
     }

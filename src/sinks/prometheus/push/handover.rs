@@ -4,6 +4,7 @@
 //! their names, and ends those that have not come again after a while, as a Prometheus does with the series of a target that
 //! is gone from its configuration.
 
+use crate::sync::Locked;
 use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::{LazyLock, Mutex, MutexGuard};
@@ -23,7 +24,7 @@ type Names = HashSet<Box<[u8]>>;
 static LEFT: LazyLock<Mutex<Vec<(Whose, Names)>>> = LazyLock::new(Mutex::default);
 
 fn left() -> MutexGuard<'static, Vec<(Whose, Names)>> {
-    LEFT.lock().unwrap_or_else(|e| e.into_inner())
+    LEFT.locked()
 }
 
 /// A URL as it may be shown: where to, without what may be a secret.

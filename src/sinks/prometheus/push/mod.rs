@@ -30,7 +30,7 @@ use crate::ack::{Ack, Verdict};
 use crate::buffer::{FullPolicy, Queue, QueueSender};
 use crate::component::Input;
 use crate::encoding::remote_write;
-use crate::error::BuildError;
+use crate::error::{BuildError, SettingError};
 use crate::event::{EventKind, EventRef, Origin, Sym, Value};
 use crate::http::ClientConfig;
 use crate::settings::{Map, Reader, Secret, Settings, Spanned, config, config_enum};
@@ -39,6 +39,7 @@ use crate::sinks::delivery::{
     Judgement, Mask, NetworkSinkCommon, Plan, Protocol, Request, RequestBody, RetryConfig, Sign, Target, TlsConfig,
     Unsendable, check_address, judge_remote_write, secrets_of, signer_of,
 };
+use crate::sync::Locked;
 use crate::telemetry::{ComponentKind, Counters};
 use crate::time::clock;
 use bytes::Bytes;
@@ -154,7 +155,8 @@ pub(super) struct Push {
 impl Push {
     /// `id` is the sink's, `data_dir` the agent's.
     pub(super) fn new(config: RemoteWriteConfig, data_dir: &Path, id: &str) -> Result<Push, BuildError> {
-        let url = Url::parse(&config.url.value).map_err(|e| BuildError(format!("`url` is not an address: {e}")))?;
+        let url = Url::parse(&config.url.value)
+            .map_err(|e| BuildError::config(SettingError { setting: "url", cause: e.into() }))?;
         let common = config.common();
         let mut secrets = common.client.secrets();
         secrets.extend(config.auth.iter().flat_map(Credentials::secrets));
@@ -299,7 +301,7 @@ impl Pusher {
     }
 
     fn lock(&self) -> MutexGuard<'_, Registry> {
-        self.registry.lock().unwrap_or_else(|e| e.into_inner())
+        self.registry.locked()
     }
 
     /// When a snapshot is taken because somebody waits: not while another is on its way.
@@ -315,7 +317,7 @@ impl Pusher {
         self.last_ms = (clock::now_ns() / 1_000_000).max(self.last_ms + 2);
         let end_heirless = Instant::now() >= self.heirs_until || which == Which::Last;
         let (snapshot, given_up) = {
-            let mut registry = self.registry.lock().unwrap_or_else(|e| e.into_inner());
+            let mut registry = self.registry.locked();
             registry.age(clock::monotonic_ns());
             let given_up = registry.sent.as_mut().map_or(0, |sent| std::mem::take(&mut sent.given_up));
             (Snapshot::take(&mut registry, which, self.last_ms, &mut self.heirless, end_heirless), given_up)
@@ -418,7 +420,7 @@ impl Pusher {
     /// Ends: what is not delivered stays held, its verdict `Failed`.
     fn leave(self, stale_at_stop: bool, whose: &Whose) {
         let Pusher { registry, input, covers, mut heirless, .. } = self;
-        let mut registry = registry.lock().unwrap_or_else(|e| e.into_inner());
+        let mut registry = registry.locked();
         registry.age(clock::monotonic_ns());
         if input.successors.has(&whose.id, "prometheus") {
             heirless.names.extend(snapshot::names(&registry));

@@ -1,6 +1,6 @@
 //! The state of the series at one moment, as series of a write request.
 
-use super::super::registry::{Data, Family, Registry, Series};
+use super::super::registry::{Family, Registry, Series};
 use super::super::{names, sample};
 use crate::ack::Ack;
 use crate::encoding::remote_write::{STALE, push_labels, push_sample, push_series};
@@ -133,7 +133,7 @@ fn each_sample(family: &Family, series: &Series, encoded: &mut Vec<u8>, mut give
             own.push((name.to_vec(), value));
         }
     });
-    let mut sample = |suffix: &str, extra: Option<(&str, f64)>, value: f64| {
+    series.data.each_sample(o, |suffix, extra, value| {
         let name = [o.name.as_bytes(), suffix.as_bytes()].concat();
         let mut bound = Vec::new();
         let mut labels: Vec<(&[u8], &[u8])> = own.iter().map(|(name, value)| (&name[..], &value[..])).collect();
@@ -146,24 +146,5 @@ fn each_sample(family: &Family, series: &Series, encoded: &mut Vec<u8>, mut give
         encoded.clear();
         push_labels(labels, encoded);
         give(encoded, value);
-    };
-    match &series.data {
-        Data::Number(x) => sample("", None, *x),
-        Data::Histogram { counts, sum } => {
-            let mut count = 0.0;
-            for (bound, more) in o.buckets.iter().copied().chain([f64::INFINITY]).zip(counts) {
-                count += more;
-                sample("_bucket", Some(("le", bound)), count.round());
-            }
-            sample("_sum", None, *sum);
-            sample("_count", None, count.round());
-        }
-        Data::Summary(summary) => {
-            for &q in &o.quantiles {
-                sample("", Some(("quantile", q)), summary.quantile(q).unwrap_or(f64::NAN));
-            }
-            sample("_sum", None, summary.sum);
-            sample("_count", None, summary.count.round());
-        }
-    }
+    });
 }

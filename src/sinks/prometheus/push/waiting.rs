@@ -1,6 +1,7 @@
 //! Events that are counted and whose counts the receiver does not have yet.
 
 use crate::ack::{Ack, Settled, Verdict};
+use crate::sync::Locked;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -43,7 +44,7 @@ struct State {
 
 impl Waiting {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.locked()
     }
 
     /// Waits while too many verdicts are owed; `false` where the agent leaves first.
@@ -113,7 +114,7 @@ pub(super) struct Verdicts {
 
 impl Settled for Verdicts {
     fn settled(&self, number: u64, verdict: Verdict) {
-        self.heard.lock().unwrap_or_else(|e| e.into_inner()).push((number, verdict));
+        self.heard.locked().push((number, verdict));
         self.some.notify_one();
     }
 }
@@ -129,6 +130,6 @@ impl Verdicts {
     }
 
     pub(super) fn take(&self) -> Vec<(u64, Verdict)> {
-        std::mem::take(&mut self.heard.lock().unwrap_or_else(|e| e.into_inner()))
+        std::mem::take(&mut self.heard.locked())
     }
 }

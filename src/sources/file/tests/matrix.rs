@@ -333,7 +333,7 @@ fn a_literal_path_that_the_agent_writes_is_a_mistake() {
     for path in ["out/x.ndjson", "data/src/files.0"] {
         let config = config(&format!("include: ['{}/{path}']", dir.path().display()));
         let error = config.plan(&cx).err().expect("refused");
-        assert!(error.0.contains("written by the agent itself"), "{error}");
+        assert!(error.to_string().contains("written by the agent itself"), "{error}");
     }
 }
 

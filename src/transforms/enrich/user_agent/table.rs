@@ -1,7 +1,7 @@
 //! A table of patterns in uap-core's form, and how its answers are put together.
 //! Source: ua-parser/uap-core, docs/specification.md.
 
-use super::super::watched::last_line_ends;
+use super::super::watched::{FileError, last_line_ends};
 use super::patterns::{self, Found, PatternSet, Source};
 use super::{Device, Product, builtin};
 use crate::settings::{Diagnostics, Node, SourceMap, yaml};
@@ -126,8 +126,8 @@ impl Table {
     ///
     /// Errors: why it cannot be used, or must not take the place of `old`: it has no patterns, or none in a list where `old`
     /// has some, or is cut off.
-    pub(in super::super) fn load(path: &std::path::Path, old: Option<&Table>) -> Result<Table, String> {
-        let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
+    pub(in super::super) fn load(path: &std::path::Path, old: Option<&Table>) -> Result<Table, FileError> {
+        let text = std::fs::read_to_string(path).map_err(FileError::Read)?;
         let ends = last_line_ends(&text, old.map(|old| old.ends))?;
         let table = Table { ends, ..Table::parse(&text).map_err(|error| error.to_string())? };
         let counts = |table: &Table| {
@@ -143,7 +143,9 @@ impl Table {
         }
         for ((list, n), (_, before)) in new.into_iter().zip(old.map_or(new, counts)) {
             if n == 0 && before > 0 {
-                return Err(format!("`{list}` is empty, the file before had {before} patterns there"));
+                return Err(FileError::Worse(format!(
+                    "`{list}` is empty, the file before had {before} patterns there"
+                )));
             }
         }
         Ok(table)
