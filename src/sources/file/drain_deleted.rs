@@ -5,19 +5,20 @@
 //! behind is said and counted.
 
 use super::joined::Open;
-use super::tail::{Out, Place, Tail, Turn};
-use super::tailer::{Now, Tailer};
+use super::now::Now;
+use super::reader::{Out, Turn};
+use super::tailer::Tailer;
 
 impl Tailer {
     /// Reads deleted files to their end, their last line without newline included; `late` says when to give up.
     pub(super) fn drain_deleted(&mut self, now: impl Fn() -> Now, out: &mut dyn Out, late: impl Fn() -> bool) {
-        self.ready.clear();
-        self.give_orphans(&now, out, &late);
+        let files = &mut self.files;
+        files.schedule.stop();
+        files.give_orphans(&now, out, &late);
         let mut deleted = Vec::new();
-        for (key, tail) in self.tails.iter_mut().enumerate() {
-            let Some(tail) = tail else { continue };
-            tail.queued = false;
-            if is_deleted(tail) {
+        for (key, tail) in files.tails.iter_mut() {
+            tail.due.is_taken();
+            if tail.is_deleted() {
                 tail.open = Open::Flush;
                 tail.after = None;
                 deleted.push(key);
@@ -25,42 +26,32 @@ impl Tailer {
                 packed.leave_turn();
             }
         }
-        self.heavy.clear();
+        files.schedule.stop();
         if deleted.is_empty() {
             return;
         }
-        for &key in &deleted {
-            if let Some(mut tail) = self.tails[key].take() {
-                self.queue(key, &mut tail);
-                self.tails[key] = Some(tail);
-            }
-        }
+        deleted.iter().for_each(|key| files.queue(*key));
         while !late() {
             match self.read_ready(now(), out) {
                 Turn::End | Turn::Closed => break,
                 _ => self.hear_verdicts(),
             }
         }
-        self.ready.clear();
+        let files = &mut self.files;
+        files.schedule.stop();
         for key in deleted {
-            let Some(tail) = &self.tails[key] else { continue };
-            let held = self.reader.held.as_ref().filter(|chunk| std::sync::Arc::ptr_eq(&chunk.origin, &tail.origin));
+            let Some(tail) = files.tails.get(key) else { continue };
+            let held = files.reader.held.as_ref().filter(|chunk| std::sync::Arc::ptr_eq(&chunk.origin, &tail.origin));
             let from = held.map_or(tail.reading().offset, |chunk| chunk.offset);
             let size = tail.file.as_ref().and_then(|file| rustix::fs::fstat(file).ok()).map_or(0, |stat| stat.st_size);
             let left = (size as u64).saturating_sub(tail.room).saturating_sub(from);
             if left > 0 {
                 tracing::error!(
-                    source = %self.plan.id, file = %tail.path.display(), bytes = left,
+                    source = %files.plan.id, file = %tail.path.display(), bytes = left,
                     "deleted, and not read to its end before the agent had to stop: the rest is lost"
                 );
-                self.counters.update(|t| t.error("lost_deleted", 1));
+                files.counters.update(|t| t.error("lost_deleted", 1));
             }
         }
     }
-}
-
-/// Whether the file has no name any more.
-pub(super) fn is_deleted(tail: &Tail) -> bool {
-    tail.place != Place::Closed
-        && tail.file.as_ref().is_some_and(|file| rustix::fs::fstat(file).is_ok_and(|stat| stat.st_nlink == 0))
 }

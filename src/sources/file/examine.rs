@@ -4,7 +4,7 @@ use super::FileConfig;
 use super::config::{Compressed, Fingerprint};
 use super::discovery::{Found, Patterns, is_literal};
 use super::missed::{ClosedFolder, Why};
-use super::rotation::{PACKED_ENDS, is_packed_name};
+use super::names::{PACKED_ENDS, is_packed_name};
 use crate::doctor::general::path_word;
 use crate::doctor::logrotate::Rule;
 use crate::doctor::{Finding, Host};

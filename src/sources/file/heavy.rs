@@ -5,7 +5,7 @@
 //! holds nobody up for longer than [`STALLED`]: the next is let in, and it has to ask again, and to decompress from the
 //! beginning to where it was.
 
-use super::tailer::SECOND;
+use super::now::SECOND;
 use std::collections::VecDeque;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 

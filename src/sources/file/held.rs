@@ -9,22 +9,15 @@
 //! A generation that the checkpoint does not know of was found in the run before and not saved any more: it is entered as the
 //! sinks tell it. One that the checkpoint knew of once and has no more was forgotten by wish, and stays forgotten.
 
-use super::checkpoint::{Known, Store};
-use super::identity::{Identity, MARK_BYTES, Position, Running, Sum, read_at};
-use super::parts::Ahead;
-use super::tail::{Reader, Tail};
-use super::tailer::Tailer;
-use crate::ack::place::{At, FileOf, Held, NOWHERE, Place, Told, join};
+use super::checkpoint::{BySink, Known, Store};
+use super::identity::{Ahead, Identity, MARK_BYTES, Position, Running, Sum, read_at};
+use crate::ack::place::{At, FileOf, Held, Told, join};
 use hashbrown::HashMap;
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use xxhash_rust::xxh3::xxh3_128;
-
-/// Sinks by number, with the parts of one generation that they hold and a position behind them, the least of these first.
-pub(super) type BySink = Vec<(usize, Vec<Range<u64>>, Position)>;
 
 /// Sinks that hold a file further than it is read, until it is.
 #[derive(Debug)]
@@ -70,6 +63,16 @@ impl End {
 }
 
 impl Spared {
+    /// Up to where there is something to be spared.
+    pub(super) fn upto(&self) -> u64 {
+        self.upto
+    }
+
+    /// What each sink has.
+    pub(super) fn sinks(&self) -> &Arc<[Held]> {
+        &self.sinks
+    }
+
     /// The first end behind `from`, where it is at `upto` or before: taken once.
     pub(super) fn take_end(&mut self, from: u64, upto: u64) -> Option<End> {
         self.ends.retain(|end| end.offset > from);
@@ -102,49 +105,6 @@ fn heard(at: &At) -> Position {
     let skipping = [at.flags >> 1 & 2 != 0, at.flags >> 1 & 4 != 0];
     let ahead = Ahead { given: at.given, skipping };
     Position { offset: at.offset, mark: at.mark, sum: Sum(at.sum), skipping: at.flags & 1 != 0, ahead }
-}
-
-impl Reader {
-    /// The place behind a chunk, where it can be told: not as long as the keys are not on disk, nor of a copy that stands in
-    /// for contents that are on their way from elsewhere.
-    /// The chunk begins at `from`.
-    pub(super) fn place(&self, tail: &mut Tail, from: u64, at: &Position) -> Option<Place> {
-        if !self.keys_kept || tail.stands_in {
-            return None;
-        }
-        let file = match &tail.told {
-            Some(file) if file.generation == tail.generation => file.clone(),
-            _ => {
-                let file = Arc::new(self.file_of(tail));
-                tail.told = Some(file.clone());
-                file
-            }
-        };
-        let held = tail.spared.as_ref().map(|spared| spared.sinks.clone());
-        if tail.spared.as_ref().is_some_and(|spared| at.offset >= spared.upto) {
-            tail.spared = None;
-        }
-        // Container lines come in the order in which they are whole.
-        let from = if tail.parts.is_some() { NOWHERE } else { from };
-        Some(Place { file, at: told(at), from, held })
-    }
-
-    fn file_of(&self, tail: &Tail) -> FileOf {
-        let Identity { device, inode, birth } = tail.identity;
-        let mut seed = [0; 32];
-        for (i, n) in [device, inode, birth as u64, tail.generation].into_iter().enumerate() {
-            seed[i * 8..i * 8 + 8].copy_from_slice(&n.to_le_bytes());
-        }
-        FileOf {
-            source: self.source.clone(),
-            keys: self.hasher.keys,
-            generation: tail.generation,
-            identity: (device, inode, birth),
-            packed: tail.packed.is_some(),
-            path: tail.path.clone(),
-            ids: xxh3_128(&seed),
-        }
-    }
 }
 
 impl Store {
@@ -225,21 +185,22 @@ impl Store {
     }
 }
 
-impl Tailer {
-    /// At a start: which sinks are spared what they have of a file, read from `tail.at` on, because the bytes are proven to
-    /// be those that they were given.
-    pub(super) fn spare_sinks(&mut self, tail: &mut Tail, file: &OwnedFd) -> io::Result<()> {
-        let Some(ahead) = self.store.ahead.remove(&tail.generation) else { return Ok(()) };
-        if !self.plan.check_contents || tail.at.offset > 0 && !tail.at.is_proof() {
-            return Ok(());
+impl Store {
+    /// At a start: the sinks that are spared what they have of a generation that is read from `from` on, because the bytes in
+    /// `file` are proven to be those that they were given.
+    ///
+    /// Errors: the file cannot be read.
+    pub(super) fn spare(&mut self, generation: u64, from: Position, file: &OwnedFd) -> io::Result<Option<Spared>> {
+        let Some(ahead) = self.ahead.remove(&generation) else { return Ok(None) };
+        if from.offset > 0 && !from.is_proof() {
+            return Ok(None);
         }
-        let mut before = vec![0; MARK_BYTES.min(tail.at.mark_len())];
-        let from = tail.at.offset - before.len() as u64;
-        let got = read_at(file, &mut before, from)?;
+        let mut before = vec![0; MARK_BYTES.min(from.mark_len())];
+        let got = read_at(file, &mut before, from.offset - from.mark_len() as u64)?;
         if got < before.len() {
-            return Ok(());
+            return Ok(None);
         }
-        let mut running = Running::from(self.store.hasher, tail.at, before);
+        let mut running = Running::from(self.hasher, from, before);
         let mut by_sink: BTreeMap<usize, Vec<Range<u64>>> = BTreeMap::new();
         let (mut ends, mut last) = (Vec::new(), None);
         for (sink, parts, at) in ahead {
@@ -251,15 +212,11 @@ impl Tailer {
             ends.extend(End::all_of(&at));
             last = Some(at.offset);
         }
-        if let Some(upto) = last {
-            tracing::debug!(source = %self.plan.id, file = %tail.path.display(), upto, "sinks hold more than others");
-            by_sink.values_mut().for_each(join);
-            let of_sink = |(sink, parts): (usize, Vec<Range<u64>>)| {
-                parts.into_iter().map(move |part| Held { sink, from: part.start, to: part.end })
-            };
-            tail.spared =
-                Some(Spared { sinks: by_sink.into_iter().flat_map(of_sink).collect(), upto, ends: End::joined(ends) });
-        }
-        Ok(())
+        let Some(upto) = last else { return Ok(None) };
+        by_sink.values_mut().for_each(join);
+        let of_sink = |(sink, parts): (usize, Vec<Range<u64>>)| {
+            parts.into_iter().map(move |part| Held { sink, from: part.start, to: part.end })
+        };
+        Ok(Some(Spared { sinks: by_sink.into_iter().flat_map(of_sink).collect(), upto, ends: End::joined(ends) }))
     }
 }

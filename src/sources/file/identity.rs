@@ -7,7 +7,6 @@
 //! which covers the last 64. Equal offset, lanes and mark mean equal bytes. The keys are random numbers of the `data_dir`,
 //! so that nobody can write a file that is taken for another. 0.46 instructions a byte (callgrind).
 
-use super::parts::Ahead;
 use rustix::fs::{AtFlags, CWD, OFlags, Statx, StatxFlags, openat, statx};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -29,6 +28,9 @@ pub(super) struct Identity {
     /// Nanoseconds since 1970; 0 where unknown.
     pub(super) birth: i64,
 }
+
+/// A file that another waits for: its slot and generation.
+pub(super) type Predecessor = (usize, u64);
 
 /// Hash of a file's beginning: as much as there was, up to [`HEAD_BYTES`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
@@ -57,6 +59,33 @@ const STRIPE_BYTES: usize = 32;
 /// that an agent of before has saved).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub(super) struct Sum(pub(super) [u64; 2]);
+
+/// How far a file was read beyond its position, by kinds of lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub(super) struct Ahead {
+    /// Before it all lines of stdout, of stderr, and all others were given; all 0 where the position says everything.
+    pub(super) given: [u64; 3],
+    /// The rest of a message that was too long is passed over in stdout, in stderr.
+    pub(super) skipping: [bool; 2],
+}
+
+impl Ahead {
+    /// Whether some kind of line was given further than another.
+    pub(super) fn is_ahead(&self) -> bool {
+        self.given != [0; 3]
+    }
+
+    /// What is not in the numbers: 1 there are such, 2 and 4 skipping.
+    pub(super) fn flags(&self) -> u8 {
+        u8::from(self.is_ahead()) | u8::from(self.skipping[0]) << 1 | u8::from(self.skipping[1]) << 2
+    }
+
+    /// From flags and numbers; `None` where there are too few.
+    pub(super) fn read(flags: u8, mut next: impl FnMut() -> Option<u64>) -> Option<Self> {
+        let given = if flags & 1 == 0 { [0; 3] } else { [next()?, next()?, next()?] };
+        Some(Ahead { given, skipping: [flags & 2 != 0, flags & 4 != 0] })
+    }
+}
 
 /// A place in a file from which reading can go on, and what proves what lies before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]

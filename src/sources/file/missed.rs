@@ -5,7 +5,8 @@
 //! at two looks in a row, or when the reason is another.
 
 use super::discovery::{Closed, Entry, Found, Met, NotAFile};
-use super::tailer::Tailer;
+use super::plan::Plan;
+use super::tails::Tails;
 use crate::settings::nearest;
 use hashbrown::HashMap;
 use std::fmt::{self, Display};
@@ -209,38 +210,37 @@ impl Missed {
     }
 }
 
-impl Tailer {
+impl Missed {
     /// Tells what a look did not reach. Files that are being read are not lost because their folder lets nobody look.
-    pub(super) fn tell_missed(&mut self, found: &mut Found) {
-        for telling in self.missed.judge(found) {
-            let pattern = |i: usize| self.plan.patterns.written().get(i).map(String::as_str).unwrap_or_default();
+    pub(super) fn tell(&mut self, found: &mut Found, plan: &Plan, tails: &Tails) {
+        for telling in self.judge(found) {
+            let pattern = |i: usize| plan.patterns.written().get(i).map(String::as_str).unwrap_or_default();
             match telling {
                 Telling::None(i, why) => {
-                    let (pattern, why) = (pattern(i), why.explain(pattern(i), !self.plan.once));
-                    tracing::warn!(source = %self.plan.id, "no file matches `{pattern}`: {why}");
+                    let (pattern, why) = (pattern(i), why.explain(pattern(i), !plan.once));
+                    tracing::warn!(source = %plan.id, "no file matches `{pattern}`: {why}");
                 }
-                Telling::Some(i) => tracing::info!(source = %self.plan.id, "files match `{}` now", pattern(i)),
+                Telling::Some(i) => tracing::info!(source = %plan.id, "files match `{}` now", pattern(i)),
                 Telling::Closed(dir) => {
                     let Some(closed) = found.closed.get(&dir) else { continue };
                     let closed = ClosedFolder(&dir, closed);
-                    tracing::warn!(source = %self.plan.id, "cannot look for files in {closed}");
+                    tracing::warn!(source = %plan.id, "cannot look for files in {closed}");
                 }
                 Telling::MoreClosed(n) => {
-                    tracing::warn!(source = %self.plan.id, "cannot look for files in further folders: {n}");
+                    tracing::warn!(source = %plan.id, "cannot look for files in further folders: {n}");
                 }
                 Telling::Open(dir) => {
-                    tracing::info!(source = %self.plan.id, "files in {} can be looked for again", dir.display());
+                    tracing::info!(source = %plan.id, "files in {} can be looked for again", dir.display());
                 }
             }
         }
         if found.closed.is_empty() {
             return;
         }
-        let shut: HashMap<_, _> = self
-            .by_path
-            .iter()
+        let shut: HashMap<_, _> = tails
+            .paths()
             .filter(|(path, _)| path.ancestors().skip(1).any(|above| found.closed.contains_key(above)))
-            .filter_map(|(path, key)| Some((path.to_path_buf(), self.tails[*key].as_ref()?.node)))
+            .filter_map(|(path, key)| Some((path.to_path_buf(), tails.get(key)?.node)))
             .collect();
         found.entries.retain(|entry| !shut.contains_key(&entry.path));
         found.entries.extend(shut.into_iter().map(|(path, (device, inode))| Entry {

@@ -47,30 +47,49 @@
 //! about 1 KB per file, 1.5 KB more for one that was read in this run. Handles: three quarters of the process's limit, which is raised as far as allowed; idle
 //! files' handles are closed first and opened again when there is something to read.
 
-mod chain;
+mod archive;
+mod archives;
 mod checkpoint;
+mod comparing;
+mod comparisons;
 mod config;
 mod discovery;
 mod drain_deleted;
 mod examine;
+mod families;
 mod files;
 mod flight;
 mod formats;
+mod giving;
+mod handles;
 mod heavy;
 mod held;
 mod identity;
-mod idle;
 mod joined;
+mod life;
 mod missed;
+mod names;
+mod notices;
+mod now;
 mod packed;
 mod parts;
 mod pending;
+mod plan;
 mod proof;
+mod reader;
 mod renamed;
 mod rotation;
+mod rotations;
+mod saving;
+mod schedule;
+mod siblings;
+mod start;
 mod tail;
 mod tailer;
+mod tails;
 mod unpack;
+mod unreadable;
+mod waiting;
 mod watch;
 mod wide;
 
@@ -83,8 +102,11 @@ pub use config::{Compressed, FileConfig, Fingerprint, StartAt, WatchMode};
 
 use self::discovery::Patterns;
 use self::heavy::Heavy;
-use self::tail::{Out, Sent};
-use self::tailer::{Next, Now, Plan, Saver, Tailer};
+use self::now::Now;
+use self::plan::Plan;
+use self::reader::{Out, Sent};
+use self::saving::Saver;
+use self::tailer::{Next, Tailer};
 use self::watch::Wake;
 use crate::component::common::SourceCommon;
 use crate::component::plan::SourcePlan;
@@ -210,7 +232,7 @@ impl FileConfig {
             compressed: self.compressed == Compressed::Auto,
             identity_bytes,
             check_contents: !matches!(self.fingerprint, Fingerprint::Inode),
-            glob_interval: u64::try_from(self.glob_interval.as_nanos()).unwrap_or(u64::MAX).max(tailer::MILLISECOND),
+            glob_interval: u64::try_from(self.glob_interval.as_nanos()).unwrap_or(u64::MAX).max(now::MILLISECOND),
             watch: self.watch == WatchMode::Auto,
             follow_symlinks: self.follow_symlinks,
             once: cx.once,
@@ -328,15 +350,15 @@ fn run(mut tailer: Tailer, cx: SourceContext, wake: &Arc<Wake>) -> Result<(), Ru
         tailer.drain_deleted(now, &mut worker, || deadline.is_cancelled());
     }
     // The held chunk was promised a verdict: dropping it says that it failed, and its place is not passed.
-    tailer.reader.held = None;
+    tailer.files.reader.held = None;
     // One that begins again is not at its end: workers go on.
     let reads_again = begins_again && tailer.has_failed && !shutdown.is_cancelled();
     let worker = Some(worker).filter(|_| reads_again);
-    tailer.reader.verdicts.wake_on_each();
+    tailer.files.reader.verdicts.wake_on_each();
     let _rings = ring_on(&deadline, wake);
     loop {
         tailer.hear_verdicts();
-        if tailer.reader.outstanding == 0 || deadline.is_cancelled() {
+        if tailer.files.reader.outstanding == 0 || deadline.is_cancelled() {
             break;
         }
         wake.wait(Duration::from_secs(1));
@@ -345,7 +367,7 @@ fn run(mut tailer: Tailer, cx: SourceContext, wake: &Arc<Wake>) -> Result<(), Ru
     if worker.is_some() && !shutdown.is_cancelled() {
         return Err(RunError::failed("a part of what was read could not be delivered and is read again"));
     }
-    match tailer.unread() {
+    match tailer.files.unread() {
         0 => Ok(()),
         1 => Err(RunError::failed("1 file or folder could not be read")),
         n => Err(RunError::failed(format!("{n} files and folders could not be read"))),

@@ -10,40 +10,11 @@
 //! event is settled: first in the new file, then in the old one, and both are saved together. A crash in between finds
 //! both as they were.
 
-use super::identity::Position;
+use super::identity::{Ahead, Position, Predecessor};
 use super::lines::{Lines, Taken, bare_end};
-use super::rotation::Predecessor;
-use super::tail::Tail;
 use crate::event::Frames;
 use crate::framing::container::{Frames as Joined, Joiner, Judge};
 use std::collections::VecDeque;
-
-/// How far a file was read beyond its position, by kinds of lines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub(super) struct Ahead {
-    /// Before it all lines of stdout, of stderr, and all others were given; all 0 where the position says everything.
-    pub(super) given: [u64; 3],
-    /// The rest of a message that was too long is passed over in stdout, in stderr.
-    pub(super) skipping: [bool; 2],
-}
-
-impl Ahead {
-    /// Whether some kind of line was given further than another.
-    pub(super) fn is_ahead(&self) -> bool {
-        self.given != [0; 3]
-    }
-
-    /// What is not in the numbers: 1 there are such, 2 and 4 skipping.
-    pub(super) fn flags(&self) -> u8 {
-        u8::from(self.is_ahead()) | u8::from(self.skipping[0]) << 1 | u8::from(self.skipping[1]) << 2
-    }
-
-    /// From flags and numbers; `None` where there are too few.
-    pub(super) fn read(flags: u8, mut next: impl FnMut() -> Option<u64>) -> Option<Self> {
-        let given = if flags & 1 == 0 { [0; 3] } else { [next()?, next()?, next()?] };
-        Some(Ahead { given, skipping: [flags & 2 != 0, flags & 4 != 0] })
-    }
-}
 
 /// A file, or contents that are gone, whose open event goes on elsewhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -246,18 +217,6 @@ impl Parts {
             Give::Due(now) => self.joiner.expire(judge, now, &mut joined),
         }
         joined
-    }
-}
-
-impl Tail {
-    /// Where reading goes on: everything before it was sent, or is open.
-    pub(super) fn reading(&self) -> Position {
-        self.parts.as_ref().map_or(self.at, |parts| parts.read)
-    }
-
-    /// Whether parts or lines that are read wait for others.
-    pub(super) fn has_open_parts(&self) -> bool {
-        self.parts.as_ref().is_some_and(|parts| parts.is_open())
     }
 }
 

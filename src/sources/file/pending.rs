@@ -16,54 +16,27 @@
 //! What is deleted while it waits is read to its end: the handle is there.
 
 use super::checkpoint::Known;
-use super::identity::{HEAD_BYTES, Identity, Look, MARK_BYTES, Position, Running, look_at, look_into, read_at};
-use super::packed::archive_begins_with;
-use super::proof;
-use super::rotation::{Adopted, Original, base_names};
+use super::files::{Files, Opened};
+use super::identity::{
+    HEAD_BYTES, Identity, Look, MARK_BYTES, Position, Predecessor, Running, look_at, look_into, open, read_at,
+};
+use super::names::{base_names, is_rotated_name};
+use super::now::{Now, SECOND};
+use super::proof::{self, mark_holds};
+use super::rotations::{Adopted, Original};
 use super::tail::{Place, Tail};
-use super::tailer::{MILLISECOND, Now, SECOND, Tailer};
+use super::unpack::archive_begins_with;
+use super::waiting::{Pending, Proves};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// A file that may be a copy in the making is left alone until it was quiet for that long.
 const COPY_TIME: u64 = 5 * SECOND;
 /// And never for longer than that.
 const LONGEST_COPY: u64 = 600 * SECOND;
-/// How often a file that waits is looked at.
-const LOOK_EVERY: u64 = 100 * MILLISECOND;
 /// Bytes that are hashed before it is the turn of other work.
 const PIECE: u64 = 4 << 20;
-
-/// One of them.
-#[derive(Debug)]
-pub(super) struct Pending {
-    pub(super) file: OwnedFd,
-    pub(super) path: PathBuf,
-    pub(super) look: Look,
-    /// The file that is being read and of which it may be a copy: its slot and generation.
-    copy: Option<(usize, u64)>,
-    /// The archive that was read and out of which it may have come: its generation.
-    unpacked: Option<u64>,
-    /// It is a copy of what is gone, if that is proven.
-    proves: Option<Box<Proves>>,
-    /// When it was found, and when it last grew: monotonic nanoseconds.
-    found: u64,
-    grown: u64,
-    /// Since when it has all of what it may be a copy of.
-    caught_up: Option<u64>,
-}
-
-/// What a file is compared with to be known as a copy of what is gone.
-#[derive(Debug)]
-struct Proves {
-    of: Original,
-    /// Where it goes on.
-    goal: Position,
-    running: Running,
-    /// The name its lines go by.
-    name: PathBuf,
-}
 
 /// What was decided.
 enum Decision {
@@ -74,14 +47,7 @@ enum Decision {
     ReadTo(Position),
 }
 
-impl Pending {
-    /// Whether it may be a copy of this generation.
-    pub(super) fn may_copy(&self, of: u64) -> bool {
-        self.copy.is_some_and(|(_, generation)| generation == of)
-    }
-}
-
-impl Tailer {
+impl Files {
     /// Whether a new file has to wait; it is taken in for that.
     pub(super) fn waits(&mut self, path: &Path, file: OwnedFd, look: Look, now: Now) -> Result<(), OwnedFd> {
         let known = self.store.find(look.identity).is_some();
@@ -92,42 +58,36 @@ impl Tailer {
         let Ok(len) = read_at(&file, &mut bytes, 0) else { return Err(file) };
         let bytes = &bytes[..len];
         // At a start, and where the source reads once, files are as they are.
-        let settled = self.plan.once || self.first_start && !self.scanned;
+        let settled = self.plan.once || self.start.is_first && !self.start.is_over;
         let unpacked = self.archive_of(path, bytes, look);
         let original = if settled { None } else { self.original_of(path, look, bytes) };
-        let copy = original.and_then(|key| Some((key, self.tails[key].as_ref()?.generation)));
+        let copy = original.and_then(|key| Some((key, self.tails.get(key)?.generation)));
         if copy.is_none() && unpacked.is_none() {
             return Err(file);
         }
         tracing::debug!(source = %self.plan.id, file = %path.display(), ?copy, ?unpacked, "waits: it may be a copy");
-        let (path, found, grown) = (path.to_owned(), now.mono, now.mono);
-        let pending = Pending { file, path, look, copy, unpacked, proves: None, found, grown, caught_up: None };
-        self.pending.insert(look.identity, pending);
-        self.open += 1;
+        let pending = Pending { copy, unpacked, ..Pending::new(path.to_owned(), file, look, now.mono) };
+        self.waiting.put(look.identity, pending);
+        self.handles.opened();
         self.look_at_pending(look.identity, now);
         Ok(())
     }
 
     /// Looks at those whose time it is.
     pub(super) fn look_at_all_pending(&mut self, now: Now) {
-        if now.mono < self.next_pending || self.pending.is_empty() {
+        let due = self.waiting.due(now.mono);
+        if due.is_empty() {
             return;
         }
-        let all: Vec<Identity> = self.pending.keys().copied().collect();
-        for identity in all {
+        for identity in due {
             self.look_at_pending(identity, now);
         }
-        self.next_pending = now.mono + LOOK_EVERY;
-    }
-
-    /// Whether one waits that gets on by being looked at again at once.
-    pub(super) fn is_proving(&self) -> bool {
-        self.pending.values().any(|p| p.proves.is_some())
+        self.waiting.looked_at(now.mono);
     }
 
     /// Looks at one of them, and takes it out where it is decided.
     pub(super) fn look_at_pending(&mut self, identity: Identity, now: Now) {
-        let Some(mut pending) = self.pending.remove(&identity) else { return };
+        let Some(mut pending) = self.waiting.take(identity) else { return };
         let decision = match self.decide(&mut pending, now) {
             Ok(decision) => decision,
             Err(error) => {
@@ -137,13 +97,13 @@ impl Tailer {
         };
         let at = match decision {
             Decision::Wait => {
-                self.pending.insert(identity, pending);
+                self.waiting.put(identity, pending);
                 return;
             }
             Decision::Own => None,
             Decision::ReadTo(at) => Some(at),
         };
-        self.open -= 1;
+        self.handles.released();
         self.take_up(pending, at, now);
     }
 
@@ -157,33 +117,24 @@ impl Tailer {
         let name = name.unwrap_or_else(|| path.clone());
         let from = at.map(|at| (of, at));
         let adopted = (from.is_some() || !present || name != path).then_some(Adopted { name: &name, from, since: 0 });
-        match self.start_file(&path, file, look, None, adopted, now) {
+        match self.start_file(Opened { path: &path, file, look }, None, adopted, now) {
             Ok(started) if present && self.plan.patterns.matches(&path) => {
                 if started.is_some() {
                     self.examine(&path, now, true);
                 }
             }
             Ok(_) => {}
-            Err(error) => self.unreadable(&path, &error),
+            Err(error) => self.unreadable.tell(&path, &error),
         }
     }
 
-    /// Has the copy of what is gone proven beside other work; its rest, or all of it, is read then.
-    pub(super) fn prove_copy(
-        &mut self,
-        path: &Path,
-        file: OwnedFd,
-        look: Look,
-        (of, goal): (Original, Position),
-        name: &Path,
-        now: Now,
-    ) {
+    /// Has the copy of what is gone proven beside other work; its rest, from `goal` on, or all of it, is read then under `name`.
+    pub(super) fn prove_copy(&mut self, copy: Opened<'_>, of: Original, goal: Position, name: &Path, now: Now) {
+        let Opened { path, file, look } = copy;
         let proves = Proves { of, goal, running: Running::new(self.store.hasher), name: name.to_owned() };
-        let (path, found, grown) = (path.to_owned(), now.mono, now.mono);
-        let (copy, unpacked, proves, caught_up) = (None, None, Some(Box::new(proves)), None);
-        self.open += 1;
-        let pending = Pending { file, path, look, copy, unpacked, proves, found, grown, caught_up };
-        self.pending.insert(look.identity, pending);
+        let pending = Pending::new(path.to_owned(), file, look, now.mono);
+        self.handles.opened();
+        self.waiting.put(look.identity, Pending { proves: Some(Box::new(proves)), ..pending });
     }
 
     fn decide(&mut self, pending: &mut Pending, now: Now) -> io::Result<Decision> {
@@ -209,7 +160,7 @@ impl Tailer {
             if look.size == at.offset && proof::holds(self.store.hasher, &pending.file, at)? {
                 return Ok(Decision::ReadTo(at));
             }
-            wait = look.size <= at.offset && self.scanned;
+            wait = look.size <= at.offset && self.start.is_over;
         }
         if !wait {
             pending.unpacked = None;
@@ -225,16 +176,13 @@ impl Tailer {
     }
 
     /// Whether a file may still be the copy that is being made of one that is read.
-    fn may_be_copy(&mut self, pending: &mut Pending, (key, generation): (usize, u64), now: Now) -> io::Result<bool> {
+    fn may_be_copy(&mut self, pending: &mut Pending, of: Predecessor, now: Now) -> io::Result<bool> {
         let size = pending.look.size;
-        let Some(tail) = self.tails[key].as_ref().filter(|t| t.generation == generation) else { return Ok(false) };
+        let Some(tail) = self.tails.of(of) else { return Ok(false) };
         let Some(original) = self.look_at_original(tail)? else { return Ok(false) };
         if !is_intact(tail, &original)? {
             // It was emptied: reading it tells, and decides about its copies.
-            if let Some(mut tail) = self.tails[key].take() {
-                self.queue(key, &mut tail);
-                self.tails[key] = Some(tail);
-            }
+            self.queue(of.0);
             return Ok(true);
         }
         if size > original.0.size || !same_ends(&pending.file, &original.1, size)? {
@@ -253,7 +201,7 @@ impl Tailer {
         }
         let file = match &tail.file {
             Some(file) => file.try_clone()?,
-            None => super::identity::open(&tail.path, self.plan.follow_symlinks)?,
+            None => open(&tail.path, self.plan.follow_symlinks)?,
         };
         let look = look_into(&file)?;
         Ok((look.identity == tail.identity).then_some((look, file)))
@@ -264,8 +212,7 @@ impl Tailer {
         let name = path.file_name().and_then(|n| n.to_str())?;
         let elsewhere = self.plan.rotated_to.matches(path);
         let is_it = |key: usize| -> bool {
-            let Some(tail) = self.tails[key].as_ref().filter(|t| t.place == Place::Present && t.packed.is_none())
-            else {
+            let Some(tail) = self.tails.get(key).filter(|t| t.place == Place::Present && t.packed.is_none()) else {
                 return false;
             };
             // A copy is younger than its original.
@@ -284,22 +231,20 @@ impl Tailer {
             }
             look.size <= there.size && head[..len].starts_with(bytes)
         };
-        let beside = base_names(name).filter_map(|base| self.by_path.get(&*path.with_file_name(base)).copied());
+        let beside = base_names(name).filter_map(|base| self.tails.at_path(&path.with_file_name(base)));
         let found = beside.into_iter().find(|key| is_it(*key));
         if found.is_some() || !elsewhere {
             return found;
         }
         let named = |of: &Path| {
-            of.file_name()
-                .and_then(|n| n.to_str())
-                .is_some_and(|of| of == name || super::rotation::is_rotated_name(of, name))
+            of.file_name().and_then(|n| n.to_str()).is_some_and(|of| of == name || is_rotated_name(of, name))
         };
-        self.by_path.iter().filter(|(of, _)| named(of)).map(|(_, key)| *key).find(|key| is_it(*key))
+        self.tails.paths().filter(|(of, _)| named(of)).map(|(_, key)| key).find(|key| is_it(*key))
     }
 
     /// The archive that was read to its end and of which this file may have come out: its generation.
     fn archive_of(&self, path: &Path, bytes: &[u8], look: Look) -> Option<u64> {
-        if self.packed_known == 0 {
+        if !self.archives.are_known() {
             return None;
         }
         let stem = path.file_name()?;
@@ -328,7 +273,7 @@ fn is_intact(tail: &Tail, (look, file): &(Look, OwnedFd)) -> io::Result<bool> {
     let len = read_at(file, &mut bytes, 0)?;
     let mut unfinished = vec![0; tail.stash.len()];
     let rest = read_at(file, &mut unfinished, tail.reading().offset)?;
-    Ok(tail.head.fits(&bytes[..len]) && super::files::mark_holds(file, tail.at)? && unfinished[..rest] == *tail.stash)
+    Ok(tail.head.fits(&bytes[..len]) && mark_holds(file, tail.at)? && unfinished[..rest] == *tail.stash)
 }
 
 /// Whether the last bytes before `size` are the same in both.

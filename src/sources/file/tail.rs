@@ -1,45 +1,21 @@
-//! One file that is being read: who it is, where we are in it, and one turn of reading.
+//! One file that is being read: who it is, and where we are in it.
 
-use super::flight::{Flight, Settlement, Verdicts};
-use super::formats::{SNIFF_BYTES, Sniff, sniff};
+use super::archive::Packed;
+use super::checkpoint::Seen;
+use super::flight::Flight;
 use super::held::Spared;
-use super::identity::{HEAD_BYTES, Hasher, Head, Identity, Look, MARK_BYTES, Position, Sum, look_into, read_at};
+use super::identity::{Ahead, Head, Identity, Look, Position, Predecessor};
 use super::joined::Open;
-use super::lines::{Lines, LongLines, Taken};
-use super::packed::Packed;
-use super::parts::{Ahead, Give, Parts};
+use super::parts::Parts;
 use super::proof::Proof;
-use super::rotation::Predecessor;
-use super::wide::{Units, unit_before, unit_behind};
-use crate::ack::Ack;
-use crate::ack::place::{FileOf, NOWHERE};
-use crate::event::{Chunk, Frames};
-use crate::event::{Origin, Slab, SlabPool};
-use crate::framing::container::{Frames as Joined, Judge};
-use crate::framing::multiline::Matcher;
-use crate::framing::wide::{BOM_BYTES, Wide};
-use crate::telemetry::Counters;
-use rustix::buffer::spare_capacity;
-use rustix::fs::SeekFrom;
-use rustix::io::Errno;
+use super::schedule::Due;
+use super::wide::Units;
+use crate::ack::place::FileOf;
+use crate::event::Origin;
 use std::collections::VecDeque;
-use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
-
-/// Bytes of one read buffer.
-pub(super) const SLAB_BYTES: usize = 256 << 10;
-/// Bytes that one file may give before the next has its turn.
-pub(super) const TURN_BYTES: u64 = 1 << 20;
-/// Chunks below this are copied to memory of their own size, so that little text does not pin a whole read buffer.
-const SMALL_BYTES: usize = SLAB_BYTES / 4;
-/// Unfinished last lines up to this are kept in case the file is cut off before they are finished.
-const STASH_BYTES: usize = 16 << 10;
-/// Zeros at the start of a line, that many and more, are no part of it.
-const LEADING_ZEROS: usize = 64;
-/// So many zeros within a line are a hole: what is before it is a line of its own.
-const HOLE_BYTES: u64 = 4096;
 
 /// Whether a name leads to the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,13 +88,10 @@ pub(super) struct Tail {
     /// Bytes from `at` on that are no whole line yet, where they are few.
     pub(super) stash: Box<[u8]>,
     pub(super) place: Place,
-    /// It stands in the queue of files to be read.
-    pub(super) queued: bool,
     /// The file that had its name before, to be read to its end first.
     pub(super) after: Option<Predecessor>,
-    /// When it is looked at again: monotonic nanoseconds, and the wait before that.
-    pub(super) check_at: u64,
-    pub(super) wait: u64,
+    /// When it is read, and looked at again.
+    pub(super) due: Due,
     /// A sweep found growth that no hint had told of: hints do not work here.
     pub(super) unhinted: bool,
     /// Why it cannot be read, said once.
@@ -160,7 +133,7 @@ const MOST_PAST: usize = 32;
 
 impl Tail {
     /// Notes the present place as one that was passed. Older ones get fewer.
-    fn note_past(&mut self) {
+    pub(super) fn note_past(&mut self) {
         // Where something waits for its next part, it is not at one place.
         if self.at.ahead != Ahead::default() || self.at.offset != self.reading().offset {
             return;
@@ -181,9 +154,22 @@ impl Tail {
         self.packed.is_none() && certain && !self.at.skipping && self.at.offset == self.looked.0
     }
 
+    /// As the checkpoints are told of it.
+    pub(super) fn seen(&self) -> Seen {
+        Seen {
+            generation: self.generation,
+            head: self.head,
+            at: self.at,
+            end: self.end(),
+            modified: self.looked.1,
+            changed: if self.is_whole() { self.changed } else { 0 },
+            is_unsettled: self.flight.outstanding() > 0,
+        }
+    }
+
     /// Takes in a look of `mono` (monotonic nanoseconds) and `wall`. One that was changed and has not grown was written into:
     /// that may be room that was laid out in it, else it is to be compared.
-    fn take_look(&mut self, look: Look, mono: u64, wall: i64) {
+    pub(super) fn take_look(&mut self, look: Look, mono: u64, wall: i64) {
         let looked = (look.size, look.modified);
         if look.size > self.looked.0 {
             self.suspect = 0;
@@ -199,653 +185,50 @@ impl Tail {
         if self.packed.is_some() { self.at.offset } else { self.looked.0.saturating_sub(self.room) }
     }
 
+    /// Whether the file has no name any more, and is there for as long as its handle is open.
+    pub(super) fn is_deleted(&self) -> bool {
+        self.place != Place::Closed
+            && self.file.as_ref().is_some_and(|file| rustix::fs::fstat(file).is_ok_and(|stat| stat.st_nlink == 0))
+    }
+
     /// Bytes that it is known to have and that were not sent.
     pub(super) fn unread(&self) -> u64 {
         self.end().saturating_sub(self.reading().offset)
     }
 
+    /// Where reading goes on: everything before it was sent, or is open.
+    pub(super) fn reading(&self) -> Position {
+        self.parts.as_ref().map_or(self.at, |parts| parts.read)
+    }
+
+    /// Whether parts or lines that are read wait for others.
+    pub(super) fn has_open_parts(&self) -> bool {
+        self.parts.as_ref().is_some_and(|parts| parts.is_open())
+    }
+
+    /// It is an archive that waits for other files, or to grow.
+    pub(super) fn waits(&self) -> bool {
+        let waits = |packed: &Packed| packed.short.is_some() || packed.deciding.as_ref().is_some_and(|d| d.waits > 0);
+        self.packed.as_deref().is_some_and(waits)
+    }
+
+    /// It is an archive that is cut off, which was told.
+    pub(super) fn is_told_cut(&self) -> bool {
+        self.packed.as_ref().is_some_and(|packed| packed.cut && packed.told)
+    }
+
+    /// It is an archive that has something to be compared with.
+    pub(super) fn compares(&self) -> bool {
+        self.packed.as_deref().and_then(|packed| packed.deciding.as_ref()).is_some_and(|deciding| !deciding.done)
+    }
+
+    /// Where to begin in it is not known yet.
+    pub(super) fn is_deciding(&self) -> bool {
+        self.packed.as_ref().is_some_and(|packed| packed.deciding.is_some())
+    }
+
     /// The contents before our place are other ones than those that were read.
-    fn is_disproved(&self) -> bool {
+    pub(super) fn is_disproved(&self) -> bool {
         self.proof.as_ref().is_some_and(|proof| proof.failed)
-    }
-}
-
-/// How a turn ended.
-#[derive(Debug)]
-pub(super) enum Turn {
-    /// The file has nothing more for now.
-    End,
-    /// Others first.
-    More,
-    /// It is the turn of another archive that takes much memory.
-    Waits,
-    /// Downstream is full; a chunk is [held](Reader::held).
-    Blocked,
-    /// Downstream is gone.
-    Closed,
-    /// The contents are not those that were read so far: cut off, or written anew.
-    Replaced,
-    /// Nothing of it was read yet, and its first bytes may be those of an archive.
-    NoText,
-    Failed(io::Error),
-}
-
-/// What became of a chunk.
-pub(super) enum Sent {
-    Yes,
-    /// No room; try again.
-    Full(Chunk),
-    Closed,
-}
-
-/// Where chunks go.
-pub(super) trait Out {
-    fn send(&mut self, chunk: Chunk) -> Sent;
-}
-
-/// What all files of a source share for being read.
-pub(super) struct Reader {
-    pub(super) pool: SlabPool,
-    pub(super) lines: Lines,
-    /// `charset` says that files are in UTF-16.
-    pub(super) wide: Option<Wide>,
-    /// Joins lines.
-    pub(super) matcher: Option<Matcher>,
-    /// Joins container lines.
-    pub(super) judge: Option<Judge>,
-    /// The time of this turn: monotonic nanoseconds.
-    pub(super) mono: u64,
-    /// Most bytes of an event of several lines; 0 where lines are not joined.
-    pub(super) max_event_bytes: usize,
-    pub(super) hasher: Hasher,
-    /// Id of the source.
-    pub(super) source: Arc<str>,
-    /// The keys of `hasher` are on disk: a place that was told can be known again.
-    pub(super) keys_kept: bool,
-    pub(super) verdicts: Arc<Verdicts>,
-    pub(super) counters: Arc<Counters>,
-    /// Contents tell files apart, besides the inode.
-    pub(super) check_contents: bool,
-    /// Files are read to their end once.
-    pub(super) once: bool,
-    /// A chunk that found no room. Nothing is read while there is one.
-    pub(super) held: Option<Chunk>,
-    /// Chunks without a verdict.
-    pub(super) outstanding: u64,
-    /// Archives that could not be read to their end.
-    pub(super) damaged: usize,
-    /// What was reached without a chunk and is settled with that.
-    pub(super) passed: Vec<Settlement>,
-}
-
-impl Reader {
-    /// Whether the file behind `tail` still begins as it did.
-    fn head_holds(&self, tail: &Tail, file: &OwnedFd) -> io::Result<bool> {
-        if !self.check_contents || tail.head.len == 0 {
-            return Ok(true);
-        }
-        let mut bytes = [0; HEAD_BYTES];
-        let len = read_at(file, &mut bytes[..tail.head.len as usize], 0)?;
-        Ok(tail.head.fits(&bytes[..len]))
-    }
-
-    /// The head is that of all that was sent, up to [`HEAD_BYTES`].
-    fn lengthen_head(tail: &mut Tail, file: &OwnedFd) -> io::Result<()> {
-        let wanted = tail.at.offset.min(HEAD_BYTES as u64) as usize;
-        if (tail.head.len as usize) < wanted {
-            let mut bytes = [0; HEAD_BYTES];
-            let len = read_at(file, &mut bytes[..wanted], 0)?;
-            tail.head = Head::of(&bytes[..len]);
-        }
-        Ok(())
-    }
-
-    /// Reads on in `tail` (slot `key`, open), up to its end or for [`TURN_BYTES`]. `open`: what becomes of an
-    /// unfinished line or event at the end.
-    pub(super) fn read(&mut self, key: usize, tail: &mut Tail, open: Open, wall: i64, out: &mut dyn Out) -> Turn {
-        if tail.is_disproved() || tail.replaced {
-            if let Some(look) = tail.file.as_ref().and_then(|file| look_into(file).ok()) {
-                tail.take_look(look, self.mono, wall);
-            }
-            return Turn::Replaced;
-        }
-        if self.judge.is_some() && tail.parts.is_none() {
-            tail.parts = Some(Box::new(Parts::at(tail.at)));
-        }
-        let turn = if let Some(mut packed) = tail.packed.take() {
-            let turn = self.read_packed(key, tail, &mut packed, wall, out);
-            tail.packed = Some(packed);
-            turn
-        } else {
-            let Some(file) = tail.file.take() else { return Turn::End };
-            let mut buf = self.pool.take();
-            let turn = self.read_file(key, tail, &file, &mut buf, open, wall, out);
-            drop(self.pool.freeze(buf));
-            tail.file = Some(file);
-            turn
-        };
-        if !matches!(turn, Turn::End) {
-            return turn;
-        }
-        let what = if open == Open::Flush { Give::All } else { Give::Due(self.mono) };
-        self.send_parts(key, tail, what, wall, out).unwrap_or(turn)
-    }
-
-    #[allow(clippy::too_many_arguments, reason = "the state of one reading loop")]
-    fn read_file(
-        &mut self,
-        key: usize,
-        tail: &mut Tail,
-        file: &OwnedFd,
-        buf: &mut Vec<u8>,
-        mut open: Open,
-        wall: i64,
-        out: &mut dyn Out,
-    ) -> Turn {
-        match look_into(file) {
-            Ok(look) => {
-                let looked = (look.size, look.modified);
-                if open == Open::Close && tail.looked != looked {
-                    // It goes on after all.
-                    open = Open::Keep;
-                }
-                tail.take_look(look, self.mono, wall);
-            }
-            Err(e) => return Turn::Failed(e),
-        }
-        // The bytes before our place come along, to see that they are the ones we know.
-        let from = tail.reading();
-        let known = from.mark_len();
-        let mut base = from.offset - known as u64;
-        let mut start = known;
-        let mut searched = start;
-        let mut budget = TURN_BYTES;
-        let mut first = true;
-        loop {
-            if buf.len() == buf.capacity() {
-                // An unfinished line fills the buffer: up to the longest line allowed it may grow.
-                let most = self.lines.max_bytes + self.max_event_bytes + MARK_BYTES + 4096;
-                buf.reserve_exact(buf.capacity().min(most.saturating_sub(buf.len())).max(4096));
-            }
-            let at = base + buf.len() as u64;
-            let n = match rustix::io::pread(file, spare_capacity(buf), at) {
-                Ok(n) => n,
-                Err(Errno::INTR) => continue,
-                Err(e) => return Turn::Failed(e.into()),
-            };
-            if first || n > 0 {
-                // After reading and before sending: what was read belongs to the contents that begin like this.
-                match self.head_holds(tail, file) {
-                    Ok(true) => {}
-                    Ok(false) => return Turn::Replaced,
-                    Err(e) => return Turn::Failed(e),
-                }
-            }
-            if first {
-                if buf.len() < known || self.check_contents && Position::mark_of(&buf[..known]) != from.mark {
-                    return Turn::Replaced;
-                }
-                if from.offset == 0 && !tail.is_text && !buf.is_empty() {
-                    if sniff(&buf[..buf.len().min(SNIFF_BYTES)]) != Sniff::Plain {
-                        return Turn::NoText;
-                    }
-                    tail.is_text = true;
-                }
-                self.look_for_mark(tail, file, buf, from.offset);
-                if from.offset == 0 {
-                    start = mark_len(buf, tail.units);
-                }
-                // A part of a mark is an unfinished line as long as the rest is missing.
-                let goes_on = buf[start..].starts_with(&tail.stash) || from.offset == 0 && buf.starts_with(&tail.stash);
-                if self.check_contents && !goes_on {
-                    // The unfinished line was another one.
-                    return Turn::Replaced;
-                }
-                searched = start;
-                first = false;
-            }
-            let zeros = match buf.get(start) {
-                Some(0) => leading_zeros(&buf[start..]),
-                _ => 0,
-            };
-            let mut leading = if zeros >= LEADING_ZEROS || tail.zeros { zeros } else { 0 };
-            let wide = tail.units.wide();
-            if wide.is_some() {
-                // Half of a character may be a zero.
-                leading = unit_before(base, start + leading).max(start) - start;
-            }
-            let mut at_end = n == 0;
-            let mut hole = None;
-            let behind = (start + leading).max(searched.saturating_sub(HOLE_BYTES as usize));
-            if let Some((text, next)) = zeros_within(buf, behind, wide.map(|_| base)) {
-                hole = Some(base + next as u64);
-                buf.truncate(text);
-                at_end = false;
-            } else if let Some(text) = zeros_from(buf, start, wide.map(|_| base)) {
-                let next = zeros_end(file, base + buf.len() as u64);
-                match next.map(|next| next.map(|next| if wide.is_some() { next & !1 } else { next })) {
-                    Ok(None) => {
-                        tail.room = tail.looked.0.saturating_sub(base + text as u64);
-                        buf.truncate(text);
-                        at_end = true;
-                    }
-                    Ok(Some(next)) if next - (base + text as u64) >= HOLE_BYTES || text == start && leading > 0 => {
-                        hole = Some(next);
-                        buf.truncate(text);
-                    }
-                    Ok(Some(_)) => {}
-                    Err(e) => return Turn::Failed(e),
-                }
-            }
-            start = (start + leading).min(buf.len());
-            searched = searched.max(start);
-            let (from, upto) = (base + start as u64, base + buf.len() as u64);
-            let ended = match &mut tail.spared {
-                Some(spared) if tail.parts.is_some() => spared.take_passed(upto),
-                Some(spared) if self.matcher.is_some() => spared.take_end(from, upto),
-                _ => None,
-            };
-            if let Some(end) = ended {
-                // An event that sinks were given ends where it ended then, whatever joins it now: they are spared no more.
-                buf.truncate((end.offset.max(from) - base) as usize);
-                (hole, at_end) = (None, false);
-            }
-            let open_now = if ended.is_some() {
-                Open::Close
-            } else if hole.is_some() {
-                Open::Finish
-            } else if at_end {
-                open
-            } else {
-                Open::Keep
-            };
-            let taken = match (&mut self.matcher, &mut self.judge, &mut tail.parts) {
-                (matcher, ..) if let Some(wide) = wide => {
-                    let skipping = tail.at.skipping;
-                    self.lines.take_wide(wide, matcher.as_mut(), buf, start, searched, skipping, base, open_now)
-                }
-                (_, Some(judge), Some(parts)) => {
-                    let close = ended.map_or([false; 2], |end| end.streams);
-                    let last = open_now.ends_line();
-                    self.lines.take_parts(parts, judge, buf, start, searched, base, self.mono, last, close)
-                }
-                (Some(matcher), ..) => self.lines.take_joined(matcher, buf, start, tail.at.skipping, base, open_now),
-                (None, ..) => self.lines.take(buf, start, searched, tail.at.skipping, base),
-            };
-            let skipped = base + start as u64 > tail.reading().offset && leading > 0;
-            if taken.end > start || skipped || taken.frames.is_some() {
-                tail.zeros &= taken.frames.is_none();
-                budget = budget.saturating_sub((base + taken.end as u64).saturating_sub(tail.reading().offset));
-                if let Some(turn) = self.send(key, tail, buf, &mut base, &mut start, taken, wall, out) {
-                    return turn;
-                }
-                if let Err(e) = Self::lengthen_head(tail, file) {
-                    return Turn::Failed(e);
-                }
-            }
-            if let Some(next) = hole {
-                if buf.len() > start
-                    && let Some(turn) = self.send_rest(key, tail, buf, &mut base, &mut start, wall, out)
-                {
-                    return turn;
-                }
-                self.pass_zeros(tail, buf, &mut base, &mut start, next);
-            }
-            searched = buf.len();
-            if at_end {
-                break;
-            }
-            if budget == 0 {
-                tail.stash = Box::default();
-                return Turn::More;
-            }
-        }
-        if open.ends_line()
-            && buf.len() > start
-            && let Some(turn) = self.send_rest(key, tail, buf, &mut base, &mut start, wall, out)
-        {
-            return turn;
-        }
-        let rest = &buf[start..];
-        tail.stash = if rest.len() <= STASH_BYTES { rest.into() } else { Box::default() };
-        Turn::End
-    }
-
-    /// Goes on behind a hole that ends at `next`: all in `buf` was sent.
-    fn pass_zeros(&mut self, tail: &mut Tail, buf: &mut Vec<u8>, base: &mut u64, start: &mut usize, next: u64) {
-        let reading = tail.reading();
-        let from = (reading.offset - *base) as usize;
-        let at = self.hasher.zeros(reading, &buf[..from], next - reading.offset);
-        tail.at = match &mut tail.parts {
-            None => at,
-            Some(parts) => {
-                parts.pass(at);
-                parts.position()
-            }
-        };
-        self.passed.extend(tail.flight.pass(Settlement { generation: tail.generation, at: tail.at }));
-        // What the mark covers: zeros, behind what was there before where the hole is short.
-        let known = at.mark_len();
-        let zeros = ((next - *base) as usize - from).min(known);
-        let keep = known - zeros;
-        let mut before = buf[from - keep..from].to_vec();
-        before.resize(known, 0);
-        buf.clear();
-        buf.extend_from_slice(&before);
-        (*base, *start) = (next - known as u64, known);
-    }
-
-    /// Sends an unfinished last line.
-    #[allow(clippy::too_many_arguments, reason = "the state of one reading loop")]
-    pub(super) fn send_rest(
-        &mut self,
-        key: usize,
-        tail: &mut Tail,
-        buf: &mut Vec<u8>,
-        base: &mut u64,
-        start: &mut usize,
-        wall: i64,
-        out: &mut dyn Out,
-    ) -> Option<Turn> {
-        let end = buf.len();
-        let taken = match tail.units.wide() {
-            Some(wide) => {
-                let (skipping, matcher) = (tail.at.skipping, self.matcher.as_mut());
-                self.lines.take_wide(wide, matcher, buf, *start, 0, skipping, *base, Open::Finish)
-            }
-            None => {
-                let frames = (!tail.at.skipping).then_some(Frames::Lines { start: *start, end });
-                Taken { end, frames, ..Taken::default() }
-            }
-        };
-        self.send(key, tail, buf, base, start, taken, wall, out)
-    }
-
-    /// Sends what was taken from `buf` and moves what is left to the front of a buffer; a turn where it cannot go on.
-    #[allow(clippy::too_many_arguments, reason = "the state of one reading loop")]
-    pub(super) fn send(
-        &mut self,
-        key: usize,
-        tail: &mut Tail,
-        buf: &mut Vec<u8>,
-        base: &mut u64,
-        start: &mut usize,
-        mut taken: Taken,
-        wall: i64,
-        out: &mut dyn Out,
-    ) -> Option<Turn> {
-        let end = taken.end;
-        let before = &buf[end.saturating_sub(MARK_BYTES)..end];
-        let (from, hasher) = (tail.reading(), self.hasher);
-        let before_it = from.offset;
-        let known = (from.offset - *base) as usize;
-        let place = |at: usize| Position {
-            skipping: taken.skipping && at == end,
-            ahead: Ahead::default(),
-            ..hasher.extend(from, buf, known, at)
-        };
-        let then = match &mut tail.parts {
-            None => place(end),
-            Some(parts) => {
-                parts.advance(end, *base, place);
-                parts.position()
-            }
-        };
-        if *base == 0 && (tail.head.len as usize) < HEAD_BYTES && tail.packed.is_none() {
-            tail.head = Head::of(&buf[..end]);
-        }
-        self.count_long(taken.long, taken.splits);
-        self.count_invalid(taken.invalid);
-        tail.at = then;
-        tail.note_past();
-        tail.stash = Box::default();
-        let Some(frames) = taken.frames else {
-            let mark = Settlement { generation: tail.generation, at: then };
-            self.passed.extend(tail.flight.pass(mark));
-            if let Some(parts) = &mut tail.parts {
-                parts.note_given(tail.flight.newest());
-            }
-            let keep = before.len();
-            buf.drain(..end - keep);
-            *base += (end - keep) as u64;
-            *start = keep;
-            return None;
-        };
-        let from = match &frames {
-            // Those of container lines come in the order in which they were completed.
-            Frames::Spans(spans) if tail.parts.is_some() => Joined::first(spans).unwrap_or(end),
-            Frames::Spans(spans) => spans.first().map_or(*start, |s| s.0 as usize),
-            _ => *start,
-        };
-        let (keep, joined) = (before.len(), !taken.text.is_empty());
-        let (text, frames, offset) = if matches!(frames, Frames::Utf8(_)) {
-            buf.drain(..end - keep);
-            (Slab::from_vec(taken.text), frames, *base)
-        } else if end - from + taken.text.len() <= SMALL_BYTES {
-            let mut text = Vec::with_capacity(end - from + taken.text.len());
-            text.extend_from_slice(&buf[from..end]);
-            text.append(&mut taken.text);
-            let offset = *base + from as u64;
-            buf.drain(..end - keep);
-            (Slab::from_vec(text), moved(frames, from, end), offset)
-        } else {
-            let mut next = self.pool.take();
-            next.extend_from_slice(&buf[end - keep..]);
-            let mut full = std::mem::replace(buf, next);
-            if joined {
-                full.truncate(end);
-                full.append(&mut taken.text);
-            }
-            (self.pool.freeze(full), if joined { moved(frames, 0, end) } else { frames }, *base)
-        };
-        *base += (end - keep) as u64;
-        *start = keep;
-        self.send_chunk(key, tail, (before_it, then), (text, frames, offset), wall, out)
-    }
-
-    /// Sends a chunk with which everything before `at` was sent; a turn where it cannot go on.
-    fn send_chunk(
-        &mut self,
-        key: usize,
-        tail: &mut Tail,
-        (from, at): (u64, Position),
-        (text, frames, offset): (Slab, Frames, u64),
-        wall: i64,
-        out: &mut dyn Out,
-    ) -> Option<Turn> {
-        let number = tail.flight.push(Settlement { generation: tail.generation, at });
-        if let Some(parts) = &mut tail.parts {
-            parts.note_given(number);
-        }
-        self.outstanding += 1;
-        let ack = self.ack(key, tail, number, (from, &at));
-        let chunk = Chunk { text, frames, origin: tail.origin.clone(), offset, received_at: wall, ack };
-        match out.send(chunk) {
-            Sent::Yes => None,
-            Sent::Full(chunk) => {
-                debug_assert!(self.held.is_none(), "one chunk is held at most");
-                self.held = Some(chunk);
-                Some(Turn::Blocked)
-            }
-            Sent::Closed => Some(Turn::Closed),
-        }
-    }
-
-    /// The acknowledgement of chunk `number`, before which is `from` and behind which is `at`.
-    fn ack(&self, key: usize, tail: &mut Tail, number: u32, (from, at): (u64, &Position)) -> Ack {
-        let token = (key as u64) << 32 | u64::from(number);
-        match self.place(tail, from, at) {
-            Some(place) => Ack::placed(self.verdicts.clone(), token, place),
-            None => Ack::new(self.verdicts.clone(), token),
-        }
-    }
-
-    /// Sends container lines that are open; a turn where it cannot go on.
-    pub(super) fn send_parts(
-        &mut self,
-        key: usize,
-        tail: &mut Tail,
-        what: Give,
-        wall: i64,
-        out: &mut dyn Out,
-    ) -> Option<Turn> {
-        let (Some(judge), Some(parts)) = (&mut self.judge, &mut tail.parts) else { return None };
-        let mut joined = parts.give(judge, what);
-        let offset = joined.spans.first()?.2;
-        Joined::resolve(&mut joined.spans, 0, 0);
-        let at = parts.position();
-        tail.at = at;
-        self.count_long(joined.long, joined.splits);
-        let chunk = (Slab::from_vec(joined.joined), Frames::Spans(joined.spans), offset);
-        self.send_chunk(key, tail, (NOWHERE, at), chunk, wall, out)
-    }
-
-    /// Sends the unfinished line that was read before the contents went away.
-    pub(super) fn send_stash(&mut self, key: usize, tail: &mut Tail, wall: i64, out: &mut dyn Out) {
-        let text = std::mem::take(&mut tail.stash);
-        if text.is_empty() || tail.at.skipping {
-            return;
-        }
-        let from = tail.reading();
-        let (end, offset) = (text.len(), from.offset);
-        // Of what the mark covers only the line itself is at hand.
-        let mark = if end < MARK_BYTES { from.mark } else { Position::mark_of(&text) };
-        // The contents are gone: nothing will be compared with this place.
-        let mut at = Position { offset: offset + end as u64, mark, sum: Sum::default(), ..from };
-        let mut text = text.into_vec();
-        let frames = match (&mut self.matcher, &mut self.judge, &mut tail.parts) {
-            (_, Some(judge), Some(parts)) => {
-                let mut taken = self.lines.take_parts(parts, judge, &text, 0, 0, offset, self.mono, true, [false; 2]);
-                parts.advance(end, offset, |i| Position { offset: offset + i as u64, ..at });
-                at = parts.position();
-                self.count_long(taken.long, taken.splits);
-                text.append(&mut taken.text);
-                taken.frames.map(|frames| moved(frames, 0, end))
-            }
-            (matcher, ..) if let Some(wide) = tail.units.wide() => {
-                let taken = self.lines.take_wide(wide, matcher.as_mut(), &text, 0, 0, false, offset, Open::Finish);
-                self.count_invalid(taken.invalid);
-                text = taken.text;
-                taken.frames
-            }
-            (Some(matcher), ..) => self.lines.take_joined(matcher, &text, 0, false, offset, Open::Finish).frames,
-            (None, ..) => Some(Frames::Lines { start: 0, end }),
-        };
-        let Some(frames) = frames else { return };
-        let number = tail.flight.push(Settlement { generation: tail.generation, at });
-        self.outstanding += 1;
-        let chunk = Chunk {
-            text: Slab::from_vec(text),
-            frames,
-            origin: tail.origin.clone(),
-            offset,
-            received_at: wall,
-            ack: self.ack(key, tail, number, (from.offset, &at)),
-        };
-        if let Sent::Full(chunk) = out.send(chunk) {
-            debug_assert!(self.held.is_none(), "one chunk is held at most");
-            self.held = Some(chunk);
-        }
-    }
-
-    fn count_invalid(&self, invalid: u64) {
-        if invalid > 0 {
-            self.counters.update(|t| t.error("invalid_utf8", invalid));
-        }
-    }
-
-    fn count_long(&self, long: u64, splits: u64) {
-        if long == 0 && splits == 0 {
-            return;
-        }
-        let skip = self.lines.long == LongLines::Skip;
-        self.counters.update(|t| {
-            t.error("long_lines", long);
-            t.error("multiline_limit", splits);
-            if skip {
-                t.events_in += long;
-                t.drop_events("long_line", long);
-            }
-        });
-    }
-}
-
-fn leading_zeros(bytes: &[u8]) -> usize {
-    let blocks = bytes.chunks_exact(64).take_while(|block| block.iter().fold(0, |all, b| all | b) == 0).count() * 64;
-    blocks + bytes[blocks..].iter().take_while(|b| **b == 0).count()
-}
-
-/// Bytes of the byte order mark at the start of a file.
-pub(super) fn mark_len(buf: &[u8], units: Units) -> usize {
-    match units {
-        Units::Wide(_) if Wide::of_bom(buf).is_some() => BOM_BYTES,
-        Units::Wide(_) => 0,
-        _ if buf.starts_with(b"\xef\xbb\xbf") => 3,
-        _ => 0,
-    }
-}
-
-/// From where to where zeros stand within `bytes`, behind `from`, that are no part of a line: a hole, or many at the start of
-/// one. Of UTF-16, `wide` is the place of `bytes` in the file: halves of characters are no such zeros.
-fn zeros_within(bytes: &[u8], mut from: usize, wide: Option<u64>) -> Option<(usize, usize)> {
-    loop {
-        let zeros = from + memchr::memchr(0, bytes.get(from..)?)?;
-        let end = zeros + leading_zeros(&bytes[zeros..]);
-        if end == bytes.len() {
-            return None;
-        }
-        let leads = zeros > 0 && bytes[zeros - 1] == b'\n';
-        let least = if leads { LEADING_ZEROS } else { HOLE_BYTES as usize };
-        if end - zeros >= least {
-            return Some(wide.map_or((zeros, end), |base| (unit_behind(base, zeros), unit_before(base, end))));
-        }
-        from = end;
-    }
-}
-
-/// Where zeros begin that stand at the end of `bytes`, behind `start`; `wide` as above.
-fn zeros_from(bytes: &[u8], start: usize, wide: Option<u64>) -> Option<usize> {
-    if bytes.last() != Some(&0) {
-        return None;
-    }
-    let text = bytes.iter().rposition(|b| *b != 0).map_or(0, |i| i + 1).max(start);
-    let text = wide.map_or(text, |base| unit_behind(base, text));
-    (text < bytes.len()).then_some(text)
-}
-
-/// Where zeros end that go on at `from`; `None` where nothing else follows. Holes are not read.
-fn zeros_end(file: &OwnedFd, from: u64) -> io::Result<Option<u64>> {
-    let mut at = from;
-    let mut block = Vec::new();
-    loop {
-        match rustix::fs::seek(file, SeekFrom::Data(at)) {
-            Ok(data) => at = data.max(at),
-            Err(Errno::NXIO) => return Ok(None),
-            // A file system that does not tell of holes.
-            Err(_) => {}
-        }
-        // Most often the zeros end soon.
-        block.resize(if block.is_empty() { 4096 } else { SLAB_BYTES }, 0);
-        let len = read_at(file, &mut block, at)?;
-        let zeros = leading_zeros(&block[..len]);
-        if zeros < len {
-            return Ok(Some(at + zeros as u64));
-        }
-        if len < block.len() {
-            return Ok(None);
-        }
-        at += len as u64;
-    }
-}
-
-/// Frames of a text whose first `by` bytes are gone, and which ends at `end` where joined lines follow.
-fn moved(frames: Frames, by: usize, end: usize) -> Frames {
-    match frames {
-        Frames::Lines { start, end } => Frames::Lines { start: start - by, end: end - by },
-        Frames::Spans(mut spans) => {
-            Joined::resolve(&mut spans, by, end);
-            Frames::Spans(spans)
-        }
-        decoded => decoded,
     }
 }

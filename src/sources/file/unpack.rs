@@ -10,13 +10,14 @@
 
 use super::formats::{SNIFF_BYTES, Sniff, sniff};
 use super::heavy::LIGHT_BYTES;
-use super::identity::{Hasher, Running, read_at};
+use super::identity::{Hasher, Identity, Running, look_into, open, read_at};
 use crate::framing::wide::BOM_BYTES;
 use flate2::bufread::GzDecoder;
 use lzma_rust2::{Action, Status, XzStream};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
 /// Largest dictionary of xz: that of `xz -9`. The format goes up to 4 GiB.
 pub(super) const MOST_XZ_BYTES: u64 = 64 << 20;
@@ -441,4 +442,16 @@ pub(super) fn format_of(file: &OwnedFd) -> io::Result<Option<Format>> {
     let mut head = [0; SNIFF_BYTES];
     let len = read_at(file, &mut head, 0)?;
     Ok(Format::of(sniff(&head[..len])))
+}
+/// Whether what an archive holds begins with these bytes; `false` where there is no such archive.
+pub(super) fn archive_begins_with(path: &Path, identity: Identity, bytes: &[u8]) -> bool {
+    let begins = || -> io::Result<bool> {
+        let file = open(path, true)?;
+        let Some(format) = format_of(&file)? else { return Ok(false) };
+        let mut ours = vec![0; bytes.len()];
+        let same = look_into(&file)?.identity == identity;
+        stream(&file, format, Allow::Heavy)?.read_exact(&mut ours)?;
+        Ok(same && ours == bytes)
+    };
+    begins().unwrap_or(false)
 }

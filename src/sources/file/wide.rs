@@ -4,11 +4,9 @@
 
 use super::joined::Open;
 use super::lines::{Lines, LongLines, Taken};
-use super::tail::{Reader, Tail};
 use crate::event::Frames;
 use crate::framing::multiline::{Aggregator, Matcher};
-use crate::framing::wide::{BOM_BYTES, Wide};
-use std::os::fd::OwnedFd;
+use crate::framing::wide::Wide;
 
 /// What the code units of a file are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,38 +26,6 @@ impl Units {
             Units::Wide(wide) => Some(wide),
             Units::Unknown | Units::Bytes => None,
         }
-    }
-}
-
-impl Reader {
-    /// What a file is in that begins like this: its first two bytes, or all that it has.
-    pub(super) fn units_of(&self, beginning: &[u8]) -> Units {
-        // What a container's runtime writes is in UTF-8.
-        if self.judge.is_some() {
-            return Units::Bytes;
-        }
-        match (Wide::of_bom(beginning), self.wide, beginning) {
-            (Some(wide), ..) | (None, Some(wide), [_, _, ..]) => Units::Wide(wide),
-            // The other half of a mark may follow.
-            (None, _, [] | [0xfe | 0xff]) | (None, Some(_), _) => Units::Unknown,
-            (None, None, _) => Units::Bytes,
-        }
-    }
-
-    /// Looks at the beginning of a file, `from` being the place where its bytes in `buf` begin.
-    pub(super) fn look_for_mark(&self, tail: &mut Tail, file: &OwnedFd, buf: &[u8], from: u64) {
-        if tail.units != Units::Unknown {
-            return;
-        }
-        let mut beginning = [0; BOM_BYTES];
-        let beginning = match from {
-            0 => &buf[..buf.len().min(BOM_BYTES)],
-            _ => match super::identity::read_at(file, &mut beginning, 0) {
-                Ok(len) => &beginning[..len],
-                Err(_) => return,
-            },
-        };
-        tail.units = self.units_of(beginning);
     }
 }
 

@@ -36,16 +36,14 @@
 //! is written when all since the last have taken as much as two of it: about 2·√(N·c) entries a second, not N.
 
 use super::flight::{Flight, Settlement};
-use super::held::BySink;
-use super::identity::{Hasher, Head, Identity, Position, Sum, look_at};
-use super::parts::Ahead;
-use super::tail::Tail;
+use super::identity::{Ahead, Hasher, Head, Identity, Position, Sum, look_at};
 use crate::storage::data_dir::replace_file_on;
 use crate::storage::{Disk, Open, Storage};
 use hashbrown::{HashMap, HashSet};
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::io;
+use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -175,6 +173,26 @@ impl Write {
     fn perform_on(&self, storage: &dyn Storage) -> io::Result<()> {
         replace_file_on(storage, &self.path, &self.bytes)
     }
+}
+
+/// Sinks by number, with the parts of one generation that they hold and a position behind them, the least of these first.
+pub(super) type BySink = Vec<(usize, Vec<Range<u64>>, Position)>;
+
+/// A file that is being read, as it was when it was looked at last.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seen {
+    pub(super) generation: u64,
+    pub(super) head: Head,
+    /// Everything before it was sent.
+    pub(super) at: Position,
+    /// Behind the last byte that counts.
+    pub(super) end: u64,
+    /// When it had been modified last.
+    pub(super) modified: i64,
+    /// When it was changed last, where all that it had then was sent; else 0.
+    pub(super) changed: i64,
+    /// Chunks of it have no verdict yet.
+    pub(super) is_unsettled: bool,
 }
 
 /// A copy whose beginning is on its way from its original.
@@ -410,20 +428,20 @@ impl Store {
         }
     }
 
-    /// Notes how far a generation of `tail` is settled, and its head as it is known by now.
-    pub(super) fn settle(&mut self, mark: Settlement, tail: &Tail) {
+    /// Notes how far a generation of `file` is settled, and its head as it is known by now.
+    pub(super) fn settle(&mut self, mark: Settlement, file: &Seen) {
         if let Some(copy) = self.copies.values_mut().find(|copy| copy.generation == mark.generation) {
             copy.reached = Some(mark.at);
             return;
         }
-        let head = (mark.generation == tail.generation).then_some(tail.head);
+        let head = (mark.generation == file.generation).then_some(file.head);
         if self.files.get(&mark.generation).is_some_and(|k| k.at != mark.at || head.is_some_and(|h| h != k.head)) {
             self.update(mark.generation, |k| {
                 k.at = mark.at;
                 k.changed = 0;
                 k.head = head.unwrap_or(k.head);
                 if head.is_some() {
-                    (k.size, k.modified) = (tail.end(), tail.looked.1);
+                    (k.size, k.modified) = (file.end, file.modified);
                 }
             });
         }
@@ -443,17 +461,16 @@ impl Store {
 
     /// Notes that a file was looked at and has no more than is settled. Only where it has been quiet for a while: two
     /// changes in quick succession may have one time.
-    pub(super) fn seen_whole(&mut self, tail: &Tail, wall: i64) {
-        let changed = if tail.is_whole() { tail.changed } else { 0 };
-        if wall.saturating_sub(changed) < QUIET {
+    pub(super) fn seen_whole(&mut self, file: &Seen, wall: i64) {
+        if wall.saturating_sub(file.changed) < QUIET {
             return;
         }
-        let settled = |k: &Known| k.at == tail.at && k.changed != changed;
-        if changed != 0 && tail.flight.outstanding() == 0 && self.get(tail.generation).is_some_and(settled) {
-            self.update(tail.generation, |k| {
-                k.changed = changed;
-                k.head = tail.head;
-                k.size = tail.end();
+        let settled = |k: &Known| k.at == file.at && k.changed != file.changed;
+        if file.changed != 0 && !file.is_unsettled && self.get(file.generation).is_some_and(settled) {
+            self.update(file.generation, |k| {
+                k.changed = file.changed;
+                k.head = file.head;
+                k.size = file.end;
             });
         }
     }
@@ -864,7 +881,7 @@ fn entry(cut: &mut Cut<'_>, version: u16) -> Option<(u64, Known)> {
     let path: Arc<Path> = Path::new(OsStr::from_bytes(cut.bytes(len)?)).into();
     let (current, finished) = (flags & 1 != 0, flags & 4 != 0);
     // Versions of before do not tell; their names did.
-    let packed = flags & 8 != 0 || version < 3 && super::rotation::is_packed_name(&path);
+    let packed = flags & 8 != 0 || version < 3 && super::names::is_packed_name(&path);
     let (left, partial) = (flags & 16 != 0, flags & 64 != 0);
     at.ahead = Ahead::read(flags >> 5 & 1 | streams << 1, || cut.u64())?;
     let known =

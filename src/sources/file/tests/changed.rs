@@ -110,7 +110,7 @@ fn what_was_seen_shorter_than_what_was_read_is_new_whatever_it_is_when_it_is_rea
     w.taken.full = false;
     // And it is not compared for having grown.
     let tailer = w.tailer.as_mut().unwrap();
-    (tailer.proofs_left, tailer.proofs_since) = (0, u64::MAX);
+    tailer.files.comparisons.use_up();
     w.settle();
     assert_eq!(tagged(&w.lines(), "b"), 100);
 }
@@ -120,18 +120,18 @@ fn a_file_that_only_grows_is_not_read_again() {
     let mut w = World::new("");
     w.append("a.log", &numbered("a", 400_000));
     w.pass(3);
-    let before = w.tailer.as_ref().unwrap().compared_bytes;
+    let before = w.tailer.as_ref().unwrap().files.comparisons.bytes();
     for n in 0..20 {
         w.append("a.log", &format!("{n}\n"));
         w.settle();
     }
-    assert_eq!(w.tailer.as_ref().unwrap().compared_bytes, before);
+    assert_eq!(w.tailer.as_ref().unwrap().files.comparisons.bytes(), before);
     // Nor when it is renamed.
     w.rename("a.log", "b.log");
     w.pass(20);
     w.rename("b.log", "b.old");
     w.pass(60);
-    assert_eq!(w.tailer.as_ref().unwrap().compared_bytes, before);
+    assert_eq!(w.tailer.as_ref().unwrap().files.comparisons.bytes(), before);
     assert_eq!(w.lines().len(), 400_020);
 }
 
@@ -144,12 +144,12 @@ fn small_files_are_compared_within_bounds() {
         w.append(name, "\n");
     }
     w.pass(10);
-    let before = w.tailer.as_ref().unwrap().compared_bytes;
+    let before = w.tailer.as_ref().unwrap().files.comparisons.bytes();
     for _ in 0..10 {
         names.iter().for_each(|name| w.append(name, "more\n"));
         w.pass(1);
     }
-    let compared = w.tailer.as_ref().unwrap().compared_bytes - before;
+    let compared = w.tailer.as_ref().unwrap().files.comparisons.bytes() - before;
     assert!(compared > 10 << 20 && compared <= (64 + 11 * 4) << 20, "{compared} bytes");
     assert_eq!(w.lines().len(), 1100);
 }
@@ -179,7 +179,7 @@ fn with_once_an_archive_that_changed_is_read_on_or_anew() {
         while w.turn() != Next::Done {
             w.now.mono += 100 * MILLISECOND;
         }
-        let unread = w.tailer.as_ref().unwrap().unread();
+        let unread = w.tailer.as_ref().unwrap().files.unread();
         w.stop();
         (w.lines(), unread)
     };
@@ -326,13 +326,13 @@ fn a_deleted_file_whose_writer_pauses_is_read_on() {
     w.pass(1);
     assert_eq!(w.lines(), ["1", "2", "3", "3", "3"]);
     w.pass(700);
-    assert_eq!((w.tailer.as_ref().unwrap().open, w.errors("closed_deleted")), (0, 1));
+    assert_eq!((w.tailer.as_ref().unwrap().files.handles.open(), w.errors("closed_deleted")), (0, 1));
 }
 
 #[test]
 fn handles_of_files_that_are_gone_are_closed_where_others_need_them() {
     let mut w = World::new("");
-    w.tailer.as_mut().unwrap().plan.max_open = 16;
+    w.tailer.as_mut().unwrap().files.handles.limit_to(16);
     for n in 0..60 {
         w.append(&format!("{n}.log"), "1\n");
     }
@@ -344,7 +344,11 @@ fn handles_of_files_that_are_gone_are_closed_where_others_need_them() {
     }
     for _ in 0..20 {
         w.pass(1);
-        assert!(w.tailer.as_ref().unwrap().open <= 20, "{}", w.tailer.as_ref().unwrap().open);
+        assert!(
+            w.tailer.as_ref().unwrap().files.handles.open() <= 20,
+            "{}",
+            w.tailer.as_ref().unwrap().files.handles.open()
+        );
     }
     for n in 0..60 {
         w.append(&format!("{n}.log.1"), "4\n");
@@ -361,13 +365,15 @@ fn what_could_not_be_opened_is_tried_again_though_it_does_not_change() {
     w.turn();
     let tailer = w.tailer.as_mut().unwrap();
     // As where no handle was left when it was its turn.
-    tailer.reader.held = None;
-    tailer.ready.clear();
-    let key = tailer.tails.iter().position(Option::is_some).unwrap();
-    let mut tail = tailer.tails[key].take().unwrap();
-    (tail.queued, tail.at, tail.stash) = (false, tailer.store.hasher.start(), Box::default());
-    tailer.failed(key, &mut tail, &std::io::Error::from_raw_os_error(24), w.now);
-    tailer.tails[key] = Some(tail);
+    let files = &mut tailer.files;
+    files.reader.held = None;
+    files.schedule.stop();
+    let (key, _) = files.tails.with_keys().next().unwrap();
+    let mut tail = files.tails.take(key).unwrap();
+    tail.due.is_taken();
+    (tail.at, tail.stash) = (files.store.hasher.start(), Box::default());
+    files.failed(key, &mut tail, &std::io::Error::from_raw_os_error(24), w.now);
+    files.tails.put(key, tail);
     w.taken.full = false;
     w.pass(15);
     assert_eq!(w.lines(), ["1"]);
@@ -412,7 +418,7 @@ fn a_cut_archive_that_was_deleted_is_not_held() {
     assert!(w.lines().len() > 1000);
     w.remove("a.gz");
     w.pass(60);
-    assert_eq!(w.tailer.as_ref().unwrap().open, 0);
+    assert_eq!(w.tailer.as_ref().unwrap().files.handles.open(), 0);
 }
 
 #[test]
@@ -469,7 +475,7 @@ fn with_once_what_is_too_short_for_its_fingerprint_is_a_failure() {
     w.start();
     w.settle();
     assert_eq!((w.turn(), w.lines().len()), (Next::Done, 0));
-    assert_eq!(w.tailer.as_ref().unwrap().unread(), 1);
+    assert_eq!(w.tailer.as_ref().unwrap().files.unread(), 1);
 }
 
 #[test]

@@ -303,7 +303,7 @@ fn a_part_that_nothing_follows_comes_when_its_file_is_gone() {
     w.pass(12);
     assert_eq!(w.messages(), ["1", "half"]);
     w.pass(30);
-    assert_eq!(w.tailer.as_ref().unwrap().open, 0, "its space is held");
+    assert_eq!(w.tailer.as_ref().unwrap().files.handles.open(), 0, "its space is held");
     w.append("b.log", &out("P", "b"));
     w.read();
     w.remove("b.log");

@@ -225,12 +225,12 @@ fn generations_that_were_never_saved_are_known_as_sinks_tell_them() {
 #[test]
 fn keys_are_on_disk_before_anything_is_told_and_a_first_start_stays_one() {
     let w = World::new("start_at: end");
-    let store = w.tailer.as_ref().map(|t| (t.store.keys_kept, t.store.hasher.keys)).unwrap();
+    let store = w.tailer.as_ref().map(|t| (t.files.store.keys_kept, t.files.store.hasher.keys)).unwrap();
     assert!(store.0);
     let mut again = World { tailer: None, ..w };
     again.append("a.log", "of before\n");
     again.start();
-    assert_eq!(again.tailer.as_ref().map(|t| t.store.hasher.keys), Some(store.1));
+    assert_eq!(again.tailer.as_ref().map(|t| t.files.store.hasher.keys), Some(store.1));
     again.read();
     assert_eq!(again.lines(), [""; 0]);
 }

@@ -157,7 +157,7 @@ fn a_deleted_file_is_read_to_its_end_and_its_last_line_needs_no_end() {
     w.pass(3);
     assert_eq!(w.lines(), ["last"]);
     w.pass(30);
-    assert_eq!(w.tailer.as_ref().unwrap().open, 0, "its space is held");
+    assert_eq!(w.tailer.as_ref().unwrap().files.handles.open(), 0, "its space is held");
     assert_eq!(w.lines(), [""; 0]);
     w.append("a.log", "1\n");
     w.read();
@@ -527,7 +527,7 @@ fn once_reads_to_the_end_with_the_last_line_and_the_next_run_goes_on_there() {
 #[test]
 fn ten_thousand_files_are_read_with_few_handles() {
     let mut w = World::reading("['*/*.log']", "");
-    w.tailer.as_mut().unwrap().plan.max_open = 100;
+    w.tailer.as_mut().unwrap().files.handles.limit_to(100);
     for dir in 0..10 {
         std::fs::create_dir(w.path(&format!("d{dir}"))).unwrap();
         for n in 0..1000 {
@@ -541,7 +541,7 @@ fn ten_thousand_files_are_read_with_few_handles() {
     }
     w.pass(12);
     assert_eq!(w.lines(), vec!["more"; 100]);
-    assert!(w.tailer.as_ref().unwrap().open <= 101);
+    assert!(w.tailer.as_ref().unwrap().files.handles.open() <= 101);
     w.restart();
     w.settle();
     assert_eq!(w.lines(), [""; 0]);
@@ -601,9 +601,9 @@ fn a_start_reads_only_what_changed_meanwhile() {
     assert_eq!(lines, ["anew.....", "more", "s"]);
     let tailer = w.tailer.as_ref().unwrap();
     let read = |name: &str| {
-        let tail = tailer.tails[tailer.by_path[&*w.path(name)]].as_ref().unwrap();
+        let tail = tailer.files.tails.get(tailer.files.tails.at_path(&w.path(name)).unwrap()).unwrap();
         assert!(tail.file.is_some(), "{name} could be deleted unread");
-        !Arc::ptr_eq(&tail.origin, &tailer.nameless)
+        !Arc::ptr_eq(&tail.origin, &tailer.files.nameless)
     };
     // A new name counts as a change: that nothing else changed is proven by its bytes.
     assert_eq!(["same.log", "other.log", "longer.log", "rewritten.log"].map(read), [false, true, true, true]);

@@ -10,7 +10,8 @@ fn files_that_are_read_go_on_when_their_folder_lets_nobody_look() {
     w.read();
     let why = Closed { error: std::io::ErrorKind::PermissionDenied.into(), files: 0 };
     let mut found = Found { closed: [(w.logs(), why)].into_iter().collect(), ..Found::default() };
-    w.tailer.as_mut().unwrap().tell_missed(&mut found);
+    let files = &mut w.tailer.as_mut().unwrap().files;
+    files.missed.tell(&mut found, &files.plan, &files.tails);
     // As if the look had come by it, and it were the file that is known.
     let meta = std::fs::metadata(w.path("a.log")).unwrap();
     let inode = std::os::unix::fs::MetadataExt::ino(&meta);

@@ -18,8 +18,10 @@ mod siblings;
 mod wide;
 
 use super::config::FileConfig;
-use super::tail::{Out, Sent};
-use super::tailer::{MILLISECOND, Next, Now, SECOND, Saver, Tailer};
+use super::now::{MILLISECOND, Now, SECOND};
+use super::reader::{Out, Sent};
+use super::saving::Saver;
+use super::tailer::{Next, Tailer};
 use super::watch::Wake;
 use crate::ack::place::{Place, Told};
 use crate::ack::{Ack, Verdict};
@@ -209,9 +211,9 @@ impl World {
         for ack in self.taken.acks.drain(..) {
             ack.settle(Verdict::Delivered);
         }
-        tailer.reader.held = None;
+        tailer.files.reader.held = None;
         tailer.hear_verdicts();
-        assert_eq!(tailer.reader.outstanding, 0);
+        assert_eq!(tailer.files.reader.outstanding, 0);
         tailer.save_all(self.now).unwrap();
     }
 

@@ -244,7 +244,7 @@ fn a_generation_compressed_in_any_format_gives_only_what_was_not_read() {
 
 /// How many archives have a stream open that takes much memory.
 fn heavy_streams(w: &World) -> usize {
-    let tails = w.tailer.as_ref().unwrap().tails.iter().flatten();
+    let tails = w.tailer.as_ref().unwrap().files.tails.iter();
     tails.filter(|tail| tail.packed.as_ref().is_some_and(|packed| packed.is_heavy_and_open())).count()
 }
 
@@ -290,7 +290,7 @@ fn archives_that_take_much_memory_are_read_one_at_a_time() {
 #[test]
 fn an_archive_that_takes_much_memory_waits_for_that_of_another_source() {
     let mut w = World::reading("['*']", "");
-    let other = w.tailer.as_ref().unwrap().plan.heavy.pass();
+    let other = w.tailer.as_ref().unwrap().files.plan.heavy.pass();
     let text: String = (0..60_000).map(|i| format!("line {i} and some more of it\n")).collect();
     std::fs::write(w.path("a.xz"), with_dictionary(xz(0, text.as_bytes()), 22)).unwrap();
     w.append("b.log", "read at once\n");
@@ -346,7 +346,7 @@ fn a_dictionary_that_is_too_large_is_refused_once_and_the_archive_is_left() {
         );
         assert!(w.path("a.xz").exists() && w.path("cut.xz").exists());
         if once {
-            assert_eq!(w.tailer.as_ref().unwrap().unread(), 3);
+            assert_eq!(w.tailer.as_ref().unwrap().files.unread(), 3);
             continue;
         }
         // Compressed again, it is read; the other is told at each start.

@@ -186,7 +186,7 @@ fn zeros_at_the_end_are_room_and_no_line() {
         put(&w, "ur\n", 16);
         w.pass(3);
         assert_eq!(w.lines(), ["one", "two", "three", "four"], "{more}");
-        assert_eq!(w.tailer.as_ref().unwrap().lag, 0, "room is not lag");
+        assert_eq!(w.tailer.as_ref().unwrap().files.tails.lag(), 0, "room is not lag");
         w.restart();
         w.pass(5);
         // The writer goes on behind the room.
@@ -218,7 +218,7 @@ fn what_is_written_to_a_renamed_file_later_is_read_and_counts_as_lag_until_then(
     w.append("a.log", "new\n");
     w.pass(60);
     assert_eq!(w.lines(), ["1", "new"]);
-    assert_eq!(w.tailer.as_ref().unwrap().open, 1, "its handle is closed");
+    assert_eq!(w.tailer.as_ref().unwrap().files.handles.open(), 1, "its handle is closed");
     w.append("a.log.1", "the writer goes on\n");
     w.pass(3);
     assert_eq!(w.lines(), ["the writer goes on"]);
@@ -312,7 +312,7 @@ fn a_cut_archive_is_told_with_its_place_and_read_on_when_it_grows() {
         }
         let some = w.lines().len();
         assert!(some > 1000 && some < 40_000, "{name}: {some}");
-        assert_eq!((w.errors("corrupt"), w.tailer.as_ref().unwrap().unread()), (1, 1), "{name}");
+        assert_eq!((w.errors("corrupt"), w.tailer.as_ref().unwrap().files.unread()), (1, 1), "{name}");
     }
 }
 
@@ -401,12 +401,12 @@ fn a_checkpoint_of_each_version_before_is_read() {
 #[test]
 fn more_files_than_handles_are_told_and_none_is_lost() {
     let mut w = World::new("");
-    w.tailer.as_mut().unwrap().plan.max_open = 8;
+    w.tailer.as_mut().unwrap().files.handles.limit_to(8);
     for n in 0..30 {
         w.append(&format!("{n}.log"), "1\n");
     }
     w.read();
-    assert!(w.tailer.as_ref().unwrap().handles_told);
+    assert!(w.tailer.as_ref().unwrap().files.handles.were_told());
     for n in 0..30 {
         w.append(&format!("{n}.log"), "2\n");
     }

@@ -211,7 +211,7 @@ fn compressed_files_not_known_are_read_once() {
     w.restart();
     w.read();
     assert_eq!(w.lines(), [""; 0]);
-    assert_eq!(w.tailer.as_ref().unwrap().open, 1);
+    assert_eq!(w.tailer.as_ref().unwrap().files.handles.open(), 1);
 }
 
 #[test]
@@ -276,10 +276,9 @@ fn a_file_without_handle_that_was_renamed_is_found_beside_its_name() {
     w.read();
     w.lines();
     let t = w.tailer.as_mut().unwrap();
-    for tail in t.tails.iter_mut().flatten() {
-        tail.file = None;
+    for (_, tail) in t.files.tails.iter_mut() {
+        t.files.handles.close(tail);
     }
-    t.open = 0;
     w.append("a.log", "2\n");
     w.rename("a.log", "a.log.1");
     w.append("a.log", "3\n");
@@ -480,9 +479,11 @@ fn of_files_that_come_and_go_the_last_are_remembered() {
     assert_eq!(w.lines().len(), 1_600);
     let tailer = w.tailer.as_ref().unwrap();
     // Counted when 256 more are known.
-    let known = tailer.store.len();
+    let files = &tailer.files;
+    let known = files.store.len();
     assert!((1_000..=1_000 + 256 + 200).contains(&known), "{known}");
-    assert!(tailer.foreign.len() <= 1_100, "{}", tailer.foreign.len());
-    assert!(tailer.packed_since.is_empty() && tailer.by_path.is_empty() && tailer.unreadable.is_empty());
-    assert!(tailer.lost.len() <= 4_000, "{}", tailer.lost.len());
+    let (foreign, removable) = files.archives.remembered();
+    assert!(foreign <= 1_100, "{foreign}");
+    assert_eq!((removable, files.tails.path_count(), files.unreadable.count()), (0, 0, 0));
+    assert!(files.rotations.lost() <= 4_000, "{}", files.rotations.lost());
 }
