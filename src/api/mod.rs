@@ -442,7 +442,10 @@ const HELP: &[(&str, &str)] = &[
     ("tidegate_errors_total", "Mistakes that did not end an event, by kind"),
     ("tidegate_events_held", "Events taken in and not settled yet"),
     ("tidegate_component_up", "Whether the component runs: 0 while one that has failed waits to be started again"),
-    ("tidegate_component_starts_total", "How often the component was started: with the agent, changed by a reload, or again"),
+    (
+        "tidegate_component_starts_total",
+        "How often the component was started: with the agent, changed by a reload, or again",
+    ),
     ("tidegate_component_restarts_total", "How often the component was started again because it had failed"),
     ("tidegate_stalled", "Whether a call of the component does not return"),
     ("tidegate_buffer_events", "Events in the buffer"),
