@@ -85,6 +85,7 @@ mod framing;
 mod http;
 mod ledger;
 mod net;
+mod openobserve;
 mod pipeline;
 mod process;
 mod registry;

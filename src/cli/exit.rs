@@ -12,6 +12,8 @@ pub enum Exit {
     Failed = 1,
     /// The command line is wrong.
     Usage = 2,
+    /// There are differences (`openobserve plan`).
+    Differences = 3,
     /// The configuration is wrong (`EX_CONFIG` of sysexits.h).
     BadConfig = 78,
 }
@@ -28,7 +30,7 @@ mod tests {
 
     #[test]
     fn codes_are_as_documented() {
-        let codes = [Exit::Done, Exit::Failed, Exit::Usage, Exit::BadConfig].map(|e| e as u8);
-        assert_eq!(codes, [0, 1, 2, 78]);
+        let codes = [Exit::Done, Exit::Failed, Exit::Usage, Exit::Differences, Exit::BadConfig].map(|e| e as u8);
+        assert_eq!(codes, [0, 1, 2, 3, 78]);
     }
 }
