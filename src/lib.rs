@@ -86,6 +86,7 @@ mod framing;
 mod http;
 mod ledger;
 mod net;
+mod openobserve;
 mod pipeline;
 mod plan;
 mod process;

@@ -12,7 +12,7 @@ pub enum Exit {
     Failed = 1,
     /// The command line is wrong.
     Usage = 2,
-    /// There are differences (`plan`).
+    /// There are differences (`plan`, `openobserve plan`).
     Differences = 3,
     /// The configuration is wrong (`EX_CONFIG` of sysexits.h).
     BadConfig = 78,

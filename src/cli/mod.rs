@@ -10,6 +10,7 @@ mod graph;
 mod history;
 mod logging;
 mod memory;
+mod openobserve;
 mod plan;
 mod reload;
 mod reload_command;
@@ -77,6 +78,9 @@ enum Command {
     Config(history::HistoryArgs),
     /// Tell whether the ledger of all runs balance: 0, or 1 and what does not.
     Audit(audit::AuditArgs),
+    /// Keep streams, alerts and dashboards of OpenObserve as code; ask it.
+    #[command(name = "openobserve")]
+    OpenObserve(openobserve::OpenObserveArgs),
     /// Print a completion script for a shell.
     Completions {
         /// The shell.
@@ -202,6 +206,7 @@ pub fn main_with(args: impl IntoIterator<Item = impl Into<std::ffi::OsString> + 
         Command::Plan(args) => plan::run(&args),
         Command::Config(args) => history::run(&args),
         Command::Audit(args) => audit::run(&args),
+        Command::OpenObserve(args) => openobserve::run(&args),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "tidegate", &mut std::io::stdout());
             Exit::Done

@@ -9,6 +9,7 @@ use super::cases::TestCase;
 use super::config::{AgentPrint, AnyPlan, Component, Config, Globals};
 use super::graph::{Graph, GraphNode};
 use crate::component::plan::{ComponentType, SinkType, SourceType, TransformType};
+use crate::openobserve::Servers;
 use crate::settings::interpolate::{Environment, interpolate};
 use crate::settings::node::{Entry, Node, NodeKind, Style};
 use crate::settings::{Diagnostic, Severity};
@@ -45,6 +46,8 @@ pub struct Loaded {
     pub config: Option<Config>,
     /// Settings of the agent itself, where these are without mistakes, whatever the rest is.
     pub globals: Option<Globals>,
+    /// What is kept on servers of OpenObserve, where that is without mistakes, whatever the rest is.
+    pub openobserve: Option<Servers>,
     /// The graph as far as it can be told.
     pub graph: Graph,
     /// What was found.
@@ -156,12 +159,12 @@ fn load_from(
     let root = merge(roots, &mut cx);
     let mut document = read(&root, &mut cx, registry);
     let asked = cx.take_asked();
-    if whole && document.whole {
+    if whole && document.whole && !document.is_of_servers(&root) {
         document.graph.check(&mut cx, document.globals.as_ref());
         document.check_tests(&mut cx);
         document.check_own_output(&mut cx);
     }
-    let Document { globals, plans, graph, tests, .. } = document;
+    let Document { globals, plans, graph, tests, openobserve, .. } = document;
     let agent = globals.clone();
     let complete = !report.diagnostics.has_errors();
     let prints = |kind: ComponentKind, id: &str| {
@@ -182,7 +185,7 @@ fn load_from(
         .as_map()
         .unwrap_or_default()
         .iter()
-        .filter(|e| !matches!(&*e.key, "sources" | "transforms" | "sinks" | "tests"));
+        .filter(|e| !matches!(&*e.key, "sources" | "transforms" | "sinks" | "tests" | "openobserve"));
     let own: AgentPrint = own.map(|e| (e.key.clone(), e.value.fingerprint(&[]))).collect();
     let config = globals.filter(|_| complete).map(|globals| {
         let mut slots: Vec<Option<AnyPlan>> = plans;
@@ -204,7 +207,7 @@ fn load_from(
             .collect();
         Config { globals, components, tests, agent: own }
     });
-    Loaded { config, globals: agent, graph, report, tree: root }
+    Loaded { config, globals: agent, openobserve, graph, report, tree: root }
 }
 
 /// Merges the files: sections by id, `tests` end to end, every other key once.
@@ -224,6 +227,7 @@ fn merge(roots: Vec<Node>, cx: &mut Reader<'_>) -> Node {
             };
             let section = SECTIONS.iter().any(|(name, ..)| *name == entry.key);
             match (&mut known.value.kind, entry.value.kind) {
+                (NodeKind::Map(have), NodeKind::Map(more)) if entry.key == SERVERS => merge_servers(have, more, cx),
                 (NodeKind::Map(have), NodeKind::Map(more)) if section => {
                     for component in more {
                         match have.iter().find(|known| known.key == component.key) {
@@ -249,12 +253,49 @@ fn merge(roots: Vec<Node>, cx: &mut Reader<'_>) -> Node {
     Node::collection(NodeKind::Map(merged), span, Style::Plain)
 }
 
+/// Merges what files keep on servers: servers and kinds of resources by name, each resource once.
+fn merge_servers(have: &mut Vec<Entry>, more: Vec<Entry>, cx: &mut Reader<'_>) {
+    for entry in more {
+        let Some(known) = have.iter_mut().find(|known| known.key == entry.key) else {
+            have.push(entry);
+            continue;
+        };
+        let is_kind = crate::openobserve::Kind::ALL.iter().any(|kind| kind.section() == entry.key);
+        match (&mut known.value.kind, entry.value.kind) {
+            (NodeKind::Map(have), NodeKind::Map(more)) if is_kind => {
+                for resource in more {
+                    match have.iter().find(|known| known.key == resource.key) {
+                        Some(first) => twice(cx, &resource, first.key_span),
+                        None => have.push(resource),
+                    }
+                }
+            }
+            (NodeKind::Map(have), NodeKind::Map(more))
+                if more.iter().any(|e| e.key == "url" || e.value.as_map().is_some()) =>
+            {
+                merge_servers(have, more, cx);
+            }
+            (_, kind) => {
+                let entry = Entry { value: Node { kind, ..entry.value }, ..entry };
+                let first = known.key_span;
+                twice(cx, &entry, first);
+            }
+        }
+    }
+}
+
 fn twice(cx: &mut Reader<'_>, entry: &Entry, first: Span) {
     cx.error(entry.key_span, format!("key `{}` is given twice", entry.key)).note(first, "first given here");
 }
 
+/// The section of what is kept on servers of OpenObserve.
+const SERVERS: &str = "openobserve";
+const ABOUT_SERVERS: &str = "What is kept on a server of OpenObserve by `tidegate openobserve apply`: one server, which has a `url`, or \
+                             several by name.";
+
 struct Document {
     globals: Option<Globals>,
+    openobserve: Option<Servers>,
     /// Settings of the graph's nodes; `None` where they have mistakes.
     plans: Vec<Option<AnyPlan>>,
     graph: Graph,
@@ -287,6 +328,7 @@ fn test_places(case: &Node, places: &mut Vec<TestPlace>) {
 fn read(root: &Node, cx: &mut Reader<'_>, registry: Registry<'_>) -> Document {
     let mut document = Document {
         globals: None,
+        openobserve: None,
         plans: Vec::new(),
         graph: Graph::default(),
         tests: Vec::new(),
@@ -306,6 +348,9 @@ fn read(root: &Node, cx: &mut Reader<'_>, registry: Registry<'_>) -> Document {
     for (section, kind, _) in SECTIONS {
         read_section(section, kind, &mut keys, cx, registry, &mut document);
     }
+    if let Some(entry) = keys.take(SERVERS).filter(|entry| !entry.value.is_null()) {
+        document.openobserve = cx.under(entry, |cx| Servers::read(&entry.value, cx));
+    }
     if let Some(entry) = keys.take("tests").filter(|entry| !entry.value.is_null()) {
         cx.under(entry, |cx| match &entry.value.kind {
             NodeKind::Seq(items) => {
@@ -322,7 +367,7 @@ fn read(root: &Node, cx: &mut Reader<'_>, registry: Registry<'_>) -> Document {
     }
     let mut known: Vec<String> = Globals::fields().into_iter().map(|doc| doc.name).collect();
     known.extend(SECTIONS.iter().map(|(name, ..)| (*name).to_owned()));
-    known.push("tests".into());
+    known.extend(["tests".into(), SERVERS.into()]);
     cx.unknown_keys(&keys, &known);
     document
 }
@@ -451,6 +496,11 @@ fn read_component<P: ?Sized>(
 }
 
 impl Document {
+    /// The files are about servers only: there is no graph.
+    fn is_of_servers(&self, root: &Node) -> bool {
+        root.get(SERVERS).is_some() && SECTIONS.iter().all(|(name, ..)| root.get(name).is_none())
+    }
+
     /// No source may read what the agent itself writes.
     fn check_own_output(&self, cx: &mut Reader<'_>) {
         let nodes = || self.graph.nodes.iter().zip(&self.plans);
@@ -528,6 +578,8 @@ pub fn json_schema(registry: Registry<'_>) -> Value {
     }
     let tests = <Vec<TestCase>>::schema(&mut g);
     properties.add("tests", tests, "Unit tests of the pipeline, run by `tidegate test`.", None, false);
+    let servers = Servers::schema(&mut g);
+    properties.add(SERVERS, servers, ABOUT_SERVERS, None, false);
     let schema = properties.into_schema("A tidegate configuration.");
     let mut out = serde_json::Map::new();
     out.insert("$schema".into(), "http://json-schema.org/draft-07/schema#".into());
@@ -542,6 +594,11 @@ pub fn json_schema(registry: Registry<'_>) -> Value {
 fn component_schema<P: ?Sized>(g: &mut SchemaBuilder, types: &[ComponentType<P>]) -> Value {
     let forms = types.iter().map(|t| (t.schema)(g, t.name)).collect();
     crate::settings::by_type_schema("", forms)
+}
+
+/// The settings of what is kept on servers of OpenObserve, for the reference: what they are, and each.
+pub fn server_docs() -> (&'static str, Vec<FieldDoc>) {
+    (ABOUT_SERVERS, Servers::fields())
 }
 
 /// The agent's own settings, for the reference.

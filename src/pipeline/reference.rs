@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::TestCase;
-use super::document::{Registry, global_docs};
+use super::document::{Registry, global_docs, server_docs};
 use crate::component::common::SinkCommon;
 use crate::component::common::SourceCommon;
 use crate::component::plan::ComponentType;
@@ -38,6 +38,12 @@ pub fn markdown(registry: Registry<'_>, only: Option<&str>) -> Option<String> {
     if only.is_none() {
         out.push_str("## Tests\n\nEach entry of `tests:`, run by `tidegate test`.\n\n");
         table(&mut out, &TestCase::docs());
+        let (about, fields) = server_docs();
+        _ = write!(
+            out,
+            "## OpenObserve\n\nThe keys of `openobserve:`. {about} See [openobserve.md](openobserve.md).\n\n"
+        );
+        table(&mut out, &fields);
     }
     Some(out)
 }

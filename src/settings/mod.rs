@@ -65,7 +65,7 @@ pub(crate) use macros::{
 pub use network::Network;
 pub use node::{Node, NodeKind};
 pub use pattern::explain_pattern;
-pub use quantity::{Size, duration_text};
+pub use quantity::{Size, duration_text, parse_duration};
 pub(crate) use reader::abridged;
 pub use reader::{Asked, Keys, Reader};
 pub use scalars::read_string;

@@ -267,3 +267,39 @@ pub(crate) fn assert_balanced(said: &str) {
     }
     assert!(!said.contains("DIFFERENCE"), "{said}");
 }
+
+/// A command that prints lines until it is dropped.
+pub(crate) struct Tail {
+    child: Child,
+    stdout: Arc<Mutex<String>>,
+}
+
+impl Tail {
+    pub(crate) fn start(mut command: Command) -> Tail {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut pipe = child.stdout.take().unwrap();
+        let stdout = Arc::new(Mutex::new(String::new()));
+        let to = stdout.clone();
+        std::thread::spawn(move || {
+            let mut buf = [0; 4096];
+            while let Ok(n @ 1..) = pipe.read(&mut buf) {
+                to.lock().unwrap().push_str(&String::from_utf8_lossy(&buf[..n]));
+            }
+        });
+        Tail { child, stdout }
+    }
+
+    /// Whole lines so far.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        let text = self.stdout.lock().unwrap().clone();
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        whole.lines().map(str::to_owned).collect()
+    }
+}
+
+impl Drop for Tail {
+    fn drop(&mut self) {
+        _ = self.child.kill();
+        _ = self.child.wait();
+    }
+}

@@ -4,6 +4,7 @@
 //! It keeps what it was sent, says what it saw, and can be told to fail: by status, slowly, by breaking the connection
 //! before, within or behind a request.
 
+use crate::openobserve_manage::{Asked, Manage};
 use base64::Engine;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,6 +38,8 @@ pub(crate) struct Setup {
     pub(crate) errors_only: bool,
     /// A token that is good beside the password.
     pub(crate) token: &'static str,
+    /// What `/config` says; its management interface is of that version.
+    pub(crate) version: &'static str,
     /// It is of version 0.8, which drops histograms and summaries that come as JSON, without a word.
     pub(crate) old: bool,
     /// Metrics whose points it does not take by OTLP, and counts as failed in JSON.
@@ -56,6 +59,7 @@ impl Default for Setup {
             uncastable: "uncastable",
             errors_only: false,
             token: "o2oi_secret-token",
+            version: "v0.92.2",
             old: false,
             unwanted: "unwanted",
             short: "short",
@@ -138,6 +142,19 @@ struct State {
     /// Connections that are open.
     connections: usize,
     deleting: BTreeSet<String>,
+    manage: Manage,
+    /// Requests since the last call of [`Double::stop_at`].
+    asked: usize,
+    /// The request, by its number, whose client gets no answer; done before that, or not.
+    stop_at: Option<(usize, Done)>,
+    stopped: bool,
+}
+
+/// Whether a request that is not answered is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Done {
+    Yes,
+    No,
 }
 
 /// A running server.
@@ -166,6 +183,10 @@ impl Double {
         let over_tls = tls.is_some();
         let address = listener.local_addr().unwrap();
         let state = Arc::new(Mutex::new(State {
+            manage: Manage::new(setup.version),
+            asked: 0,
+            stop_at: None,
+            stopped: false,
             setup,
             streams: BTreeMap::new(),
             metrics: BTreeMap::new(),
@@ -199,6 +220,29 @@ impl Double {
             }
         });
         Double { address, over_tls, state }
+    }
+
+    /// Leaves the request with this number without an answer, and counts from now on; `None`: answers all.
+    pub(crate) fn stop_at(&self, stop_at: Option<(usize, Done)>) {
+        let mut state = self.state.lock().unwrap();
+        (state.stop_at, state.asked, state.stopped) = (stop_at, 0, false);
+    }
+
+    /// Whether that request has come.
+    pub(crate) fn has_stopped(&self) -> bool {
+        self.state.lock().unwrap().stopped
+    }
+
+    /// Looks at, or changes, what is managed, as somebody at the server would.
+    pub(crate) fn manage<T>(&self, with: impl FnOnce(&mut Manage) -> T) -> T {
+        with(&mut self.state.lock().unwrap().manage)
+    }
+
+    /// Puts rows into a stream of logs as they are, without the window.
+    pub(crate) fn put_rows(&self, stream: &str, rows: impl IntoIterator<Item = Value>) {
+        let mut state = self.state.lock().unwrap();
+        let to = state.streams.entry(stream.to_owned()).or_default();
+        rows.into_iter().for_each(|row| to.store(row.as_object().unwrap().clone()));
     }
 
     pub(crate) fn url(&self) -> String {
@@ -391,6 +435,22 @@ fn serve<S: Read + Write>(stream: S, raw_stream: &TcpStream, state: &Mutex<State
             _ = std::io::copy(&mut reader, &mut std::io::sink());
             return;
         }
+        let stops = {
+            let mut state = state.lock().unwrap();
+            let n = state.asked;
+            state.asked += 1;
+            state.stop_at.filter(|(at, _)| *at == n).map(|(_, done)| done)
+        };
+        if let Some(done) = stops {
+            let mut state_ = state.lock().unwrap();
+            if done == Done::Yes {
+                _ = state_.answer(&mut seen, &raw);
+            }
+            state_.stopped = true;
+            drop(state_);
+            _ = std::io::copy(&mut reader, &mut std::io::sink());
+            return;
+        }
         let answer = match fault {
             Some(Fault::Answer(status, ref headers, ref body)) => {
                 Ok(Answer { status, headers: headers.clone(), body: body.clone().into_bytes() })
@@ -405,7 +465,12 @@ fn serve<S: Read + Write>(stream: S, raw_stream: &TcpStream, state: &Mutex<State
             state.steps.extend((post && answer.is_ok()).then_some(Step::Answered(seen.number)));
             state.seen.push(seen);
         }
-        let Ok(answer) = answer else { return reset(raw_stream) };
+        let Ok(mut answer) = answer else { return reset(raw_stream) };
+        let clock = state.lock().unwrap().manage.clock;
+        if clock != 0 {
+            let now = jiff::Timestamp::from_second(now_micros() / 1_000_000 + clock).unwrap();
+            answer.headers.push(("Date", now.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()));
+        }
         let mut text = format!("HTTP/1.1 {} -\r\nContent-Length: {}\r\n", answer.status, answer.body.len());
         for (name, value) in &answer.headers {
             text.push_str(&format!("{name}: {value}\r\n"));
@@ -469,6 +534,9 @@ impl State {
         if seen.path == "/healthz" {
             return Ok(Answer::json(200, &json!({"status": "ok"})));
         }
+        if seen.path == "/config" {
+            return Ok(Answer::json(200, &json!({"version": self.setup.version, "build_type": "opensource"})));
+        }
         let body = match self.decode(seen, raw) {
             Ok(body) => body,
             Err(answer) => return Ok(answer),
@@ -478,12 +546,21 @@ impl State {
         }
         let path = seen.path.split('?').next().unwrap().to_owned();
         let Some(rest) = path.strip_prefix("/api/") else { return Ok(Answer::text(404, "")) };
+        let (v2, rest) = rest.strip_prefix("v2/").map_or((false, rest), |rest| (true, rest));
         let (org, rest) = rest.split_once('/').unwrap_or((rest, ""));
         if org != self.setup.org {
             return Ok(Answer::text(404, "Organization not found"));
         }
         let parts: Vec<String> = rest.split('/').map(percent_decoded).collect();
         let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+        if v2 || !matches!(parts.last(), Some(&"_json" | &"_multi")) {
+            let logs: BTreeMap<&String, &Vec<Map<String, Value>>> =
+                self.streams.iter().map(|(name, stream)| (name, &stream.records)).collect();
+            let asked = Asked { method: &seen.method, v2, parts: &parts, url: &seen.path, body: &body };
+            if let Some((status, body)) = self.manage.answer(&asked, &logs) {
+                return Ok(Answer::json(status, &body));
+            }
+        }
         match (seen.method.as_str(), parts.as_slice()) {
             ("GET" | "HEAD", [""]) => {
                 Ok(Answer::json(200, &json!({"name": "opensearch", "tagline": "You Know, for Search"})))

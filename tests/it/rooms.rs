@@ -15,7 +15,7 @@ const FLOORS: &[&[&str]] = &[
     &["topology", "sources", "transforms", "sinks"],
     &["pipeline"],
     &["component"],
-    &["decoding", "encoding", "doctor"],
+    &["decoding", "encoding", "doctor", "openobserve"],
     &["framing", "buffer", "template", "condition", "http", "ledger"],
     &["event", "net"],
     &["ack", "telemetry"],
