@@ -58,12 +58,16 @@ pub(super) struct Surroundings {
     pub(super) own_files: Arc<Vec<PathBuf>>,
     /// Nothing is left to chance.
     pub(super) deterministic: bool,
-    data_dir: PathBuf,
-    timezone: jiff::tz::TimeZone,
-    host: Arc<str>,
-    memory_limit: usize,
+    /// Where state is kept.
+    pub(super) data_dir: PathBuf,
+    /// Zone of times that name none.
+    pub(super) timezone: jiff::tz::TimeZone,
+    /// Name of the host.
+    pub(super) host: Arc<str>,
+    /// Bytes of events that the agent may hold in memory.
+    pub(super) memory_limit: usize,
     /// Ids of the components below access logs.
-    access: HashSet<String>,
+    pub(super) access: HashSet<String>,
 }
 
 impl Surroundings {
