@@ -53,9 +53,9 @@ pub(super) fn client_config(config: &TlsConfig) -> Result<ClientConfig, ClientEr
             // Certificate and key may stand in one file.
             let (setting, path) = key.as_ref().map_or(("tls.cert", cert), |key| ("tls.key", key));
             let key = private_key(path).map_err(ClientError::file(setting))?;
-            builder.with_client_auth_cert(chain, key).map_err(|source| {
+            builder.with_client_auth_cert(chain, key).map_err(|error| {
                 let (cert, key) = (cert.clone(), path.clone());
-                ClientError::file("tls.cert")(TlsError::Pair { cert, key, source })
+                ClientError::file("tls.cert")(TlsError::Pair { cert, key, source: Box::new(error) })
             })
         }
     }

@@ -379,7 +379,7 @@ fn excerpt(
     let mut range = file.line_range(line);
     // A comment says nothing about the mistake, and may say anything.
     let comment = range.start + comment_start(&file.text()[range.clone()]);
-    if comment > span.start as usize {
+    if comment >= span.start as usize {
         range.end = range.start + file.text()[range.start..comment].trim_end().len();
     }
     let from = (span.start as usize).clamp(range.start, range.end);

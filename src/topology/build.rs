@@ -56,11 +56,15 @@ pub(super) struct Surroundings {
     pub(super) once: bool,
     /// Paths that the agent itself writes.
     pub(super) own_files: Arc<Vec<PathBuf>>,
-    /// Nothing is left to chance.
+    /// What `sample` leaves to chance.
     pub(super) chance: Chance,
+    /// Where state is kept.
     pub(super) data_dir: PathBuf,
+    /// Zone of times that name none.
     pub(super) timezone: jiff::tz::TimeZone,
+    /// Name of the host.
     pub(super) host: Arc<str>,
+    /// Bytes of events that the agent may hold in memory.
     pub(super) memory_limit: usize,
     /// Ids of the components below access logs.
     pub(super) access: HashSet<String>,

@@ -33,7 +33,7 @@ pub enum TlsError {
         /// File of the key.
         key: PathBuf,
         /// What shows it.
-        source: rustls::Error,
+        source: Box<rustls::Error>,
     },
     /// Changes of the files would not be seen: there is no thread for it.
     Watch {
@@ -74,7 +74,7 @@ impl std::error::Error for TlsError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             TlsError::File { source, .. } => Some(&**source),
-            TlsError::Pair { source, .. } => Some(source),
+            TlsError::Pair { source, .. } => Some(&**source),
             TlsError::Watch { source, .. } => Some(source),
             TlsError::Lacks { .. } | TlsError::Encrypted { .. } => None,
         }

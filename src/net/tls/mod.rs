@@ -159,7 +159,7 @@ fn certified(cert: &Path, key: &Path, provider: &CryptoProvider) -> Result<Arc<C
     let certified = CertifiedKey::from_der(chain, key_der, provider).map_err(|source| TlsError::Pair {
         cert: cert.to_owned(),
         key: key.to_owned(),
-        source,
+        source: Box::new(source),
     })?;
     Ok(Arc::new(certified))
 }

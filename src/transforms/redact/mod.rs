@@ -46,7 +46,7 @@ pub use scanner::{Action, HashKey, Rules, Scanner};
 use crate::component::plan::TransformPlan;
 use crate::component::{BuildContext, Transform};
 use crate::error::BuildError;
-use crate::settings::{Reader, Secret, Spanned, config, config_enum, text_setting};
+use crate::settings::{Reader, Secret, Span, Spanned, config, config_enum, text_setting};
 
 config_enum! {
     /// What becomes of what is found.
@@ -178,11 +178,19 @@ impl TransformPlan for RedactConfig {
         }
         if self.hash_key().is_none() {
             let help = "give it one: `key: ${file:/run/secrets/redact-key}`";
+            // One that is written is empty.
+            let key_at = |cx: &mut Reader<'_>, span: Span, message: &str| {
+                let diagnostic = match self.key.is_some() {
+                    true => cx.error_at("key", message),
+                    false => cx.error(span, message),
+                };
+                diagnostic.help(help);
+            };
             if self.action.value == ActionWord::Hash {
-                cx.error(self.action.span, "`action: hash` needs a `key`").help(help);
+                key_at(cx, self.action.span, "`action: hash` needs a `key`");
             }
             if let Some(path) = self.fields.hash.first() {
-                cx.error(path.span, "`fields.hash` needs a `key`").help(help);
+                key_at(cx, path.span, "`fields.hash` needs a `key`");
             }
         }
         let fields = &self.fields;

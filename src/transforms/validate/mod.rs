@@ -126,10 +126,10 @@ impl TransformPlan for ValidateConfig {
     }
 
     fn check(&self, cx: &mut Reader<'_>) {
-        for rule in &self.rules {
+        for (n, rule) in self.rules.iter().enumerate() {
             match (&rule.check, &rule.when) {
                 (Some(_), Some(_)) => {
-                    cx.error(rule.span, "a rule has one of `check` and `when`");
+                    cx.error_at(&format!("rules[{n}].when"), "a rule has one of `check` and `when`");
                 }
                 (None, None) => {
                     cx.error(rule.span, "this rule has no condition")
@@ -139,7 +139,7 @@ impl TransformPlan for ValidateConfig {
             }
             match (&rule.error, &rule.warn) {
                 (Some(_), Some(_)) => {
-                    cx.error(rule.span, "a rule has one of `error` and `warn`");
+                    cx.error_at(&format!("rules[{n}].warn"), "a rule has one of `error` and `warn`");
                 }
                 (None, None) => {
                     cx.error(rule.span, "this rule says nothing").help("add `error` or `warn` with a message");
@@ -148,7 +148,7 @@ impl TransformPlan for ValidateConfig {
             }
         }
         if self.schema.is_none() && self.json_schema.is_none() && self.rules.is_empty() {
-            cx.error_at("", format!("nothing says what to check{}", cx.place()))
+            cx.error_at("rules", format!("nothing says what to check{}", cx.place()))
                 .help("add `schema`, `json_schema` or `rules`");
         }
     }
