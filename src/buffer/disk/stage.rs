@@ -5,14 +5,14 @@ use super::pace::Pace;
 use super::reader::{LOOK, Reader};
 use super::recover::{self, Cut, LOCK, OpenError, Recovered};
 use super::state::{Shared, fixed};
-use super::writer::{Rest, Writer};
+use super::writer::{Rest, With, Writer};
 use super::{DiskOptions, FaultThrottle, MIN_BYTES};
 use crate::buffer::{DiskStage, DiskStageContext};
 use crate::buffer::{Received, StageSender};
 use crate::error::RunError;
 use crate::event::Batch;
 use crate::storage::{Disk, Storage};
-use crate::telemetry::Counters;
+use crate::telemetry::{Counters, Health};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -29,6 +29,13 @@ pub fn stage(options: DiskOptions) -> DiskStage {
     Box::new(move |context| run(&options, Arc::new(Disk), context))
 }
 
+/// A folder that is open and recovered; nothing reads or writes it yet.
+struct Folder {
+    rest: Rest,
+    reader: Reader,
+    shared: Arc<Shared>,
+}
+
 /// A buffer that is open.
 pub(super) struct Opened {
     pub(super) writer: Writer,
@@ -36,13 +43,20 @@ pub(super) struct Opened {
     pub(super) shared: Arc<Shared>,
 }
 
-/// Opens the folder, locks it, recovers what is in it.
+/// As [`open_folder`], with a writer that is given nothing but a time to drain.
 pub(super) fn open(
     options: &DiskOptions,
     storage: Arc<dyn Storage>,
     counters: Arc<Counters>,
     abort: CancellationToken,
 ) -> Result<Opened, OpenError> {
+    let Folder { rest, reader, shared } = open_folder(options, storage.clone(), counters)?;
+    let writer = Writer::new(options, storage, shared.clone(), rest, With { abort, ..With::default() });
+    Ok(Opened { writer, reader, shared })
+}
+
+/// Opens the folder, locks it, recovers what is in it.
+fn open_folder(options: &DiskOptions, storage: Arc<dyn Storage>, counters: Arc<Counters>) -> Result<Folder, OpenError> {
     let folder = &options.folder;
     let error = |what| move |e| OpenError::Io(what, folder.clone(), e);
     storage.create_dir(folder).map_err(error("make the folder"))?;
@@ -86,8 +100,7 @@ pub(super) fn open(
     if let Some(lost) = &lost {
         reader.lose_end(lost);
     }
-    let writer = Writer::new(options, storage, shared.clone(), rest, abort);
-    Ok(Opened { writer, reader, shared })
+    Ok(Folder { rest, reader, shared })
 }
 
 /// Lets a batch go past a disk buffer that is empty, where there is room behind it; else gives it back.
@@ -99,12 +112,19 @@ pub(super) fn pass(past: Option<&StageSender>, shared: &Shared, batch: Batch) ->
     }
 }
 
-fn run(options: &DiskOptions, storage: Arc<dyn Storage>, context: DiskStageContext) -> Result<(), RunError> {
-    let DiskStageContext { from, to, refuser, counters, abort, shutdown, health, report } = context;
+/// Opens the folder; waits for what may pass, for as long as there is time to drain: nothing was taken yet, and whoever sends
+/// waits.
+fn open_patiently(
+    options: &DiskOptions,
+    storage: &Arc<dyn Storage>,
+    counters: &Arc<Counters>,
+    abort: &CancellationToken,
+    health: &Health,
+) -> Result<Folder, RunError> {
     let mut faults = FaultThrottle::default();
-    let Opened { mut writer, reader, shared } = loop {
-        match open(options, storage.clone(), counters.clone(), abort.clone()) {
-            Ok(opened) => break opened,
+    loop {
+        match open_folder(options, storage.clone(), counters.clone()) {
+            Ok(folder) => return Ok(folder),
             // Nothing was taken yet: whoever sends waits.
             Err(error) if error.may_pass() && !abort.is_cancelled() => {
                 faults
@@ -115,14 +135,23 @@ fn run(options: &DiskOptions, storage: Arc<dyn Storage>, context: DiskStageConte
             }
             Err(error) => return Err(RunError::failed(error)),
         }
-    };
+    }
+}
+
+fn run(options: &DiskOptions, storage: Arc<dyn Storage>, context: DiskStageContext) -> Result<(), RunError> {
+    let DiskStageContext { from, to, refuser, counters, abort, shutdown, health, report } = context;
+    let Folder { rest, reader, shared } = open_patiently(options, &storage, &counters, &abort, &health)?;
     let told = shared.lock().told();
     report.tell(told);
     health.disk_working();
-    writer.report_to(health);
-    writer.send_refused_to(refuser);
-    writer.keep_pace(Pace::default());
-    writer.hand_to(to.clone());
+    let with = With {
+        abort: abort.clone(),
+        refuser: Some(refuser),
+        pace: Some(Pace::default()),
+        sink: Some(to.clone()),
+        health: Some(health),
+    };
+    let mut writer = Writer::new(options, storage, shared.clone(), rest, with);
     let past = options.overflow_of.map(|_| to.clone());
     let reading = {
         let (shutdown, abort) = (shutdown.clone(), abort.clone());

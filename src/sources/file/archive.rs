@@ -87,6 +87,23 @@ impl Packed {
         }
     }
 
+    /// Whether it is worth while to read on in a file that has `size` bytes now and had `before` when it was looked at last: one
+    /// that ended too soon has to have grown.
+    pub(super) fn may_go_on(&mut self, size: u64, before: u64) -> bool {
+        let Some((short, _)) = self.short else { return true };
+        if size == short && (!self.cut || self.told) {
+            return false;
+        }
+        // All of it is decompressed again: not with each piece that is added.
+        if size != before && size < short * 2 {
+            return false;
+        }
+        if size != short {
+            (self.short, self.cut, self.told) = (None, false, false);
+        }
+        true
+    }
+
     /// It is not read any more in this run: others may be.
     pub(super) fn leave_turn(&mut self) {
         self.stream = None;

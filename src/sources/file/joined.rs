@@ -4,6 +4,7 @@
 //! event are read and judged again, and a crash in the middle of one gives it whole.
 
 use super::lines::{Lines, Taken, bare_end, push};
+use super::window::View;
 use crate::event::Frames;
 use crate::framing::multiline::{Aggregator, Matcher};
 
@@ -28,16 +29,9 @@ impl Open {
 }
 
 impl Lines {
-    /// As [`take`](Lines::take), with events of several lines. `start` is the start of an event.
-    pub(super) fn take_joined(
-        &self,
-        matcher: &mut Matcher,
-        buf: &[u8],
-        start: usize,
-        skipping: bool,
-        offset: u64,
-        open: Open,
-    ) -> Taken {
+    /// As [`take`](Lines::take), with events of several lines. The view begins with the start of an event.
+    pub(super) fn take_joined(&self, matcher: &mut Matcher, view: View<'_>, skipping: bool, open: Open) -> Taken {
+        let View { buf, start, base: offset, .. } = view;
         let mut taken = Taken { end: start, skipping, ..Taken::default() };
         if skipping {
             let Some(i) = memchr::memchr(b'\n', &buf[start..]) else {
@@ -116,7 +110,7 @@ mod tests {
         for (i, part) in text.iter().chain([&last]).enumerate() {
             buf.extend_from_slice(part);
             let open = if i == text.len() { Open::Finish } else { Open::Keep };
-            let taken = rule.take_joined(&mut matcher, &buf, 0, skipping, base, open);
+            let taken = rule.take_joined(&mut matcher, View::of(&buf, base), skipping, open);
             cuts += taken.long;
             if let Some(Frames::Spans(spans)) = taken.frames {
                 for s in spans {

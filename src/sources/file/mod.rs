@@ -92,6 +92,7 @@ mod unreadable;
 mod waiting;
 mod watch;
 mod wide;
+mod window;
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -53,6 +53,22 @@ pub(super) enum Kind {
     Unknown,
 }
 
+/// What comparing an archive with what was read has told.
+struct Comparison {
+    /// The place after all that it holds.
+    whole: Position,
+    /// Places that were read and lie in it, with their generations.
+    proven: Vec<(u64, Position)>,
+    /// Generations that are being read and begin like it.
+    live: Vec<u64>,
+    /// Those that have become it.
+    became_this: Vec<u64>,
+    /// All that it holds was read.
+    is_known: bool,
+    /// It matches no pattern: since when one is new.
+    hidden: Option<i64>,
+}
+
 impl Files {
     /// Starts to read a compressed file, or to find out where to begin in it.
     pub(super) fn start_packed(
@@ -290,6 +306,13 @@ impl Files {
                 return self.schedule.look_at(key, &mut tail.due, now.mono + WAIT / 4);
             }
         }
+        let is_known = full || covered;
+        self.begin_packed(key, tail, &Comparison { whole, proven, live, became_this, is_known, hidden }, now);
+    }
+
+    /// It is known where to begin in an archive: there it is read, or it is closed where nothing in it is new.
+    fn begin_packed(&mut self, key: usize, tail: &mut Tail, comparison: &Comparison, now: Now) {
+        let Comparison { whole, proven, live, became_this, is_known, hidden } = comparison;
         let gone = |generation: &u64| {
             self.live(*generation).is_none()
                 && self.store.get(*generation).is_some_and(|k| !k.finished || k.packed)
@@ -298,7 +321,7 @@ impl Files {
         let rest = proven.iter().filter(|(generation, _)| gone(generation)).max_by_key(|(_, at)| at.offset).copied();
         let modified = tail.looked.1;
         let (at, finished) = match rest {
-            _ if full || covered => (whole, true),
+            _ if *is_known => (*whole, true),
             Some((generation, at)) => {
                 self.store.update(generation, |k| k.finished = true);
                 (at, false)
@@ -318,21 +341,21 @@ impl Files {
         }
         // What became of them is known: they are not looked for any more.
         for generation in became_this {
-            if finished && self.live(generation).is_none() && !self.is_there(generation) {
-                self.store.update(generation, |k| k.finished = true);
+            if finished && self.live(*generation).is_none() && !self.is_there(*generation) {
+                self.store.update(*generation, |k| k.finished = true);
             }
         }
         let known = Known::new(tail.identity, &tail.path, now.seconds());
         let (head, changed) = (tail.head, if finished { tail.changed } else { 0 });
         // What it holds was not delivered either where the beginning of that was passed over.
-        let of = proven.iter().map(|(generation, _)| generation).chain(&live);
+        let of = proven.iter().map(|(generation, _)| generation).chain(live);
         let partial = at.offset > 0 && of.filter_map(|of| self.store.get(*of)).any(|k| k.partial);
         self.store.add_as(tail.generation, Known { head, at, finished, changed, packed: true, partial, ..known });
         self.archives.was_read();
         tail.at = at;
         tail.parts.iter_mut().for_each(|parts| parts.go_on_at(at));
         if finished {
-            tracing::debug!(source = %self.plan.id, file = %tail.path.display(), bytes = len, "compressed, all of it was read before");
+            tracing::debug!(source = %self.plan.id, file = %tail.path.display(), bytes = whole.offset, "compressed, all of it was read before");
             tail.place = Place::Closed;
         } else {
             tracing::info!(source = %self.plan.id, file = %tail.path.display(), offset = at.offset, "found, compressed");

@@ -5,13 +5,14 @@
 //! before a third was given. [`Position`] has the least of them as its offset, where reading begins again after a
 //! restart, and the others in [`Ahead`]: what lies before them is passed over then.
 //!
-//! What a file that was rotated away has open at its end goes on in the file that took its name ([`chain`](super::chain)).
+//! What a file that was rotated away has open at its end goes on in the file that took its name ([`families`](super::families)).
 //! Then the place of the old file stays where the open event begins, and that of the new file at its beginning, until the
 //! event is settled: first in the new file, then in the old one, and both are saved together. A crash in between finds
 //! both as they were.
 
 use super::identity::{Ahead, Position, Predecessor};
 use super::lines::{Lines, Taken, bare_end};
+use super::window::View;
 use crate::event::Frames;
 use crate::framing::container::{Frames as Joined, Joiner, Judge};
 use std::collections::VecDeque;
@@ -229,82 +230,93 @@ pub(super) enum Give {
     Due(u64),
 }
 
+/// What ends with a view.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ends {
+    /// Its last line, though it is unfinished: nothing more will come.
+    pub(super) line: bool,
+    /// What these streams have open then.
+    pub(super) streams: [bool; 2],
+}
+
+/// Lines of a container that are being taken from a view.
+struct Joining<'a> {
+    joiner: &'a mut Joiner,
+    judge: &'a mut Judge,
+    view: View<'a>,
+    /// The time of the turn: monotonic nanoseconds.
+    now: u64,
+    out: Joined,
+}
+
+impl Joining<'_> {
+    /// Takes a line, without its end.
+    fn line(&mut self, from: usize, to: usize) {
+        let place = self.view.base + from as u64;
+        self.joiner.line(self.judge, self.view.buf, from, to, place, self.now, &mut self.out);
+    }
+
+    /// Deals with a line that is too long; where its rest begins.
+    fn cut(&mut self, lines: &Lines, from: usize, to: usize) -> usize {
+        let View { buf, base, .. } = self.view;
+        let to = bare_end(buf, from, to);
+        let mut pieces = Vec::new();
+        let rest = lines.cut(buf, from, to, base, &mut pieces, &mut self.out.long);
+        if pieces.is_empty() {
+            self.joiner.drop_line(self.judge, &buf[from..to], base + from as u64);
+        }
+        for (from, to, _) in pieces {
+            self.line(from as usize, to as usize);
+        }
+        rest
+    }
+}
+
 impl Lines {
-    /// As [`take`](Lines::take), with the lines of a container joined. `last`: nothing more will come, so that an
-    /// unfinished line ends too. `close`: what these streams have open behind them ends with them.
-    #[allow(clippy::too_many_arguments, reason = "the state of one reading loop")]
+    /// As [`take`](Lines::take), with the lines of a container joined.
     pub(super) fn take_parts(
         &self,
         parts: &mut Parts,
         judge: &mut Judge,
-        buf: &[u8],
-        start: usize,
-        searched: usize,
-        base: u64,
+        view: View<'_>,
         now: u64,
-        last: bool,
-        close: [bool; 2],
+        ends: Ends,
     ) -> Taken {
+        let View { buf, start, searched, .. } = view;
         let mut taken = Taken { end: start, skipping: parts.read.skipping, ..Taken::default() };
-        let mut out = Joined::default();
-        let joiner = &mut parts.joiner;
+        let mut joining = Joining { joiner: &mut parts.joiner, judge, view, now, out: Joined::default() };
         for newline in memchr::memchr_iter(b'\n', &buf[searched.max(start)..]).map(|i| searched.max(start) + i) {
             let at = taken.end;
             if taken.skipping {
                 taken.skipping = false;
             } else if self.is_long(buf, at, newline) {
-                let bare = bare_end(buf, at, newline);
-                let rest = self.cut_part(joiner, judge, buf, at, bare, base, now, &mut out);
+                let rest = joining.cut(self, at, newline);
                 if self.splits() {
-                    joiner.line(judge, buf, rest, newline, base + rest as u64, now, &mut out);
+                    joining.line(rest, newline);
                 }
             } else {
-                joiner.line(judge, buf, at, newline, base + at as u64, now, &mut out);
+                joining.line(at, newline);
             }
             taken.end = newline + 1;
         }
         if taken.skipping {
             taken.end = buf.len();
         } else if self.is_long(buf, taken.end, buf.len()) {
-            let bare = bare_end(buf, taken.end, buf.len());
-            let rest = self.cut_part(joiner, judge, buf, taken.end, bare, base, now, &mut out);
+            let rest = joining.cut(self, taken.end, buf.len());
             taken.skipping = !self.splits();
             taken.end = if taken.skipping { buf.len() } else { rest };
         }
-        if last && taken.end < buf.len() {
-            joiner.line(judge, buf, taken.end, buf.len(), base + taken.end as u64, now, &mut out);
+        if ends.line && taken.end < buf.len() {
+            joining.line(taken.end, buf.len());
             taken.end = buf.len();
         }
+        let Joining { joiner, judge, mut out, .. } = joining;
         joiner.keep(judge, buf);
-        for n in (0..2).filter(|n| close[*n]) {
+        for n in (0..2).filter(|n| ends.streams[*n]) {
             joiner.finish_stream(judge, n, &mut out);
         }
         taken.joined(out);
         taken
-    }
-
-    /// Deals with a line `buf[from..to]` that is too long; where its rest begins.
-    #[allow(clippy::too_many_arguments, reason = "the state of one reading loop")]
-    fn cut_part(
-        &self,
-        joiner: &mut Joiner,
-        judge: &mut Judge,
-        buf: &[u8],
-        from: usize,
-        to: usize,
-        base: u64,
-        now: u64,
-        out: &mut Joined,
-    ) -> usize {
-        let mut pieces = Vec::new();
-        let rest = self.cut(buf, from, to, base, &mut pieces, &mut out.long);
-        if pieces.is_empty() {
-            joiner.drop_line(judge, &buf[from..to], base + from as u64);
-        }
-        for (from, to, place) in pieces {
-            joiner.line(judge, buf, from as usize, to as usize, place, now, out);
-        }
-        rest
     }
 }
 

@@ -241,7 +241,18 @@ impl Tailer {
             tail.failing = false;
             tracing::info!(source = %files.plan.id, file = %tail.path.display(), "readable again");
         }
-        self.after_turn(key, &mut tail, &turn, grew, now, out);
+        match &turn {
+            Turn::End => {
+                let archive = tail.packed.as_ref().is_some_and(|packed| !packed.ended);
+                if let Place::Gone { read, .. } = &mut tail.place
+                    && !archive
+                {
+                    *read = true;
+                }
+                files.ended(key, &mut tail, grew, now);
+            }
+            turn => self.after_turn(key, &mut tail, turn, now, out),
+        }
         if let Some(packed) = tail.packed.as_mut().filter(|_| !matches!(turn, Turn::More | Turn::Waits)) {
             packed.rest();
         }
@@ -256,25 +267,16 @@ impl Tailer {
         turn
     }
 
-    /// What follows from how the turn of a file ended, which `grew` in it or not.
-    fn after_turn(&mut self, key: usize, tail: &mut Tail, turn: &Turn, grew: bool, now: Now, out: &mut dyn Out) {
+    /// What follows from how the turn of a file ended before its end.
+    fn after_turn(&mut self, key: usize, tail: &mut Tail, turn: &Turn, now: Now, out: &mut dyn Out) {
         let files = &mut self.files;
         match turn {
-            Turn::End => {
-                let archive = tail.packed.as_ref().is_some_and(|packed| !packed.ended);
-                if let Place::Gone { read, .. } = &mut tail.place
-                    && !archive
-                {
-                    *read = true;
-                }
-                files.ended(key, tail, grew, now);
-            }
             Turn::More | Turn::Blocked => files.schedule.queue(key, &mut tail.due),
             Turn::Waits => files.schedule.wait_for_turn(key, &mut tail.due),
             Turn::Replaced => files.replaced(key, tail, now, out),
             Turn::NoText => files.tell_kind(key, tail, now),
             Turn::Failed(error) => files.failed(key, tail, error, now),
-            Turn::Closed => {}
+            Turn::End | Turn::Closed => {}
         }
     }
 

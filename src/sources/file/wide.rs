@@ -4,6 +4,7 @@
 
 use super::joined::Open;
 use super::lines::{Lines, LongLines, Taken};
+use super::window::View;
 use crate::event::Frames;
 use crate::framing::multiline::{Aggregator, Matcher};
 use crate::framing::wide::Wide;
@@ -63,18 +64,13 @@ impl Taking<'_> {
 }
 
 impl Lines {
-    /// As [`take_joined`](Lines::take_joined) for a file in UTF-16, with or without a rule for joining. No line end lies in
-    /// `buf[start..searched]`.
-    #[allow(clippy::too_many_arguments, reason = "the state of one reading loop")]
+    /// As [`take_joined`](Lines::take_joined) for a file in UTF-16, with or without a rule for joining.
     pub(super) fn take_wide(
         &self,
         wide: Wide,
         mut matcher: Option<&mut Matcher>,
-        buf: &[u8],
-        start: usize,
-        searched: usize,
+        View { buf, start, searched, base: offset }: View<'_>,
         skipping: bool,
-        offset: u64,
         open: Open,
     ) -> Taken {
         let mut to = Taking { wide, buf, offset, spans: Vec::new(), text: Vec::new(), invalid: 0 };
@@ -211,7 +207,7 @@ mod tests {
             buf.extend_from_slice(part);
             let open = if i == pieces.len() { Open::Finish } else { Open::Keep };
             let matcher = joined.then_some(&mut matcher);
-            let taken = rule.take_wide(wide, matcher, &buf, 0, searched, skipping, base, open);
+            let taken = rule.take_wide(wide, matcher, View { searched, ..View::of(&buf, base) }, skipping, open);
             cuts += taken.long;
             if let Some(Frames::Utf8(spans)) = taken.frames {
                 for s in spans {
@@ -245,9 +241,9 @@ mod tests {
     #[test]
     fn half_a_unit_at_the_end_is_said_and_nothing_of_it_is_lost() {
         let rule = Lines { max_bytes: 100, long: LongLines::Truncate };
-        let taken = rule.take_wide(Wide::Little, None, b"a\0\n\0b\0c", 0, 0, false, 0, Open::Keep);
+        let taken = rule.take_wide(Wide::Little, None, View::of(b"a\0\n\0b\0c", 0), false, Open::Keep);
         assert_eq!((taken.end, &taken.text[..]), (4, &b"a"[..]));
-        let taken = rule.take_wide(Wide::Little, None, b"a\0\n\0b\0c", 0, 0, false, 0, Open::Finish);
+        let taken = rule.take_wide(Wide::Little, None, View::of(b"a\0\n\0b\0c", 0), false, Open::Finish);
         assert_eq!((taken.end, &taken.text[..], taken.invalid), (7, "ab\u{fffd}".as_bytes(), 1));
     }
 

@@ -28,7 +28,7 @@ impl Writer {
 
     /// Whether the segment that is written to is the one under its name.
     pub(super) fn active_is_named(&self) -> io::Result<bool> {
-        let Some(active) = &self.active else { return Ok(true) };
+        let Some(active) = &self.files.active else { return Ok(true) };
         self.is_named(&self.folder.join(segment::name(active.epoch)), &*active.file)
     }
 
@@ -45,19 +45,19 @@ impl Writer {
 
     /// Writes to the active segment no more, and keeps its file, which has no name.
     pub(super) fn orphan_active(&mut self) {
-        if let Some(active) = self.active.take() {
+        if let Some(active) = self.files.active.take() {
             if let Some(last) = self.shared.lock().segments.back_mut() {
                 last.sealed = true;
             }
-            self.orphans.push(active);
+            self.files.orphans.push(active);
         }
     }
 
     /// Looks whether all files are there, and makes good what can be made good where they are not.
     pub(in crate::buffer::disk) fn look_after_folder(&mut self) {
-        self.looked_at = Instant::now();
-        if self.hurt_at.is_some_and(|at| at.elapsed() >= READY_AGAIN) {
-            self.hurt_at = None;
+        self.home.looked_at = Instant::now();
+        if self.reports.hurt_at.is_some_and(|at| at.elapsed() >= READY_AGAIN) {
+            self.reports.hurt_at = None;
             self.say_working();
         }
         let mended = self.missing().and_then(|found| match found {
@@ -75,7 +75,7 @@ impl Writer {
     fn missing(&mut self) -> io::Result<Option<Found>> {
         let mut found = Found::default();
         let names: HashSet<String> = match self.storage.identity(&self.folder) {
-            Ok(id) if id.device == self.device => {
+            Ok(id) if id.device == self.home.device => {
                 self.storage.list(&self.folder)?.into_iter().map(|(name, _)| name).collect()
             }
             // Not deleted: nothing is lost before it is known what became of it.
@@ -91,23 +91,24 @@ impl Writer {
         if !self.active_is_named()? {
             self.orphan_active();
         }
-        if let Some(doubtful) = &self.doubtful
+        if let Some(doubtful) = &self.files.doubtful
             && !self.is_named(&self.folder.join(segment::name(doubtful.epoch)), &*doubtful.file)?
         {
-            self.orphans.extend(self.doubtful.take());
+            self.files.orphans.extend(self.files.doubtful.take());
         }
         let mut state = self.shared.lock();
-        let is_gone = |epoch| !names.contains(&segment::name(epoch)) || self.orphans.iter().any(|o| o.epoch == epoch);
+        let is_gone =
+            |epoch| !names.contains(&segment::name(epoch)) || self.files.orphans.iter().any(|o| o.epoch == epoch);
         found.gone.extend(state.segments.iter().map(|s| s.epoch).filter(|&epoch| is_gone(epoch)));
-        found.gone.retain(|epoch| !self.nameless.contains(epoch) || !state.is_read(*epoch));
+        found.gone.retain(|epoch| !self.files.nameless.contains(epoch) || !state.is_read(*epoch));
         state.spares.retain(|(name, _)| names.contains(name));
         drop(state);
-        if let Some(file) = self.position.clone()
+        if let Some(file) = self.positions.file.clone()
             && !self.is_named(&self.folder.join(POSITION), &*file)?
         {
             found.others.push("the position file");
         }
-        if self.storage.identity(&self.folder.join(LOCK)).ok() != self.lock_id {
+        if self.storage.identity(&self.folder.join(LOCK)).ok() != self.home.lock_id {
             found.others.push("the lock");
         }
         Ok((!found.gone.is_empty() || !found.others.is_empty()).then_some(found))
@@ -116,27 +117,27 @@ impl Writer {
     /// Makes the folder anew where it is not there, writes again what is open still, and counts what is lost.
     fn make_good(&mut self, found: Found) -> io::Result<()> {
         if found.others.contains(&"the folder") {
-            make_again(&*self.storage, &self.folder, self.device)?;
+            make_again(&*self.storage, &self.folder, self.home.device)?;
             self.shared.lock().quarantine = 0;
         }
         if found.others.contains(&"the lock") || found.others.contains(&"the folder") {
             let path = self.folder.join(LOCK);
-            self.lock = self.storage.lock(&path)?;
-            self.lock_id = self.storage.identity(&path).ok();
+            self.home.lock = self.storage.lock(&path)?;
+            self.home.lock_id = self.storage.identity(&path).ok();
         }
-        self.names_changed = true;
+        self.home.names_changed = true;
         if found.others.contains(&"the position file") {
-            self.position = None;
+            self.positions.file = None;
             // Nothing of it is certain any more.
-            self.saved = Settled::default();
+            self.positions.saved = Settled::default();
             self.shared.lock().position_stale = true;
         }
         let (mut saved, mut lost) = (0, 0);
-        while let Some(orphan) = self.orphans.first() {
+        while let Some(orphan) = self.files.orphans.first() {
             let (file, epoch, end) = (orphan.file.clone(), orphan.epoch, orphan.end);
             let (again, gone) = self.adopt(file, epoch, end)?;
             (saved, lost) = (saved + again, lost + gone);
-            self.orphans.remove(0);
+            self.files.orphans.remove(0);
             // What has its name now is a copy of it at best.
             self.remove_for_good(&self.folder.join(segment::name(epoch)))?;
         }
@@ -184,12 +185,12 @@ impl Writer {
         let state = &mut *state;
         let Some(segment) = state.segments.iter().find(|s| s.epoch == epoch).cloned() else { return 0 };
         if state.is_read(epoch) {
-            if !self.nameless.contains(&epoch) {
-                self.nameless.push(epoch);
+            if !self.files.nameless.contains(&epoch) {
+                self.files.nameless.push(epoch);
             }
             return 0;
         }
-        self.nameless.retain(|e| *e != epoch);
+        self.files.nameless.retain(|e| *e != epoch);
         let range = segment.first_seq..segment.end_seq;
         // They were to be read again at the next start.
         state.failed.retain(|seq, _| !range.contains(seq));
@@ -237,8 +238,8 @@ impl Writer {
              written again"
         );
         self.shared.counters.update(|t| t.error("disk", 1));
-        self.hurt_at = Some(Instant::now());
-        if let Some(health) = &self.health {
+        self.reports.hurt_at = Some(Instant::now());
+        if let Some(health) = &self.with.health {
             let why = format!("files of the disk buffer were deleted or moved away: {lost} events are lost");
             health.disk_failing(&why);
         }
@@ -246,22 +247,22 @@ impl Writer {
 
     /// The disk does not take what is to be written: said once a minute, and by `/ready` until it does.
     pub(super) fn say_failing(&mut self, what: &str, error: &io::Error) {
-        self.faults.say(|| {
+        self.reports.faults.say(|| {
             let (component, folder) = (&*self.shared.counters.id, self.folder.display());
             tracing::error!(component, %folder, %error, "{what}");
         });
         self.shared.counters.update(|t| t.error("disk", 1));
-        if let Some(health) = &self.health {
+        if let Some(health) = &self.with.health {
             health.disk_failing(&format!("{what}: {error}"));
         }
     }
 
     /// It works; `/ready` says so once deletions are long enough ago.
     pub(super) fn say_working(&mut self) {
-        self.faults.over(|| {
+        self.reports.faults.over(|| {
             tracing::info!(component = &*self.shared.counters.id, "the disk buffer can be written again");
         });
-        if let Some(health) = self.health.as_ref().filter(|_| self.hurt_at.is_none()) {
+        if let Some(health) = self.with.health.as_ref().filter(|_| self.reports.hurt_at.is_none()) {
             health.disk_working();
         }
     }

@@ -5,7 +5,7 @@ use super::*;
 impl Writer {
     /// When the group is due.
     pub(in crate::buffer::disk) fn due(&self) -> Option<Duration> {
-        let since = self.group_since?;
+        let Phase::Gathering { since } = self.phase else { return None };
         Some(GROUP_WAIT.saturating_sub(since.elapsed()))
     }
 
@@ -18,22 +18,22 @@ impl Writer {
     /// before it already and settles nothing.
     pub(in crate::buffer::disk) fn sink_stands(&mut self) -> bool {
         let state = self.shared.lock();
-        let settles = self.pace.as_mut().is_some_and(|pace| pace.has_settled_within(GROUP_WAIT, &state));
+        let settles = self.with.pace.as_mut().is_some_and(|pace| pace.has_settled_within(GROUP_WAIT, &state));
         state.needs_group() || state.sink_is_behind() && !settles
     }
 
     /// Writes the group, as far as the sink has not settled it already. Waits for a disk that is full or failing; gives
     /// up only when the time to drain is over, which leaves the group to its sources.
     pub(in crate::buffer::disk) fn commit(&mut self) {
-        while self.group_since.is_some() && !self.gave_up {
-            if !self.orphans.is_empty() {
+        while matches!(self.phase, Phase::Gathering { .. }) {
+            if !self.files.orphans.is_empty() {
                 self.look_after_folder();
             }
             match self.try_commit() {
                 Ok(()) => break,
                 Err(error) => {
                     self.say_failing("cannot write the disk buffer; waiting", &error);
-                    if self.abort.is_cancelled() {
+                    if self.with.abort.is_cancelled() {
                         self.give_up();
                         break;
                     }
@@ -41,7 +41,7 @@ impl Writer {
                     self.wait_for_verdicts(TRY_AGAIN);
                     // What the sink has settled meanwhile may be all the room that is needed; a disk that fails in other
                     // ways is left alone for as long.
-                    while !is_full(&error) && since.elapsed() < TRY_AGAIN && !self.abort.is_cancelled() {
+                    while !is_full(&error) && since.elapsed() < TRY_AGAIN && !self.with.abort.is_cancelled() {
                         self.wait_for_verdicts(TRY_AGAIN.saturating_sub(since.elapsed()));
                     }
                     self.look_after_folder();
@@ -49,15 +49,17 @@ impl Writer {
                 }
             }
         }
-        self.group_since = None;
-        self.reserved = 0;
-        self.buf.clear();
-        self.buf.shrink_to(self.sizes.group * 2);
+        if self.phase != Phase::GaveUp {
+            self.phase = Phase::Idle;
+        }
+        self.group.reserved = 0;
+        self.group.buf.clear();
+        self.group.buf.shrink_to(self.settings.sizes.group * 2);
     }
 
     /// Leaves the group unwritten, for good: the sources' handles are dropped, so they keep their place.
     pub(super) fn give_up(&mut self) {
-        self.gave_up = true;
+        self.phase = Phase::GaveUp;
         let handles: Vec<_> = self.shared.lock().group.iter_mut().map(|p| p.upstream.take()).collect();
         drop(handles);
     }
@@ -66,7 +68,7 @@ impl Writer {
         let result = self.write_group();
         if let Err(error) = &result {
             // What was written but not made to count is written again.
-            if let Some(active) = &mut self.active {
+            if let Some(active) = &mut self.files.active {
                 active.at = active.end;
             }
             if !is_full(error) {
@@ -88,7 +90,7 @@ impl Writer {
 
     pub(super) fn write_group(&mut self) -> io::Result<()> {
         self.rewrite()?;
-        let mut todo = std::mem::take(&mut self.todo);
+        let mut todo = std::mem::take(&mut self.group.todo);
         todo.clear();
         let (mut event, promised) = {
             let mut state = self.shared.lock();
@@ -101,7 +103,7 @@ impl Writer {
         };
         let result = self.write_all(&todo, &mut event, promised);
         let written = !todo.is_empty();
-        self.todo = todo;
+        self.group.todo = todo;
         result?;
         if written {
             self.still_named()?;
@@ -113,22 +115,22 @@ impl Writer {
     }
 
     pub(super) fn write_all(&mut self, todo: &[Todo], event: &mut u64, promised: u64) -> io::Result<()> {
-        if !todo.is_empty() && self.mark.is_none() {
+        if !todo.is_empty() && self.positions.mark.is_none() {
             // Of this boot: from now on it is certain what was not acknowledged.
             self.promise(promised, *event)?;
         }
         // Bytes of `buf` (or `packed`) that are to be written next: one call for records back to back.
         let mut run = 0..0;
-        self.packed.clear();
+        self.group.packed.clear();
         for part in todo {
             let (body, zstd) = self.body(part)?;
             let size = (body.len()) as u64;
-            if !self.active.as_ref().is_some_and(|a| a.at + (run.len() as u64) + size <= a.capacity) {
+            if !self.files.active.as_ref().is_some_and(|a| a.at + (run.len() as u64) + size <= a.capacity) {
                 self.write_run(&mut run, zstd)?;
                 self.roll(part, *event, size)?;
             }
-            let Some(active) = &self.active else { continue };
-            let from = if zstd { &mut self.packed } else { &mut self.buf };
+            let Some(active) = &self.files.active else { continue };
+            let from = if zstd { &mut self.group.packed } else { &mut self.group.buf };
             let len = (body.len() - record::HEADER) as u32;
             let header = RecordHeader {
                 epoch: active.epoch,
@@ -151,9 +153,9 @@ impl Writer {
             }
             run.end = body.end;
         }
-        let zstd = self.zstd.is_some();
+        let zstd = self.group.zstd.is_some();
         self.write_run(&mut run, zstd)?;
-        if self.fsync == Fsync::Batch && !todo.is_empty() {
+        if self.settings.fsync == Fsync::Batch && !todo.is_empty() {
             self.sync()?;
         }
         Ok(())
@@ -162,24 +164,24 @@ impl Writer {
     /// The record's place in `buf`, or in `packed` where it is compressed; its header is still to be filled in.
     pub(super) fn body(&mut self, part: &Todo) -> io::Result<(Range<usize>, bool)> {
         let whole = part.at..part.at + record::HEADER + part.len;
-        let Some(zstd) = &mut self.zstd else { return Ok((whole, false)) };
-        let start = self.packed.len();
-        let raw = &self.buf[whole.start + record::HEADER..whole.end];
-        self.packed.resize(start + record::HEADER + zstd::zstd_safe::compress_bound(raw.len()), 0);
-        let len = zstd.compress_to_buffer(raw, &mut self.packed[start + record::HEADER..])?;
-        self.packed.truncate(start + record::HEADER + len);
+        let Some(zstd) = &mut self.group.zstd else { return Ok((whole, false)) };
+        let start = self.group.packed.len();
+        let raw = &self.group.buf[whole.start + record::HEADER..whole.end];
+        self.group.packed.resize(start + record::HEADER + zstd::zstd_safe::compress_bound(raw.len()), 0);
+        let len = zstd.compress_to_buffer(raw, &mut self.group.packed[start + record::HEADER..])?;
+        self.group.packed.truncate(start + record::HEADER + len);
         Ok((start..start + record::HEADER + len, true))
     }
 
     /// Writes the run behind what was written.
     pub(super) fn write_run(&mut self, run: &mut Range<usize>, zstd: bool) -> io::Result<()> {
         let run = std::mem::take(run);
-        let Some(active) = self.active.as_mut().filter(|_| !run.is_empty()) else { return Ok(()) };
+        let Some(active) = self.files.active.as_mut().filter(|_| !run.is_empty()) else { return Ok(()) };
         // Written behind its end it would have a hole, and look whole.
         if active.file.len()? < active.at {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "the segment was cut short"));
         }
-        let bytes = if zstd { &self.packed[run] } else { &self.buf[run] };
+        let bytes = if zstd { &self.group.packed[run] } else { &self.group.buf[run] };
         let end = active.at + bytes.len() as u64;
         {
             let mut state = self.shared.lock();
@@ -196,8 +198,8 @@ impl Writer {
 
     /// Goes on in a new segment, whose first record will be `part`.
     pub(super) fn roll(&mut self, part: &Todo, event: u64, size: u64) -> io::Result<()> {
-        if self.active.is_some() {
-            if self.fsync != Fsync::Never {
+        if self.files.active.is_some() {
+            if self.settings.fsync != Fsync::Never {
                 self.sync()?;
             }
             self.still_named()?;
@@ -205,7 +207,7 @@ impl Writer {
             self.finish(part.seq);
             self.seal_now();
         }
-        let epoch = self.next_epoch;
+        let epoch = self.files.next_epoch;
         let path = self.folder.join(segment::name(epoch));
         let need = segment::HEADER + size;
         let spare = self.shared.lock().spares.last().cloned();
@@ -216,8 +218,8 @@ impl Writer {
         } else {
             self.shared.allow(&self.shared.lock(), cost(need))?;
         }
-        self.next_epoch += 1;
-        self.names_changed = true;
+        self.files.next_epoch += 1;
+        self.home.names_changed = true;
         let opened = self.storage.open(&path, Open::Write).and_then(|file| {
             let len = file.len()?;
             Ok((file, len))
@@ -239,8 +241,8 @@ impl Writer {
         });
         drop(state);
         let (file, _) = opened?;
-        let (end, capacity) = (segment::HEADER, self.sizes.segment.max(need));
-        self.active = Some(Active { file: file.clone(), epoch, end, at: end, synced: 0, capacity });
+        let (end, capacity) = (segment::HEADER, self.settings.sizes.segment.max(need));
+        self.files.active = Some(Active { file: file.clone(), epoch, end, at: end, synced: 0, capacity });
         // Of the last segment alone all records are read at a start.
         self.shared.renew_notes(true);
         let header = SegmentHeader { epoch, first_seq: part.seq, first_event: event, created: part.received_at };
@@ -254,18 +256,18 @@ impl Writer {
     /// Makes everything written survive a power loss. After a failure the segment is not trusted any more: what is not
     /// known to be durable is written again, to another one.
     pub(super) fn sync(&mut self) -> io::Result<()> {
-        let Some(active) = &mut self.active else { return Ok(()) };
+        let Some(active) = &mut self.files.active else { return Ok(()) };
         let result = active.file.sync().and_then(|()| {
-            if self.names_changed {
+            if self.home.names_changed {
                 self.storage.sync_dir(&self.folder)?;
-                self.names_changed = false;
+                self.home.names_changed = false;
             }
             Ok(())
         });
         match result {
             Ok(()) => {
                 active.synced = active.at;
-                self.synced_at = Instant::now();
+                self.files.synced_at = Instant::now();
                 Ok(())
             }
             Err(error) => {
@@ -279,23 +281,23 @@ impl Writer {
     /// durable; else what was acknowledged since the last sync is to be written again.
     pub(super) fn distrust(&mut self) {
         let acknowledged = |a: &Active| a.synced < a.end && a.end > segment::HEADER;
-        let doubtful = self.seal_torn().filter(|a| self.fsync == Fsync::Interval && acknowledged(a));
-        self.doubtful = self.doubtful.take().or(doubtful);
+        let doubtful = self.seal_torn().filter(|a| self.settings.fsync == Fsync::Interval && acknowledged(a));
+        self.files.doubtful = self.files.doubtful.take().or(doubtful);
     }
 
     /// Writes again what was acknowledged from a segment whose sync failed, before anything new. What cannot be read
     /// back stays where it is.
     pub(super) fn rewrite(&mut self) -> io::Result<()> {
-        let Some(old) = &self.doubtful else { return Ok(()) };
+        let Some(old) = &self.files.doubtful else { return Ok(()) };
         let (file, from, end) = (old.file.clone(), old.synced.max(segment::HEADER), old.end);
         let epoch = old.epoch;
         let old_file = file.clone();
         let mut view = View::new(file, epoch);
         if view.header(from, end)?.is_none() {
-            self.doubtful = None;
+            self.files.doubtful = None;
             return Ok(());
         }
-        let need = cost(segment::HEADER + end - from) + self.reserved;
+        let need = cost(segment::HEADER + end - from) + self.group.reserved;
         if self.shared.lock().used() + need > self.shared.max_bytes {
             let component = &*self.shared.counters.id;
             tracing::error!(
@@ -303,17 +305,17 @@ impl Writer {
                 epoch,
                 "no room to write again what a failed sync left in doubt; it stays there"
             );
-            self.doubtful = None;
+            self.files.doubtful = None;
             return Ok(());
         }
         let copied = self.copy_records(&mut view, from, end, None)?;
         let Some(segment) = copied else {
             let component = &*self.shared.counters.id;
             tracing::error!(component, epoch, "what a failed sync left in doubt cannot be read back; it stays there");
-            self.doubtful = None;
+            self.files.doubtful = None;
             return Ok(());
         };
-        self.doubtful = None;
+        self.files.doubtful = None;
         let mut state = self.shared.lock();
         if let Some(old) = state.segments.iter_mut().find(|s| s.epoch == epoch) {
             (old.data_end, old.end_seq) = (from, segment.first_seq);
@@ -341,7 +343,7 @@ impl Writer {
         end: u64,
         unsettled: Option<&Settled>,
     ) -> io::Result<Option<Segment>> {
-        let new = self.next_epoch;
+        let new = self.files.next_epoch;
         let path = self.folder.join(REWRITE);
         let mut copy: Option<(Arc<dyn StoredFile>, Segment)> = None;
         let (mut at, mut seq) = (from, 0);
@@ -396,7 +398,7 @@ impl Writer {
         let Some((file, segment)) = copy else { return Ok(None) };
         file.sync()?;
         self.storage.rename(&path, &self.folder.join(segment::name(new)))?;
-        self.next_epoch += 1;
+        self.files.next_epoch += 1;
         Ok(Some(segment))
     }
 
@@ -428,7 +430,7 @@ impl Writer {
                 }
                 acks.extend(part.upstream.take());
             }
-            if let (Some(active), Some(last)) = (&mut self.active, state.segments.back_mut()) {
+            if let (Some(active), Some(last)) = (&mut self.files.active, state.segments.back_mut()) {
                 active.end = active.at;
                 last.data_end = active.at;
             }

@@ -1,4 +1,26 @@
 //! The writing side: batches to records, records to segments, in groups that are durable before they are acknowledged.
+//!
+//! What the writer does with batches ([`Phase`]):
+//!
+//! ```text
+//!           the first record        written, or all of it settled
+//!   Idle ──────────────────► Gathering ──────────────────► Idle
+//!                             │     ▲
+//!      the disk does not take │     │ waits, makes room, looks whether the files are there: again
+//!                             ▼     │
+//!                           (try_commit) ───────────────────────► GaveUp
+//!                                    the time to drain is over
+//! ```
+//!
+//! What becomes of a segment ([`Segments`]); nothing is acknowledged from one that is not the file under its name:
+//!
+//! ```text
+//!            full, or all of it settled          all of it settled, and the position says so
+//!   active ─────────────────────────────► sealed ─────────────────────────► removed, or spare
+//!     │ │ └── a write or a sync failed: cut back to what counts ──►▲    ▲
+//!     │ └──── a sync failed after records were acknowledged: doubtful ──┤ written again
+//!     └────── it has no name any more: orphan ──────────────────────────┘ to another segment
+//! ```
 
 use super::pace::{GROUP_WAIT, Pace};
 use super::position::{self, Mark, Position, SLOT};
@@ -50,69 +72,120 @@ pub(super) struct Writer {
     pub(super) shared: Arc<Shared>,
     storage: Arc<dyn Storage>,
     folder: PathBuf,
+    settings: Settings,
+    with: With,
+    phase: Phase,
+    group: Group,
+    files: Segments,
+    positions: Positions,
+    home: Home,
+    reports: Reports,
+    /// What was refused and nobody has settled yet.
+    letters: Arc<Letters>,
+}
+
+/// What a writer is given to work with.
+#[derive(Default)]
+pub(super) struct With {
+    /// The time to drain is over.
+    pub(super) abort: CancellationToken,
+    /// Takes what can never fit; without one it is dropped and counted.
+    pub(super) refuser: Option<Box<dyn Refuser>>,
+    /// Waits a little for a sink that nearly keeps up, where it would have to read from disk else; without it nothing waits
+    /// (a model in one thread could not).
+    pub(super) pace: Option<Pace>,
+    /// The sink's queue, for batches that overtake nothing, which spares the reader's thread a turn; without it the reader
+    /// gives them all.
+    pub(super) sink: Option<StageSender>,
+    /// What `/ready` says.
+    pub(super) health: Option<Arc<Health>>,
+}
+
+/// What it was told to be.
+struct Settings {
     sizes: Sizes,
     when_full: WhenDiskFull,
     fsync: Fsync,
     fsync_interval: Duration,
+    /// Nanoseconds.
     max_age: Option<i64>,
-    abort: CancellationToken,
-    /// Takes what can never fit; without one it is dropped and counted.
-    refuser: Option<Box<dyn Refuser>>,
+    /// Most bytes that the sink has at once.
+    max_in_flight: usize,
+    /// Records say how far files of sources are held: not where others go past the disk.
+    places: bool,
+}
+
+/// What the writer does with batches: see [the module](self).
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// The group is empty. Next: `Gathering`.
+    Idle,
+    /// The group has records, the first of which came then. Next: `Idle`, `GaveUp`.
+    Gathering { since: Instant },
+    /// The time to drain ended while the disk could not be written: nothing more is. The last state.
+    GaveUp,
+}
+
+/// Records on their way to a segment.
+struct Group {
     packer: Packer,
-    /// Records of the group: for each a gap for its header, then its body.
+    /// For each record a gap for its header, then its body; where which stands is in [`Shared`].
     buf: Vec<u8>,
-    /// When the group's first record came.
-    group_since: Option<Instant>,
-    /// Room that the group may need, at most.
+    /// Room that they may need on disk, at most.
     reserved: u64,
+    /// Those that are being written: to be used again.
+    todo: Vec<Todo>,
     zstd: Option<zstd::bulk::Compressor<'static>>,
+    /// The same records, compressed.
     packed: Vec<u8>,
+}
+
+/// Segments that are not only a name: those that are written to, or were.
+struct Segments {
     active: Option<Active>,
     /// A segment whose sync failed after its records had been acknowledged.
     doubtful: Option<Active>,
-    next_epoch: u64,
     /// Segments that have no name any more, with records that nothing else has.
     orphans: Vec<Active>,
     /// Segments that have no name any more and that the reader still reads.
     nameless: Vec<u64>,
-    /// Names were changed in the folder since its last sync.
-    names_changed: bool,
-    position: Option<Arc<dyn StoredFile>>,
+    next_epoch: u64,
+    synced_at: Instant,
+}
+
+/// The position file, and what it says.
+struct Positions {
+    file: Option<Arc<dyn StoredFile>>,
     slot: (u64, usize),
     /// The newest mark of this run, the generation of the newest of a run before, and what both follow.
     mark: Option<Mark>,
     last_mark: u64,
     follows: u32,
-    /// What the position file says for certain.
+    /// What is settled for certain.
     saved: Settled,
-    /// How far it says that acknowledgement has come, and since when.
+    /// How far acknowledgement has come, and since when it says that.
     saved_promise: (u64, Instant),
     saved_at: Instant,
-    synced_at: Instant,
-    faults: FaultThrottle,
-    /// The lock of the folder, and which file it is on.
+}
+
+/// The folder that all lies in.
+struct Home {
+    /// Its lock, and which file that is on.
     lock: Box<dyn Send>,
     lock_id: Option<FileId>,
-    /// The filesystem that the folder is on.
+    /// The filesystem that it is on.
     device: u64,
+    /// Names were changed in it since its last sync.
+    names_changed: bool,
     looked_at: Instant,
-    /// What `/ready` says.
-    health: Option<Arc<Health>>,
+}
+
+/// What was told of the disk.
+#[derive(Default)]
+struct Reports {
+    faults: FaultThrottle,
     /// When files were found deleted.
     hurt_at: Option<Instant>,
-    todo: Vec<Todo>,
-    /// The time to drain ended while the disk could not be written: nothing more is.
-    gave_up: bool,
-    /// Waits for a sink that is nearly keeping up; without it nothing waits (a model in one thread could not).
-    pace: Option<Pace>,
-    /// The sink's queue, for batches that overtake nothing; without it the reader gives them all.
-    sink: Option<StageSender>,
-    /// Most bytes that the sink has at once.
-    max_in_flight: usize,
-    /// Records say how far files of sources are held: not where others go past the disk.
-    places: bool,
-    /// What was refused and nobody has settled yet.
-    letters: Arc<Letters>,
 }
 
 /// The segment that is written to.
@@ -167,91 +240,87 @@ impl Writer {
         storage: Arc<dyn Storage>,
         shared: Arc<Shared>,
         rest: Rest,
-        abort: CancellationToken,
+        with: With,
     ) -> Self {
         let Rest { next_epoch, slot, mark, follows, saved, lock, lock_id, device } = rest;
-        let zstd = match options.compression {
-            DiskCompression::None => None,
-            DiskCompression::Zstd => zstd::bulk::Compressor::new(1).ok(),
-        };
+        let now = Instant::now();
         Writer {
             shared,
             storage,
             folder: options.folder.clone(),
-            sizes: Sizes::of(options.max_bytes),
-            when_full: options.when_full,
-            fsync: options.fsync,
-            fsync_interval: options.fsync_interval,
-            max_age: options.max_age.map(|age| i64::try_from(age.as_nanos()).unwrap_or(i64::MAX)),
-            abort,
-            refuser: None,
-            packer: Packer::default(),
-            buf: Vec::new(),
-            group_since: None,
-            reserved: 0,
-            zstd,
-            packed: Vec::new(),
-            active: None,
-            doubtful: None,
-            orphans: Vec::new(),
-            nameless: Vec::new(),
-            next_epoch,
-            names_changed: true,
-            position: None,
-            slot,
-            mark: None,
-            last_mark: mark,
-            follows,
-            saved,
-            saved_promise: (0, Instant::now()),
-            saved_at: Instant::now(),
-            synced_at: Instant::now(),
-            faults: FaultThrottle::default(),
-            lock,
-            lock_id,
-            device,
-            looked_at: Instant::now(),
-            health: None,
-            hurt_at: None,
-            todo: Vec::new(),
-            gave_up: false,
-            pace: None,
-            sink: None,
-            max_in_flight: options.max_in_flight(),
-            places: options.overflow_of.is_none(),
+            settings: Settings {
+                sizes: Sizes::of(options.max_bytes),
+                when_full: options.when_full,
+                fsync: options.fsync,
+                fsync_interval: options.fsync_interval,
+                max_age: options.max_age.map(|age| i64::try_from(age.as_nanos()).unwrap_or(i64::MAX)),
+                max_in_flight: options.max_in_flight(),
+                places: options.overflow_of.is_none(),
+            },
+            with,
+            phase: Phase::Idle,
+            group: Group {
+                packer: Packer::default(),
+                buf: Vec::new(),
+                reserved: 0,
+                todo: Vec::new(),
+                zstd: match options.compression {
+                    DiskCompression::None => None,
+                    DiskCompression::Zstd => zstd::bulk::Compressor::new(1).ok(),
+                },
+                packed: Vec::new(),
+            },
+            files: Segments {
+                active: None,
+                doubtful: None,
+                orphans: Vec::new(),
+                nameless: Vec::new(),
+                next_epoch,
+                synced_at: now,
+            },
+            positions: Positions {
+                file: None,
+                slot,
+                mark: None,
+                last_mark: mark,
+                follows,
+                saved,
+                saved_promise: (0, now),
+                saved_at: now,
+            },
+            home: Home { lock, lock_id, device, names_changed: true, looked_at: now },
+            reports: Reports::default(),
             letters: Arc::default(),
         }
     }
 
-    /// What can never fit goes there.
-    pub(super) fn send_refused_to(&mut self, refuser: Box<dyn Refuser>) {
-        self.refuser = Some(refuser);
-    }
-
-    /// Waits a little for a sink that nearly keeps up, where it would have to read from disk else.
+    /// As if it had been given this pace.
+    #[cfg(test)]
     pub(super) fn keep_pace(&mut self, pace: Pace) {
-        self.pace = Some(pace);
+        self.with.pace = Some(pace);
     }
 
-    /// Gives the sink itself what overtakes nothing, which spares the reader's thread a turn.
+    /// As if it had been given this queue.
+    #[cfg(test)]
     pub(super) fn hand_to(&mut self, sink: StageSender) {
-        self.sink = Some(sink);
+        self.with.sink = Some(sink);
+    }
+
+    /// As if it had been given this.
+    #[cfg(test)]
+    pub(super) fn report_to(&mut self, health: Arc<Health>) {
+        self.with.health = Some(health);
     }
 
     /// Whether the sink was found standing and is not waited for.
     #[cfg(test)]
     pub(super) fn waits_no_more(&self) -> bool {
-        self.pace.as_ref().is_some_and(|pace| pace.stuck_at.is_some())
-    }
-
-    /// Where it says what `/ready` is to know.
-    pub(super) fn report_to(&mut self, health: Arc<Health>) {
-        self.health = Some(health);
+        self.with.pace.as_ref().is_some_and(|pace| pace.stuck_at.is_some())
     }
 
     /// Takes a batch: into the group, and into memory for the reader where there is room for it.
     pub(super) fn accept(&mut self, mut batch: Batch) {
-        if self.gave_up {
+        if self.phase == Phase::GaveUp {
             return; // its share of the verdict is dropped: Failed
         }
         let ack = batch.ack.take();
@@ -260,10 +329,10 @@ impl Writer {
             batch.recycle();
             return;
         }
-        let start = self.buf.len();
+        let start = self.group.buf.len();
         let (rows, events) = (0..batch.rows(), batch.len() as u64);
         // What was refused and is not kept elsewhere yet would be passed over.
-        let tells = self.places && batch.whole && self.letters.are_settled();
+        let tells = self.settings.places && batch.whole && self.letters.are_settled();
         let from = |place: &Place| if batch.alone { place.from } else { NOWHERE };
         let place = ack.place().filter(|_| tells).map(|place| Place { held: None, from: from(place), ..place.clone() });
         debug_assert!(
@@ -272,14 +341,14 @@ impl Writer {
             "events of lines stand in the order of their file"
         );
         let len = self.pack(&batch, rows.clone(), place.as_ref());
-        if len <= self.sizes.part {
+        if len <= self.settings.sizes.part {
             if let Some(seq) = self.add((start, len), events, batch.received_at, ack, place) {
                 self.keep(batch, seq);
             }
             self.commit_if_large();
             return;
         }
-        self.buf.truncate(start);
+        self.group.buf.truncate(start);
         self.accept_parts(&batch, rows, &ack, place.map(|place| Place { from: NOWHERE, ..place }));
         // The parts have shares of their own.
         ack.settle(Verdict::Delivered);
@@ -288,11 +357,11 @@ impl Writer {
 
     /// Packs rows behind a gap for the record's header; returns the body's length.
     fn pack(&mut self, batch: &Batch, rows: Range<usize>, place: Option<&Place>) -> usize {
-        let start = self.buf.len();
-        self.buf.resize(start + record::HEADER, 0);
-        self.packer.pack(batch, rows, &mut self.buf);
-        record::put_extension(batch.ids, place, &mut self.buf);
-        self.buf.len() - start - record::HEADER
+        let start = self.group.buf.len();
+        self.group.buf.resize(start + record::HEADER, 0);
+        self.group.packer.pack(batch, rows, &mut self.group.buf);
+        record::put_extension(batch.ids, place, &mut self.group.buf);
+        self.group.buf.len() - start - record::HEADER
     }
 
     /// Takes the rows of a batch that is too large for one record, in several, which the sink is given from disk. The last of
@@ -302,20 +371,20 @@ impl Writer {
         if live == 0 {
             return;
         }
-        let start = self.buf.len();
+        let start = self.group.buf.len();
         let len = self.pack(batch, rows.clone(), place.as_ref());
-        if len > self.sizes.part && live > 1 {
-            self.buf.truncate(start);
+        if len > self.settings.sizes.part && live > 1 {
+            self.group.buf.truncate(start);
             let middle = rows.start + rows.len() / 2;
             self.accept_parts(batch, rows.start..middle, ack, None);
             self.accept_parts(batch, middle..rows.end, ack, place);
             return;
         }
-        if self.never_fits(len) && self.refuser.is_some() {
-            self.buf.truncate(start);
+        if self.never_fits(len) && self.with.refuser.is_some() {
+            self.group.buf.truncate(start);
             // The dead letter may take its time; what came before waits for no part of it.
             self.commit();
-            let Some(refuser) = &self.refuser else { return };
+            let Some(refuser) = &self.with.refuser else { return };
             let rows: Vec<usize> = rows.filter(|&row| batch.is_live(row)).collect();
             let detail =
                 format!("the event takes {len} bytes, which the disk buffer never has room for: raise `max_size`");
@@ -329,12 +398,12 @@ impl Writer {
 
     /// Writes a group that is full, unless the sink settles a quarter of it soon enough: that need not be written.
     fn commit_if_large(&mut self) {
-        if self.buf.len() < self.sizes.group {
+        if self.group.buf.len() < self.settings.sizes.group {
             return;
         }
-        let enough = self.sizes.group / 4 * 3;
+        let enough = self.settings.sizes.group / 4 * 3;
         let mut state = self.shared.lock();
-        if let Some(pace) = &mut self.pace {
+        if let Some(pace) = &mut self.with.pace {
             state = pace.wait_for_verdicts(&self.shared, state, enough);
         }
         let many_settled = state.unsettled_bytes() <= enough;
@@ -357,19 +426,19 @@ impl Writer {
             reserved += reserve(whole.len() as u64);
             part.at = end;
             end += whole.len();
-            self.buf.copy_within(whole, part.at);
+            self.group.buf.copy_within(whole, part.at);
         }
-        self.buf.truncate(end);
-        self.reserved = reserved;
-        self.group_since = state.group.first().map(|p| p.since);
+        self.group.buf.truncate(end);
+        self.group.reserved = reserved;
+        self.phase = state.group.first().map_or(Phase::Idle, |p| Phase::Gathering { since: p.since });
         state.written_seq = state.group.first().map_or(state.next_seq, |p| p.seq);
     }
 
     /// Writes the group where something in it that the sink has not settled is old enough at `now`; else only what is
     /// settled leaves it. As long as the sink keeps up nothing is written, and no line waits for a sync.
     pub(super) fn commit_due(&mut self, now: Instant) {
-        if self.group_since.is_none() {
-            return; // nothing waits, or it gave up
+        if !matches!(self.phase, Phase::Gathering { .. }) {
+            return;
         }
         let oldest = self.shared.lock().group.iter().find(|p| !p.settled).map(|p| p.since);
         match oldest {
@@ -392,7 +461,7 @@ impl Writer {
         let start = match self.room(size, start) {
             (Room::Yes, start) => start,
             (Room::Drop(reason), start) => {
-                self.buf.truncate(start);
+                self.group.buf.truncate(start);
                 self.shared.counters.update(|t| {
                     t.drop_events(reason, events);
                     t.held = t.held.saturating_sub(events);
@@ -401,13 +470,15 @@ impl Writer {
                 return None;
             }
             (Room::Aborted, start) => {
-                self.buf.truncate(start);
+                self.group.buf.truncate(start);
                 return None; // the share is dropped: its verdict is Failed
             }
         };
-        self.reserved += reserve(size);
+        self.group.reserved += reserve(size);
         let since = Instant::now();
-        self.group_since.get_or_insert(since);
+        if self.phase == Phase::Idle {
+            self.phase = Phase::Gathering { since };
+        }
         let mut state = self.shared.lock();
         let seq = state.next_seq;
         state.next_seq += 1;
@@ -441,18 +512,18 @@ impl Writer {
     /// disk later.
     fn keep(&mut self, batch: Batch, seq: u64) {
         let bytes = batch.pinned_bytes();
-        if let Some(pace) = &mut self.pace {
+        if let Some(pace) = &mut self.with.pace {
             pace.add_credit(bytes);
         }
         let Some(batch) = self.give(batch, seq, bytes) else { return };
         let mut state = self.shared.lock();
-        if let Some(pace) = &mut self.pace {
-            state = pace.wait(&self.shared, state, &self.sizes, bytes);
+        if let Some(pace) = &mut self.with.pace {
+            state = pace.wait(&self.shared, state, &self.settings.sizes, bytes);
         }
         if state.cursor > seq {
             return; // the reader has it from disk already
         }
-        if state.has_room(&self.sizes, bytes) {
+        if state.has_room(&self.settings.sizes, bytes) {
             state.window_bytes += bytes;
             state.window.push_back(Waiting { seq, batch, bytes });
             self.shared.some.notify_one();
@@ -465,18 +536,18 @@ impl Writer {
     /// Puts a batch into the sink's queue where it is the next and the reader has none in its hand; else, or where there is
     /// no room for it soon enough, gives it back.
     fn give(&mut self, mut batch: Batch, seq: u64, bytes: usize) -> Option<Batch> {
-        let Some(sink) = &self.sink else { return Some(batch) };
+        let Some(sink) = &self.with.sink else { return Some(batch) };
         {
             let mut state = self.shared.lock();
             let is_next = !state.giving && state.window.is_empty() && state.settled.next_unsettled(state.cursor) == seq;
-            if !is_next || state.holds_back || state.in_flight_bytes > self.max_in_flight {
+            if !is_next || state.holds_back || state.in_flight_bytes > self.settings.max_in_flight {
                 return Some(batch);
             }
             // Before it is in the queue: its verdict may come at once. Until then the reader finds nothing to give.
             hand(&mut state, seq, InFlight { events: batch.len() as u64, bytes, before: None });
         }
         batch.ack = Ack::new(self.shared.clone(), seq);
-        let back = match &mut self.pace {
+        let back = match &mut self.with.pace {
             Some(pace) => pace.send(sink, batch),
             None => sink.try_send(batch),
         };
@@ -494,9 +565,9 @@ impl Writer {
 
     /// Ends the writing: everything in the group is written, the position saved.
     pub(super) fn close(&mut self) {
-        self.sink = None;
+        self.with.sink = None;
         self.commit();
-        if self.fsync != Fsync::Batch
+        if self.settings.fsync != Fsync::Batch
             && let Err(error) = self.sync()
         {
             tracing::error!(component = &*self.shared.counters.id, %error, "cannot sync the disk buffer");

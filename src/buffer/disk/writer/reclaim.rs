@@ -8,25 +8,26 @@ const FEW_SEGMENTS: usize = 64;
 impl Writer {
     /// Saves the position, syncs by interval, drops what is too old: what is due of it.
     pub(in crate::buffer::disk) fn housekeeping(&mut self) {
-        if self.fsync == Fsync::Interval && self.synced_at.elapsed() >= self.fsync_interval {
-            let behind = self.active.as_ref().is_some_and(|a| a.synced < a.at);
-            self.synced_at = Instant::now();
+        if self.settings.fsync == Fsync::Interval && self.files.synced_at.elapsed() >= self.settings.fsync_interval {
+            let behind = self.files.active.as_ref().is_some_and(|a| a.synced < a.at);
+            self.files.synced_at = Instant::now();
             if behind {
                 self.sync_interval();
             }
         }
-        if self.saved_at.elapsed() >= POSITION_EVERY {
-            self.saved_at = Instant::now();
+        if self.positions.saved_at.elapsed() >= POSITION_EVERY {
+            self.positions.saved_at = Instant::now();
             self.shared.renew_notes(false);
             self.expire();
-            let (promised, at) = self.saved_promise;
-            let mark_moved = self.mark.is_some_and(|mark| mark.promised != promised) && at.elapsed() >= MARK_EVERY;
+            let (promised, at) = self.positions.saved_promise;
+            let mark_moved =
+                self.positions.mark.is_some_and(|mark| mark.promised != promised) && at.elapsed() >= MARK_EVERY;
             if self.reclaim().is_ok() && (mark_moved || self.shared.lock().position_stale) {
                 let _later = self.save_position();
             }
         }
         let many = self.shared.lock().segments.len() > FEW_SEGMENTS;
-        if self.looked_at.elapsed() >= LOOK_AFTER[usize::from(many)] {
+        if self.home.looked_at.elapsed() >= LOOK_AFTER[usize::from(many)] {
             self.look_after_folder();
         }
     }
@@ -40,22 +41,22 @@ impl Writer {
 
     /// Saves which records are settled. What it could not save stays to be saved.
     pub(in crate::buffer::disk) fn save_position(&mut self) -> io::Result<()> {
-        let generation = self.slot.0 + 1;
+        let generation = self.positions.slot.0 + 1;
         let position = {
             let mut state = self.shared.lock();
             state.position_stale = false;
             // Of records that are not written yet others may have the numbers after a crash.
             let within = state.within.range(..state.written_seq).map(|(seq, within)| (*seq, within.clone())).collect();
             let (settled, promised, promised_events) = (state.settled.clone(), state.written_seq, state.next_event);
-            Position { generation, settled, within, promised, promised_events, follows: self.follows }
+            Position { generation, settled, within, promised, promised_events, follows: self.positions.follows }
         };
         let (bytes, saved) = position.to_bytes();
-        let slot = 1 - self.slot.1;
+        let slot = 1 - self.positions.slot.1;
         match self.write_position(&bytes, slot) {
             Ok(()) => {
-                self.slot = (generation, slot);
-                self.saved = saved;
-                self.saved_promise = (position.promised, Instant::now());
+                self.positions.slot = (generation, slot);
+                self.positions.saved = saved;
+                self.positions.saved_promise = (position.promised, Instant::now());
                 Ok(())
             }
             Err(error) => {
@@ -70,9 +71,9 @@ impl Writer {
         let file = self.position_file()?;
         file.write_at(bytes, (slot * SLOT) as u64)?;
         file.sync()?;
-        if self.names_changed {
+        if self.home.names_changed {
             self.storage.sync_dir(&self.folder)?;
-            self.names_changed = false;
+            self.home.names_changed = false;
         }
         Ok(())
     }
@@ -80,29 +81,29 @@ impl Writer {
     /// The position file, all of its room taken. Opened anew where it is no longer the one under its name.
     pub(super) fn position_file(&mut self) -> io::Result<Arc<dyn StoredFile>> {
         let path = self.folder.join(POSITION);
-        if let Some(file) = self.position.take()
+        if let Some(file) = self.positions.file.take()
             && self.is_named(&path, &*file)?
         {
-            return Ok(self.position.insert(file).clone());
+            return Ok(self.positions.file.insert(file).clone());
         }
         let file = self.storage.open(&path, Open::Write)?;
         let len = file.len()?;
         if len < position::FILE {
             file.write_at(&vec![0; (position::FILE - len) as usize], len)?;
         }
-        self.names_changed = true;
-        Ok(self.position.insert(file).clone())
+        self.home.names_changed = true;
+        Ok(self.positions.file.insert(file).clone())
     }
 
     /// Notes that all records below `seq`, and so many events, are about to be acknowledged. Not synced: it survives the end
     /// of the process, which is when a torn record and a damaged one cannot be told apart otherwise; the next record
     /// and the position say it again.
     pub(super) fn promise(&mut self, seq: u64, events: u64) -> io::Result<()> {
-        let generation = self.mark.map_or(self.last_mark, |mark| mark.generation) + 1;
-        let (boot, follows) = (self.storage.boot(), self.follows);
+        let generation = self.positions.mark.map_or(self.positions.last_mark, |mark| mark.generation) + 1;
+        let (boot, follows) = (self.storage.boot(), self.positions.follows);
         let mark = Mark { generation, boot, promised: seq, promised_events: events, follows };
         self.position_file()?.write_at(&mark.to_bytes(), mark.place())?;
-        self.mark = Some(mark);
+        self.positions.mark = Some(mark);
         Ok(())
     }
 
@@ -121,17 +122,17 @@ impl Writer {
             let (segment, spares) = {
                 let state = self.shared.lock();
                 let free = |s: &&Segment| {
-                    s.sealed && state.reading != Some(s.epoch) && self.saved.covers(s.first_seq, s.end_seq)
+                    s.sealed && state.reading != Some(s.epoch) && self.positions.saved.covers(s.first_seq, s.end_seq)
                 };
                 let Some(segment) = state.segments.iter().find(free) else { break };
                 (segment.clone(), state.spares.len())
             };
             let path = self.folder.join(segment::name(segment.epoch));
-            let full_size = segment.file_len >= MIN_SPARE && segment.file_len >= self.sizes.segment / 2;
-            if spares < MAX_SPARES && full_size && segment.file_len <= self.sizes.segment {
+            let full_size = segment.file_len >= MIN_SPARE && segment.file_len >= self.settings.sizes.segment / 2;
+            if spares < MAX_SPARES && full_size && segment.file_len <= self.settings.sizes.segment {
                 let spare = format!("{SPARE}{:020}.seg", segment.epoch);
                 self.storage.rename(&path, &self.folder.join(&spare))?;
-                self.names_changed = true;
+                self.home.names_changed = true;
                 self.shared.lock().spares.push((spare, segment.file_len));
             } else {
                 self.remove_for_good(&path)?;
@@ -147,10 +148,10 @@ impl Writer {
     pub(super) fn remove_for_good(&mut self, path: &std::path::Path) -> io::Result<()> {
         match self.storage.remove(path) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-            _ => self.names_changed = true,
+            _ => self.home.names_changed = true,
         }
         self.storage.sync_dir(&self.folder)?;
-        self.names_changed = false;
+        self.home.names_changed = false;
         Ok(())
     }
 }

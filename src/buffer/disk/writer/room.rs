@@ -14,37 +14,37 @@ impl Writer {
     /// may have moved: its place is returned too.
     pub(super) fn room(&mut self, size: u64, mut start: usize) -> (Room, usize) {
         let max = self.shared.max_bytes;
-        if self.gave_up {
+        if self.phase == Phase::GaveUp {
             return (Room::Aborted, start);
         }
         if self.never_fits(size as usize - record::HEADER) {
             return (Room::Drop("too_large"), start);
         }
-        if self.shared.lock().used() + self.reserved + reserve(size) <= max {
+        if self.shared.lock().used() + self.group.reserved + reserve(size) <= max {
             return (Room::Yes, start);
         }
         let mut since = None;
         loop {
             // With an empty group it is known exactly what the record needs.
             if start > 0 {
-                let record = self.buf.split_off(start);
+                let record = self.group.buf.split_off(start);
                 self.commit();
-                self.buf = record;
+                self.group.buf = record;
                 start = 0;
-                if self.gave_up {
+                if self.phase == Phase::GaveUp {
                     return (Room::Aborted, start);
                 }
             }
             if self.fits(size) || self.make_room(size) {
                 break;
             }
-            if self.when_full == WhenDiskFull::Block {
-                if self.abort.is_cancelled() {
+            if self.settings.when_full == WhenDiskFull::Block {
+                if self.with.abort.is_cancelled() {
                     return (Room::Aborted, start);
                 }
                 since.get_or_insert_with(Instant::now);
                 self.wait_for_verdicts(crate::buffer::disk::reader::LOOK);
-            } else if self.when_full == WhenDiskFull::DropNewest || !self.drop_oldest("buffer_full", None) {
+            } else if self.settings.when_full == WhenDiskFull::DropNewest || !self.drop_oldest("buffer_full", None) {
                 return (Room::Drop("buffer_full"), start);
             }
         }
@@ -61,7 +61,7 @@ impl Writer {
         let need = segment::HEADER + size;
         let (spare, len) = state.spares.last().map_or((0, need), |(_, len)| (cost(*len), need.max(*len)));
         let anew = cost(len) - spare;
-        let here = match &self.active {
+        let here = match &self.files.active {
             Some(active) if active.at + size <= active.capacity => {
                 let len = state.segments.back().map_or(0, |s| s.file_len);
                 cost(len.max(active.at + size)) - cost(len)
@@ -103,7 +103,7 @@ impl Writer {
 
     /// Ends the active segment as it is.
     pub(super) fn seal_now(&mut self) {
-        if self.active.take().is_some()
+        if self.files.active.take().is_some()
             && let Some(last) = self.shared.lock().segments.back_mut()
         {
             last.sealed = true;
@@ -115,7 +115,7 @@ impl Writer {
         if !self.active_is_named().unwrap_or(true) {
             self.orphan_active();
         }
-        let active = self.active.take()?;
+        let active = self.files.active.take()?;
         // Synced, so that no power cut brings back bytes whose room has been given away.
         let cut = active.file.set_len(active.end).and_then(|()| active.file.sync()).is_ok();
         if let Some(last) = self.shared.lock().segments.back_mut() {
@@ -141,7 +141,7 @@ impl Writer {
         let segment = &mut state.segments[i];
         if !segment.sealed {
             segment.sealed = true;
-            self.active = None;
+            self.files.active = None;
         }
         let segment = segment.clone();
         let (from, to) = (segment.first_seq, segment.end_seq);
@@ -162,7 +162,7 @@ impl Writer {
 
     /// Drops segments whose batches are all older than `max_age`.
     pub(in crate::buffer::disk) fn expire(&mut self) {
-        if let Some(age) = self.max_age {
+        if let Some(age) = self.settings.max_age {
             let before = clock::now_ns().saturating_sub(age);
             while self.drop_oldest("max_age", Some(before)) {}
         }

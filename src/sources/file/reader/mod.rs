@@ -2,12 +2,14 @@
 
 use super::flight::{Settlement, Verdicts};
 use super::formats::{SNIFF_BYTES, Sniff, sniff};
+use super::held::End;
 use super::identity::{Ahead, HEAD_BYTES, Hasher, Head, MARK_BYTES, Position, Sum, look_into, read_at};
 use super::joined::Open;
 use super::lines::{Lines, LongLines, Taken};
-use super::parts::{Give, Parts};
+use super::parts::{Ends, Give, Parts};
 use super::tail::Tail;
 use super::wide::{Units, unit_before, unit_behind};
+use super::window::{View, Window};
 use crate::ack::Ack;
 use crate::ack::place::NOWHERE;
 use crate::event::{Chunk, Frames, Slab, SlabPool};
@@ -15,10 +17,10 @@ use crate::framing::container::{Frames as Joined, Judge};
 use crate::framing::multiline::Matcher;
 use crate::framing::wide::{BOM_BYTES, Wide};
 use crate::telemetry::Counters;
-use rustix::buffer::spare_capacity;
 use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 use std::io;
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -71,6 +73,28 @@ pub(super) enum Sent {
 /// Where chunks go.
 pub(super) trait Out {
     fn send(&mut self, chunk: Chunk) -> Sent;
+}
+
+/// One file's turn of being read.
+pub(super) struct Reading<'a> {
+    /// Its slot.
+    pub(super) key: usize,
+    pub(super) tail: &'a mut Tail,
+    /// The time of the turn: nanoseconds since 1970.
+    pub(super) wall: i64,
+    pub(super) out: &'a mut dyn Out,
+}
+
+/// How far the bytes of a window are lines.
+struct Lying {
+    /// Nothing follows it for now.
+    at_end: bool,
+    /// Zeros follow it that are no part of a line, up to this place.
+    hole: Option<u64>,
+    /// Zeros before it were passed over.
+    skipped: bool,
+    /// An event that sinks were given ends with it.
+    ended: Option<End>,
 }
 
 /// What all files of a source share for being read.
@@ -142,210 +166,222 @@ impl Reader {
         if self.judge.is_some() && tail.parts.is_none() {
             tail.parts = Some(Box::new(Parts::at(tail.at)));
         }
-        let turn = if let Some(mut packed) = tail.packed.take() {
-            let turn = self.read_packed(key, tail, &mut packed, wall, out);
-            tail.packed = Some(packed);
+        let mut on = Reading { key, tail, wall, out };
+        let turn = if let Some(mut packed) = on.tail.packed.take() {
+            let turn = self.read_packed(&mut on, &mut packed);
+            on.tail.packed = Some(packed);
             turn
         } else {
-            let Some(file) = tail.file.take() else { return Turn::End };
-            let mut buf = self.pool.take();
-            let turn = self.read_file(key, tail, &file, &mut buf, open, wall, out);
-            drop(self.pool.freeze(buf));
-            tail.file = Some(file);
+            let Some(file) = on.tail.file.take() else { return Turn::End };
+            let mut window = Window::at(self.pool.take(), &on.tail.reading());
+            let turn = self.read_file(&mut on, &file, &mut window, open);
+            drop(self.pool.freeze(window.into_buf()));
+            on.tail.file = Some(file);
             turn
         };
         if !matches!(turn, Turn::End) {
             return turn;
         }
         let what = if open == Open::Flush { Give::All } else { Give::Due(self.mono) };
-        self.send_parts(key, tail, what, wall, out).unwrap_or(turn)
+        self.send_parts(key, on.tail, what, wall, on.out).unwrap_or(turn)
     }
 
-    #[allow(clippy::too_many_arguments, reason = "the state of one reading loop")]
-    fn read_file(
-        &mut self,
-        key: usize,
-        tail: &mut Tail,
-        file: &OwnedFd,
-        buf: &mut Vec<u8>,
-        mut open: Open,
-        wall: i64,
-        out: &mut dyn Out,
-    ) -> Turn {
+    fn read_file(&mut self, on: &mut Reading<'_>, file: &OwnedFd, window: &mut Window, mut open: Open) -> Turn {
         match look_into(file) {
             Ok(look) => {
-                let looked = (look.size, look.modified);
-                if open == Open::Close && tail.looked != looked {
+                if open == Open::Close && on.tail.looked != (look.size, look.modified) {
                     // It goes on after all.
                     open = Open::Keep;
                 }
-                tail.take_look(look, self.mono, wall);
+                on.tail.take_look(look, self.mono, on.wall);
             }
             Err(e) => return Turn::Failed(e),
         }
-        // The bytes before our place come along, to see that they are the ones we know.
-        let from = tail.reading();
-        let known = from.mark_len();
-        let mut base = from.offset - known as u64;
-        let mut start = known;
-        let mut searched = start;
-        let mut budget = TURN_BYTES;
-        let mut first = true;
+        let from = on.tail.reading();
+        let (mut budget, mut first) = (TURN_BYTES, true);
         loop {
-            if buf.len() == buf.capacity() {
-                // An unfinished line fills the buffer: up to the longest line allowed it may grow.
-                let most = self.lines.max_bytes + self.max_event_bytes + MARK_BYTES + 4096;
-                buf.reserve_exact(buf.capacity().min(most.saturating_sub(buf.len())).max(4096));
-            }
-            let at = base + buf.len() as u64;
-            let n = match rustix::io::pread(file, spare_capacity(buf), at) {
+            // An unfinished line fills the buffer: up to the longest line allowed it may grow.
+            window.make_room(self.lines.max_bytes + self.max_event_bytes + MARK_BYTES + 4096);
+            let n = match window.fill(file) {
                 Ok(n) => n,
-                Err(Errno::INTR) => continue,
-                Err(e) => return Turn::Failed(e.into()),
+                Err(e) => return Turn::Failed(e),
             };
             if first || n > 0 {
                 // After reading and before sending: what was read belongs to the contents that begin like this.
-                match self.head_holds(tail, file) {
+                match self.head_holds(on.tail, file) {
                     Ok(true) => {}
                     Ok(false) => return Turn::Replaced,
                     Err(e) => return Turn::Failed(e),
                 }
             }
-            if first {
-                if buf.len() < known || self.check_contents && Position::mark_of(&buf[..known]) != from.mark {
-                    return Turn::Replaced;
-                }
-                if from.offset == 0 && !tail.is_text && !buf.is_empty() {
-                    if sniff(&buf[..buf.len().min(SNIFF_BYTES)]) != Sniff::Plain {
-                        return Turn::NoText;
-                    }
-                    tail.is_text = true;
-                }
-                self.look_for_mark(tail, file, buf, from.offset);
-                if from.offset == 0 {
-                    start = mark_len(buf, tail.units);
-                }
-                // A part of a mark is an unfinished line as long as the rest is missing.
-                let goes_on = buf[start..].starts_with(&tail.stash) || from.offset == 0 && buf.starts_with(&tail.stash);
-                if self.check_contents && !goes_on {
-                    // The unfinished line was another one.
-                    return Turn::Replaced;
-                }
-                searched = start;
-                first = false;
+            if std::mem::take(&mut first)
+                && let Some(turn) = self.begin(on.tail, file, window, &from)
+            {
+                return turn;
             }
-            let zeros = match buf.get(start) {
-                Some(0) => leading_zeros(&buf[start..]),
-                _ => 0,
+            let lying = match self.pass_over(on.tail, file, window, n == 0) {
+                Ok(lying) => lying,
+                Err(e) => return Turn::Failed(e),
             };
-            let mut leading = if zeros >= LEADING_ZEROS || tail.zeros { zeros } else { 0 };
-            let wide = tail.units.wide();
-            if wide.is_some() {
-                // Half of a character may be a zero.
-                leading = unit_before(base, start + leading).max(start) - start;
-            }
-            let mut at_end = n == 0;
-            let mut hole = None;
-            let behind = (start + leading).max(searched.saturating_sub(HOLE_BYTES as usize));
-            if let Some((text, next)) = zeros_within(buf, behind, wide.map(|_| base)) {
-                hole = Some(base + next as u64);
-                buf.truncate(text);
-                at_end = false;
-            } else if let Some(text) = zeros_from(buf, start, wide.map(|_| base)) {
-                let next = zeros_end(file, base + buf.len() as u64);
-                match next.map(|next| next.map(|next| if wide.is_some() { next & !1 } else { next })) {
-                    Ok(None) => {
-                        tail.room = tail.looked.0.saturating_sub(base + text as u64);
-                        buf.truncate(text);
-                        at_end = true;
-                    }
-                    Ok(Some(next)) if next - (base + text as u64) >= HOLE_BYTES || text == start && leading > 0 => {
-                        hole = Some(next);
-                        buf.truncate(text);
-                    }
-                    Ok(Some(_)) => {}
-                    Err(e) => return Turn::Failed(e),
-                }
-            }
-            start = (start + leading).min(buf.len());
-            searched = searched.max(start);
-            let (from, upto) = (base + start as u64, base + buf.len() as u64);
-            let ended = match &mut tail.spared {
-                Some(spared) if tail.parts.is_some() => spared.take_passed(upto),
-                Some(spared) if self.matcher.is_some() => spared.take_end(from, upto),
-                _ => None,
+            let sent = self.send_lines(on, file, window, &lying, open);
+            let read = match sent {
+                Ok(read) => read,
+                Err(turn) => return turn,
             };
-            if let Some(end) = ended {
-                // An event that sinks were given ends where it ended then, whatever joins it now: they are spared no more.
-                buf.truncate((end.offset.max(from) - base) as usize);
-                (hole, at_end) = (None, false);
-            }
-            let open_now = if ended.is_some() {
-                Open::Close
-            } else if hole.is_some() {
-                Open::Finish
-            } else if at_end {
-                open
-            } else {
-                Open::Keep
-            };
-            let taken = match (&mut self.matcher, &mut self.judge, &mut tail.parts) {
-                (matcher, ..) if let Some(wide) = wide => {
-                    let skipping = tail.at.skipping;
-                    self.lines.take_wide(wide, matcher.as_mut(), buf, start, searched, skipping, base, open_now)
-                }
-                (_, Some(judge), Some(parts)) => {
-                    let close = ended.map_or([false; 2], |end| end.streams);
-                    let last = open_now.ends_line();
-                    self.lines.take_parts(parts, judge, buf, start, searched, base, self.mono, last, close)
-                }
-                (Some(matcher), ..) => self.lines.take_joined(matcher, buf, start, tail.at.skipping, base, open_now),
-                (None, ..) => self.lines.take(buf, start, searched, tail.at.skipping, base),
-            };
-            let skipped = base + start as u64 > tail.reading().offset && leading > 0;
-            if taken.end > start || skipped || taken.frames.is_some() {
-                tail.zeros &= taken.frames.is_none();
-                budget = budget.saturating_sub((base + taken.end as u64).saturating_sub(tail.reading().offset));
-                if let Some(turn) = self.send(key, tail, buf, &mut base, &mut start, taken, wall, out) {
-                    return turn;
-                }
-                if let Err(e) = Self::lengthen_head(tail, file) {
-                    return Turn::Failed(e);
-                }
-            }
-            if let Some(next) = hole {
-                if buf.len() > start
-                    && let Some(turn) = self.send_rest(key, tail, buf, &mut base, &mut start, wall, out)
-                {
-                    return turn;
-                }
-                self.pass_zeros(tail, buf, &mut base, &mut start, next);
-            }
-            searched = buf.len();
-            if at_end {
+            budget = budget.saturating_sub(read);
+            window.is_searched();
+            if lying.at_end {
                 break;
             }
             if budget == 0 {
-                tail.stash = Box::default();
+                on.tail.stash = Box::default();
                 return Turn::More;
             }
         }
         if open.ends_line()
-            && buf.len() > start
-            && let Some(turn) = self.send_rest(key, tail, buf, &mut base, &mut start, wall, out)
+            && !window.rest().is_empty()
+            && let Some(turn) = self.send_rest(on, window)
         {
             return turn;
         }
-        let rest = &buf[start..];
-        tail.stash = if rest.len() <= STASH_BYTES { rest.into() } else { Box::default() };
+        let rest = window.rest();
+        on.tail.stash = if rest.len() <= STASH_BYTES { rest.into() } else { Box::default() };
         Turn::End
     }
 
-    /// Goes on behind a hole that ends at `next`: all in `buf` was sent.
-    fn pass_zeros(&mut self, tail: &mut Tail, buf: &mut Vec<u8>, base: &mut u64, start: &mut usize, next: u64) {
+    /// The first bytes of a turn, read from a place on: a turn where they are not what stood there, or no text.
+    fn begin(&mut self, tail: &mut Tail, file: &OwnedFd, window: &mut Window, from: &Position) -> Option<Turn> {
+        // The bytes before our place came along, to see that they are the ones we know.
+        let known = from.mark_len();
+        let buf = window.buf();
+        if buf.len() < known || self.check_contents && Position::mark_of(&buf[..known]) != from.mark {
+            return Some(Turn::Replaced);
+        }
+        if from.offset == 0 && !tail.is_text && !buf.is_empty() {
+            if sniff(&buf[..buf.len().min(SNIFF_BYTES)]) != Sniff::Plain {
+                return Some(Turn::NoText);
+            }
+            tail.is_text = true;
+        }
+        self.look_for_mark(tail, file, buf, from.offset);
+        if from.offset == 0 {
+            window.skip_to(mark_len(window.buf(), tail.units));
+        }
+        // A part of a mark is an unfinished line as long as the rest is missing.
+        let goes_on =
+            window.rest().starts_with(&tail.stash) || from.offset == 0 && window.buf().starts_with(&tail.stash);
+        // Else the unfinished line was another one.
+        (self.check_contents && !goes_on).then_some(Turn::Replaced)
+    }
+
+    /// Passes over zeros that are no part of a line, and finds how far there are lines. `ended`: the file ends with the window.
+    fn pass_over(&self, tail: &mut Tail, file: &OwnedFd, window: &mut Window, ended: bool) -> io::Result<Lying> {
+        let wide = tail.units.wide();
+        let zeros = match window.rest() {
+            rest @ [0, ..] => leading_zeros(rest),
+            _ => 0,
+        };
+        let leading = if zeros >= LEADING_ZEROS || tail.zeros { zeros } else { 0 };
+        let mut text = window.start() + leading;
+        if wide.is_some() {
+            // Half of a character may be a zero.
+            text = unit_before(window.base(), text).max(window.start());
+        }
+        let skipped = text > window.start();
+        let mut lying = Lying { at_end: ended, hole: None, skipped, ended: None };
+        let behind = text.max(window.searched().saturating_sub(HOLE_BYTES as usize));
+        let base = wide.map(|_| window.base());
+        if let Some((end, next)) = zeros_within(window.buf(), behind, base) {
+            (lying.hole, lying.at_end) = (Some(window.place(next)), false);
+            window.cut(end);
+        } else if let Some(end) = zeros_from(window.buf(), window.start(), base) {
+            let next = zeros_end(file, window.end())?.map(|next| if wide.is_some() { next & !1 } else { next });
+            match next {
+                None => {
+                    tail.room = tail.looked.0.saturating_sub(window.place(end));
+                    lying.at_end = true;
+                    window.cut(end);
+                }
+                Some(next) if next - window.place(end) >= HOLE_BYTES || end == window.start() && skipped => {
+                    lying.hole = Some(next);
+                    window.cut(end);
+                }
+                Some(_) => {}
+            }
+        }
+        window.skip_to(text);
+        let (from, upto) = (window.place(window.start()), window.end());
+        lying.ended = match &mut tail.spared {
+            Some(spared) if tail.parts.is_some() => spared.take_passed(upto),
+            Some(spared) if self.matcher.is_some() => spared.take_end(from, upto),
+            _ => None,
+        };
+        if let Some(end) = lying.ended {
+            // An event that sinks were given ends where it ended then, whatever joins it now: they are spared no more.
+            window.cut((end.offset.max(from) - window.base()) as usize);
+            (lying.hole, lying.at_end) = (None, false);
+        }
+        Ok(lying)
+    }
+
+    /// Sends the lines of a window, and passes over the hole after them; how many bytes were dealt with, or a turn where it
+    /// cannot go on.
+    fn send_lines(
+        &mut self,
+        on: &mut Reading<'_>,
+        file: &OwnedFd,
+        window: &mut Window,
+        lying: &Lying,
+        open: Open,
+    ) -> Result<u64, Turn> {
+        let open = match lying {
+            Lying { ended: Some(_), .. } => Open::Close,
+            Lying { hole: Some(_), .. } => Open::Finish,
+            Lying { at_end: true, .. } => open,
+            _ => Open::Keep,
+        };
+        let streams = lying.ended.map_or([false; 2], |end| end.streams);
+        let taken = self.take(on.tail, window.view(), open, Ends { line: open.ends_line(), streams });
+        let reading = on.tail.reading().offset;
+        let skipped = window.place(window.start()) > reading && lying.skipped;
+        let mut read = 0;
+        if taken.end > window.start() || skipped || taken.frames.is_some() {
+            on.tail.zeros &= taken.frames.is_none();
+            read = window.place(taken.end).saturating_sub(reading);
+            if let Some(turn) = self.send(on, window, taken) {
+                return Err(turn);
+            }
+            Self::lengthen_head(on.tail, file).map_err(Turn::Failed)?;
+        }
+        if let Some(next) = lying.hole {
+            if !window.rest().is_empty()
+                && let Some(turn) = self.send_rest(on, window)
+            {
+                return Err(turn);
+            }
+            self.pass_zeros(on.tail, window, next);
+        }
+        Ok(read)
+    }
+
+    /// Takes lines from the front of a view, by the rule that the source and the file have for them.
+    fn take(&mut self, tail: &mut Tail, view: View<'_>, open: Open, ends: Ends) -> Taken {
+        let skipping = tail.at.skipping;
+        match (&mut self.matcher, &mut self.judge, &mut tail.parts) {
+            (matcher, ..) if let Some(wide) = tail.units.wide() => {
+                self.lines.take_wide(wide, matcher.as_mut(), view, skipping, open)
+            }
+            (_, Some(judge), Some(parts)) => self.lines.take_parts(parts, judge, view, self.mono, ends),
+            (Some(matcher), ..) => self.lines.take_joined(matcher, view, skipping, open),
+            (None, ..) => self.lines.take(view.buf, view.start, view.searched, skipping, view.base),
+        }
+    }
+
+    /// Goes on after a hole that ends at `next`: all in the window was sent.
+    fn pass_zeros(&mut self, tail: &mut Tail, window: &mut Window, next: u64) {
         let reading = tail.reading();
-        let from = (reading.offset - *base) as usize;
-        let at = self.hasher.zeros(reading, &buf[..from], next - reading.offset);
+        let from = (reading.offset - window.base()) as usize;
+        let at = self.hasher.zeros(reading, &window.buf()[..from], next - reading.offset);
         tail.at = match &mut tail.parts {
             None => at,
             Some(parts) => {
@@ -354,61 +390,32 @@ impl Reader {
             }
         };
         self.passed.extend(tail.flight.pass(Settlement { generation: tail.generation, at: tail.at }));
-        // What the mark covers: zeros, behind what was there before where the hole is short.
-        let known = at.mark_len();
-        let zeros = ((next - *base) as usize - from).min(known);
-        let keep = known - zeros;
-        let mut before = buf[from - keep..from].to_vec();
-        before.resize(known, 0);
-        buf.clear();
-        buf.extend_from_slice(&before);
-        (*base, *start) = (next - known as u64, known);
+        window.jump(from, &at);
     }
 
     /// Sends an unfinished last line.
-    #[allow(clippy::too_many_arguments, reason = "the state of one reading loop")]
-    pub(super) fn send_rest(
-        &mut self,
-        key: usize,
-        tail: &mut Tail,
-        buf: &mut Vec<u8>,
-        base: &mut u64,
-        start: &mut usize,
-        wall: i64,
-        out: &mut dyn Out,
-    ) -> Option<Turn> {
-        let end = buf.len();
-        let taken = match tail.units.wide() {
+    fn send_rest(&mut self, on: &mut Reading<'_>, window: &mut Window) -> Option<Turn> {
+        let (start, end) = (window.start(), window.buf().len());
+        let skipping = on.tail.at.skipping;
+        let taken = match on.tail.units.wide() {
             Some(wide) => {
-                let (skipping, matcher) = (tail.at.skipping, self.matcher.as_mut());
-                self.lines.take_wide(wide, matcher, buf, *start, 0, skipping, *base, Open::Finish)
+                let view = View { searched: 0, ..window.view() };
+                self.lines.take_wide(wide, self.matcher.as_mut(), view, skipping, Open::Finish)
             }
             None => {
-                let frames = (!tail.at.skipping).then_some(Frames::Lines { start: *start, end });
+                let frames = (!skipping).then_some(Frames::Lines { start, end });
                 Taken { end, frames, ..Taken::default() }
             }
         };
-        self.send(key, tail, buf, base, start, taken, wall, out)
+        self.send(on, window, taken)
     }
 
-    /// Sends what was taken from `buf` and moves what is left to the front of a buffer; a turn where it cannot go on.
-    #[allow(clippy::too_many_arguments, reason = "the state of one reading loop")]
-    pub(super) fn send(
-        &mut self,
-        key: usize,
-        tail: &mut Tail,
-        buf: &mut Vec<u8>,
-        base: &mut u64,
-        start: &mut usize,
-        mut taken: Taken,
-        wall: i64,
-        out: &mut dyn Out,
-    ) -> Option<Turn> {
-        let end = taken.end;
-        let before = &buf[end.saturating_sub(MARK_BYTES)..end];
-        let (from, hasher) = (tail.reading(), self.hasher);
-        let before_it = from.offset;
-        let known = (from.offset - *base) as usize;
+    /// Sends what was taken from a window and moves that on; a turn where it cannot go on.
+    fn send(&mut self, on: &mut Reading<'_>, window: &mut Window, mut taken: Taken) -> Option<Turn> {
+        let tail = &mut *on.tail;
+        let (end, base, start) = (taken.end, window.base(), window.start());
+        let (from, hasher, buf) = (tail.reading(), self.hasher, window.buf());
+        let known = (from.offset - base) as usize;
         let place = |at: usize| Position {
             skipping: taken.skipping && at == end,
             ahead: Ahead::default(),
@@ -417,11 +424,11 @@ impl Reader {
         let then = match &mut tail.parts {
             None => place(end),
             Some(parts) => {
-                parts.advance(end, *base, place);
+                parts.advance(end, base, place);
                 parts.position()
             }
         };
-        if *base == 0 && (tail.head.len as usize) < HEAD_BYTES && tail.packed.is_none() {
+        if base == 0 && (tail.head.len as usize) < HEAD_BYTES && tail.packed.is_none() {
             tail.head = Head::of(&buf[..end]);
         }
         self.count_long(taken.long, taken.splits);
@@ -429,68 +436,70 @@ impl Reader {
         tail.at = then;
         tail.note_past();
         tail.stash = Box::default();
-        let Some(frames) = taken.frames else {
+        let Some(frames) = taken.frames.take() else {
             let mark = Settlement { generation: tail.generation, at: then };
             self.passed.extend(tail.flight.pass(mark));
             if let Some(parts) = &mut tail.parts {
                 parts.note_given(tail.flight.newest());
             }
-            let keep = before.len();
-            buf.drain(..end - keep);
-            *base += (end - keep) as u64;
-            *start = keep;
+            window.advance(end);
             return None;
         };
-        let from = match &frames {
+        let first = match &frames {
             // Those of container lines come in the order in which they were completed.
             Frames::Spans(spans) if tail.parts.is_some() => Joined::first(spans).unwrap_or(end),
-            Frames::Spans(spans) => spans.first().map_or(*start, |s| s.0 as usize),
-            _ => *start,
+            Frames::Spans(spans) => spans.first().map_or(start, |s| s.0 as usize),
+            _ => start,
         };
-        let (keep, joined) = (before.len(), !taken.text.is_empty());
-        let (text, frames, offset) = if matches!(frames, Frames::Utf8(_)) {
-            buf.drain(..end - keep);
-            (Slab::from_vec(taken.text), frames, *base)
-        } else if end - from + taken.text.len() <= SMALL_BYTES {
-            let mut text = Vec::with_capacity(end - from + taken.text.len());
-            text.extend_from_slice(&buf[from..end]);
-            text.append(&mut taken.text);
-            let offset = *base + from as u64;
-            buf.drain(..end - keep);
-            (Slab::from_vec(text), moved(frames, from, end), offset)
-        } else {
-            let mut next = self.pool.take();
-            next.extend_from_slice(&buf[end - keep..]);
-            let mut full = std::mem::replace(buf, next);
-            if joined {
-                full.truncate(end);
-                full.append(&mut taken.text);
-            }
-            (self.pool.freeze(full), if joined { moved(frames, 0, end) } else { frames }, *base)
-        };
-        *base += (end - keep) as u64;
-        *start = keep;
-        self.send_chunk(key, tail, (before_it, then), (text, frames, offset), wall, out)
+        let chunk = self.cut_out(window, first..end, frames, taken.text);
+        self.send_chunk(on, (from.offset, then), chunk)
+    }
+
+    /// Takes the text of frames out of a window, which goes on after it: the text, the frames in it, and its place.
+    fn cut_out(
+        &mut self,
+        window: &mut Window,
+        Range { start: from, end }: Range<usize>,
+        frames: Frames,
+        mut joined: Vec<u8>,
+    ) -> (Slab, Frames, u64) {
+        let base = window.base();
+        if matches!(frames, Frames::Utf8(_)) {
+            window.advance(end);
+            return (Slab::from_vec(joined), frames, base);
+        }
+        if end - from + joined.len() <= SMALL_BYTES {
+            let mut text = Vec::with_capacity(end - from + joined.len());
+            text.extend_from_slice(&window.buf()[from..end]);
+            text.append(&mut joined);
+            window.advance(end);
+            return (Slab::from_vec(text), moved(frames, from, end), base + from as u64);
+        }
+        let mut full = window.advance_into(end, self.pool.take());
+        if joined.is_empty() {
+            return (self.pool.freeze(full), frames, base);
+        }
+        full.truncate(end);
+        full.append(&mut joined);
+        (self.pool.freeze(full), moved(frames, 0, end), base)
     }
 
     /// Sends a chunk with which everything before `at` was sent; a turn where it cannot go on.
     fn send_chunk(
         &mut self,
-        key: usize,
-        tail: &mut Tail,
+        on: &mut Reading<'_>,
         (from, at): (u64, Position),
         (text, frames, offset): (Slab, Frames, u64),
-        wall: i64,
-        out: &mut dyn Out,
     ) -> Option<Turn> {
+        let tail = &mut *on.tail;
         let number = tail.flight.push(Settlement { generation: tail.generation, at });
         if let Some(parts) = &mut tail.parts {
             parts.note_given(number);
         }
         self.outstanding += 1;
-        let ack = self.ack(key, tail, number, (from, &at));
-        let chunk = Chunk { text, frames, origin: tail.origin.clone(), offset, received_at: wall, ack };
-        match out.send(chunk) {
+        let ack = self.ack(on.key, tail, number, (from, &at));
+        let chunk = Chunk { text, frames, origin: tail.origin.clone(), offset, received_at: on.wall, ack };
+        match on.out.send(chunk) {
             Sent::Yes => None,
             Sent::Full(chunk) => {
                 debug_assert!(self.held.is_none(), "one chunk is held at most");
@@ -527,7 +536,7 @@ impl Reader {
         tail.at = at;
         self.count_long(joined.long, joined.splits);
         let chunk = (Slab::from_vec(joined.joined), Frames::Spans(joined.spans), offset);
-        self.send_chunk(key, tail, (NOWHERE, at), chunk, wall, out)
+        self.send_chunk(&mut Reading { key, tail, wall, out }, (NOWHERE, at), chunk)
     }
 
     /// Sends the unfinished line that was read before the contents went away.
@@ -545,7 +554,8 @@ impl Reader {
         let mut text = text.into_vec();
         let frames = match (&mut self.matcher, &mut self.judge, &mut tail.parts) {
             (_, Some(judge), Some(parts)) => {
-                let mut taken = self.lines.take_parts(parts, judge, &text, 0, 0, offset, self.mono, true, [false; 2]);
+                let ends = Ends { line: true, streams: [false; 2] };
+                let mut taken = self.lines.take_parts(parts, judge, View::of(&text, offset), self.mono, ends);
                 parts.advance(end, offset, |i| Position { offset: offset + i as u64, ..at });
                 at = parts.position();
                 self.count_long(taken.long, taken.splits);
@@ -553,12 +563,12 @@ impl Reader {
                 taken.frames.map(|frames| moved(frames, 0, end))
             }
             (matcher, ..) if let Some(wide) = tail.units.wide() => {
-                let taken = self.lines.take_wide(wide, matcher.as_mut(), &text, 0, 0, false, offset, Open::Finish);
+                let taken = self.lines.take_wide(wide, matcher.as_mut(), View::of(&text, offset), false, Open::Finish);
                 self.count_invalid(taken.invalid);
                 text = taken.text;
                 taken.frames
             }
-            (Some(matcher), ..) => self.lines.take_joined(matcher, &text, 0, false, offset, Open::Finish).frames,
+            (Some(matcher), ..) => self.lines.take_joined(matcher, View::of(&text, offset), false, Open::Finish).frames,
             (None, ..) => Some(Frames::Lines { start: 0, end }),
         };
         let Some(frames) = frames else { return };

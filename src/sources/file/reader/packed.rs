@@ -3,41 +3,27 @@
 use super::super::archive::Packed;
 use super::super::identity::look_into;
 use super::super::joined::Open;
+use super::super::parts::Ends;
 use super::super::tail::Tail;
 use super::super::unpack::{Format, MOST_ZSTD_BYTES, Memory, skip};
 use super::super::wide::unit_behind;
-use super::{Out, Reader, TURN_BYTES, Turn, mark_len};
+use super::super::window::Window;
+use super::{Reader, Reading, TURN_BYTES, Turn, mark_len};
 use std::io::{self, Read};
 
 impl Reader {
     /// As [`read`](Reader::read), for a compressed file.
-    pub(super) fn read_packed(
-        &mut self,
-        key: usize,
-        tail: &mut Tail,
-        packed: &mut Packed,
-        wall: i64,
-        out: &mut dyn Out,
-    ) -> Turn {
+    pub(super) fn read_packed(&mut self, on: &mut Reading<'_>, packed: &mut Packed) -> Turn {
         if packed.ended {
             return Turn::End;
         }
-        let Some(file) = &tail.file else { return Turn::End };
+        let Some(file) = &on.tail.file else { return Turn::End };
         match look_into(file) {
             Ok(look) => {
-                let size = tail.looked.0;
-                (tail.looked, tail.changed, tail.seen) = ((look.size, look.modified), look.changed, wall);
-                if let Some((short, _)) = packed.short {
-                    if look.size == short && (!packed.cut || packed.told) {
-                        return Turn::End;
-                    }
-                    // All of it is decompressed again: not with each piece that is added.
-                    if look.size != size && look.size < short * 2 {
-                        return Turn::End;
-                    }
-                    if look.size != short {
-                        (packed.short, packed.cut, packed.told) = (None, false, false);
-                    }
+                let size = on.tail.looked.0;
+                (on.tail.looked, on.tail.changed, on.tail.seen) = ((look.size, look.modified), look.changed, on.wall);
+                if !packed.may_go_on(look.size, size) {
+                    return Turn::End;
                 }
             }
             Err(e) => return Turn::Failed(e),
@@ -46,7 +32,7 @@ impl Reader {
             return Turn::Waits;
         }
         if packed.deciding.is_some() {
-            return match packed.compare(file, tail.looked.0, &tail.path) {
+            return match packed.compare(file, on.tail.looked.0, &on.tail.path) {
                 Ok(true) => Turn::More,
                 Ok(false) => Turn::End,
                 Err(error) => Turn::Failed(error),
@@ -54,100 +40,104 @@ impl Reader {
         }
         let mut stream = match packed.stream.take() {
             Some(stream) => stream,
-            None => {
-                let from = tail.reading();
-                let skipped = match skip(file, packed.format, packed.allowed(), from.offset, self.hasher) {
-                    Ok(skipped) => skipped,
-                    Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return self.cut(tail, packed),
-                    Err(e) => return self.corrupt(tail, packed, &e),
-                };
-                let there = skipped.running.at;
-                let other = self.check_contents && from.is_proof() && !there.proves(&from);
-                if (there.offset, there.mark) != (from.offset, from.mark) || other {
-                    return Turn::Replaced;
-                }
-                packed.carry = skipped.running.before().to_vec();
-                if from.offset > 0 {
-                    tail.units = self.units_of(&skipped.beginning);
-                }
-                skipped.stream
-            }
+            None => match self.open_stream(on.tail, packed) {
+                Ok(stream) => stream,
+                Err(turn) => return turn,
+            },
         };
         let mut buf = self.pool.take();
         buf.append(&mut packed.carry);
+        let mut window = Window::at(buf, &on.tail.reading());
+        let turn = self.read_stream(on, packed, &mut *stream, &mut window).inspect(|_| {
+            // What was not sent stands after the bytes of the mark, where the next turn wants it.
+            let start = window.start();
+            packed.carry = window.buf()[start - on.tail.reading().mark_len().min(start)..].to_vec();
+            packed.stream = (!packed.ended).then_some(stream);
+        });
+        let turn = turn.unwrap_or_else(|turn| turn);
+        drop(self.pool.freeze(window.into_buf()));
+        turn
+    }
+
+    /// Decompresses up to where the file is read to; a turn where that cannot be.
+    fn open_stream(&mut self, tail: &mut Tail, packed: &mut Packed) -> Result<Box<dyn Read + Send>, Turn> {
+        let Some(file) = &tail.file else { return Err(Turn::End) };
         let from = tail.reading();
-        let mut start = from.mark_len();
-        let mut base = from.offset - start as u64;
-        let mut searched = start;
+        let skipped = match skip(file, packed.format, packed.allowed(), from.offset, self.hasher) {
+            Ok(skipped) => skipped,
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Err(self.cut(tail, packed)),
+            Err(e) => return Err(self.corrupt(tail, packed, &e)),
+        };
+        let there = skipped.running.at;
+        let other = self.check_contents && from.is_proof() && !there.proves(&from);
+        if (there.offset, there.mark) != (from.offset, from.mark) || other {
+            return Err(Turn::Replaced);
+        }
+        packed.carry = skipped.running.before().to_vec();
+        if from.offset > 0 {
+            tail.units = self.units_of(&skipped.beginning);
+        }
+        Ok(skipped.stream)
+    }
+
+    /// Reads on in a stream whose window stands where the file is read to. `Err`: how the turn ended where the stream cannot go
+    /// on, and what was not sent is read again, if at all.
+    fn read_stream(
+        &mut self,
+        on: &mut Reading<'_>,
+        packed: &mut Packed,
+        stream: &mut (dyn Read + Send),
+        window: &mut Window,
+    ) -> Result<Turn, Turn> {
         let mut budget = TURN_BYTES;
-        let turn = loop {
-            let room = (buf.capacity() - buf.len()).max(64 << 10) as u64;
-            let before = buf.len();
-            let read = (&mut stream).take(room).read_to_end(&mut buf);
+        loop {
+            let before = window.buf().len();
+            let is_first = before == 0 && window.base() == 0;
+            let read = window.fill_from(stream);
             let at_end = matches!(read, Ok(0));
-            let open = if at_end { Open::Finish } else { Open::Keep };
-            if before == 0 && base == 0 {
-                tail.units = self.units_of(&buf);
-                start = mark_len(&buf, tail.units);
-                searched = start;
+            if is_first {
+                on.tail.units = self.units_of(window.buf());
+                window.skip_to(mark_len(window.buf(), on.tail.units));
             }
-            let ends_line = match tail.units.wide() {
-                None => buf.last() == Some(&b'\n'),
-                Some(wide) => wide.behind_last_newline(&buf, unit_behind(base, start)) == Some(buf.len()),
+            let ends_line = match on.tail.units.wide() {
+                None => window.buf().last() == Some(&b'\n'),
+                Some(wide) => {
+                    let start = unit_behind(window.base(), window.start());
+                    wide.behind_last_newline(window.buf(), start) == Some(window.buf().len())
+                }
             };
-            let unfinished = buf.len() > start && !ends_line;
+            let unfinished = window.buf().len() > window.start() && !ends_line;
             if at_end && unfinished && !packed.cut && !self.once {
                 // Members may be added, in which its last line goes on.
-                packed.short = Some((tail.looked.0, 0));
-                drop(self.pool.freeze(buf));
-                return Turn::End;
+                packed.short = Some((on.tail.looked.0, 0));
+                return Err(Turn::End);
             }
-            let taken = match (&mut self.matcher, &mut self.judge, &mut tail.parts) {
-                (matcher, ..) if let Some(wide) = tail.units.wide() => {
-                    let skipping = tail.at.skipping;
-                    self.lines.take_wide(wide, matcher.as_mut(), &buf, start, searched, skipping, base, open)
-                }
-                (_, Some(judge), Some(parts)) => {
-                    self.lines.take_parts(parts, judge, &buf, start, searched, base, self.mono, at_end, [false; 2])
-                }
-                (Some(matcher), ..) => self.lines.take_joined(matcher, &buf, start, tail.at.skipping, base, open),
-                (None, ..) => self.lines.take(&buf, start, searched, tail.at.skipping, base),
-            };
-            budget = budget.saturating_sub((buf.len() - before) as u64);
-            if taken.end > start
-                && let Some(turn) = self.send(key, tail, &mut buf, &mut base, &mut start, taken, wall, out)
+            let open = if at_end { Open::Finish } else { Open::Keep };
+            let taken = self.take(on.tail, window.view(), open, Ends { line: at_end, streams: [false; 2] });
+            budget = budget.saturating_sub((window.buf().len() - before) as u64);
+            if taken.end > window.start()
+                && let Some(turn) = self.send(on, window, taken)
             {
-                break turn;
+                return Ok(turn);
             }
-            searched = buf.len();
+            window.is_searched();
             match read {
                 Ok(0) => {
                     packed.ended = true;
-                    if buf.len() > start
-                        && let Some(turn) = self.send_rest(key, tail, &mut buf, &mut base, &mut start, wall, out)
+                    if !window.rest().is_empty()
+                        && let Some(turn) = self.send_rest(on, window)
                     {
-                        break turn;
+                        return Ok(turn);
                     }
-                    break Turn::End;
+                    return Ok(Turn::End);
                 }
-                Ok(_) if budget == 0 => break Turn::More,
+                Ok(_) if budget == 0 => return Ok(Turn::More),
                 Ok(_) => {}
-                Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
-                    // It may be growing; what is there is read again from its beginning when it has grown.
-                    drop(self.pool.freeze(buf));
-                    return self.cut(tail, packed);
-                }
-                Err(e) => {
-                    drop(self.pool.freeze(buf));
-                    return self.corrupt(tail, packed, &e);
-                }
+                // It may be growing; what is there is read again from its beginning when it has grown.
+                Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Err(self.cut(on.tail, packed)),
+                Err(e) => return Err(self.corrupt(on.tail, packed, &e)),
             }
-        };
-        // What was not sent stands behind the bytes of the mark, where the next turn wants it.
-        packed.carry = buf[start - tail.reading().mark_len().min(start)..].to_vec();
-        packed.stream = (!packed.ended).then_some(stream);
-        drop(self.pool.freeze(buf));
-        turn
+        }
     }
 
     /// The file ends before its stream does.
