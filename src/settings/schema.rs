@@ -66,7 +66,7 @@ fn or_null(schema: Value) -> Value {
     if map.is_empty() {
         return Value::Object(map);
     }
-    let null = json!({"type": "null"});
+    let nothing = json!({"type": "null"});
     let says_more = map.contains_key("enum") || map.contains_key("anyOf");
     match map.get("type").cloned() {
         Some(Value::Array(kinds)) if kinds.contains(&"null".into()) => return Value::Object(map),
@@ -80,10 +80,10 @@ fn or_null(schema: Value) -> Value {
     if map.len() == 1
         && let Some(Value::Array(forms)) = map.get_mut("anyOf")
     {
-        forms.push(null);
+        forms.push(nothing);
         return Value::Object(map);
     }
-    json!({"anyOf": [Value::Object(map), null]})
+    json!({"anyOf": [Value::Object(map), nothing]})
 }
 
 impl SchemaBuilder {

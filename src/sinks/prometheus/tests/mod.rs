@@ -780,7 +780,7 @@ fn a_sink_that_nobody_sees_is_a_mistake() {
         "must begin with `http://`",
         "must be more than 0",
         "a user's name has no `:`",
-        "`retry.jitter` must be from 0 to 1",
+        "`retry.jitter` in `remote_write` must be from 0 to 1",
     ] {
         assert!(all.contains(want), "{want} in\n{all}");
     }
