@@ -9,7 +9,7 @@ use super::client::{ApiError, Client};
 use super::config::ServerConfig;
 use super::desired::desired;
 use super::observe::{World, observe};
-use super::resource::{Desired, Difference, Key, Kind, Observed, differences, mark_of, marked};
+use super::resource::{Desired, Difference, Key, Kind, Observed, differences, is_nothing, mark_of, marked};
 use super::state::{Applied, Known, State};
 use super::version::Version;
 use serde_json::{Value, json};
@@ -211,7 +211,7 @@ fn expand(found: Vec<Difference>, new: bool) -> Vec<Difference> {
     let mut out = Vec::new();
     for difference in found {
         match &difference.to {
-            Value::Object(map) => out.extend(map.iter().filter(|(_, v)| !v.is_null()).map(|(key, to)| Difference {
+            Value::Object(map) => out.extend(map.iter().filter(|(_, v)| !is_nothing(v)).map(|(key, to)| Difference {
                 path: if difference.path.is_empty() { key.clone() } else { format!("{}.{key}", difference.path) },
                 from: Value::Null,
                 to: to.clone(),

@@ -194,18 +194,22 @@ fn compare(path: &str, desired: &Value, observed: &Value, out: &mut Vec<Differen
     }
 }
 
-/// Whether two values say the same: numbers by value, and nothing, an empty text, list and mapping are one.
+/// Whether two values say the same: numbers by value, and all that is nothing is one.
 fn same(a: &Value, b: &Value) -> bool {
-    let empty = |value: &Value| match value {
+    match (a, b) {
+        (Value::Number(a), Value::Number(b)) => a == b || a.as_f64() == b.as_f64(),
+        _ => a == b || is_nothing(a) && is_nothing(b),
+    }
+}
+
+/// Whether a value is null or an empty text, list or mapping.
+pub fn is_nothing(value: &Value) -> bool {
+    match value {
         Value::Null => true,
         Value::String(text) => text.is_empty(),
         Value::Array(list) => list.is_empty(),
-        Value::Object(map) => map.values().all(|value| value.is_null()),
+        Value::Object(map) => map.values().all(Value::is_null),
         _ => false,
-    };
-    match (a, b) {
-        (Value::Number(a), Value::Number(b)) => a == b || a.as_f64() == b.as_f64(),
-        _ => a == b || empty(a) && empty(b),
     }
 }
 

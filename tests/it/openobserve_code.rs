@@ -478,6 +478,8 @@ fn values_are_texts_and_ranges_that_the_server_cuts_are_asked_in_parts() {
 
     let sums = "SELECT level, count(*) AS n FROM \"my-logs\" GROUP BY level";
     double.manage(|m| m.answers.insert(sums.into(), Ok(vec![json!({"level": "a, \"b\"", "n": 2})])));
+    let (_, out, _) = ask(dir.path(), &double, &["query", sums, "--format", "csv"]);
+    assert_eq!(out, "level,n\n\"a, \"\"b\"\"\",2\n");
     let (_, out, _) = ask(dir.path(), &double, &["query", sums]);
     assert_eq!(out, "level   n\na, \"b\"  2\n1 row\n");
     let (_, out, _) = ask(dir.path(), &double, &["query", sums, "--format", "json"]);

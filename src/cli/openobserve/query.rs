@@ -61,7 +61,7 @@ enum RowFormat {
     Json,
     /// One object a line.
     Ndjson,
-    /// RFC 4180, with a header.
+    /// Values in commas, with a header; those with commas, quotes or line ends in quotes.
     Csv,
 }
 
@@ -232,7 +232,7 @@ fn csv(cells: &[Value]) -> String {
         let text = cell(value);
         if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
     };
-    format!("{}\r\n", cells.iter().map(one).collect::<Vec<_>>().join(","))
+    format!("{}\n", cells.iter().map(one).collect::<Vec<_>>().join(","))
 }
 
 /// Longest cell of a table.
