@@ -1,16 +1,16 @@
 //! The graph that runs: parts that are started, replaced and stopped one by one.
 //!
-//! Each part has a number, by which workers know its worker_sink ([`super::worker`]), and which no later part gets. Starting: sinks first,
+//! Each part has a number, by which workers know their side of it ([`super::worker`]), and which no later part gets. Starting: sinks first,
 //! then workers, then sources. Stopping: sources stop reading; workers drain; sinks flush; positions are saved; the ledger
 //! is printed by the caller.
 //!
 //! A change ([`Running::change`]) in this order: added sinks start; workers are told, without waiting for them; what is changed or
-//! removed is told to leave. A source that leaves keeps its worker_sink until its last chunk is through; its events go to whoever has the
+//! removed is told to leave. A source that leaves keeps its number until its last chunk is through; its events go to whoever has the
 //! place of its readers, and where it is removed, what only it fed stays as long. A changed sink hands its queue to its successor,
 //! with what it had not sent; a removed one gets `shutdown_timeout` to deliver.
 //!
 //! A source or sink that fails is started again after a while ([`super::supervision`]), as a change in which it alone is another; until
-//! then its worker_sink stays: nothing comes from the source, whose sockets stay open, and the sink's queue fills. Without a
+//! then its side in the workers stays: nothing comes from the source, whose sockets stay open, and the sink's queue fills. Without a
 //! [`Remake`] the first failure stops the graph.
 
 use super::build::default_share;
@@ -235,7 +235,7 @@ fn worker_transform(part: &super::TransformPart, readers: &OutputReaders, call: 
     }
 }
 
-/// What a sink's worker_sink is made of.
+/// What workers know of a sink is made of this.
 struct SinkFront {
     queue: Arc<Queue>,
     when: Option<crate::condition::Condition>,

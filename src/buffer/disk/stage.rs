@@ -40,6 +40,7 @@ struct Folder {
 pub(super) struct Opened {
     pub(super) writer: Writer,
     pub(super) reader: Reader,
+    #[cfg_attr(not(test), expect(dead_code, reason = "tests look into it"))]
     pub(super) shared: Arc<Shared>,
 }
 
