@@ -120,6 +120,9 @@ fn line() -> impl Strategy<Value = String> {
 }
 
 proptest! {
+    // Each case has some hundred lines.
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
     /// Every line is in its stream, in order, with time and metadata; streams as they came; and where the line is the event, the
     /// event is read back from it, also from a half of a body.
     #[test]
