@@ -40,7 +40,7 @@ struct Folder {
 pub(super) struct Opened {
     pub(super) writer: Writer,
     pub(super) reader: Reader,
-    #[cfg_attr(not(test), expect(dead_code, reason = "tests look into it"))]
+    #[cfg(test)]
     pub(super) shared: Arc<Shared>,
 }
 
@@ -53,7 +53,12 @@ pub(super) fn open(
 ) -> Result<Opened, OpenError> {
     let Folder { rest, reader, shared } = open_folder(options, storage.clone(), counters)?;
     let writer = Writer::new(options, storage, shared.clone(), rest, With { abort, ..With::default() });
-    Ok(Opened { writer, reader, shared })
+    Ok(Opened {
+        writer,
+        reader,
+        #[cfg(test)]
+        shared,
+    })
 }
 
 /// Opens the folder, locks it, recovers what is in it.
