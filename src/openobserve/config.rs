@@ -550,7 +550,7 @@ impl AlertConfig {
         for (key, value) in [("every", &self.every), ("for", &self.r#for)] {
             whole(cx, &Some(value.clone()), 60, key, "minutes");
         }
-        if self.silence.value.as_secs() % 60 != 0 {
+        if !self.silence.value.as_secs().is_multiple_of(60) {
             cx.error(self.silence.span, "`silence` must be whole minutes");
         }
     }

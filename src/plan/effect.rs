@@ -282,10 +282,10 @@ impl<'a> Trial<'a> {
             let changes = fields.remove(&id).unwrap_or_default().into_iter();
             let changes = changes.map(|((path, how), events)| FieldChange { path, how: how.into(), events });
             sink.fields = changes.collect();
-            sink.fields.sort_by(|a, b| b.events.cmp(&a.events));
+            sink.fields.sort_by_key(|change| std::cmp::Reverse(change.events));
             sink.fields.truncate(MAX_GROUPS);
             for groups in [&mut sink.lost, &mut sink.new] {
-                groups.sort_by(|a, b| b.events.cmp(&a.events));
+                groups.sort_by_key(|group| std::cmp::Reverse(group.events));
             }
             events.sinks.push(sink);
         }

@@ -437,7 +437,7 @@ fn many_reloads_under_load_lose_repeat_and_refuse_nothing() {
     let mut parts = [0_usize; 5];
     let text = |parts: &[usize; 5]| {
         let [tag, http, syslog, sink, other] = *parts;
-        let pick = |n: usize, a: &str, b: &str| if n % 2 == 0 { a.to_owned() } else { b.to_owned() };
+        let pick = |n: usize, a: &str, b: &str| if n.is_multiple_of(2) { a.to_owned() } else { b.to_owned() };
         yaml(
             &ports,
             tag as u32 % 7,

@@ -44,12 +44,12 @@ struct Walk<'s> {
 impl<'s> Walk<'s> {
     fn schema(&mut self, schema: &'s Value) {
         let Value::Object(map) = schema else { return };
-        if let Some(target) = map.get("$ref").and_then(Value::as_str) {
-            if !self.within.contains(&target) {
-                self.within.push(target);
-                self.schema(self.root.pointer(target.trim_start_matches('#')).unwrap());
-                self.within.pop();
-            }
+        if let Some(target) = map.get("$ref").and_then(Value::as_str)
+            && !self.within.contains(&target)
+        {
+            self.within.push(target);
+            self.schema(self.root.pointer(target.trim_start_matches('#')).unwrap());
+            self.within.pop();
         }
         for several in ["anyOf", "allOf", "oneOf"] {
             map.get(several).and_then(Value::as_array).into_iter().flatten().for_each(|form| self.schema(form));

@@ -212,6 +212,8 @@ struct Enrich {
 struct Work {
     text: Vec<u8>,
     json: Vec<u8>,
+    /// Of the events that a lookup is for.
+    rows: Vec<usize>,
     assign: assignments::Work,
 }
 
@@ -359,11 +361,14 @@ impl Step {
             Step::Lookup { when, key, table, to, miss, faults } => {
                 table.refresh();
                 say_refused(table, out);
-                let wanted: Vec<usize> = (0..batch.rows())
-                    .filter(|row| batch.is_live(*row))
-                    .filter(|row| when.as_mut().is_none_or(|when| when.holds(batch.event(*row), faults)))
-                    .collect();
-                occupied = look_up(batch, &wanted, key, (table.value(), to.as_ref(), miss), work, out);
+                let mut rows = std::mem::take(&mut work.rows);
+                let live = (0..batch.rows()).filter(|row| batch.is_live(*row));
+                rows.extend(
+                    live.filter(|row| when.as_mut().is_none_or(|when| when.holds(batch.event(*row), faults))),
+                );
+                occupied = look_up(batch, &rows, key, (table.value(), to.as_ref(), miss), work, out);
+                rows.clear();
+                work.rows = rows;
                 faults.drain(|kind, n| out.error(kind, n));
             }
         }

@@ -3,7 +3,7 @@
 use crate::component::plan::TransformPlan;
 use crate::component::{Delta, Emitter, Transform};
 use crate::event::{Sym, Value};
-use crate::settings::{Reader, read_text};
+use crate::settings::read_and_check;
 use crate::transforms::harness;
 use crate::transforms::redact::RedactConfig;
 use std::collections::BTreeMap;
@@ -16,11 +16,8 @@ pub(super) fn transform(yaml: &str) -> Box<dyn Transform> {
 /// What is said of a configuration.
 fn said(yaml: &str) -> String {
     let yaml = format!("inputs: [app]\n{yaml}");
-    let (config, mut report) = read_text::<RedactConfig>("t.yaml", &yaml, &BTreeMap::<String, String>::new());
-    if let Some(config) = &config {
-        config.check(&mut Reader::new(&mut report.sources, &mut report.diagnostics));
-    }
-    report.render()
+    let environment = BTreeMap::<String, String>::new();
+    read_and_check::<RedactConfig>("t.yaml", &yaml, &environment, |config, cx| config.check(cx)).1.render()
 }
 
 /// The lines that come out, and the hits by rule.
