@@ -363,9 +363,7 @@ impl Step {
                 say_refused(table, out);
                 let mut rows = std::mem::take(&mut work.rows);
                 let live = (0..batch.rows()).filter(|row| batch.is_live(*row));
-                rows.extend(
-                    live.filter(|row| when.as_mut().is_none_or(|when| when.holds(batch.event(*row), faults))),
-                );
+                rows.extend(live.filter(|row| when.as_mut().is_none_or(|when| when.holds(batch.event(*row), faults))));
                 occupied = look_up(batch, &rows, key, (table.value(), to.as_ref(), miss), work, out);
                 rows.clear();
                 work.rows = rows;
