@@ -2,7 +2,7 @@
 //! be left behind, and what it would do to events. Changes nothing.
 //!
 //! [`make`] compares two configurations; where it is given frames ([`Given`]) it tries them in both ([`effect`]). What it finds is a
-//! [`Plan`](report::Plan), which travels as JSON and is shown as a [`page`].
+//! [`Plan`], which travels as JSON and is shown as a [`page`].
 
 mod effect;
 mod orphans;

@@ -1,9 +1,9 @@
 //! What sinks hold already: the places that go with chunks, and at a start the way back from them.
 //!
-//! With each chunk goes the position behind it ([`Place`]). At a start each sink says how far it holds each generation. What all of
+//! With each chunk goes the position behind it ([`Place`](crate::ack::place::Place)). At a start each sink says how far it holds each generation. What all of
 //! them hold is where reading goes on, as if the checkpoint had been saved then; the checkpoint's own place counts for a sink that
 //! says nothing or less, because what was saved had been acknowledged by all. Where some hold more than others, the file
-//! is read from the least, and those that hold more are spared what they have ([`Place::held`]): only after the bytes up to
+//! is read from the least, and those that hold more are spared what they have ([`Place::held`](crate::ack::place::Place::held)): only after the bytes up to
 //! there were compared with the running hash.
 //!
 //! A generation that the checkpoint does not know of was found in the run before and not saved any more: it is entered as the
