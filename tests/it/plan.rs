@@ -176,6 +176,9 @@ fn agent_with(dir: &Path, api: &str, text: &str) -> (Agent, String) {
     let agent = Agent::run(dir, &[]);
     let many = text.lines().count();
     eventually("all is written", || lines(&dir.join("raw.log")).len() == many);
+    eventually("the configuration is kept", || {
+        output(tidegate(dir, &["config", "history", "--config", "tidegate.yaml", "--format", "json"])).1.contains("hash")
+    });
     let address = agent.addresses().pop().unwrap();
     (agent, address)
 }

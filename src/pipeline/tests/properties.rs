@@ -173,6 +173,6 @@ fn hostile_texts_are_refused_in_bounded_time() {
         let loaded = load(&[("t.yaml", &text)]);
         assert!(loaded.config.is_none());
         let elapsed = start.elapsed();
-        assert!(elapsed.as_secs() < 20, "{elapsed:?} for {:?}", text.get(..40));
+        assert!(elapsed.as_secs() < 60, "{elapsed:?} for {:?}", text.get(..40));
     }
 }
