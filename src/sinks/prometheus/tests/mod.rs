@@ -68,18 +68,8 @@ impl Setup {
     fn new(yaml: &str) -> Setup {
         let config = config(&format!("listen: 127.0.0.1:0\n{yaml}"));
         let mut registry = Registry::new(config.max_series, config.expire_after.map(window_ns));
-        let defaults = FamilyOptions {
-            name: String::new(),
-            kind: Kind::Gauge,
-            help: String::new(),
-            unit: String::new(),
-            buckets: DEFAULT_BUCKETS.to_vec(),
-            quantiles: DEFAULT_QUANTILES.to_vec(),
-            window_ns: window_ns(DEFAULT_WINDOW),
-            part: None,
-        };
         let metrics = config.metrics.into_iter().map(MetricConfig::options).collect();
-        let collector = Collector::new(metrics, defaults, &mut registry).unwrap();
+        let collector = Collector::new(metrics, event_defaults(), &mut registry).unwrap();
         Setup { collector, registry: Mutex::new(registry), now: 0 }
     }
 
