@@ -109,6 +109,10 @@ impl Surroundings {
 pub(super) fn assemble_with(config: Config, once: bool, reuse: &Reuse<'_>) -> Result<Blueprint, Vec<StartError>> {
     let fingerprints = super::change::fingerprints(&config);
     let surroundings = Surroundings { own_files: Arc::new(own_files(&config)), once, ..Surroundings::of(&config) };
+    if config.components.is_empty() {
+        let text = "nothing runs: the configuration has no sources, only servers, which `tidegate openobserve` takes";
+        return Err(vec![StartError::Config { component: None, message: text.to_owned() }]);
+    }
     let globals = config.globals;
     let mut errors = Vec::new();
     if let Err(error) = create_dir(&globals.data_dir) {

@@ -71,6 +71,20 @@ fn what_only_a_start_finds_exits_with_78_for_the_configuration_and_with_1_for_th
     }
 }
 
+/// Servers alone are a configuration for `tidegate openobserve`.
+#[test]
+fn a_configuration_without_components_is_valid_and_does_not_run() {
+    let dir = tempfile::tempdir().unwrap();
+    config(
+        dir.path(),
+        "data_dir: ./data\nopenobserve: {url: \"http://127.0.0.1:1\", auth: {basic: {user: u, password: p}}}\n",
+    );
+    let ask = |command: &str| output(tidegate(dir.path(), &[command, "--config", "tidegate.yaml"]));
+    assert_eq!(ask("validate").0, Some(0));
+    let (code, _, said) = ask("run");
+    assert!(code == Some(78) && said.contains("has no sources"), "{code:?} {said}");
+}
+
 #[test]
 fn what_does_not_fit_the_memory_is_told_at_its_limit() {
     let dir = tempfile::tempdir().unwrap();
