@@ -660,6 +660,10 @@ pub(super) fn mark_len(buf: &[u8], units: Units) -> usize {
 /// From where to where zeros stand within `bytes`, behind `from`, that are no part of a line: a hole, or many at the start of
 /// one. Of UTF-16, `wide` is the place of `bytes` in the file: halves of characters are no such zeros.
 fn zeros_within(bytes: &[u8], mut from: usize, wide: Option<u64>) -> Option<(usize, usize)> {
+    // One byte of as many as matter: where none of them is zero there are no such zeros, and text is passed at once.
+    if bytes.get(from..)?.iter().step_by(LEADING_ZEROS).all(|b| *b != 0) {
+        return None;
+    }
     loop {
         let zeros = from + memchr::memchr(0, bytes.get(from..)?)?;
         let end = zeros + leading_zeros(&bytes[zeros..]);
