@@ -24,7 +24,7 @@ use super::names::{base_names, is_rotated_name};
 use super::now::{Now, SECOND};
 use super::proof::{self, mark_holds};
 use super::rotations::{Adopted, Original};
-use super::tail::{Place, Tail};
+use super::tail::{Tail, TailState};
 use super::unpack::archive_begins_with;
 use super::waiting::{Pending, Proves};
 use std::io;
@@ -196,12 +196,12 @@ impl Files {
 
     /// A look at the file that a new one may be a copy of, and a handle; `None` where it has no such name any more.
     fn look_at_original(&self, tail: &Tail) -> io::Result<Option<(Look, OwnedFd)>> {
-        if tail.place != Place::Present {
+        if tail.state != TailState::Present {
             return Ok(None);
         }
-        let file = match &tail.file {
+        let file = match tail.handle.get() {
             Some(file) => file.try_clone()?,
-            None => open(&tail.path, self.plan.follow_symlinks)?,
+            None => open(tail.paths.here(), self.plan.follow_symlinks)?,
         };
         let look = look_into(&file)?;
         Ok((look.identity == tail.identity).then_some((look, file)))
@@ -212,7 +212,7 @@ impl Files {
         let name = path.file_name().and_then(|n| n.to_str())?;
         let elsewhere = self.plan.rotated_to.matches(path);
         let is_it = |key: usize| -> bool {
-            let Some(tail) = self.tails.get(key).filter(|t| t.place == Place::Present && t.packed.is_none()) else {
+            let Some(tail) = self.tails.get(key).filter(|t| t.state == TailState::Present && t.packed.is_none()) else {
                 return false;
             };
             // A copy is younger than its original.

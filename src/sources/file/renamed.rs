@@ -106,11 +106,19 @@ impl RenamedFiles {
 
     /// A file that lost its name is being closed: looks at it from now on, where it is still there.
     pub(super) fn keep_looking(&mut self, tail: &Tail) {
-        let Some(path) = tail.file.as_ref().and_then(path_of) else { return };
+        let Some(path) = tail.handle.get().and_then(path_of) else { return };
         // One that matches is found as any other file.
         if tail.packed.is_none() && !self.plan.patterns.matches(&path) {
-            let Tail { generation, identity, looked, .. } = *tail;
-            self.list.push_back(Renamed { generation, identity, name: tail.name.clone(), path, looked, lag: 0 });
+            let Tail { generation, identity, .. } = *tail;
+            let looked = tail.look.written();
+            self.list.push_back(Renamed {
+                generation,
+                identity,
+                name: tail.paths.first().clone(),
+                path,
+                looked,
+                lag: 0,
+            });
             if self.list.len() > MOST
                 && let Some(oldest) = self.list.pop_front()
             {

@@ -25,7 +25,7 @@ use super::proof::{self, AT_ONCE, mark_holds};
 use super::renamed::{Renamed, Seen};
 use super::rotations::{Adopted, Copies, Gap, Missing, Original};
 use super::siblings::{Sibling, Siblings, begins_with_all_of};
-use super::tail::Place;
+use super::tail::TailState;
 use super::waiting::Pending;
 use hashbrown::{HashMap, HashSet};
 use std::io;
@@ -430,10 +430,10 @@ impl Files {
     /// A file whose name and handle are both gone: it may lie beside its old name.
     pub(super) fn gone_without_handle(&mut self, key: usize, now: Now) {
         let Some(tail) = self.tails.get(key) else { return };
-        if tail.place == Place::Closed {
+        if tail.state == TailState::Closed {
             return self.close(key);
         }
-        let (identity, name) = (tail.identity, tail.path.clone());
+        let (identity, name) = (tail.identity, tail.paths.here().clone());
         let file = Siblings::new(&self.plan).with_identity(&name, identity).and_then(|found| match found {
             Some(found) => match open(&found.path, false) {
                 Ok(file) => Ok(Some((file, found.path))),
@@ -457,8 +457,9 @@ impl Files {
         match file {
             Some((file, path)) => {
                 let Some(mut tail) = self.tails.take(key) else { return };
-                tail.path = path.into();
-                tail.place = Place::Gone { since: now.mono, read: false };
+                tail.paths.is_now_at(&path);
+                let size = if let TailState::Gone { size, .. } = tail.state { size } else { 0 };
+                tail.state = TailState::Gone { since: now.mono, read: false, size };
                 self.handles.give(&mut tail, file);
                 self.schedule.queue(key, &mut tail.due);
                 self.tails.put(key, tail);
@@ -488,7 +489,7 @@ impl Files {
     fn look_at_one_renamed(&mut self, renamed: &mut Renamed, now: Now) -> bool {
         if let Some(key) = self.tails.of_identity(&renamed.identity) {
             // It is being read, or its last verdicts are awaited.
-            return self.tails.get(key).is_some_and(|t| t.place == Place::Closed);
+            return self.tails.get(key).is_some_and(|t| t.state == TailState::Closed);
         }
         match renamed.look(&self.plan, &mut self.store, now) {
             Seen::Same => true,

@@ -7,14 +7,14 @@
 use super::checkpoint::Store;
 use super::discovery::Found;
 use super::files::Files;
-use super::joined::Open;
+use super::joined::AtEnd;
 use super::now::{MILLISECOND, Now, SECOND};
 use super::plan::Plan;
 use super::reader::{Out, Sent, Turn};
 use super::saving::{Saver, Saving};
 use super::schedule::Schedule;
 use super::start::{RealDir, SAID_AT_FIRST};
-use super::tail::{Place, Tail};
+use super::tail::{Tail, TailState};
 use super::watch::Wake;
 use crate::ack::Verdict;
 use crate::telemetry::Counters;
@@ -208,19 +208,19 @@ impl Tailer {
         tail.due.is_taken();
         files.reader.mono = now.mono;
         files.reader.keys_kept = files.store.keys_kept;
-        tail.stands_in = files.store.is_unsettled_copy(tail.generation);
-        if tail.place == Place::Closed {
+        tail.for_sinks.set_stands_in(files.store.is_unsettled_copy(tail.generation));
+        if tail.state == TailState::Closed {
             return files.give_closed(key, tail, now, out);
         }
         if files.handles.are_too_many() {
             files.spare_handles();
         }
-        let before = (tail.reading(), tail.looked.0);
+        let before = (tail.reading(), tail.look.size());
         let opened = files.ensure_open(key, &mut tail);
         let turn = match opened.and_then(|open| files.comparisons.compare_grown(&mut tail, now).map(|()| open)) {
             Ok(true) => {
                 files.ensure_origin(&mut tail);
-                let open = if files.plan.once { Open::Finish } else { tail.open };
+                let open = if files.plan.once { AtEnd::Finish } else { tail.ending.open() };
                 files.reader.read(key, &mut tail, open, now.wall, out)
             }
             Ok(false) => {
@@ -229,7 +229,7 @@ impl Tailer {
             }
             Err(error) => Turn::Failed(error),
         };
-        let grew = (tail.reading(), tail.looked.0) != before;
+        let grew = (tail.reading(), tail.look.size()) != before;
         if grew {
             tail.grown = now.mono;
         }
@@ -239,12 +239,12 @@ impl Tailer {
         files.tails.measure(&mut tail);
         if !matches!(turn, Turn::Failed(_)) && tail.failing {
             tail.failing = false;
-            tracing::info!(source = %files.plan.id, file = %tail.path.display(), "readable again");
+            tracing::info!(source = %files.plan.id, file = %tail.paths.here().display(), "readable again");
         }
         match &turn {
             Turn::End => {
                 let archive = tail.packed.as_ref().is_some_and(|packed| !packed.ended);
-                if let Place::Gone { read, .. } = &mut tail.place
+                if let TailState::Gone { read, .. } = &mut tail.state
                     && !archive
                 {
                     *read = true;
@@ -257,7 +257,7 @@ impl Tailer {
             packed.rest();
         }
         let files = &mut self.files;
-        let close = tail.place == Place::Closed;
+        let close = tail.state == TailState::Closed;
         let turn = files.spare_parts(key, &mut tail, now, out).unwrap_or(turn);
         files.tails.put(key, tail);
         files.settle_given(key);
