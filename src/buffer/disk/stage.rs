@@ -144,6 +144,19 @@ fn open_patiently(
     }
 }
 
+/// Says what stays for the next start.
+fn tell_kept(options: &DiskOptions, shared: &Shared, counters: &Counters) {
+    let (held, failed) = {
+        let state = shared.lock();
+        shared.publish(&state);
+        (state.held, state.failed.len())
+    };
+    if held > 0 {
+        let folder = options.folder.display();
+        tracing::info!(component = &*counters.id, events = held, failed, %folder, "the disk buffer keeps events for the next start");
+    }
+}
+
 fn run(options: &DiskOptions, storage: Arc<dyn Storage>, context: DiskStageContext) -> Result<(), RunError> {
     let DiskStageContext { from, to, refuser, counters, abort, shutdown, health, report } = context;
     let Folder { rest, reader, shared } = open_patiently(options, &storage, &counters, &abort, &health)?;
@@ -207,15 +220,7 @@ fn run(options: &DiskOptions, storage: Arc<dyn Storage>, context: DiskStageConte
     }
     writer.look_after_folder();
     let saved = writer.reclaim().and_then(|()| writer.save_position());
-    let (held, failed) = {
-        let state = shared.lock();
-        shared.publish(&state);
-        (state.held, state.failed.len())
-    };
-    if held > 0 {
-        let folder = options.folder.display();
-        tracing::info!(component = &*counters.id, events = held, failed, %folder, "the disk buffer keeps events for the next start");
-    }
+    tell_kept(options, &shared, &counters);
     match (panicked, saved) {
         (true, _) => Err(RunError::panicked("the reader of the disk buffer")),
         (false, Err(error)) => {
