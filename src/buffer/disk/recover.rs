@@ -8,7 +8,7 @@ use super::settled::Settled;
 use super::state::{Segment, State, cost};
 use super::within::Within;
 use crate::ack::place::{Island, Places};
-use crate::storage::{Open, Storage, StoredFile};
+use crate::storage::{OpenFor, Storage, StoredFile};
 use crate::telemetry::OpenedBuffer;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
@@ -124,7 +124,7 @@ pub(super) struct Piece {
 }
 
 /// One segment's place in the folder, with its length.
-pub(super) struct Found {
+pub(super) struct FoundSegment {
     pub(super) epoch: u64,
     pub(super) path: PathBuf,
     pub(super) len: u64,
@@ -132,7 +132,7 @@ pub(super) struct Found {
 
 /// What is in a folder.
 pub(super) struct Listing {
-    pub(super) segments: Vec<Found>,
+    pub(super) segments: Vec<FoundSegment>,
     pub(super) spares: Vec<(String, u64)>,
     pub(super) quarantine: Vec<(String, u64)>,
 }
@@ -147,7 +147,7 @@ pub(super) fn listing(storage: &dyn Storage, folder: &Path) -> Result<Listing, O
     let mut spares = Vec::new();
     for (name, len) in storage.list(folder).map_err(error(folder))? {
         if let Some(epoch) = segment::epoch_of(&name) {
-            segments.push(Found { epoch, path: folder.join(&name), len });
+            segments.push(FoundSegment { epoch, path: folder.join(&name), len });
         } else if name.starts_with(SPARE) {
             spares.push((name, len));
         }
@@ -165,7 +165,7 @@ pub(super) fn listing(storage: &dyn Storage, folder: &Path) -> Result<Listing, O
 pub(super) fn read_position(storage: &dyn Storage, folder: &Path) -> Result<Noted, OpenError> {
     let path = folder.join(POSITION);
     let mut bytes = vec![0; position::FILE as usize];
-    let read = storage.open(&path, Open::Read).and_then(|file| file.read_at(&mut bytes, 0));
+    let read = storage.open(&path, OpenFor::Read).and_then(|file| file.read_at(&mut bytes, 0));
     let noted = Noted::read(&bytes[..read.unwrap_or(0)]);
     match noted.newer {
         Some(version) => Err(OpenError::Newer(path, u32::from(version))),
@@ -175,7 +175,7 @@ pub(super) fn read_position(storage: &dyn Storage, folder: &Path) -> Result<Note
 
 /// A segment as its header tells, before its records are read, and whether the header is whole: else its first record
 /// tells. `None` for one that holds no record of its epoch.
-fn known(view: &mut View, found: &Found) -> Result<Option<(Segment, bool)>, OpenError> {
+fn known(view: &mut View, found: &FoundSegment) -> Result<Option<(Segment, bool)>, OpenError> {
     let io = |e| OpenError::Io("read", found.path.clone(), e);
     let mut segment = Segment {
         epoch: found.epoch,
@@ -381,7 +381,7 @@ impl<'a> Opening<'a> {
 
     fn view(&self, epoch: u64) -> Result<(Arc<dyn StoredFile>, View), OpenError> {
         let path = self.path(epoch);
-        let file = self.storage.open(&path, Open::Write).map_err(|e| OpenError::Io("open", path, e))?;
+        let file = self.storage.open(&path, OpenFor::Write).map_err(|e| OpenError::Io("open", path, e))?;
         Ok((file.clone(), View::new(file, epoch)))
     }
 
@@ -396,7 +396,7 @@ impl<'a> Opening<'a> {
     }
 
     /// Reads the headers of all segments.
-    fn headers(&mut self, found: &[Found]) -> Result<(), OpenError> {
+    fn headers(&mut self, found: &[FoundSegment]) -> Result<(), OpenError> {
         for found in found {
             let (file, mut view) = self.view(found.epoch)?;
             // Who does not know of notes may have given numbers again that stand in them.
@@ -519,7 +519,7 @@ pub(super) fn open(storage: &dyn Storage, folder: &Path) -> Result<Recovered, Op
     let listing = listing(storage, folder)?;
     let noted = read_position(storage, folder)?;
     let slot = noted.position.as_ref().map_or((0, 1), |(slot, position)| (position.generation, *slot));
-    if storage.open(&folder.join(REWRITE), Open::Read).is_ok() {
+    if storage.open(&folder.join(REWRITE), OpenFor::Read).is_ok() {
         let path = folder.join(REWRITE);
         storage.remove(&path).map_err(|e| OpenError::Io("remove", path, e))?;
     }

@@ -155,7 +155,7 @@ impl Doubt {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sources::file::identity::{Hasher, Running};
+    use crate::sources::file::identity::{Hasher, Links, Running};
 
     #[test]
     fn what_was_replaced_stays_so_until_it_begins_anew_and_tells_how_far_it_was_compared() {
@@ -180,7 +180,7 @@ mod tests {
         for (there, is_replaced) in [([7; 100], false), ([8; 100], true)] {
             let path = dir.path().join("a");
             std::fs::write(&path, there).unwrap();
-            let file = crate::sources::file::identity::open(&path, true).unwrap();
+            let file = crate::sources::file::identity::open(&path, Links::Follow).unwrap();
             let mut running = Running::new(Hasher::random());
             running.push(&[7; 100]);
             let mut doubt = Doubt::none();

@@ -363,7 +363,7 @@ impl Files {
 
     /// Opens a file to be read. Where the process has no handle left, others give up theirs.
     pub(super) fn open_path(&mut self, path: &Path) -> io::Result<OwnedFd> {
-        let opened = open(path, self.plan.follow_symlinks);
+        let opened = open(path, self.plan.links);
         let none_left = |error: &io::Error| {
             [Errno::MFILE, Errno::NFILE].iter().any(|e| error.raw_os_error() == Some(e.raw_os_error()))
         };
@@ -371,7 +371,7 @@ impl Files {
             return opened;
         }
         self.spare_handles();
-        open(path, self.plan.follow_symlinks)
+        open(path, self.plan.links)
     }
 
     /// What is read is there: not to be forgotten, however long ago the last look through the folders was.

@@ -3,7 +3,7 @@
 use super::beginning::Beginning;
 use super::checkpoint::Known;
 use super::files::Files;
-use super::identity::{Head, Look, look_at, look_into, open};
+use super::identity::{Head, Links, Look, look_at, look_into, open};
 use super::names::{base_names, is_numbered, is_rotation_of};
 use super::now::{MILLISECOND, Now, SECOND};
 use super::proof;
@@ -27,10 +27,19 @@ const GONE_CLOSE_AFTER: u64 = 30 * SECOND;
 /// The same for a deleted one that grew since: its writer holds it, and its space, as well.
 const WRITTEN_CLOSE_AFTER: u64 = 600 * SECOND;
 
+/// Why a path is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Prompt {
+    /// A notice told of it, or something that says nothing about notices.
+    Hint,
+    /// It was its turn: where it grew, no notice had told of that.
+    Turn,
+}
+
 impl Files {
-    /// Looks at what stands at `path`. `hinted`: nothing has to be concluded about notices.
-    pub(super) fn examine(&mut self, path: &Path, now: Now, hinted: bool) {
-        let look = match look_at(path, self.plan.follow_symlinks) {
+    /// Looks at what stands at `path`.
+    pub(super) fn examine(&mut self, path: &Path, now: Now, prompt: Prompt) {
+        let look = match look_at(path, self.plan.links) {
             Ok(look) if look.is_file => look,
             Ok(_) => return self.lose(path, now),
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
@@ -55,7 +64,7 @@ impl Files {
                     || tail.identity.birth == look.identity.birth
                     || self.is_copied_up(key, path, now))
             {
-                self.looked(key, look, hinted, now);
+                self.looked(key, look, prompt, now);
                 return;
             }
             self.lose(path, now);
@@ -84,7 +93,7 @@ impl Files {
     }
 
     fn copied_up(&self, tail: &Tail, path: &Path) -> io::Result<Option<(OwnedFd, Look)>> {
-        let file = open(path, self.plan.follow_symlinks)?;
+        let file = open(path, self.plan.links)?;
         let look = look_into(&file)?;
         if !is_on_overlay(&file) {
             return Ok(None);
@@ -125,14 +134,14 @@ impl Files {
     }
 
     /// Takes in what a look at a file by its path told.
-    fn looked(&mut self, key: usize, look: Look, hinted: bool, now: Now) {
+    fn looked(&mut self, key: usize, look: Look, prompt: Prompt, now: Now) {
         let Some(mut tail) = self.tails.take(key) else { return };
         let inode = self.plan.identity_bytes.is_none();
         if inode && tail.packed.is_none() && look.size < tail.reading().offset {
             tail.doubt.replace();
         }
         if !tail.look.is_like(&look) {
-            tail.due.set_unhinted(!hinted && !self.notices.are_off());
+            tail.due.set_unhinted(prompt == Prompt::Turn && !self.notices.are_off());
             tail.due.look_soon();
             self.schedule.queue(key, &mut tail.due);
         } else if tail.failing || tail.beginning.is_untold() {
@@ -148,7 +157,7 @@ impl Files {
     pub(super) fn led_elsewhere(&mut self, key: usize, tail: Box<Tail>, now: Now) {
         let path = tail.paths.here().clone();
         self.tails.put(key, tail);
-        self.examine(&path, now, false);
+        self.examine(&path, now, Prompt::Turn);
         if self.tails.get(key).is_some_and(|tail| !tail.handle.is_open() && tail.state != TailState::Present) {
             self.gone_without_handle(key, now);
             // Its handle can be spared then.
@@ -204,7 +213,7 @@ impl Files {
     }
 
     fn examine_idle(&mut self, key: usize, path: &Path, now: Now) {
-        self.examine(path, now, false);
+        self.examine(path, now, Prompt::Turn);
         if let Some(mut tail) = self.tails.take(key) {
             if self.parts_are_due(&tail, now) {
                 self.schedule.queue(key, &mut tail.due);
@@ -394,7 +403,7 @@ impl Files {
     }
 
     fn remove(&mut self, tail: &mut Tail) {
-        let same = look_at(tail.paths.here(), false)
+        let same = look_at(tail.paths.here(), Links::Keep)
             .is_ok_and(|l| l.is_file && (l.identity.device, l.identity.inode) == tail.node && l.size == tail.at.offset);
         if !same {
             return;
@@ -411,7 +420,7 @@ impl Files {
 fn unfinished_after(tail: &Tail, look: Look) -> Option<u64> {
     let name = tail.paths.here().file_name().and_then(|n| n.to_str())?;
     let is_successor = |base: String| {
-        let there = look_at(&tail.paths.here().with_file_name(base), true).ok().filter(|l| l.is_file);
+        let there = look_at(&tail.paths.here().with_file_name(base), Links::Follow).ok().filter(|l| l.is_file);
         there.is_some_and(|l| (if l.identity.birth != 0 { l.identity.birth } else { l.modified }) > look.modified)
     };
     let rotated =

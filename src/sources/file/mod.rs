@@ -242,7 +242,7 @@ impl FileConfig {
             check_contents: !matches!(self.fingerprint, Fingerprint::Inode),
             glob_interval: u64::try_from(self.glob_interval.as_nanos()).unwrap_or(u64::MAX).max(now::MILLISECOND),
             watch: self.watch == WatchMode::Auto,
-            follow_symlinks: self.follow_symlinks,
+            links: self.links(),
             once: cx.once,
             heavy: Heavy::of_process(),
             own,

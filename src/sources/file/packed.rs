@@ -19,7 +19,9 @@ use super::archive::{Deciding, Packed};
 use super::checkpoint::Known;
 use super::files::{Files, Opened};
 use super::formats::{SNIFF_BYTES, Sniff, sniff};
-use super::identity::{HEAD_BYTES, Head, Identity, Look, Position, Predecessor, look_at, look_into, open, read_at};
+use super::identity::{
+    HEAD_BYTES, Head, Identity, Links, Look, Position, Predecessor, look_at, look_into, open, read_at,
+};
 use super::names::{is_packed_name, is_rotation_of};
 use super::now::{Now, SECOND};
 use super::rotations::Adopted;
@@ -44,7 +46,7 @@ const COMPARED_BYTES: u64 = 256 << 10;
 const MOST_CANDIDATES: usize = 64;
 
 /// What a file is.
-pub(super) enum Kind {
+pub(super) enum FileKind {
     Plain,
     Packed(Format),
     /// Not to be read: of another format, or compressed where such files are not wanted.
@@ -123,11 +125,11 @@ impl Files {
         let kind = look.and_then(|look| self.packed_format(&path, &file, look, now));
         tail.handle.put(file);
         match kind {
-            Ok(Kind::Plain) => {
+            Ok(FileKind::Plain) => {
                 tail.beginning.note_text();
                 self.schedule.queue(key, &mut tail.due);
             }
-            Ok(Kind::Packed(format)) => {
+            Ok(FileKind::Packed(format)) => {
                 tail.generation = self.store.reserve();
                 tail.packed = Some(Box::new(Packed::new(
                     format,
@@ -138,8 +140,8 @@ impl Files {
                 self.prepare(tail);
                 self.schedule.queue(key, &mut tail.due);
             }
-            Ok(Kind::Ignored) => tail.state = TailState::Closed,
-            Ok(Kind::Unknown) => {
+            Ok(FileKind::Ignored) => tail.state = TailState::Closed,
+            Ok(FileKind::Unknown) => {
                 tail.beginning.note_untold();
                 return self.schedule.look_at(key, &mut tail.due, now.mono + WAIT / 4);
             }
@@ -149,34 +151,34 @@ impl Files {
     }
 
     /// What a file is, by its first bytes.
-    pub(super) fn packed_format(&mut self, path: &Path, file: &OwnedFd, look: Look, now: Now) -> io::Result<Kind> {
+    pub(super) fn packed_format(&mut self, path: &Path, file: &OwnedFd, look: Look, now: Now) -> io::Result<FileKind> {
         let mut head = [0; SNIFF_BYTES];
         let len = read_at(file, &mut head, 0)?;
         let sniffed = sniff(&head[..len]);
         let format = match sniffed {
-            Sniff::Plain => return Ok(Kind::Plain),
+            Sniff::Plain => return Ok(FileKind::Plain),
             Sniff::Foreign(name) => {
                 self.archives.tell_foreign(path, name, &self.plan, &self.counters);
-                return Ok(Kind::Ignored);
+                return Ok(FileKind::Ignored);
             }
             Sniff::Short => {
                 let young = now.wall.saturating_sub(look.modified) < 5 * SECOND as i64;
                 if !self.plan.once && young && (len > 0 || is_packed_name(path)) {
                     self.schedule.scan_by(now.mono + SECOND);
-                    return Ok(Kind::Unknown);
+                    return Ok(FileKind::Unknown);
                 }
-                return Ok(Kind::Plain);
+                return Ok(FileKind::Plain);
             }
             _ => match Format::of(sniffed) {
                 Some(format) => format,
-                None => return Ok(Kind::Plain),
+                None => return Ok(FileKind::Plain),
             },
         };
         if !self.plan.compressed {
             self.archives.tell_foreign(path, format.name(), &self.plan, &self.counters);
-            return Ok(Kind::Ignored);
+            return Ok(FileKind::Ignored);
         }
-        Ok(Kind::Packed(format))
+        Ok(FileKind::Packed(format))
     }
 
     /// Finds what an archive is to be compared with.
@@ -241,7 +243,7 @@ impl Files {
         let opened;
         let file = match tail.handle.get() {
             Some(file) => file,
-            None => match open(tail.paths.here(), self.plan.follow_symlinks) {
+            None => match open(tail.paths.here(), self.plan.links) {
                 // The name may lead to another file by now.
                 Ok(file) if look_into(&file).is_ok_and(|l| l.identity == tail.identity) => {
                     opened = file;
@@ -430,7 +432,7 @@ impl Files {
     fn is_there(&self, generation: u64) -> bool {
         self.store
             .get(generation)
-            .is_some_and(|k| k.current && look_at(&k.path, true).is_ok_and(|l| l.identity == k.identity))
+            .is_some_and(|k| k.current && look_at(&k.path, Links::Follow).is_ok_and(|l| l.identity == k.identity))
             || self.renamed.has(generation)
     }
 
@@ -502,7 +504,9 @@ impl Files {
         }
         self.archives.is_removed(look.identity);
         // A link is not removed, nor what it leads to.
-        if look_at(path, false).is_ok_and(|l| l.is_file && l.identity == look.identity && l.changed == look.changed) {
+        if look_at(path, Links::Keep)
+            .is_ok_and(|l| l.is_file && l.identity == look.identity && l.changed == look.changed)
+        {
             self.remove_file(path);
         }
     }

@@ -10,13 +10,13 @@ use super::flight::Flight;
 use super::handle::Handle;
 use super::held::ForSinks;
 use super::identity::{
-    HEAD_BYTES, Hasher, Head, Identity, Look, MARK_BYTES, Position, Predecessor, Running, look_at, look_into, open,
-    read_at,
+    HEAD_BYTES, Hasher, Head, Identity, Links, Look, MARK_BYTES, Position, Predecessor, Running, look_at, look_into,
+    open, read_at,
 };
 use super::looked::Looked;
 use super::names::{is_packed_name, is_rotation_of};
 use super::now::Now;
-use super::packed::Kind;
+use super::packed::FileKind;
 use super::passed::Passed;
 use super::paths::Paths;
 use super::proof::{self, mark_holds};
@@ -134,7 +134,7 @@ impl Files {
         if self.plan.identity_bytes.is_none() {
             return self.store.find(look.identity).is_some();
         }
-        let identity = open(path, self.plan.follow_symlinks).and_then(|file| self.identify(&file, look));
+        let identity = open(path, self.plan.links).and_then(|file| self.identify(&file, look));
         matches!(identity, Ok(Some(identity)) if self.store.find(identity).is_some())
     }
 
@@ -211,11 +211,11 @@ impl Files {
         // What was read as text goes on as text.
         if self.store.find(identity).is_none_or(|(_, k)| k.packed || k.at.offset == 0) {
             match self.packed_format(path, &file, look, now)? {
-                Kind::Plain => {}
-                Kind::Packed(format) => {
+                FileKind::Plain => {}
+                FileKind::Packed(format) => {
                     return Ok(self.start_packed(Opened { path, file, look }, after, adopted, format, now));
                 }
-                Kind::Ignored | Kind::Unknown => return Ok(None),
+                FileKind::Ignored | FileKind::Unknown => return Ok(None),
             }
         }
         let shared: Arc<Path> = path.into();
@@ -466,7 +466,7 @@ impl Files {
         if entry.is_symlink || self.plan.identity_bytes.is_some() {
             return false;
         }
-        let Ok(look) = look_at(path, false) else { return false };
+        let Ok(look) = look_at(path, Links::Keep) else { return false };
         let Some((generation, known)) = self.store.find(look.identity) else { return false };
         let unchanged = known.changed != 0 && (known.at.offset, known.changed) == (look.size, look.changed);
         // What the file before has open goes on in an empty one.
@@ -480,7 +480,7 @@ impl Files {
         let mut tail = self.new_tail(look.identity, look, &shared, &shared, now);
         (tail.generation, tail.head, tail.at) = (generation, head, at);
         if self.handles.has_room() {
-            let opened = open(path, self.plan.follow_symlinks);
+            let opened = open(path, self.plan.links);
             let Ok(file) = opened else { return false };
             let is_the_same = |l: Look| (l.identity, l.size, l.changed) == (look.identity, look.size, look.changed);
             if !look_into(&file).is_ok_and(is_the_same) {

@@ -5,9 +5,10 @@
 //! the look through the folders, which is the rarer the more there are.
 
 use super::checkpoint::Store;
-use super::discovery::Found;
+use super::discovery::FoundFiles;
 use super::files::Files;
 use super::joined::AtEnd;
+use super::life::Prompt;
 use super::now::{MILLISECOND, Now, SECOND};
 use super::plan::Plan;
 use super::reader::{Out, Sent, Turn};
@@ -42,7 +43,7 @@ pub(super) struct Tailer {
     pub(super) files: Files,
     saving: Saving,
     /// What the last look through the folders found, to be used again.
-    found: Found,
+    found: FoundFiles,
     /// When that was: monotonic nanoseconds.
     last_scan: u64,
     /// Verdicts that were heard, to be used again.
@@ -87,7 +88,7 @@ impl Tailer {
         Ok(Tailer {
             files: Files::new(plan, counters, wake, store),
             saving,
-            found: Found::default(),
+            found: FoundFiles::default(),
             last_scan: 0,
             verdicts: Vec::new(),
             has_failed: false,
@@ -311,10 +312,10 @@ impl Tailer {
         }
         for path in hints.paths {
             if let Some(link) = files.notices.link_to(&path) {
-                files.examine(&link, now, true);
+                files.examine(&link, now, Prompt::Hint);
             }
             if files.tails.at_path(&path).is_some() || files.plan.patterns.matches(&path) {
-                files.examine(&path, now, true);
+                files.examine(&path, now, Prompt::Hint);
             } else if files.notices.is_watched(&path) || path.is_dir() {
                 // A folder that came or went: not more often than ten times a second.
                 files.schedule.scan_by(now.mono.max(self.last_scan + 100 * MILLISECOND));
@@ -326,7 +327,7 @@ impl Tailer {
     pub(super) fn scan(&mut self, now: Now) {
         let mut found = std::mem::take(&mut self.found);
         let files = &mut self.files;
-        files.plan.patterns.walk(files.plan.follow_symlinks, &mut found);
+        files.plan.patterns.walk(files.plan.links, &mut found);
         files.missed.tell(&mut found, &files.plan, &files.tails);
         files.notices.follow(&mut found, &files.tails, &files.plan.id);
         let count = found.entries.len();
@@ -360,7 +361,7 @@ impl Tailer {
     }
 
     /// Looks at what was found where it is news, and at names that were not found any more.
-    fn examine_found(&mut self, found: &Found, now: Now) {
+    fn examine_found(&mut self, found: &FoundFiles, now: Now) {
         let files = &mut self.files;
         for entry in &found.entries {
             if let Some(key) = files.tails.at_path(&entry.path)
@@ -371,7 +372,7 @@ impl Tailer {
                 files.store.touch(tail.generation, now.seconds());
                 continue;
             }
-            files.examine(&entry.path, now, true);
+            files.examine(&entry.path, now, Prompt::Hint);
         }
         let still_there = found.entries.iter().filter(|e| files.tails.at_path(&e.path).is_some()).count();
         if files.start.is_over && still_there != files.tails.path_count() {
@@ -379,13 +380,13 @@ impl Tailer {
             let lost = files.tails.paths().map(|(path, _)| path).filter(|path| !paths.contains(&***path));
             let lost: Vec<Arc<Path>> = lost.cloned().collect();
             for path in lost {
-                files.examine(&path, now, true);
+                files.examine(&path, now, Prompt::Hint);
             }
         }
     }
 
     /// Looks for what became of files that lost their names, and forgets what need not be remembered.
-    fn look_after_lost(&mut self, found: &Found, now: Now) {
+    fn look_after_lost(&mut self, found: &FoundFiles, now: Now) {
         let files = &mut self.files;
         files.look_at_renamed(now);
         files.rotations.forget(now);
