@@ -3,6 +3,7 @@
 //! Read only. The Host header is checked against DNS rebinding, no CORS headers are sent. On a non-loopback address
 //! without `auth` only the first three are served.
 
+use crate::http::KnownText;
 use crate::http::origin::host_is_ours;
 use crate::ledger::Keeper;
 use crate::sync::Locked;
@@ -16,7 +17,6 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use base64::Engine;
 use metrics::{Key, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::PrometheusRecorder;
 use std::collections::HashMap;
@@ -40,10 +40,10 @@ const GRACE: Duration = Duration::from_secs(60);
 /// Who may ask.
 #[derive(Clone, Default)]
 pub struct ApiAuth {
-    /// User and password of basic authentication.
-    pub basic: Option<(String, String)>,
+    /// What `Authorization` is of the user who may.
+    pub basic: Option<KnownText>,
     /// Bearer tokens.
-    pub bearer: Vec<String>,
+    pub bearer: Vec<KnownText>,
 }
 
 impl ApiAuth {
@@ -54,17 +54,10 @@ impl ApiAuth {
     fn allows(&self, headers: &HeaderMap) -> bool {
         let Some(given) = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()) else { return false };
         if let Some(token) = given.strip_prefix("Bearer ") {
-            return self.bearer.iter().any(|t| equal(t.as_bytes(), token.as_bytes()));
+            return KnownText::of(token.as_bytes()).is_one_of(&self.bearer);
         }
-        let Some((user, password)) = &self.basic else { return false };
-        let want = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
-        given.strip_prefix("Basic ").is_some_and(|got| equal(want.as_bytes(), got.as_bytes()))
+        self.basic.as_ref().is_some_and(|pair| pair.is(&KnownText::of(given.as_bytes())))
     }
-}
-
-/// Comparison whose time does not depend on where the texts differ.
-fn equal(a: &[u8], b: &[u8]) -> bool {
-    a.len() == b.len() && a.iter().zip(b).fold(0, |d, (x, y)| d | (x ^ y)) == 0
 }
 
 /// What the API serves.
@@ -249,7 +242,7 @@ async fn plan(State(api): State<Arc<Api>>, request: Request) -> Response {
         return (StatusCode::FORBIDDEN, "a page of a browser may not ask for this\n").into_response();
     }
     let shown = headers.get(OWN_TOKEN).map_or(&b""[..], |value| value.as_bytes());
-    let is_own = api.own_token.as_ref().is_some_and(|token| equal(token.as_bytes(), shown));
+    let is_own = api.own_token.as_ref().is_some_and(|token| KnownText::of(token.as_bytes()).is(&KnownText::of(shown)));
     if api.auth.is_empty() && !is_own {
         let detail = "set `api.auth`, or ask as a user who can read `agent.json` in the agent's `data_dir`, with its token in X-Tidegate-Token";
         return json(StatusCode::FORBIDDEN, &serde_json::json!({"result": "failed", "detail": detail}));
@@ -562,7 +555,7 @@ mod tests {
     #[tokio::test]
     async fn it_answers_and_guards() {
         let mut api = api();
-        api.auth.bearer.push("t0ken".into());
+        api.auth.bearer.push(KnownText::of(b"t0ken"));
         let listener = Api::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         let stop = CancellationToken::new();

@@ -1,12 +1,15 @@
 //! Finding the agent that runs, and asking it: by what it leaves in its `data_dir`, with the credentials of its configuration.
 
-use crate::error::chain;
+use super::errors::PathError;
+use crate::error::Cause;
 use crate::pipeline::Globals;
 use crate::sinks::delivery::{Exchange, HttpExchange, Mask, Request};
 use base64::Engine;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Method, Url};
 use serde::{Deserialize, Serialize};
+use std::error::Error;
+use std::fmt::{Display, Formatter};
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -24,6 +27,79 @@ struct Running {
     /// Who can read it may ask what only the agent's own user may ask, where no `api.auth` is set.
     #[serde(default)]
     token: String,
+}
+
+/// Why an agent could not be asked.
+#[derive(Debug)]
+pub(super) enum AgentError {
+    /// No configuration can be read that says where it is.
+    NoConfiguration,
+    /// None with an `api` runs on this `data_dir`.
+    NotRunning(PathBuf),
+    /// What it says of itself cannot be read.
+    Path(PathError),
+    /// The same, as it is something else.
+    NotASign(PathBuf, serde_json::Error),
+    /// There is no address in the configuration.
+    NoApi,
+    /// What it is called cannot be asked.
+    Address(String, Cause),
+    /// The system gives no runtime.
+    Runtime(std::io::Error),
+    /// It did not answer in time.
+    NoAnswer(String),
+    /// The connection was lost: in words that may be shown.
+    Lost(String, String),
+    /// Its answer is longer than any of ours.
+    TooLong(String),
+    /// It asks who we are.
+    Unauthorized(String),
+    /// It answers with this status, and in these words; it is called so, where that says something.
+    Answer(Option<String>, u16, String),
+    /// Its answer is something else than was asked for: what not, and why.
+    NotThat(String, &'static str, serde_json::Error),
+}
+
+impl Display for AgentError {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        match self {
+            AgentError::NoConfiguration => f.write_str(
+                "the configuration cannot be read, so the agent cannot be found by it: name it with `--url`",
+            ),
+            AgentError::NotRunning(data_dir) => write!(
+                f,
+                "no agent with an `api` runs on {}: start one with `api: {{listen: \"127.0.0.1:8686\"}}`, or name it with `--url`",
+                data_dir.display()
+            ),
+            AgentError::Path(error) => error.fmt(f),
+            AgentError::NotASign(path, e) => write!(f, "{}: {e}; name the agent with `--url`", path.display()),
+            AgentError::NoApi => f.write_str("the configuration has no `api`: start the agent with one, or name a URL"),
+            AgentError::Address(base, _) => f.write_str(base),
+            AgentError::Runtime(error) => error.fmt(f),
+            AgentError::NoAnswer(base) => write!(f, "{base}: no answer"),
+            AgentError::Lost(base, why) => write!(f, "{base}: {why}"),
+            AgentError::TooLong(base) => write!(f, "{base}: the answer is too long"),
+            AgentError::Unauthorized(base) => write!(
+                f,
+                "{base}: the agent asks for credentials: set TIDEGATE_API_TOKEN, or `api.auth` in the configuration"
+            ),
+            AgentError::Answer(Some(base), status, words) => write!(f, "{base}: HTTP {status}: {words}"),
+            AgentError::Answer(None, status, words) => write!(f, "HTTP {status}: {words}"),
+            AgentError::NotThat(base, what, _) => write!(f, "{base}: this is not {what}"),
+        }
+    }
+}
+
+impl Error for AgentError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            AgentError::Path(error) => error.source(),
+            AgentError::NotASign(_, error) | AgentError::NotThat(_, _, error) => Some(error),
+            AgentError::Address(_, cause) => Some(&**cause),
+            AgentError::Runtime(error) => error.source(),
+            _ => None,
+        }
+    }
 }
 
 fn file(data_dir: &Path) -> PathBuf {
@@ -63,26 +139,22 @@ impl Drop for Sign {
 
 /// Where the agent is: `url`, or what it left in its `data_dir`, or what its configuration says.
 ///
-/// Errors: in words, with the next step.
-pub(super) fn base(url: Option<&str>, globals: Option<&Globals>) -> Result<String, String> {
+/// Errors: it cannot be told; with the next step.
+pub(super) fn base(url: Option<&str>, globals: Option<&Globals>) -> Result<String, AgentError> {
     if let Some(url) = url.filter(|url| !url.is_empty()) {
         return Ok(url.trim_end_matches('/').to_owned());
     }
-    let Some(globals) = globals else {
-        return Err("the configuration cannot be read, so the agent cannot be found by it: name it with `--url`".into());
-    };
+    let globals = globals.ok_or(AgentError::NoConfiguration)?;
     let path = file(&globals.data_dir);
     match std::fs::read(&path) {
         Ok(text) => {
-            let running: Running = serde_json::from_slice(&text)
-                .map_err(|e| format!("{}: {e}; name the agent with `--url`", path.display()))?;
+            let running: Running = serde_json::from_slice(&text).map_err(|e| AgentError::NotASign(path, e))?;
             Ok(running.address)
         }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(format!(
-            "no agent with an `api` runs on {}: start one with `api: {{listen: \"127.0.0.1:8686\"}}`, or name it with `--url`",
-            globals.data_dir.display()
-        )),
-        Err(error) => Err(format!("{}: {error}", path.display())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Err(AgentError::NotRunning(globals.data_dir.clone()))
+        }
+        Err(error) => Err(AgentError::Path(PathError::at(&path)(error))),
     }
 }
 
@@ -98,14 +170,14 @@ pub(super) fn new_token() -> std::io::Result<String> {
 
 /// Puts a question to the agent at `base`, as its own user where that can be shown; see [`ask`].
 ///
-/// Errors: it did not answer, in words.
+/// Errors: it did not answer.
 pub(super) fn post(
     base: &str,
     path: &str,
     body: Vec<u8>,
     globals: Option<&Globals>,
     patience: Duration,
-) -> Result<(u16, Vec<u8>), String> {
+) -> Result<(u16, Vec<u8>), AgentError> {
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     let running = globals.and_then(|g| std::fs::read(file(&g.data_dir)).ok());
@@ -121,14 +193,14 @@ pub(super) fn post(
 
 /// The answer of the agent at `base`: status and body. Credentials: `TIDEGATE_API_TOKEN`, else those of its configuration.
 ///
-/// Errors: it did not answer, in words.
+/// Errors: it did not answer.
 pub(super) fn ask(
     base: &str,
     method: Method,
     path: &str,
     globals: Option<&Globals>,
     patience: Duration,
-) -> Result<(u16, Vec<u8>), String> {
+) -> Result<(u16, Vec<u8>), AgentError> {
     exchange(base, method, path, (HeaderMap::new(), None), globals, patience)
 }
 
@@ -139,15 +211,13 @@ fn exchange(
     (mut headers, body): (HeaderMap, Option<Vec<u8>>),
     globals: Option<&Globals>,
     patience: Duration,
-) -> Result<(u16, Vec<u8>), String> {
+) -> Result<(u16, Vec<u8>), AgentError> {
     let api = globals.and_then(|g| g.api.as_ref());
-    let url = Url::parse(&format!("{base}{path}")).map_err(|e| format!("{base}: {e}"))?;
+    let called = || base.to_owned();
+    let url = Url::parse(&format!("{base}{path}")).map_err(|e| AgentError::Address(called(), e.into()))?;
     let configured = api.and_then(|api| api.auth.as_ref()).and_then(|auth| match (&auth.basic, auth.bearer.first()) {
         (_, Some(token)) => Some(format!("Bearer {}", token.reveal())),
-        (Some(basic), None) => {
-            let pair = format!("{}:{}", basic.user, basic.password.reveal());
-            Some(format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair)))
-        }
+        (Some(basic), None) => Some(crate::http::basic(&basic.user, basic.password.reveal())),
         (None, None) => None,
     });
     let auth = std::env::var("TIDEGATE_API_TOKEN").ok().map(|token| format!("Bearer {token}")).or(configured);
@@ -157,18 +227,17 @@ fn exchange(
     }
     let ca = api.and_then(|api| api.tls.as_ref()).map(|tls| tls.cert.clone());
     let request = Request { method, body: body.map(Into::into), ..Request::get(url, headers) };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
-    let exchange = HttpExchange::plain(&request.url, ca.as_deref()).map_err(|e| format!("{base}: {}", chain(&e)))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(AgentError::Runtime)?;
+    let exchange = HttpExchange::plain(&request.url, ca.as_deref());
+    let exchange = exchange.map_err(|e| AgentError::Address(called(), e.into()))?;
     let answer = runtime.block_on(async {
         let answer = tokio::time::timeout(patience, exchange.send(request, MAX_ANSWER)).await;
-        answer.map_err(|_| format!("{base}: no answer"))
+        answer.map_err(|_| AgentError::NoAnswer(called()))
     })?;
-    let answer = answer.map_err(|lost| format!("{base}: {}", lost.why))?;
+    let answer = answer.map_err(|lost| AgentError::Lost(called(), lost.why))?;
     match answer.status {
-        _ if answer.cut => Err(format!("{base}: the answer is too long")),
-        401 => Err(format!(
-            "{base}: the agent asks for credentials: set TIDEGATE_API_TOKEN, or `api.auth` in the configuration"
-        )),
+        _ if answer.cut => Err(AgentError::TooLong(called())),
+        401 => Err(AgentError::Unauthorized(called())),
         status => Ok((status, answer.body.to_vec())),
     }
 }

@@ -1,7 +1,9 @@
 //! `tidegate audit`: whether the ledger of all runs balance.
 
-use super::{ConfigArgs, Exit, agent, print, say_line};
-use crate::ledger::{Ledger, Sums};
+use super::agent::AgentError;
+use super::errors::failed;
+use super::{ConfigArgs, Exit, agent, print};
+use crate::ledger::{Ledger, LedgerError, Sums};
 use crate::pipeline::{Config, Globals};
 use crate::text::escape::Page;
 use crate::time::write_rfc3339_utc;
@@ -30,6 +32,32 @@ pub(super) struct AuditArgs {
 /// Longest wait for it.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Why there is nothing to be judged in a folder.
+#[derive(Debug)]
+enum AuditError {
+    /// No ledger was ever kept there.
+    None(PathBuf),
+    /// It cannot be used.
+    Ledger(LedgerError),
+}
+
+impl std::fmt::Display for AuditError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            AuditError::None(dir) => {
+                write!(f, "{}: there is no ledger; was this folder used by `tidegate run`?", dir.display())
+            }
+            AuditError::Ledger(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for AuditError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        if let AuditError::Ledger(error) = self { error.source() } else { None }
+    }
+}
+
 /// Reads the ledger and judges it.
 pub(super) fn run(args: &AuditArgs) -> Exit {
     let (ledger, from) = match find(args) {
@@ -43,10 +71,7 @@ pub(super) fn run(args: &AuditArgs) -> Exit {
 }
 
 fn find(args: &AuditArgs) -> Result<(Ledger, String), Exit> {
-    let fail = |message: String| {
-        say_line!("error: {message}");
-        Exit::Failed
-    };
+    let fail = |error: AuditError| failed(&error);
     if let Some(dir) = &args.data_dir {
         return read(dir).map_err(fail);
     }
@@ -58,22 +83,22 @@ fn find(args: &AuditArgs) -> Result<(Ledger, String), Exit> {
     // Where and with which credentials is what the agent's own configuration says.
     let config =
         if url.is_empty() || args.config.config.iter().all(|p| p.exists()) { Some(args.config.load()?) } else { None };
-    ask(url, config).map_err(fail)
+    ask(url, config).map_err(|error| failed(&error))
 }
 
-fn read(dir: &Path) -> Result<(Ledger, String), String> {
+fn read(dir: &Path) -> Result<(Ledger, String), AuditError> {
     match Ledger::read(dir) {
         Ok(Some(ledger)) => Ok((ledger, dir.display().to_string())),
-        Ok(None) => Err(format!("{}: there is no ledger; was this folder used by `tidegate run`?", dir.display())),
-        Err(error) => Err(error.to_string()),
+        Ok(None) => Err(AuditError::None(dir.to_owned())),
+        Err(error) => Err(AuditError::Ledger(error)),
     }
 }
 
-fn ask(url: &str, config: Option<Config>) -> Result<(Ledger, String), String> {
+fn ask(url: &str, config: Option<Config>) -> Result<(Ledger, String), AgentError> {
     let globals: Option<Globals> = config.map(|c| c.globals);
     let api = globals.as_ref().and_then(|g| g.api.as_ref());
     let base = match (url, api) {
-        ("", None) => return Err("the configuration has no `api`: start the agent with one, or name a URL".into()),
+        ("", None) => return Err(AgentError::NoApi),
         ("", Some(api)) => {
             format!("{}://{}", if api.tls.is_some() { "https" } else { "http" }, api.listen.value)
         }
@@ -81,9 +106,9 @@ fn ask(url: &str, config: Option<Config>) -> Result<(Ledger, String), String> {
     };
     let (status, body) = agent::ask(&base, Method::GET, "/api/v1/audit", globals.as_ref(), PATIENCE)?;
     if status != 200 {
-        return Err(format!("{base}: HTTP {status}: {}", agent::words(&body)));
+        return Err(AgentError::Answer(Some(base), status, agent::words(&body)));
     }
-    let ledger = serde_json::from_slice(&body).map_err(|e| format!("{base}: this is not a ledger: {e}"))?;
+    let ledger = serde_json::from_slice(&body).map_err(|e| AgentError::NotThat(base.clone(), "a ledger", e))?;
     Ok((ledger, base))
 }
 

@@ -1,7 +1,8 @@
 //! `tidegate checkpoint show|reset`: how far files were read, and to begin anew.
 
-use super::{ConfigArgs, Exit, print, say_line};
-use crate::error::chain;
+use super::errors::{PathError, failed};
+use super::{ConfigArgs, Exit, print};
+use crate::error::Cause;
 use crate::sources::file::{FilePlace, forget_places, places};
 use crate::storage::data_dir::lock_data_dir;
 use crate::text::escape::Page;
@@ -59,8 +60,8 @@ impl At {
     }
 
     /// The sources that have checkpoints, with the places in their files.
-    fn sources(&self, dir: &Path) -> Result<Vec<(String, Vec<FilePlace>)>, String> {
-        let fail = |path: &Path, error: std::io::Error| format!("{}: {error}", path.display());
+    fn sources(&self, dir: &Path) -> Result<Vec<(String, Vec<FilePlace>)>, CheckpointError> {
+        let fail = |path: &Path, error: std::io::Error| CheckpointError::Path(PathError::at(path)(error));
         let mut sources = Vec::new();
         for entry in std::fs::read_dir(dir).map_err(|e| fail(dir, e))? {
             let path = entry.map_err(|e| fail(dir, e))?.path();
@@ -74,8 +75,47 @@ impl At {
         }
         sources.sort_by(|a, b| a.0.cmp(&b.0));
         match &self.source {
-            Some(id) if sources.is_empty() => Err(format!("{}: source `{id}` has no checkpoint", dir.display())),
+            Some(id) if sources.is_empty() => Err(CheckpointError::OfNoSource(dir.to_owned(), id.clone())),
             _ => Ok(sources),
+        }
+    }
+}
+
+/// Why checkpoints cannot be shown or forgotten.
+#[derive(Debug)]
+enum CheckpointError {
+    /// A folder or file of theirs cannot be used.
+    Path(PathError),
+    /// In this folder there are none of this source.
+    OfNoSource(PathBuf, String),
+    /// It was not said which.
+    OfWhat,
+    /// Another process has the folder.
+    Locked(Cause),
+    /// No source knows one of the files.
+    Unknown,
+}
+
+impl std::fmt::Display for CheckpointError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            CheckpointError::Path(error) => error.fmt(f),
+            CheckpointError::OfNoSource(dir, id) => write!(f, "{}: source `{id}` has no checkpoint", dir.display()),
+            CheckpointError::OfWhat => f.write_str("name a --source, a --file, or --all"),
+            CheckpointError::Locked(error) => error.fmt(f),
+            CheckpointError::Unknown => {
+                f.write_str("no source knows such a file; `checkpoint show` lists those that are known")
+            }
+        }
+    }
+}
+
+impl std::error::Error for CheckpointError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            CheckpointError::Path(error) => error.source(),
+            CheckpointError::Locked(error) => error.source(),
+            _ => None,
         }
     }
 }
@@ -91,15 +131,12 @@ pub(super) fn run(args: CheckpointArgs) -> Exit {
             Ok(()) => Exit::Done,
             Err(_) => Exit::Failed,
         },
-        Ok(Err(message)) => {
-            say_line!("error: {message}");
-            Exit::Failed
-        }
+        Ok(Err(error)) => failed(&error),
         Err(exit) => exit,
     }
 }
 
-fn show(at: &At, dir: &Path, json: bool) -> Result<Page, String> {
+fn show(at: &At, dir: &Path, json: bool) -> Result<Page, CheckpointError> {
     let sources = at.sources(dir)?;
     if json {
         let list: Vec<_> = sources
@@ -132,26 +169,26 @@ fn show(at: &At, dir: &Path, json: bool) -> Result<Page, String> {
     Ok(out)
 }
 
-fn reset(at: &At, dir: &Path, files: &[PathBuf], all: bool) -> Result<Page, String> {
+fn reset(at: &At, dir: &Path, files: &[PathBuf], all: bool) -> Result<Page, CheckpointError> {
     if !all && at.source.is_none() && files.is_empty() {
-        return Err("name a --source, a --file, or --all".into());
+        return Err(CheckpointError::OfWhat);
     }
-    let _lock = lock_data_dir(dir).map_err(|e| chain(&e))?;
+    let _lock = lock_data_dir(dir).map_err(|error| CheckpointError::Locked(error.into()))?;
     let mut wanted = Vec::new();
     for file in files {
-        wanted.push(std::path::absolute(file).map_err(|e| format!("{}: {e}", file.display()))?);
+        wanted.push(std::path::absolute(file).map_err(|e| CheckpointError::Path(PathError::at(file)(e)))?);
     }
     let mut out = Page::new();
     let mut sum = 0;
     for (id, _) in at.sources(dir)? {
         let folder = dir.join(&id);
-        let n = forget_places(&folder, &wanted).map_err(|e| format!("{}: {e}", folder.display()))?;
+        let n = forget_places(&folder, &wanted).map_err(|e| CheckpointError::Path(PathError::at(&folder)(e)))?;
         sum += n;
         let s = if n == 1 { "" } else { "s" };
         writeln!(out, "{id}: {n} place{s} forgotten");
     }
     if sum == 0 && !files.is_empty() {
-        return Err("no source knows such a file; `checkpoint show` lists those that are known".into());
+        return Err(CheckpointError::Unknown);
     }
     Ok(out)
 }

@@ -4,6 +4,7 @@ use super::{ConfigArgs, Exit, print, say_line};
 use crate::buffer::BufferConfig;
 use crate::doctor::general::{self, DiskBuffer};
 use crate::doctor::{Finding, Host, Severity};
+use crate::error::chain;
 use crate::pipeline::{AnyPlan, Component, Config};
 use crate::storage::data_dir::is_in_use;
 use crate::telemetry::ComponentKind;
@@ -97,7 +98,7 @@ fn taken_addresses(config: &Config) -> Found {
     let fault = |(id, address): (Option<String>, String)| {
         let why = general::try_address(&address).err()?;
         let of = if id.is_none() { "the API " } else { "" };
-        Some((id, Finding::loss(format!("{of}{why}"), "stop what has it, or set another `listen`")))
+        Some((id, Finding::loss(format!("{of}{}", chain(&why)), "stop what has it, or set another `listen`")))
     };
     api.chain(of_components).filter_map(fault).collect()
 }
@@ -139,7 +140,7 @@ fn clocks(components: &[Component]) -> std::io::Result<Found> {
             Ok(Some(server)) => general::clock(server, clock::now_ns()),
             Ok(None) => Vec::new(),
             Err(why) => vec![Finding::warning(
-                format!("its server does not answer: {why}"),
+                format!("its server does not answer: {}", chain(&why)),
                 "`tidegate validate --environment` says what a request to it brings",
             )],
         };

@@ -62,18 +62,37 @@ fn field(to: &mut Writer<'_>, field: &tracing::field::Field, value: &dyn std::fm
     }
 }
 
+/// What was given is no level and no filter of the log.
+#[derive(Debug)]
+pub(super) struct FilterError {
+    text: String,
+    cause: crate::error::Cause,
+}
+
+impl std::fmt::Display for FilterError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let FilterError { text, cause } = self;
+        write!(f, "`{text}` is not a log level or filter ({cause}); try error, warn, info, debug or trace")
+    }
+}
+
+impl std::error::Error for FilterError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&*self.cause)
+    }
+}
+
 /// Starts logging. `level` is a level or a filter such as `info,tidegate=debug`; without it `TIDEGATE_LOG` counts, then
 /// `info`.
 ///
 /// Errors: the filter cannot be read.
-pub(super) fn start(format: LogFormat, level: Option<&str>) -> Result<(), String> {
+pub(super) fn start(format: LogFormat, level: Option<&str>) -> Result<(), FilterError> {
     let from_env = std::env::var("TIDEGATE_LOG").ok();
     let text = level.or(from_env.as_deref()).unwrap_or("info");
     // Libraries below us speak only when something is wrong, unless the filter names them.
     let quiet = if text.contains(['=', ',']) { text.to_owned() } else { format!("warn,tidegate={text}") };
-    let filter = EnvFilter::try_new(&quiet).map_err(|error| {
-        format!("`{text}` is not a log level or filter ({error}); try error, warn, info, debug or trace")
-    })?;
+    let filter =
+        EnvFilter::try_new(&quiet).map_err(|cause| FilterError { text: text.to_owned(), cause: cause.into() })?;
     JSON.store(format == LogFormat::Json, Ordering::Relaxed);
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| Stderr);
     let result = match format {

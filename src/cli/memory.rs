@@ -19,7 +19,7 @@ pub(super) fn give_back() {
 }
 
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
-#[allow(unsafe_code, reason = "functions of the C library that take numbers and may be called at any time")]
+#[expect(unsafe_code, reason = "functions of the C library that take numbers and may be called at any time")]
 mod library {
     use std::ffi::c_int;
 

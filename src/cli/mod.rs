@@ -5,6 +5,7 @@ mod audit;
 mod buffer;
 mod checkpoint;
 mod doctor;
+mod errors;
 mod exit;
 mod graph;
 mod history;
@@ -134,8 +135,8 @@ impl ConfigArgs {
 
     /// The same.
     ///
-    /// Errors: it has mistakes, which have been printed, as text.
-    fn load_or_say_why(&self) -> Result<(Config, texts::Texts), String> {
+    /// Errors: it has mistakes, which have been printed.
+    fn load_or_say_why(&self) -> Result<(Config, texts::Texts), errors::PrintedMistakes> {
         let environment = texts::Remembering::default();
         let (Loaded { config, report, .. }, files) =
             load_with_texts(&self.config, &environment, crate::registry::built_in());
@@ -149,7 +150,7 @@ impl ConfigArgs {
                 false => say(&report_page(&text)),
             }
         }
-        config.map(|config| (config, texts)).ok_or(text)
+        config.map(|config| (config, texts)).ok_or(errors::PrintedMistakes(text))
     }
 }
 
@@ -173,8 +174,8 @@ pub fn main_with(args: impl IntoIterator<Item = impl Into<std::ffi::OsString> + 
             return exit;
         }
     };
-    if let Err(message) = logging::start(cli.log_format, cli.log_level.as_deref()) {
-        say_line!("error: {message}");
+    if let Err(error) = logging::start(cli.log_format, cli.log_level.as_deref()) {
+        errors::failed(&error);
         return Exit::Usage;
     }
     // A panic is a bug to be told of, with its place, but what it shows may hold anything.

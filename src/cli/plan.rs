@@ -3,10 +3,12 @@
 //! The agent that runs is asked with the new text, and tries both configurations on the last frames of its sources
 //! ([`planner`]); without one, the newest configuration of the history, or a file, is compared here.
 
+use super::errors::PathError;
 use super::history::History;
 use super::texts::{Texts, load_again};
 use super::{ConfigFiles, Exit, agent, print, report_page, say, say_line};
 use crate::api::Planner;
+use crate::error::chain;
 use crate::pipeline::{Globals, Loaded, load_texts, load_with_texts};
 use crate::plan::report::Plan;
 use crate::plan::{Against, Given, make, page};
@@ -126,7 +128,7 @@ fn plan(args: &PlanArgs) -> Result<Plan, Refused> {
     let paths = args.config.args().config;
     let (new, files) = load_with_texts(&paths, &ProcessEnvironment, crate::registry::built_in());
     let input = args.input.as_deref().map(|path| read_input(path, args.source.clone())).transpose();
-    let input = input.map_err(Refused::Failed)?;
+    let input = input.map_err(|error| Refused::Failed(chain(&error)))?;
     let mistakes = |loaded: &Loaded| Refused::Mistakes(loaded.report.render_within(super::columns()));
     let globals = new.globals.clone();
     match &args.against {
@@ -150,7 +152,7 @@ fn plan(args: &PlanArgs) -> Result<Plan, Refused> {
     if runs && let Ok(base) = agent::base(None, Some(&globals)) {
         return ask(&base, Some(&globals), files, input);
     }
-    let newest = History::of(&data_dir).newest().map_err(Refused::Failed)?;
+    let newest = History::of(&data_dir).newest().map_err(|error| Refused::Failed(chain(&error)))?;
     let Some((number, at, texts)) = newest else {
         let why = match runs {
             true => "the agent that runs on it has no `api`, and keeps no history",
@@ -197,8 +199,8 @@ fn given(input: Option<Input>, without: impl FnOnce() -> Given) -> Given {
 
 /// The last lines of a file.
 ///
-/// Errors: it cannot be read, in words.
-fn read_input(path: &Path, source: Option<String>) -> Result<Input, String> {
+/// Errors: it cannot be read.
+fn read_input(path: &Path, source: Option<String>) -> Result<Input, PathError> {
     let mut bytes = Vec::new();
     let read = match path.to_str() {
         Some("-") => std::io::stdin().lock().read_to_end(&mut bytes).map(|_| ()),
@@ -213,7 +215,7 @@ fn read_input(path: &Path, source: Option<String>) -> Result<Input, String> {
             Ok(())
         }),
     };
-    read.map_err(|error| format!("{}: {error}", path.display()))?;
+    read.map_err(PathError::at(path))?;
     let ends: Vec<usize> = memchr::memchr_iter(b'\n', &bytes).collect();
     let whole = bytes.last().is_some_and(|b| *b != b'\n');
     let too_many = (ends.len() + usize::from(whole)).saturating_sub(MAX_INPUT_LINES);
@@ -242,7 +244,8 @@ fn ask(
     }
     let files = files.into_iter().map(|(name, text)| File { name, text }).collect();
     let question = serde_json::to_vec(&Question { files, input }).map_err(|e| Refused::Failed(e.to_string()))?;
-    let (status, body) = agent::post(base, "/api/v1/plan", question, globals, PATIENCE).map_err(Refused::Failed)?;
+    let (status, body) = agent::post(base, "/api/v1/plan", question, globals, PATIENCE)
+        .map_err(|error| Refused::Failed(chain(&error)))?;
     let words = || format!("{base}: HTTP {status}: {}", agent::words(&body));
     let answer: Value = serde_json::from_slice(&body).map_err(|_| Refused::Failed(words()))?;
     let detail = || answer["detail"].as_str().map_or_else(words, str::to_owned);

@@ -15,6 +15,7 @@ use super::texts::{SecretFile, Texts, load_again};
 use super::{ConfigArgs, report_page, say_errors};
 use crate::api::Planner;
 use crate::component::Successors;
+use crate::error::chain;
 use crate::pipeline::{AgentPrint, Config};
 use crate::sync::live::Live;
 use crate::telemetry::ComponentKind;
@@ -201,14 +202,14 @@ impl Control {
     fn read(&mut self) -> bool {
         self.seen = stamps(&self.args.config);
         self.began = std::time::Instant::now();
-        let loaded = self.args.load_or_say_why().and_then(|(config, texts)| {
+        let loaded = self.args.load_or_say_why().map_err(|mistakes| mistakes.0).and_then(|(config, texts)| {
             let data_dir = &config.globals.data_dir;
             if *data_dir != self.data_dir {
                 let mistake = super::plan::data_dir_changed(&self.data_dir, data_dir);
                 say_errors(&report_page(&format!("{mistake}\n")));
                 return Err(mistake);
             }
-            History::of(&config.globals.data_dir).in_place_of(config, texts)
+            History::of(&config.globals.data_dir).in_place_of(config, texts).map_err(|error| chain(&error))
         });
         match loaded {
             Ok(loaded) => {

@@ -1,6 +1,8 @@
 //! `tidegate reload`: the agent that runs reads its configuration again.
 
-use super::{ConfigFiles, Exit, agent, print, say_line};
+use super::agent::AgentError;
+use super::errors::failed;
+use super::{ConfigFiles, Exit, agent, print};
 use crate::pipeline::{Globals, load};
 use crate::settings::ProcessEnvironment;
 use crate::text::escape::Page;
@@ -34,17 +36,14 @@ pub(super) fn run(args: &ReloadArgs) -> Exit {
     let globals = loaded.globals.as_ref();
     match ask(args.url.as_deref(), globals) {
         Ok(result) => tell(&result, args.json),
-        Err(message) => {
-            say_line!("error: {message}");
-            Exit::Failed
-        }
+        Err(error) => failed(&error),
     }
 }
 
 /// Has the agent reload; how that went. Where all of the graph starts anew, its address may be another afterwards.
 ///
-/// Errors: it cannot be found or asked, in words.
-pub(super) fn ask(url: Option<&str>, globals: Option<&Globals>) -> Result<Value, String> {
+/// Errors: it cannot be found or asked.
+pub(super) fn ask(url: Option<&str>, globals: Option<&Globals>) -> Result<Value, AgentError> {
     let last = || last_reload(&agent::base(url, globals)?, globals);
     let before = last()?;
     let base = agent::base(url, globals)?;
@@ -61,7 +60,7 @@ pub(super) fn ask(url: Option<&str>, globals: Option<&Globals>) -> Result<Value,
         }
         Err(error)
     })?;
-    serde_json::from_slice(&body).map_err(|_| format!("HTTP {status}: {}", agent::words(&body)))
+    serde_json::from_slice(&body).map_err(|_| AgentError::Answer(None, status, agent::words(&body)))
 }
 
 /// Prints how a reload went.
@@ -82,11 +81,11 @@ pub(super) fn tell(result: &Value, as_json: bool) -> Exit {
 }
 
 /// How the last reload went; `null` where there was none.
-fn last_reload(base: &str, globals: Option<&Globals>) -> Result<Value, String> {
+fn last_reload(base: &str, globals: Option<&Globals>) -> Result<Value, AgentError> {
     let (status, body) = agent::ask(base, Method::GET, "/api/v1/config", globals, PATIENCE)?;
     match serde_json::from_slice::<Value>(&body) {
         Ok(state) if status == 200 => Ok(state["last_reload"].clone()),
-        _ => Err(format!("{base}: HTTP {status}: {}", agent::words(&body))),
+        _ => Err(AgentError::Answer(Some(base.to_owned()), status, agent::words(&body))),
     }
 }
 

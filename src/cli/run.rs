@@ -8,7 +8,8 @@ use super::{ConfigFiles, Exit, memory, say, say_errors, say_line};
 use crate::api::{Api, ApiAuth};
 use crate::buffer::disk::tools;
 use crate::error::chain;
-use crate::ledger::Keeper;
+use crate::http::{KnownText, basic};
+use crate::ledger::{Keeper, RunEnd};
 use crate::pipeline::{AnyPlan, Config, Globals, Loaded};
 use crate::storage::data_dir::{Lock, lock_data_dir};
 use crate::sync::live::Live;
@@ -189,7 +190,7 @@ async fn drive(
 ) -> Result<(Exit, Arc<RunLedger>), Page> {
     // A port in use must not be found out when events are on their way.
     let ready = globals.api.as_ref().map(|api| ReadyApi::new(api, None)).transpose();
-    let ready = ready.map_err(|words| Page::of_line(format_args!("error: {words}")))?;
+    let ready = ready.map_err(|error| Page::of_line(format_args!("error: {}", chain(&error))))?;
     let mut running = topology::start_supervised(blueprint, control.remake())
         .map_err(|error| Page::of_line(format_args!("error: cannot start a thread: {error}")))?;
     let ledger = keep_ledger(&globals.data_dir, running.ledger.clone(), lock);
@@ -230,7 +231,7 @@ async fn drive(
     }
     let exit = judge(&summary, &run_ledger, control.is_once());
     if let Some(ledger) = ledger {
-        ledger.end(summary.failed.is_empty() && !summary.timed_out);
+        ledger.end(if summary.failed.is_empty() && !summary.timed_out { RunEnd::AtRest } else { RunEnd::Early });
     }
     Ok((exit, run_ledger))
 }
@@ -268,7 +269,7 @@ async fn take_over(
     let ready = api_config.as_ref().filter(|_| is_new_api).map(|api| ReadyApi::new(api, served.as_ref())).transpose();
     let ready = match ready {
         Ok(ready) => ready,
-        Err(words) => return refused(control, Page::of_line(format_args!("error: {words}"))),
+        Err(error) => return refused(control, Page::of_line(format_args!("error: {}", chain(&error)))),
     };
     let sinks = super::reload::sinks(&config).collect();
     let counters = topology::counters_of(running, &config);
@@ -344,10 +345,10 @@ struct Kept {
 }
 
 impl Kept {
-    fn end(self, in_order: bool) {
+    fn end(self, how: RunEnd) {
         drop(self.stop);
         drop(self.thread.join());
-        match self.keeper.end(in_order) {
+        match self.keeper.end(how) {
             Ok(ledger) => {
                 for fault in ledger.faults() {
                     tracing::error!(%fault, "the ledger does not balance: this is a bug; `tidegate audit` shows all of it");
@@ -423,8 +424,8 @@ fn lost(kind: ComponentKind, totals: &Totals) -> u64 {
 
 fn api_of(running: &Running, config: &crate::pipeline::ApiConfig, ledger: Option<&Kept>, control: &Control) -> Api {
     let auth = config.auth.as_ref().map_or_else(ApiAuth::default, |auth| ApiAuth {
-        basic: auth.basic.as_ref().map(|b| (b.user.clone(), b.password.reveal().to_owned())),
-        bearer: auth.bearer.iter().map(|t| t.reveal().to_owned()).collect(),
+        basic: auth.basic.as_ref().map(|b| KnownText::of(basic(&b.user, b.password.reveal()).as_bytes())),
+        bearer: auth.bearer.iter().map(|t| KnownText::of(t.reveal().as_bytes())).collect(),
     });
     Api {
         run_ledger: running.ledger.clone(),

@@ -2,6 +2,7 @@
 
 use super::agent::{Sign, new_token};
 use crate::api::Api;
+use crate::error::Cause;
 use crate::net::tls::TlsServer;
 use crate::pipeline::ApiConfig;
 use std::net::{SocketAddr, TcpListener};
@@ -14,6 +15,33 @@ use tokio_util::sync::CancellationToken;
 /// How long the API's last answers may take.
 const PATIENCE: Duration = Duration::from_millis(500);
 
+/// Why the API cannot be served.
+#[derive(Debug)]
+pub(super) enum ApiError {
+    /// Its address is taken or not ours.
+    Listen(SocketAddr, std::io::Error),
+    /// Its certificate cannot be used.
+    Certificate(Cause),
+}
+
+impl std::fmt::Display for ApiError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            ApiError::Listen(listen, error) => write!(f, "the API cannot listen on {listen}: {error}"),
+            ApiError::Certificate(error) => write!(f, "the API's certificate: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for ApiError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            ApiError::Listen(_, error) => Some(error),
+            ApiError::Certificate(error) => Some(&**error),
+        }
+    }
+}
+
 /// A socket and a certificate, before anybody is served.
 pub(super) struct ReadyApi {
     listen: SocketAddr,
@@ -24,8 +52,8 @@ pub(super) struct ReadyApi {
 impl ReadyApi {
     /// Binds the address, or takes the socket of `now` where it is the same.
     ///
-    /// Errors: it is taken or not ours, or the certificate cannot be used; in words.
-    pub(super) fn new(config: &ApiConfig, now: Option<&ServedApi>) -> Result<ReadyApi, String> {
+    /// Errors: it is taken or not ours, or the certificate cannot be used.
+    pub(super) fn new(config: &ApiConfig, now: Option<&ServedApi>) -> Result<ReadyApi, ApiError> {
         let listen = config.listen.value;
         let bind = || {
             let listener = TcpListener::bind(listen)?;
@@ -34,9 +62,9 @@ impl ReadyApi {
         };
         let same = now.filter(|now| now.listen == listen);
         let listener: std::io::Result<TcpListener> = same.map_or_else(bind, |now| now.listener.try_clone());
-        let listener = listener.map_err(|error| format!("the API cannot listen on {listen}: {error}"))?;
+        let listener = listener.map_err(|error| ApiError::Listen(listen, error))?;
         let tls = config.tls.as_ref().map(TlsServer::open).transpose();
-        let tls = tls.map_err(|error| format!("the API's certificate: {error}"))?;
+        let tls = tls.map_err(|error| ApiError::Certificate(error.into()))?;
         Ok(ReadyApi { listen, listener, tls })
     }
 }

@@ -3,6 +3,7 @@
 use super::{ConfigFiles, Exit, columns, print, report_page, say, say_line};
 use crate::doctor::general::try_address;
 use crate::doctor::{self, Host};
+use crate::error::chain;
 use crate::pipeline::{AnyPlan, Component, Config, Loaded, load};
 use crate::settings::{Diagnostic, ProcessEnvironment, Report, Severity, Span, mask_known};
 use crate::storage::data_dir::is_in_use;
@@ -204,7 +205,7 @@ fn here(config: &Config, found: &mut Findings) {
             true => "an agent runs with this `data_dir` and may have it",
             false => "stop what has it, or set another `listen`",
         };
-        found.add(Severity::Error, None, &format!("the API {why}"), hint);
+        found.add(Severity::Error, None, &format!("the API {}", chain(&why)), hint);
     }
 }
 
@@ -226,7 +227,7 @@ fn probe(components: &[Component], found: &mut Findings) {
     };
     for (id, probe) in probes {
         if let Err(why) = runtime.block_on(probe) {
-            found.error(Some(id), &why.to_string());
+            found.error(Some(id), &chain(&why));
         }
     }
 }

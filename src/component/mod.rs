@@ -6,6 +6,7 @@ pub mod common;
 pub mod letter;
 mod message;
 pub mod plan;
+pub mod probe;
 mod sink;
 mod source;
 mod transform;

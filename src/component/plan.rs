@@ -3,6 +3,7 @@
 
 use crate::component::common::SinkCommon;
 use crate::component::common::SourceCommon;
+use crate::component::probe::ProbeError;
 use crate::component::{BoxFuture, BuildContext, SinkRun, SourceRun, Transform};
 use crate::decoding::{Charset, FrameDecoder};
 use crate::doctor::{Finding, Host};
@@ -173,9 +174,8 @@ pub trait SinkPlan: Send {
     fn when_changed(&self) -> Option<&'static str> {
         None
     }
-    /// Asks the far side whether it is there and takes the credentials; `None` where there is nobody to ask. The error is
-    /// in words that may be shown. Polled on a runtime with sockets and timers.
-    fn probe(&self) -> Option<BoxFuture<Result<(), String>>> {
+    /// Asks the far side whether it is there and takes the credentials; `None` where there is nobody to ask. Polled on a runtime with sockets and timers.
+    fn probe(&self) -> Option<BoxFuture<Result<(), ProbeError>>> {
         None
     }
     /// What will lose or surprise behind it. Changes nothing.
@@ -184,7 +184,7 @@ pub trait SinkPlan: Send {
     }
     /// Asks the far side for its clock, in nanoseconds since 1970 UTC; `None` where there is nobody to ask, or an answer that
     /// tells no time. Polled on a runtime with sockets and timers.
-    fn server_clock(&self) -> Option<BoxFuture<Result<Option<i64>, String>>> {
+    fn server_clock(&self) -> Option<BoxFuture<Result<Option<i64>, ProbeError>>> {
         None
     }
     /// Makes the sink. May touch the outside world.

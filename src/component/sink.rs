@@ -1,6 +1,6 @@
 //! What a sink is handed: batches, and what becomes of them; the way to its dead letter.
 
-use super::letter::push_envelope;
+use super::letter::{Refused, push_envelope};
 use crate::ack::place::Report;
 use crate::ack::{Ack, Verdict};
 use crate::buffer::{Queue, QueueSender, Received};
@@ -109,7 +109,13 @@ fn envelopes(counters: &Counters, batch: &Batch, rows: &[usize], reason: &'stati
     let mut letters = batch.sibling();
     let (now, mut json) = (clock::now_ns(), Vec::new());
     for &row in rows {
-        push_envelope(&mut letters, batch, row, &counters.id, reason, detail, now, &mut json);
+        push_envelope(
+            &mut letters,
+            batch,
+            row,
+            Refused { component: &counters.id, reason, detail, at: now },
+            &mut json,
+        );
     }
     letters
 }

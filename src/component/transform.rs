@@ -1,6 +1,6 @@
 //! What a transform is, and where it puts what leaves it.
 
-use super::letter::push_envelope;
+use super::letter::{Refused, push_envelope};
 use crate::event::Batch;
 use crate::telemetry::example_of;
 use crate::time::clock;
@@ -157,7 +157,8 @@ impl<'a> Emitter<'a> {
         let from = self.originals.as_ref().unwrap_or(batch);
         // The batch's own time may be long past: it may have waited, or be a replayed letter.
         let now = *self.rejected_at.get_or_insert_with(clock::now_ns);
-        push_envelope(rejects, from, row, self.component, reason, detail, now, self.json);
+        let refused = Refused { component: self.component, reason, detail, at: now };
+        push_envelope(rejects, from, row, refused, self.json);
         batch.drop_row(row);
     }
 }

@@ -3,6 +3,7 @@
 use super::{Finding, Host};
 use crate::text::escape::shell_word;
 use rustix::fs::{Access, access, statfs, statvfs};
+use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -85,17 +86,45 @@ pub fn path_word(path: &Path) -> String {
     shell_word(&path.to_string_lossy())
 }
 
+/// What of this host was tried and does not work.
+#[derive(Debug)]
+pub enum TryError {
+    /// The folder cannot be made.
+    Folder(PathBuf, io::Error),
+    /// No file can be made in it.
+    File(PathBuf, io::Error),
+    /// The address cannot be listened on.
+    Listen(String, io::Error),
+}
+
+impl std::fmt::Display for TryError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            TryError::Folder(dir, _) => write!(f, "cannot make the folder {}", dir.display()),
+            TryError::File(dir, _) => write!(f, "cannot make a file in {}", dir.display()),
+            TryError::Listen(address, _) => write!(f, "cannot listen on {address}"),
+        }
+    }
+}
+
+impl std::error::Error for TryError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        let (TryError::Folder(_, error) | TryError::File(_, error) | TryError::Listen(_, error)) = self;
+        Some(error)
+    }
+}
+
 /// Whether files can be made in a folder, and the folder itself: what had to be made for it is taken away again.
 ///
 /// Errors: what cannot be made, and why.
-pub fn try_folder(dir: &Path) -> Result<(), String> {
+pub fn try_folder(dir: &Path) -> Result<(), TryError> {
     let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
     let missing: Vec<&Path> = dir.ancestors().take_while(|p| !p.as_os_str().is_empty() && !p.exists()).collect();
-    let tried = std::fs::create_dir_all(dir).map_err(|e| format!("cannot make the folder {}: {e}", dir.display()));
+    let tried = std::fs::create_dir_all(dir).map_err(|e| TryError::Folder(dir.to_owned(), e));
     let tried = tried.and_then(|()| {
         let name = dir.join(format!(".tidegate-try-{}", std::process::id()));
         let made = std::fs::File::create_new(&name).and_then(|_| std::fs::remove_file(&name));
-        made.map_err(|e| format!("cannot make a file in {}: {e}", dir.display()))
+        made.map_err(|e| TryError::File(dir.to_owned(), e))
     });
     // The innermost first; one that somebody uses meanwhile stays.
     for made in missing {
@@ -107,14 +136,14 @@ pub fn try_folder(dir: &Path) -> Result<(), String> {
 /// Whether an address can be listened on: `127.0.0.1:8686`, `tcp://…`, `tls://…`, `udp://…`; others are not tried.
 ///
 /// Errors: why it cannot.
-pub fn try_address(address: &str) -> Result<(), String> {
+pub fn try_address(address: &str) -> Result<(), TryError> {
     let (scheme, host) = address.split_once("://").unwrap_or(("tcp", address));
     let tried = match scheme {
         "tcp" | "tls" | "http" | "https" => std::net::TcpListener::bind(host).map(drop),
         "udp" => std::net::UdpSocket::bind(host).map(drop),
         _ => Ok(()),
     };
-    tried.map_err(|error| format!("cannot listen on {address}: {error}"))
+    tried.map_err(|error| TryError::Listen(address.to_owned(), error))
 }
 
 /// The next folder above that is there.
@@ -226,6 +255,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::doctor::Severity;
+    use crate::error::chain;
 
     #[test]
     fn a_folder_that_cannot_be_used_is_a_loss_and_one_that_others_read_a_warning() {
@@ -248,18 +278,18 @@ mod tests {
     fn a_folder_that_cannot_be_made_and_a_port_that_is_taken_are_found_and_nothing_is_left() {
         let dir = tempfile::tempdir().unwrap();
         let deep = dir.path().join("a/b/c");
-        assert_eq!(try_folder(&deep), Ok(()));
+        assert!(try_folder(&deep).is_ok());
         assert!(!dir.path().join("a").exists());
         std::fs::write(dir.path().join("file"), "").unwrap();
-        assert!(try_folder(&dir.path().join("file/x")).unwrap_err().contains("cannot make the folder"));
-        assert!(try_folder(Path::new("/proc/nope")).unwrap_err().contains("/proc/nope"));
+        assert!(chain(&try_folder(&dir.path().join("file/x")).unwrap_err()).contains("cannot make the folder"));
+        assert!(chain(&try_folder(Path::new("/proc/nope")).unwrap_err()).contains("/proc/nope"));
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
         let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = taken.local_addr().unwrap().to_string();
-        assert!(try_address(&address).unwrap_err().contains(&address));
+        assert!(chain(&try_address(&address).unwrap_err()).contains(&address));
         assert!(try_address(&format!("tcp://{address}")).is_err() && try_address("unix:///x").is_ok());
         drop(taken);
-        assert_eq!(try_address(&address), Ok(()));
+        assert!(try_address(&address).is_ok());
     }
 
     #[test]

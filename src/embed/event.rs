@@ -92,7 +92,7 @@ pub struct Events<'a>(pub(super) &'a Batch);
 
 impl Events<'_> {
     /// How many there are; never 0.
-    #[allow(clippy::len_without_is_empty, reason = "there is always one")]
+    #[expect(clippy::len_without_is_empty, reason = "there is always one")]
     pub fn len(&self) -> usize {
         self.0.len()
     }

@@ -342,21 +342,21 @@ impl InMemory {
         let (batch, rejected) = self.inline.decode(source, line, Origin::of_source(source), now)?;
         let mut enter = vec![(source.to_owned(), batch)];
         enter.extend(rejected.map(|batch| (format!("{source}.rejected"), batch)));
-        Some(self.reached(enter, now, false))
+        Some(reached(self.inline.run(enter, now, false)))
     }
 
     /// What reaches the sinks of what transforms still hold (`join`).
     pub fn finish(&mut self) -> Vec<Reached> {
-        self.reached(Vec::new(), clock::now_ns(), true)
+        reached(self.inline.run(Vec::new(), clock::now_ns(), true))
     }
+}
 
-    fn reached(&mut self, enter: Vec<(String, crate::event::Batch)>, now: i64, finish: bool) -> Vec<Reached> {
-        let stages = self.inline.run(enter, now, finish).into_iter();
-        let sinks = stages.filter(|stage| stage.kind == crate::telemetry::ComponentKind::Sink);
-        let reached = sinks.map(|stage| Reached {
-            events: stage.out.iter().flat_map(|out| out.batches.iter().flat_map(own::texts)).collect(),
-            sink: stage.id,
-        });
-        reached.filter(|reached| !reached.events.is_empty()).collect()
-    }
+/// What came to the sinks.
+fn reached(stages: Vec<topology::Stage>) -> Vec<Reached> {
+    let sinks = stages.into_iter().filter(|stage| stage.kind == crate::telemetry::ComponentKind::Sink);
+    let reached = sinks.map(|stage| Reached {
+        events: stage.out.iter().flat_map(|out| out.batches.iter().flat_map(own::texts)).collect(),
+        sink: stage.id,
+    });
+    reached.filter(|reached| !reached.events.is_empty()).collect()
 }

@@ -95,8 +95,18 @@ pub fn push_series(labels: &[u8], samples: impl FnOnce(&mut Vec<u8>), out: &mut 
     });
 }
 
-/// Appends a name of a metric (`colons`) or of a label, with `_` for what may not stand in it.
-pub fn push_name(name: &[u8], colons: bool, out: &mut Vec<u8>) {
+/// What a name is that of: what may stand in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NameOf {
+    /// A metric: with colons.
+    Metric,
+    /// A label.
+    Label,
+}
+
+/// Appends a name, with `_` for what may not stand in it.
+pub fn push_name(name: &[u8], of: NameOf, out: &mut Vec<u8>) {
+    let colons = of == NameOf::Metric;
     let start = out.len();
     if name.first().is_none_or(u8::is_ascii_digit) {
         out.push(b'_');
@@ -164,7 +174,7 @@ impl RemoteWriteEncoder {
             return Err(Unfit("remote write knows no steps (`temporality: delta`), OTLP does"));
         }
         self.name.clear();
-        push_name(&self.raw, true, &mut self.name);
+        push_name(&self.raw, NameOf::Metric, &mut self.name);
         self.read_labels(event);
         let text = &self.text;
         let name_of = |l: &(u32, u32, u32)| &text[l.0 as usize..l.1 as usize];
@@ -188,7 +198,7 @@ impl RemoteWriteEncoder {
         if let Some(Value::Object(object)) = event.field(Sym::LABELS) {
             for child in json::Children::new(object) {
                 let at = text.len() as u32;
-                push_name(&object[child.key.0..child.key.1], false, text);
+                push_name(&object[child.key.0..child.key.1], NameOf::Label, text);
                 let value_at = text.len() as u32;
                 match json::value_of(&object[child.value.0..child.value.1]) {
                     Value::Null => {}

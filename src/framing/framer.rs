@@ -102,7 +102,7 @@ impl Framer {
     }
 
     /// Judges the line `buf[at..end]` while the open event begins at `first`; returns where the open event begins then.
-    #[allow(clippy::too_many_arguments, reason = "all of them are places in one buffer")]
+    #[expect(clippy::too_many_arguments, reason = "all of them are places in one buffer")]
     fn line(
         &mut self,
         buf: &[u8],

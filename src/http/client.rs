@@ -103,8 +103,15 @@ fn server_name<'c>(common: &'c ClientConfig, url: &Url) -> Option<&'c str> {
     common.tls.server_name.as_deref().filter(|_| !is_plain(common, url))
 }
 
-/// A client of the library; one that is not `pooled` uses each connection once.
-fn client(common: &ClientConfig, url: &Url, mask: &Mask, pooled: bool) -> Result<Client, ClientError> {
+/// Whether a connection serves more than one request.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Connections {
+    Pooled,
+    OnceEach,
+}
+
+/// A client of the library.
+fn client(common: &ClientConfig, url: &Url, mask: &Mask, connections: Connections) -> Result<Client, ClientError> {
     // The first sink installs it; later ones find it there, which is the same.
     _ = rustls::crypto::ring::default_provider().install_default();
     let proxy = proxy(common, url)?;
@@ -128,7 +135,7 @@ fn client(common: &ClientConfig, url: &Url, mask: &Mask, pooled: bool) -> Result
         let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
         builder = builder.dns_resolver(Renamed { name: name.into(), host: host.into() });
     }
-    if !pooled {
+    if connections == Connections::OnceEach {
         builder = builder.pool_max_idle_per_host(0);
     }
     builder.build().map_err(|e| ClientError::Library(mask.text(&chain(&e))))
@@ -170,7 +177,7 @@ impl Clients {
     fn build(common: &ClientConfig, url: &Url, mask: &Mask, look: Duration) -> Result<Clients, ClientError> {
         let files = if is_plain(common, url) { Vec::new() } else { tls::files(&common.tls) };
         let loaded: Vec<Signature> = files.iter().map(|file| signature(file)).collect();
-        let pair = Pair { client: client(common, url, mask, true)?, again: OnceLock::new() };
+        let pair = Pair { client: client(common, url, mask, Connections::Pooled)?, again: OnceLock::new() };
         let watch = Watch { files, seen: loaded.clone(), loaded, looked_at: clock::monotonic() };
         Ok(Clients {
             common: common.clone(),
@@ -214,7 +221,7 @@ impl Clients {
             watch.loaded = now;
             watch.files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ")
         };
-        match client(&self.common, &self.url, &self.mask, true) {
+        match client(&self.common, &self.url, &self.mask, Connections::Pooled) {
             Ok(client) => {
                 let pair = Pair { client, again: OnceLock::new() };
                 *self.current.locked() = Arc::new(pair);
@@ -243,7 +250,7 @@ impl Clients {
             return None;
         }
         let client = || {
-            client(&self.common, &self.url, &self.mask, false)
+            client(&self.common, &self.url, &self.mask, Connections::OnceEach)
                 .map_err(|error| tracing::debug!(%error, "no second client"))
                 .ok()
         };

@@ -3,6 +3,7 @@
 
 mod client;
 mod credentials;
+mod door;
 mod exchange;
 mod failure;
 mod mask;
@@ -21,6 +22,7 @@ pub use credentials::{
     AuthConfig, BasicAuth, Credentials, Renewed, Sign, Signed, Unsigned, authorization, basic, bearer, sensitive,
     signer_of,
 };
+pub use door::{KnownText, UserPassword};
 pub use exchange::{Answer, Exchange, Lost, LostKind, Request};
 pub use failure::ClientError;
 pub use mask::Mask;

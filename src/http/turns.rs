@@ -66,15 +66,14 @@ impl All {
         Some(chosen)
     }
 
-    fn ended(&self, server: usize, well: bool, now: Instant) {
-        let mut states = self.states.locked();
-        let state = &mut states.of[server];
-        if well {
-            *state = (0, None);
-        } else {
-            state.0 = state.0.saturating_add(1);
-            state.1 = Some(now + rest_after(state.0));
-        }
+    fn answered(&self, server: usize) {
+        self.states.locked().of[server] = (0, None);
+    }
+
+    fn failed(&self, server: usize, now: Instant) {
+        let state = &mut self.states.locked().of[server];
+        state.0 = state.0.saturating_add(1);
+        state.1 = Some(now + rest_after(state.0));
     }
 
     /// The request as it is for another server than the first.
@@ -108,7 +107,11 @@ impl Exchange for Turns {
                 let result = all.servers[server].1.send(all.directed(request.clone(), server), max_answer).await;
                 guard.server = None;
                 let well = result.as_ref().is_ok_and(|answer| !matches!(answer.status, 502..=504));
-                all.ended(server, well, Instant::now());
+                if well {
+                    all.answered(server)
+                } else {
+                    all.failed(server, Instant::now())
+                }
                 match result {
                     Err(lost) if lost.kind == LostKind::Connect => last = lost,
                     result => return result,
@@ -128,7 +131,7 @@ struct Late {
 impl Drop for Late {
     fn drop(&mut self) {
         if let Some(server) = self.server {
-            self.all.ended(server, false, Instant::now());
+            self.all.failed(server, Instant::now());
         }
     }
 }
@@ -192,7 +195,11 @@ mod tests {
             while let Some(n) = all.choose(&tried, now) {
                 tried.push(n);
                 let status = *states[n].lock().unwrap();
-                all.ended(n, status == 200, now);
+                if status == 200 {
+                    all.answered(n)
+                } else {
+                    all.failed(n, now)
+                }
                 if status != 0 {
                     break;
                 }
@@ -219,7 +226,7 @@ mod tests {
         let all = turns(&states).0.0;
         let now = Instant::now();
         for (n, ms) in [(0, 20), (1, 10), (2, 0)] {
-            all.ended(n, false, now + Duration::from_millis(ms));
+            all.failed(n, now + Duration::from_millis(ms));
         }
         assert_eq!(all.choose(&[], now + Duration::from_millis(30)), Some(2));
     }

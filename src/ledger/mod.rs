@@ -236,13 +236,56 @@ impl Note {
     }
 }
 
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RunEnd {
+    /// In order: everything was at rest.
+    AtRest,
+    /// Before all was delivered.
+    Early,
+}
+
 /// Why a ledger cannot be used.
 #[derive(Debug)]
 pub enum LedgerError {
     /// It cannot be read or written.
     Io(PathBuf, io::Error),
     /// It is not what was written.
-    Damaged(PathBuf, String),
+    Damaged(PathBuf, Damage),
+}
+
+/// What is wrong with the text of a ledger.
+#[derive(Debug)]
+pub enum Damage {
+    /// It has more bytes than a ledger may have.
+    TooLong(u64),
+    /// It has no line to begin with.
+    NoHead,
+    /// The first line is another one, or that of another version.
+    OtherHead,
+    /// Something of it is not what was written.
+    Checksum,
+    /// It is not what this version writes.
+    Json(serde_json::Error),
+}
+
+impl std::fmt::Display for Damage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Damage::TooLong(bytes) => write!(f, "{bytes} bytes are too many"),
+            Damage::NoHead => f.write_str("it has no first line"),
+            Damage::OtherHead => f.write_str("the first line is not that of a ledger of this version"),
+            Damage::Checksum => f.write_str("the checksum does not fit"),
+            Damage::Json(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for Damage {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        // It is said in its own words.
+        if let Damage::Json(error) = self { error.source() } else { None }
+    }
 }
 
 impl std::fmt::Display for LedgerError {
@@ -254,7 +297,14 @@ impl std::fmt::Display for LedgerError {
     }
 }
 
-impl std::error::Error for LedgerError {}
+impl std::error::Error for LedgerError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            LedgerError::Io(_, error) => Some(error),
+            LedgerError::Damaged(_, damage) => Some(damage),
+        }
+    }
+}
 
 impl Ledger {
     /// Where it lies.
@@ -270,7 +320,7 @@ impl Ledger {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(io(e)),
             Ok(meta) if meta.len() > MAX_BYTES => {
-                return Err(LedgerError::Damaged(path, format!("{} bytes are too many", meta.len())));
+                return Err(LedgerError::Damaged(path, Damage::TooLong(meta.len())));
             }
             Ok(_) => {}
         }
@@ -295,15 +345,14 @@ impl Ledger {
         }
     }
 
-    fn parse(text: &[u8]) -> Result<Ledger, String> {
-        let end = memchr::memchr(b'\n', text).ok_or("it has no first line")?;
+    fn parse(text: &[u8]) -> Result<Ledger, Damage> {
+        let end = memchr::memchr(b'\n', text).ok_or(Damage::NoHead)?;
         let (head, body) = (&text[..end], &text[end + 1..]);
-        let sum =
-            head.strip_prefix(MAGIC.as_bytes()).ok_or("the first line is not that of a ledger of this version")?;
+        let sum = head.strip_prefix(MAGIC.as_bytes()).ok_or(Damage::OtherHead)?;
         if sum != format!("{:08x}", crc32c::crc32c(body)).as_bytes() {
-            return Err("the checksum does not fit".into());
+            return Err(Damage::Checksum);
         }
-        serde_json::from_slice(body).map_err(|e| e.to_string())
+        serde_json::from_slice(body).map_err(Damage::Json)
     }
 
     fn write(&self, data_dir: &Path) -> io::Result<()> {
@@ -471,7 +520,7 @@ impl Keeper {
             Err(LedgerError::Damaged(path, why)) => {
                 let aside = path.with_extension("damaged");
                 std::fs::rename(&path, &aside).map_err(|e| LedgerError::Io(path.clone(), e))?;
-                tracing::error!(file = %path.display(), why, aside = %aside.display(), "the ledger is damaged: set aside, and begun anew");
+                tracing::error!(file = %path.display(), why = &*why.to_string(), aside = %aside.display(), "the ledger is damaged: set aside, and begun anew");
                 anew()?
             }
             Err(error) => return Err(error),
@@ -578,11 +627,11 @@ impl Keeper {
         }
     }
 
-    /// The run is over: in order where everything is at rest.
-    pub fn end(&self, in_order: bool) -> Result<Ledger, LedgerError> {
+    /// The run is over.
+    pub fn end(&self, how: RunEnd) -> Result<Ledger, LedgerError> {
         let ledger = self.with(|ledger| {
             ledger.enter(&self.run_ledger.now());
-            (ledger.ended, ledger.stopped) = (in_order, true);
+            (ledger.ended, ledger.stopped) = (how == RunEnd::AtRest, true);
             ledger.clone()
         });
         ledger.write(&self.data_dir).map_err(|e| LedgerError::Io(Ledger::path(&self.data_dir), e))?;

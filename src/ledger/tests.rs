@@ -50,7 +50,7 @@ fn runs_add_up_and_what_a_disk_buffer_keeps_is_not_counted_twice() {
     read(&first, 100);
     take(&first, 100);
     deliver(&first, 59, 1);
-    keeper.end(true).unwrap();
+    keeper.end(RunEnd::AtRest).unwrap();
     let second = run_ledger();
     let keeper = Keeper::open(dir.path(), second.clone(), None).unwrap();
     second.components[1].update(|t| {
@@ -61,7 +61,7 @@ fn runs_add_up_and_what_a_disk_buffer_keeps_is_not_counted_twice() {
     read(&second, 10);
     take(&second, 10);
     deliver(&second, 50, 0);
-    keeper.end(true).unwrap();
+    keeper.end(RunEnd::AtRest).unwrap();
     let ledger = Ledger::read(dir.path()).unwrap().unwrap();
     assert_eq!(ledger.faults(), Vec::<String>::new());
     assert_eq!((ledger.runs, ledger.killed), (2, 0));
@@ -97,7 +97,7 @@ fn what_does_not_add_up_is_named_with_its_numbers() {
     take(&run_ledger, 98);
     run_ledger.components[1].update(|t| t.held = 90);
     assert_eq!(keeper.now().faults().len(), 1, "on its way is no fault while it runs");
-    let faults = keeper.end(true).unwrap().faults();
+    let faults = keeper.end(RunEnd::AtRest).unwrap().faults();
     assert_eq!(faults.len(), 2, "{faults:?}");
     assert!(faults[0].contains("`out`: in 98 + created 0 + resumed 0 = 98"), "{faults:?}");
     assert!(faults[0].contains("8 events are not accounted for"), "{faults:?}");
@@ -120,7 +120,7 @@ fn a_reader_that_took_more_than_was_put_out_is_a_fault_at_once() {
 fn a_damaged_ledger_is_set_aside_and_every_flipped_byte_is_found() {
     let dir = tempfile::tempdir().unwrap();
     let keeper = Keeper::open(dir.path(), run_ledger(), None).unwrap();
-    keeper.end(true).unwrap();
+    keeper.end(RunEnd::AtRest).unwrap();
     let path = Ledger::path(dir.path());
     let good = std::fs::read(&path).unwrap();
     for n in 0..good.len() {
@@ -199,14 +199,14 @@ fn a_disk_buffer_that_has_less_than_the_ledger_knows_of_has_lost_it() {
         second.components[1].update(|t| t.buffer.as_mut().unwrap().written += 1000);
         let totals = keeper.now().accounts["out"].run.clone();
         assert_eq!((totals.dropped.get("corrupt").copied().unwrap_or(0), totals.resumed), (lost, held + lost));
-        keeper.end(true).unwrap();
+        keeper.end(RunEnd::AtRest).unwrap();
         assert_eq!(corrupt(dir.path()), lost, "{found} {held}");
         assert_eq!(second.components[1].snapshot().balance(), 0);
         // Once only.
         let third = run_ledger();
         let keeper = Keeper::open(dir.path(), third.clone(), None).unwrap();
         opened(&third, found + 1000, held);
-        keeper.end(true).unwrap();
+        keeper.end(RunEnd::AtRest).unwrap();
         assert_eq!(corrupt(dir.path()), lost, "{found} {held}");
     }
 }
@@ -230,7 +230,7 @@ fn what_commands_have_given_up_is_in_the_ledger_once_and_at_once() {
     take(&first, 100);
     first.components[1]
         .update(|t| t.buffer = Some(BufferTotals { written: 100, held: 100, ..BufferTotals::default() }));
-    keeper.end(true).unwrap();
+    keeper.end(RunEnd::AtRest).unwrap();
     let note = |component: &str, reason: &str, events, left| {
         let buffer = (left > 0).then_some(BufferTotals { written: 100, held: left, ..BufferTotals::default() });
         let note = Note { at: 1, component: component.into(), reason: reason.into(), events, buffer };
@@ -247,18 +247,18 @@ fn what_commands_have_given_up_is_in_the_ledger_once_and_at_once() {
     let keeper = Keeper::open(dir.path(), second.clone(), None).unwrap();
     // The folder is removed by hand then: of what the ledger knew 70 were left.
     opened(&second, 0, 0);
-    keeper.end(true).unwrap();
+    keeper.end(RunEnd::AtRest).unwrap();
     assert_eq!(corrupt(dir.path()), 100);
     let ledger = Ledger::read(dir.path()).unwrap().unwrap();
     assert_eq!(ledger.accounts["gone"].total().dropped["removed"], 5);
     assert_eq!(ledger.accounts["out"].total().resumed, 100);
     note("out", "removed", 0, 0);
     let keeper = Keeper::open(dir.path(), run_ledger(), None).unwrap();
-    keeper.end(true).unwrap();
+    keeper.end(RunEnd::AtRest).unwrap();
     assert_eq!(corrupt(dir.path()), 100);
     // A ledger that is begun anew begins after what was noted.
     std::fs::remove_file(Ledger::path(dir.path())).unwrap();
-    Keeper::open(dir.path(), run_ledger(), None).unwrap().end(true).unwrap();
+    Keeper::open(dir.path(), run_ledger(), None).unwrap().end(RunEnd::AtRest).unwrap();
     assert_eq!(corrupt(dir.path()), 0);
 }
 

@@ -3,6 +3,7 @@
 use super::Fingerprint;
 use super::cases::TestCase;
 use crate::component::plan::{SinkPlan, SourcePlan, TransformPlan};
+use crate::http::UserPassword;
 use crate::net::tls::ServerTls;
 use crate::settings::{Asked, Reader, Secret, Size, Span, Spanned, config, config_enum};
 use crate::telemetry::ComponentKind;
@@ -92,7 +93,7 @@ config! {
     /// What a client must show.
     pub struct ServerAuth {
         /// User and password.
-        pub basic: Option<BasicAuth> = None,
+        pub basic: Option<UserPassword> = None,
         /// Tokens, any of which will do.
         pub bearer: Vec<Secret> = Vec::new(),
     }
@@ -105,16 +106,6 @@ impl ServerAuth {
             cx.error(span, "`api.auth` asks for nothing; it needs `basic` or `bearer`")
                 .help("write `auth: {bearer: [\"${TOKEN}\"]}`, or leave `auth` out");
         }
-    }
-}
-
-config! {
-    /// User and password.
-    pub struct BasicAuth {
-        /// The user.
-        pub user: String,
-        /// The password.
-        pub password: Secret,
     }
 }
 

@@ -5,6 +5,8 @@ pub mod console;
 pub mod delivery;
 pub mod elasticsearch;
 pub mod file;
+#[cfg(test)]
+pub(crate) mod harness;
 pub mod http;
 pub mod loki;
 pub mod openobserve;

@@ -37,15 +37,22 @@ impl Gzip {
     }
 }
 
+/// Whether a frame ends with a checksum of what is in it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Checksum {
+    Included,
+    LeftOut,
+}
+
 /// Makes zstd frames, one after the other.
 pub(super) struct Zstd {
     machine: zstd::bulk::Compressor<'static>,
 }
 
 impl Zstd {
-    pub(super) fn new(level: i32, checksum: bool) -> std::io::Result<Zstd> {
+    pub(super) fn new(level: i32, checksum: Checksum) -> std::io::Result<Zstd> {
         let mut machine = zstd::bulk::Compressor::new(level)?;
-        machine.include_checksum(checksum)?;
+        machine.include_checksum(checksum == Checksum::Included)?;
         Ok(Zstd { machine })
     }
 
@@ -85,7 +92,7 @@ mod tests {
 
     #[test]
     fn a_zstd_machine_makes_one_whole_frame_after_the_other() {
-        let mut zstd = Zstd::new(1, true).unwrap();
+        let mut zstd = Zstd::new(1, Checksum::Included).unwrap();
         let mut out = Vec::new();
         for data in [b"{\"a\":1}\n".repeat(50_000), Vec::new(), noise(300_000), b"x".to_vec()] {
             out.clear();

@@ -1,6 +1,6 @@
 //! The folder where state is kept: its lock, and the one way in which small files in it are replaced.
 
-use crate::storage::{Disk, NO_LINKS, Open, Storage};
+use crate::storage::{Disk, NO_LINKS, OpenFor, Storage};
 use crate::sync::Locked;
 use rustix::fs::{FlockOperation, flock};
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -178,7 +178,7 @@ pub(crate) fn replace_file_on(storage: &dyn Storage, path: &Path, bytes: &[u8]) 
     let mut name = path.as_os_str().to_owned();
     name.push(".tmp");
     let temporary = PathBuf::from(name);
-    let file = storage.open(&temporary, Open::Write)?;
+    let file = storage.open(&temporary, OpenFor::Write)?;
     file.set_len(0)?;
     file.write_at(bytes, 0)?;
     file.sync()?;
@@ -242,8 +242,8 @@ mod tests {
         assert!(refused.to_string().contains("is a link"), "{refused}");
         link("state.tmp");
         assert!(replace_file(&data.join("state"), b"evil").is_err());
-        assert!(Disk.open(&data.join("state.tmp"), Open::Write).is_err());
-        assert!(Disk.open(&data.join("state.tmp"), Open::Read).is_err());
+        assert!(Disk.open(&data.join("state.tmp"), OpenFor::Write).is_err());
+        assert!(Disk.open(&data.join("state.tmp"), OpenFor::Read).is_err());
         assert!(Disk.lock(&data.join("lock")).is_err());
         assert_eq!(std::fs::read(&precious).unwrap(), b"precious");
     }

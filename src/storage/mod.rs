@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 /// How a file is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Open {
+pub(crate) enum OpenFor {
     /// To read what is there.
     Read,
     /// To read and write; made where it is not there, never cut.
@@ -37,7 +37,7 @@ impl FileId {
 /// A folder's filesystem. Every call may fail and may be the last one before a crash.
 pub(crate) trait Storage: Send + Sync {
     /// Opens a file.
-    fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn StoredFile>>;
+    fn open(&self, path: &Path, how: OpenFor) -> io::Result<Arc<dyn StoredFile>>;
     /// Renames a file within a folder, replacing what is there. Survives a crash only after [`sync_dir`](Storage::sync_dir).
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a file.
@@ -109,10 +109,10 @@ pub(crate) const NO_LINKS: i32 = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
 pub(crate) struct Disk;
 
 impl Storage for Disk {
-    fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn StoredFile>> {
+    fn open(&self, path: &Path, how: OpenFor) -> io::Result<Arc<dyn StoredFile>> {
         let mut options = OpenOptions::new();
         options.read(true).mode(0o600).custom_flags(NO_LINKS);
-        if how == Open::Write {
+        if how == OpenFor::Write {
             options.write(true).create(true).truncate(false);
         }
         Ok(Arc::new(options.open(path)?))

@@ -4,7 +4,7 @@
 //! were changed. A failed sync leaves pages that no later sync writes. Every call counts as a step, and the run can be
 //! made to end at any of them.
 
-use super::{FileId, Open, Storage, StoredFile};
+use super::{FileId, OpenFor, Storage, StoredFile};
 use crate::sync::Locked;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -291,19 +291,19 @@ fn torn(inode: &Inode, random: &mut fastrand::Rng) -> Vec<u8> {
 }
 
 impl Storage for Sim {
-    fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn StoredFile>> {
+    fn open(&self, path: &Path, how: OpenFor) -> io::Result<Arc<dyn StoredFile>> {
         let mut world = self.lock();
         if world.stopped {
             return Err(stopped());
         }
-        if how == Open::Write && world.failing_opens > 0 {
+        if how == OpenFor::Write && world.failing_opens > 0 {
             world.failing_opens -= 1;
             return Err(io::Error::other("simulated"));
         }
         let inode = match (world.names.get(path), how) {
             (Some(&inode), _) => inode,
-            (None, Open::Read) => return Err(io::ErrorKind::NotFound.into()),
-            (None, Open::Write) => {
+            (None, OpenFor::Read) => return Err(io::ErrorKind::NotFound.into()),
+            (None, OpenFor::Write) => {
                 world.has_folder_of(path)?;
                 if world.step()? {
                     return Err(stopped());

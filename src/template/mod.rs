@@ -99,12 +99,12 @@ pub enum Values {
 impl Template {
     /// Parses a template in which percent signs are text.
     pub fn parse(text: &str) -> Result<Template, TemplateError> {
-        parse(text, false)
+        parse(text, Percent::Text)
     }
 
     /// Parses a template in which `%Y` and its like are the event's time.
     pub fn with_time(text: &str) -> Result<Template, TemplateError> {
-        parse(text, true)
+        parse(text, Percent::Time)
     }
 
     /// A template that is only this text, whatever stands in it.
@@ -264,16 +264,23 @@ fn fail<T>(at: Range<usize>, message: impl Into<String>, help: Option<&str>) -> 
     Err(TemplateError { at, message: message.into(), help: help.map(str::to_owned) })
 }
 
-fn parse(text: &str, time: bool) -> Result<Template, TemplateError> {
+/// What percent signs in the text of a template are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Percent {
+    Text,
+    Time,
+}
+
+fn parse(text: &str, percent: Percent) -> Result<Template, TemplateError> {
     let mut parts = Vec::new();
     let mut at = 0;
     while let Some(open) = text[at..].find("{{").map(|i| at + i) {
-        push_text(&mut parts, &text[at..open], at, time)?;
+        push_text(&mut parts, &text[at..open], at, percent)?;
         let close = closing(text, open)?;
         parts.push(placeholder(text, open + 2..close)?);
         at = close + 2;
     }
-    push_text(&mut parts, &text[at..], at, time)?;
+    push_text(&mut parts, &text[at..], at, percent)?;
     // Literal placeholders join their neighbours, so that a template without values is one text.
     let mut joined: Vec<Part> = Vec::with_capacity(parts.len());
     for part in parts {
@@ -285,11 +292,11 @@ fn parse(text: &str, time: bool) -> Result<Template, TemplateError> {
     Ok(Template { text: text.to_owned(), parts: joined })
 }
 
-fn push_text(parts: &mut Vec<Part>, text: &str, at: usize, time: bool) -> Result<(), TemplateError> {
+fn push_text(parts: &mut Vec<Part>, text: &str, at: usize, percent: Percent) -> Result<(), TemplateError> {
     if text.is_empty() {
         return Ok(());
     }
-    if !time {
+    if percent == Percent::Text {
         parts.push(Part::Text(text.into()));
         return Ok(());
     }

@@ -11,7 +11,7 @@ use jiff::fmt::strtime::{self, BrokenDownTime};
 use crate::settings::{Node, Reader, SchemaBuilder, Setting, read_string};
 
 use super::civil::Civil;
-use super::loose::{Found, WrittenZone, Year};
+use super::loose::{LooseTime, WrittenZone, Year};
 use super::zone_names::zone_name;
 
 /// Codes that may stand behind `%` (and behind the flags and widths in front of them).
@@ -113,7 +113,7 @@ impl InputFormat {
     }
 
     /// Reads a text with this format, from first to last byte.
-    pub(super) fn read(&self, text: &[u8]) -> Option<Found> {
+    pub(super) fn read(&self, text: &[u8]) -> Option<LooseTime> {
         if !self.names_zone {
             return convert(strtime::parse(&self.read, text).ok()?, self.year);
         }
@@ -124,7 +124,7 @@ impl InputFormat {
         let (at, name) = words.filter_map(|at| Some((at.clone(), zone_name(&text[at])?))).next()?;
         let rest = [&text[..at.start], &text[at.end..]].concat();
         let found = convert(strtime::parse(&self.read, rest).ok()?, self.year)?;
-        Some(Found { offset: found.offset.or(Some(WrittenZone::Name(name))), ..found })
+        Some(LooseTime { offset: found.offset.or(Some(WrittenZone::Name(name))), ..found })
     }
 }
 
@@ -184,11 +184,11 @@ fn codes(text: &str) -> Result<Vec<u8>, InputFormatError> {
 }
 
 /// Civil time and offset of what jiff read.
-fn convert(mut time: BrokenDownTime, year: Year) -> Option<Found> {
+fn convert(mut time: BrokenDownTime, year: Year) -> Option<LooseTime> {
     if let Ok(at) = time.to_timestamp() {
         let nanos = i64::try_from(at.as_nanosecond()).ok()?;
         let digits = fraction_digits(nanos.rem_euclid(super::NS_PER_SEC) as u32);
-        return Some(Found {
+        return Some(LooseTime {
             civil: Civil::from_ns(nanos),
             digits,
             offset: Some(WrittenZone::Offset(0)),
@@ -216,7 +216,7 @@ fn convert(mut time: BrokenDownTime, year: Year) -> Option<Found> {
         nanos,
     };
     let offset = time.offset().map(|o| WrittenZone::Offset(o.seconds()));
-    Some(Found { civil, digits: fraction_digits(nanos), offset, year })
+    Some(LooseTime { civil, digits: fraction_digits(nanos), offset, year })
 }
 
 /// How many digits a fraction needs. jiff does not say how many were written, so trailing zeros are not kept.

@@ -42,7 +42,7 @@ impl Year {
 
 /// What a text said: zone and year may be missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Found {
+pub(super) struct LooseTime {
     pub(super) civil: Civil,
     pub(super) digits: u8,
     pub(super) offset: Option<WrittenZone>,
@@ -68,7 +68,7 @@ const MONTHS: [&[u8]; 12] = [
 const DAY_NAMES: [&[u8]; 7] = [b"sunday", b"monday", b"tuesday", b"wednesday", b"thursday", b"friday", b"saturday"];
 
 /// Reads a trimmed text.
-pub(super) fn read(text: &[u8]) -> Option<Found> {
+pub(super) fn read(text: &[u8]) -> Option<LooseTime> {
     let text = match text {
         [b'[', inner @ .., b']'] | [b'(', inner @ .., b')'] => inner.trim_ascii(),
         text => text,
@@ -88,7 +88,7 @@ pub(super) fn offset_only(text: &[u8]) -> Option<i32> {
     c.rest.is_empty().then_some(seconds)
 }
 
-impl Found {
+impl LooseTime {
     /// Without year the day is judged in a leap year; the caller finds one in which it exists.
     fn civil_is_plausible(&self) -> bool {
         let year = if self.year == Year::Written { self.civil.year } else { 2000 };
@@ -174,7 +174,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// The text starts with a digit: the date's first number decides.
-    fn digits_first(&mut self) -> Option<Found> {
+    fn digits_first(&mut self) -> Option<LooseTime> {
         let date = match self.run() {
             4 => {
                 let year = self.year4()?;
@@ -233,7 +233,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// The text starts with a name: of a day, or of a month.
-    fn name_first(&mut self) -> Option<Found> {
+    fn name_first(&mut self) -> Option<LooseTime> {
         let before = self.rest;
         let word = self.word();
         if named(&DAY_NAMES, word).is_some() {
@@ -267,11 +267,11 @@ impl<'a> Cursor<'a> {
     }
 
     /// What may follow a date: a time, a zone, a year.
-    fn after_date(&mut self, (year, month, day): Date) -> Option<Found> {
+    fn after_date(&mut self, (year, month, day): Date) -> Option<LooseTime> {
         let mut civil = Civil { year: year.unwrap_or(0), month, day, hour: 0, minute: 0, second: 0, nanos: 0 };
         if self.rest.is_empty() {
             // A date alone must have a year and separators: eight digits are an epoch.
-            return year.map(|_| Found { civil, digits: 0, offset: None, year: Year::Written });
+            return year.map(|_| LooseTime { civil, digits: 0, offset: None, year: Year::Written });
         }
         let sep = self.eat_any(b"Tt_:-,");
         let spaces = self.spaces();
@@ -286,7 +286,7 @@ impl<'a> Cursor<'a> {
         if let Some(y) = late_year {
             civil.year = y;
         }
-        Some(Found { civil, digits, offset, year: Year::of(year.or(late_year)) })
+        Some(LooseTime { civil, digits, offset, year: Year::of(year.or(late_year)) })
     }
 
     /// Takes a time of day; gives the number of fraction digits.

@@ -5,7 +5,7 @@ use std::fmt;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
-use super::loose::{self, Found, WrittenZone, Year};
+use super::loose::{self, LooseTime, WrittenZone, Year};
 use super::zone_names::OwnNames;
 use super::{Civil, InputFormat, NS_PER_SEC, POW10, Stamp, parse_rfc3339};
 
@@ -286,8 +286,8 @@ impl TimestampReader {
     }
 
     /// Zone and year for what was found.
-    fn settle(&self, found: Found, now_ns: i64) -> Option<Stamp> {
-        let Found { mut civil, digits, offset, year } = found;
+    fn settle(&self, found: LooseTime, now_ns: i64) -> Option<Stamp> {
+        let LooseTime { mut civil, digits, offset, year } = found;
         let resolve = |civil: &Civil| match offset {
             Some(written) => civil.to_ns(self.zone.seconds_of(written)),
             None => self.zone.to_ns(civil),

@@ -1,14 +1,16 @@
 //! From a checked configuration to a blueprint: every component is built. Knows no component by name.
 
-use super::connections::{allot, check_connections};
+use super::connections::{Allotment, allot, check_connections};
 use super::start_error::{LimitError, StartError};
 use super::{
     Blueprint, BufferPart, DEFAULT_BUFFER_BYTES, SOURCE_ROOM_BYTES, SinkPart, SourcePart, TransformPart, Upkeep,
 };
 use crate::buffer::{BufferConfig, FullPolicy, WhenFull, disk};
 use crate::component::common::Attach;
+use crate::component::plan::{SinkPlan, SourcePlan};
 use crate::component::{BuildContext, Chance};
 use crate::decoding::Decoder;
+use crate::error::BuildError;
 use crate::net::sockets::noted;
 use crate::pipeline::{AnyPlan, Config};
 use crate::storage::data_dir::create_dir;
@@ -113,25 +115,10 @@ pub(super) fn assemble_with(config: Config, once: bool, reuse: &Reuse<'_>) -> Re
         let text = "nothing runs: the configuration has no sources, only servers, which `tidegate openobserve` takes";
         return Err(vec![StartError::Config { component: None, message: text.to_owned() }]);
     }
-    let globals = config.globals;
-    let mut errors = Vec::new();
-    if let Err(error) = create_dir(&globals.data_dir) {
-        errors.push(StartError::host(format!(
-            "data_dir {} cannot be used: {error}; create it for the agent's user, or set another `data_dir`",
-            globals.data_dir.display()
-        )));
-    }
+    let connections = check_host(&config)?;
+    let (globals, mut errors) = (config.globals, Vec::new());
     let memory_limit = globals.memory_limit.as_usize();
-    let fits = check_memory(&config.components, memory_limit);
-    if let Err(error) = fits.and_then(|()| check_connections(&config.components, memory_limit)) {
-        errors.push(error.into());
-    }
-    if !errors.is_empty() {
-        return Err(errors);
-    }
     let sinks = config.components.iter().filter(|c| c.kind == ComponentKind::Sink).count();
-    let connections = allot(&config.components, memory_limit, crate::process::handles::limit())
-        .map_err(|error| vec![error.into()])?;
     let share = default_share(memory_limit, sinks);
     let recent = globals.api.as_ref().map_or(0, |api| api.recent.value);
     let recent_bytes = if once || recent == 0 { 0 } else { recent_share(&config.components, memory_limit) };
@@ -172,22 +159,7 @@ pub(super) fn assemble_with(config: Config, once: bool, reuse: &Reuse<'_>) -> Re
             ..surroundings.context(counters.clone())
         };
         let (built, sockets) = noted(|| match component.plan {
-            AnyPlan::Source(plan) => {
-                let (common, charset, overlaps) = (plan.common().clone(), plan.charset(), plan.overlaps());
-                plan.decoder(&cx).and_then(|frames| {
-                    let run = plan.build(&cx)?;
-                    blueprint.sources.push(SourcePart {
-                        counters,
-                        run,
-                        decoder: Decoder::new(frames, common.on_decode_error)
-                            .with_charset(charset, common.invalid_utf8),
-                        when: common.when,
-                        attach: Attach::pairs(&common.attach),
-                        overlaps,
-                    });
-                    Ok(())
-                })
-            }
+            AnyPlan::Source(plan) => source(plan, counters, &cx).map(|source| blueprint.sources.push(source)),
             AnyPlan::Transform(plan) => {
                 let outputs = plan.outputs().iter().map(|o| Arc::from(&**o)).collect();
                 plan.build(&cx).map(|transform| {
@@ -195,20 +167,8 @@ pub(super) fn assemble_with(config: Config, once: bool, reuse: &Reuse<'_>) -> Re
                 })
             }
             AnyPlan::Sink(plan) => {
-                let common = plan.common().clone();
-                let (takes_stale, keeps_places) = (plan.takes_stale(), plan.keeps_places());
-                plan.build(&cx).map(|run| {
-                    blueprint.sinks.push(SinkPart {
-                        counters,
-                        run,
-                        inputs,
-                        when: common.when,
-                        takes_stale,
-                        keeps_places,
-                        buffer: buffer_part(&common.buffer, &globals.data_dir, &id, share),
-                        dead_letter: common.dead_letter.map(|d| Arc::from(&*d.value)),
-                    });
-                })
+                let buffer = buffer_part(&plan.common().buffer, &globals.data_dir, &id, share);
+                sink(plan, counters, inputs, buffer, &cx).map(|sink| blueprint.sinks.push(sink))
             }
         });
         blueprint.upkeep.sockets.insert(cx.id.clone(), sockets);
@@ -217,6 +177,60 @@ pub(super) fn assemble_with(config: Config, once: bool, reuse: &Reuse<'_>) -> Re
         }
     }
     if errors.is_empty() { Ok(blueprint) } else { Err(errors) }
+}
+
+/// Whether the host has what a configuration asks for; the connections that each component may have.
+fn check_host(config: &Config) -> Result<Allotment, Vec<StartError>> {
+    let (globals, mut errors) = (&config.globals, Vec::new());
+    if let Err(error) = create_dir(&globals.data_dir) {
+        errors.push(StartError::host(format!(
+            "data_dir {} cannot be used: {error}; create it for the agent's user, or set another `data_dir`",
+            globals.data_dir.display()
+        )));
+    }
+    let memory_limit = globals.memory_limit.as_usize();
+    let fits = check_memory(&config.components, memory_limit);
+    if let Err(error) = fits.and_then(|()| check_connections(&config.components, memory_limit)) {
+        errors.push(error.into());
+    }
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    allot(&config.components, memory_limit, crate::process::handles::limit()).map_err(|error| vec![error.into()])
+}
+
+fn source(plan: Box<dyn SourcePlan>, counters: Arc<Counters>, cx: &BuildContext) -> Result<SourcePart, BuildError> {
+    let (common, charset, overlaps) = (plan.common().clone(), plan.charset(), plan.overlaps());
+    let frames = plan.decoder(cx)?;
+    Ok(SourcePart {
+        counters,
+        run: plan.build(cx)?,
+        decoder: Decoder::new(frames, common.on_decode_error).with_charset(charset, common.invalid_utf8),
+        when: common.when,
+        attach: Attach::pairs(&common.attach),
+        overlaps,
+    })
+}
+
+fn sink(
+    plan: Box<dyn SinkPlan>,
+    counters: Arc<Counters>,
+    inputs: Vec<(Arc<str>, Arc<str>)>,
+    buffer: BufferPart,
+    cx: &BuildContext,
+) -> Result<SinkPart, BuildError> {
+    let common = plan.common().clone();
+    let (takes_stale, keeps_places) = (plan.takes_stale(), plan.keeps_places());
+    Ok(SinkPart {
+        counters,
+        run: plan.build(cx)?,
+        inputs,
+        when: common.when,
+        takes_stale,
+        keeps_places,
+        buffer,
+        dead_letter: common.dead_letter.map(|d| Arc::from(&*d.value)),
+    })
 }
 
 /// Ids of the components that get events of a source that decodes access logs.

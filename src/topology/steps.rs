@@ -1,6 +1,6 @@
 //! What a worker and a pipeline in memory do alike.
 
-use crate::component::letter::push_envelope;
+use crate::component::letter::{Refused, push_envelope};
 use crate::event::Batch;
 
 /// Takes the rows that a decoder refused out of a batch. Where somebody reads them, they go into envelopes of the source with the id
@@ -18,7 +18,13 @@ pub(super) fn take_rejects(
     let mut rejects = source.map(|source| (source, batch.sibling(), now()));
     for &(row, reason) in refused {
         if let Some((source, to, now)) = &mut rejects {
-            push_envelope(to, batch, row, source, "decode", reason, *now, json);
+            push_envelope(
+                to,
+                batch,
+                row,
+                Refused { component: source, reason: "decode", detail: reason, at: *now },
+                json,
+            );
         }
         batch.drop_row(row);
     }

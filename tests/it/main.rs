@@ -47,6 +47,7 @@ mod remote_write;
 mod rooms;
 mod says_so;
 mod service;
+mod shape;
 mod signals;
 mod sinks;
 mod storage;

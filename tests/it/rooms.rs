@@ -57,20 +57,20 @@ const CIRCLES: &[(&[&str], &str)] = &[
 ];
 
 /// One file of the crate.
-struct File {
+pub(super) struct File {
     /// `sinks::delivery::driver`; empty for `lib.rs`.
-    module: Vec<String>,
-    text: String,
+    pub(super) module: Vec<String>,
+    pub(super) text: String,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-enum Token {
+pub(super) enum Token {
     Word(String),
     Colons,
     Other(char),
 }
 
-fn tokens(text: &str) -> Vec<Token> {
+pub(super) fn tokens(text: &str) -> Vec<Token> {
     let bytes = text.as_bytes();
     let (mut out, mut i) = (Vec::new(), 0);
     while i < bytes.len() {
@@ -129,8 +129,75 @@ fn raw_string(text: &str) -> Option<usize> {
     Some(text.len() - body.len() + at + end.len())
 }
 
+/// The same text, lines where they were, without comments, what stands in strings, and items that are only built for tests.
+pub(super) fn without_texts(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let (mut out, mut i) = (String::with_capacity(text.len()), 0);
+    while i < bytes.len() {
+        let rest = &text[i..];
+        let word = i > 0 && (bytes[i - 1].is_ascii_alphanumeric() || bytes[i - 1] == b'_');
+        let len = if rest.starts_with("//") {
+            rest.find('\n').unwrap_or(rest.len())
+        } else if rest.starts_with("/*") {
+            rest.find("*/").map_or(rest.len(), |n| n + 2)
+        } else if let Some(end) = raw_string(rest).filter(|_| !word) {
+            end
+        } else if bytes[i] == b'"' {
+            1 + quoted(&rest[1..], b'"')
+        } else if bytes[i] == b'\'' && (rest[1..].chars().nth(1) == Some('\'') || rest.starts_with("'\\")) {
+            1 + quoted(&rest[1..], b'\'')
+        } else {
+            let c = rest.chars().next().unwrap_or(' ');
+            out.push(c);
+            i += c.len_utf8();
+            continue;
+        };
+        out.extend(rest[..len].chars().filter(|c| *c == '\n'));
+        i += len;
+    }
+    while let Some((start, end)) = item_for_tests(&out) {
+        let lines = "\n".repeat(out[start..end].matches('\n').count());
+        out.replace_range(start..end, &lines);
+    }
+    out
+}
+
+/// Where the first item stands that is only built for tests.
+fn item_for_tests(text: &str) -> Option<(usize, usize)> {
+    text.match_indices("#[cfg(").find_map(|(start, _)| {
+        let attribute = start + 1 + group_end(&text[start + 1..]);
+        let mut words = text[start..attribute].split(|c: char| !c.is_alphanumeric() && c != '_');
+        if !words.clone().any(|word| word == "test") || words.any(|word| word == "not") {
+            return None;
+        }
+        // A variant or a field ends with a comma, in which a function may have many.
+        let body = attribute + text[attribute..].find(['{', ';'])?;
+        let comma = text[attribute..body].find(',').filter(|n| !text[attribute..attribute + n].contains("fn "));
+        let body = comma.map_or(body, |n| attribute + n);
+        Some((start, if text[body..].starts_with('{') { body + group_end(&text[body..]) } else { body + 1 }))
+    })
+}
+
+/// Behind the bracket that closes the one at the beginning.
+pub(super) fn group_end(text: &str) -> usize {
+    let mut depth = 0_usize;
+    for (n, c) in text.char_indices() {
+        match c {
+            '{' | '[' | '(' => depth += 1,
+            '}' | ']' | ')' => {
+                depth -= 1;
+                if depth == 0 {
+                    return n + 1;
+                }
+            }
+            _ => {}
+        }
+    }
+    text.len()
+}
+
 /// Without items that are only built for tests; the names of modules among them that have files of their own.
-fn built(tokens: Vec<Token>) -> (Vec<Token>, Vec<String>) {
+pub(super) fn built(tokens: Vec<Token>) -> (Vec<Token>, Vec<String>) {
     let (mut out, mut modules, mut i) = (Vec::new(), Vec::new(), 0);
     while i < tokens.len() {
         if !tokens[i..].starts_with(&[Token::Other('#'), Token::Other('[')]) {
@@ -265,7 +332,7 @@ fn tree(base: &[String], tokens: &[Token], mut at: usize, out: &mut BTreeSet<Vec
     at
 }
 
-fn files(root: &Path) -> Vec<File> {
+pub(super) fn files(root: &Path) -> Vec<File> {
     let (mut out, mut folders) = (Vec::new(), vec![root.to_owned()]);
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).unwrap() {
@@ -358,7 +425,7 @@ fn circles(edges: &Edges) -> Vec<Vec<String>> {
     out.into_iter().collect()
 }
 
-fn source() -> PathBuf {
+pub(super) fn source() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
 }
 

@@ -163,7 +163,7 @@ pub(crate) fn dropping() {
 }
 
 /// As if there had been no room in memory: what is written is read from disk.
-fn forget_memory(shared: &super::state::Shared) {
+fn forget_memory(shared: &super::state::SharedState) {
     let mut state = shared.lock();
     state.window.clear();
     state.window_bytes = 0;

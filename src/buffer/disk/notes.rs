@@ -8,7 +8,7 @@ use super::segment;
 use super::settled::Settled;
 use super::within::{Within, put_varint, take_varint};
 use crate::ack::place::{At, Cut, FileOf, Island, Place, Places};
-use crate::storage::{Open, Storage, StoredFile};
+use crate::storage::{OpenFor, Storage, StoredFile};
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
@@ -261,7 +261,7 @@ impl Notes {
             }
         }
         let new = self.folder.join(NEW);
-        let file = self.storage.open(&new, Open::Write)?;
+        let file = self.storage.open(&new, OpenFor::Write)?;
         if file.len()? > 0 {
             file.set_len(0)?;
         }
@@ -341,7 +341,7 @@ pub(super) struct Heard {
 impl Heard {
     /// The notes in a folder, as far as they are whole; `None` where there are none of this boot.
     pub(super) fn read(storage: &dyn Storage, folder: &Path) -> Option<Heard> {
-        let file = storage.open(&folder.join(NOTES), Open::Read).ok()?;
+        let file = storage.open(&folder.join(NOTES), OpenFor::Read).ok()?;
         let mut bytes = vec![0; usize::try_from(file.len().ok()?).ok().filter(|len| *len <= 4 << 20)?];
         let got = file.read_at(&mut bytes, 0).ok()?;
         Heard::of(bytes.get(..got)?, storage.boot())
@@ -495,7 +495,7 @@ mod tests {
         assert_eq!(heard.within[&8].runs().collect::<Vec<_>>(), [0..4, 5..6]);
         assert!(heard.within[&10].runs().eq(std::iter::once(1..3)));
         assert_eq!(heard.pieces, [(10, island(&[10..20, 300..u64::MAX]))]);
-        let file = sim.open(Path::new("/b/settled"), Open::Read).unwrap();
+        let file = sim.open(Path::new("/b/settled"), OpenFor::Read).unwrap();
         let mut bytes = vec![0; file.len().unwrap() as usize];
         file.read_at(&mut bytes, 0).unwrap();
         let boot = sim.boot();

@@ -7,7 +7,7 @@
 //! for as long as it does, one that takes nothing is waited for once.
 
 use super::Sizes;
-use super::state::{Shared, State};
+use super::state::{SharedState, State};
 use crate::buffer::StageSender;
 use crate::event::Batch;
 use crate::sync::MutexGuard;
@@ -88,7 +88,7 @@ impl Pace {
     /// Waits until the reader has made room for a batch of `bytes`, or it is not worth while.
     pub(super) fn wait<'a>(
         &mut self,
-        shared: &'a Shared,
+        shared: &'a SharedState,
         mut state: MutexGuard<'a, State>,
         sizes: &Sizes,
         bytes: usize,
@@ -117,7 +117,7 @@ impl Pace {
     /// nothing of the group, however much of what came before it, or something has waited as long as it may.
     pub(super) fn wait_for_verdicts<'a>(
         &mut self,
-        shared: &'a Shared,
+        shared: &'a SharedState,
         mut state: MutexGuard<'a, State>,
         enough: usize,
     ) -> MutexGuard<'a, State> {

@@ -3,11 +3,11 @@
 use super::record::{RecordHeader, read_extension};
 use super::recover::{Lost, Piece, QUARANTINE};
 use super::segment::{self, View};
-use super::state::{InFlight, Segment, Shared, State, Waiting, cost};
+use super::state::{InFlight, Segment, SharedState, State, Waiting, cost};
 use crate::ack::Ack;
 use crate::buffer::StageSender;
 use crate::event::{Batch, Slab, Unpacker};
-use crate::storage::{Open, Storage};
+use crate::storage::{OpenFor, Storage};
 use crate::time::clock;
 use std::io;
 use std::path::PathBuf;
@@ -26,7 +26,7 @@ const MAX_QUARANTINED: usize = 1 << 20;
 
 /// Reads records in order.
 pub(super) struct Reader {
-    shared: Arc<Shared>,
+    shared: Arc<SharedState>,
     storage: Arc<dyn Storage>,
     folder: PathBuf,
     /// Older batches are dropped: nanoseconds.
@@ -77,7 +77,7 @@ pub(super) enum Polled {
 
 impl Reader {
     pub(super) fn new(
-        shared: Arc<Shared>,
+        shared: Arc<SharedState>,
         storage: Arc<dyn Storage>,
         folder: PathBuf,
         max_age: Option<Duration>,
@@ -224,7 +224,7 @@ impl Reader {
         }
         self.leave();
         let path = self.folder.join(segment::name(segment.epoch));
-        let view = View::new(self.storage.open(&path, Open::Read)?, segment.epoch);
+        let view = View::new(self.storage.open(&path, OpenFor::Read)?, segment.epoch);
         let (epoch, seq, event) = (segment.epoch, segment.first_seq, segment.first_event);
         self.shared.lock().standing = Some(epoch);
         self.at = Some(Place { view, epoch, at: segment::HEADER, seq, event });
@@ -358,7 +358,7 @@ impl Reader {
     /// Cuts off what a loss of power may have left unfinished, once it is set aside.
     pub(super) fn cut(&self, piece: &Piece) {
         self.set_piece_aside(piece);
-        let cut = self.storage.open(&piece.path, Open::Write).and_then(|file| {
+        let cut = self.storage.open(&piece.path, OpenFor::Write).and_then(|file| {
             file.set_len(piece.at)?;
             file.sync()
         });
@@ -371,7 +371,7 @@ impl Reader {
 
     fn set_piece_aside(&self, piece: &Piece) {
         let len = piece.len.min(MAX_QUARANTINED as u64) as usize;
-        let file = self.storage.open(&piece.path, Open::Read);
+        let file = self.storage.open(&piece.path, OpenFor::Read);
         match file.and_then(|file| View::new(file, piece.epoch).raw(piece.at, len)) {
             Ok(bytes) if bytes.is_empty() => {}
             Ok(bytes) => self.set_aside(piece.epoch, piece.at, piece.len, &bytes),
@@ -411,7 +411,7 @@ impl Reader {
         let folder = self.folder.join(QUARANTINE);
         let path = folder.join(format!("{epoch:020}-{at}.bad"));
         let written = self.storage.create_dir(&folder).and_then(|()| {
-            let file = self.storage.open(&path, Open::Write)?;
+            let file = self.storage.open(&path, OpenFor::Write)?;
             file.write_at(bytes, 0)
         });
         let component = &*self.shared.counters.id;

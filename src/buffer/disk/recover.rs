@@ -8,7 +8,7 @@ use super::settled::Settled;
 use super::state::{Segment, State, cost};
 use super::within::Within;
 use crate::ack::place::{Island, Places};
-use crate::storage::{Open, Storage, StoredFile};
+use crate::storage::{OpenFor, Storage, StoredFile};
 use crate::telemetry::OpenedBuffer;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
@@ -124,7 +124,7 @@ pub(super) struct Piece {
 }
 
 /// One segment's place in the folder, with its length.
-pub(super) struct Found {
+pub(super) struct FoundSegment {
     pub(super) epoch: u64,
     pub(super) path: PathBuf,
     pub(super) len: u64,
@@ -132,7 +132,7 @@ pub(super) struct Found {
 
 /// What is in a folder.
 pub(super) struct Listing {
-    pub(super) segments: Vec<Found>,
+    pub(super) segments: Vec<FoundSegment>,
     pub(super) spares: Vec<(String, u64)>,
     pub(super) quarantine: Vec<(String, u64)>,
 }
@@ -147,7 +147,7 @@ pub(super) fn listing(storage: &dyn Storage, folder: &Path) -> Result<Listing, O
     let mut spares = Vec::new();
     for (name, len) in storage.list(folder).map_err(error(folder))? {
         if let Some(epoch) = segment::epoch_of(&name) {
-            segments.push(Found { epoch, path: folder.join(&name), len });
+            segments.push(FoundSegment { epoch, path: folder.join(&name), len });
         } else if name.starts_with(SPARE) {
             spares.push((name, len));
         }
@@ -165,7 +165,7 @@ pub(super) fn listing(storage: &dyn Storage, folder: &Path) -> Result<Listing, O
 pub(super) fn read_position(storage: &dyn Storage, folder: &Path) -> Result<Noted, OpenError> {
     let path = folder.join(POSITION);
     let mut bytes = vec![0; position::FILE as usize];
-    let read = storage.open(&path, Open::Read).and_then(|file| file.read_at(&mut bytes, 0));
+    let read = storage.open(&path, OpenFor::Read).and_then(|file| file.read_at(&mut bytes, 0));
     let noted = Noted::read(&bytes[..read.unwrap_or(0)]);
     match noted.newer {
         Some(version) => Err(OpenError::Newer(path, u32::from(version))),
@@ -175,7 +175,7 @@ pub(super) fn read_position(storage: &dyn Storage, folder: &Path) -> Result<Note
 
 /// A segment as its header tells, before its records are read, and whether the header is whole: else its first record
 /// tells. `None` for one that holds no record of its epoch.
-fn known(view: &mut View, found: &Found) -> Result<Option<(Segment, bool)>, OpenError> {
+fn known(view: &mut View, found: &FoundSegment) -> Result<Option<(Segment, bool)>, OpenError> {
     let io = |e| OpenError::Io("read", found.path.clone(), e);
     let mut segment = Segment {
         epoch: found.epoch,
@@ -340,14 +340,48 @@ struct Opening<'a> {
     notes: Option<Heard>,
 }
 
-impl Opening<'_> {
+impl<'a> Opening<'a> {
+    /// Before anything in the folder was looked at but its names and the position file, by which `promised` is so far.
+    fn of(storage: &'a dyn Storage, folder: &'a Path, spares: Vec<(String, u64)>, noted: &Noted) -> Self {
+        Opening {
+            storage,
+            folder,
+            segments: VecDeque::new(),
+            spares,
+            promised: noted.promised(),
+            is_exact: noted.mark.is_some_and(|mark| mark.boot != 0 && mark.boot == storage.boot()),
+            emptied: None,
+            rest: None,
+            cut: None,
+            places: Places::default(),
+            notes: Heard::read(storage, folder),
+        }
+    }
+
+    /// Takes in how much was promised by the notes.
+    fn hear_promise(&mut self) {
+        if let Some(notes) = &self.notes {
+            self.promised = self.promised.max(notes.promised);
+        }
+    }
+
+    /// What is settled where the position file does not say.
+    fn settled_by(&self, heard: &Heard) -> Settled {
+        if heard.is_there() {
+            // The notes tell from where on.
+            return Settled::default();
+        }
+        let first = self.segments.front().map_or((0, 0), |(s, _)| (s.first_seq, s.first_event));
+        Settled::new(first.0, first.1, &[])
+    }
+
     fn path(&self, epoch: u64) -> PathBuf {
         self.folder.join(segment::name(epoch))
     }
 
     fn view(&self, epoch: u64) -> Result<(Arc<dyn StoredFile>, View), OpenError> {
         let path = self.path(epoch);
-        let file = self.storage.open(&path, Open::Write).map_err(|e| OpenError::Io("open", path, e))?;
+        let file = self.storage.open(&path, OpenFor::Write).map_err(|e| OpenError::Io("open", path, e))?;
         Ok((file.clone(), View::new(file, epoch)))
     }
 
@@ -362,7 +396,7 @@ impl Opening<'_> {
     }
 
     /// Reads the headers of all segments.
-    fn headers(&mut self, found: &[Found]) -> Result<(), OpenError> {
+    fn headers(&mut self, found: &[FoundSegment]) -> Result<(), OpenError> {
         for found in found {
             let (file, mut view) = self.view(found.epoch)?;
             // Who does not know of notes may have given numbers again that stand in them.
@@ -440,51 +474,11 @@ impl Opening<'_> {
     }
 }
 
-/// Opens a folder that this process has locked. What is torn is cut; what is damaged is left for the reader, who sets
-/// it aside when it comes to it.
-pub(super) fn open(storage: &dyn Storage, folder: &Path) -> Result<Recovered, OpenError> {
-    let listing = listing(storage, folder)?;
-    let noted = read_position(storage, folder)?;
-    let mut promised = noted.promised();
-    let Noted { position, mark, follows, .. } = noted;
-    let slot = position.as_ref().map_or((0, 1), |(slot, position)| (position.generation, *slot));
-    if storage.open(&folder.join(REWRITE), Open::Read).is_ok() {
-        let path = folder.join(REWRITE);
-        storage.remove(&path).map_err(|e| OpenError::Io("remove", path, e))?;
-    }
-    let next_epoch = listing.segments.last().map_or(1, |s| s.epoch.saturating_add(1));
-    let mut opening = Opening {
-        storage,
-        folder,
-        segments: VecDeque::new(),
-        spares: listing.spares,
-        promised,
-        is_exact: mark.is_some_and(|mark| mark.boot != 0 && mark.boot == storage.boot()),
-        emptied: None,
-        rest: None,
-        cut: None,
-        places: Places::default(),
-        notes: Heard::read(storage, folder),
-    };
-    opening.headers(&listing.segments)?;
-    if let Some(notes) = &opening.notes {
-        promised = promised.max(notes.promised);
-        opening.promised = promised;
-    }
-    opening.drop_torn()?;
-    let first = opening.segments.front().map_or((0, 0), |(s, _)| (s.first_seq, s.first_event));
-    let known = position.as_ref().map(|(_, p)| p.settled.clone());
-    let heard = opening.notes.take().unwrap_or_default();
-    let saved = known.unwrap_or_else(|| match heard.is_there() {
-        // The notes tell from where on.
-        true => Settled::default(),
-        false => Settled::new(first.0, first.1, &[]),
-    });
-    let mut settled = heard.add_to(&saved, opening.segments.iter().map(|(s, _)| s.first_seq));
-    let (end_seq, end_event) = opening.last(&mut settled)?;
-    let Opening { segments, spares, emptied, rest, cut, places, .. } = opening;
+/// What sinks have for sure, by what was noted and by what is on disk up to `end_seq`: places of files up to which they have all, and
+/// islands behind those.
+fn claims(heard: &Heard, on_disk: &Places, settled: &Settled, end_seq: u64) -> (Places, Vec<Island>) {
     let mut claims = heard.held.clone();
-    claims.note_all(places.iter());
+    claims.note_all(on_disk.iter());
     // Behind the last record on disk: as far as all that came was settled.
     let settled_to = settled.next_unsettled(end_seq);
     claims.note_all(heard.waiting.range(..settled_to).map(|(_, place)| place));
@@ -494,32 +488,69 @@ pub(super) fn open(storage: &dyn Storage, folder: &Path) -> Result<Recovered, Op
     let mut islands = Island::joined(pieces.chain(behind).filter(|i| !claims.reach(&i.file, &i.at)));
     // The newest stand last.
     islands.drain(..islands.len().saturating_sub(MOST_ISLANDS));
-    let lost = (promised.0 > end_seq && promised.1 > end_event).then(|| {
-        // Behind `promised` nothing was written.
-        let known = settled.events_between(end_seq, u64::MAX, end_event);
-        let events = (promised.1 - end_event).saturating_sub(known);
-        Lost { from: end_seq.max(settled.low()), to: promised.0, events, left: rest.or(emptied) }
-    });
-    let mut segments: VecDeque<Segment> = segments.into_iter().map(|(s, _)| s).collect();
-    // Each segment ends where the next begins, whatever lies behind in its file.
+    (claims, islands)
+}
+
+/// Each segment ends where the next begins, whatever lies behind in its file.
+fn ended(mut segments: VecDeque<Segment>) -> VecDeque<Segment> {
     for i in 1..segments.len() {
         let (seq, event, newest) = (segments[i].first_seq, segments[i].first_event, segments[i].newest);
         let before = &mut segments[i - 1];
         (before.end_seq, before.newest) = (seq.max(before.first_seq), newest);
         before.events = event.saturating_sub(before.first_event);
     }
+    segments
+}
+
+/// What is settled within records that are not settled as a whole, by the records' numbers.
+fn within<'a>(parts: impl Iterator<Item = (&'a u64, &'a Within)>, settled: &Settled) -> BTreeMap<u64, Within> {
+    let mut within: BTreeMap<u64, Within> = BTreeMap::new();
+    for (seq, part) in parts {
+        if !settled.covers(*seq, seq.saturating_add(1)) && part.events() > 0 {
+            within.entry(*seq).or_default().add(part.runs());
+        }
+    }
+    within
+}
+
+/// Opens a folder that this process has locked. What is torn is cut; what is damaged is left for the reader, who sets
+/// it aside when it comes to it.
+pub(super) fn open(storage: &dyn Storage, folder: &Path) -> Result<Recovered, OpenError> {
+    let listing = listing(storage, folder)?;
+    let noted = read_position(storage, folder)?;
+    let slot = noted.position.as_ref().map_or((0, 1), |(slot, position)| (position.generation, *slot));
+    if storage.open(&folder.join(REWRITE), OpenFor::Read).is_ok() {
+        let path = folder.join(REWRITE);
+        storage.remove(&path).map_err(|e| OpenError::Io("remove", path, e))?;
+    }
+    let next_epoch = listing.segments.last().map_or(1, |s| s.epoch.saturating_add(1));
+    let mut opening = Opening::of(storage, folder, listing.spares, &noted);
+    let Noted { position, mark, follows, .. } = noted;
+    opening.headers(&listing.segments)?;
+    opening.hear_promise();
+    opening.drop_torn()?;
+    let promised = opening.promised;
+    let heard = opening.notes.take().unwrap_or_default();
+    let known = position.as_ref().map(|(_, p)| p.settled.clone());
+    let saved = known.unwrap_or_else(|| opening.settled_by(&heard));
+    let mut settled = heard.add_to(&saved, opening.segments.iter().map(|(s, _)| s.first_seq));
+    let (end_seq, end_event) = opening.last(&mut settled)?;
+    let Opening { segments, spares, emptied, rest, cut, places, .. } = opening;
+    let (claims, islands) = claims(&heard, &places, &settled, end_seq);
+    let lost = (promised.0 > end_seq && promised.1 > end_event).then(|| {
+        // Behind `promised` nothing was written.
+        let known = settled.events_between(end_seq, u64::MAX, end_event);
+        let events = (promised.1 - end_event).saturating_sub(known);
+        Lost { from: end_seq.max(settled.low()), to: promised.0, events, left: rest.or(emptied) }
+    });
+    let segments = ended(segments.into_iter().map(|(s, _)| s).collect());
     let cuts = segments.iter().map(|s| s.first_seq).chain([end_seq]);
     let settled = Settled::cut_at(cuts, settled.low(), settled.low_events(), settled.runs());
     let next_seq = end_seq.max(promised.0).max(settled.end()).max(heard.end());
     let next_event = end_event.max(promised.1).max(settled.events());
-    let mut within: BTreeMap<u64, Within> = BTreeMap::new();
-    let noted = heard.within.iter().filter(|(seq, _)| **seq < end_seq);
     let all = position.iter().flat_map(|(_, p)| p.within.iter().map(|(seq, part)| (seq, part)));
-    for (seq, part) in all.chain(noted) {
-        if *seq < next_seq && !settled.covers(*seq, seq.saturating_add(1)) && part.events() > 0 {
-            within.entry(*seq).or_default().add(part.runs());
-        }
-    }
+    let noted = heard.within.iter().filter(|(seq, _)| **seq < end_seq);
+    let within = within(all.chain(noted).filter(|(seq, _)| **seq < next_seq), &settled);
     let partly: u64 = within.values().fold(0, |sum, w| sum.saturating_add(w.events()));
     let held = (next_event - settled.events()).saturating_sub(partly);
     let state = State {

@@ -4,7 +4,7 @@ use super::notes::Notes;
 use super::pace::Pace;
 use super::reader::{LOOK, Reader};
 use super::recover::{self, Cut, LOCK, OpenError, Recovered};
-use super::state::{Shared, fixed};
+use super::state::{SharedState, fixed};
 use super::writer::{Rest, With, Writer};
 use super::{DiskOptions, FaultThrottle, MIN_BYTES};
 use crate::buffer::{DiskStage, DiskStageContext};
@@ -33,7 +33,7 @@ pub fn stage(options: DiskOptions) -> DiskStage {
 struct Folder {
     rest: Rest,
     reader: Reader,
-    shared: Arc<Shared>,
+    shared: Arc<SharedState>,
 }
 
 /// A buffer that is open.
@@ -41,7 +41,7 @@ pub(super) struct Opened {
     pub(super) writer: Writer,
     pub(super) reader: Reader,
     #[cfg(test)]
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<SharedState>,
 }
 
 /// As [`open_folder`], with a writer that is given nothing but a time to drain.
@@ -88,7 +88,7 @@ fn open_folder(options: &DiskOptions, storage: Arc<dyn Storage>, counters: Arc<C
     state.fixed = fixed(max_bytes);
     let mut notes = Notes::new(storage.clone(), folder, max_bytes, next_epoch);
     notes.renew(&state.snapshot());
-    let shared = Shared::new(state, counters, max_bytes, options.overflow_of, notes);
+    let shared = SharedState::new(state, counters, max_bytes, options.overflow_of, notes);
     let reader = Reader::new(shared.clone(), storage.clone(), folder.clone(), options.max_age, options.max_in_flight());
     if let Some(Cut { piece, certain }) = &cut {
         let (component, folder, bytes) = (&*shared.counters.id, folder.display(), piece.len);
@@ -110,7 +110,7 @@ fn open_folder(options: &DiskOptions, storage: Arc<dyn Storage>, counters: Arc<C
 }
 
 /// Lets a batch go past a disk buffer that is empty, where there is room behind it; else gives it back.
-pub(super) fn pass(past: Option<&StageSender>, shared: &Shared, batch: Batch) -> Option<Batch> {
+pub(super) fn pass(past: Option<&StageSender>, shared: &SharedState, batch: Batch) -> Option<Batch> {
     match past {
         // Only this thread puts anything into the buffer: it stays empty until the batch is in the queue.
         Some(to) if shared.lock().is_empty() => to.try_send(batch),
@@ -141,6 +141,19 @@ fn open_patiently(
             }
             Err(error) => return Err(RunError::failed(error)),
         }
+    }
+}
+
+/// Says what stays for the next start.
+fn tell_kept(options: &DiskOptions, shared: &SharedState, counters: &Counters) {
+    let (held, failed) = {
+        let state = shared.lock();
+        shared.publish(&state);
+        (state.held, state.failed.len())
+    };
+    if held > 0 {
+        let folder = options.folder.display();
+        tracing::info!(component = &*counters.id, events = held, failed, %folder, "the disk buffer keeps events for the next start");
     }
 }
 
@@ -207,15 +220,7 @@ fn run(options: &DiskOptions, storage: Arc<dyn Storage>, context: DiskStageConte
     }
     writer.look_after_folder();
     let saved = writer.reclaim().and_then(|()| writer.save_position());
-    let (held, failed) = {
-        let state = shared.lock();
-        shared.publish(&state);
-        (state.held, state.failed.len())
-    };
-    if held > 0 {
-        let folder = options.folder.display();
-        tracing::info!(component = &*counters.id, events = held, failed, %folder, "the disk buffer keeps events for the next start");
-    }
+    tell_kept(options, &shared, &counters);
     match (panicked, saved) {
         (true, _) => Err(RunError::panicked("the reader of the disk buffer")),
         (false, Err(error)) => {

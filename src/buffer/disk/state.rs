@@ -63,7 +63,7 @@ pub(super) struct Waiting {
 }
 
 /// A record on its way to the disk: accepted, packed, not yet durable.
-pub(super) struct Part {
+pub(super) struct RecordPart {
     pub(super) seq: u64,
     pub(super) events: u64,
     pub(super) received_at: i64,
@@ -85,7 +85,7 @@ pub(super) struct Part {
     pub(super) parts: Vec<Range<u64>>,
 }
 
-impl Part {
+impl RecordPart {
     /// Bytes of the record, with its header.
     pub(super) fn size(&self) -> usize {
         super::record::HEADER + self.len
@@ -159,7 +159,7 @@ pub(super) struct State {
     pub(super) cursor: u64,
     pub(super) window: VecDeque<Waiting>,
     pub(super) window_bytes: usize,
-    pub(super) group: Vec<Part>,
+    pub(super) group: Vec<RecordPart>,
     pub(super) in_flight: BTreeMap<u64, InFlight>,
     pub(super) in_flight_bytes: usize,
     /// Records whose verdict was `Failed`, with their events: what is not settled of them is delivered again when the sink begins
@@ -184,7 +184,7 @@ pub(super) struct State {
 }
 
 /// The state with its lock.
-pub(super) struct Shared {
+pub(super) struct SharedState {
     state: Mutex<State>,
     /// There may be something to read.
     pub(super) some: Condvar,
@@ -228,7 +228,7 @@ impl State {
 
     /// Bytes of the group that the sink has not settled.
     pub(super) fn unsettled_bytes(&self) -> usize {
-        self.group.iter().filter(|p| !p.settled).map(Part::size).sum()
+        self.group.iter().filter(|p| !p.settled).map(RecordPart::size).sum()
     }
 
     /// Whether the reader waits for a record that is neither in memory nor written yet.
@@ -373,7 +373,7 @@ impl State {
     }
 }
 
-impl Shared {
+impl SharedState {
     pub(super) fn new(
         state: State,
         counters: Arc<Counters>,
@@ -381,7 +381,7 @@ impl Shared {
         overflow_of: Option<usize>,
         notes: Notes,
     ) -> Arc<Self> {
-        let shared = Shared {
+        let shared = SharedState {
             state: Mutex::new(state),
             some: Condvar::new(),
             room: Condvar::new(),
@@ -410,9 +410,14 @@ impl Shared {
         self.notes_bytes.store(notes.len(), Ordering::Relaxed);
     }
 
-    /// Begins the notes anew, where they are lost or `also`.
-    pub(super) fn renew_notes(&self, also: bool) {
-        self.note(|notes| !(also || notes.is_lost()));
+    /// Begins the notes anew.
+    pub(super) fn renew_notes(&self) {
+        self.note(|_| false);
+    }
+
+    /// Begins the notes anew where they are lost.
+    pub(super) fn renew_lost_notes(&self) {
+        self.note(|notes| !notes.is_lost());
     }
 
     /// Whether the files may take `growth` more. Room is made before a record is taken, so that only failed writes and
@@ -453,10 +458,10 @@ enum Note {
     /// It was settled before it was written; its source came to there with it.
     Unwritten(Option<Place>),
     /// These events of it are settled, which begin there in their file.
-    Part(Within, Option<Island>),
+    RecordPart(Within, Option<Island>),
 }
 
-impl Listener for Shared {
+impl Listener for SharedState {
     fn hears_parts(&self) -> bool {
         true
     }
@@ -503,7 +508,7 @@ impl Listener for Shared {
                 // Where all of it was settled nevertheless, that was left to the verdict.
                 let within = state.within.get(&seq).filter(|within| within.events() >= handed.events).cloned();
                 let part = state.group.binary_search_by_key(&seq, |part| part.seq).ok();
-                note = within.map(|w| Note::Part(w, part.and_then(|i| state.group[i].island())));
+                note = within.map(|w| Note::RecordPart(w, part.and_then(|i| state.group[i].island())));
             } else {
                 let within = state.within.remove(&seq).map_or(0, |w| w.events());
                 state.held = state.held.saturating_sub(handed.events.saturating_sub(within));
@@ -538,7 +543,9 @@ impl Listener for Shared {
         match &note {
             Some(Note::Written(events, promised)) => self.note(|notes| notes.settled(seq, *events, *promised)),
             Some(Note::Unwritten(place)) => self.note(|notes| notes.unwritten(seq, place.as_ref())),
-            Some(Note::Part(within, island)) => self.note(|notes| notes.part(seq, within.runs(), island.as_ref())),
+            Some(Note::RecordPart(within, island)) => {
+                self.note(|notes| notes.part(seq, within.runs(), island.as_ref()))
+            }
             None => {}
         }
         if let Some(upstream) = upstream {

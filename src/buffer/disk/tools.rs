@@ -12,7 +12,7 @@ use super::{DiskOptions, MIN_BYTES};
 use crate::ack::{Ack, Verdict};
 use crate::buffer::{DiskCompression, Fsync, WhenDiskFull};
 use crate::event::{Batch, Slab, Unpacker};
-use crate::storage::{Disk, Open, Storage};
+use crate::storage::{Disk, OpenFor, Storage};
 use crate::telemetry::{BufferTotals, ComponentKind, Counters};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -337,12 +337,12 @@ struct Start {
 }
 
 /// The segments that hold records, with their beginnings.
-fn found(storage: &dyn Storage, folder: &Path) -> Result<Vec<(recover::Found, Start)>, OpenError> {
+fn found(storage: &dyn Storage, folder: &Path) -> Result<Vec<(recover::FoundSegment, Start)>, OpenError> {
     let Listing { segments, .. } = recover::listing(storage, folder)?;
     let mut found = Vec::new();
     for file in segments {
         let error = |e| OpenError::Io("read", file.path.clone(), e);
-        let mut view = match storage.open(&file.path, Open::Read) {
+        let mut view = match storage.open(&file.path, OpenFor::Read) {
             // A running agent has freed it just now.
             Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
             opened => View::new(opened.map_err(error)?, file.epoch),
@@ -366,7 +366,7 @@ fn found(storage: &dyn Storage, folder: &Path) -> Result<Vec<(recover::Found, St
 
 /// A folder at one moment.
 struct Seen {
-    found: Vec<(recover::Found, Start)>,
+    found: Vec<(recover::FoundSegment, Start)>,
     settled: Settled,
     /// `None` where the position file cannot be read.
     settled_below: Option<u64>,
@@ -424,7 +424,7 @@ enum Next<'a> {
 /// Walks one segment.
 fn walk_segment(
     storage: &dyn Storage,
-    file: &recover::Found,
+    file: &recover::FoundSegment,
     start: &Start,
     next: Next<'_>,
     each: &mut dyn FnMut(Item),
@@ -435,7 +435,7 @@ fn walk_segment(
         Next::Acknowledged(next) => (u64::MAX, u64::MAX, next.first_seq, next.first_event),
         Next::Unknown => (u64::MAX, u64::MAX, 0, 0),
     };
-    let mut view = match storage.open(&file.path, Open::Read) {
+    let mut view = match storage.open(&file.path, OpenFor::Read) {
         // A running agent has freed it just now.
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
         opened => View::new(opened.map_err(error)?, file.epoch),

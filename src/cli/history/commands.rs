@@ -1,8 +1,10 @@
 //! `tidegate config history | show | diff | rollback`.
 
-use super::{Entry, History, Pin, VERSION, hash_of};
+use super::{Entry, History, HistoryError, Pin, VERSION, hash_of};
+use crate::cli::errors::{PathError, failed};
 use crate::cli::reload_command;
 use crate::cli::{DEFAULT_CONFIG, Exit, agent, print, report_page, say, say_line};
+use crate::error::chain;
 use crate::pipeline::{Globals, load_texts, load_with_texts};
 use crate::settings::ProcessEnvironment;
 use crate::storage::data_dir::{create_dir, is_in_use};
@@ -51,6 +53,62 @@ enum HistoryCommand {
     },
 }
 
+/// Why a command of these could not do it.
+#[derive(Debug)]
+enum CommandError {
+    History(HistoryError),
+    Path(PathError),
+    /// The configuration does not say where it is kept.
+    NoDataDir,
+    /// No files say what would run.
+    NothingToPin,
+    /// The configuration of this number is one of another `data_dir`.
+    OtherDataDir(u64, PathBuf),
+    Print(std::io::Error),
+}
+
+impl CommandError {
+    fn at(history: &History, error: std::io::Error) -> CommandError {
+        CommandError::Path(PathError::at(&history.dir)(error))
+    }
+}
+
+impl From<HistoryError> for CommandError {
+    fn from(error: HistoryError) -> Self {
+        CommandError::History(error)
+    }
+}
+
+impl std::fmt::Display for CommandError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            CommandError::History(error) => error.fmt(f),
+            CommandError::Path(error) => error.fmt(f),
+            CommandError::NoDataDir => {
+                f.write_str("the configuration does not say where the `data_dir` is: name it with --data-dir")
+            }
+            CommandError::NothingToPin => f.write_str(
+                "the files of the configuration cannot be read, so there is nothing to pin another in place of",
+            ),
+            CommandError::OtherDataDir(number, dir) => {
+                write!(f, "the `data_dir` of configuration {number} is another: {}", dir.display())
+            }
+            CommandError::Print(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for CommandError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            CommandError::History(error) => error.source(),
+            CommandError::Path(error) => error.source(),
+            CommandError::Print(error) => error.source(),
+            _ => None,
+        }
+    }
+}
+
 /// 0 done, 1 not, 78 mistakes in the one that is to run.
 pub(in crate::cli) fn run(args: &HistoryArgs) -> Exit {
     let result = match &args.command {
@@ -59,14 +117,11 @@ pub(in crate::cli) fn run(args: &HistoryArgs) -> Exit {
         HistoryCommand::Diff { from, to } => of(args).and_then(|history| diff(&history, *from, *to)),
         HistoryCommand::Rollback { number } => rollback(args, *number),
     };
-    result.unwrap_or_else(|error| {
-        say_line!("error: {error}");
-        Exit::Failed
-    })
+    result.unwrap_or_else(|error| failed(&error))
 }
 
 /// Errors: it cannot be told where it is.
-fn of(args: &HistoryArgs) -> Result<History, String> {
+fn of(args: &HistoryArgs) -> Result<History, CommandError> {
     if let Some(data_dir) = &args.data_dir {
         return Ok(History::of(data_dir));
     }
@@ -75,17 +130,17 @@ fn of(args: &HistoryArgs) -> Result<History, String> {
         Some(globals) => Ok(History::of(&globals.data_dir)),
         None => {
             say(&report_page(&loaded.report.render()));
-            Err("the configuration does not say where the `data_dir` is: name it with --data-dir".into())
+            Err(CommandError::NoDataDir)
         }
     }
 }
 
-fn out(page: &Page) -> Result<(), String> {
-    print(page).map_err(|error| error.to_string())
+fn out(page: &Page) -> Result<(), CommandError> {
+    print(page).map_err(CommandError::Print)
 }
 
-fn list(history: &History, as_json: bool) -> Result<Exit, String> {
-    let numbers = history.numbers().map_err(|e| format!("{}: {e}", history.dir.display()))?;
+fn list(history: &History, as_json: bool) -> Result<Exit, CommandError> {
+    let numbers = history.numbers().map_err(|e| CommandError::at(history, e))?;
     let pinned = history.pin()?.map(|pin| pin.number);
     let mut page = Page::new();
     if as_json {
@@ -94,7 +149,7 @@ fn list(history: &History, as_json: bool) -> Result<Exit, String> {
                 let files: Vec<&str> = entry.files.iter().map(|file| &*file.name).collect();
                 json!({"number": number, "loaded_at": entry.loaded_at, "hash": entry.hash, "files": files, "pinned": pinned == Some(*number)})
             }
-            Err(error) => json!({"number": number, "error": error}),
+            Err(error) => json!({"number": number, "error": chain(&error)}),
         }).collect();
         page.json(&format!("{:#}\n", json!(entries)));
         return out(&page).map(|()| Exit::Done);
@@ -112,7 +167,7 @@ fn list(history: &History, as_json: bool) -> Result<Exit, String> {
                 let hash = entry.hash.get(..8).unwrap_or_default();
                 writeln!(page, "{number:>6}  {:<24}  {hash:<8}  {}{mark}", entry.loaded_at, files.join(", "));
             }
-            Err(error) => writeln!(page, "{number:>6}  {error}{mark}"),
+            Err(error) => writeln!(page, "{number:>6}  {}{mark}", chain(&error)),
         }
     }
     out(&page).map(|()| Exit::Done)
@@ -125,7 +180,7 @@ fn shown(entry: &Entry) -> Vec<(String, String)> {
     loaded.report.sources.files().iter().map(|file| (file.name().to_owned(), file.shown())).collect()
 }
 
-fn show(entry: &Entry) -> Result<Exit, String> {
+fn show(entry: &Entry) -> Result<Exit, CommandError> {
     let mut page = Page::new();
     for (name, text) in shown(entry) {
         writeln!(page, "# {name}, as it took over at {}", entry.loaded_at);
@@ -135,7 +190,7 @@ fn show(entry: &Entry) -> Result<Exit, String> {
     out(&page).map(|()| Exit::Done)
 }
 
-fn diff(history: &History, from: u64, to: Option<u64>) -> Result<Exit, String> {
+fn diff(history: &History, from: u64, to: Option<u64>) -> Result<Exit, CommandError> {
     let newest = || history.numbers().ok().and_then(|numbers| numbers.last().copied()).unwrap_or(from);
     let to = to.unwrap_or_else(newest);
     let (old, new) = (history.entry(from)?, history.entry(to)?);
@@ -170,14 +225,12 @@ fn diff(history: &History, from: u64, to: Option<u64>) -> Result<Exit, String> {
 
 /// Pins a configuration, and has the agent that runs take it over.
 ///
-/// Errors: it cannot be pinned, in words; nothing has changed then.
-fn rollback(args: &HistoryArgs, number: u64) -> Result<Exit, String> {
+/// Errors: it cannot be pinned; nothing has changed then.
+fn rollback(args: &HistoryArgs, number: u64) -> Result<Exit, CommandError> {
     let (loaded, files) = load_with_texts(&args.config, &ProcessEnvironment, crate::registry::built_in());
     let Some(globals) = loaded.globals else {
         say(&report_page(&loaded.report.render()));
-        return Err(
-            "the files of the configuration cannot be read, so there is nothing to pin another in place of".into()
-        );
+        return Err(CommandError::NothingToPin);
     };
     let data_dir = args.data_dir.clone().unwrap_or_else(|| globals.data_dir.clone());
     let history = History::of(&data_dir);
@@ -190,22 +243,19 @@ fn rollback(args: &HistoryArgs, number: u64) -> Result<Exit, String> {
         return Ok(Exit::BadConfig);
     };
     if config.globals.data_dir != globals.data_dir {
-        return Err(format!(
-            "the `data_dir` of configuration {number} is another: {}",
-            config.globals.data_dir.display()
-        ));
+        return Err(CommandError::OtherDataDir(number, config.globals.data_dir));
     }
     let before = history.pin()?;
     let is_what_the_files_say = hash_of(&files) == hash_of(&entry.texts().files);
     let pin = Pin { version: VERSION, number, instead_of: hash_of(&files) };
-    let wrong = |e: std::io::Error| format!("{}: {e}", history.dir.display());
+    let wrong = |e: std::io::Error| CommandError::at(&history, e);
     create_dir(&history.dir).map_err(wrong)?;
     history.set_pin((!is_what_the_files_say).then_some(&pin)).map_err(wrong)?;
     match is_what_the_files_say {
         true => say_line!("configuration {number} is what the files say: none is pinned"),
         false => say_line!("configuration {number} is pinned until a file of the configuration changes"),
     }
-    let exit = take_over(&globals, &data_dir)?;
+    let exit = take_over(&globals, &data_dir);
     if exit != Exit::Done {
         history.set_pin(before.as_ref()).map_err(wrong)?;
         say_line!("the pin is as it was before");
@@ -214,23 +264,20 @@ fn rollback(args: &HistoryArgs, number: u64) -> Result<Exit, String> {
 }
 
 /// Has the agent that runs on this `data_dir` read its configuration again, if there is one that can be asked.
-fn take_over(globals: &Globals, data_dir: &std::path::Path) -> Result<Exit, String> {
+fn take_over(globals: &Globals, data_dir: &std::path::Path) -> Exit {
     let globals = Globals { data_dir: data_dir.to_owned(), ..globals.clone() };
     match agent::base(None, Some(&globals)) {
-        Ok(_) => Ok(match reload_command::ask(None, Some(&globals)) {
+        Ok(_) => match reload_command::ask(None, Some(&globals)) {
             Ok(result) => reload_command::tell(&result, false),
-            Err(message) => {
-                say_line!("error: {message}");
-                Exit::Failed
-            }
-        }),
+            Err(error) => failed(&error),
+        },
         Err(_) if is_in_use(data_dir) => {
             say_line!("the agent that runs on it has no `api`: it takes it over at SIGHUP, or when it starts again");
-            Ok(Exit::Done)
+            Exit::Done
         }
         Err(_) => {
             say_line!("no agent runs on {}: it is taken over when one starts", data_dir.display());
-            Ok(Exit::Done)
+            Exit::Done
         }
     }
 }

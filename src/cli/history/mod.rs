@@ -12,13 +12,17 @@ mod commands;
 
 pub(super) use commands::{HistoryArgs, run};
 
+use super::errors::{PathError, PrintedMistakes};
 use super::texts::{Texts, load_again};
 use super::{report_page, say_errors};
+use crate::error::chain;
 use crate::pipeline::Config;
 use crate::storage::data_dir::{create_dir, replace_file};
 use crate::time::{clock, write_rfc3339_utc};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use std::error::Error;
+use std::fmt::{Display, Formatter};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -53,6 +57,81 @@ struct Pin {
     number: u64,
     /// Hash of the files' texts that it stands in for.
     instead_of: String,
+}
+
+/// Why a configuration that ran cannot be had or kept.
+#[derive(Debug)]
+pub(super) enum HistoryError {
+    /// None of this number is kept in this folder, but these are.
+    Unknown(u64, PathBuf, Vec<u64>),
+    /// A file or folder cannot be read.
+    Path(PathError),
+    /// A file is not what was written.
+    Damaged(PathBuf, serde_json::Error),
+    /// A later version has written it.
+    Newer(PathBuf, u32),
+    /// It cannot be written.
+    Io(io::Error),
+}
+
+impl Display for HistoryError {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        match self {
+            HistoryError::Unknown(number, dir, known) => {
+                write!(f, "there is no configuration {number} in `{}`; ", dir.display())?;
+                if known.is_empty() {
+                    return f.write_str("none is kept yet");
+                }
+                let known: Vec<String> = known.iter().map(u64::to_string).collect();
+                write!(f, "there are {}", known.join(", "))
+            }
+            HistoryError::Path(error) => error.fmt(f),
+            HistoryError::Damaged(path, e) => write!(f, "{}: damaged ({e}); remove it", path.display()),
+            HistoryError::Newer(path, version) => {
+                let path = path.display();
+                write!(f, "{path}: of version {version}, written by a later tidegate; use that one")
+            }
+            HistoryError::Io(error) => error.fmt(f),
+        }
+    }
+}
+
+impl Error for HistoryError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            HistoryError::Path(error) => error.source(),
+            HistoryError::Damaged(_, error) => Some(error),
+            HistoryError::Io(error) => error.source(),
+            HistoryError::Unknown(..) | HistoryError::Newer(..) => None,
+        }
+    }
+}
+
+/// Why the pinned configuration cannot be used; that has been said.
+#[derive(Debug)]
+pub(super) enum PinError {
+    /// It cannot be had.
+    History(HistoryError),
+    /// It has mistakes now.
+    Mistakes(PrintedMistakes),
+    /// It is one of another `data_dir`.
+    OtherDataDir,
+}
+
+impl Display for PinError {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        match self {
+            PinError::History(error) => error.fmt(f),
+            PinError::Mistakes(mistakes) => mistakes.fmt(f),
+            PinError::OtherDataDir => f.write_str("its `data_dir` is another"),
+        }
+    }
+}
+
+impl Error for PinError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        if let PinError::History(error) = self { error.source() } else { None }
+    }
 }
 
 impl Entry {
@@ -103,21 +182,17 @@ impl History {
         Ok(numbers)
     }
 
-    /// Errors: there is none of this number, or it cannot be read: in words.
-    fn entry(&self, number: u64) -> Result<Entry, String> {
-        read(&self.path(number))?.ok_or_else(|| {
-            let known: Vec<String> = self.numbers().unwrap_or_default().iter().map(u64::to_string).collect();
-            let known =
-                if known.is_empty() { "none is kept yet".into() } else { format!("there are {}", known.join(", ")) };
-            format!("there is no configuration {number} in `{}`; {known}", self.dir.display())
-        })
+    /// Errors: there is none of this number, or it cannot be read.
+    fn entry(&self, number: u64) -> Result<Entry, HistoryError> {
+        let unknown = || HistoryError::Unknown(number, self.dir.clone(), self.numbers().unwrap_or_default());
+        read(&self.path(number))?.ok_or_else(unknown)
     }
 
     /// The pinned one, else the newest: number, when it took over, texts.
     ///
-    /// Errors: it cannot be read, in words.
-    pub(super) fn newest(&self) -> Result<Option<(u64, String, Texts)>, String> {
-        let numbers = self.numbers().map_err(|e| format!("{}: {e}", self.dir.display()))?;
+    /// Errors: it cannot be read.
+    pub(super) fn newest(&self) -> Result<Option<(u64, String, Texts)>, HistoryError> {
+        let numbers = self.numbers().map_err(|e| HistoryError::Path(PathError::at(&self.dir)(e)))?;
         let number = self.pin()?.map(|pin| pin.number).or_else(|| numbers.last().copied());
         let Some(number) = number else { return Ok(None) };
         let entry = self.entry(number)?;
@@ -125,8 +200,8 @@ impl History {
         Ok(Some((number, entry.loaded_at, texts)))
     }
 
-    /// Errors: it cannot be read, in words.
-    fn pin(&self) -> Result<Option<Pin>, String> {
+    /// Errors: it cannot be read.
+    fn pin(&self) -> Result<Option<Pin>, HistoryError> {
         read(&self.dir.join("pin.json"))
     }
 
@@ -149,12 +224,12 @@ impl History {
             return;
         }
         if let Err(error) = self.try_keep(texts, hash) {
-            tracing::warn!(folder = %self.dir.display(), %error, "the configuration cannot be kept for `tidegate config history`");
+            tracing::warn!(folder = %self.dir.display(), error = %chain(&error), "the configuration cannot be kept for `tidegate config history`");
         }
     }
 
-    fn try_keep(&self, texts: &Texts, hash: &str) -> Result<(), String> {
-        let words = |error: io::Error| error.to_string();
+    fn try_keep(&self, texts: &Texts, hash: &str) -> Result<(), HistoryError> {
+        let words = HistoryError::Io;
         create_dir(&self.dir).map_err(words)?;
         let mut numbers = self.numbers().map_err(words)?;
         let last = numbers.last().copied();
@@ -168,7 +243,7 @@ impl History {
         let loaded_at = String::from_utf8_lossy(&loaded_at).into_owned();
         let files = texts.files.iter().map(|(name, text)| File { name: name.clone(), text: text.clone() }).collect();
         let entry = Entry { version: VERSION, number, loaded_at, hash: hash.to_owned(), files };
-        replace_file(&self.path(number), &serde_json::to_vec(&entry).map_err(|e| e.to_string())?).map_err(words)?;
+        replace_file(&self.path(number), &serde_json::to_vec(&entry).map_err(|e| words(e.into()))?).map_err(words)?;
         numbers.push(number);
         let pinned = self.pin().ok().flatten().map(|pin| pin.number);
         let gone = numbers.len().saturating_sub(KEPT);
@@ -180,13 +255,13 @@ impl History {
 
     /// The configuration to run, where the files say `config`: the pinned one, as long as the files are as they were.
     ///
-    /// Errors: the pinned one has mistakes now, or cannot be read: in words, which have been printed.
-    pub(super) fn in_place_of(&self, config: Config, texts: Texts) -> Result<(Config, Texts), String> {
+    /// Errors: the pinned one has mistakes now, or cannot be read, which has been said.
+    pub(super) fn in_place_of(&self, config: Config, texts: Texts) -> Result<(Config, Texts), PinError> {
         let pin = match self.pin() {
             Ok(Some(pin)) => pin,
             Ok(None) => return Ok((config, texts)),
             Err(error) => {
-                tracing::error!(%error, "the pin of `tidegate config rollback` cannot be read: what the files say runs");
+                tracing::error!(error = %chain(&error), "the pin of `tidegate config rollback` cannot be read: what the files say runs");
                 return Ok((config, texts));
             }
         };
@@ -200,20 +275,20 @@ impl History {
             }
             return Ok((config, texts));
         }
-        let refused = |why: String| {
+        let say = |why: &str| {
             tracing::error!(number = pin.number, "the pinned configuration cannot be used: {why}");
-            why
         };
-        let entry = self.entry(pin.number).map_err(refused)?;
+        let entry = self.entry(pin.number).inspect_err(|error| say(&chain(error))).map_err(PinError::History)?;
         let (loaded, mut old) = load_again(&entry.texts());
         let Some(pinned) = loaded.config else {
             let mistakes = loaded.report.render();
             say_errors(&report_page(&mistakes));
-            refused("it has mistakes, see above".into());
-            return Err(mistakes);
+            say("it has mistakes, see above");
+            return Err(PinError::Mistakes(PrintedMistakes(mistakes)));
         };
         if pinned.globals.data_dir != config.globals.data_dir {
-            return Err(refused("its `data_dir` is another".into()));
+            say(&PinError::OtherDataDir.to_string());
+            return Err(PinError::OtherDataDir);
         }
         tracing::warn!(
             number = pin.number,
@@ -227,21 +302,20 @@ impl History {
 
 /// What a file of state holds; nothing where there is none.
 ///
-/// Errors: it cannot be read, is damaged, or of a later version: in words.
-fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, String> {
+/// Errors: it cannot be read, is damaged, or of a later version.
+fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, HistoryError> {
     #[derive(Deserialize)]
     struct Head {
         version: u32,
     }
     let text = match std::fs::read(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        text => text.map_err(|e| format!("{}: {e}", path.display()))?,
+        text => text.map_err(|e| HistoryError::Path(PathError::at(path)(e)))?,
     };
-    let damaged = |e: serde_json::Error| format!("{}: damaged ({e}); remove it", path.display());
+    let damaged = |e: serde_json::Error| HistoryError::Damaged(path.to_owned(), e);
     let head: Head = serde_json::from_slice(&text).map_err(damaged)?;
     if head.version > VERSION {
-        let version = head.version;
-        return Err(format!("{}: of version {version}, written by a later tidegate; use that one", path.display()));
+        return Err(HistoryError::Newer(path.to_owned(), head.version));
     }
     serde_json::from_slice(&text).map(Some).map_err(damaged)
 }
@@ -271,7 +345,7 @@ mod tests {
         let numbers: Vec<u64> = [5].into_iter().chain(11..=30).collect();
         assert_eq!(history.numbers().unwrap(), numbers);
         assert_eq!(history.entry(30).unwrap().texts().files, texts(30).files);
-        assert!(history.entry(7).unwrap_err().contains("there are 5, 11, 12"), "{:?}", history.entry(7));
+        assert!(history.entry(7).unwrap_err().to_string().contains("there are 5, 11, 12"), "{:?}", history.entry(7));
         let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(&history.dir), mode(&history.path(30))), (0o700, 0o600));
         // One that ran before comes again as the newest; one that is pinned is kept already.
@@ -286,11 +360,11 @@ mod tests {
         let history = History::of(dir.path());
         history.keep(&texts(1), "1");
         std::fs::write(history.path(1), b"{\"version\":1,").unwrap();
-        assert!(history.entry(1).unwrap_err().contains("damaged"));
+        assert!(history.entry(1).unwrap_err().to_string().contains("damaged"));
         history.keep(&texts(1), "1");
         assert_eq!(history.numbers().unwrap(), [1, 2], "kept again beside the damaged one");
         std::fs::write(history.path(2), b"{\"version\":2,\"more\":[]}").unwrap();
-        assert!(history.entry(2).unwrap_err().contains("a later tidegate"));
+        assert!(history.entry(2).unwrap_err().to_string().contains("a later tidegate"));
         history.keep(&texts(1), "1");
         assert_eq!(std::fs::read(history.path(2)).unwrap(), b"{\"version\":2,\"more\":[]}");
         assert!(history.entry(3).is_ok());

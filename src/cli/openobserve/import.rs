@@ -60,19 +60,23 @@ fn slug(title: &str, taken: &Map<String, Value>) -> String {
     numbered.unwrap_or(name)
 }
 
+/// Whether it says nothing, and is left out.
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(list) => list.is_empty(),
+        Value::Object(map) => map.is_empty(),
+        _ => false,
+    }
+}
+
 /// A resource as the configuration writes it.
 fn resource(kind: Kind, observed: &Observed) -> Value {
     let fields = &observed.fields;
     let mut out = Map::new();
     let mut put = |key: &str, value: Value| {
-        let empty = match &value {
-            Value::Null => true,
-            Value::String(text) => text.is_empty(),
-            Value::Array(list) => list.is_empty(),
-            Value::Object(map) => map.is_empty(),
-            _ => false,
-        };
-        if !empty {
+        if !is_empty(&value) {
             out.insert(key.to_owned(), value);
         }
     };
@@ -110,58 +114,8 @@ fn resource(kind: Kind, observed: &Observed) -> Value {
             put("body", field("body"));
             put("title", field("title"));
         }
-        Kind::Destination => {
-            let variable =
-                |what: &str| format!("${{{}_{what}}}", observed.name.to_uppercase().replace(['-', '.'], "_"));
-            put(
-                "url",
-                fields
-                    .get("url")
-                    .filter(|url| url.as_str() != Some(""))
-                    .map_or(Value::Null, |_| json!(variable("URL"))),
-            );
-            let names = fields["headers"].as_object().into_iter().flatten();
-            let headers =
-                names.map(|(name, _)| (name.clone(), json!(variable(&name.to_uppercase().replace('-', "_")))));
-            put("headers", Value::Object(headers.collect()));
-            put("method", field("method"));
-            put("email", field("emails"));
-            put("template", field("template"));
-            put("verify_tls", json!(fields["skip_tls_verify"] != json!(true)));
-        }
-        Kind::Alert => {
-            let query = &fields["query"];
-            for key in ["stream", "stream_type", "real_time"] {
-                put(key, field(key));
-            }
-            match query["type"].as_str() {
-                Some("sql") => put("sql", query["sql"].clone()),
-                Some("promql") => {
-                    put("promql", query["promql"].clone());
-                    put("value", query["promql_condition"]["value"].clone());
-                }
-                _ => {
-                    let one =
-                        |c: &Value| json!({"column": c["column"], "operator": c["operator"], "value": c["value"]});
-                    let list = query["conditions"].as_array().into_iter().flatten().map(one);
-                    out.insert("conditions".into(), list.collect());
-                }
-            }
-            let mut put = |key: &str, value: Value| drop(out.insert(key.to_owned(), value));
-            for (key, from) in [("every", "every_minutes"), ("for", "for_minutes"), ("silence", "silence_minutes")] {
-                if let Some(minutes) = fields.get(from).and_then(Value::as_u64) {
-                    put(key, json!(format!("{minutes}m")));
-                }
-            }
-            for key in ["operator", "threshold", "destinations", "enabled"] {
-                put(key, field(key));
-            }
-            if let Some(folder) = fields.get("folder").filter(|folder| **folder != json!("default")) {
-                put("folder", folder.clone());
-            }
-            put("description", json!(described(observed)));
-            put("row_template", json!(text(fields, "row_template")));
-        }
+        Kind::Destination => destination(observed, &mut put),
+        Kind::Alert => return Value::Object(alert(observed)),
         Kind::Dashboard => {
             let mut body = fields["dashboard"].clone();
             body["description"] = json!(described(observed));
@@ -170,6 +124,66 @@ fn resource(kind: Kind, observed: &Observed) -> Value {
         }
     }
     Value::Object(out)
+}
+
+/// Where alerts are sent; addresses and headers, which may hold secrets, become variables.
+fn destination(observed: &Observed, put: &mut dyn FnMut(&str, Value)) {
+    let fields = &observed.fields;
+    let field = |key: &str| fields.get(key).cloned().unwrap_or_default();
+    let variable = |what: &str| format!("${{{}_{what}}}", observed.name.to_uppercase().replace(['-', '.'], "_"));
+    put(
+        "url",
+        fields.get("url").filter(|url| url.as_str() != Some("")).map_or(Value::Null, |_| json!(variable("URL"))),
+    );
+    let names = fields["headers"].as_object().into_iter().flatten();
+    let headers = names.map(|(name, _)| (name.clone(), json!(variable(&name.to_uppercase().replace('-', "_")))));
+    put("headers", Value::Object(headers.collect()));
+    put("method", field("method"));
+    put("email", field("emails"));
+    put("template", field("template"));
+    put("verify_tls", json!(fields["skip_tls_verify"] != json!(true)));
+}
+
+fn alert(observed: &Observed) -> Map<String, Value> {
+    let fields = &observed.fields;
+    let mut out = Map::new();
+    let field = |key: &str| fields.get(key).cloned().unwrap_or_default();
+    let mut put = |key: &str, value: Value| {
+        if !is_empty(&value) {
+            out.insert(key.to_owned(), value);
+        }
+    };
+    let query = &fields["query"];
+    for key in ["stream", "stream_type", "real_time"] {
+        put(key, field(key));
+    }
+    match query["type"].as_str() {
+        Some("sql") => put("sql", query["sql"].clone()),
+        Some("promql") => {
+            put("promql", query["promql"].clone());
+            put("value", query["promql_condition"]["value"].clone());
+        }
+        _ => {
+            let one = |c: &Value| json!({"column": c["column"], "operator": c["operator"], "value": c["value"]});
+            let list = query["conditions"].as_array().into_iter().flatten().map(one);
+            out.insert("conditions".into(), list.collect());
+        }
+    }
+    let mut put = |key: &str, value: Value| drop(out.insert(key.to_owned(), value));
+    for (key, from) in [("every", "every_minutes"), ("for", "for_minutes"), ("silence", "silence_minutes")] {
+        if let Some(minutes) = fields.get(from).and_then(Value::as_u64) {
+            put(key, json!(format!("{minutes}m")));
+        }
+    }
+    for key in ["operator", "threshold", "destinations", "enabled"] {
+        put(key, field(key));
+    }
+    if let Some(folder) = fields.get("folder").filter(|folder| **folder != json!("default")) {
+        put("folder", folder.clone());
+    }
+    put("description", json!(described(observed)));
+    put("row_template", json!(text(fields, "row_template")));
+    out
 }
 
 fn partition(key: &Value) -> Value {

@@ -1,7 +1,8 @@
 //! The files of letters: opened and looked through before anything starts, and read once more when it runs.
 
-use crate::component::letter::{Letter, LetterReader, Metadata};
-use crate::error::RunError;
+use crate::cli::errors::PathError;
+use crate::component::letter::{Letter, LetterError, LetterReader, Metadata};
+use crate::error::{RunError, chain};
 use crate::event::Meta;
 use crate::settings::Asked;
 use crate::text::escape::Page;
@@ -17,6 +18,60 @@ use std::path::{Path, PathBuf};
 const MAX_LINE: usize = 64 << 20;
 /// Mistakes that are shown one by one.
 const SHOWN: u64 = 20;
+
+/// Why files of letters cannot be read, or none be written to.
+#[derive(Debug)]
+pub(super) enum FilesError {
+    /// A file cannot be read.
+    Path(PathError),
+    /// A line of it cannot.
+    Line(PathBuf, u64, io::Error),
+    /// It cannot be read twice.
+    NotRegular(PathBuf),
+    /// It is given twice.
+    Twice(PathBuf, PathBuf),
+    /// What is read would be written.
+    WouldBeWritten(PathBuf),
+    /// What is to be written is a folder.
+    IsFolder(PathBuf),
+    /// It cannot be written, or not be made.
+    NotWritable(PathBuf, &'static str, rustix::io::Errno),
+}
+
+impl std::fmt::Display for FilesError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            FilesError::Path(error) => error.fmt(f),
+            FilesError::Line(path, line, _) => write!(f, "{}:{line}", path.display()),
+            FilesError::NotRegular(path) => {
+                write!(f, "{}: not a regular file; `replay` reads its files twice", path.display())
+            }
+            FilesError::Twice(path, first) => {
+                let (path, first) = (path.display(), first.display());
+                write!(f, "{path}: the same file as {first}: its letters would go twice")
+            }
+            FilesError::WouldBeWritten(path) => {
+                write!(f, "{} is read and would be written; name another with --refused", path.display())
+            }
+            FilesError::IsFolder(path) => write!(f, "{} is a folder; name a file with --refused", path.display()),
+            FilesError::NotWritable(path, what, error) => {
+                let path = path.display();
+                write!(f, "{path}: {what}: {error}; name a file for what is refused again with --refused")
+            }
+        }
+    }
+}
+
+impl std::error::Error for FilesError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            FilesError::Path(error) => error.source(),
+            FilesError::Line(_, _, error) => Some(error),
+            FilesError::NotWritable(_, _, error) => Some(error),
+            _ => None,
+        }
+    }
+}
 
 /// A file that was opened.
 struct Opened {
@@ -48,7 +103,7 @@ pub(super) struct Reader {
 
 /// What the files hold.
 #[derive(Debug, Default)]
-pub(super) struct Found {
+pub(super) struct FoundLetters {
     /// To be replayed.
     pub(super) letters: u64,
     skipped: u64,
@@ -60,7 +115,7 @@ pub(super) struct Found {
     kinds: BTreeMap<(String, String), u64>,
 }
 
-impl Found {
+impl FoundLetters {
     fn bad(&mut self, file: &Path, line: u64, why: &str) -> Option<String> {
         self.bad += 1;
         (self.bad <= SHOWN).then(|| format!("{}:{line}: not a dead letter: {why}", file.display()))
@@ -95,23 +150,22 @@ impl Reader {
     /// Opens every file, and looks whether letters may be written to `refused`.
     ///
     /// Errors: what is wrong with one of them.
-    pub(super) fn open(paths: &[PathBuf], refused: &Path) -> Result<Reader, String> {
+    pub(super) fn open(paths: &[PathBuf], refused: &Path) -> Result<Reader, FilesError> {
         let mut files: Vec<Opened> = Vec::new();
         let mut ids = Vec::new();
         for path in paths {
-            let failed = |error: io::Error| format!("{}: {error}", path.display());
+            let failed = |error: io::Error| FilesError::Path(PathError::at(path)(error));
             // Without waiting for a writer, should it be a FIFO.
             let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::CLOEXEC;
             let mode = rustix::fs::Mode::empty();
             let mut file = File::from(rustix::fs::open(path, flags, mode).map_err(|e| failed(e.into()))?);
             let meta = file.metadata().map_err(failed)?;
             if !meta.is_file() {
-                return Err(format!("{}: not a regular file; `replay` reads its files twice", path.display()));
+                return Err(FilesError::NotRegular(path.clone()));
             }
             let id = (meta.dev(), meta.ino());
             if let Some(n) = ids.iter().position(|known| *known == id) {
-                let first = paths[n].display();
-                return Err(format!("{}: the same file as {first}: its letters would go twice", path.display()));
+                return Err(FilesError::Twice(path.clone(), paths[n].clone()));
             }
             ids.push(id);
             let packed = packed(&mut file).map_err(failed)?;
@@ -156,11 +210,11 @@ impl Reader {
     /// Looks through every file: what is in them. What cannot be read as a letter, or cannot be replayed, is `said`.
     ///
     /// Errors: a file cannot be read to its end.
-    pub(super) fn look(&mut self, mut said: impl FnMut(&str)) -> Result<Found, String> {
-        let mut found = Found::default();
+    pub(super) fn look(&mut self, mut said: impl FnMut(&str)) -> Result<FoundLetters, FilesError> {
+        let mut found = FoundLetters::default();
         self.each(|path, line, letter| {
             let words = match letter {
-                Line::Bad(why) => found.bad(path, line, &why),
+                Line::Bad(why) => found.bad(path, line, &chain(&why)),
                 Line::Skipped => {
                     found.skipped += 1;
                     None
@@ -191,17 +245,17 @@ impl Reader {
         self.each(each).map_err(RunError::failed)
     }
 
-    fn each(&mut self, mut each: impl FnMut(&Path, u64, Line) -> bool) -> Result<(), String> {
+    fn each(&mut self, mut each: impl FnMut(&Path, u64, Line) -> bool) -> Result<(), FilesError> {
         let mut letters = LetterReader::default();
         let Reader { files, reasons, from, asked, given } = self;
         let wanted = |list: &[String], name: &str| list.is_empty() || list.iter().any(|w| w == name);
         for Opened { path, file, length, packed } in files {
-            let failed = |error: io::Error| format!("{}: {error}", path.display());
+            let failed = |error: io::Error| FilesError::Path(PathError::at(path)(error));
             let mut lines = unpacked(file, *length, *packed).map_err(failed)?;
             let (mut line, mut number) = (Vec::new(), 0);
             loop {
                 number += 1;
-                if read_line(&mut *lines, &mut line).map_err(|e| format!("{}:{number}: {e}", path.display()))? == 0 {
+                if read_line(&mut *lines, &mut line).map_err(|e| FilesError::Line(path.clone(), number, e))? == 0 {
                     break;
                 }
                 if line.iter().all(u8::is_ascii_whitespace) {
@@ -229,7 +283,7 @@ impl Reader {
 /// A line.
 enum Line {
     /// It is no letter.
-    Bad(String),
+    Bad(LetterError),
     /// It is not asked for.
     Skipped,
     /// It does not say what is asked of it.
@@ -297,12 +351,12 @@ fn read_line(lines: &mut dyn BufRead, line: &mut Vec<u8>) -> io::Result<usize> {
 }
 
 /// Whether letters may be appended to the file: it is none of those read, and it can be written or made.
-fn check_writable(path: &Path, read: &[(u64, u64)]) -> Result<(), String> {
+fn check_writable(path: &Path, read: &[(u64, u64)]) -> Result<(), FilesError> {
     let (target, what) = match path.metadata() {
         Ok(meta) if read.contains(&(meta.dev(), meta.ino())) => {
-            return Err(format!("{} is read and would be written; name another with --refused", path.display()));
+            return Err(FilesError::WouldBeWritten(path.to_owned()));
         }
-        Ok(meta) if meta.is_dir() => return Err(format!("{} is a folder; name a file with --refused", path.display())),
+        Ok(meta) if meta.is_dir() => return Err(FilesError::IsFolder(path.to_owned())),
         Ok(_) => (path, "cannot be written"),
         Err(_) => match path.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => (parent, "no file can be made there"),
@@ -310,7 +364,5 @@ fn check_writable(path: &Path, read: &[(u64, u64)]) -> Result<(), String> {
         },
     };
     let access = Access::WRITE_OK | if target == path { Access::empty() } else { Access::EXEC_OK };
-    rustix::fs::access(target, access).map_err(|error| {
-        format!("{}: {what}: {error}; name a file for what is refused again with --refused", target.display())
-    })
+    rustix::fs::access(target, access).map_err(|error| FilesError::NotWritable(target.to_owned(), what, error))
 }

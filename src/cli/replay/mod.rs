@@ -20,7 +20,7 @@ use crate::storage::data_dir::lock_data_dir;
 use crate::sync::Locked;
 use crate::topology::{self, LETTERS, REFUSED};
 use clap::Args;
-use files::{Found, Reader};
+use files::{FoundLetters, Reader};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -74,13 +74,9 @@ pub(super) fn run(args: ReplayArgs) -> Exit {
         say_line!("error: {} is read and would be written; name another with --refused", refused.display());
         return Exit::Usage;
     }
-    let failed = |error: &str| {
-        say_line!("error: {error}");
-        Exit::Failed
-    };
     let mut reader = match Reader::open(&args.files, &refused) {
         Ok(reader) => reader,
-        Err(error) => return failed(&error),
+        Err(error) => return super::errors::failed(&error),
     };
     let asked = match topology::metadata_asked(&config, &args.to) {
         Ok(asked) => asked,
@@ -90,7 +86,7 @@ pub(super) fn run(args: ReplayArgs) -> Exit {
     reader.asked(asked, args.metadata);
     let found = match reader.look(|words| say_line!("{words}")) {
         Ok(found) => found,
-        Err(error) => return failed(&error),
+        Err(error) => return super::errors::failed(&error),
     };
     if found.left > 0 {
         say(&reader.wanting());
@@ -113,7 +109,7 @@ fn beside(file: &Path) -> PathBuf {
 
 // ---- dry run ---------------------------------------------------------------------------------------------------
 
-fn dry_run(config: Config, to: &str, found: &Found) -> Exit {
+fn dry_run(config: Config, to: &str, found: &FoundLetters) -> Exit {
     let nothing = SourceRun::Thread(Box::new(|_| Ok(())));
     let nowhere = SinkRun::Thread(Box::new(|_| Ok(())));
     let alone = lock_data_dir(&config.globals.data_dir);
@@ -138,7 +134,7 @@ fn assemble_failed(errors: &[topology::StartError]) -> Exit {
 
 // ---- delivery --------------------------------------------------------------------------------------------------
 
-fn deliver(config: Config, to: &str, mut reader: Reader, found: &Found, refused: PathBuf) -> Exit {
+fn deliver(config: Config, to: &str, mut reader: Reader, found: &FoundLetters, refused: PathBuf) -> Exit {
     let lock = lock_data_dir(&config.globals.data_dir);
     let letters = SourceRun::Thread(Box::new(move |cx| feed(&mut reader, cx)));
     let again = {

@@ -20,19 +20,22 @@ use std::sync::Arc;
 
 type Members = serde_json::Map<String, serde_json::Value>;
 
-/// Appends to `to` the event in `from[row]` inside an envelope, refused at `now` (nanoseconds since 1970 UTC). `json` is work
-/// space.
-#[expect(clippy::too_many_arguments, reason = "what an envelope says")]
-pub fn push_envelope(
-    to: &mut Batch,
-    from: &Batch,
-    row: usize,
-    component: &str,
-    reason: &str,
-    detail: &str,
-    now: i64,
-    json: &mut Vec<u8>,
-) {
+/// Who refused an event, when and why.
+#[derive(Clone, Copy, Debug)]
+pub struct Refused<'a> {
+    /// Id of the component.
+    pub component: &'a str,
+    /// The word for it in the counters.
+    pub reason: &'a str,
+    /// What was wrong.
+    pub detail: &'a str,
+    /// Nanoseconds since 1970 UTC.
+    pub at: i64,
+}
+
+/// Appends to `to` the event in `from[row]` inside an envelope. `json` is work space.
+pub fn push_envelope(to: &mut Batch, from: &Batch, row: usize, refused: Refused<'_>, json: &mut Vec<u8>) {
+    let Refused { component, reason, detail, at: now } = refused;
     json.clear();
     let event = from.event(row);
     for (name, value) in [("component", component), ("reason", reason), ("detail", detail)] {
@@ -193,15 +196,51 @@ fn instant(value: &serde_json::Value) -> Option<i64> {
     }
 }
 
+/// Why a line is no letter.
+#[derive(Debug)]
+pub enum LetterError {
+    /// It is not UTF-8.
+    NotUtf8,
+    /// It is not a JSON object.
+    NotAnObject,
+    /// What stands under `tidegate` cannot be read.
+    Head(serde_json::Error),
+    /// It says nothing under this name.
+    Missing(&'static str),
+    /// What it says under this name is no object.
+    NoObject(&'static str),
+    /// What it says under this name is nothing that an agent has written.
+    Odd(String, String),
+}
+
+impl std::fmt::Display for LetterError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            LetterError::NotUtf8 => f.write_str("it is not UTF-8"),
+            LetterError::NotAnObject => f.write_str("it is not a JSON object"),
+            LetterError::Head(_) => f.write_str("`tidegate`"),
+            LetterError::Missing(name) => write!(f, "it has no `{name}`"),
+            LetterError::NoObject(name) => write!(f, "`{name}` is not an object"),
+            LetterError::Odd(name, value) => write!(f, "`{name}` is odd: {value}"),
+        }
+    }
+}
+
+impl std::error::Error for LetterError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        if let LetterError::Head(error) = self { Some(error) } else { None }
+    }
+}
+
 impl Metadata {
     /// Reads what a letter has under `metadata`. What this version does not know is passed over: nothing can ask for it.
     ///
     /// Errors: which of it is odd.
-    pub fn read(json: &serde_json::Value) -> Result<Metadata, String> {
-        let members = json.as_object().ok_or("`metadata` is not an object")?;
+    pub fn read(json: &serde_json::Value) -> Result<Metadata, LetterError> {
+        let members = json.as_object().ok_or(LetterError::NoObject("metadata"))?;
         let mut metadata = Metadata::default();
         for (name, value) in members {
-            let odd = || format!("`metadata.{name}` is odd: {value}");
+            let odd = || LetterError::Odd(format!("metadata.{name}"), value.to_string());
             if name == "time" {
                 metadata.time = Some(instant(value).ok_or_else(odd)?);
                 continue;
@@ -303,20 +342,20 @@ impl LetterReader {
     /// Reads a line.
     ///
     /// Errors: why it is no letter.
-    pub fn read(&mut self, line: &[u8]) -> Result<Letter, String> {
+    pub fn read(&mut self, line: &[u8]) -> Result<Letter, LetterError> {
         if std::str::from_utf8(line).is_err() {
-            return Err("it is not UTF-8".into());
+            return Err(LetterError::NotUtf8);
         }
         let (head, event) = match self.parts(line)? {
             Some(parts) => parts,
-            None => return Err("it is not a JSON object".into()),
+            None => return Err(LetterError::NotAnObject),
         };
         let head: Members = match head {
-            Some(json) => serde_json::from_slice(&json).map_err(|error| format!("`tidegate`: {error}"))?,
+            Some(json) => serde_json::from_slice(&json).map_err(LetterError::Head)?,
             None => Members::new(),
         };
         let text = |name: &str| head.get(name).and_then(|value| value.as_str()).map(str::to_owned);
-        let component = text("component").ok_or("it has no `tidegate.component`")?;
+        let component = text("component").ok_or(LetterError::Missing("tidegate.component"))?;
         let (metadata, is_whole) = match head.get("metadata") {
             Some(metadata) => (Metadata::read(metadata)?, true),
             None => (self.of_old(text("source"), text("time"), text("kind"))?, false),
@@ -332,7 +371,7 @@ impl LetterReader {
 
     /// The JSON of `tidegate`, if any, and of `event`; `None` where the line is not a JSON object.
     #[expect(clippy::type_complexity, reason = "two texts")]
-    fn parts(&mut self, line: &[u8]) -> Result<Option<(Option<Vec<u8>>, Vec<u8>)>, String> {
+    fn parts(&mut self, line: &[u8]) -> Result<Option<(Option<Vec<u8>>, Vec<u8>)>, LetterError> {
         let mut batch = Batch::new(Slab::from_vec(line.to_vec()), Origin::of_source(""), 0, Ack::none());
         if self.rows.push(&mut batch, 0, line.len(), 0).is_err() {
             return Ok(self.deep_parts(line).map(|(head, event)| (Some(head), event)));
@@ -344,8 +383,8 @@ impl LetterReader {
         };
         match letter.get(&self.event) {
             Some(Value::Object(json)) => Ok(Some((head, json.to_vec()))),
-            Some(_) => Err("`event` is not an object".into()),
-            None => Err("it has no `event`".into()),
+            Some(_) => Err(LetterError::NoObject("event")),
+            None => Err(LetterError::Missing("event")),
         }
     }
 
@@ -363,12 +402,17 @@ impl LetterReader {
     }
 
     /// What a letter says that was written without `metadata`; its time was that of the event's reading.
-    fn of_old(&mut self, source: Option<String>, time: Option<String>, of: Option<String>) -> Result<Metadata, String> {
+    fn of_old(
+        &mut self,
+        source: Option<String>,
+        time: Option<String>,
+        of: Option<String>,
+    ) -> Result<Metadata, LetterError> {
         let now = clock::now_ns();
         let received_at = time.and_then(|t| self.times.read(t.as_bytes(), now)).map_or(now, |t| t.ns);
         let kind = match of.as_deref() {
             None => EventKind::Log,
-            Some(name) => kind(name).ok_or_else(|| format!("`tidegate.kind` is odd: {name}"))?,
+            Some(name) => kind(name).ok_or_else(|| LetterError::Odd("tidegate.kind".to_owned(), name.to_owned()))?,
         };
         let origin = Origin { source: source.unwrap_or_default().into(), ..Origin::default() };
         Ok(Metadata { origin, received_at, kind, ..Metadata::default() })
@@ -384,7 +428,8 @@ mod tests {
 
     fn letter(batch: &Batch, row: usize) -> String {
         let mut letters = batch.sibling();
-        push_envelope(&mut letters, batch, row, "o2", "refused", "no \"room\"\n", 86_400_000_000_000, &mut Vec::new());
+        let refused = Refused { component: "o2", reason: "refused", detail: "no \"room\"\n", at: 86_400_000_000_000 };
+        push_envelope(&mut letters, batch, row, refused, &mut Vec::new());
         let mut json = Vec::new();
         letters.event(0).write_json(&mut json);
         String::from_utf8(json).unwrap()
@@ -521,7 +566,8 @@ mod tests {
         let mut batch = event(origin, r#"{"m":1}"#);
         batch.event_mut(0).set_kind(EventKind::Metric);
         let mut letters = batch.sibling();
-        push_envelope(&mut letters, &batch, 0, "o2", "refused", "", 86_400_000_000_000, &mut Vec::new());
+        let refused = Refused { component: "o2", reason: "refused", detail: "", at: 86_400_000_000_000 };
+        push_envelope(&mut letters, &batch, 0, refused, &mut Vec::new());
         assert_eq!(letters.event(0).time(), Some(86_400_000_000_000), "what it is filed under");
         assert_eq!(
             letter(&batch, 0),
@@ -564,7 +610,8 @@ mod tests {
         assert_eq!(seen(back.event(0)), seen(batch.event(0)));
         // A letter that was refused by the sink of letters itself.
         let mut letters = batch.sibling();
-        push_envelope(&mut letters, &batch, 0, "a", "b", "", 0, &mut Vec::new());
+        let refused = Refused { component: "a", reason: "b", detail: "", at: 0 };
+        push_envelope(&mut letters, &batch, 0, refused, &mut Vec::new());
         let twice = letter(&letters, 0);
         let outer = LetterReader::default().read(twice.replace(&line, "{}").as_bytes()).unwrap();
         assert_eq!(outer.metadata.time, Some(0));
@@ -593,6 +640,7 @@ mod tests {
         ] {
             let line = format!(r#"{{"tidegate":{{"component":"c","metadata":{metadata}}},"event":{{}}}}"#);
             let why = LetterReader::default().read(line.as_bytes()).unwrap_err();
+            let why = crate::error::chain(&why);
             assert!(why.contains(want), "{why}");
         }
         let later = r#"{"tidegate":{"component":"c","metadata":{"shard":3}},"event":{}}"#;

@@ -1,6 +1,6 @@
 //! Log records.
 
-use super::{Walk, keys, last, push_clean, time_of};
+use super::{Holds, Walk, keys, last, push_clean, time_of};
 use crate::event::{Batch, EventKind, Sym, Value, json};
 use crate::wire::protobuf::{Fields, Malformed};
 
@@ -49,7 +49,7 @@ impl Walk {
         if number != 0 {
             last(batch).push(keys.severity_number, Value::I64(number as i64));
         }
-        self.service.push(batch, Sym::SERVICE, true);
+        self.service.push(batch, Sym::SERVICE, Holds::Text);
         if let Some(body) = body {
             self.text.clear();
             self.values.any(body, &mut self.text, 1)?;
@@ -69,8 +69,8 @@ impl Walk {
         if dropped != 0 {
             last(batch).push(keys.dropped_attributes, Value::I64(dropped as i64));
         }
-        self.resource.push(batch, keys.resource, false);
-        self.scope.push(batch, keys.scope, false);
+        self.resource.push(batch, keys.resource, Holds::Object);
+        self.scope.push(batch, keys.scope, Holds::Object);
         Ok(())
     }
 }

@@ -243,9 +243,16 @@ struct Shared {
     stored: Option<(usize, usize)>,
 }
 
+/// What the JSON of a shared field is.
+#[derive(Clone, Copy)]
+enum Holds {
+    Text,
+    Object,
+}
+
 impl Shared {
-    /// Appends it as a field to the last event; nothing where it is empty. `text`: it is text and not an object.
-    fn push(&mut self, batch: &mut Batch, key: Sym, text: bool) {
+    /// Appends it as a field to the last event; nothing where it is empty.
+    fn push(&mut self, batch: &mut Batch, key: Sym, holds: Holds) {
         if self.json.is_empty() {
             return;
         }
@@ -254,10 +261,9 @@ impl Shared {
             batch.event_mut(row).push_shared(key, from, field);
             return;
         }
-        let value = if text {
-            Value::Str(Str { bytes: &self.json, form: str_form(&self.json) })
-        } else {
-            Value::Object(&self.json)
+        let value = match holds {
+            Holds::Text => Value::Str(Str { bytes: &self.json, form: str_form(&self.json) }),
+            Holds::Object => Value::Object(&self.json),
         };
         batch.event_mut(row).push(key, value);
         self.stored = Some((row, batch.event(row).len() - 1));

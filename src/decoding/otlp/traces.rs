@@ -1,6 +1,6 @@
 //! Spans.
 
-use super::{Walk, any, close, keys, last, member, push_clean, time_of};
+use super::{Holds, Walk, any, close, keys, last, member, push_clean, time_of};
 use crate::decoding::records;
 use crate::event::{Batch, EventKind, Sym, Value};
 use crate::wire::protobuf::{Fields, Malformed, Wire};
@@ -63,7 +63,7 @@ impl Walk {
         if let Some(status) = status {
             self.push_status(batch, status)?;
         }
-        self.service.push(batch, Sym::SERVICE, true);
+        self.service.push(batch, Sym::SERVICE, Holds::Text);
         if let Some(kind) = (kind as usize).checked_sub(1).and_then(|n| KINDS.get(n)) {
             push_clean(batch, keys.kind, kind.as_bytes());
         }
@@ -74,8 +74,8 @@ impl Walk {
         if flags != 0 {
             last(batch).push(keys.flags, Value::I64(flags as i64));
         }
-        self.resource.push(batch, keys.resource, false);
-        self.scope.push(batch, keys.scope, false);
+        self.resource.push(batch, keys.resource, Holds::Object);
+        self.scope.push(batch, keys.scope, Holds::Object);
         Ok(())
     }
 

@@ -20,7 +20,7 @@ use crate::decoding::{access, syslog};
 const REFUSED: &str = "not a line of HAProxy's log";
 
 pub(super) fn parse(line: &[u8], found: &mut Found) -> Result<(), &'static str> {
-    if body(line, 0, found).is_some() || itself(line, 0, found, false).is_some() {
+    if body(line, 0, found).is_some() || itself(line, 0, found, Header::Missing).is_some() {
         return Ok(());
     }
     found.fields.clear();
@@ -32,7 +32,7 @@ pub(super) fn parse(line: &[u8], found: &mut Found) -> Result<(), &'static str> 
     }
     found.fields.truncate(kept);
     found.time.clear();
-    itself(line, from, found, true).ok_or(REFUSED)
+    itself(line, from, found, Header::There).ok_or(REFUSED)
 }
 
 /// Behind a header of syslog, or `haproxy[1234]: ` alone.
@@ -208,8 +208,15 @@ fn connect(line: &[u8], cursor: &mut Cursor<'_>, found: &mut Found) -> Option<()
     Some(())
 }
 
+/// Whether a header of syslog stood before a message.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Header {
+    There,
+    Missing,
+}
+
 /// What it says of itself. Without a header only what has a level in front.
-fn itself(line: &[u8], from: usize, found: &mut Found, headed: bool) -> Option<()> {
+fn itself(line: &[u8], from: usize, found: &mut Found, header: Header) -> Option<()> {
     let mut cursor = Cursor { line, at: from };
     if let Some(level) = cursor.brackets()
         && matches!(level.of(line), b"ALERT" | b"WARNING" | b"NOTICE" | b"INFO" | b"DEBUG" | b"DIAG" | b"EMERG")
@@ -231,7 +238,7 @@ fn itself(line: &[u8], from: usize, found: &mut Found, headed: bool) -> Option<(
         found.text(Name::Message, cursor.rest_span());
         return Some(());
     }
-    if !headed {
+    if header == Header::Missing {
         return None;
     }
     let text = Span::new(from, line.len()).non_empty()?;

@@ -13,7 +13,7 @@
 //! says that it was never set. A front is one only if a colon ends its time, or such a word follows.
 
 use super::legacy::is_host;
-use super::when::{Found, header_time};
+use super::when::{FoundTime, header_time};
 use super::{Line, Message};
 use crate::framing::span::Span;
 
@@ -116,7 +116,7 @@ fn blanked(line: &Line<'_>, word: Span, parts: &mut Parts) -> Option<usize> {
 }
 
 /// The end of a front with a time.
-fn timed(line: &Line<'_>, time: &Found, parts: Parts, message: &mut Message) -> Option<usize> {
+fn timed(line: &Line<'_>, time: &FoundTime, parts: Parts, message: &mut Message) -> Option<usize> {
     let mut at = line.skip_blanks(time.end);
     let mut zone = None;
     if !time.ended && !is_mnemonic(line.word(at).of(line.text)) {

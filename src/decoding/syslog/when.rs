@@ -17,7 +17,7 @@ use crate::time::{Civil, WrittenZone, Year, offset_seconds, parse_rfc3339, zone_
 
 /// A time that was found in a header.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Found {
+pub(super) struct FoundTime {
     pub(super) when: When,
     /// Behind the time, its zone and its colon.
     pub(super) end: usize,
@@ -34,7 +34,7 @@ const MONTHS: [&[u8; 3]; 12] =
     [b"jan", b"feb", b"mar", b"apr", b"may", b"jun", b"jul", b"aug", b"sep", b"oct", b"nov", b"dec"];
 
 /// The time at `at`.
-pub(super) fn header_time(line: &Line<'_>, at: usize) -> Option<Found> {
+pub(super) fn header_time(line: &Line<'_>, at: usize) -> Option<FoundTime> {
     match line.byte(at)? {
         b'0'..=b'9' => digits_first(line, at),
         c if c.is_ascii_alphabetic() => name_first(line, at),
@@ -99,7 +99,7 @@ fn compact(line: &Line<'_>, at: usize) -> Option<(Civil, usize)> {
     Some((civil, at + 15))
 }
 
-fn digits_first(line: &Line<'_>, at: usize) -> Option<Found> {
+fn digits_first(line: &Line<'_>, at: usize) -> Option<FoundTime> {
     let word = line.word(at);
     let text = word.of(line.text);
     // The common one first: all in one word.
@@ -112,7 +112,7 @@ fn digits_first(line: &Line<'_>, at: usize) -> Option<Found> {
             When::Local { civil, .. } if local && bare.end == word.end => {
                 after_clock(line, bare.end, civil, Year::Written)
             }
-            when => Some(Found { when, end: word.end, ended: bare.end < word.end }),
+            when => Some(FoundTime { when, end: word.end, ended: bare.end < word.end }),
         };
     }
     if let Some((civil, at)) = date(line, at).or_else(|| american_date(line, at)).or_else(|| dashed_date(line, at)) {
@@ -154,7 +154,7 @@ fn digits_first(line: &Line<'_>, at: usize) -> Option<Found> {
     }
 }
 
-fn name_first(line: &Line<'_>, at: usize) -> Option<Found> {
+fn name_first(line: &Line<'_>, at: usize) -> Option<FoundTime> {
     let at = after_day_name(line, at);
     if line.byte(at)?.is_ascii_digit() {
         return digits_first(line, at);
@@ -287,7 +287,7 @@ fn clock(line: &Line<'_>, at: usize, civil: &mut Civil) -> Option<usize> {
 }
 
 /// What may stand after a clock.
-fn after_clock(line: &Line<'_>, at: usize, civil: Civil, year: Year) -> Option<Found> {
+fn after_clock(line: &Line<'_>, at: usize, civil: Civil, year: Year) -> Option<FoundTime> {
     let (mut civil, mut year, mut zone, mut at) = (civil, year, None, at);
     if let Some((glued, end)) = glued_zone(line, at) {
         (zone, at) = (Some(glued), end);
@@ -333,7 +333,7 @@ fn after_clock(line: &Line<'_>, at: usize, civil: Civil, year: Year) -> Option<F
     };
     // The year 2000 has every day a year can have.
     let real = Civil { year: if year == Year::Written { civil.year } else { 2000 }, ..civil }.is_real();
-    (closed && real).then_some(Found { when: When::Local { civil, year, zone }, end: at, ended })
+    (closed && real).then_some(FoundTime { when: When::Local { civil, year, zone }, end: at, ended })
 }
 
 /// The hour, and the nanoseconds, that `AM`, `PM` or `PM.688` behind a clock make of it.

@@ -5,7 +5,7 @@
 
 /// What one pass over a line found besides the positions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Found {
+pub(super) struct Matches {
     /// How many positions were written.
     pub(super) count: usize,
     /// A backslash stands somewhere in the line.
@@ -34,7 +34,7 @@ struct Odd {
 
 /// Writes the positions (from the start of `text`) of all unescaped quotes and of the structural characters outside
 /// strings in `text[start..end]` to `out`, which grows as needed and keeps its length.
-pub(super) fn index(text: &[u8], start: usize, end: usize, out: &mut Vec<u32>) -> Found {
+pub(super) fn index(text: &[u8], start: usize, end: usize, out: &mut Vec<u32>) -> Matches {
     // Eight are written at a time, so a block may write up to 7 beyond its last.
     let room = (end - start) + 72;
     if out.len() < room {
@@ -47,13 +47,13 @@ pub(super) fn index(text: &[u8], start: usize, end: usize, out: &mut Vec<u32>) -
         && is_x86_feature_detected!("popcnt")
     {
         // SAFETY: the CPU has the features the function is compiled for, checked on the line above.
-        #[allow(unsafe_code)]
+        #[expect(unsafe_code, reason = "the comment says why it is sound")]
         return unsafe { avx2::index(text, start, end, out) };
     }
     portable(text, start, end, out)
 }
 
-fn portable(text: &[u8], start: usize, end: usize, out: &mut [u32]) -> Found {
+fn portable(text: &[u8], start: usize, end: usize, out: &mut [u32]) -> Matches {
     run(text, start, end, out, portable_masks, portable_odd, portable_prefix_xor)
 }
 
@@ -66,7 +66,7 @@ fn run(
     masks: impl Fn(&[u8; 64]) -> Masks,
     odd: impl Fn(&[u8; 64]) -> Odd,
     prefix_xor: impl Fn(u64) -> u64,
-) -> Found {
+) -> Matches {
     let mut state = State { escaped: 0, inside: 0, bad: 0, backslash: 0, written: 0 };
     let (blocks, rest) = text[start..end].as_chunks::<64>();
     let mut at = start;
@@ -81,7 +81,7 @@ fn run(
         state.block(&tail, masks(&tail), at as u32, out, &odd, &prefix_xor);
     }
     let (control, open) = (state.bad != 0, state.inside != 0);
-    Found { count: state.written, backslash: state.backslash != 0, control, broken: control || open }
+    Matches { count: state.written, backslash: state.backslash != 0, control, broken: control || open }
 }
 
 /// What is known behind a block.
@@ -234,7 +234,7 @@ pub(crate) fn has_none(text: &[u8], class: Class) -> bool {
 #[inline(always)]
 fn hits(block: &[u8; 16], class: Class) -> u32 {
     // SAFETY: SSE2 is part of every x86-64.
-    #[allow(unsafe_code)]
+    #[expect(unsafe_code, reason = "the comment says why it is sound")]
     unsafe {
         sse2::hits(block, class)
     }
@@ -249,7 +249,7 @@ mod sse2 {
     #[target_feature(enable = "sse2")]
     pub(super) fn hits(block: &[u8; 16], class: Class) -> u32 {
         // SAFETY: the load stays inside the 16 bytes of `block`; it needs no alignment.
-        #[allow(unsafe_code)]
+        #[expect(unsafe_code, reason = "the comment says why it is sound")]
         let v = unsafe { _mm_loadu_si128(block.as_ptr().cast()) };
         let is = |c: u8| _mm_cmpeq_epi8(v, _mm_set1_epi8(c as i8));
         let quote_or_backslash = || _mm_or_si128(is(b'"'), is(b'\\'));
@@ -270,11 +270,11 @@ mod sse2 {
 
 #[cfg(target_arch = "x86_64")]
 mod avx2 {
-    use super::{Found, Masks, Odd, run};
+    use super::{Masks, Matches, Odd, run};
     use std::arch::x86_64::*;
 
     #[target_feature(enable = "avx2,pclmulqdq,bmi1,popcnt")]
-    pub(super) fn index(text: &[u8], start: usize, end: usize, out: &mut [u32]) -> Found {
+    pub(super) fn index(text: &[u8], start: usize, end: usize, out: &mut [u32]) -> Matches {
         run(text, start, end, out, |b| masks(b), |b| odd(b), |x| prefix_xor(x))
     }
 
@@ -282,7 +282,7 @@ mod avx2 {
     #[target_feature(enable = "avx2")]
     fn halves(block: &[u8; 64]) -> (__m256i, __m256i) {
         // SAFETY: both loads stay inside the 64 bytes of `block`; they need no alignment.
-        #[allow(unsafe_code)]
+        #[expect(unsafe_code, reason = "the comment says why it is sound")]
         unsafe {
             let p = block.as_ptr();
             (_mm256_loadu_si256(p.cast()), _mm256_loadu_si256(p.add(32).cast()))

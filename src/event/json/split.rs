@@ -41,6 +41,15 @@ pub enum SplitError {
     TooDeep(usize),
 }
 
+/// What is looked at of a value.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Check {
+    /// Where it ends.
+    Ends,
+    /// Whether it is valid JSON, too.
+    All,
+}
+
 impl Values {
     /// From the beginning of a text.
     pub fn new() -> Self {
@@ -52,15 +61,15 @@ impl Values {
     ///
     /// Units: `longest` is in bytes.
     pub fn next(&mut self, text: &[u8], longest: usize) -> Result<Option<(usize, usize)>, SplitError> {
-        self.walk(text, longest, false)
+        self.walk(text, longest, Check::Ends)
     }
 
     /// As [`next`](Values::next), for a value that is valid JSON; one that is not is an error at its first byte.
     pub fn next_valid(&mut self, text: &[u8], longest: usize) -> Result<Option<(usize, usize)>, SplitError> {
-        self.walk(text, longest, true)
+        self.walk(text, longest, Check::All)
     }
 
-    fn walk(&mut self, text: &[u8], longest: usize, check: bool) -> Result<Option<(usize, usize)>, SplitError> {
+    fn walk(&mut self, text: &[u8], longest: usize, check: Check) -> Result<Option<(usize, usize)>, SplitError> {
         loop {
             self.skip_blank(text);
             let Some(&c) = text.get(self.at) else {
@@ -99,7 +108,7 @@ impl Values {
                 b'{' | b'[' => self.window.is_valid(text, start, end),
                 _ => None,
             };
-            if check && !valid().unwrap_or_else(|| self.scanner.is_valid(&text[start..end])) {
+            if check == Check::All && !valid().unwrap_or_else(|| self.scanner.is_valid(&text[start..end])) {
                 let too_deep = self.scanner.is_too_deep(&text[start..end]);
                 return Err(if too_deep { SplitError::TooDeep(start) } else { SplitError::Invalid(start) });
             }

@@ -83,6 +83,28 @@ struct Open<M> {
     riders: u32,
 }
 
+impl<M> Open<M> {
+    /// Counts the record that was added last to the part of its batch, the one with this number.
+    #[inline]
+    fn note_part(&mut self, number: u64, pass: &Pass<'_, M>) {
+        match self.parts.last_mut() {
+            Some(part) if self.batch == number => part.records += 1,
+            _ => {
+                self.batch = number;
+                let batch = pass.batch;
+                let (ack, origin) = (batch.ack.clone(), batch.origin.clone());
+                let (received_at, ids, rows) = (batch.received_at, batch.ids, Rows::default());
+                self.parts.push(BatchPart { ack, origin, received_at, ids, records: 1, rows });
+            }
+        }
+        if pass.hears_parts
+            && let Some(part) = self.parts.last_mut()
+        {
+            part.rows.push(pass.place);
+        }
+    }
+}
+
 /// What stays the same while a batch is added.
 struct Pass<'a, M> {
     batch: &'a Batch,
@@ -315,28 +337,7 @@ impl<M: Copy + Default> Batcher<M> {
         self.bytes += added + size_of::<Record<M>>() + kept;
         open.riders = if rides { open.riders - 1 } else { record.riders };
         open.records.push(record);
-        match open.parts.last_mut() {
-            Some(part) if open.batch == self.batch => part.records += 1,
-            _ => {
-                open.batch = self.batch;
-                let batch = pass.batch;
-                let (ack, origin) = (batch.ack.clone(), batch.origin.clone());
-                let rows = Rows::default();
-                open.parts.push(BatchPart {
-                    ack,
-                    origin,
-                    received_at: batch.received_at,
-                    ids: batch.ids,
-                    records: 1,
-                    rows,
-                });
-            }
-        }
-        if pass.hears_parts
-            && let Some(part) = open.parts.last_mut()
-        {
-            part.rows.push(pass.place);
-        }
+        open.note_part(self.batch, pass);
         let full = open.body.len() + open.groups.bytes() + framing.close.len() >= self.bounds.max_bytes;
         if open.riders == 0 && (full || open.records.len() >= self.bounds.max_events.get()) {
             self.not_early_before = None;

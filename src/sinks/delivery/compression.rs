@@ -1,6 +1,6 @@
 //! Compression of request bodies, and the way back from what a server does not take.
 
-use super::super::pack::{Gzip, Zstd};
+use super::super::pack::{Checksum, Gzip, Zstd};
 use super::settings::Compression;
 use crate::sync::Locked;
 use crate::wire::protobuf::push_varint;
@@ -105,7 +105,7 @@ impl Packer {
                 packed.clear();
                 let zstd = match self.zstd.take() {
                     Some(zstd) => zstd,
-                    None => Zstd::new(ZSTD_LEVEL, false)?,
+                    None => Zstd::new(ZSTD_LEVEL, Checksum::LeftOut)?,
                 };
                 self.zstd.insert(zstd).pack(body, packed)?;
             }

@@ -23,6 +23,7 @@ use super::request_body::{BatchPart, RequestBody};
 use super::settings::{Compression, NetworkSinkCommon};
 use super::status::{judge_lost, judge_status};
 use crate::ack::{Ack, Rows, Verdict};
+use crate::component::probe::ProbeError;
 use crate::component::{BoxFuture, Input};
 use crate::error::RunError;
 use crate::event::Batch;
@@ -920,7 +921,7 @@ impl<P: Protocol> Driver<P> {
 
     // ---- health ------------------------------------------------------------------------------------------------
 
-    fn health_check(&mut self) -> BoxFuture<Result<(), String>> {
+    fn health_check(&mut self) -> BoxFuture<Result<(), ProbeError>> {
         if !self.plan.common.healthcheck {
             return Box::pin(std::future::pending());
         }
@@ -929,7 +930,7 @@ impl<P: Protocol> Driver<P> {
         Box::pin(check_health(exchange, checks, signer, self.plan.common.client.timeout, self.mask.clone()))
     }
 
-    fn health_checked(&mut self, result: Result<(), String>) {
+    fn health_checked(&mut self, result: Result<(), ProbeError>) {
         match result {
             Ok(()) => tracing::debug!(component = %self.input.counters().id, "the health check passed"),
             Err(error) => tracing::warn!(component = %self.input.counters().id, %error, "the health check failed"),
@@ -939,27 +940,28 @@ impl<P: Protocol> Driver<P> {
 
 /// Asks a server, one request after the other, whether it is there and takes the credentials.
 ///
-/// Errors: what the first that failed brought, in words.
+/// Errors: what the first that failed brought.
 pub async fn check_health(
     exchange: Arc<dyn Exchange>,
     checks: Vec<Request>,
     signer: Arc<dyn Sign>,
     patience: Duration,
     mask: Mask,
-) -> Result<(), String> {
+) -> Result<(), ProbeError> {
     for check in checks {
         let what = format!("{} {}", check.method, check.url.path());
         let way = async {
             let Signed { request, .. } = signer.sign(check).await?;
             exchange.send(request, 4096).await.map_err(Unsigned::Lost)
         };
-        let answer = within(patience, way).await.map_err(|why| format!("{what}: {}", mask.text(why.words())))?;
+        let failed = |why: String| ProbeError::Request(Some(what.clone()), why);
+        let answer = within(patience, way).await.map_err(|why| failed(mask.text(why.words())))?;
         match judge_status(&answer, &mask) {
             None => {}
             Some(Judgement::Misconfigured { detail } | Judgement::Retry { detail, .. }) => {
-                return Err(format!("{what}: {detail}"));
+                return Err(failed(detail));
             }
-            Some(_) => return Err(format!("{what}: HTTP {}", answer.status)),
+            Some(_) => return Err(failed(format!("HTTP {}", answer.status))),
         }
     }
     Ok(())

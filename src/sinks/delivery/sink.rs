@@ -8,6 +8,7 @@ use super::protocol::Protocol;
 use super::settings::NetworkSinkCommon;
 use crate::component::common::SinkCommon;
 use crate::component::plan::{Preview, SinkPlan};
+use crate::component::probe::ProbeError;
 use crate::component::{BoxFuture, BuildContext, SinkRun};
 use crate::doctor::{Finding, Host};
 use crate::error::BuildError;
@@ -17,7 +18,7 @@ use crate::http::Mask;
 use crate::http::Turns;
 use crate::http::{ClientConfig, secrets_of};
 use crate::http::{Credentials, Sign, signer_of};
-use crate::settings::{Map, Reader, duration_text};
+use crate::settings::{Map, Reader};
 use crate::time::Zone;
 use reqwest::Url;
 use std::sync::Arc;
@@ -104,19 +105,18 @@ impl<S: HttpSink> SinkPlan for S {
         self.findings()
     }
 
-    fn server_clock(&self) -> Option<BoxFuture<Result<Option<i64>, String>>> {
+    fn server_clock(&self) -> Option<BoxFuture<Result<Option<i64>, ProbeError>>> {
         let ready = prepare(self, Zone::UTC);
         let patience = self.shared().0.client.timeout;
         Some(Box::pin(async move {
-            let Ready { protocol, signer, exchange, mask } = ready.map_err(|e| e.words())?;
+            let Ready { protocol, signer, exchange, mask } = ready.map_err(ProbeError::Build)?;
             let Some(ask) = protocol.health_checks().into_iter().next() else { return Ok(None) };
             let way = async {
-                let signed = signer.sign(ask).await.map_err(|why| mask.text(why.words()))?;
-                exchange.send(signed.request, 4096).await.map(|a| a.date).map_err(|lost| lost.why)
+                let failed = |why: String| ProbeError::Request(None, why);
+                let signed = signer.sign(ask).await.map_err(|why| failed(mask.text(why.words())))?;
+                exchange.send(signed.request, 4096).await.map(|a| a.date).map_err(|lost| failed(lost.why))
             };
-            timeout(patience, way)
-                .await
-                .unwrap_or_else(|_| Err(format!("no answer within {}", duration_text(patience))))
+            timeout(patience, way).await.unwrap_or_else(|_| Err(ProbeError::NoAnswer(patience)))
         }))
     }
 
@@ -138,11 +138,11 @@ impl<S: HttpSink> SinkPlan for S {
         self.plan().wanted_bytes()
     }
 
-    fn probe(&self) -> Option<BoxFuture<Result<(), String>>> {
+    fn probe(&self) -> Option<BoxFuture<Result<(), ProbeError>>> {
         let ready = prepare(self, Zone::UTC);
         let patience = self.shared().0.client.timeout;
         Some(Box::pin(async move {
-            let Ready { protocol, signer, exchange, mask } = ready.map_err(|e| e.words())?;
+            let Ready { protocol, signer, exchange, mask } = ready.map_err(ProbeError::Build)?;
             check_health(exchange, protocol.health_checks(), signer, patience, mask).await
         }))
     }

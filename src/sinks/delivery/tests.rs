@@ -2,18 +2,17 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
-use crate::ack::{Ack, Settled, Verdict};
-use crate::buffer::{FullPolicy, Queue, QueueSender};
-use crate::component::{BoxFuture, DeadLetter, Input};
-use crate::event::{Batch, EventKind, EventRef, JsonRows, Origin, Slab, Sym};
+use crate::ack::{Ack, Verdict};
+use crate::event::{EventKind, EventRef, Sym};
 use crate::http::Constant;
-use crate::http::{Answer, Exchange, Lost, LostKind, Request};
+use crate::http::{Answer, Lost, LostKind, Request};
 use crate::settings::read_text;
+use crate::sinks::harness::{Feed, Script, Scripted, rows};
 use crate::telemetry::Health;
-use crate::telemetry::{ComponentKind, Counters};
 use reqwest::Url;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::ops::{Deref, DerefMut};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -79,66 +78,24 @@ fn partial(body: &[u8]) -> Judgement {
     }
 }
 
-type Script = dyn Fn(usize, &Request) -> Result<Answer, Lost> + Send + Sync;
-
-/// Answers as a function says, after a while.
-struct Scripted {
-    script: Box<Script>,
-    delay: Duration,
-    requests: Mutex<Vec<(Instant, Request)>>,
-    in_flight: AtomicUsize,
-    most: AtomicUsize,
-}
-
-impl Exchange for Arc<Scripted> {
-    fn send(&self, request: Request, _max: usize) -> BoxFuture<Result<Answer, Lost>> {
-        let me = self.clone();
-        let n = {
-            let mut requests = me.requests.lock().unwrap();
-            requests.push((Instant::now(), request.clone()));
-            requests.len() - 1
-        };
-        let now = me.in_flight.fetch_add(1, Ordering::SeqCst) + 1;
-        me.most.fetch_max(now, Ordering::SeqCst);
-        Box::pin(async move {
-            tokio::time::sleep(me.delay).await;
-            me.in_flight.fetch_sub(1, Ordering::SeqCst);
-            (me.script)(n, &request)
-        })
-    }
-}
-
-#[derive(Default)]
-struct Verdicts(Mutex<BTreeMap<u64, Vec<Verdict>>>);
-impl Settled for Verdicts {
-    fn settled(&self, token: u64, verdict: Verdict) {
-        self.0.lock().unwrap().entry(token).or_default().push(verdict);
-    }
-}
-
-/// A batch of JSON lines.
-fn rows(lines: &[String], ack: Ack) -> Batch {
-    let mut batch = Batch::new(Slab::from_vec(lines.join("\n").into_bytes()), Origin::of_source("in"), 1, ack);
-    let mut rows = JsonRows::default();
-    let mut at = 0;
-    for line in lines {
-        rows.push(&mut batch, at, at + line.len(), at as u64).unwrap();
-        at += line.len() + 1;
-    }
-    batch
-}
-
+/// A driver, with the other end of what it is given.
 struct Rig {
+    feed: Feed,
     server: Arc<Scripted>,
-    sender: Option<QueueSender>,
-    verdicts: Arc<Verdicts>,
-    counters: Arc<Counters>,
-    letters: Arc<Queue>,
-    letters_open: QueueSender,
-    abort: tokio_util::sync::CancellationToken,
-    health: Arc<Health>,
     driver: Option<Driver<Lines>>,
-    next: u64,
+}
+
+impl Deref for Rig {
+    type Target = Feed;
+    fn deref(&self) -> &Feed {
+        &self.feed
+    }
+}
+
+impl DerefMut for Rig {
+    fn deref_mut(&mut self) -> &mut Feed {
+        &mut self.feed
+    }
 }
 
 fn ok() -> Result<Answer, Lost> {
@@ -159,30 +116,9 @@ impl Rig {
     fn build(settings: &str, delay: Duration, dead_letter: bool, script: Box<Script>) -> Self {
         let (common, report) = read_text::<NetworkSinkCommon>("t", &format!("{{{settings}}}"), &BTreeMap::new());
         let common = common.unwrap_or_else(|| panic!("{}", report.render()));
-        let counters = Counters::new("net", ComponentKind::Sink, "test");
-        let queue = Queue::new(64 << 20, FullPolicy::Block, counters.clone());
-        let letters = Queue::new(64 << 20, FullPolicy::Block, Counters::new("letters", ComponentKind::Sink, "test"));
-        let server = Arc::new(Scripted {
-            script,
-            delay,
-            requests: Mutex::default(),
-            in_flight: AtomicUsize::new(0),
-            most: AtomicUsize::new(0),
-        });
-        let (abort, health) = (tokio_util::sync::CancellationToken::new(), Arc::new(Health::default()));
-        let input = Input {
-            queue: queue.clone(),
-            counters: counters.clone(),
-            dead_letter: dead_letter.then(|| DeadLetter { to: letters.sender() }),
-            abort: abort.clone(),
-            shutdown_allowed: None,
-            successors: Default::default(),
-            health: health.clone(),
-            report: Default::default(),
-            reader: 0,
-            succession: Default::default(),
-            call: Default::default(),
-        };
+        let (feed, mut input) = Feed::new("net", "test");
+        input.dead_letter = input.dead_letter.filter(|_| dead_letter);
+        let server = Scripted::new(delay, script);
         let driver = Driver::new(
             Lines,
             Plan::new(&common),
@@ -191,26 +127,7 @@ impl Rig {
             Arc::new(Constant::default()),
             Mask::default(),
         );
-        Rig {
-            server,
-            sender: Some(queue.sender()),
-            verdicts: Arc::default(),
-            counters,
-            letters_open: letters.sender(),
-            letters,
-            abort,
-            health,
-            driver: Some(driver),
-            next: 0,
-        }
-    }
-
-    /// Puts a batch with these lines in, one token each.
-    fn put(&mut self, lines: &[String]) {
-        let ack = Ack::new(self.verdicts.clone(), self.next);
-        self.next += 1;
-        let batch = rows(lines, ack);
-        self.sender.as_ref().unwrap().send(batch);
+        Rig { feed, server, driver: Some(driver) }
     }
 
     fn put_numbers(&mut self, numbers: std::ops::Range<u32>) {
@@ -228,27 +145,13 @@ impl Rig {
     }
 
     fn bodies(&self) -> Vec<String> {
-        let requests = self.server.requests.lock().unwrap();
-        requests.iter().map(|(_, r)| String::from_utf8(r.body.clone().unwrap().to_vec()).unwrap()).collect()
-    }
-
-    fn letters(&self) -> Vec<String> {
-        let mut out = Vec::new();
-        while let Some(mut batch) = self.letters.try_recv() {
-            for event in batch.iter() {
-                let mut json = Vec::new();
-                event.write_json(&mut json);
-                out.push(String::from_utf8(json).unwrap());
-            }
-            batch.ack.take().settle(Verdict::Delivered);
-        }
-        out
+        self.server.bodies()
     }
 
     /// One verdict per batch, and ledger that balance with nothing held.
     #[track_caller]
     fn settled(&self, want: &[Verdict]) {
-        let verdicts = self.verdicts.0.lock().unwrap();
+        let verdicts = self.verdicts.by_batch();
         let got: Vec<_> = verdicts.values().map(|v| v.as_slice()).collect();
         let want: Vec<_> = want.iter().map(std::slice::from_ref).collect();
         assert_eq!(got, want);
@@ -264,8 +167,8 @@ fn a_busy_sink_leaves_the_runtime_to_others_after_each_batch() {
         rig.put_numbers(n * 10..n * 10 + 10);
     }
     rig.sender = None;
-    let waiting = || rig.counters.snapshot().gauges["buffer_events"];
     let driver = rig.driver.take().unwrap();
+    let waiting = || rig.counters.snapshot().gauges["buffer_events"];
     let mut most: f64 = 0.0;
     runtime().block_on(async {
         let busy = tokio::spawn(driver.run());
@@ -296,7 +199,7 @@ fn a_sink_that_panics_gives_back_what_it_had() {
     let driver = rig.driver.take().unwrap();
     let error = runtime().block_on(driver.run()).unwrap_err().to_string();
     assert!(error.contains("it panicked") && error.contains("on this record"), "{error}");
-    assert_eq!(rig.verdicts.0.lock().unwrap().clone(), BTreeMap::from([(2, vec![Verdict::Failed])]));
+    assert_eq!(rig.verdicts.by_batch(), BTreeMap::from([(2, vec![Verdict::Failed])]));
     let queue = rig.sender.as_ref().unwrap().queue().clone();
     let mut numbers = Vec::new();
     while let Some(mut batch) = queue.try_recv() {
@@ -306,7 +209,7 @@ fn a_sink_that_panics_gives_back_what_it_had() {
     // What was on its way comes behind the rest.
     numbers.sort_unstable();
     assert_eq!(numbers, (0..6).collect::<Vec<_>>());
-    let verdicts = rig.verdicts.0.lock().unwrap().clone();
+    let verdicts = rig.verdicts.by_batch();
     assert_eq!((&verdicts[&0], &verdicts[&1]), (&vec![Verdict::Delivered], &vec![Verdict::Delivered]));
 }
 
@@ -408,7 +311,7 @@ fn partitions_have_batches_of_their_own() {
 #[test]
 fn an_event_that_cannot_be_sent_goes_to_the_dead_letter_and_the_others_are_delivered() {
     let mut rig = Rig::new(QUICK, |_, _| ok());
-    rig.put(&["{\"n\":1}".into(), "{\"n\":2,\"stream\":\"none\"}".into(), "{\"n\":3}".into()]);
+    rig.put(&["{\"n\":1}", "{\"n\":2,\"stream\":\"none\"}", "{\"n\":3}"]);
     rig.run();
     let letters = rig.letters();
     assert_eq!(letters.len(), 1);
@@ -673,7 +576,7 @@ fn when_the_time_to_drain_is_over_it_leaves_at_once_and_the_source_keeps_its_pla
         abort.cancel();
         tokio::time::timeout(Duration::from_secs(5), run).await.expect("at once").unwrap().unwrap();
     });
-    assert_eq!(rig.verdicts.0.lock().unwrap().values().flatten().collect::<Vec<_>>(), [&Verdict::Failed]);
+    assert_eq!(rig.verdicts.by_batch().values().flatten().collect::<Vec<_>>(), [&Verdict::Failed]);
     assert_eq!(rig.counters.snapshot().held, 3);
 }
 
@@ -696,7 +599,6 @@ fn memory_is_bounded_while_the_server_is_down() {
         abort.cancel();
         run.await.unwrap().unwrap();
     });
-    drop(rig.letters_open.clone());
 }
 
 #[test]
@@ -763,7 +665,7 @@ fn what_is_sent_again_keeps_its_batch_open_until_it_is_through() {
         abort.cancel();
         run.await.unwrap().unwrap();
     });
-    assert_eq!(rig.verdicts.0.lock().unwrap()[&0], [Verdict::Failed]);
+    assert_eq!(rig.verdicts.by_batch()[&0], [Verdict::Failed]);
 }
 
 /// Groups of records by `stream`, each begun with its name.

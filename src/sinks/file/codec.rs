@@ -1,7 +1,7 @@
 //! Compression of what one flush writes: one gzip member or one zstd frame, so that a reader of the file sees whole ones.
 
 use super::Compression;
-use crate::sinks::pack::{Gzip, Zstd};
+use crate::sinks::pack::{Checksum, Gzip, Zstd};
 
 /// Level 6 takes three times as long for a few per cent.
 const GZIP_LEVEL: u32 = 3;
@@ -35,7 +35,7 @@ impl Codec {
         let machine = match kind {
             Compression::None => Machine::None,
             Compression::Gzip => Machine::Gzip(Gzip::new(GZIP_LEVEL)),
-            Compression::Zstd => Machine::Zstd(Zstd::new(ZSTD_LEVEL, true)?),
+            Compression::Zstd => Machine::Zstd(Zstd::new(ZSTD_LEVEL, Checksum::Included)?),
         };
         Ok(Codec { machine, packed: Vec::new() })
     }

@@ -64,7 +64,7 @@ struct Open {
 }
 
 /// What came of asking for a path.
-pub(super) enum Found {
+pub(super) enum FoundFile {
     /// Lines for it go here.
     Slot(usize),
     /// As many files as may be have lines waiting: write them first.
@@ -134,7 +134,7 @@ impl Files {
     /// The slot of `path`, its file open.
     ///
     /// Errors: the file cannot be opened.
-    pub(super) fn find(&mut self, path: &[u8], now: i64) -> Result<Found, Problem> {
+    pub(super) fn find(&mut self, path: &[u8], now: i64) -> Result<FoundFile, Problem> {
         self.uses += 1;
         let slot = match self.index.get(path) {
             Some(&slot) => slot,
@@ -143,11 +143,11 @@ impl Files {
         (self.slots[slot].used, self.slots[slot].at) = (self.uses, now);
         if self.slots[slot].file.is_none() {
             if self.open >= self.options.max_open_files.max(1) && !self.close_oldest() {
-                return Ok(Found::Full);
+                return Ok(FoundFile::Full);
             }
             self.open_slot(slot, now)?;
         }
-        Ok(Found::Slot(slot))
+        Ok(FoundFile::Slot(slot))
     }
 
     fn add(&mut self, path: &[u8], now: i64) -> Result<usize, Problem> {
@@ -371,13 +371,19 @@ impl Files {
             let wrote = if self.options.compression == Compression::None {
                 let piece = self.fitting(slot, rest);
                 let ends = stand.ends.filter(|_| piece.len() == rest.len());
-                let n =
-                    announced(&mut self.journal, &mut self.slots[slot], piece, now, Stand { ends, ..stand }, false)?;
+                let n = announced(
+                    &mut self.journal,
+                    &mut self.slots[slot],
+                    piece,
+                    now,
+                    Stand { ends, ..stand },
+                    Piece::Lines,
+                )?;
                 *done += n;
                 n
             } else {
                 let packed = self.codec.pack(rest).map_err(|e| Problem::of_io(&e, "compress for", b""))?;
-                let n = announced(&mut self.journal, &mut self.slots[slot], packed, now, stand, true)?;
+                let n = announced(&mut self.journal, &mut self.slots[slot], packed, now, stand, Piece::Whole)?;
                 *done = data.len();
                 n
             };
@@ -609,6 +615,15 @@ impl Files {
     }
 }
 
+/// What is appended at once.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Piece {
+    /// Lines, each of which stands alone.
+    Lines,
+    /// Half of it is worth nothing.
+    Whole,
+}
+
 /// Appends what the journal is told of first. Gives how much was written, all of it or whole lines.
 fn announced(
     journal: &mut Journal,
@@ -616,12 +631,12 @@ fn announced(
     data: &[u8],
     now: i64,
     stand: Stand<'_>,
-    whole: bool,
+    piece: Piece,
 ) -> Result<usize, Problem> {
     let Some((id, from)) = slot.file.as_ref().map(|open| (open.id, open.len)) else { return Ok(0) };
     let told = journal.announce(id, from, data, now, stand);
     told.map_err(|e| Problem::of_io(&e, "record the length of", &slot.path))?;
-    let written = append(slot, data, whole);
+    let written = append(slot, data, piece);
     if !matches!(written, Ok(n) if n == data.len())
         && let Some(open) = &slot.file
     {
@@ -630,8 +645,8 @@ fn announced(
     written
 }
 
-/// Appends; `whole` says that half of it is worth nothing. Gives how much was written, all of it or whole lines.
-fn append(slot: &mut Slot, data: &[u8], whole: bool) -> Result<usize, Problem> {
+/// Appends. Gives how much was written, all of it or whole lines.
+fn append(slot: &mut Slot, data: &[u8], piece: Piece) -> Result<usize, Problem> {
     let Slot { path, file, .. } = slot;
     let Some(open) = file else { return Err(Problem::Wait("the file is not open".into())) };
     let mut n = 0;
@@ -650,7 +665,7 @@ fn append(slot: &mut Slot, data: &[u8], whole: bool) -> Result<usize, Problem> {
     };
     let kept = match &result {
         Ok(()) => n,
-        Err(_) if whole => 0,
+        Err(_) if piece == Piece::Whole => 0,
         Err(_) => memchr::memrchr(b'\n', &data[..n]).map_or(0, |at| at + 1),
     };
     open.len += kept as u64;

@@ -27,7 +27,7 @@ use crate::component::plan::{Preview, SinkPlan};
 use crate::component::{BuildContext, SinkRun};
 use crate::doctor::{Finding, Host, general};
 use crate::encoding::{Encoder, Encoding, EncodingConfig};
-use crate::error::BuildError;
+use crate::error::{BuildError, chain};
 use crate::event::EventRef;
 use crate::settings::{Reader, Settings, Size, Spanned, config, config_enum};
 use crate::template::{NameTemplate, Values};
@@ -168,7 +168,10 @@ impl SinkPlan for FileConfig {
         let failed = tried.filter_map(Result::err);
         failed
             .map(|why| {
-                Finding::loss(format!("{why}: it takes nothing"), "make it for the agent's user, or set another `path`")
+                Finding::loss(
+                    format!("{}: it takes nothing", chain(&why)),
+                    "make it for the agent's user, or set another `path`",
+                )
             })
             .collect()
     }
@@ -281,7 +284,7 @@ impl FileSink {
     /// A sink that is ready to run. Opens nothing yet.
     ///
     /// Errors: none so far.
-    #[allow(clippy::new_ret_no_self, reason = "what runs is a closure on a thread of its own")]
+    #[expect(clippy::new_ret_no_self, reason = "what runs is a closure on a thread of its own")]
     pub fn new(options: FileSinkOptions, context: &BuildContext) -> Result<SinkRun, BuildError> {
         let context = context.clone();
         Ok(SinkRun::Thread(Box::new(move |input| run::run(options, &context, input))))

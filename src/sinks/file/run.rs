@@ -1,6 +1,6 @@
 //! The sink's thread: takes batches, gathers lines, writes, acknowledges.
 
-use super::files::{Files, Found};
+use super::files::{Files, FoundFile};
 use super::folder::Problem;
 use super::journal::Stand;
 use super::{Compression, FileSinkOptions, Fsync};
@@ -178,8 +178,8 @@ impl Runner {
             let mut attempt = RETRY.0;
             self.last = loop {
                 match self.files.find(path, now) {
-                    Ok(Found::Slot(slot)) => break slot,
-                    Ok(Found::Full) => self.flush()?,
+                    Ok(FoundFile::Slot(slot)) => break slot,
+                    Ok(FoundFile::Full) => self.flush()?,
                     Err(problem) => self.hold(&problem, &mut attempt)?,
                 }
             };
@@ -244,12 +244,12 @@ impl Runner {
         let mut attempt = RETRY.0;
         loop {
             match self.files.find(&self.path, now) {
-                Ok(Found::Slot(slot)) => {
+                Ok(FoundFile::Slot(slot)) => {
                     self.last = slot;
                     return Ok(true);
                 }
                 // Of this batch only a part is written: the step goes on.
-                Ok(Found::Full) => self.flush_files(false)?,
+                Ok(FoundFile::Full) => self.flush_files(false)?,
                 Err(Problem::Path(detail)) => {
                     self.refused.push((row, "path", detail));
                     return Ok(false);

@@ -1,43 +1,39 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
-use crate::ack::{Ack, Settled, Verdict};
-use crate::buffer::{FullPolicy, Queue, QueueSender, Received};
-use crate::component::{DeadLetter, Input};
+use crate::ack::{Ack, Verdict};
 use crate::decoding::{DecodeStats, Decoder, FrameDecoder, JsonDecoder, OnDecodeError, TextDecoder};
 use crate::error::RunError;
 use crate::event::{Batch, Origin, Slab};
 use crate::event::{Chunk, Frames};
-use crate::telemetry::Health;
-use crate::telemetry::{ComponentKind, Counters};
+use crate::sinks::harness::{Feed, context, until};
 use crate::template::Template;
 use std::io::Read;
+use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 /// 2025-06-15T10:20:30Z.
 const NOW: i64 = 1_749_982_830_000_000_000;
 
-#[derive(Default)]
-struct Verdicts(Mutex<Vec<(u64, Verdict)>>);
-impl Settled for Verdicts {
-    fn settled(&self, token: u64, verdict: Verdict) {
-        self.0.lock().unwrap().push((token, verdict));
+/// A file sink on its thread, fed by hand.
+struct Rig {
+    feed: Feed,
+    dir: PathBuf,
+    thread: Option<std::thread::JoinHandle<Result<(), RunError>>>,
+    letters: Arc<Mutex<Vec<String>>>,
+}
+
+impl Deref for Rig {
+    type Target = Feed;
+    fn deref(&self) -> &Feed {
+        &self.feed
     }
 }
 
-/// A file sink on its thread, fed by hand.
-struct Rig {
-    dir: PathBuf,
-    sender: Option<QueueSender>,
-    thread: Option<std::thread::JoinHandle<Result<(), RunError>>>,
-    counters: Arc<Counters>,
-    health: Arc<Health>,
-    abort: CancellationToken,
-    letters: Arc<Mutex<Vec<String>>>,
-    verdicts: Arc<Verdicts>,
-    sent: u64,
+impl DerefMut for Rig {
+    fn deref_mut(&mut self) -> &mut Feed {
+        &mut self.feed
+    }
 }
 
 fn options(path: &Path) -> FileSinkOptions {
@@ -47,64 +43,10 @@ fn options(path: &Path) -> FileSinkOptions {
 }
 
 fn start(dir: &Path, options: FileSinkOptions) -> Rig {
-    let counters = Counters::new("out", ComponentKind::Sink, "file");
-    let context = BuildContext {
-        id: "out".into(),
-        data_dir: dir.join("data"),
-        timezone: jiff::tz::TimeZone::UTC,
-        counters: counters.clone(),
-        once: false,
-        own_files: Arc::default(),
-        host: "h".into(),
-        memory_limit: 24 << 20,
-        working_bytes: usize::MAX,
-        connections: u32::MAX,
-        handles: 1024,
-        reads_access_logs: false,
-        chance: Default::default(),
-    };
-    std::fs::create_dir_all(&context.data_dir).unwrap();
-    let queue = Queue::new(8 << 20, FullPolicy::Block, counters.clone());
-    let letter_queue = Queue::new(8 << 20, FullPolicy::Block, Counters::new("letters", ComponentKind::Sink, "test"));
-    let (health, abort) = (Arc::new(Health::default()), CancellationToken::new());
-    let sender = queue.sender();
-    let input = Input {
-        queue,
-        counters: counters.clone(),
-        dead_letter: Some(DeadLetter { to: letter_queue.sender() }),
-        abort: abort.clone(),
-        shutdown_allowed: None,
-        successors: Default::default(),
-        health: health.clone(),
-        report: Default::default(),
-        reader: 0,
-        succession: Default::default(),
-        call: Default::default(),
-    };
-    let letters = Arc::new(Mutex::new(Vec::new()));
-    let collected = letters.clone();
-    std::thread::spawn(move || {
-        while let Received::Batch(mut batch) = letter_queue.recv_timeout(Duration::from_secs(60)) {
-            for event in batch.iter() {
-                let mut json = Vec::new();
-                event.write_json(&mut json);
-                collected.lock().unwrap().push(String::from_utf8(json).unwrap());
-            }
-            batch.ack.take().settle(Verdict::Rejected);
-        }
-    });
-    let SinkRun::Thread(run) = FileSink::new(options, &context).unwrap() else { panic!("a thread") };
-    Rig {
-        dir: dir.into(),
-        sender: Some(sender),
-        thread: Some(std::thread::spawn(move || run(input))),
-        counters,
-        health,
-        abort,
-        letters,
-        verdicts: Arc::default(),
-        sent: 0,
-    }
+    let (feed, input) = Feed::new("out", "file");
+    let run = FileSink::new(options, &context(dir, &feed.counters)).unwrap();
+    let (thread, letters) = (Some(Feed::start(run, input)), feed.take_letters());
+    Rig { feed, dir: dir.into(), thread, letters }
 }
 
 fn decode(text: &str, frames: Box<dyn FrameDecoder>, received_at: i64, ack: Ack) -> Batch {
@@ -121,11 +63,9 @@ fn decode(text: &str, frames: Box<dyn FrameDecoder>, received_at: i64, ack: Ack)
 
 impl Rig {
     fn send_at(&mut self, text: &str, received_at: i64) {
-        let ack = Ack::new(self.verdicts.clone(), self.sent);
-        self.sent += 1;
         let frames: Box<dyn FrameDecoder> =
             if text.starts_with('{') { Box::new(JsonDecoder::default()) } else { Box::new(TextDecoder) };
-        self.sender.as_ref().unwrap().send(decode(text, frames, received_at, ack));
+        self.feed.send(|ack| decode(text, frames, received_at, ack));
     }
 
     fn send(&mut self, text: &str) {
@@ -139,7 +79,7 @@ impl Rig {
     }
 
     fn settled(&self) {
-        until("acknowledged", || self.verdicts.0.lock().unwrap().len() as u64 == self.sent);
+        self.wait();
     }
 
     fn end(mut self) -> Vec<Verdict> {
@@ -147,19 +87,11 @@ impl Rig {
         self.thread.take().unwrap().join().unwrap().unwrap();
         let balance = self.counters.snapshot().balance();
         assert_eq!(balance, 0);
-        self.verdicts.0.lock().unwrap().iter().map(|v| v.1).collect()
+        self.verdicts.all()
     }
 
     fn read(&self, name: &str) -> String {
         std::fs::read_to_string(self.dir.join(name)).unwrap()
-    }
-}
-
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !holds() {
-        assert!(Instant::now() < deadline, "not {what} within 20 s");
-        std::thread::sleep(Duration::from_millis(2));
     }
 }
 
@@ -713,7 +645,7 @@ fn on_a_full_disk_it_waits_with_whole_lines_and_goes_on_by_itself() {
                 want.starts_with(&now) && now.ends_with('\n') && now.len() > 500_000
             });
         }
-        assert!((rig.verdicts.0.lock().unwrap().len() as u64) < rig.sent);
+        assert!((rig.verdicts.all().len() as u64) < rig.sent);
         mount.resize("16m");
         rig.settled();
         assert!(read() == want, "{fsync:?} {compression:?}");

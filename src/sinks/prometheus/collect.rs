@@ -1,7 +1,7 @@
 //! Events to series.
 
 use super::exemplar;
-use super::names::{self, Kind, Part};
+use super::names::{self, Kind, NameOf, Part};
 use super::registry::{Change, FamilyId, FamilyOptions, Leave, Refused, Registry, Taken};
 use crate::event::{Batch, EventKind, EventRef, FieldPath, Sym, Value, json};
 use crate::sync::Locked;
@@ -149,7 +149,7 @@ impl Collector {
             return refuse("the metric has no name");
         }
         self.name.clear();
-        names::push_name(&self.raw, true, &mut self.name);
+        names::push_name(&self.raw, NameOf::Metric, &mut self.name);
         let Some(value) = event.field(Sym::VALUE).and_then(number) else {
             if event.is_stale() {
                 self.end_series(event, registry);
@@ -254,7 +254,7 @@ impl Collector {
         self.parts.clear();
         for child in json::Children::new(object) {
             let start = self.raw.len();
-            names::push_name(&object[child.key.0..child.key.1], false, &mut self.raw);
+            names::push_name(&object[child.key.0..child.key.1], NameOf::Label, &mut self.raw);
             let reserved = match kind {
                 Kind::Histogram => &self.raw[start..] == b"le",
                 Kind::Summary => &self.raw[start..] == b"quantile",

@@ -7,7 +7,7 @@
 //! buckets and on counters whose name ends with `_total`.
 
 use super::names::write_number;
-use super::names::{push_label_value, push_name};
+use super::names::{NameOf, push_label_value, push_name};
 use crate::time::parse_rfc3339;
 use serde_json::Value;
 
@@ -49,7 +49,7 @@ fn one(exemplar: &Value) -> Option<Exemplar> {
             other => other.to_string(),
         };
         let mut label = Vec::new();
-        push_name(name.as_bytes(), false, &mut label);
+        push_name(name.as_bytes(), NameOf::Label, &mut label);
         let length = label.len() + text.chars().count();
         let known =
             labels.split(|c| *c == b',').any(|l: &[u8]| l.starts_with(&label) && l.get(label.len()) == Some(&b'='));

@@ -1,6 +1,6 @@
 //! Names that an exposition may have, and which of them a metric takes for itself.
 
-pub(super) use crate::encoding::remote_write::push_name;
+pub(super) use crate::encoding::remote_write::{NameOf, push_name};
 
 /// What a metric is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -197,16 +197,16 @@ mod tests {
 
     #[test]
     fn names_of_events_become_allowed_ones() {
-        let name = |text: &str, colons| {
+        let name = |text: &str, of| {
             let mut out = Vec::new();
-            push_name(text.as_bytes(), colons, &mut out);
+            push_name(text.as_bytes(), of, &mut out);
             String::from_utf8_lossy(&out).into_owned()
         };
         for text in ["http.server.duration", "9lives", "", "é", "__name__", "a:b", "le"] {
-            assert!(is_metric_name(&name(text, true)), "{text}");
-            assert!(is_label_name(&name(text, false)), "{text}");
+            assert!(is_metric_name(&name(text, NameOf::Metric)), "{text}");
+            assert!(is_label_name(&name(text, NameOf::Label)), "{text}");
         }
-        assert_eq!(name("http.server.duration", true), "http_server_duration");
+        assert_eq!(name("http.server.duration", NameOf::Metric), "http_server_duration");
     }
 
     #[test]

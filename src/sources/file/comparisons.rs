@@ -13,8 +13,6 @@ const QUIET: u64 = 100 * MILLISECOND;
 /// Bytes that are compared a second of files that grew, and most that are saved up for.
 const BYTES_A_SECOND: u64 = 4 << 20;
 const MOST_BYTES: u64 = 64 << 20;
-/// A file is compared again when this has passed for each byte: nanoseconds.
-const WAIT_PER_BYTE: u64 = 1000;
 
 /// See [the module](self).
 #[derive(Debug)]
@@ -47,7 +45,7 @@ impl Comparisons {
         if proof.go_on(file, SMALL)? {
             return Ok(!proof.failed);
         }
-        tail.proof = Some(Box::new(proof));
+        tail.doubt.begin(proof);
         Ok(true)
     }
 
@@ -74,22 +72,24 @@ impl Comparisons {
     /// Compares a file that grew after a pause, as far as that is cheap.
     pub(super) fn compare_grown(&mut self, tail: &mut Tail, now: Now) -> io::Result<()> {
         let quiet = now.mono.saturating_sub(tail.grown) >= QUIET;
-        if !quiet || !self.are_wanted || tail.at.offset == 0 || tail.packed.is_some() || tail.proof.is_some() {
+        if !quiet || !self.are_wanted || tail.at.offset == 0 || tail.packed.is_some() || tail.doubt.has_proof() {
             return Ok(());
         }
-        let Some(file) = &tail.file else { return Ok(()) };
-        if look_into(file)?.size <= tail.looked.0 {
+        let Some(file) = tail.handle.get() else { return Ok(()) };
+        if look_into(file)?.size <= tail.look.size() {
             return Ok(());
         }
         let at = tail.at;
         let small = at.is_proof() && at.offset <= SMALL;
-        let same = if small && may_compare(tail, now) && self.take_bytes(at.offset, now) {
-            tail.compared = now.mono;
+        let same = if small && tail.doubt.may_compare(at.offset, now) && self.take_bytes(at.offset, now) {
+            tail.doubt.note_compared(now);
             holds(self.hasher, file, at)?
         } else {
             passed_holds(tail, file)?
         };
-        tail.replaced |= !same;
+        if !same {
+            tail.doubt.replace();
+        }
         Ok(())
     }
 
@@ -120,15 +120,10 @@ impl Comparisons {
     }
 }
 
-/// Whether a file was not compared just now, in proportion to its length.
-pub(super) fn may_compare(tail: &Tail, now: Now) -> bool {
-    tail.compared == 0 || now.mono.saturating_sub(tail.compared) >= tail.at.offset.saturating_mul(WAIT_PER_BYTE)
-}
-
 /// Whether what stands before the places that were passed is what stood there.
 fn passed_holds(tail: &Tail, file: &OwnedFd) -> io::Result<bool> {
-    for past in tail.past.iter().filter(|past| past.at.offset <= tail.at.offset) {
-        if !mark_holds(file, past.at)? {
+    for past in tail.passed.up_to(tail.at.offset) {
+        if !mark_holds(file, past)? {
             return Ok(false);
         }
     }

@@ -1,6 +1,7 @@
 //! What the user writes.
 
 use super::discovery::check_pattern;
+use super::identity::Links;
 use super::lines::LongLines;
 use crate::component::common::SourceCommon;
 use crate::decoding::Charset;
@@ -103,6 +104,11 @@ const MAX_MAX_LINE_BYTES: u64 = 1 << 30;
 const MAX_FINGERPRINT_BYTES: u64 = 1 << 20;
 
 impl FileConfig {
+    /// What becomes of links.
+    pub(super) fn links(&self) -> Links {
+        if self.follow_symlinks { Links::Follow } else { Links::Keep }
+    }
+
     pub(super) fn note_mistakes(&self, cx: &mut Reader<'_>) {
         if self.charset.is_some_and(|charset| charset.encoding().is_some()) && self.common.decode.container().is_some()
         {

@@ -4,6 +4,7 @@
 //! tells (name, inode, kind). It notes what each pattern met that is no file, and which folders let nobody in: what
 //! [`missed`](super::missed) tells the user.
 
+use super::identity::Links;
 use globset::{Glob, GlobBuilder, GlobMatcher};
 use hashbrown::{HashMap, HashSet};
 use std::ffi::OsStr;
@@ -191,13 +192,13 @@ impl Patterns {
     }
 
     /// Finds everything that matches now.
-    pub(super) fn walk(&self, follow_symlinks: bool, found: &mut Found) {
+    pub(super) fn walk(&self, links: Links, found: &mut FoundFiles) {
         found.clear();
         found.seen = self.may_repeat().then(HashSet::new);
         found.met.resize_with(self.written.len(), Met::default);
         for pattern in &self.include {
             let met = std::mem::take(&mut found.met[pattern.of]);
-            let mut walk = Walk { patterns: self, follow_symlinks, found, above: Vec::new(), met };
+            let mut walk = Walk { patterns: self, links, found, above: Vec::new(), met };
             walk.go(PathBuf::from("/"), &pattern.parts, 0);
             let met = walk.met;
             found.met[pattern.of] = met;
@@ -297,7 +298,7 @@ pub(super) struct Closed {
 
 /// What a walk came to.
 #[derive(Debug, Default)]
-pub(super) struct Found {
+pub(super) struct FoundFiles {
     pub(super) entries: Vec<Entry>,
     pub(super) dirs: Vec<Dir>,
     /// All folders that patterns name were there.
@@ -313,7 +314,7 @@ pub(super) struct Found {
     pub(super) seen_dirs: HashSet<PathBuf>,
 }
 
-impl Found {
+impl FoundFiles {
     /// The paths that the last walk came by.
     pub(super) fn paths(&self) -> HashSet<&Path> {
         self.entries.iter().map(|e| &*e.path).collect()
@@ -339,8 +340,8 @@ impl Found {
 
 struct Walk<'a> {
     patterns: &'a Patterns,
-    follow_symlinks: bool,
-    found: &'a mut Found,
+    links: Links,
+    found: &'a mut FoundFiles,
     /// Folders above, to see circles that links make.
     above: Vec<(u64, u64)>,
     /// What the pattern met so far.
@@ -431,7 +432,7 @@ impl Walk<'_> {
         if self.met.files {
             return;
         }
-        let instead = if kind.is_symlink() && self.follow_symlinks {
+        let instead = if kind.is_symlink() && self.links == Links::Follow {
             match std::fs::metadata(path) {
                 Ok(meta) => NotAFile::of(meta.file_type()),
                 Err(error) => is_missing(&error).then_some(NotAFile::DeadLink),
@@ -519,7 +520,7 @@ impl Walk<'_> {
     }
 
     fn leads_to_dir(&self, path: &Path, kind: FileType) -> bool {
-        kind.is_symlink() && self.follow_symlinks && std::fs::metadata(path).is_ok_and(|m| m.is_dir())
+        kind.is_symlink() && self.links == Links::Follow && std::fs::metadata(path).is_ok_and(|m| m.is_dir())
     }
 }
 
@@ -567,8 +568,8 @@ mod tests {
             .map(|p| if p.contains('/') { format!("{}/{p}", dir.display()) } else { (*p).to_owned() })
             .collect();
         let patterns = Patterns::new(&include, &exclude).unwrap();
-        let mut found = Found::default();
-        patterns.walk(true, &mut found);
+        let mut found = FoundFiles::default();
+        patterns.walk(Links::Follow, &mut found);
         let mut names: Vec<String> = found
             .entries
             .iter()

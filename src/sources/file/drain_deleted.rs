@@ -4,7 +4,6 @@
 //! after a restart, so it is read to its end before the source stops, for as long as the shutdown may take; what has to stay
 //! behind is said and counted.
 
-use super::joined::Open;
 use super::now::Now;
 use super::reader::{Out, Turn};
 use super::tailer::Tailer;
@@ -19,7 +18,7 @@ impl Tailer {
         for (key, tail) in files.tails.iter_mut() {
             tail.due.is_taken();
             if tail.is_deleted() {
-                tail.open = Open::Flush;
+                tail.ending.flush();
                 tail.after = None;
                 deleted.push(key);
             } else if let Some(packed) = &mut tail.packed {
@@ -43,11 +42,11 @@ impl Tailer {
             let Some(tail) = files.tails.get(key) else { continue };
             let held = files.reader.held.as_ref().filter(|chunk| std::sync::Arc::ptr_eq(&chunk.origin, &tail.origin));
             let from = held.map_or(tail.reading().offset, |chunk| chunk.offset);
-            let size = tail.file.as_ref().and_then(|file| rustix::fs::fstat(file).ok()).map_or(0, |stat| stat.st_size);
-            let left = (size as u64).saturating_sub(tail.room).saturating_sub(from);
+            let size = tail.handle.get().and_then(|file| rustix::fs::fstat(file).ok()).map_or(0, |stat| stat.st_size);
+            let left = (size as u64).saturating_sub(tail.look.room()).saturating_sub(from);
             if left > 0 {
                 tracing::error!(
-                    source = %files.plan.id, file = %tail.path.display(), bytes = left,
+                    source = %files.plan.id, file = %tail.paths.here().display(), bytes = left,
                     "deleted, and not read to its end before the agent had to stop: the rest is lost"
                 );
                 files.counters.update(|t| t.error("lost_deleted", 1));

@@ -2,7 +2,7 @@
 
 use super::FileConfig;
 use super::config::{Compressed, Fingerprint};
-use super::discovery::{Found, Patterns, is_literal};
+use super::discovery::{FoundFiles, Patterns, is_literal};
 use super::missed::{ClosedFolder, Why};
 use super::names::{PACKED_ENDS, is_packed_name};
 use crate::doctor::general::path_word;
@@ -22,8 +22,8 @@ impl FileConfig {
             |list: &[crate::settings::Spanned<String>]| list.iter().map(|p| p.value.clone()).collect::<Vec<_>>();
         let Ok(patterns) = Patterns::new(&texts(&self.include), &texts(&self.exclude)) else { return Vec::new() };
         let Ok(rotated_to) = Patterns::new(&texts(&self.rotated_to), &[]) else { return Vec::new() };
-        let mut found = Found::default();
-        patterns.walk(self.follow_symlinks, &mut found);
+        let mut found = FoundFiles::default();
+        patterns.walk(self.links(), &mut found);
         let files = files_of(&found);
         let mut findings = unreached(&patterns, &found, &files);
         findings.extend(self.closed_elsewhere(&rotated_to));
@@ -37,8 +37,8 @@ impl FileConfig {
         let texts =
             |list: &[crate::settings::Spanned<String>]| list.iter().map(|p| p.value.clone()).collect::<Vec<_>>();
         let Ok(patterns) = Patterns::new(&texts(&self.include), &texts(&self.exclude)) else { return Vec::new() };
-        let mut found = Found::default();
-        patterns.walk(self.follow_symlinks, &mut found);
+        let mut found = FoundFiles::default();
+        patterns.walk(self.links(), &mut found);
         unreached(&patterns, &found, &files_of(&found))
     }
 
@@ -47,15 +47,15 @@ impl FileConfig {
         let texts =
             |list: &[crate::settings::Spanned<String>]| list.iter().map(|p| p.value.clone()).collect::<Vec<_>>();
         let Ok(patterns) = Patterns::new(&texts(&self.include), &texts(&self.exclude)) else { return Vec::new() };
-        let mut found = Found::default();
-        patterns.walk(self.follow_symlinks, &mut found);
+        let mut found = FoundFiles::default();
+        patterns.walk(self.links(), &mut found);
         files_of(&found).into_iter().collect()
     }
 
     /// Folders of `rotated_to` that cannot be looked into.
     fn closed_elsewhere(&self, rotated_to: &Patterns) -> Vec<Finding> {
-        let mut found = Found::default();
-        rotated_to.walk(self.follow_symlinks, &mut found);
+        let mut found = FoundFiles::default();
+        rotated_to.walk(self.links(), &mut found);
         closed_folders(&found)
     }
 
@@ -167,7 +167,7 @@ impl FileConfig {
 }
 
 /// Regular files, and what may become some.
-fn files_of(found: &Found) -> BTreeSet<PathBuf> {
+fn files_of(found: &FoundFiles) -> BTreeSet<PathBuf> {
     let is_file = |path: &Path| match path.metadata() {
         Ok(meta) => meta.is_file(),
         Err(error) => error.kind() != std::io::ErrorKind::NotFound,
@@ -176,7 +176,7 @@ fn files_of(found: &Found) -> BTreeSet<PathBuf> {
 }
 
 /// What no file is read of, pattern by pattern and folder by folder, and the files that may not be read.
-fn unreached(patterns: &Patterns, found: &Found, files: &BTreeSet<PathBuf>) -> Vec<Finding> {
+fn unreached(patterns: &Patterns, found: &FoundFiles, files: &BTreeSet<PathBuf>) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (pattern, met) in patterns.written().iter().zip(&found.met) {
         let Some(why) = Why::of(met) else { continue };
@@ -193,7 +193,7 @@ fn unreached(patterns: &Patterns, found: &Found, files: &BTreeSet<PathBuf>) -> V
     findings
 }
 
-fn closed_folders(found: &Found) -> Vec<Finding> {
+fn closed_folders(found: &FoundFiles) -> Vec<Finding> {
     // Folders in which no file matches yet are not tried by looking for files.
     let entered = |dir: &Path| access(dir, Access::EXEC_OK).is_ok();
     let mut closed: Vec<(&Path, String)> =

@@ -15,7 +15,7 @@ use super::names::PACKED_ENDS;
 use super::now::SECOND;
 use super::parts::{Ancestor, Link, Parts};
 use super::schedule::Schedule;
-use super::tail::{Place, Tail};
+use super::tail::{Tail, TailState};
 use super::tails::Tails;
 use hashbrown::HashMap;
 use std::path::{Path, PathBuf};
@@ -60,8 +60,8 @@ fn base_of(path: &Path) -> Option<PathBuf> {
 /// What was made before what, of one family: compressed files when they still had their names, so before all others, and in
 /// the order that their names say.
 fn age(tail: &Tail) -> (bool, u128, i64, u64) {
-    let name = tail.path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    let base = base_of(&tail.path);
+    let name = tail.paths.here().file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let base = base_of(tail.paths.here());
     let base = base.as_ref().and_then(|base| base.file_name()?.to_str()).unwrap_or_default();
     let digits = name.bytes().skip(base.len()).filter(u8::is_ascii_digit);
     let (count, number) = digits.fold((0, 0u128), |(n, sum), c| (n + 1, sum.wrapping_mul(10) + u128::from(c - b'0')));
@@ -101,7 +101,7 @@ impl Families {
         tail.parts = Some(Box::new(parts));
         // An archive that nobody knows is no reason to wait; one that is being compared may turn out to be known.
         if let Some(base) =
-            base_of(&tail.path).filter(|_| tail.packed.is_none() || tail.at.offset > 0 || tail.compares())
+            base_of(tail.paths.here()).filter(|_| tail.packed.is_none() || tail.at.offset > 0 || tail.compares())
         {
             self.add(base, (key, tail.generation), tails);
         }
@@ -109,7 +109,7 @@ impl Families {
 
     /// Nothing was read of an archive: no file goes on with what it has open.
     pub(super) fn leave(&mut self, tail: &Tail) {
-        if let Some(list) = base_of(&tail.path).and_then(|base| self.members.get_mut(&base)) {
+        if let Some(list) = base_of(tail.paths.here()).and_then(|base| self.members.get_mut(&base)) {
             list.retain(|(_, generation)| *generation != tail.generation);
         }
     }
@@ -143,12 +143,12 @@ impl Families {
     /// Files of the same name that were made before this one, the newest last, with what they have now; they are read to that.
     fn before(&self, key: usize, tails: &mut Tails, schedule: &mut Schedule) -> Vec<(Predecessor, u64)> {
         let Some(tail) = tails.get(key) else { return Vec::new() };
-        let base = base_of(&tail.name).unwrap_or_else(|| tail.name.to_path_buf());
+        let base = base_of(tail.paths.first()).unwrap_or_else(|| tail.paths.first().to_path_buf());
         let mut list: Vec<Predecessor> = self.members.get(&*base).cloned().unwrap_or_default();
         list.retain(|who| {
             let Some(before) = tails.of(*who) else { return false };
-            let had_the_name = *before.name == *base && before.paths.iter().all(|path| **path != *base);
-            let (modified, birth) = (before.looked.1, tail.identity.birth);
+            let had_the_name = **before.paths.first() == *base && before.paths.all().iter().all(|path| **path != *base);
+            let (modified, birth) = (before.look.modified(), tail.identity.birth);
             let may_have = birth == 0 || before.packed.is_some() || modified <= birth + ROTATION_TIME;
             who.0 != key && age(before) < age(tail) && (had_the_name || may_have)
         });
@@ -158,9 +158,9 @@ impl Families {
         let mut before = Vec::new();
         for who in list {
             let Some(tail) = tails.get_mut(who.0) else { continue };
-            let look = tail.file.as_ref().and_then(|file| look_into(file).ok());
-            before.push((who, look.map_or(tail.looked.0, |look| look.size)));
-            if tail.place != Place::Closed {
+            let look = tail.handle.get().and_then(|file| look_into(file).ok());
+            before.push((who, look.map_or(tail.look.size(), |look| look.size)));
+            if tail.state != TailState::Closed {
                 schedule.queue(who.0, &mut tail.due);
             }
         }
@@ -173,16 +173,16 @@ impl Families {
         let Some(mut new) = tails.take(to) else { return tails.put(from.0, old) };
         let at_end = match &old.packed {
             Some(packed) => packed.ended,
-            None => old.reading().offset >= old.looked.0,
+            None => old.reading().offset >= old.look.size(),
         };
         if let (true, Some(before), Some(parts)) = (at_end && old.generation == from.1, &mut old.parts, &mut new.parts)
         {
             for _ in 0..parts.inherit(before, from) {
                 old.flight.hold();
-                tracing::debug!(source = %old.origin.source, file = %old.path.display(), to = %new.path.display(),
+                tracing::debug!(source = %old.origin.source, file = %old.paths.here().display(), to = %new.paths.here().display(),
                     "what is open at its end goes on in another file");
             }
-            if old.place != Place::Closed {
+            if old.state != TailState::Closed {
                 schedule.queue(from.0, &mut old.due);
             }
         }

@@ -21,7 +21,7 @@ use super::reader::{KEEP_SLABS, Reader, SLAB_BYTES};
 use super::renamed::RenamedFiles;
 use super::rotations::Rotations;
 use super::schedule::Schedule;
-use super::tail::{Place, Tail};
+use super::tail::{Tail, TailState};
 use super::tails::Tails;
 use super::unreadable::Unreadable;
 use super::waiting::Waiting;
@@ -170,10 +170,10 @@ impl Files {
         }
         tail.origin = Arc::new(Origin {
             source: self.plan.id.clone(),
-            file: Some(tail.name.to_string_lossy().into()),
+            file: Some(tail.paths.first().to_string_lossy().into()),
             host: Some(self.plan.host.clone()),
             // All generations of a name share it, so that they stay in order.
-            order: xxh3_64(tail.name.as_os_str().as_encoded_bytes()),
+            order: xxh3_64(tail.paths.first().as_os_str().as_encoded_bytes()),
             ..Origin::default()
         });
     }
@@ -198,7 +198,7 @@ impl Files {
 
     /// A look at a file found nothing: it is looked at again after a longer wait.
     pub(super) fn wait_longer(&mut self, key: usize, tail: &mut Tail, now: Now) {
-        let longest = if self.notices.are_off() || tail.unhinted {
+        let longest = if self.notices.are_off() || tail.due.is_unhinted() {
             LONGEST_POLL.max(self.tails.path_count() as u64 * SECOND / FILES_A_SECOND)
         } else {
             LONGEST_WATCHED.max(self.tails.path_count() as u64 * SECOND / WATCHED_FILES_A_SECOND)
@@ -227,10 +227,10 @@ impl Files {
     /// Opens the file again where its handle was closed; `false` where its name leads to another one now.
     pub(super) fn ensure_open(&mut self, key: usize, tail: &mut Tail) -> io::Result<bool> {
         self.handles.is_used(tail);
-        if tail.file.is_some() {
+        if tail.handle.is_open() {
             return Ok(true);
         }
-        let file = match self.open_path(&tail.path.clone()) {
+        let file = match self.open_path(tail.paths.here()) {
             Ok(file) => file,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
             Err(e) => return Err(e),
@@ -241,7 +241,7 @@ impl Files {
         }
         self.handles.give(tail, file);
         self.spare_handles();
-        self.handles.keep(key, tail.used);
+        self.handles.keep(key, tail.handle.used());
         Ok(true)
     }
 
@@ -262,7 +262,7 @@ impl Files {
             self.schedule.queue(key, &mut tail.due);
         }
         self.handles.close(&mut tail);
-        tail.place = Place::Closed;
+        tail.state = TailState::Closed;
         self.tails.measure(&mut tail);
         let settled = tail.flight.outstanding() == 0 && !tail.has_open_parts();
         self.tails.put(key, tail);
@@ -277,7 +277,7 @@ impl Files {
         // What failed is read again at the next start.
         let settled = self.store.get(tail.generation).is_some_and(|k| k.at == tail.at);
         if settled && tail.packed.as_ref().is_some_and(|p| p.ended) {
-            let changed = tail.changed;
+            let changed = tail.look.changed();
             if let Some(after) = self.plan.remove_after {
                 self.archives.was_delivered(tail.identity, tail.grown);
                 self.schedule.scan_by(tail.grown.saturating_add(after.as_nanos() as u64));
@@ -288,7 +288,7 @@ impl Files {
             self.store.update(tail.generation, |k| {
                 (k.finished, k.changed, k.partial) = (true, changed, k.partial || damaged);
             });
-        } else if settled && tail.packed.is_none() && tail.paths.is_empty() && tail.unread() == 0 {
+        } else if settled && tail.packed.is_none() && tail.paths.all().is_empty() && tail.unread() == 0 {
             self.store.update(tail.generation, |k| k.left = true);
         }
     }
@@ -311,7 +311,7 @@ impl Files {
     /// A handle was opened.
     pub(super) fn opened(&mut self, key: usize) {
         let Some(tail) = self.tails.get(key) else { return };
-        self.handles.keep(key, tail.used);
+        self.handles.keep(key, tail.handle.used());
         self.spare_handles();
     }
 
@@ -336,11 +336,15 @@ impl Files {
             return;
         }
         let done = |tail: &Tail| {
-            let Place::Gone { since, read: true } = tail.place else { return None };
+            let TailState::Gone { since, read: true, .. } = tail.state else { return None };
             let idle =
                 tail.packed.is_none() && !tail.due.is_queued() && tail.stash.is_empty() && !tail.has_open_parts();
             let rests = mono.saturating_sub(since.max(tail.grown)) >= DELETED_REST || !tail.is_deleted();
-            let all = idle && tail.file.is_some() && tail.unread() == 0 && tail.suspect == 0 && tail.proof.is_none();
+            let all = idle
+                && tail.handle.is_open()
+                && tail.unread() == 0
+                && !tail.doubt.is_suspect()
+                && !tail.doubt.has_proof();
             (all && rests).then_some(since)
         };
         let tails = self.tails.with_keys();
@@ -359,7 +363,7 @@ impl Files {
 
     /// Opens a file to be read. Where the process has no handle left, others give up theirs.
     pub(super) fn open_path(&mut self, path: &Path) -> io::Result<OwnedFd> {
-        let opened = open(path, self.plan.follow_symlinks);
+        let opened = open(path, self.plan.links);
         let none_left = |error: &io::Error| {
             [Errno::MFILE, Errno::NFILE].iter().any(|e| error.raw_os_error() == Some(e.raw_os_error()))
         };
@@ -367,13 +371,13 @@ impl Files {
             return opened;
         }
         self.spare_handles();
-        open(path, self.plan.follow_symlinks)
+        open(path, self.plan.links)
     }
 
     /// What is read is there: not to be forgotten, however long ago the last look through the folders was.
     pub(super) fn touch_all(&mut self, now: Now) {
         if self.store.next_is_whole() {
-            for tail in self.tails.iter().filter(|t| t.place == Place::Present) {
+            for tail in self.tails.iter().filter(|t| t.state == TailState::Present) {
                 self.store.touch(tail.generation, now.seconds());
             }
         }
@@ -401,7 +405,7 @@ impl Files {
     /// Forgets a closed file of which nothing is on its way.
     pub(super) fn release_settled(&mut self, key: usize) {
         let is_settled =
-            |tail: &Tail| tail.place == Place::Closed && tail.flight.outstanding() == 0 && !tail.has_open_parts();
+            |tail: &Tail| tail.state == TailState::Closed && tail.flight.outstanding() == 0 && !tail.has_open_parts();
         if self.tails.get(key).is_some_and(is_settled) {
             self.release(key);
         }

@@ -4,7 +4,7 @@ use super::files::Files;
 use super::now::Now;
 use super::parts::{Ancestor, Give};
 use super::reader::{Out, Sent, Turn};
-use super::tail::{Place, Tail};
+use super::tail::{Tail, TailState};
 use crate::event::Chunk;
 
 /// Bytes that open container lines of all files of a source may take, or what one file may need where that is more.
@@ -72,7 +72,7 @@ impl Files {
                     Ancestor::Gone => true,
                     Ancestor::File((key, _)) => self.tails.get(*key).is_none_or(|old| old.is_deleted()),
                 };
-                if !(tail.place == Place::Closed || parts.ancestors(n).any(gone)) {
+                if !(tail.state == TailState::Closed || parts.ancestors(n).any(gone)) {
                     continue;
                 }
                 while let Some(chunk) = self.reader.held.take() {

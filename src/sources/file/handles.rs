@@ -4,7 +4,7 @@
 //! used longest ago are closed, and opened again when there is something to read.
 
 use super::now::MILLISECOND;
-use super::tail::{Place, Tail};
+use super::tail::{Tail, TailState};
 use super::tails::Tails;
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
@@ -77,12 +77,12 @@ impl Handles {
 
     /// A file has this handle from now on.
     pub(super) fn give(&mut self, tail: &mut Tail, file: OwnedFd) {
-        self.open += usize::from(tail.file.replace(file).is_none());
+        self.open += usize::from(tail.handle.put(file).is_none());
     }
 
     /// Closes the handle of a file, if it has one.
     pub(super) fn close(&mut self, tail: &mut Tail) {
-        self.open -= usize::from(tail.file.take().is_some());
+        self.open -= usize::from(tail.handle.lend().is_some());
     }
 
     /// Number of the last use of any.
@@ -93,7 +93,7 @@ impl Handles {
     /// A file is used now.
     pub(super) fn is_used(&mut self, tail: &mut Tail) {
         self.uses += 1;
-        tail.used = self.uses;
+        tail.handle.is_used(self.uses);
     }
 
     /// A file has a handle since just now.
@@ -105,8 +105,8 @@ impl Handles {
     pub(super) fn tidy(&mut self, tails: &Tails) {
         if self.order.len() > 2 * self.open + 1024 {
             // What was closed for another reason and opened again stands there twice.
-            let open = tails.with_keys().filter(|(_, t)| t.file.is_some());
-            self.order = open.map(|(key, t)| (key, t.used)).collect();
+            let open = tails.with_keys().filter(|(_, t)| t.handle.is_open());
+            self.order = open.map(|(key, t)| (key, t.handle.used())).collect();
             self.order.make_contiguous().sort_unstable_by_key(|(_, used)| *used);
         }
     }
@@ -128,12 +128,12 @@ impl Handles {
             }
             let Some((key, used)) = self.order.pop_front() else { return };
             let Some(tail) = tails.get_mut(key) else { continue };
-            if tail.file.is_none() {
+            if !tail.handle.is_open() {
                 continue;
             }
             let is_busy = tail.due.is_queued() && which == Spare::Idle;
-            if tail.place != Place::Present || tail.used != used || is_busy {
-                self.order.push_back((key, tail.used));
+            if tail.state != TailState::Present || tail.handle.used() != used || is_busy {
+                self.order.push_back((key, tail.handle.used()));
             } else {
                 self.close(tail);
             }

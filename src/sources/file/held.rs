@@ -63,16 +63,6 @@ impl End {
 }
 
 impl Spared {
-    /// Up to where there is something to be spared.
-    pub(super) fn upto(&self) -> u64 {
-        self.upto
-    }
-
-    /// What each sink has.
-    pub(super) fn sinks(&self) -> &Arc<[Held]> {
-        &self.sinks
-    }
-
     /// The first end behind `from`, where it is at `upto` or before: taken once.
     pub(super) fn take_end(&mut self, from: u64, upto: u64) -> Option<End> {
         self.ends.retain(|end| end.offset > from);
@@ -82,6 +72,60 @@ impl Spared {
     /// As above, of lines that are held as soon as they are read: also one that was passed with a hole.
     pub(super) fn take_passed(&mut self, upto: u64) -> Option<End> {
         (self.ends.first()?.offset <= upto).then(|| self.ends.remove(0))
+    }
+}
+
+/// What sinks are told of the places in one file.
+#[derive(Debug, Default)]
+pub(super) struct ForSinks {
+    /// The generation as they were told of it last.
+    file: Option<Arc<FileOf>>,
+    /// Those that hold more of it than was read; none of them does once that is read.
+    spared: Option<Spared>,
+    /// It is a copy, or has one, of contents that are on their way from elsewhere: no place is told.
+    stands_in: bool,
+}
+
+impl ForSinks {
+    /// Whether no place can be told.
+    pub(super) fn stands_in(&self) -> bool {
+        self.stands_in
+    }
+
+    /// Says so, before a turn of reading.
+    pub(super) fn set_stands_in(&mut self, stands_in: bool) {
+        self.stands_in = stands_in;
+    }
+
+    /// These sinks are spared what they have; up to where there is such.
+    pub(super) fn spare(&mut self, spared: Option<Spared>) -> Option<u64> {
+        self.spared = spared;
+        self.spared.as_ref().map(|spared| spared.upto)
+    }
+
+    /// See [`Spared::take_end`].
+    pub(super) fn take_end(&mut self, from: u64, upto: u64) -> Option<End> {
+        self.spared.as_mut()?.take_end(from, upto)
+    }
+
+    /// See [`Spared::take_passed`].
+    pub(super) fn take_passed(&mut self, upto: u64) -> Option<End> {
+        self.spared.as_mut()?.take_passed(upto)
+    }
+
+    /// The generation as sinks are told of it; made with the first chunk.
+    pub(super) fn file(&mut self, generation: u64, make: impl FnOnce() -> FileOf) -> Arc<FileOf> {
+        match &self.file {
+            Some(file) if file.generation == generation => file.clone(),
+            _ => self.file.insert(Arc::new(make())).clone(),
+        }
+    }
+
+    /// What sinks have more than others, for a chunk that ends at `end`: with the last one of it they are spared no more.
+    pub(super) fn held(&mut self, end: u64) -> Option<Arc<[Held]>> {
+        let sinks = self.spared.as_ref()?.sinks.clone();
+        self.spared.take_if(|spared| end >= spared.upto);
+        Some(sinks)
     }
 }
 

@@ -296,9 +296,18 @@ fn look(s: &Statx) -> Look {
     }
 }
 
+/// What becomes of a path whose last part is a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Links {
+    /// It stands for where it leads.
+    Follow,
+    /// It is what it is: no file.
+    Keep,
+}
+
 /// Looks at what stands at `path`.
-pub(super) fn look_at(path: &Path, follow_symlinks: bool) -> io::Result<Look> {
-    let flags = if follow_symlinks { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW };
+pub(super) fn look_at(path: &Path, links: Links) -> io::Result<Look> {
+    let flags = if links == Links::Follow { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW };
     Ok(look(&statx(CWD, path, flags, WANTED)?))
 }
 
@@ -308,9 +317,9 @@ pub(super) fn look_into(file: impl AsFd) -> io::Result<Look> {
 }
 
 /// Opens a file for reading; never waits for the other end of a pipe, never takes a terminal.
-pub(super) fn open(path: &Path, follow_symlinks: bool) -> io::Result<OwnedFd> {
+pub(super) fn open(path: &Path, links: Links) -> io::Result<OwnedFd> {
     let mut flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    if !follow_symlinks {
+    if links == Links::Keep {
         flags |= OFlags::NOFOLLOW;
     }
     Ok(openat(CWD, path, flags, rustix::fs::Mode::empty())?)
@@ -393,12 +402,12 @@ mod tests {
         let (file, link) = (dir.path().join("f"), dir.path().join("l"));
         std::fs::write(&file, "abc").unwrap();
         std::os::unix::fs::symlink(&file, &link).unwrap();
-        let f = look_at(&file, true).unwrap();
+        let f = look_at(&file, Links::Follow).unwrap();
         assert!(f.is_file && f.size == 3 && f.links == 1);
-        assert_eq!(look_at(&link, true).unwrap().identity, f.identity);
-        assert!(!look_at(&link, false).unwrap().is_file);
-        assert!(!look_at(dir.path(), true).unwrap().is_file);
-        assert_eq!(look_into(open(&file, true).unwrap()).unwrap().identity, f.identity);
-        assert!(open(&link, false).is_err());
+        assert_eq!(look_at(&link, Links::Follow).unwrap().identity, f.identity);
+        assert!(!look_at(&link, Links::Keep).unwrap().is_file);
+        assert!(!look_at(dir.path(), Links::Follow).unwrap().is_file);
+        assert_eq!(look_into(open(&file, Links::Follow).unwrap()).unwrap().identity, f.identity);
+        assert!(open(&link, Links::Keep).is_err());
     }
 }

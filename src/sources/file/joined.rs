@@ -10,7 +10,7 @@ use crate::framing::multiline::{Aggregator, Matcher};
 
 /// What becomes of an event that may go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Open {
+pub(super) enum AtEnd {
     /// It stays open.
     Keep,
     /// It has waited long enough; an unfinished line behind it stays.
@@ -21,16 +21,16 @@ pub(super) enum Open {
     Flush,
 }
 
-impl Open {
+impl AtEnd {
     /// An unfinished line at the end is a line.
     pub(super) fn ends_line(self) -> bool {
-        matches!(self, Open::Finish | Open::Flush)
+        matches!(self, AtEnd::Finish | AtEnd::Flush)
     }
 }
 
 impl Lines {
     /// As [`take`](Lines::take), with events of several lines. The view begins with the start of an event.
-    pub(super) fn take_joined(&self, matcher: &mut Matcher, view: View<'_>, skipping: bool, open: Open) -> Taken {
+    pub(super) fn take_joined(&self, matcher: &mut Matcher, view: View<'_>, skipping: bool, open: AtEnd) -> Taken {
         let View { buf, start, base: offset, .. } = view;
         let mut taken = Taken { end: start, skipping, ..Taken::default() };
         if skipping {
@@ -79,7 +79,7 @@ impl Lines {
             }
             at = next;
         }
-        if open != Open::Keep && state.flush() {
+        if open != AtEnd::Keep && state.flush() {
             let end = if buf[at - 1] == b'\n' { at - 1 } else { at };
             push(buf, first, end, offset, &mut spans);
             first = at;
@@ -109,7 +109,7 @@ mod tests {
         let last: &[u8] = b"";
         for (i, part) in text.iter().chain([&last]).enumerate() {
             buf.extend_from_slice(part);
-            let open = if i == text.len() { Open::Finish } else { Open::Keep };
+            let open = if i == text.len() { AtEnd::Finish } else { AtEnd::Keep };
             let taken = rule.take_joined(&mut matcher, View::of(&buf, base), skipping, open);
             cuts += taken.long;
             if let Some(Frames::Spans(spans)) = taken.frames {

@@ -1,17 +1,16 @@
 //! What becomes of files that are being read: what looks at them tell, when they lose their names, are replaced, or end.
 
+use super::beginning::Beginning;
 use super::checkpoint::Known;
 use super::files::Files;
-use super::identity::{Head, Look, look_at, look_into, open};
-use super::joined::Open;
+use super::identity::{Head, Links, Look, look_at, look_into, open};
 use super::names::{base_names, is_numbered, is_rotation_of};
 use super::now::{MILLISECOND, Now, SECOND};
 use super::proof;
 use super::reader::Out;
 use super::rotations::{Missing, Original};
 use super::start::is_on_overlay;
-use super::tail::{Place, Tail};
-use super::wide::Units;
+use super::tail::{Tail, TailState};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -28,10 +27,19 @@ const GONE_CLOSE_AFTER: u64 = 30 * SECOND;
 /// The same for a deleted one that grew since: its writer holds it, and its space, as well.
 const WRITTEN_CLOSE_AFTER: u64 = 600 * SECOND;
 
+/// Why a path is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Prompt {
+    /// A notice told of it, or something that says nothing about notices.
+    Hint,
+    /// It was its turn: where it grew, no notice had told of that.
+    Turn,
+}
+
 impl Files {
-    /// Looks at what stands at `path`. `hinted`: nothing has to be concluded about notices.
-    pub(super) fn examine(&mut self, path: &Path, now: Now, hinted: bool) {
-        let look = match look_at(path, self.plan.follow_symlinks) {
+    /// Looks at what stands at `path`.
+    pub(super) fn examine(&mut self, path: &Path, now: Now, prompt: Prompt) {
+        let look = match look_at(path, self.plan.links) {
             Ok(look) if look.is_file => look,
             Ok(_) => return self.lose(path, now),
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
@@ -43,7 +51,7 @@ impl Files {
             Err(error) => {
                 // Its folder lets nobody look: what is open is read on.
                 return match self.tails.at_path(path) {
-                    Some(key) if self.tails.get(key).is_some_and(|t| t.file.is_some()) => self.check(key, now),
+                    Some(key) if self.tails.get(key).is_some_and(|t| t.handle.is_open()) => self.check(key, now),
                     _ => self.unreadable.tell(path, &error),
                 };
             }
@@ -56,7 +64,7 @@ impl Files {
                     || tail.identity.birth == look.identity.birth
                     || self.is_copied_up(key, path, now))
             {
-                self.looked(key, look, hinted, now);
+                self.looked(key, look, prompt, now);
                 return;
             }
             self.lose(path, now);
@@ -85,14 +93,14 @@ impl Files {
     }
 
     fn copied_up(&self, tail: &Tail, path: &Path) -> io::Result<Option<(OwnedFd, Look)>> {
-        let file = open(path, self.plan.follow_symlinks)?;
+        let file = open(path, self.plan.links)?;
         let look = look_into(&file)?;
         if !is_on_overlay(&file) {
             return Ok(None);
         }
         let node = (look.identity.device, look.identity.inode) == tail.node && tail.packed.is_none();
         // What was deleted is another file. Where nothing was read, nothing is passed over.
-        let deleted = tail.file.as_ref().is_some_and(|file| look_into(file).is_ok_and(|l| l.links == 0));
+        let deleted = tail.handle.get().is_some_and(|file| look_into(file).is_ok_and(|l| l.links == 0));
         if deleted {
             return Ok(None);
         }
@@ -106,21 +114,18 @@ impl Files {
     fn lose(&mut self, path: &Path, now: Now) {
         let Some(key) = self.tails.unname(path) else { return };
         let Some(mut tail) = self.tails.take(key) else { return };
-        tail.paths.retain(|p| **p != *path);
         self.note_rotated(path, (key, tail.generation));
-        if let Some(other) = tail.paths.first() {
-            tail.path = other.clone();
-        } else {
+        if !tail.paths.remove(path) {
             tracing::info!(source = %self.plan.id, file = %path.display(), "rotated or removed; reading it to its end");
-            tail.place = Place::Gone { since: now.mono, read: false };
-            tail.lost_size = tail.looked.0;
-            if let Some(look) = tail.file.as_ref().and_then(|file| look_into(file).ok()) {
-                tail.lost_size = look.size;
-                if (look.size, look.modified) == tail.looked {
+            let mut size = tail.look.size();
+            if let Some(look) = tail.handle.get().and_then(|file| look_into(file).ok()) {
+                size = look.size;
+                if tail.look.is_like(&look) {
                     // Its name is what was changed.
-                    tail.changed = look.changed;
+                    tail.look.note_change(look);
                 }
             }
+            tail.state = TailState::Gone { since: now.mono, read: false, size };
             self.rotations.lose(path, key, &tail, now);
             // The name's next file waits for this one.
             self.schedule.queue_first(key, &mut tail.due);
@@ -129,15 +134,17 @@ impl Files {
     }
 
     /// Takes in what a look at a file by its path told.
-    fn looked(&mut self, key: usize, look: Look, hinted: bool, now: Now) {
+    fn looked(&mut self, key: usize, look: Look, prompt: Prompt, now: Now) {
         let Some(mut tail) = self.tails.take(key) else { return };
         let inode = self.plan.identity_bytes.is_none();
-        tail.replaced |= inode && tail.packed.is_none() && look.size < tail.reading().offset;
-        if (look.size, look.modified) != tail.looked {
-            tail.unhinted = !hinted && !self.notices.are_off();
+        if inode && tail.packed.is_none() && look.size < tail.reading().offset {
+            tail.doubt.replace();
+        }
+        if !tail.look.is_like(&look) {
+            tail.due.set_unhinted(prompt == Prompt::Turn && !self.notices.are_off());
             tail.due.look_soon();
             self.schedule.queue(key, &mut tail.due);
-        } else if tail.failing || tail.untold {
+        } else if tail.failing || tail.beginning.is_untold() {
             self.schedule.queue(key, &mut tail.due);
         } else {
             self.nothing_new(key, &mut tail, look, now);
@@ -148,10 +155,10 @@ impl Files {
 
     /// The name of a file that was to be opened leads to another one: the look sorts it out.
     pub(super) fn led_elsewhere(&mut self, key: usize, tail: Box<Tail>, now: Now) {
-        let path = tail.path.clone();
+        let path = tail.paths.here().clone();
         self.tails.put(key, tail);
-        self.examine(&path, now, false);
-        if self.tails.get(key).is_some_and(|tail| tail.file.is_none() && tail.place != Place::Present) {
+        self.examine(&path, now, Prompt::Turn);
+        if self.tails.get(key).is_some_and(|tail| !tail.handle.is_open() && tail.state != TailState::Present) {
             self.gone_without_handle(key, now);
             // Its handle can be spared then.
             self.schedule.read_next(key);
@@ -161,10 +168,10 @@ impl Files {
     /// The look that is due.
     pub(super) fn check(&mut self, key: usize, now: Now) {
         let Some(tail) = self.tails.get(key) else { return };
-        let path = tail.path.clone();
-        let look = match &tail.file {
+        let path = tail.paths.here().clone();
+        let look = match tail.handle.get() {
             Some(file) => look_into(file),
-            None if tail.place == Place::Present => return self.examine_idle(key, &path, now),
+            None if tail.state == TailState::Present => return self.examine_idle(key, &path, now),
             None if self.handles.has_room() => return self.gone_without_handle(key, now),
             // It is opened when it is read.
             None => {
@@ -173,16 +180,18 @@ impl Files {
         };
         let Some(mut tail) = self.tails.take(key) else { return };
         match look {
-            Ok(look) if (look.size, look.modified) != tail.looked => {
-                tail.replaced |= tail.packed.is_none() && look.size < tail.reading().offset;
-                if tail.place == Place::Present {
-                    tail.unhinted = !self.notices.are_off();
+            Ok(look) if !tail.look.is_like(&look) => {
+                if tail.packed.is_none() && look.size < tail.reading().offset {
+                    tail.doubt.replace();
+                }
+                if tail.state == TailState::Present {
+                    tail.due.set_unhinted(!self.notices.are_off());
                 }
                 tail.due.look_soon();
                 self.schedule.queue(key, &mut tail.due);
             }
             Ok(look) => {
-                if tail.failing || tail.untold {
+                if tail.failing || tail.beginning.is_untold() {
                     self.schedule.queue(key, &mut tail.due);
                 }
                 self.idle(key, &mut tail, look, now);
@@ -194,17 +203,17 @@ impl Files {
 
     /// Neither the size of a file nor its time of modification is another one than at the last look.
     fn nothing_new(&mut self, key: usize, tail: &mut Tail, look: Look, now: Now) {
-        if look.changed != tail.changed {
+        if look.changed != tail.look.changed() {
             self.changed_otherwise(tail, look, now);
         }
-        if tail.suspect != 0 {
+        if tail.doubt.is_suspect() {
             self.compare_suspect(key, tail, now);
         }
         self.store.seen_whole(&tail.seen(), now.wall);
     }
 
     fn examine_idle(&mut self, key: usize, path: &Path, now: Now) {
-        self.examine(path, now, false);
+        self.examine(path, now, Prompt::Turn);
         if let Some(mut tail) = self.tails.take(key) {
             if self.parts_are_due(&tail, now) {
                 self.schedule.queue(key, &mut tail.due);
@@ -218,23 +227,27 @@ impl Files {
     fn idle(&mut self, key: usize, tail: &mut Tail, look: Look, now: Now) {
         if tail.waits() || tail.is_deciding() {
             // What it waits for may have come. One that is gone for good is not waited for.
-            tail.close_after = look.links == 0 && tail.is_told_cut() && now.mono - tail.grown >= GONE_CLOSE_AFTER;
+            let is_gone = look.links == 0 && tail.is_told_cut() && now.mono - tail.grown >= GONE_CLOSE_AFTER;
+            tail.ending.close_archive_if(is_gone);
             return self.schedule.queue(key, &mut tail.due);
         }
         self.nothing_new(key, tail, look, now);
-        if let Place::Gone { since, .. } = tail.place {
+        if let TailState::Gone { since, size, .. } = tail.state {
             let quiet = now.mono - since.max(tail.grown);
-            let written = look.links == 0 && look.size > tail.lost_size;
+            let written = look.links == 0 && look.size > size;
             let close = quiet >= if written { WRITTEN_CLOSE_AFTER } else { GONE_CLOSE_AFTER };
-            if close && written && !tail.close_after {
+            if close && written && !tail.ending.closes() {
                 self.counters.update(|t| t.error("closed_deleted", 1));
-                tracing::warn!(source = %self.plan.id, file = %tail.path.display(), read_to = tail.at.offset,
+                tracing::warn!(source = %self.plan.id, file = %tail.paths.here().display(), read_to = tail.at.offset,
                     "deleted, and its writer went on in it, but not for ten minutes: it is closed, and what may still be \
                      written to it is lost");
             }
             if close || quiet >= UNFINISHED_AFTER && !tail.stash.is_empty() {
-                tail.open = if close { Open::Flush } else { Open::Finish };
-                tail.close_after = close;
+                if close {
+                    tail.ending.close()
+                } else {
+                    tail.ending.finish()
+                }
                 self.schedule.queue(key, &mut tail.due);
             } else if self.parts_are_due(tail, now) {
                 self.schedule.queue(key, &mut tail.due);
@@ -243,13 +256,12 @@ impl Files {
             }
             return;
         }
-        if tail.at.offset < look.size - tail.room.min(look.size)
-            && tail.expired_at != tail.end()
+        if tail.at.offset < look.size.saturating_sub(tail.look.room())
+            && !tail.ending.is_expired(tail.end())
             && let Some(after) = unfinished_after(tail, look)
         {
             if now.mono - tail.grown >= after {
-                tail.open = Open::Finish;
-                tail.expired_at = tail.end();
+                tail.ending.expire_line(tail.end());
                 return self.schedule.queue(key, &mut tail.due);
             }
             self.schedule.look_at(key, &mut tail.due, tail.grown + after);
@@ -260,8 +272,7 @@ impl Files {
         if let Some(timeout) = self.may_expire(tail) {
             let quiet = now.mono - tail.grown;
             if quiet >= timeout {
-                tail.open = Open::Close;
-                tail.expired_at = tail.end();
+                tail.ending.expire_event(tail.end());
                 self.schedule.queue(key, &mut tail.due);
                 return;
             }
@@ -279,8 +290,8 @@ impl Files {
     /// How long an event of several lines may stay open, where there may be one.
     fn may_expire(&self, tail: &Tail) -> Option<u64> {
         let multiline = self.plan.multiline.as_ref()?;
-        let unsent = tail.at.offset < tail.end() && tail.expired_at != tail.end();
-        (unsent && tail.place == Place::Present).then_some(multiline.limits().timeout_nanos.max(MILLISECOND))
+        let unsent = tail.at.offset < tail.end() && !tail.ending.is_expired(tail.end());
+        (unsent && tail.state == TailState::Present).then_some(multiline.limits().timeout_nanos.max(MILLISECOND))
     }
 
     /// A turn of reading came to the end of the file.
@@ -288,8 +299,8 @@ impl Files {
         if let Some(packed) = &tail.packed {
             if tail.is_deciding() {
                 self.decide_packed(key, tail, now);
-            } else if (packed.ended || tail.close_after) && !tail.has_open_parts() {
-                tail.place = Place::Closed;
+            } else if (packed.ended || tail.ending.closes()) && !tail.has_open_parts() {
+                tail.state = TailState::Closed;
             } else if packed.ended {
                 self.wait_longer(key, tail, now);
             } else {
@@ -300,17 +311,17 @@ impl Files {
             }
             return;
         }
-        if tail.close_after && tail.reading().offset >= tail.end() {
+        if tail.ending.closes() && tail.reading().offset >= tail.end() {
             self.renamed.keep_looking(tail);
-            tail.place = Place::Closed;
+            tail.state = TailState::Closed;
             return;
         }
-        (tail.open, tail.close_after) = (Open::Keep, false);
+        tail.ending.is_done();
         self.store.seen_whole(&tail.seen(), now.wall);
         if grew {
             tail.due.look_soon();
         }
-        let mut wait = if matches!(tail.place, Place::Gone { .. }) { GONE_WAIT } else { tail.due.wait() };
+        let mut wait = if matches!(tail.state, TailState::Gone { .. }) { GONE_WAIT } else { tail.due.wait() };
         if let Some(timeout) = self.may_expire(tail) {
             wait = wait.min(timeout);
         }
@@ -320,18 +331,23 @@ impl Files {
 
     /// The contents that were read so far are gone: what of them was read and not sent is sent, then it begins anew.
     pub(super) fn replaced(&mut self, key: usize, tail: &mut Tail, now: Now, out: &mut dyn Out) {
-        let cut = tail.packed.is_none() && tail.looked.0 < tail.at.offset;
+        let cut = tail.packed.is_none() && tail.look.size() < tail.at.offset;
         let how = if cut { "cut off" } else { "written anew in place" };
-        tracing::info!(source = %self.plan.id, file = %tail.path.display(), how, "reading from its new beginning");
+        tracing::info!(source = %self.plan.id, file = %tail.paths.here().display(), how, "reading from its new beginning");
         self.counters.update(|t| t.error("truncated", 1));
         self.store.update(tail.generation, |k| k.head = tail.head);
-        let Tail { generation, at, before: (size, since), .. } = *tail;
-        let at = tail.proof.take().map_or(at, |proof| proof.goal());
+        let (generation, (size, since)) = (tail.generation, tail.look.before());
+        // About what it begins with there is no doubt.
+        let at = tail.doubt.begin_anew(now).unwrap_or(tail.at);
         let unsettled = tail.flight.is_unsettled(generation);
-        let past = std::mem::take(&mut tail.past).into();
+        let past = tail.passed.take();
         let (unfinished, reading) = (tail.stash.clone(), tail.reading().offset);
         let of = Original { generation, at, past, unsettled, since, unfinished, reading };
-        let had = if is_rotation_of(&tail.name, &tail.path) { tail.name.clone() } else { tail.path.clone() };
+        let had = if is_rotation_of(tail.paths.first(), tail.paths.here()) {
+            tail.paths.first().clone()
+        } else {
+            tail.paths.here().clone()
+        };
         let copies = self.adopt_copy(&had, &of, now);
         tail.after = copies.last.or(tail.after.take());
         if copies.found && copies.has_all {
@@ -344,7 +360,7 @@ impl Files {
             self.reader.send_stash(key, tail, now.wall, out);
             let unread = size.saturating_sub(read);
             if unread > 0 && tail.packed.is_none() && !copies.found {
-                let path = tail.path.clone();
+                let path = tail.paths.here().clone();
                 self.rotations.miss(Missing { generation, path, unread, offset: at.offset, replaced: true });
             }
             if copies.found {
@@ -353,15 +369,13 @@ impl Files {
                 tail.parts.iter_mut().for_each(|parts| parts.begin_anew());
             }
         }
-        tail.generation = self.store.add(Known::new(tail.identity, &tail.path, now.seconds()));
+        tail.generation = self.store.add(Known::new(tail.identity, tail.paths.here(), now.seconds()));
         tail.head = Head::default();
         tail.at = self.store.hasher.start();
-        tail.before = (tail.looked.0, tail.looked.1);
-        tail.room = 0;
+        tail.look.begin_anew();
         tail.zeros = true;
         // What it is now its first bytes tell.
-        (tail.packed, tail.is_text, tail.untold, tail.units) = (None, false, false, Units::Unknown);
-        (tail.replaced, tail.suspect, tail.compared) = (false, 0, now.mono);
+        (tail.packed, tail.beginning) = (None, Beginning::default());
         self.schedule.queue(key, &mut tail.due);
     }
 
@@ -369,9 +383,9 @@ impl Files {
         if !tail.failing {
             tail.failing = true;
             self.counters.update(|t| t.error("read", 1));
-            tracing::error!(source = %self.plan.id, file = %tail.path.display(), %error, "cannot read on; trying again");
+            tracing::error!(source = %self.plan.id, file = %tail.paths.here().display(), %error, "cannot read on; trying again");
         }
-        if tail.place == Place::Present {
+        if tail.state == TailState::Present {
             self.handles.close(tail);
         }
         self.wait_longer(key, tail, now);
@@ -389,12 +403,12 @@ impl Files {
     }
 
     fn remove(&mut self, tail: &mut Tail) {
-        let same = look_at(&tail.path, false)
+        let same = look_at(tail.paths.here(), Links::Keep)
             .is_ok_and(|l| l.is_file && (l.identity.device, l.identity.inode) == tail.node && l.size == tail.at.offset);
         if !same {
             return;
         }
-        if !self.remove_file(&tail.path) {
+        if !self.remove_file(tail.paths.here()) {
             tail.grown = u64::MAX / 2;
         }
     }
@@ -404,12 +418,13 @@ impl Files {
 /// waited for. Nothing more is to be expected in one that was renamed, or that has a number in its name where the file without
 /// that was made after it was modified last.
 fn unfinished_after(tail: &Tail, look: Look) -> Option<u64> {
-    let name = tail.path.file_name().and_then(|n| n.to_str())?;
+    let name = tail.paths.here().file_name().and_then(|n| n.to_str())?;
     let is_successor = |base: String| {
-        let there = look_at(&tail.path.with_file_name(base), true).ok().filter(|l| l.is_file);
+        let there = look_at(&tail.paths.here().with_file_name(base), Links::Follow).ok().filter(|l| l.is_file);
         there.is_some_and(|l| (if l.identity.birth != 0 { l.identity.birth } else { l.modified }) > look.modified)
     };
-    let rotated = *tail.path != *tail.name || is_numbered(name) && base_names(name).any(is_successor);
+    let rotated =
+        **tail.paths.here() != **tail.paths.first() || is_numbered(name) && base_names(name).any(is_successor);
     match tail.packed {
         Some(_) => None,
         None if rotated => Some(UNFINISHED_AFTER),

@@ -4,7 +4,7 @@
 //! files go, as they may come and go. One that was told of is told of again when it has met something and does not any more
 //! at two looks in a row, or when the reason is another.
 
-use super::discovery::{Closed, Entry, Found, Met, NotAFile};
+use super::discovery::{Closed, Entry, FoundFiles, Met, NotAFile};
 use super::plan::Plan;
 use super::tails::Tails;
 use crate::settings::nearest;
@@ -165,7 +165,7 @@ pub(super) enum Telling {
 
 impl Missed {
     /// What is to be told after a look.
-    fn judge(&mut self, found: &Found) -> Vec<Telling> {
+    fn judge(&mut self, found: &FoundFiles) -> Vec<Telling> {
         let mut out = Vec::new();
         self.patterns.resize_with(found.met.len(), Judged::default);
         for (i, (judged, met)) in self.patterns.iter_mut().zip(&found.met).enumerate() {
@@ -212,7 +212,7 @@ impl Missed {
 
 impl Missed {
     /// Tells what a look did not reach. Files that are being read are not lost because their folder lets nobody look.
-    pub(super) fn tell(&mut self, found: &mut Found, plan: &Plan, tails: &Tails) {
+    pub(super) fn tell(&mut self, found: &mut FoundFiles, plan: &Plan, tails: &Tails) {
         for telling in self.judge(found) {
             let pattern = |i: usize| plan.patterns.written().get(i).map(String::as_str).unwrap_or_default();
             match telling {
@@ -256,21 +256,22 @@ impl Missed {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::super::discovery::Patterns;
+    use super::super::identity::Links;
     use super::*;
     use std::io;
 
-    fn walk(dir: &Path, include: &[&str], exclude: &[&str], follow_symlinks: bool) -> Found {
+    fn walk(dir: &Path, include: &[&str], exclude: &[&str], links: Links) -> FoundFiles {
         let include: Vec<String> = include.iter().map(|p| format!("{}/{p}", dir.display())).collect();
         let exclude: Vec<String> = exclude.iter().map(|p| (*p).to_owned()).collect();
-        let mut found = Found::default();
-        Patterns::new(&include, &exclude).unwrap().walk(follow_symlinks, &mut found);
+        let mut found = FoundFiles::default();
+        Patterns::new(&include, &exclude).unwrap().walk(links, &mut found);
         assert_eq!(found.met.len(), include.len());
         found
     }
 
     /// What is said of one pattern, with the folder's name left out.
     fn said(dir: &Path, pattern: &str, exclude: &[&str]) -> Option<String> {
-        let found = walk(dir, &[pattern], exclude, true);
+        let found = walk(dir, &[pattern], exclude, Links::Follow);
         let why = Why::of(&found.met[0])?.explain(pattern, false);
         Some(why.replace(&format!("{}/", dir.display()), ""))
     }
@@ -331,23 +332,23 @@ mod tests {
         for pattern in ["app/*", "*.log", "{none,app}/a.log", "live.log", "app/**", "**/a.log"] {
             assert_eq!(said(d, pattern, &[]), None, "{pattern}");
         }
-        let found = walk(d, &["live.log"], &[], false);
+        let found = walk(d, &["live.log"], &[], Links::Keep);
         assert_eq!(Why::of(&found.met[0]), Some(Why::Instead(d.join("live.log"), NotAFile::Link)));
     }
 
     #[test]
     fn each_pattern_is_judged_by_itself() {
         let tree = tree();
-        let found = walk(tree.path(), &["app/*.log", "app/a.log", "app/*.txt", "app"], &[], true);
+        let found = walk(tree.path(), &["app/*.log", "app/a.log", "app/*.txt", "app"], &[], Links::Follow);
         let missed: Vec<bool> = found.met.iter().map(|met| Why::of(met).is_some()).collect();
         assert_eq!(missed, [false, false, true, true]);
     }
 
-    fn met(files: bool) -> Found {
-        Found { met: vec![Met { files, ..Met::default() }], ..Found::default() }
+    fn met(files: bool) -> FoundFiles {
+        FoundFiles { met: vec![Met { files, ..Met::default() }], ..FoundFiles::default() }
     }
 
-    fn told(missed: &mut Missed, found: &Found) -> Vec<&'static str> {
+    fn told(missed: &mut Missed, found: &FoundFiles) -> Vec<&'static str> {
         let name = |telling| match telling {
             Telling::None(0, Why::Nothing) => "nothing",
             Telling::None(0, _) => "other",
@@ -362,7 +363,7 @@ mod tests {
     #[test]
     fn a_pattern_is_told_of_once_until_that_changes() {
         let folder = || Some((PathBuf::from("/x"), NotAFile::Folder));
-        let instead = Found { met: vec![Met { instead: folder(), ..Met::default() }], ..Found::default() };
+        let instead = FoundFiles { met: vec![Met { instead: folder(), ..Met::default() }], ..FoundFiles::default() };
         let mut missed = Missed::default();
         let looks = [
             (&met(false), &["nothing"][..]),
@@ -389,10 +390,10 @@ mod tests {
         }
     }
 
-    fn closed(dir: &Path, files: usize) -> Found {
+    fn closed(dir: &Path, files: usize) -> FoundFiles {
         let why = Closed { error: io::ErrorKind::PermissionDenied.into(), files };
         let met = Met { closed: true, ..Met::default() };
-        Found { met: vec![met], closed: HashMap::from_iter([(dir.to_owned(), why)]), ..Found::default() }
+        FoundFiles { met: vec![met], closed: HashMap::from_iter([(dir.to_owned(), why)]), ..FoundFiles::default() }
     }
 
     #[test]
@@ -418,14 +419,14 @@ mod tests {
 
     #[test]
     fn of_many_closed_folders_the_first_are_named() {
-        let found = Found {
+        let found = FoundFiles {
             closed: (0..1000)
                 .map(|n| {
                     (format!("/d/{n:04}").into(), Closed { error: io::ErrorKind::PermissionDenied.into(), files: 0 })
                 })
                 .collect(),
             closed_more: 50,
-            ..Found::default()
+            ..FoundFiles::default()
         };
         let mut missed = Missed::default();
         let told = missed.judge(&found);

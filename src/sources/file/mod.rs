@@ -49,30 +49,37 @@
 
 mod archive;
 mod archives;
+mod beginning;
 mod checkpoint;
 mod comparing;
 mod comparisons;
 mod config;
 mod discovery;
+mod doubt;
 mod drain_deleted;
+mod ending;
 mod examine;
 mod families;
 mod files;
 mod flight;
 mod formats;
 mod giving;
+mod handle;
 mod handles;
 mod heavy;
 mod held;
 mod identity;
 mod joined;
 mod life;
+mod looked;
 mod missed;
 mod names;
 mod notices;
 mod now;
 mod packed;
 mod parts;
+mod passed;
+mod paths;
 mod pending;
 mod plan;
 mod proof;
@@ -235,7 +242,7 @@ impl FileConfig {
             check_contents: !matches!(self.fingerprint, Fingerprint::Inode),
             glob_interval: u64::try_from(self.glob_interval.as_nanos()).unwrap_or(u64::MAX).max(now::MILLISECOND),
             watch: self.watch == WatchMode::Auto,
-            follow_symlinks: self.follow_symlinks,
+            links: self.links(),
             once: cx.once,
             heavy: Heavy::of_process(),
             own,

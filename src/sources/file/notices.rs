@@ -1,7 +1,7 @@
 //! Kernel notices: which folders are watched for them, and where links lead whose targets are watched.
 
-use super::discovery::Found;
-use super::identity::look_at;
+use super::discovery::FoundFiles;
+use super::identity::{Links, look_at};
 use super::plan::Plan;
 use super::tails::Tails;
 use super::watch::{Hints, Wake, Watch, concerns_folder};
@@ -62,14 +62,14 @@ impl Notices {
     }
 
     /// Watches the folders found, and those that links lead into.
-    pub(super) fn follow(&mut self, found: &mut Found, tails: &Tails, source: &str) {
+    pub(super) fn follow(&mut self, found: &mut FoundFiles, tails: &Tails, source: &str) {
         let Some(watch) = &mut self.watch else { return };
         self.linked.retain(|_, link| tails.at_path(link).is_some());
         let mut wanted: HashMap<PathBuf, (u64, u64)> = HashMap::with_capacity(found.dirs.len());
         wanted.extend(found.dirs.iter().map(|d| (d.path.clone(), (d.device, d.inode))));
         for dir in self.linked.keys().filter_map(|p| p.parent()) {
             if !wanted.contains_key(dir)
-                && let Ok(look) = look_at(dir, true)
+                && let Ok(look) = look_at(dir, Links::Follow)
             {
                 wanted.insert(dir.to_owned(), (look.identity.device, look.identity.inode));
             }

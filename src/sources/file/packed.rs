@@ -19,12 +19,14 @@ use super::archive::{Deciding, Packed};
 use super::checkpoint::Known;
 use super::files::{Files, Opened};
 use super::formats::{SNIFF_BYTES, Sniff, sniff};
-use super::identity::{HEAD_BYTES, Head, Identity, Look, Position, Predecessor, look_at, look_into, open, read_at};
+use super::identity::{
+    HEAD_BYTES, Head, Identity, Links, Look, Position, Predecessor, look_at, look_into, open, read_at,
+};
 use super::names::{is_packed_name, is_rotation_of};
 use super::now::{Now, SECOND};
 use super::rotations::Adopted;
 use super::siblings::Sibling;
-use super::tail::{Place, Tail};
+use super::tail::{Tail, TailState};
 use super::unpack::{Allow, Format, Memory, stream};
 use hashbrown::HashMap;
 use std::io::{self, Read};
@@ -44,7 +46,7 @@ const COMPARED_BYTES: u64 = 256 << 10;
 const MOST_CANDIDATES: usize = 64;
 
 /// What a file is.
-pub(super) enum Kind {
+pub(super) enum FileKind {
     Plain,
     Packed(Format),
     /// Not to be read: of another format, or compressed where such files are not wanted.
@@ -100,9 +102,9 @@ impl Files {
         tail.packed = Some(Box::new(Packed::new(format, deciding, self.plan.heavy.pass())));
         self.handles.give(&mut tail, file);
         if hidden.is_some() {
-            tail.place = Place::Gone { since: now.mono, read: false };
+            tail.state = TailState::Gone { since: now.mono, read: false, size: 0 };
         } else {
-            tail.paths.push(shared.clone());
+            tail.paths.add(&shared);
         }
         if tail.is_deciding() {
             self.prepare(&mut tail);
@@ -118,16 +120,16 @@ impl Files {
 
     /// A file of which nothing was read, and which was empty before or held something else, does not begin as text does.
     pub(super) fn tell_kind(&mut self, key: usize, tail: &mut Tail, now: Now) {
-        let Some(file) = tail.file.take() else { return };
-        let (path, look) = (tail.path.clone(), look_into(&file));
+        let Some(file) = tail.handle.lend() else { return };
+        let (path, look) = (tail.paths.here().clone(), look_into(&file));
         let kind = look.and_then(|look| self.packed_format(&path, &file, look, now));
-        tail.file = Some(file);
+        tail.handle.put(file);
         match kind {
-            Ok(Kind::Plain) => {
-                tail.is_text = true;
+            Ok(FileKind::Plain) => {
+                tail.beginning.note_text();
                 self.schedule.queue(key, &mut tail.due);
             }
-            Ok(Kind::Packed(format)) => {
+            Ok(FileKind::Packed(format)) => {
                 tail.generation = self.store.reserve();
                 tail.packed = Some(Box::new(Packed::new(
                     format,
@@ -138,51 +140,51 @@ impl Files {
                 self.prepare(tail);
                 self.schedule.queue(key, &mut tail.due);
             }
-            Ok(Kind::Ignored) => tail.place = Place::Closed,
-            Ok(Kind::Unknown) => {
-                tail.untold = true;
+            Ok(FileKind::Ignored) => tail.state = TailState::Closed,
+            Ok(FileKind::Unknown) => {
+                tail.beginning.note_untold();
                 return self.schedule.look_at(key, &mut tail.due, now.mono + WAIT / 4);
             }
             Err(error) => self.failed(key, tail, &error, now),
         }
-        tail.untold = false;
+        tail.beginning.is_told();
     }
 
     /// What a file is, by its first bytes.
-    pub(super) fn packed_format(&mut self, path: &Path, file: &OwnedFd, look: Look, now: Now) -> io::Result<Kind> {
+    pub(super) fn packed_format(&mut self, path: &Path, file: &OwnedFd, look: Look, now: Now) -> io::Result<FileKind> {
         let mut head = [0; SNIFF_BYTES];
         let len = read_at(file, &mut head, 0)?;
         let sniffed = sniff(&head[..len]);
         let format = match sniffed {
-            Sniff::Plain => return Ok(Kind::Plain),
+            Sniff::Plain => return Ok(FileKind::Plain),
             Sniff::Foreign(name) => {
                 self.archives.tell_foreign(path, name, &self.plan, &self.counters);
-                return Ok(Kind::Ignored);
+                return Ok(FileKind::Ignored);
             }
             Sniff::Short => {
                 let young = now.wall.saturating_sub(look.modified) < 5 * SECOND as i64;
                 if !self.plan.once && young && (len > 0 || is_packed_name(path)) {
                     self.schedule.scan_by(now.mono + SECOND);
-                    return Ok(Kind::Unknown);
+                    return Ok(FileKind::Unknown);
                 }
-                return Ok(Kind::Plain);
+                return Ok(FileKind::Plain);
             }
             _ => match Format::of(sniffed) {
                 Some(format) => format,
-                None => return Ok(Kind::Plain),
+                None => return Ok(FileKind::Plain),
             },
         };
         if !self.plan.compressed {
             self.archives.tell_foreign(path, format.name(), &self.plan, &self.counters);
-            return Ok(Kind::Ignored);
+            return Ok(FileKind::Ignored);
         }
-        Ok(Kind::Packed(format))
+        Ok(FileKind::Packed(format))
     }
 
     /// Finds what an archive is to be compared with.
     fn prepare(&self, tail: &mut Tail) {
-        let Tail { generation: own, path, name, file, packed: Some(packed), .. } = tail else { return };
-        let (Some(file), Some(deciding)) = (file, &mut packed.deciding) else { return };
+        let Tail { generation: own, paths, handle, packed: Some(packed), .. } = tail else { return };
+        let (Some(file), Some(deciding)) = (handle.get(), &mut packed.deciding) else { return };
         (deciding.goals, deciding.live) = (Vec::new(), Vec::new());
         (deciding.done, deciding.unsettled) = (false, false);
         deciding.proven.clear();
@@ -223,6 +225,7 @@ impl Files {
         }
         // Those that are likeliest, where there are too many: of the same name, and the longest.
         let related = |generation: &u64| {
+            let (path, name) = (paths.here(), paths.first());
             self.store
                 .get(*generation)
                 .is_some_and(|k| k.path == *name || is_rotation_of(&k.path, path) || k.path.parent() == path.parent())
@@ -238,9 +241,9 @@ impl Files {
     fn differs_from_live(&self, generation: u64, archive: &OwnedFd, format: Format) -> bool {
         let Some(tail) = self.live(generation).filter(|t| t.packed.is_none()) else { return false };
         let opened;
-        let file = match &tail.file {
+        let file = match tail.handle.get() {
             Some(file) => file,
-            None => match open(&tail.path, self.plan.follow_symlinks) {
+            None => match open(tail.paths.here(), self.plan.links) {
                 // The name may lead to another file by now.
                 Ok(file) if look_into(&file).is_ok_and(|l| l.identity == tail.identity) => {
                     opened = file;
@@ -290,9 +293,9 @@ impl Files {
         let awaited = unsettled
             || covers.contains(&false)
             || proven.iter().any(|(generation, goal)| {
-                whole.proves(goal) || self.live(*generation).is_some_and(|t| t.place == Place::Closed)
+                whole.proves(goal) || self.live(*generation).is_some_and(|t| t.state == TailState::Closed)
             });
-        tracing::trace!(file = %tail.path.display(), len, ?goals, ?proven, ?live, full, covered, awaited, "comparing");
+        tracing::trace!(file = %tail.paths.here().display(), len, ?goals, ?proven, ?live, full, covered, awaited, "comparing");
         if !full && !covered && (unsettled || for_archive || self.may_be_told_later(&goals, &proven, &live, len)) {
             let Some(deciding) = tail.packed.as_mut().and_then(|p| p.deciding.as_mut()) else { return };
             if deciding.waits == 0 {
@@ -319,7 +322,7 @@ impl Files {
                 && !self.is_there(*generation)
         };
         let rest = proven.iter().filter(|(generation, _)| gone(generation)).max_by_key(|(_, at)| at.offset).copied();
-        let modified = tail.looked.1;
+        let modified = tail.look.modified();
         let (at, finished) = match rest {
             _ if *is_known => (*whole, true),
             Some((generation, at)) => {
@@ -329,7 +332,7 @@ impl Files {
             // One that matches no pattern is read where it was written into since the last look.
             None if hidden.is_some_and(|since| since == 0 || modified <= since) => {
                 self.tell_refused(tail);
-                tail.place = Place::Closed;
+                tail.state = TailState::Closed;
                 tail.packed.iter_mut().for_each(|packed| packed.is_decided());
                 return;
             }
@@ -345,8 +348,8 @@ impl Files {
                 self.store.update(*generation, |k| k.finished = true);
             }
         }
-        let known = Known::new(tail.identity, &tail.path, now.seconds());
-        let (head, changed) = (tail.head, if finished { tail.changed } else { 0 });
+        let known = Known::new(tail.identity, tail.paths.here(), now.seconds());
+        let (head, changed) = (tail.head, if finished { tail.look.changed() } else { 0 });
         // What it holds was not delivered either where the beginning of that was passed over.
         let of = proven.iter().map(|(generation, _)| generation).chain(live);
         let partial = at.offset > 0 && of.filter_map(|of| self.store.get(*of)).any(|k| k.partial);
@@ -355,10 +358,10 @@ impl Files {
         tail.at = at;
         tail.parts.iter_mut().for_each(|parts| parts.go_on_at(at));
         if finished {
-            tracing::debug!(source = %self.plan.id, file = %tail.path.display(), bytes = whole.offset, "compressed, all of it was read before");
-            tail.place = Place::Closed;
+            tracing::debug!(source = %self.plan.id, file = %tail.paths.here().display(), bytes = whole.offset, "compressed, all of it was read before");
+            tail.state = TailState::Closed;
         } else {
-            tracing::info!(source = %self.plan.id, file = %tail.path.display(), offset = at.offset, "found, compressed");
+            tracing::info!(source = %self.plan.id, file = %tail.paths.here().display(), offset = at.offset, "found, compressed");
             self.schedule.queue(key, &mut tail.due);
         }
     }
@@ -367,7 +370,7 @@ impl Files {
     fn tell_refused(&mut self, tail: &Tail) {
         let Some(packed) = &tail.packed else { return };
         if let Some(Memory::TooLarge { needed, most }) = packed.deciding.as_ref().and_then(|d| d.refused)
-            && self.archives.leave_alone(&tail.path)
+            && self.archives.leave_alone(tail.paths.here())
         {
             self.reader.tell_too_large(tail, packed.format, Some(needed), most);
         }
@@ -384,7 +387,7 @@ impl Files {
             let settled = self.store.get(*generation).map(|k| k.at.offset);
             match self.live(*generation) {
                 Some(t) => {
-                    let rest = t.place != Place::Closed && t.unread() > 0 || t.flight.outstanding() > 0;
+                    let rest = t.state != TailState::Closed && t.unread() > 0 || t.flight.outstanding() > 0;
                     rest || t.at.offset != goal.offset || settled != Some(goal.offset)
                 }
                 None => self.store.is_unsettled_copy(*generation) || settled.is_some_and(|s| s != goal.offset),
@@ -393,14 +396,14 @@ impl Files {
         // One that has more than was read of it when it was compared may have all of this.
         let growing = |generation: &u64| {
             let goal = goals.iter().find(|(g, _)| g == generation).map_or(0, |(_, at)| at.offset);
-            self.live(*generation).is_some_and(|t| t.place != Place::Closed && t.end() >= len && goal < len)
+            self.live(*generation).is_some_and(|t| t.state != TailState::Closed && t.end() >= len && goal < len)
         };
         goals.iter().any(moves) || live.iter().any(growing)
     }
 
     /// An archive ended too soon: it may be growing.
     pub(super) fn short_packed(&mut self, key: usize, tail: &mut Tail, now: Now) {
-        let (once, size) = (self.plan.once, tail.looked.0);
+        let (once, size) = (self.plan.once, tail.look.size());
         let Some(packed) = &mut tail.packed else { return };
         let short = packed.short.get_or_insert((size, now.mono));
         if short.1 == 0 {
@@ -421,7 +424,7 @@ impl Files {
     fn covers(&self, generation: u64, len: u64, archive: &Tail) -> Option<bool> {
         let tail = self.live(generation).filter(|t| t.at.offset >= len)?;
         let settled = self.store.get(generation)?.at.offset >= len;
-        let (file, packed, ours) = (tail.file.as_ref()?, archive.packed.as_ref()?, archive.file.as_ref()?);
+        let (file, packed, ours) = (tail.handle.get()?, archive.packed.as_ref()?, archive.handle.get()?);
         same_contents(file, ours, packed.format, len).is_ok_and(|same| same).then_some(settled)
     }
 
@@ -429,7 +432,7 @@ impl Files {
     fn is_there(&self, generation: u64) -> bool {
         self.store
             .get(generation)
-            .is_some_and(|k| k.current && look_at(&k.path, true).is_ok_and(|l| l.identity == k.identity))
+            .is_some_and(|k| k.current && look_at(&k.path, Links::Follow).is_ok_and(|l| l.identity == k.identity))
             || self.renamed.has(generation)
     }
 
@@ -439,7 +442,7 @@ impl Files {
             let Some(packed) = &t.packed else { return false };
             t.generation < archive.generation
                 && t.head == archive.head
-                && t.place != Place::Closed
+                && t.state != TailState::Closed
                 && packed.short.is_none()
                 && (!packed.ended || t.flight.outstanding() > 0)
         })
@@ -449,7 +452,7 @@ impl Files {
     fn live(&self, generation: u64) -> Option<&Tail> {
         let identity = self.store.get(generation)?.identity;
         let tail = self.tails.of((self.tails.of_identity(&identity)?, generation))?;
-        (tail.place != Place::Closed || tail.flight.outstanding() > 0).then_some(tail)
+        (tail.state != TailState::Closed || tail.flight.outstanding() > 0).then_some(tail)
     }
 
     /// Looks for what became of generations of `path` among compressed files beside it; whom the next has to wait for.
@@ -501,7 +504,9 @@ impl Files {
         }
         self.archives.is_removed(look.identity);
         // A link is not removed, nor what it leads to.
-        if look_at(path, false).is_ok_and(|l| l.is_file && l.identity == look.identity && l.changed == look.changed) {
+        if look_at(path, Links::Keep)
+            .is_ok_and(|l| l.is_file && l.identity == look.identity && l.changed == look.changed)
+        {
             self.remove_file(path);
         }
     }

@@ -20,11 +20,12 @@ use super::files::{Files, Opened};
 use super::identity::{
     HEAD_BYTES, Identity, Look, MARK_BYTES, Position, Predecessor, Running, look_at, look_into, open, read_at,
 };
+use super::life::Prompt;
 use super::names::{base_names, is_rotated_name};
 use super::now::{Now, SECOND};
 use super::proof::{self, mark_holds};
 use super::rotations::{Adopted, Original};
-use super::tail::{Place, Tail};
+use super::tail::{Tail, TailState};
 use super::unpack::archive_begins_with;
 use super::waiting::{Pending, Proves};
 use std::io;
@@ -113,14 +114,14 @@ impl Files {
         let (of, name) = proves.map_or((None, None), |proves| (Some(proves.of), Some(proves.name)));
         let look = look_into(&file).unwrap_or(look);
         // Whether its name still leads to it is seen by the next look through the folders.
-        let present = look_at(&path, self.plan.follow_symlinks).is_ok_and(|l| l.identity == look.identity);
+        let present = look_at(&path, self.plan.links).is_ok_and(|l| l.identity == look.identity);
         let name = name.unwrap_or_else(|| path.clone());
         let from = at.map(|at| (of, at));
         let adopted = (from.is_some() || !present || name != path).then_some(Adopted { name: &name, from, since: 0 });
         match self.start_file(Opened { path: &path, file, look }, None, adopted, now) {
             Ok(started) if present && self.plan.patterns.matches(&path) => {
                 if started.is_some() {
-                    self.examine(&path, now, true);
+                    self.examine(&path, now, Prompt::Hint);
                 }
             }
             Ok(_) => {}
@@ -196,12 +197,12 @@ impl Files {
 
     /// A look at the file that a new one may be a copy of, and a handle; `None` where it has no such name any more.
     fn look_at_original(&self, tail: &Tail) -> io::Result<Option<(Look, OwnedFd)>> {
-        if tail.place != Place::Present {
+        if tail.state != TailState::Present {
             return Ok(None);
         }
-        let file = match &tail.file {
+        let file = match tail.handle.get() {
             Some(file) => file.try_clone()?,
-            None => open(&tail.path, self.plan.follow_symlinks)?,
+            None => open(tail.paths.here(), self.plan.links)?,
         };
         let look = look_into(&file)?;
         Ok((look.identity == tail.identity).then_some((look, file)))
@@ -212,7 +213,7 @@ impl Files {
         let name = path.file_name().and_then(|n| n.to_str())?;
         let elsewhere = self.plan.rotated_to.matches(path);
         let is_it = |key: usize| -> bool {
-            let Some(tail) = self.tails.get(key).filter(|t| t.place == Place::Present && t.packed.is_none()) else {
+            let Some(tail) = self.tails.get(key).filter(|t| t.state == TailState::Present && t.packed.is_none()) else {
                 return false;
             };
             // A copy is younger than its original.

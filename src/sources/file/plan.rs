@@ -2,6 +2,7 @@
 
 use super::discovery::Patterns;
 use super::heavy::Heavy;
+use super::identity::Links;
 use super::lines::Lines;
 use crate::framing::container;
 use crate::framing::multiline::Multiline;
@@ -33,7 +34,7 @@ pub(super) struct Plan {
     pub(super) check_contents: bool,
     pub(super) glob_interval: u64,
     pub(super) watch: bool,
-    pub(super) follow_symlinks: bool,
+    pub(super) links: Links,
     pub(super) once: bool,
     /// Whose turn it is of the archives that take much memory.
     pub(super) heavy: Arc<Heavy>,

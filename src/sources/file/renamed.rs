@@ -8,8 +8,8 @@
 //! A file that could not be opened under the name it was found at is looked at in the same way when it lost that name.
 
 use super::checkpoint::{Known, Store};
-use super::discovery::Found;
-use super::identity::{Identity, look_at, look_into, open, read_at};
+use super::discovery::FoundFiles;
+use super::identity::{Identity, Links, look_at, look_into, open, read_at};
 use super::names::{is_packed_name, is_rotation_of};
 use super::now::Now;
 use super::plan::Plan;
@@ -54,7 +54,7 @@ pub(super) enum Seen {
 impl Renamed {
     /// Looks at it, where it is now.
     pub(super) fn look(&mut self, plan: &Arc<Plan>, store: &mut Store, now: Now) -> Seen {
-        let there = look_at(&self.path, false).ok().filter(|look| look.identity == self.identity);
+        let there = look_at(&self.path, Links::Keep).ok().filter(|look| look.identity == self.identity);
         let look = match there {
             Some(look) => look,
             None => match Siblings::new(plan).with_identity(&self.path, self.identity) {
@@ -106,11 +106,19 @@ impl RenamedFiles {
 
     /// A file that lost its name is being closed: looks at it from now on, where it is still there.
     pub(super) fn keep_looking(&mut self, tail: &Tail) {
-        let Some(path) = tail.file.as_ref().and_then(path_of) else { return };
+        let Some(path) = tail.handle.get().and_then(path_of) else { return };
         // One that matches is found as any other file.
         if tail.packed.is_none() && !self.plan.patterns.matches(&path) {
-            let Tail { generation, identity, looked, .. } = *tail;
-            self.list.push_back(Renamed { generation, identity, name: tail.name.clone(), path, looked, lag: 0 });
+            let Tail { generation, identity, .. } = *tail;
+            let looked = tail.look.written();
+            self.list.push_back(Renamed {
+                generation,
+                identity,
+                name: tail.paths.first().clone(),
+                path,
+                looked,
+                lag: 0,
+            });
             if self.list.len() > MOST
                 && let Some(oldest) = self.list.pop_front()
             {
@@ -198,7 +206,7 @@ impl RenamedFiles {
     }
 
     /// The same of all whose paths lead to nothing.
-    pub(super) fn seek_all_shut(&mut self, found: &Found) {
+    pub(super) fn seek_all_shut(&mut self, found: &FoundFiles) {
         if self.shut.is_empty() {
             return;
         }
@@ -211,7 +219,7 @@ impl RenamedFiles {
 /// Where an open file is now; `None` where it has no name any more.
 pub(super) fn path_of(file: &OwnedFd) -> Option<PathBuf> {
     let path = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()?;
-    let there = look_at(&path, false).ok()?;
+    let there = look_at(&path, Links::Keep).ok()?;
     let own = look_into(file).ok()?;
     (there.identity == own.identity).then_some(path)
 }
@@ -219,7 +227,7 @@ pub(super) fn path_of(file: &OwnedFd) -> Option<PathBuf> {
 /// Whether what a gzip file holds is as long as that, as far as its last bytes tell.
 fn ends_at(path: &Path, len: u64) -> bool {
     let last = || -> std::io::Result<u32> {
-        let file = open(path, false)?;
+        let file = open(path, Links::Keep)?;
         let size = look_into(&file)?.size;
         let mut bytes = [0; 4];
         read_at(&file, &mut bytes, size.saturating_sub(4))?;

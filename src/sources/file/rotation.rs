@@ -18,14 +18,14 @@
 use super::checkpoint::Known;
 use super::discovery::Entry;
 use super::files::{Files, Opened};
-use super::identity::{HEAD_BYTES, Identity, Look, Position, Predecessor, look_at, look_into, open, read_at};
+use super::identity::{HEAD_BYTES, Identity, Links, Look, Position, Predecessor, look_at, look_into, open, read_at};
 use super::names::is_packed_name;
 use super::now::Now;
 use super::proof::{self, AT_ONCE, mark_holds};
 use super::renamed::{Renamed, Seen};
 use super::rotations::{Adopted, Copies, Gap, Missing, Original};
 use super::siblings::{Sibling, Siblings, begins_with_all_of};
-use super::tail::Place;
+use super::tail::TailState;
 use super::waiting::Pending;
 use hashbrown::{HashMap, HashSet};
 use std::io;
@@ -174,7 +174,7 @@ impl Files {
         last: Option<Predecessor>,
         now: Now,
     ) -> (Option<Predecessor>, bool) {
-        let opened = open(&sibling.path, self.plan.follow_symlinks).and_then(|file| Ok((look_into(&file)?, file)));
+        let opened = open(&sibling.path, self.plan.links).and_then(|file| Ok((look_into(&file)?, file)));
         let started = match opened {
             Ok((look, _)) if look.identity != sibling.look.identity => return (last, false),
             Ok((look, file)) => {
@@ -200,7 +200,9 @@ impl Files {
         at.is_proof()
             && sibling.look.size == at.offset
             && at.offset <= AT_ONCE
-            && open(&sibling.path, false).and_then(|file| proof::holds(self.store.hasher, &file, at)).unwrap_or(false)
+            && open(&sibling.path, Links::Keep)
+                .and_then(|file| proof::holds(self.store.hasher, &file, at))
+                .unwrap_or(false)
     }
 
     /// Looks for a copy of contents that are gone from `path`, and has its rest read, and for generations made since; whom
@@ -217,7 +219,7 @@ impl Files {
                     last = self.adopt_rest(path, of, candidate, (goal, proven), now).or(last);
                 }
                 (None, Candidate::Waiting(pending)) => self.take_up(pending, None, now),
-                (None, Candidate::Found(sibling, _)) => {
+                (None, Candidate::FoundFiles(sibling, _)) => {
                     // One that matches is found as any other file.
                     let since = if birth != 0 { birth > of.since } else { sibling.look.modified >= of.since };
                     if since && sibling.is_generation && !self.plan.patterns.matches(&sibling.path) {
@@ -253,9 +255,9 @@ impl Files {
                 if !self.is_taken(sibling)
                     && !is_packed_name(&sibling.path)
                     && !candidates.iter().any(|(_, c)| c.file().1.identity == sibling.look.identity)
-                    && let Ok(file) = open(&sibling.path, false)
+                    && let Ok(file) = open(&sibling.path, Links::Keep)
                 {
-                    candidates.push((sibling.look.identity.birth, Candidate::Found(sibling.clone(), file)));
+                    candidates.push((sibling.look.identity.birth, Candidate::FoundFiles(sibling.clone(), file)));
                 }
             }
         }
@@ -326,7 +328,8 @@ impl Files {
         let inodes: HashSet<u64> = current.map(|(_, k)| k.identity.inode).collect();
         // An inode may have been given to another file since.
         let is_known = |e: &Entry| {
-            inodes.contains(&e.inode) && look_at(&e.path, false).is_ok_and(|l| self.store.find(l.identity).is_some())
+            inodes.contains(&e.inode)
+                && look_at(&e.path, Links::Keep).is_ok_and(|l| self.store.find(l.identity).is_some())
         };
         if !inodes.is_empty() {
             entries.sort_by_cached_key(|e| !is_known(e));
@@ -356,7 +359,7 @@ impl Files {
     /// As above, of those that were known under one name, the newest last.
     fn adopt_missing_of(&mut self, path: &Arc<Path>, generations: Vec<(u64, Known)>, beside: &mut Siblings, now: Now) {
         let present = self.tails.at_path(path);
-        let there = match look_at(path, self.plan.follow_symlinks) {
+        let there = match look_at(path, self.plan.links) {
             Ok(look) => Some(look.identity),
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => None,
             // A folder on the way lets nobody look, which is told: nothing is known to be gone.
@@ -430,12 +433,12 @@ impl Files {
     /// A file whose name and handle are both gone: it may lie beside its old name.
     pub(super) fn gone_without_handle(&mut self, key: usize, now: Now) {
         let Some(tail) = self.tails.get(key) else { return };
-        if tail.place == Place::Closed {
+        if tail.state == TailState::Closed {
             return self.close(key);
         }
-        let (identity, name) = (tail.identity, tail.path.clone());
+        let (identity, name) = (tail.identity, tail.paths.here().clone());
         let file = Siblings::new(&self.plan).with_identity(&name, identity).and_then(|found| match found {
-            Some(found) => match open(&found.path, false) {
+            Some(found) => match open(&found.path, Links::Keep) {
                 Ok(file) => Ok(Some((file, found.path))),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
                 Err(error) => Err(error),
@@ -457,8 +460,9 @@ impl Files {
         match file {
             Some((file, path)) => {
                 let Some(mut tail) = self.tails.take(key) else { return };
-                tail.path = path.into();
-                tail.place = Place::Gone { since: now.mono, read: false };
+                tail.paths.is_now_at(&path);
+                let size = if let TailState::Gone { size, .. } = tail.state { size } else { 0 };
+                tail.state = TailState::Gone { since: now.mono, read: false, size };
                 self.handles.give(&mut tail, file);
                 self.schedule.queue(key, &mut tail.due);
                 self.tails.put(key, tail);
@@ -488,7 +492,7 @@ impl Files {
     fn look_at_one_renamed(&mut self, renamed: &mut Renamed, now: Now) -> bool {
         if let Some(key) = self.tails.of_identity(&renamed.identity) {
             // It is being read, or its last verdicts are awaited.
-            return self.tails.get(key).is_some_and(|t| t.place == Place::Closed);
+            return self.tails.get(key).is_some_and(|t| t.state == TailState::Closed);
         }
         match renamed.look(&self.plan, &mut self.store, now) {
             Seen::Same => true,
@@ -523,21 +527,21 @@ pub(super) fn has_rest(file: &OwnedFd, of: &Original) -> bool {
 /// What may be a copy.
 enum Candidate {
     Waiting(Pending),
-    Found(Sibling, OwnedFd),
+    FoundFiles(Sibling, OwnedFd),
 }
 
 impl Candidate {
     fn file(&self) -> (&OwnedFd, Look) {
         match self {
             Candidate::Waiting(pending) => (&pending.file, pending.look),
-            Candidate::Found(sibling, file) => (file, sibling.look),
+            Candidate::FoundFiles(sibling, file) => (file, sibling.look),
         }
     }
 
     fn parts(self) -> (PathBuf, OwnedFd, Look) {
         match self {
             Candidate::Waiting(pending) => (pending.path, pending.file, pending.look),
-            Candidate::Found(sibling, file) => (sibling.path, file, sibling.look),
+            Candidate::FoundFiles(sibling, file) => (sibling.path, file, sibling.look),
         }
     }
 }

@@ -3,8 +3,9 @@
 use super::checkpoint::Store;
 use super::identity::{Position, Predecessor};
 use super::now::{Now, SECOND};
+use super::passed::Past;
 use super::siblings::modified;
-use super::tail::{Past, Tail};
+use super::tail::Tail;
 use crate::telemetry::Counters;
 use hashbrown::HashMap;
 use std::collections::BTreeMap;
@@ -108,7 +109,7 @@ pub(super) struct Rotations {
 impl Rotations {
     /// A path leads nowhere any more; it led to `tail` last.
     pub(super) fn lose(&mut self, path: &Path, key: usize, tail: &Tail, now: Now) {
-        let since = (tail.identity.birth, tail.looked.1);
+        let since = (tail.identity.birth, tail.look.modified());
         let last = Some((key, tail.generation));
         self.lose_in(path, Gap { since, generation: tail.generation, last, until: 0 }, now);
     }

@@ -16,11 +16,13 @@ pub(super) struct Due {
     at: u64,
     /// The wait before that.
     wait: u64,
+    /// A sweep found growth that no hint had told of: hints do not work here.
+    is_unhinted: bool,
 }
 
 impl Default for Due {
     fn default() -> Self {
-        Due { queued: false, at: 0, wait: FIRST_WAIT }
+        Due { queued: false, at: 0, wait: FIRST_WAIT, is_unhinted: false }
     }
 }
 
@@ -43,6 +45,16 @@ impl Due {
     /// Something is going on in it: looks come soon again.
     pub(super) fn look_soon(&mut self) {
         self.wait = FIRST_WAIT;
+    }
+
+    /// Hints do not work here.
+    pub(super) fn is_unhinted(&self) -> bool {
+        self.is_unhinted
+    }
+
+    /// Growth was found; whether nothing had told of it.
+    pub(super) fn set_unhinted(&mut self, is_unhinted: bool) {
+        self.is_unhinted = is_unhinted;
     }
 
     /// Nothing has been going on in it for long: looks are that rare.

@@ -1,7 +1,7 @@
 //! What lies beside a file, and where `rotated_to` says: its rotated generations, its copies, and what became of it.
 
-use super::discovery::Found;
-use super::identity::{Identity, Look, look_at, open, read_at};
+use super::discovery::FoundFiles;
+use super::identity::{Identity, Links, Look, look_at, open, read_at};
 use super::names::{is_generation_name, is_rotated_name, name_of};
 use super::plan::Plan;
 use super::proof::AT_ONCE;
@@ -22,7 +22,7 @@ pub(super) struct Sibling {
 
 /// When something was made, removed or renamed in a folder; 0 where there is none.
 pub(super) fn modified(dir: &Path) -> i64 {
-    look_at(dir, true).map_or(0, |look| look.modified)
+    look_at(dir, Links::Follow).map_or(0, |look| look.modified)
 }
 
 /// The names in a folder, with their inodes; none where there is no such folder.
@@ -123,7 +123,7 @@ impl Siblings {
 
 /// The file at `path` beside another whose name is `base`.
 fn sibling(plan: &Plan, path: PathBuf, base: &str) -> Option<Sibling> {
-    let look = look_at(&path, false).ok()?;
+    let look = look_at(&path, Links::Keep).ok()?;
     let is_generation = name_of(&path).is_some_and(|name| name == base || is_generation_name(base, &name));
     (look.is_file && !plan.is_own(&path)).then_some(Sibling { path, look, is_generation })
 }
@@ -133,15 +133,15 @@ fn rotated_elsewhere(plan: &Plan) -> Vec<Sibling> {
     if plan.rotated_to.is_empty() {
         return Vec::new();
     }
-    let mut found = Found::default();
-    plan.rotated_to.walk(plan.follow_symlinks, &mut found);
+    let mut found = FoundFiles::default();
+    plan.rotated_to.walk(plan.links, &mut found);
     found.entries.into_iter().filter_map(|e| sibling(plan, e.path, "")).collect()
 }
 
 /// Whether the file at `path` begins with all that another one holds.
 pub(super) fn begins_with_all_of(path: &Path, other: &Sibling) -> bool {
     let same = || -> std::io::Result<bool> {
-        let (ours, theirs) = (open(path, true)?, open(&other.path, false)?);
+        let (ours, theirs) = (open(path, Links::Follow)?, open(&other.path, Links::Keep)?);
         let mut bytes = [vec![0; 128 << 10], vec![0; 128 << 10]];
         let mut at = 0;
         while at < other.look.size {

@@ -1,25 +1,31 @@
 //! Files are found and begin to be read: from where they were left, from their beginning, or from their end.
 
+use super::beginning::Beginning;
 use super::checkpoint::Known;
 use super::discovery::Entry;
+use super::doubt::Doubt;
+use super::ending::Ending;
 use super::files::{Files, LONGEST_WATCHED, Opened};
 use super::flight::Flight;
+use super::handle::Handle;
+use super::held::ForSinks;
 use super::identity::{
-    HEAD_BYTES, Hasher, Head, Identity, Look, MARK_BYTES, Position, Predecessor, Running, look_at, look_into, open,
-    read_at,
+    HEAD_BYTES, Hasher, Head, Identity, Links, Look, MARK_BYTES, Position, Predecessor, Running, look_at, look_into,
+    open, read_at,
 };
-use super::joined::Open;
+use super::looked::Looked;
 use super::names::{is_packed_name, is_rotation_of};
 use super::now::Now;
-use super::packed::Kind;
+use super::packed::FileKind;
+use super::passed::Passed;
+use super::paths::Paths;
 use super::proof::{self, mark_holds};
 use super::rotations::{Adopted, Copies, Missing, Original};
 use super::schedule::Due;
 use super::siblings::{Siblings, begins_with_all_of};
-use super::tail::{Place, Tail};
-use super::wide::{Units, unit_behind};
+use super::tail::{Tail, TailState};
+use super::wide::unit_behind;
 use crate::framing::wide::{BOM_BYTES, Wide};
-use std::collections::VecDeque;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -128,7 +134,7 @@ impl Files {
         if self.plan.identity_bytes.is_none() {
             return self.store.find(look.identity).is_some();
         }
-        let identity = open(path, self.plan.follow_symlinks).and_then(|file| self.identify(&file, look));
+        let identity = open(path, self.plan.links).and_then(|file| self.identify(&file, look));
         matches!(identity, Ok(Some(identity)) if self.store.find(identity).is_some())
     }
 
@@ -205,11 +211,11 @@ impl Files {
         // What was read as text goes on as text.
         if self.store.find(identity).is_none_or(|(_, k)| k.packed || k.at.offset == 0) {
             match self.packed_format(path, &file, look, now)? {
-                Kind::Plain => {}
-                Kind::Packed(format) => {
+                FileKind::Plain => {}
+                FileKind::Packed(format) => {
                     return Ok(self.start_packed(Opened { path, file, look }, after, adopted, format, now));
                 }
-                Kind::Ignored | Kind::Unknown => return Ok(None),
+                FileKind::Ignored | FileKind::Unknown => return Ok(None),
             }
         }
         let shared: Arc<Path> = path.into();
@@ -230,11 +236,11 @@ impl Files {
         };
         self.handles.give(&mut tail, file);
         if adopted.is_some() {
-            tail.place = Place::Gone { since: now.mono, read: false };
+            tail.state = TailState::Gone { since: now.mono, read: false, size: 0 };
         } else {
-            tail.paths.push(shared.clone());
+            tail.paths.add(&shared);
         }
-        let proves = tail.proof.is_some();
+        let proves = tail.doubt.is_comparing();
         let key = self.insert(tail);
         if proves {
             self.comparisons.queue(key);
@@ -261,45 +267,27 @@ impl Files {
             identity,
             node: (look.identity.device, look.identity.inode),
             head: Head::default(),
-            paths: Vec::new(),
-            path: path.clone(),
-            name: name.clone(),
+            paths: Paths::new(path, name),
             origin: self.nameless.clone(),
-            file: None,
+            handle: Handle::closed(self.handles.uses()),
             packed: None,
+            beginning: Beginning::default(),
             at: self.store.hasher.start(),
-            past: VecDeque::new(),
+            passed: Passed::default(),
             flight: Flight::default(),
-            looked: (look.size, look.modified),
-            changed: look.changed,
-            seen: now.wall,
-            before: (look.size, look.modified),
-            room: 0,
-            proof: None,
-            replaced: false,
-            suspect: 0,
-            compared: 0,
-            is_text: false,
-            units: Units::Unknown,
-            untold: false,
-            lost_size: 0,
+            look: Looked::new(look),
+            doubt: Doubt::none(),
             stash: Box::default(),
-            place: Place::Present,
+            zeros: false,
+            state: TailState::Present,
             after: None,
             due: Due::default(),
-            unhinted: false,
+            ending: Ending::default(),
             failing: false,
-            open: Open::Keep,
-            expired_at: 0,
-            close_after: false,
-            used: self.handles.uses(),
             grown: now.mono,
             lag: 0,
-            zeros: false,
             parts: None,
-            told: None,
-            spared: None,
-            stands_in: false,
+            for_sinks: ForSinks::default(),
         })
     }
 
@@ -314,7 +302,7 @@ impl Files {
         if self.store.find(tail.identity).is_none()
             && let Some(generation) = self.known_by_node(tail, file)?
         {
-            tracing::info!(source = %self.plan.id, file = %tail.path.display(), "copied up to another layer; the same file");
+            tracing::info!(source = %self.plan.id, file = %tail.paths.here().display(), "copied up to another layer; the same file");
             self.store.replace_identity(generation, tail.identity);
         }
         let (mut head, mut at) = (Head::default(), self.store.hasher.start());
@@ -325,9 +313,9 @@ impl Files {
             }
         } else {
             if self.start.is_over || self.tails.path_count() < SAID_AT_FIRST {
-                tracing::info!(source = %self.plan.id, file = %tail.path.display(), "found");
+                tracing::info!(source = %self.plan.id, file = %tail.paths.here().display(), "found");
             } else {
-                tracing::debug!(source = %self.plan.id, file = %tail.path.display(), "found");
+                tracing::debug!(source = %self.plan.id, file = %tail.paths.here().display(), "found");
             }
             if self.plan.from_end && self.start.is_first && !self.start.is_over {
                 (head, at) = self.last_line(tail, file)?;
@@ -368,18 +356,15 @@ impl Files {
         tail.zeros = known.at.offset == 0 || !as_known;
         if as_known && !copies.found {
             self.store.moved(generation, name, now.seconds());
-            if self.plan.check_contents {
-                tail.spared = self.store.spare(generation, tail.at, file)?;
+            let spared = if self.plan.check_contents { self.store.spare(generation, tail.at, file)? } else { None };
+            if let Some(upto) = tail.for_sinks.spare(spared) {
+                tracing::debug!(source = %self.plan.id, file = %tail.paths.here().display(), upto, "sinks hold more than others");
             }
-            if let Some(spared) = &tail.spared {
-                let upto = spared.upto();
-                tracing::debug!(source = %self.plan.id, file = %tail.path.display(), upto, "sinks hold more than others");
-            }
-            tracing::debug!(file = %tail.path.display(), offset = known.at.offset, "reading goes on");
+            tracing::debug!(file = %tail.paths.here().display(), offset = known.at.offset, "reading goes on");
             return Ok(true);
         }
-        tail.proof = None;
-        tracing::info!(source = %self.plan.id, file = %tail.path.display(),
+        tail.doubt.stop_comparing();
+        tracing::info!(source = %self.plan.id, file = %tail.paths.here().display(),
             "its contents were replaced while nobody looked; reading from the beginning");
         if !copies.found && !known.finished {
             self.rotations.miss(Missing {
@@ -398,7 +383,7 @@ impl Files {
         let mut mark = [0; BOM_BYTES];
         let len = read_at(file, &mut mark, 0)?;
         let wide = self.reader.units_of(&mark[..len]).wide();
-        let at = last_line_start(file, tail.looked.0, wide, self.store.hasher, &mut self.start.bytes)?;
+        let at = last_line_start(file, tail.look.size(), wide, self.store.hasher, &mut self.start.bytes)?;
         let mut bytes = vec![0; HEAD_BYTES.min(usize::try_from(at.offset).unwrap_or(HEAD_BYTES))];
         let len = read_at(file, &mut bytes, 0)?;
         Ok((Head::of(&bytes[..len]), at))
@@ -409,8 +394,8 @@ impl Files {
     fn may_have_been_cut(&self, tail: &Tail, had: &Path, known: &Known) -> bool {
         // One that was renamed is not cut off any more, and generations since are read after it.
         if self.start.is_over
-            || *known.path != *tail.path
-            || known.changed != 0 && known.changed == tail.changed
+            || *known.path != **tail.paths.here()
+            || known.changed != 0 && known.changed == tail.look.changed()
             || self.plan.identity_bytes.is_some()
         {
             return false;
@@ -421,19 +406,19 @@ impl Files {
             made > since
                 && !self.is_known(s.look.identity)
                 && !is_packed_name(&s.path)
-                && !begins_with_all_of(&tail.path, s)
+                && !begins_with_all_of(tail.paths.here(), s)
         })
     }
 
     /// Whether a file is the one that is known, as far as can be told at once; the rest is proven beside other work.
     fn is_as_known(&mut self, tail: &mut Tail, file: &OwnedFd, known: &Known) -> io::Result<bool> {
-        if known.at.offset > tail.looked.0 {
+        if known.at.offset > tail.look.size() {
             return Ok(false);
         }
         if !self.plan.check_contents {
             return Ok(true);
         }
-        if known.changed != 0 && (known.changed, known.size) == (tail.changed, tail.looked.0) {
+        if known.changed != 0 && (known.changed, known.size) == (tail.look.changed(), tail.look.size()) {
             return Ok(true);
         }
         let mut bytes = [0; HEAD_BYTES];
@@ -452,7 +437,7 @@ impl Files {
         let Some(at) = self.store.get(generation).filter(|k| k.current && !k.packed).map(|k| k.at) else {
             return Ok(None);
         };
-        let same = at.is_proof() && at.offset <= tail.looked.0 && proof::holds(self.store.hasher, file, at)?;
+        let same = at.is_proof() && at.offset <= tail.look.size() && proof::holds(self.store.hasher, file, at)?;
         Ok(same.then_some(generation))
     }
 
@@ -460,14 +445,11 @@ impl Files {
     fn add_path(&mut self, key: usize, path: &Path, now: Now) {
         let Some(mut tail) = self.tails.take(key) else { return };
         let shared: Arc<Path> = path.into();
-        if !tail.paths.iter().any(|p| **p == *path) {
-            tail.paths.push(shared.clone());
-        }
+        tail.paths.add(&shared);
         self.note_link(path, &shared);
         self.tails.name(shared.clone(), key);
-        if tail.place != Place::Present {
-            tail.place = Place::Present;
-            tail.path = shared.clone();
+        if tail.state != TailState::Present {
+            tail.state = TailState::Present;
             self.schedule.queue(key, &mut tail.due);
         }
         self.store.update(tail.generation, |k| {
@@ -484,7 +466,7 @@ impl Files {
         if entry.is_symlink || self.plan.identity_bytes.is_some() {
             return false;
         }
-        let Ok(look) = look_at(path, false) else { return false };
+        let Ok(look) = look_at(path, Links::Keep) else { return false };
         let Some((generation, known)) = self.store.find(look.identity) else { return false };
         let unchanged = known.changed != 0 && (known.at.offset, known.changed) == (look.size, look.changed);
         // What the file before has open goes on in an empty one.
@@ -498,7 +480,7 @@ impl Files {
         let mut tail = self.new_tail(look.identity, look, &shared, &shared, now);
         (tail.generation, tail.head, tail.at) = (generation, head, at);
         if self.handles.has_room() {
-            let opened = open(path, self.plan.follow_symlinks);
+            let opened = open(path, self.plan.links);
             let Ok(file) = opened else { return false };
             let is_the_same = |l: Look| (l.identity, l.size, l.changed) == (look.identity, look.size, look.changed);
             if !look_into(&file).is_ok_and(is_the_same) {
@@ -507,12 +489,12 @@ impl Files {
             self.handles.give(&mut tail, file);
         }
         self.store.moved(generation, &shared, now.seconds());
-        tail.paths.push(shared.clone());
+        tail.paths.add(&shared);
         let key = self.tails.add(&mut tail);
         tail.due.look_rarely(LONGEST_WATCHED);
         self.wait_longer(key, &mut tail, now);
-        if tail.file.is_some() {
-            self.handles.keep(key, tail.used);
+        if tail.handle.is_open() {
+            self.handles.keep(key, tail.handle.used());
         }
         self.tails.put(key, tail);
         self.tails.name(shared, key);

@@ -5,16 +5,17 @@
 //! the look through the folders, which is the rarer the more there are.
 
 use super::checkpoint::Store;
-use super::discovery::Found;
+use super::discovery::FoundFiles;
 use super::files::Files;
-use super::joined::Open;
+use super::joined::AtEnd;
+use super::life::Prompt;
 use super::now::{MILLISECOND, Now, SECOND};
 use super::plan::Plan;
 use super::reader::{Out, Sent, Turn};
 use super::saving::{Saver, Saving};
 use super::schedule::Schedule;
 use super::start::{RealDir, SAID_AT_FIRST};
-use super::tail::{Place, Tail};
+use super::tail::{Tail, TailState};
 use super::watch::Wake;
 use crate::ack::Verdict;
 use crate::telemetry::Counters;
@@ -42,7 +43,7 @@ pub(super) struct Tailer {
     pub(super) files: Files,
     saving: Saving,
     /// What the last look through the folders found, to be used again.
-    found: Found,
+    found: FoundFiles,
     /// When that was: monotonic nanoseconds.
     last_scan: u64,
     /// Verdicts that were heard, to be used again.
@@ -87,7 +88,7 @@ impl Tailer {
         Ok(Tailer {
             files: Files::new(plan, counters, wake, store),
             saving,
-            found: Found::default(),
+            found: FoundFiles::default(),
             last_scan: 0,
             verdicts: Vec::new(),
             has_failed: false,
@@ -208,19 +209,19 @@ impl Tailer {
         tail.due.is_taken();
         files.reader.mono = now.mono;
         files.reader.keys_kept = files.store.keys_kept;
-        tail.stands_in = files.store.is_unsettled_copy(tail.generation);
-        if tail.place == Place::Closed {
+        tail.for_sinks.set_stands_in(files.store.is_unsettled_copy(tail.generation));
+        if tail.state == TailState::Closed {
             return files.give_closed(key, tail, now, out);
         }
         if files.handles.are_too_many() {
             files.spare_handles();
         }
-        let before = (tail.reading(), tail.looked.0);
+        let before = (tail.reading(), tail.look.size());
         let opened = files.ensure_open(key, &mut tail);
         let turn = match opened.and_then(|open| files.comparisons.compare_grown(&mut tail, now).map(|()| open)) {
             Ok(true) => {
                 files.ensure_origin(&mut tail);
-                let open = if files.plan.once { Open::Finish } else { tail.open };
+                let open = if files.plan.once { AtEnd::Finish } else { tail.ending.open() };
                 files.reader.read(key, &mut tail, open, now.wall, out)
             }
             Ok(false) => {
@@ -229,7 +230,7 @@ impl Tailer {
             }
             Err(error) => Turn::Failed(error),
         };
-        let grew = (tail.reading(), tail.looked.0) != before;
+        let grew = (tail.reading(), tail.look.size()) != before;
         if grew {
             tail.grown = now.mono;
         }
@@ -239,12 +240,12 @@ impl Tailer {
         files.tails.measure(&mut tail);
         if !matches!(turn, Turn::Failed(_)) && tail.failing {
             tail.failing = false;
-            tracing::info!(source = %files.plan.id, file = %tail.path.display(), "readable again");
+            tracing::info!(source = %files.plan.id, file = %tail.paths.here().display(), "readable again");
         }
         match &turn {
             Turn::End => {
                 let archive = tail.packed.as_ref().is_some_and(|packed| !packed.ended);
-                if let Place::Gone { read, .. } = &mut tail.place
+                if let TailState::Gone { read, .. } = &mut tail.state
                     && !archive
                 {
                     *read = true;
@@ -257,7 +258,7 @@ impl Tailer {
             packed.rest();
         }
         let files = &mut self.files;
-        let close = tail.place == Place::Closed;
+        let close = tail.state == TailState::Closed;
         let turn = files.spare_parts(key, &mut tail, now, out).unwrap_or(turn);
         files.tails.put(key, tail);
         files.settle_given(key);
@@ -311,10 +312,10 @@ impl Tailer {
         }
         for path in hints.paths {
             if let Some(link) = files.notices.link_to(&path) {
-                files.examine(&link, now, true);
+                files.examine(&link, now, Prompt::Hint);
             }
             if files.tails.at_path(&path).is_some() || files.plan.patterns.matches(&path) {
-                files.examine(&path, now, true);
+                files.examine(&path, now, Prompt::Hint);
             } else if files.notices.is_watched(&path) || path.is_dir() {
                 // A folder that came or went: not more often than ten times a second.
                 files.schedule.scan_by(now.mono.max(self.last_scan + 100 * MILLISECOND));
@@ -326,7 +327,7 @@ impl Tailer {
     pub(super) fn scan(&mut self, now: Now) {
         let mut found = std::mem::take(&mut self.found);
         let files = &mut self.files;
-        files.plan.patterns.walk(files.plan.follow_symlinks, &mut found);
+        files.plan.patterns.walk(files.plan.links, &mut found);
         files.missed.tell(&mut found, &files.plan, &files.tails);
         files.notices.follow(&mut found, &files.tails, &files.plan.id);
         let count = found.entries.len();
@@ -360,7 +361,7 @@ impl Tailer {
     }
 
     /// Looks at what was found where it is news, and at names that were not found any more.
-    fn examine_found(&mut self, found: &Found, now: Now) {
+    fn examine_found(&mut self, found: &FoundFiles, now: Now) {
         let files = &mut self.files;
         for entry in &found.entries {
             if let Some(key) = files.tails.at_path(&entry.path)
@@ -371,7 +372,7 @@ impl Tailer {
                 files.store.touch(tail.generation, now.seconds());
                 continue;
             }
-            files.examine(&entry.path, now, true);
+            files.examine(&entry.path, now, Prompt::Hint);
         }
         let still_there = found.entries.iter().filter(|e| files.tails.at_path(&e.path).is_some()).count();
         if files.start.is_over && still_there != files.tails.path_count() {
@@ -379,13 +380,13 @@ impl Tailer {
             let lost = files.tails.paths().map(|(path, _)| path).filter(|path| !paths.contains(&***path));
             let lost: Vec<Arc<Path>> = lost.cloned().collect();
             for path in lost {
-                files.examine(&path, now, true);
+                files.examine(&path, now, Prompt::Hint);
             }
         }
     }
 
     /// Looks for what became of files that lost their names, and forgets what need not be remembered.
-    fn look_after_lost(&mut self, found: &Found, now: Now) {
+    fn look_after_lost(&mut self, found: &FoundFiles, now: Now) {
         let files = &mut self.files;
         files.look_at_renamed(now);
         files.rotations.forget(now);

@@ -3,7 +3,7 @@
 //! Who does something with a file takes it out of its slot and puts it back; whoever looks meanwhile finds the slot empty.
 
 use super::identity::{Identity, Predecessor};
-use super::tail::{Place, Tail};
+use super::tail::{Tail, TailState};
 use hashbrown::HashMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -39,7 +39,7 @@ impl Tails {
     pub(super) fn remove(&mut self, key: usize) -> Option<Box<Tail>> {
         let tail = self.slots[key].take()?;
         self.by_identity.remove(&tail.identity);
-        for path in &tail.paths {
+        for path in tail.paths.all() {
             self.by_path.remove(path);
         }
         self.free.push(key);
@@ -109,7 +109,7 @@ impl Tails {
         self.by_path.len()
     }
 
-    /// A name leads to a file from now on, which has it in its `paths`.
+    /// A name leads to a file from now on, which has it among its own.
     pub(super) fn name(&mut self, path: Arc<Path>, key: usize) {
         self.by_path.insert(path, key);
     }
@@ -134,9 +134,9 @@ impl Tails {
     /// Whether the file that had the name before is to be read first.
     pub(super) fn must_wait(&mut self, key: usize) -> bool {
         let Some(before) = self.get(key).and_then(|tail| tail.after) else { return false };
-        let waiting = self
-            .of(before)
-            .is_some_and(|old| !old.failing && !old.waits() && matches!(old.place, Place::Gone { read: false, .. }));
+        let waiting = self.of(before).is_some_and(|old| {
+            !old.failing && !old.waits() && matches!(old.state, TailState::Gone { read: false, .. })
+        });
         if !waiting && let Some(tail) = self.get_mut(key) {
             tail.after = None;
         }
@@ -145,7 +145,7 @@ impl Tails {
 
     /// Counts what a file adds to `file_lag_bytes`.
     pub(super) fn measure(&mut self, tail: &mut Tail) {
-        let lag = if tail.place == Place::Closed || tail.packed.is_some() { 0 } else { tail.unread() };
+        let lag = if tail.state == TailState::Closed || tail.packed.is_some() { 0 } else { tail.unread() };
         self.lag = self.lag - tail.lag + lag;
         tail.lag = lag;
     }

@@ -10,7 +10,7 @@
 
 use super::formats::{SNIFF_BYTES, Sniff, sniff};
 use super::heavy::LIGHT_BYTES;
-use super::identity::{Hasher, Identity, Running, look_into, open, read_at};
+use super::identity::{Hasher, Identity, Links, Running, look_into, open, read_at};
 use crate::framing::wide::BOM_BYTES;
 use flate2::bufread::GzDecoder;
 use lzma_rust2::{Action, Status, XzStream};
@@ -446,7 +446,7 @@ pub(super) fn format_of(file: &OwnedFd) -> io::Result<Option<Format>> {
 /// Whether what an archive holds begins with these bytes; `false` where there is no such archive.
 pub(super) fn archive_begins_with(path: &Path, identity: Identity, bytes: &[u8]) -> bool {
     let begins = || -> io::Result<bool> {
-        let file = open(path, true)?;
+        let file = open(path, Links::Follow)?;
         let Some(format) = format_of(&file)? else { return Ok(false) };
         let mut ours = vec![0; bytes.len()];
         let same = look_into(&file)?.identity == identity;

@@ -2,7 +2,7 @@
 //!
 //! Places stay those of bytes; the lines' texts are put into UTF-8 here, before a worker sees them.
 
-use super::joined::Open;
+use super::joined::AtEnd;
 use super::lines::{Lines, LongLines, Taken};
 use super::window::View;
 use crate::event::Frames;
@@ -71,7 +71,7 @@ impl Lines {
         mut matcher: Option<&mut Matcher>,
         View { buf, start, searched, base: offset }: View<'_>,
         skipping: bool,
-        open: Open,
+        open: AtEnd,
     ) -> Taken {
         let mut to = Taking { wide, buf, offset, spans: Vec::new(), text: Vec::new(), invalid: 0 };
         let mut taken = Taken { end: start, skipping, ..Taken::default() };
@@ -108,7 +108,7 @@ impl Lines {
                 break;
             }
         }
-        if open != Open::Keep && state.flush() {
+        if open != AtEnd::Keep && state.flush() {
             let end = if at >= first + 2 && wide.newline(buf, at - 2) == Some(at - 2) { at - 2 } else { at };
             to.push(first, end);
             first = at;
@@ -205,7 +205,7 @@ mod tests {
         let last: &[u8] = b"";
         for (i, part) in pieces.iter().chain([&last]).enumerate() {
             buf.extend_from_slice(part);
-            let open = if i == pieces.len() { Open::Finish } else { Open::Keep };
+            let open = if i == pieces.len() { AtEnd::Finish } else { AtEnd::Keep };
             let matcher = joined.then_some(&mut matcher);
             let taken = rule.take_wide(wide, matcher, View { searched, ..View::of(&buf, base) }, skipping, open);
             cuts += taken.long;
@@ -241,9 +241,9 @@ mod tests {
     #[test]
     fn half_a_unit_at_the_end_is_said_and_nothing_of_it_is_lost() {
         let rule = Lines { max_bytes: 100, long: LongLines::Truncate };
-        let taken = rule.take_wide(Wide::Little, None, View::of(b"a\0\n\0b\0c", 0), false, Open::Keep);
+        let taken = rule.take_wide(Wide::Little, None, View::of(b"a\0\n\0b\0c", 0), false, AtEnd::Keep);
         assert_eq!((taken.end, &taken.text[..]), (4, &b"a"[..]));
-        let taken = rule.take_wide(Wide::Little, None, View::of(b"a\0\n\0b\0c", 0), false, Open::Finish);
+        let taken = rule.take_wide(Wide::Little, None, View::of(b"a\0\n\0b\0c", 0), false, AtEnd::Finish);
         assert_eq!((taken.end, &taken.text[..], taken.invalid), (7, "ab\u{fffd}".as_bytes(), 1));
     }
 

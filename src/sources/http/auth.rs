@@ -1,11 +1,12 @@
 //! Who may send: basic, bearer tokens, or a signature over the body as received.
 
+use crate::http::{KnownText, UserPassword};
 use crate::settings::{OneOrMany, Reader, Secret, config};
 use crate::time::clock;
 use base64::Engine;
 use hmac::{Hmac, KeyInit, Mac};
 use hyper::header::{self, HeaderMap, HeaderName};
-use sha2::{Digest, Sha256};
+use sha2::Sha256;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,21 +14,11 @@ config! {
     /// What a client must show: any one of the ways that are set.
     pub struct AuthConfig {
         /// User and password, one or several. The user is `@user`.
-        pub basic: OneOrMany<BasicConfig> = OneOrMany(Vec::new()),
+        pub basic: OneOrMany<UserPassword> = OneOrMany(Vec::new()),
         /// Tokens, any of which will do: `Authorization: Bearer …`, or `ApiKey …` of Elastic clients.
         pub bearer: Vec<Secret> = Vec::new(),
         /// A signature of each request.
         pub hmac: Option<HmacConfig> = None,
-    }
-}
-
-config! {
-    /// User and password.
-    pub struct BasicConfig {
-        /// The user.
-        pub user: String,
-        /// The password.
-        pub password: Secret,
     }
 }
 
@@ -63,10 +54,10 @@ impl AuthConfig {
 
 /// Checks who sends.
 pub(super) struct Auth {
-    /// Digest of `user:password`, and the user.
-    basic: Vec<([u8; 32], Arc<str>)>,
-    /// Digests of the tokens.
-    bearer: Vec<[u8; 32]>,
+    /// `user:password`, and the user.
+    basic: Vec<(KnownText, Arc<str>)>,
+    /// The tokens.
+    bearer: Vec<KnownText>,
     hmac: Option<Signature>,
 }
 
@@ -108,23 +99,11 @@ impl SignedBody {
     }
 }
 
-/// Texts are compared by their digests, all of them: neither place nor length of a difference shows in the time it takes.
-fn digest(text: &[u8]) -> [u8; 32] {
-    Sha256::digest(text).into()
-}
-
-fn same(a: &[u8; 32], b: &[u8; 32]) -> bool {
-    std::hint::black_box(a.iter().zip(b).fold(0, |difference, (x, y)| difference | (x ^ y))) == 0
-}
-
 impl Auth {
     /// Of settings that were checked; `None` lets everybody in.
     pub(super) fn new(config: Option<&AuthConfig>) -> Auth {
         let Some(config) = config else { return Auth { basic: Vec::new(), bearer: Vec::new(), hmac: None } };
-        let basic = config
-            .basic
-            .iter()
-            .map(|b| (digest(format!("{}:{}", b.user, b.password.reveal()).as_bytes()), Arc::from(b.user.as_str())));
+        let basic = config.basic.iter().map(|b| (KnownText::of(b.pair().as_bytes()), Arc::from(b.user.as_str())));
         let hmac = config.hmac.as_ref().and_then(|h| {
             Some(Signature {
                 mac: Hmac::new_from_slice(h.key.reveal().as_bytes()).ok()?,
@@ -135,7 +114,7 @@ impl Auth {
         });
         Auth {
             basic: basic.collect(),
-            bearer: config.bearer.iter().map(|t| digest(t.reveal().as_bytes())).collect(),
+            bearer: config.bearer.iter().map(|t| KnownText::of(t.reveal().as_bytes())).collect(),
             hmac,
         }
     }
@@ -163,10 +142,10 @@ impl Auth {
         let rest = rest.trim();
         if scheme.eq_ignore_ascii_case("basic") {
             let decoded = base64::engine::general_purpose::STANDARD.decode(rest).unwrap_or_default();
-            let given = digest(&decoded);
+            let given = KnownText::of(&decoded);
             let mut found = None;
             for (want, user) in &self.basic {
-                if same(want, &given) {
+                if want.is(&given) {
                     found = Some(user.clone());
                 }
             }
@@ -174,8 +153,7 @@ impl Auth {
                 return Shown::Allowed { user: Some(user) };
             }
         } else if scheme.eq_ignore_ascii_case("bearer") || scheme.eq_ignore_ascii_case("apikey") {
-            let given = digest(rest.as_bytes());
-            if self.bearer.iter().fold(false, |found, want| found | same(want, &given)) {
+            if KnownText::of(rest.as_bytes()).is_one_of(&self.bearer) {
                 return Shown::Allowed { user: None };
             }
         }

@@ -8,7 +8,7 @@ use super::format::{Answer, AnswerBody, BodyPart, Format, Head, Refusal, Request
 use super::forwarded;
 use super::headers::KeptHeader;
 use super::peer::Peer;
-use super::route::{Found, RouteAction};
+use super::route::{FoundRoute, RouteAction};
 use crate::ack::{Ack, Settled, Verdict};
 use crate::component::{Closed, Output};
 use crate::event::{Chunk, Frames};
@@ -165,15 +165,17 @@ async fn answer(
         return Err(NotTaken::Answer(Answer::text(StatusCode::FORBIDDEN, text)));
     }
     let does = match shared.routes.find(&head.method, &head.path) {
-        Found::Route(does, variables) => {
+        FoundRoute::Route(does, variables) => {
             head.variables = variables;
             does.clone()
         }
-        Found::Method(methods) => {
+        FoundRoute::Method(methods) => {
             let answer = Answer::text(StatusCode::METHOD_NOT_ALLOWED, "this path does not take this method");
             return Err(NotTaken::Answer(answer.with(header::ALLOW, &methods.join(", "))));
         }
-        Found::Nothing => return Err(NotTaken::Answer(Answer::text(StatusCode::NOT_FOUND, "nothing is at this path"))),
+        FoundRoute::Nothing => {
+            return Err(NotTaken::Answer(Answer::text(StatusCode::NOT_FOUND, "nothing is at this path")));
+        }
     };
     match does {
         RouteAction::Open(say) => Ok((say(&head), None)),
@@ -374,7 +376,8 @@ impl Delivery {
             true => Ack::new(Arc::new(Waiter(Mutex::new(Some(to)))), 0),
             false => Ack::none(),
         };
-        let sent = send(&output, &mut *parts, &origin, received_at, &ack, deadline, &shared).await;
+        let sent =
+            send(&output, &mut *parts, Arrival { origin: &origin, received_at, ack: &ack }, deadline, &shared).await;
         // The source's end must not be held up by requests that wait.
         drop((output, parts));
         sent?;
@@ -399,13 +402,20 @@ impl Delivery {
     }
 }
 
+/// What the parts of a body share.
+#[derive(Clone, Copy)]
+struct Arrival<'a> {
+    origin: &'a Arc<Origin>,
+    /// Nanoseconds since 1970 UTC.
+    received_at: i64,
+    ack: &'a Ack,
+}
+
 /// Hands over all parts, in order.
 async fn send(
     output: &Output,
     parts: &mut (dyn Iterator<Item = BodyPart> + Send),
-    origin: &Arc<Origin>,
-    received_at: i64,
-    ack: &Ack,
+    Arrival { origin, received_at, ack }: Arrival<'_>,
     deadline: Instant,
     shared: &Shared,
 ) -> Result<(), Refusal> {

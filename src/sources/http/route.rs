@@ -73,7 +73,7 @@ enum Segment {
 pub(super) struct Routes(Vec<Route>);
 
 /// Where a request leads.
-pub(super) enum Found<'r> {
+pub(super) enum FoundRoute<'r> {
     /// Here.
     Route(&'r RouteAction, Variables),
     /// The path has other methods.
@@ -246,7 +246,7 @@ impl Routes {
     }
 
     /// Where a request leads.
-    pub(super) fn find(&self, method: &Method, path: &str) -> Found<'_> {
+    pub(super) fn find(&self, method: &Method, path: &str) -> FoundRoute<'_> {
         let path = path.strip_prefix('/').unwrap_or(path);
         let path = path.strip_suffix('/').unwrap_or(path);
         let parts: Vec<&str> = if path.is_empty() { Vec::new() } else { path.split('/').collect() };
@@ -267,11 +267,11 @@ impl Routes {
                 Segment::Text(_) => None,
                 Segment::Variable(name) => Some((name.clone(), Arc::from(decode(part)))),
             });
-            return Found::Route(&route.does, variables.collect());
+            return FoundRoute::Route(&route.does, variables.collect());
         }
         methods.sort_unstable();
         methods.dedup();
-        if methods.is_empty() { Found::Nothing } else { Found::Method(methods) }
+        if methods.is_empty() { FoundRoute::Nothing } else { FoundRoute::Method(methods) }
     }
 }
 
@@ -311,9 +311,9 @@ mod tests {
     /// The variables, or why there are none.
     fn find(routes: &Routes, method: Method, path: &str) -> String {
         match routes.find(&method, path) {
-            Found::Nothing => "nothing".into(),
-            Found::Method(methods) => format!("allow {}", methods.join(",")),
-            Found::Route(does, variables) => {
+            FoundRoute::Nothing => "nothing".into(),
+            FoundRoute::Method(methods) => format!("allow {}", methods.join(",")),
+            FoundRoute::Route(does, variables) => {
                 let what = match does {
                     RouteAction::Take(_) => "take",
                     RouteAction::Say(..) => "say",

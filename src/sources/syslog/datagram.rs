@@ -62,6 +62,15 @@ struct Group {
     spans: Vec<(u32, u32, u64)>,
 }
 
+/// Whether a datagram is waited for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wait {
+    /// For one, as long as the socket lets us.
+    ForOne,
+    /// What is there is taken.
+    No,
+}
+
 /// What has come since the last hand-over, by sender.
 #[derive(Default)]
 struct Groups {
@@ -128,7 +137,8 @@ pub(super) fn run(socket: &DatagramSocket, shared: &Shared, mut origins: PeerOri
     let mut asked = clock::monotonic_ns();
     let mut stopping = None;
     loop {
-        let got = match receiver.receive(socket.fd(), stopping.is_none(), &mut groups) {
+        let wait = if stopping.is_none() { Wait::ForOne } else { Wait::No };
+        let got = match receiver.receive(socket.fd(), wait, &mut groups) {
             Ok(got) => got,
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => 0,
             // What an ICMP answer to nothing of ours left on the socket.
@@ -137,7 +147,7 @@ pub(super) fn run(socket: &DatagramSocket, shared: &Shared, mut origins: PeerOri
         };
         // A full batch mostly means that more is there; it is taken along as long as the chunk is not large.
         if got == BATCH && groups.bytes < FULL {
-            let more = receiver.receive(socket.fd(), false, &mut groups).unwrap_or(0);
+            let more = receiver.receive(socket.fd(), Wait::No, &mut groups).unwrap_or(0);
             if more == BATCH && groups.bytes < FULL {
                 continue;
             }
@@ -222,14 +232,14 @@ impl Receiver {
         Receiver { size, buffers: vec![0; size * BATCH], headers }
     }
 
-    /// Takes up to [`BATCH`] datagrams; waits for the first where `wait` is set.
+    /// Takes up to [`BATCH`] datagrams; waits for the first as `wait` says.
     #[cfg(target_os = "linux")]
-    fn receive(&mut self, fd: std::os::fd::BorrowedFd<'_>, wait: bool, groups: &mut Groups) -> io::Result<usize> {
+    fn receive(&mut self, fd: std::os::fd::BorrowedFd<'_>, wait: Wait, groups: &mut Groups) -> io::Result<usize> {
         use nix::sys::socket::{MsgFlags, recvmmsg};
         use std::os::fd::AsRawFd;
         let mut slices: Vec<[io::IoSliceMut<'_>; 1]> =
             self.buffers.chunks_exact_mut(self.size).map(|buffer| [io::IoSliceMut::new(buffer)]).collect();
-        let flags = if wait { MsgFlags::MSG_WAITFORONE } else { MsgFlags::MSG_DONTWAIT };
+        let flags = if wait == Wait::ForOne { MsgFlags::MSG_WAITFORONE } else { MsgFlags::MSG_DONTWAIT };
         let mut lengths = [(0, None, false); BATCH];
         let mut got = 0;
         for (message, place) in recvmmsg(fd.as_raw_fd(), &mut self.headers, &mut slices, flags, None)?.zip(&mut lengths)
@@ -252,9 +262,9 @@ impl Receiver {
         Receiver { size, buffers: vec![0; size + 1] }
     }
 
-    /// Takes one datagram; waits for it where `wait` is set.
+    /// Takes one datagram; waits for it as `wait` says.
     #[cfg(not(target_os = "linux"))]
-    fn receive(&mut self, fd: std::os::fd::BorrowedFd<'_>, wait: bool, groups: &mut Groups) -> io::Result<usize> {
+    fn receive(&mut self, fd: std::os::fd::BorrowedFd<'_>, wait: Wait, groups: &mut Groups) -> io::Result<usize> {
         use nix::sys::socket::{MsgFlags, SockaddrStorage, recvfrom};
         use std::os::fd::AsRawFd;
         let _ = wait; // the socket's time-out is short

@@ -366,6 +366,15 @@ struct Read {
     at_end: bool,
 }
 
+/// What comes behind bytes of a connection.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Bytes {
+    /// More, maybe.
+    GoOn,
+    /// Nothing.
+    End,
+}
+
 impl<'a> Connection<'a> {
     /// `rest`: what has been read of it already.
     fn new(connections: &'a Connections, origin: Arc<Origin>, rest: Vec<u8>) -> Self {
@@ -419,12 +428,12 @@ impl<'a> Connection<'a> {
             }
             match read {
                 Ok(Read { bytes, at_end: false }) => {
-                    if let Err(why) = self.take(bytes, false) {
+                    if let Err(why) = self.take(bytes, Bytes::GoOn) {
                         return why;
                     }
                 }
                 Ok(Read { bytes, at_end: true }) => {
-                    return self.take(bytes, true).err().unwrap_or("the peer closed it");
+                    return self.take(bytes, Bytes::End).err().unwrap_or("the peer closed it");
                 }
                 Err(error) => {
                     tracing::debug!(%error, peer = ?self.origin.peer, "a connection broke");
@@ -445,17 +454,17 @@ impl<'a> Connection<'a> {
     /// Ends with what is left.
     fn end(&mut self, why: &'static str) -> &'static str {
         let rest = self.rest.clone();
-        self.take(rest, true).err().unwrap_or(why)
+        self.take(rest, Bytes::End).err().unwrap_or(why)
     }
 
     /// Frames bytes that begin with the rest of those before, and hands over what is whole.
     ///
     /// Errors: why the connection must end.
-    fn take(&mut self, mut bytes: Vec<u8>, at_end: bool) -> Result<(), &'static str> {
+    fn take(&mut self, mut bytes: Vec<u8>, then: Bytes) -> Result<(), &'static str> {
         let shared = &*self.connections.shared;
         let mut spans = Vec::with_capacity(bytes.len() / 128);
         let done = self.framer.frame(&bytes, &mut spans);
-        let kept = if at_end {
+        let kept = if then == Bytes::End {
             let mut last = Vec::new();
             match self.framer.finish(&bytes[done..], &mut last) {
                 Ended::Whole => {}

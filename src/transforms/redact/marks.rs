@@ -149,7 +149,7 @@ impl Marks {
         #[cfg(target_arch = "x86_64")]
         if is_x86_feature_detected!("avx2") {
             // SAFETY: the CPU has the feature the function is compiled for, checked on the line above.
-            #[allow(unsafe_code)]
+            #[expect(unsafe_code, reason = "the comment says why it is sound")]
             unsafe {
                 avx2::read(self, text);
             }
@@ -328,7 +328,7 @@ mod avx2 {
     #[inline]
     fn load(bytes: &[u8; 32]) -> __m256i {
         // SAFETY: the load stays inside the 32 bytes of `bytes`; it needs no alignment.
-        #[allow(unsafe_code)]
+        #[expect(unsafe_code, reason = "the comment says why it is sound")]
         unsafe {
             _mm256_loadu_si256(bytes.as_ptr().cast())
         }

@@ -38,6 +38,15 @@ pub(super) struct Walker {
     copied: usize,
 }
 
+/// Who writes the quotes around a text.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Quotes {
+    /// They are there.
+    There,
+    /// They are written with it.
+    Written,
+}
+
 impl Walker {
     /// What the last text became.
     pub(super) fn json(&self) -> &[u8] {
@@ -103,13 +112,13 @@ impl Walker {
         self.copied = to;
     }
 
-    fn replace_string(&mut self, text: &[u8], from: usize, to: usize, new: &[u8], quotes: bool) {
+    fn replace_string(&mut self, text: &[u8], from: usize, to: usize, new: &[u8], quotes: Quotes) {
         self.out.extend_from_slice(&text[self.copied..from]);
-        if quotes {
+        if quotes == Quotes::Written {
             self.out.push(b'"');
         }
         json::escape(new, &mut self.out);
-        if quotes {
+        if quotes == Quotes::Written {
             self.out.push(b'"');
         }
         self.copied = to;
@@ -153,11 +162,11 @@ impl Walker {
         scratch: &mut Scratch,
     ) {
         if scratch.search_str(json::str_of(&text[from..secret])).is_some() {
-            self.replace_string(text, from, secret, &scratch.out, false);
+            self.replace_string(text, from, secret, &scratch.out, Quotes::There);
         }
         let value = Value::Str(json::str_of(&text[secret..to]));
         if replace_whole(shared, Whole::Secret(Word::Plain), value, scratch) {
-            self.replace_string(text, secret, to, &scratch.out, false);
+            self.replace_string(text, secret, to, &scratch.out, Quotes::There);
         }
     }
 
@@ -234,13 +243,13 @@ impl Walker {
         if let Some((from, to)) = key.filter(|_| parent && scope.searched() && shared.rules.in_key(&self.key)) {
             let name = std::mem::take(&mut self.key);
             if scratch.search(&name) {
-                self.replace_string(text, from, to, &scratch.out, false);
+                self.replace_string(text, from, to, &scratch.out, Quotes::There);
             }
             self.key = name;
         }
         if let Some(whole) = whole {
             if replace_whole(shared, whole, json::value_of(&text[start..end]), scratch) {
-                self.replace_string(text, start, end, &scratch.out, true);
+                self.replace_string(text, start, end, &scratch.out, Quotes::Written);
             }
         } else {
             match token {
@@ -255,12 +264,12 @@ impl Walker {
                     Some(secret) => self.replace_part(text, (from, to), secret, shared, scratch),
                     None => {
                         if scratch.search_str(json::str_of(&text[from..to])).is_some() {
-                            self.replace_string(text, start, end, &scratch.out, true);
+                            self.replace_string(text, start, end, &scratch.out, Quotes::Written);
                         }
                     }
                 },
                 Token::Number if scope.searched() && shared.rules.in_numbers() && scratch.search(&text[from..to]) => {
-                    self.replace_string(text, start, end, &scratch.out, true);
+                    self.replace_string(text, start, end, &scratch.out, Quotes::Written);
                 }
                 _ => {}
             }

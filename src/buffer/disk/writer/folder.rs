@@ -145,7 +145,7 @@ impl Writer {
             lost += self.lose_segment(epoch);
         }
         self.say_deleted(&found, saved, lost);
-        self.shared.renew_notes(true);
+        self.shared.renew_notes();
         self.save_position()
     }
 

@@ -96,7 +96,7 @@ impl Writer {
             let mut state = self.shared.lock();
             for part in state.group.iter_mut().filter(|p| !p.settled) {
                 part.writing = true;
-                let Part { seq, events, received_at, at, len, .. } = *part;
+                let RecordPart { seq, events, received_at, at, len, .. } = *part;
                 todo.push(Todo { seq, events, received_at, at, len });
             }
             (state.next_event, state.written_seq)
@@ -220,7 +220,7 @@ impl Writer {
         }
         self.files.next_epoch += 1;
         self.home.names_changed = true;
-        let opened = self.storage.open(&path, Open::Write).and_then(|file| {
+        let opened = self.storage.open(&path, OpenFor::Write).and_then(|file| {
             let len = file.len()?;
             Ok((file, len))
         });
@@ -244,7 +244,7 @@ impl Writer {
         let (end, capacity) = (segment::HEADER, self.settings.sizes.segment.max(need));
         self.files.active = Some(Active { file: file.clone(), epoch, end, at: end, synced: 0, capacity });
         // Of the last segment alone all records are read at a start.
-        self.shared.renew_notes(true);
+        self.shared.renew_notes();
         let header = SegmentHeader { epoch, first_seq: part.seq, first_event: event, created: part.received_at };
         if let Err(error) = file.write_at(&header.to_bytes(), 0) {
             self.seal_now();
@@ -369,7 +369,7 @@ impl Writer {
             let (file, segment) = match &mut copy {
                 Some(copy) => copy,
                 None => {
-                    let file = self.storage.open(&path, Open::Write)?;
+                    let file = self.storage.open(&path, OpenFor::Write)?;
                     file.set_len(0)?;
                     let (first_seq, first_event, created) = (header.seq, header.first_event, header.received_at);
                     file.write_at(&SegmentHeader { epoch: new, first_seq, first_event, created }.to_bytes(), 0)?;

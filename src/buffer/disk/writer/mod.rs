@@ -29,14 +29,14 @@ use super::record::{self, RecordHeader};
 use super::recover::{LOCK, POSITION, REWRITE, SPARE};
 use super::segment::{self, SegmentHeader, View};
 use super::settled::Settled;
-use super::state::{InFlight, Part, Segment, Shared, Waiting, cost, fixed};
+use super::state::{InFlight, RecordPart, Segment, SharedState, Waiting, cost, fixed};
 use super::{DiskOptions, FaultThrottle, Sizes};
 use crate::ack::place::{NOWHERE, Place};
 use crate::ack::{Ack, Letters, Verdict};
 use crate::buffer::Refuser;
 use crate::buffer::{DiskCompression, Fsync, StageSender, WhenDiskFull};
 use crate::event::{Batch, Packer};
-use crate::storage::{FileId, Open, Storage, StoredFile, make_again};
+use crate::storage::{FileId, OpenFor, Storage, StoredFile, make_again};
 use crate::telemetry::Health;
 use crate::time::clock;
 use std::io;
@@ -69,7 +69,7 @@ const MIN_SPARE: u64 = 1 << 20;
 
 /// Appends records. The only one that makes, renames and removes segments.
 pub(super) struct Writer {
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<SharedState>,
     storage: Arc<dyn Storage>,
     folder: PathBuf,
     settings: Settings,
@@ -129,7 +129,7 @@ enum Phase {
 /// Records on their way to a segment.
 struct Group {
     packer: Packer,
-    /// For each record a gap for its header, then its body; where which stands is in [`Shared`].
+    /// For each record a gap for its header, then its body; where which stands is in [`SharedState`].
     buf: Vec<u8>,
     /// Room that they may need on disk, at most.
     reserved: u64,
@@ -238,7 +238,7 @@ impl Writer {
     pub(super) fn new(
         options: &DiskOptions,
         storage: Arc<dyn Storage>,
-        shared: Arc<Shared>,
+        shared: Arc<SharedState>,
         rest: Rest,
         with: With,
     ) -> Self {
@@ -487,7 +487,7 @@ impl Writer {
         let (settled, writing) = (false, false);
         let tells_first = place.is_some() && !state.tells;
         state.tells |= tells_first;
-        state.group.push(Part {
+        state.group.push(RecordPart {
             seq,
             events,
             received_at,
@@ -503,7 +503,7 @@ impl Writer {
         drop(state);
         if tells_first {
             // With all that was settled up to now.
-            self.shared.renew_notes(true);
+            self.shared.renew_notes();
         }
         Some(seq)
     }

@@ -17,7 +17,7 @@ impl Writer {
         }
         if self.positions.saved_at.elapsed() >= POSITION_EVERY {
             self.positions.saved_at = Instant::now();
-            self.shared.renew_notes(false);
+            self.shared.renew_lost_notes();
             self.expire();
             let (promised, at) = self.positions.saved_promise;
             let mark_moved =
@@ -86,7 +86,7 @@ impl Writer {
         {
             return Ok(self.positions.file.insert(file).clone());
         }
-        let file = self.storage.open(&path, Open::Write)?;
+        let file = self.storage.open(&path, OpenFor::Write)?;
         let len = file.len()?;
         if len < position::FILE {
             file.write_at(&vec![0; (position::FILE - len) as usize], len)?;

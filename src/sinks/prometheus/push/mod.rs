@@ -262,6 +262,17 @@ struct Pusher {
     superseded: u64,
 }
 
+/// What is known of a snapshot that was refused or given up.
+#[derive(Clone, Copy)]
+struct Rejection {
+    /// Something of it was refused.
+    refused: bool,
+    /// Its retries are exhausted.
+    exhausted: bool,
+    /// None will follow it.
+    last: bool,
+}
+
 impl Pusher {
     async fn run(
         mut self,
@@ -363,7 +374,9 @@ impl Pusher {
         for (number, verdict) in self.verdicts.take() {
             match verdict {
                 Verdict::Delivered => self.delivered(number),
-                Verdict::Rejected => self.rejected(number, refused, exhausted, last == Some(number)),
+                Verdict::Rejected => {
+                    self.rejected(number, Rejection { refused, exhausted, last: last == Some(number) })
+                }
                 // Nobody is there any more who would send it.
                 Verdict::Failed => {}
             }
@@ -393,7 +406,7 @@ impl Pusher {
     }
 
     /// A snapshot was refused or given up, all of it or a part. The next has its counts too, where one comes.
-    fn rejected(&mut self, number: u64, refused: bool, exhausted: bool, last: bool) {
+    fn rejected(&mut self, number: u64, Rejection { refused, exhausted, last }: Rejection) {
         let Some(at) = self.covers.iter().position(|cover| cover.number == number) else { return };
         let Some(cover) = self.covers.remove(at) else { return };
         let (mut again, mut given) = (Vec::new(), 0);

@@ -2,6 +2,7 @@
 //!
 //! `TIDEGATE_SEEDS=10000` runs it long, `TIDEGATE_SEED=7` one seed; a seed that fails is printed, and joins `SEEDS`.
 #![allow(clippy::unwrap_used)]
+use super::format::{HEADER_BYTES, checksum};
 use super::*;
 use crate::storage::sim::{Crash, Sim};
 use std::collections::BTreeMap;

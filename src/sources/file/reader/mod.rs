@@ -4,7 +4,7 @@ use super::flight::{Settlement, Verdicts};
 use super::formats::{SNIFF_BYTES, Sniff, sniff};
 use super::held::End;
 use super::identity::{Ahead, HEAD_BYTES, Hasher, Head, MARK_BYTES, Position, Sum, look_into, read_at};
-use super::joined::Open;
+use super::joined::AtEnd;
 use super::lines::{Lines, LongLines, Taken};
 use super::parts::{Ends, Give, Parts};
 use super::tail::Tail;
@@ -156,10 +156,10 @@ impl Reader {
 
     /// Reads on in `tail` (slot `key`, open), up to its end or for [`TURN_BYTES`]. `open`: what becomes of an
     /// unfinished line or event at the end.
-    pub(super) fn read(&mut self, key: usize, tail: &mut Tail, open: Open, wall: i64, out: &mut dyn Out) -> Turn {
-        if tail.is_disproved() || tail.replaced {
-            if let Some(look) = tail.file.as_ref().and_then(|file| look_into(file).ok()) {
-                tail.take_look(look, self.mono, wall);
+    pub(super) fn read(&mut self, key: usize, tail: &mut Tail, open: AtEnd, wall: i64, out: &mut dyn Out) -> Turn {
+        if tail.doubt.is_replaced() {
+            if let Some(look) = tail.handle.get().and_then(|file| look_into(file).ok()) {
+                tail.begin_turn(look, self.mono);
             }
             return Turn::Replaced;
         }
@@ -172,28 +172,28 @@ impl Reader {
             on.tail.packed = Some(packed);
             turn
         } else {
-            let Some(file) = on.tail.file.take() else { return Turn::End };
+            let Some(file) = on.tail.handle.lend() else { return Turn::End };
             let mut window = Window::at(self.pool.take(), &on.tail.reading());
             let turn = self.read_file(&mut on, &file, &mut window, open);
             drop(self.pool.freeze(window.into_buf()));
-            on.tail.file = Some(file);
+            on.tail.handle.put(file);
             turn
         };
         if !matches!(turn, Turn::End) {
             return turn;
         }
-        let what = if open == Open::Flush { Give::All } else { Give::Due(self.mono) };
+        let what = if open == AtEnd::Flush { Give::All } else { Give::Due(self.mono) };
         self.send_parts(key, on.tail, what, wall, on.out).unwrap_or(turn)
     }
 
-    fn read_file(&mut self, on: &mut Reading<'_>, file: &OwnedFd, window: &mut Window, mut open: Open) -> Turn {
+    fn read_file(&mut self, on: &mut Reading<'_>, file: &OwnedFd, window: &mut Window, mut open: AtEnd) -> Turn {
         match look_into(file) {
             Ok(look) => {
-                if open == Open::Close && on.tail.looked != (look.size, look.modified) {
+                if open == AtEnd::Close && !on.tail.look.is_like(&look) {
                     // It goes on after all.
-                    open = Open::Keep;
+                    open = AtEnd::Keep;
                 }
-                on.tail.take_look(look, self.mono, on.wall);
+                on.tail.begin_turn(look, self.mono);
             }
             Err(e) => return Turn::Failed(e),
         }
@@ -257,15 +257,15 @@ impl Reader {
         if buf.len() < known || self.check_contents && Position::mark_of(&buf[..known]) != from.mark {
             return Some(Turn::Replaced);
         }
-        if from.offset == 0 && !tail.is_text && !buf.is_empty() {
+        if from.offset == 0 && !tail.beginning.is_text() && !buf.is_empty() {
             if sniff(&buf[..buf.len().min(SNIFF_BYTES)]) != Sniff::Plain {
                 return Some(Turn::NoText);
             }
-            tail.is_text = true;
+            tail.beginning.note_text();
         }
         self.look_for_mark(tail, file, buf, from.offset);
         if from.offset == 0 {
-            window.skip_to(mark_len(window.buf(), tail.units));
+            window.skip_to(mark_len(window.buf(), tail.beginning.units()));
         }
         // A part of a mark is an unfinished line as long as the rest is missing.
         let goes_on =
@@ -276,7 +276,7 @@ impl Reader {
 
     /// Passes over zeros that are no part of a line, and finds how far there are lines. `ended`: the file ends with the window.
     fn pass_over(&self, tail: &mut Tail, file: &OwnedFd, window: &mut Window, ended: bool) -> io::Result<Lying> {
-        let wide = tail.units.wide();
+        let wide = tail.beginning.units().wide();
         let zeros = match window.rest() {
             rest @ [0, ..] => leading_zeros(rest),
             _ => 0,
@@ -298,7 +298,7 @@ impl Reader {
             let next = zeros_end(file, window.end())?.map(|next| if wide.is_some() { next & !1 } else { next });
             match next {
                 None => {
-                    tail.room = tail.looked.0.saturating_sub(window.place(end));
+                    tail.look.ends_at(window.place(end));
                     lying.at_end = true;
                     window.cut(end);
                 }
@@ -311,11 +311,11 @@ impl Reader {
         }
         window.skip_to(text);
         let (from, upto) = (window.place(window.start()), window.end());
-        lying.ended = match &mut tail.spared {
-            Some(spared) if tail.parts.is_some() => spared.take_passed(upto),
-            Some(spared) if self.matcher.is_some() => spared.take_end(from, upto),
-            _ => None,
-        };
+        if tail.parts.is_some() {
+            lying.ended = tail.for_sinks.take_passed(upto);
+        } else if self.matcher.is_some() {
+            lying.ended = tail.for_sinks.take_end(from, upto);
+        }
         if let Some(end) = lying.ended {
             // An event that sinks were given ends where it ended then, whatever joins it now: they are spared no more.
             window.cut((end.offset.max(from) - window.base()) as usize);
@@ -332,13 +332,13 @@ impl Reader {
         file: &OwnedFd,
         window: &mut Window,
         lying: &Lying,
-        open: Open,
+        open: AtEnd,
     ) -> Result<u64, Turn> {
         let open = match lying {
-            Lying { ended: Some(_), .. } => Open::Close,
-            Lying { hole: Some(_), .. } => Open::Finish,
+            Lying { ended: Some(_), .. } => AtEnd::Close,
+            Lying { hole: Some(_), .. } => AtEnd::Finish,
             Lying { at_end: true, .. } => open,
-            _ => Open::Keep,
+            _ => AtEnd::Keep,
         };
         let streams = lying.ended.map_or([false; 2], |end| end.streams);
         let taken = self.take(on.tail, window.view(), open, Ends { line: open.ends_line(), streams });
@@ -365,10 +365,10 @@ impl Reader {
     }
 
     /// Takes lines from the front of a view, by the rule that the source and the file have for them.
-    fn take(&mut self, tail: &mut Tail, view: View<'_>, open: Open, ends: Ends) -> Taken {
+    fn take(&mut self, tail: &mut Tail, view: View<'_>, open: AtEnd, ends: Ends) -> Taken {
         let skipping = tail.at.skipping;
         match (&mut self.matcher, &mut self.judge, &mut tail.parts) {
-            (matcher, ..) if let Some(wide) = tail.units.wide() => {
+            (matcher, ..) if let Some(wide) = tail.beginning.units().wide() => {
                 self.lines.take_wide(wide, matcher.as_mut(), view, skipping, open)
             }
             (_, Some(judge), Some(parts)) => self.lines.take_parts(parts, judge, view, self.mono, ends),
@@ -397,10 +397,10 @@ impl Reader {
     fn send_rest(&mut self, on: &mut Reading<'_>, window: &mut Window) -> Option<Turn> {
         let (start, end) = (window.start(), window.buf().len());
         let skipping = on.tail.at.skipping;
-        let taken = match on.tail.units.wide() {
+        let taken = match on.tail.beginning.units().wide() {
             Some(wide) => {
                 let view = View { searched: 0, ..window.view() };
-                self.lines.take_wide(wide, self.matcher.as_mut(), view, skipping, Open::Finish)
+                self.lines.take_wide(wide, self.matcher.as_mut(), view, skipping, AtEnd::Finish)
             }
             None => {
                 let frames = (!skipping).then_some(Frames::Lines { start, end });
@@ -434,7 +434,7 @@ impl Reader {
         self.count_long(taken.long, taken.splits);
         self.count_invalid(taken.invalid);
         tail.at = then;
-        tail.note_past();
+        tail.note_passed();
         tail.stash = Box::default();
         let Some(frames) = taken.frames.take() else {
             let mark = Settlement { generation: tail.generation, at: then };
@@ -562,13 +562,15 @@ impl Reader {
                 text.append(&mut taken.text);
                 taken.frames.map(|frames| moved(frames, 0, end))
             }
-            (matcher, ..) if let Some(wide) = tail.units.wide() => {
-                let taken = self.lines.take_wide(wide, matcher.as_mut(), View::of(&text, offset), false, Open::Finish);
+            (matcher, ..) if let Some(wide) = tail.beginning.units().wide() => {
+                let taken = self.lines.take_wide(wide, matcher.as_mut(), View::of(&text, offset), false, AtEnd::Finish);
                 self.count_invalid(taken.invalid);
                 text = taken.text;
                 taken.frames
             }
-            (Some(matcher), ..) => self.lines.take_joined(matcher, View::of(&text, offset), false, Open::Finish).frames,
+            (Some(matcher), ..) => {
+                self.lines.take_joined(matcher, View::of(&text, offset), false, AtEnd::Finish).frames
+            }
             (None, ..) => Some(Frames::Lines { start: 0, end }),
         };
         let Some(frames) = frames else { return };
@@ -627,7 +629,7 @@ impl Reader {
 
     /// Looks at the beginning of a file, `from` being the place where its bytes in `buf` begin.
     pub(super) fn look_for_mark(&self, tail: &mut Tail, file: &OwnedFd, buf: &[u8], from: u64) {
-        if tail.units != Units::Unknown {
+        if tail.beginning.units() != Units::Unknown {
             return;
         }
         let mut beginning = [0; BOM_BYTES];
@@ -638,7 +640,7 @@ impl Reader {
                 Err(_) => return,
             },
         };
-        tail.units = self.units_of(beginning);
+        tail.beginning.note_units(self.units_of(beginning));
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::super::archive::Packed;
 use super::super::identity::look_into;
-use super::super::joined::Open;
+use super::super::joined::AtEnd;
 use super::super::parts::Ends;
 use super::super::tail::Tail;
 use super::super::unpack::{Format, MOST_ZSTD_BYTES, Memory, skip};
@@ -17,11 +17,11 @@ impl Reader {
         if packed.ended {
             return Turn::End;
         }
-        let Some(file) = &on.tail.file else { return Turn::End };
+        let Some(file) = on.tail.handle.get() else { return Turn::End };
         match look_into(file) {
             Ok(look) => {
-                let size = on.tail.looked.0;
-                (on.tail.looked, on.tail.changed, on.tail.seen) = ((look.size, look.modified), look.changed, on.wall);
+                let size = on.tail.look.size();
+                on.tail.look.note(look);
                 if !packed.may_go_on(look.size, size) {
                     return Turn::End;
                 }
@@ -32,7 +32,7 @@ impl Reader {
             return Turn::Waits;
         }
         if packed.deciding.is_some() {
-            return match packed.compare(file, on.tail.looked.0, &on.tail.path) {
+            return match packed.compare(file, on.tail.look.size(), on.tail.paths.here()) {
                 Ok(true) => Turn::More,
                 Ok(false) => Turn::End,
                 Err(error) => Turn::Failed(error),
@@ -61,7 +61,7 @@ impl Reader {
 
     /// Decompresses up to where the file is read to; a turn where that cannot be.
     fn open_stream(&mut self, tail: &mut Tail, packed: &mut Packed) -> Result<Box<dyn Read + Send>, Turn> {
-        let Some(file) = &tail.file else { return Err(Turn::End) };
+        let Some(file) = tail.handle.get() else { return Err(Turn::End) };
         let from = tail.reading();
         let skipped = match skip(file, packed.format, packed.allowed(), from.offset, self.hasher) {
             Ok(skipped) => skipped,
@@ -75,7 +75,7 @@ impl Reader {
         }
         packed.carry = skipped.running.before().to_vec();
         if from.offset > 0 {
-            tail.units = self.units_of(&skipped.beginning);
+            tail.beginning.note_units(self.units_of(&skipped.beginning));
         }
         Ok(skipped.stream)
     }
@@ -96,10 +96,10 @@ impl Reader {
             let read = window.fill_from(stream);
             let at_end = matches!(read, Ok(0));
             if is_first {
-                on.tail.units = self.units_of(window.buf());
-                window.skip_to(mark_len(window.buf(), on.tail.units));
+                on.tail.beginning.note_units(self.units_of(window.buf()));
+                window.skip_to(mark_len(window.buf(), on.tail.beginning.units()));
             }
-            let ends_line = match on.tail.units.wide() {
+            let ends_line = match on.tail.beginning.units().wide() {
                 None => window.buf().last() == Some(&b'\n'),
                 Some(wide) => {
                     let start = unit_behind(window.base(), window.start());
@@ -109,10 +109,10 @@ impl Reader {
             let unfinished = window.buf().len() > window.start() && !ends_line;
             if at_end && unfinished && !packed.cut && !self.once {
                 // Members may be added, in which its last line goes on.
-                packed.short = Some((on.tail.looked.0, 0));
+                packed.short = Some((on.tail.look.size(), 0));
                 return Err(Turn::End);
             }
-            let open = if at_end { Open::Finish } else { Open::Keep };
+            let open = if at_end { AtEnd::Finish } else { AtEnd::Keep };
             let taken = self.take(on.tail, window.view(), open, Ends { line: at_end, streams: [false; 2] });
             budget = budget.saturating_sub((window.buf().len() - before) as u64);
             if taken.end > window.start()
@@ -143,12 +143,12 @@ impl Reader {
     /// The file ends before its stream does.
     fn cut(&mut self, tail: &Tail, packed: &mut Packed) -> Turn {
         if !packed.cut {
-            packed.short = Some((tail.looked.0, 0));
+            packed.short = Some((tail.look.size(), 0));
         } else if !packed.told {
             packed.told = true;
             self.damaged += 1;
             self.counters.update(|t| t.error("corrupt", 1));
-            tracing::error!(file = %tail.path.display(), compressed_bytes = tail.looked.0, offset = tail.at.offset,
+            tracing::error!(file = %tail.paths.here().display(), compressed_bytes = tail.look.size(), offset = tail.at.offset,
                 "a compressed file is cut off: it ends before its stream does. What is there was read, what follows is \
                  missing; it is read on if the file grows");
         }
@@ -173,14 +173,14 @@ impl Reader {
         packed.told = true;
         self.damaged += 1;
         self.counters.update(|t| t.error("corrupt", 1));
-        tracing::error!(file = %tail.path.display(), %error, offset = tail.at.offset,
+        tracing::error!(file = %tail.paths.here().display(), %error, offset = tail.at.offset,
             "a compressed file is damaged: what follows this place in what it holds is lost, unless it is repaired in place");
         Turn::End
     }
 
     /// It needs more memory than is granted: it is left as it is, and looked at again when it has another size.
     fn too_large(&mut self, tail: &Tail, packed: &mut Packed, needed: Option<u64>, most: u64) -> Turn {
-        (packed.short, packed.cut) = (Some((tail.looked.0, 0)), true);
+        (packed.short, packed.cut) = (Some((tail.look.size(), 0)), true);
         if std::mem::replace(&mut packed.told, true) {
             return Turn::End;
         }
@@ -193,7 +193,7 @@ impl Reader {
         self.counters.update(|t| t.error("window_too_large", 1));
         let mib = |bytes: u64| format!("{}MiB", bytes.div_ceil(1 << 20));
         let needed = needed.map_or_else(|| format!("more than {}", mib(most)), mib);
-        let (granted, file) = (mib(most), tail.path.display());
+        let (granted, file) = (mib(most), tail.paths.here().display());
         match format {
             Format::Xz => tracing::error!(%file, needed, granted, offset = tail.at.offset,
                 "an xz file needs a dictionary that is larger than what is granted here: it is left as it is, and not read. \

@@ -602,7 +602,7 @@ fn a_start_reads_only_what_changed_meanwhile() {
     let tailer = w.tailer.as_ref().unwrap();
     let read = |name: &str| {
         let tail = tailer.files.tails.get(tailer.files.tails.at_path(&w.path(name)).unwrap()).unwrap();
-        assert!(tail.file.is_some(), "{name} could be deleted unread");
+        assert!(tail.handle.is_open(), "{name} could be deleted unread");
         !Arc::ptr_eq(&tail.origin, &tailer.files.nameless)
     };
     // A new name counts as a change: that nothing else changed is proven by its bytes.

@@ -1,6 +1,6 @@
 //! What `include` does not reach, in a source that runs.
 
-use super::super::discovery::{Closed, Found};
+use super::super::discovery::{Closed, FoundFiles};
 use super::*;
 
 #[test]
@@ -9,7 +9,7 @@ fn files_that_are_read_go_on_when_their_folder_lets_nobody_look() {
     w.append("a.log", "1\n");
     w.read();
     let why = Closed { error: std::io::ErrorKind::PermissionDenied.into(), files: 0 };
-    let mut found = Found { closed: [(w.logs(), why)].into_iter().collect(), ..Found::default() };
+    let mut found = FoundFiles { closed: [(w.logs(), why)].into_iter().collect(), ..FoundFiles::default() };
     let files = &mut w.tailer.as_mut().unwrap().files;
     files.missed.tell(&mut found, &files.plan, &files.tails);
     // As if the look had come by it, and it were the file that is known.

@@ -56,12 +56,12 @@ pub(in super::super) struct Scratch {
 
 /// A match: which pattern, and its groups as pairs of positions, the whole match first.
 #[derive(Debug)]
-pub(super) struct Found<'s> {
+pub(super) struct FoundAgent<'s> {
     pub(super) pattern: usize,
     slots: &'s [Option<NonMaxUsize>],
 }
 
-impl Found<'_> {
+impl FoundAgent<'_> {
     /// The bytes of group `n` in `text`; empty where it took no part.
     pub(super) fn group<'t>(&self, n: usize, text: &'t [u8]) -> &'t [u8] {
         match (self.slots.get(2 * n), self.slots.get(2 * n + 1)) {
@@ -119,7 +119,7 @@ impl PatternSet {
     }
 
     /// The first pattern that matches somewhere in `text`.
-    pub(super) fn find<'s>(&self, text: &[u8], scratch: &'s mut Scratch) -> Option<Found<'s>> {
+    pub(super) fn find<'s>(&self, text: &[u8], scratch: &'s mut Scratch) -> Option<FoundAgent<'s>> {
         let Scratch { candidates, slots, backtrack, pike } = scratch;
         candidates.clear();
         candidates.resize(self.sources.len().div_ceil(64), 0);
@@ -138,7 +138,7 @@ impl PatternSet {
                 if let Some(compiled) = self.compiled(pattern)
                     && compiled.search(text, slots, backtrack, pike)
                 {
-                    return Some(Found { pattern, slots });
+                    return Some(FoundAgent { pattern, slots });
                 }
             }
         }

@@ -2,7 +2,7 @@
 //! Source: ua-parser/uap-core, docs/specification.md.
 
 use super::super::watched::{FileError, last_line_ends};
-use super::patterns::{self, Found, PatternSet, Source};
+use super::patterns::{self, FoundAgent, PatternSet, Source};
 use super::{Device, Product, builtin};
 use crate::settings::{Diagnostics, Node, SourceMap, yaml};
 
@@ -24,12 +24,12 @@ impl std::fmt::Display for TableError {
 struct Section<const N: usize> {
     patterns: PatternSet,
     /// By pattern: what each part of the answer is made of.
-    parts: Vec<[Part; N]>,
+    parts: Vec<[TextPart; N]>,
 }
 
 /// One part of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Part {
+pub(super) enum TextPart {
     /// Nothing.
     Absent,
     /// A group of the match.
@@ -49,7 +49,7 @@ pub(in super::super) struct Table {
 }
 
 impl<const N: usize> Section<N> {
-    fn new(name: &str, entries: Vec<(Source, [Part; N])>) -> Result<Self, TableError> {
+    fn new(name: &str, entries: Vec<(Source, [TextPart; N])>) -> Result<Self, TableError> {
         let (sources, parts) = entries.into_iter().unzip();
         let patterns = PatternSet::new(sources)
             .map_err(|(n, why)| TableError(format!("pattern {} of `{name}` is not usable: {why}", n + 1)))?;
@@ -63,17 +63,17 @@ impl<const N: usize> Section<N> {
     }
 }
 
-impl Part {
-    pub(super) fn template(text: &str) -> Part {
-        Part::Template(text.into())
+impl TextPart {
+    pub(super) fn template(text: &str) -> TextPart {
+        TextPart::Template(text.into())
     }
 
-    fn fill(&self, found: &Found<'_>, text: &[u8]) -> Vec<u8> {
+    fn fill(&self, found: &FoundAgent<'_>, text: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
         match self {
-            Part::Absent => {}
-            Part::Group(n) => out.extend_from_slice(found.group(*n, text)),
-            Part::Template(template) => {
+            TextPart::Absent => {}
+            TextPart::Group(n) => out.extend_from_slice(found.group(*n, text)),
+            TextPart::Template(template) => {
                 let mut rest = template.as_bytes();
                 while let Some(at) = memchr::memchr(b'$', rest) {
                     out.extend_from_slice(&rest[..at]);
@@ -100,9 +100,9 @@ impl Table {
     pub(in super::super) fn builtin() -> Result<Table, TableError> {
         let product = |list: &[(&str, [&str; 4])]| {
             let part = |n: usize, text: &str| match text {
-                "" => Part::Absent,
-                "=" => Part::Group(n + 1),
-                text => Part::template(text),
+                "" => TextPart::Absent,
+                "=" => TextPart::Group(n + 1),
+                text => TextPart::template(text),
             };
             let entry = |(regex, parts): &(&str, [&str; 4])| {
                 let source = Source { regex: (*regex).to_owned(), case_insensitive: false };
@@ -111,7 +111,7 @@ impl Table {
             list.iter().map(entry).collect::<Vec<_>>()
         };
         let device = |(regex, parts): &(&str, [&str; 3])| {
-            let part = |text: &str| if text.is_empty() { Part::Absent } else { Part::template(text) };
+            let part = |text: &str| if text.is_empty() { TextPart::Absent } else { TextPart::template(text) };
             (Source { regex: (*regex).to_owned(), case_insensitive: true }, parts.map(part))
         };
         Ok(Table {
@@ -224,15 +224,18 @@ fn or_other(family: Vec<u8>) -> Vec<u8> {
 }
 
 /// The entries of a list; each part is its replacement where there is one, else the group with that number (0: nothing).
-fn entries<const N: usize>(list: &[Node], names: [(&str, usize); N]) -> Result<Vec<(Source, [Part; N])>, TableError> {
+fn entries<const N: usize>(
+    list: &[Node],
+    names: [(&str, usize); N],
+) -> Result<Vec<(Source, [TextPart; N])>, TableError> {
     let entry = |node: &Node| {
         let regex = node.get("regex").and_then(Node::scalar_text);
         let regex = regex.ok_or_else(|| TableError("not a table of user agents: an entry has no `regex`".into()))?;
         let case_insensitive = node.get("regex_flag").and_then(Node::scalar_text) == Some("i");
         let parts = names.map(|(name, group)| match node.get(name).and_then(Node::scalar_text) {
-            Some(text) => Part::template(text),
-            None if group == 0 => Part::Absent,
-            None => Part::Group(group),
+            Some(text) => TextPart::template(text),
+            None if group == 0 => TextPart::Absent,
+            None => TextPart::Group(group),
         });
         Ok((Source { regex: regex.to_owned(), case_insensitive }, parts))
     };
