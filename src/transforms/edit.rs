@@ -18,9 +18,11 @@
 
 use super::assignments::{Assignments, FieldValue, Work, check_names, may_reject};
 use crate::component::plan::TransformPlan;
-use crate::component::{BuildContext, Emitter, Transform};
+use crate::component::trial::{alone, changes, value_of_batch};
+use crate::component::{BuildContext, Delta, Emitter, Notes, Rule, Transform};
+use crate::condition::value_of;
 use crate::error::BuildError;
-use crate::event::{Batch, FieldPath, Meta, Value, json};
+use crate::event::{Batch, EventRef, FieldPath, Meta, Value, json};
 use crate::settings::{Map, Reader, Spanned, config, config_enum};
 use crate::time::{TimestampReader, Zone, write_rfc3339_utc};
 use std::sync::Arc;
@@ -114,6 +116,7 @@ impl TransformPlan for EditConfig {
                 set: Assignments::of(&self.set)?,
                 remove_keys,
                 remove: deep.into_iter().cloned().collect(),
+                removed: self.remove.clone(),
                 convert: convert.collect::<Result<_, BuildError>>()?,
                 times: TimestampReader::new(Zone::from_jiff(cx.timezone.clone()), Vec::new()),
             }),
@@ -139,6 +142,8 @@ struct Shared {
     remove_keys: Vec<bool>,
     /// Other paths that go.
     remove: Vec<FieldPath>,
+    /// Both, as written.
+    removed: Vec<FieldPath>,
     convert: Vec<(FieldPath, Conversion)>,
     times: TimestampReader,
 }
@@ -203,9 +208,92 @@ impl Transform for Edit {
             scanner: json::Scanner::default(),
         })
     }
+
+    fn explain(&mut self, event: EventRef<'_>, notes: &mut Notes) {
+        self.tell(event, notes);
+    }
+
+    fn rules(&self) -> Vec<Rule> {
+        let shared = &self.shared;
+        let pairs = |key: &'static str, list: &[(FieldPath, FieldPath)]| -> Vec<Rule> {
+            list.iter().map(|(from, _)| Rule::at(&[key, from.text()])).collect()
+        };
+        let mut out = pairs("rename", &shared.rename);
+        out.extend(pairs("copy", &shared.copy));
+        out.extend(shared.set.names().map(|name| Rule::at(&["set", name])));
+        out.extend(Rule::each("remove", shared.removed.len()));
+        out.extend(shared.convert.iter().map(|(path, _)| Rule::at(&["convert", path.text()])));
+        out
+    }
 }
 
 impl Edit {
+    /// Does to a copy of the event what is to be done, step by step, and tells what each comes to.
+    fn tell(&mut self, event: EventRef<'_>, notes: &mut Notes) {
+        let (shared, mut batch, row) = (self.shared.clone(), alone(event), event.row());
+        let occupied = |done: bool, to: &FieldPath| match done {
+            true => String::new(),
+            false => format!(": not done (edit_target), something on the way to `{to}` is no object"),
+        };
+        for (from, to) in &shared.rename {
+            if batch.event(row).get(from).is_some() {
+                let done = self.rename(&mut batch, row, from, to);
+                let text = format!("`{from}` is called `{to}`{}", occupied(done, to));
+                notes.hit(Rule::at(&["rename", from.text()]), text);
+            }
+        }
+        for (from, to) in &shared.copy {
+            if self.hold(&batch, row, from) {
+                let done = batch.event_mut(row).set(to, json::value_of(&self.text));
+                let text = format!("`{from}` is copied to `{to}`{}", occupied(done, to));
+                notes.hit(Rule::at(&["copy", from.text()]), text);
+            }
+        }
+        if !shared.set.is_empty() && !self.tell_set(&mut batch, row, notes) {
+            return;
+        }
+        for (n, path) in shared.removed.iter().enumerate() {
+            if batch.event_mut(row).remove(path) {
+                notes.hit(Rule::at(&["remove", &format!("[{n}]")]), format!("`{path}` is removed"));
+            }
+        }
+        for (path, to) in &shared.convert {
+            let Some(before) = value_of(batch.event(row), path) else { continue };
+            let done = self.convert(&mut batch, row, path, *to);
+            let after = value_of(batch.event(row), path).unwrap_or_default();
+            let text = match done {
+                true => format!("`{path}` is converted: {before} becomes {after}"),
+                false => format!("`{path}` cannot be converted (convert): {before} stays"),
+            };
+            notes.hit(Rule::at(&["convert", path.text()]), text);
+        }
+    }
+
+    /// Sets what is to be set; `false` where the event is rejected.
+    fn tell_set(&mut self, batch: &mut Batch, row: usize, notes: &mut Notes) -> bool {
+        let (mut delta, mut json) = (Delta::default(), Vec::new());
+        let before = value_of_batch(batch);
+        let mut emitter = Emitter::new("explain", true, &mut delta, &mut json);
+        self.shared.set.apply(batch, &mut self.work, "edit_target", &mut emitter);
+        if !batch.is_live(row) {
+            notes.say("a template needs a field that the event has not: goes to `rejected` (template)");
+            return false;
+        }
+        let found = changes(&before.unwrap_or_default(), &value_of_batch(batch).unwrap_or_default());
+        for name in self.shared.set.names() {
+            let own = found.iter().filter(|change| {
+                let place = change.place();
+                place == *name || place.starts_with(&format!("{name}.")) || name.starts_with(&format!("{place}."))
+            });
+            let to: Vec<String> =
+                own.filter_map(|change| Some(format!("`{}` is set to {}", change.place(), change.shown()?))).collect();
+            let text =
+                if to.is_empty() { format!("`{name}` has that value already, or no place") } else { to.join(", ") };
+            notes.hit(Rule::at(&["set", name]), text);
+        }
+        true
+    }
+
     /// Puts the value at `path` into `text`, as JSON; `false` where there is none.
     fn hold(&mut self, batch: &Batch, row: usize, path: &FieldPath) -> bool {
         self.text.clear();

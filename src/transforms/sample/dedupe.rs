@@ -131,6 +131,17 @@ impl Folder {
         xxh3_128(&self.identity)
     }
 
+    /// The fields that must be equal.
+    pub(super) fn fields(&self) -> &[FieldPath] {
+        &self.fields
+    }
+
+    /// Whether the event would be folded, were it given now. Changes nothing; looks through all windows.
+    pub(super) fn repeats(&mut self, event: EventRef<'_>, now: i64) -> bool {
+        let key = self.key(event);
+        self.kinds.contains_key(&key) && self.ends.iter().any(|(end, kind)| *kind == key && *end > now)
+    }
+
     #[cfg(test)]
     pub(super) fn kinds(&self) -> usize {
         self.kinds.len()

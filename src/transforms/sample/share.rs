@@ -94,14 +94,18 @@ const FEW: usize = 8;
 /// Shares by value.
 pub(super) struct Rates {
     pub(super) default: Share,
+    /// The values as written, `default` among them.
+    pub(super) names: Vec<String>,
     few: Vec<(Box<[u8]>, Share)>,
     many: hashbrown::HashMap<Box<[u8]>, Share>,
 }
 
 impl Rates {
     pub(super) fn new<'a>(rates: impl Iterator<Item = &'a (Spanned<String>, Share)>) -> Rates {
-        let mut all = Rates { default: Share::ALL, few: Vec::new(), many: hashbrown::HashMap::new() };
+        let (names, few, many) = (Vec::new(), Vec::new(), hashbrown::HashMap::new());
+        let mut all = Rates { default: Share::ALL, names, few, many };
         for (value, share) in rates {
+            all.names.push(value.value.clone());
             if value.value == "default" {
                 all.default = *share;
             } else {
@@ -112,6 +116,13 @@ impl Rates {
             all.many = all.few.drain(..).collect();
         }
         all
+    }
+
+    /// The value as it is listed, where it is.
+    pub(super) fn name_of(&self, value: Value<'_>, text: &mut Vec<u8>) -> Option<&str> {
+        with_text(value, text, |value| {
+            self.names.iter().find(|name| *name != "default" && name.as_bytes() == value).map(String::as_str)
+        })
     }
 
     /// The share of a value.
