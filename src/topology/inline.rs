@@ -287,7 +287,14 @@ impl Inline {
     pub fn take(&mut self, id: &str, frame: Frame, origin: Arc<Origin>, now: i64) -> Option<Entered> {
         let tells = self.tells;
         let node = self.nodes.iter_mut().find(|n| n.id == id)?;
-        let Part::Source { plan, decoder, raw, attach: attached, when, .. } = &mut node.part else { return None };
+        let Part::Source { plan, decoder, raw, attach: attached, when, framing } = &mut node.part else { return None };
+        let mut notes = Notes::default();
+        if let (Tells::Reasons, Frame::Text(text, ..), Some(_)) = (tells, &frame, &framing) {
+            let more = memchr::memchr_iter(b'\n', text).count();
+            if more > 0 {
+                notes.hit(Rule::at(&["multiline"]), format!("{} lines make one event", more + 1));
+            }
+        }
         let mut stats = DecodeStats::default();
         let mut batch = match frame {
             Frame::Event(batch) => batch,
@@ -304,7 +311,6 @@ impl Inline {
         }
         let rejected = take_rejects(&mut batch, &stats.rejects, Some(id), || now, &mut Vec::new());
         attach(&mut batch, attached);
-        let mut notes = Notes::default();
         if tells == Tells::Reasons {
             tell_source(plan.common().on_decode_error, &batch, &stats, when.as_ref(), &mut notes);
         }

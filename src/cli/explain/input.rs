@@ -104,7 +104,9 @@ impl Target {
             Target::File(path, lines) => {
                 let name = path.display().to_string();
                 let text = inline.text_of(source, path, MAX_BYTES).map_err(|error| format!("{name}: {error}"))?;
-                (name.clone(), Some(name), text, *lines, false)
+                // A source names files by their absolute paths.
+                let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+                (name, Some(path.display().to_string()), text, *lines, false)
             }
         };
         let starts: Vec<u64> =
