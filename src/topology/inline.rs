@@ -7,6 +7,7 @@ use super::steps::take_rejects;
 use crate::ack::Ack;
 use crate::component::common::Attach;
 use crate::component::plan::{Preview, SinkPlan, SourcePlan};
+use crate::component::trial::alone;
 use crate::component::{Chance, Delta, Emitter, Note, Notes, Rule, Transform, attach};
 use crate::condition::{Condition, Faults};
 use crate::decoding::{DecodeStats, Decoder, OnDecodeError};
@@ -333,6 +334,12 @@ impl Inline {
         Some(Entered { events: batch, rejected, dropped })
     }
 
+    /// Ids of the components whose rejected events somebody reads.
+    fn rejected_read(&self) -> Vec<String> {
+        let edges = self.nodes.iter().flat_map(|node| &node.inputs);
+        edges.filter(|edge| edge.output.as_deref() == Some("rejected")).map(|edge| edge.from.clone()).collect()
+    }
+
     /// Lets batches enter at components and follows them to the sinks. Sources take what [`decode`](Inline::decode)
     /// gave, by `id` or `id.rejected`. `finish` makes transforms emit what they hold.
     ///
@@ -346,13 +353,7 @@ impl Inline {
         }
         let (mut delta, mut json) = (Delta::default(), Vec::new());
         let tells = self.tells == Tells::Reasons;
-        let rejected_read: Vec<String> = self
-            .nodes
-            .iter()
-            .flat_map(|n| &n.inputs)
-            .filter(|e| e.output.as_deref() == Some("rejected"))
-            .map(|e| e.from.clone())
-            .collect();
+        let rejected_read = self.rejected_read();
         for node in &mut self.nodes {
             let (mut notes, source_dropped) = self.told.remove(&node.id).unwrap_or_default();
             delta.dropped.extend(source_dropped);
@@ -374,70 +375,37 @@ impl Inline {
                     None => out.push(StageOutput { name: name.to_owned(), batches: vec![batch] }),
                 }
             };
-            match &mut node.part {
+            let made = match &mut node.part {
                 Part::Source { .. } => {
-                    came.iter().for_each(|b| put("", b.fork()));
-                    for batch in direct.remove(&format!("{}.rejected", node.id)).unwrap_or_default() {
-                        came.push(batch.fork());
-                        put("rejected", batch);
-                    }
+                    let rejected = direct.remove(&format!("{}.rejected", node.id)).unwrap_or_default();
+                    let events: Vec<_> = came.iter().map(|batch| (String::new(), batch.fork())).collect();
+                    came.extend(rejected.iter().map(Batch::fork));
+                    events.into_iter().chain(rejected.into_iter().map(|batch| ("rejected".to_owned(), batch))).collect()
                 }
                 Part::Sink { when, plan } => {
-                    let (mut filtered, mut stale) = (0, 0);
-                    for batch in &came {
-                        let mut batch = batch.fork();
-                        if batch.may_have_stale() && !plan.takes_stale() {
-                            stale += batch.retain(|e| !e.is_stale()) as u64;
-                        }
-                        if let Some(when) = when {
-                            if tells {
-                                tell_when(&batch, when, &mut notes);
-                            }
-                            filtered += batch.retain(|e| when.holds(e, &mut Faults::default())) as u64;
-                        }
-                        put("", batch);
-                    }
-                    if filtered > 0 {
-                        delta.dropped.push(("filtered", filtered));
-                    }
-                    if stale > 0 {
-                        notes.say("the end of a series, which this sink does not know: dropped (stale)");
-                        delta.dropped.push(("stale", stale));
-                    }
+                    let told = tells.then_some(&mut notes);
+                    through_sink(&**plan, when.as_mut(), &came, told, &mut delta)
                 }
                 Part::Transform { transform, outputs } => {
-                    let mut work: Vec<Option<Batch>> = came.iter().map(|b| Some(b.fork())).collect();
-                    if finish {
-                        work.push(None);
-                    }
+                    let mut work: Vec<Option<Batch>> = match tells {
+                        // One after the other, so that each is told as it is when its turn comes.
+                        true => came.iter().flat_map(Batch::iter).map(|event| Some(alone(event))).collect(),
+                        false => came.iter().map(|batch| Some(batch.fork())).collect(),
+                    };
+                    work.extend(finish.then_some(None));
+                    let mut made = Vec::new();
                     for batch in work {
+                        if let (Some(batch), true) = (&batch, tells) {
+                            batch.iter().for_each(|event| transform.explain(event, &mut notes));
+                        }
                         let mut emitter = Emitter::new(&node.id, true, &mut delta, &mut json);
                         emitter.rejected_at = Some(now);
-                        match batch {
-                            Some(mut batch) => {
-                                if tells {
-                                    batch.iter().for_each(|event| transform.explain(event, &mut notes));
-                                }
-                                transform.apply(&mut batch, &mut emitter);
-                                let (rejects, others) = (emitter.rejects.take(), std::mem::take(&mut emitter.outputs));
-                                put("", batch);
-                                rejects.into_iter().for_each(|b| put("rejected", b));
-                                for (n, batch) in others {
-                                    put(name_of(outputs, n), batch);
-                                }
-                            }
-                            None => {
-                                transform.finish(now, &mut emitter);
-                                let (rejects, others) = (emitter.rejects.take(), std::mem::take(&mut emitter.outputs));
-                                rejects.into_iter().for_each(|b| put("rejected", b));
-                                for (n, batch) in others {
-                                    put(name_of(outputs, n), batch);
-                                }
-                            }
-                        }
+                        through_transform(&mut **transform, outputs, batch, now, &mut emitter, &mut made);
                     }
+                    made
                 }
-            }
+            };
+            made.into_iter().for_each(|(name, batch)| put(&name, batch));
             let dropped = std::mem::take(&mut delta.dropped);
             delta = Delta::default();
             if !came.is_empty() || !out.is_empty() || !dropped.is_empty() {
@@ -456,6 +424,57 @@ impl Inline {
         }
         stages
     }
+}
+
+/// What a sink takes of what came.
+fn through_sink(
+    plan: &dyn SinkPlan,
+    mut when: Option<&mut Condition>,
+    came: &[Batch],
+    mut told: Option<&mut Notes>,
+    delta: &mut Delta,
+) -> Vec<(String, Batch)> {
+    let (mut filtered, mut stale, mut taken) = (0, 0, Vec::new());
+    for batch in came {
+        let mut batch = batch.fork();
+        if batch.may_have_stale() && !plan.takes_stale() {
+            stale += batch.retain(|e| !e.is_stale()) as u64;
+        }
+        if let Some(when) = &mut when {
+            if let Some(notes) = &mut told {
+                tell_when(&batch, when, notes);
+            }
+            filtered += batch.retain(|e| when.holds(e, &mut Faults::default())) as u64;
+        }
+        taken.push((String::new(), batch));
+    }
+    if let (true, Some(notes)) = (stale > 0, told) {
+        notes.say("the end of a series, which this sink does not know: dropped (stale)");
+    }
+    let dropped = [("filtered", filtered), ("stale", stale)];
+    delta.dropped.extend(dropped.into_iter().filter(|(_, n)| *n > 0));
+    taken
+}
+
+/// What a transform makes of a batch, or at the end of what it holds, by the names of its outputs.
+fn through_transform(
+    transform: &mut dyn Transform,
+    outputs: &[String],
+    batch: Option<Batch>,
+    now: i64,
+    emitter: &mut Emitter<'_>,
+    made: &mut Vec<(String, Batch)>,
+) {
+    match batch {
+        Some(mut batch) => {
+            transform.apply(&mut batch, emitter);
+            made.push((String::new(), batch));
+        }
+        None => transform.finish(now, emitter),
+    }
+    made.extend(emitter.rejects.take().map(|batch| ("rejected".to_owned(), batch)));
+    let others = std::mem::take(&mut emitter.outputs);
+    made.extend(others.into_iter().map(|(n, batch)| (name_of(outputs, n).to_owned(), batch)));
 }
 
 /// Tells what a condition says of each event of a batch.

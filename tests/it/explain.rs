@@ -229,6 +229,74 @@ fn every_drop_rejection_and_mask_of_the_quickstart_is_explained() {
 }
 
 #[test]
+fn what_is_told_and_what_happens_agree() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    std::fs::write(dir.join("users.csv"), "user,tier\nu1,gold\nu3,none\n").unwrap();
+    config(
+        dir,
+        "data_dir: ./data\nsources: {app: {type: stdin, decode: json, on_decode_error: drop, when: 'n != 13'}}\ntransforms:\n  \
+         f: {type: filter, inputs: [app], when: 'n % 7 != 3 || user == \"u1\"'}\n  \
+         s: {type: sample, inputs: [app], by: level, rates: {DEBUG: 0.4, INFO: 0, default: 1}, key: user, always: 'n > 35'}\n  \
+         d: {type: sample, inputs: [app], dedupe: {fields: [user, level], window: 1h}, limit: {events_per_second: 0.001, burst: 3, by: user}}\n  \
+         v: {type: validate, inputs: [app], on_error: drop, rules: [{check: 'n < 30', error: large}, {when: 'level == \"WARN\"', warn: odd}]}\n  \
+         r: {type: validate, inputs: [app], rules: [{check: 'n % 5 != 0', error: fifth}]}\n  \
+         e: {type: enrich, inputs: [app], lookup: [{key: user, table: users.csv, to: owner, on_miss: drop}]}\n  \
+         p: {type: parse, inputs: [app], decode: json, on_error: reject}\n  \
+         t: {type: edit, inputs: [app], set: {x: '{{ user }}'}}\n  \
+         m: {type: normalize, inputs: [app], schema: metric}\n\
+         sinks: {out: {type: console, inputs: [f, s, d, v, r, e, p, t, m], when: 'n < 38'}}\n",
+    );
+    // Forty events of all sorts, some without one field or the other.
+    let mut input = String::new();
+    for n in 0..40 {
+        let level = ["DEBUG", "INFO", "WARN", "ERROR"][n * 7 % 4];
+        let user = if n % 6 == 5 { String::new() } else { format!(",\"user\":\"u{}\"", n * 3 % 5) };
+        let message = if n % 3 == 0 { "{\\\"a\\\":1}" } else { "no json" };
+        let metric = if n % 4 == 0 { "" } else { ",\"name\":\"m\",\"value\":1" };
+        input.push_str(&format!("{{\"n\":{n},\"level\":\"{level}\"{user},\"message\":\"{message}\"{metric}}}\n"));
+    }
+    input.push_str("not json\n");
+    const ENDS: [&str; 9] = [
+        "filtered",
+        "sampled",
+        "rate_limited",
+        "folded",
+        "validate",
+        "lookup_miss",
+        "decode",
+        "template",
+        "decode_error",
+    ];
+    let mut seen = std::collections::BTreeSet::new();
+    for record in records(&explained(dir, &["--format", "json"], &input)) {
+        for stage in record["stages"].as_array().unwrap() {
+            let told: Vec<&str> =
+                stage["why"].as_array().unwrap().iter().map(|why| why["text"].as_str().unwrap()).collect();
+            let mut ended: Vec<String> = stage["dropped"].as_object().unwrap().keys().cloned().collect();
+            let letters = stage["out"].get("rejected").and_then(Value::as_array).into_iter().flatten();
+            ended.extend(letters.map(|letter| letter["tidegate"]["reason"].as_str().unwrap().to_owned()));
+            let is_said = |reason: &str| told.iter().any(|text| text.contains(&format!("({reason})")));
+            if stage["kind"] == "sink" {
+                // One event by several ways: some may pass.
+                assert!(ended.iter().all(|reason| is_said(reason)), "{stage}");
+                continue;
+            }
+            for reason in &ended {
+                assert!(is_said(reason), "{reason}: {stage}");
+            }
+            let others = ENDS.into_iter().filter(|reason| !ended.iter().any(|ended| ended == reason));
+            others.for_each(|reason| assert!(!is_said(reason), "{reason}: {stage}"));
+            seen.extend(ended);
+        }
+    }
+    let all: Vec<&str> = seen.iter().map(String::as_str).collect();
+    let wanted = ["decode", "decode_error", "filtered", "folded", "lookup_miss", "metric_without_name"];
+    assert!(wanted.iter().all(|reason| all.contains(reason)), "{all:?}");
+    assert!(["rate_limited", "sampled", "template", "validate"].iter().all(|reason| all.contains(reason)), "{all:?}");
+}
+
+#[test]
 fn a_line_of_a_file_is_read_as_its_source_reads_it() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();

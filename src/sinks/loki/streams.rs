@@ -45,7 +45,7 @@ impl Streams {
     }
 
     /// Finds or makes the name of an event's stream.
-    #[inline]
+    #[inline(always)]
     fn look(&mut self, event: EventRef<'_>) {
         if self.labels.read(event, |_| {}) {
             self.place = self.known.find(self.labels.text());

@@ -461,6 +461,7 @@ fn text_of<'a>(batch: &Batch, row: usize, path: &FieldPath, buf: &'a mut Vec<u8>
     (!buf.is_empty()).then_some(buf)
 }
 
+#[inline]
 fn key_of<'a>(batch: &Batch, row: usize, key: &KeySetting, buf: &'a mut Vec<u8>) -> Option<&'a [u8]> {
     buf.clear();
     match key {

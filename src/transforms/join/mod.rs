@@ -197,6 +197,7 @@ impl Join {
     }
 
     /// The hash of what tells the event's stream.
+    #[inline(always)]
     fn key(&mut self, event: EventRef<'_>) -> u128 {
         self.identity.clear();
         for path in &self.shared.by {

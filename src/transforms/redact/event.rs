@@ -4,7 +4,7 @@ use super::find::secrets::{self, PairKey, Word};
 use super::nested::Walker;
 use super::paths::{DROP, EXCEPT, HASH, IN, KEEP_LAST, MASK as MASK_FIELDS, PathGlob, Paths, Purposes, WrittenPaths};
 use super::scanner::{Action, HashKey, Hit, Rules, Scanner};
-use crate::component::trial::value_of_batch;
+use crate::component::trial::{tried, value_of_batch};
 use crate::component::{Emitter, Notes, Rule, Transform};
 use crate::event::{Batch, EventMut, EventRef, Form, Str, Sym, Value, json};
 use std::sync::Arc;
@@ -311,16 +311,14 @@ impl Redact {
         &self.shared.names[counter]
     }
 
-    /// What another instance makes of a batch of one event, and by which counters.
-    pub(super) fn made_of(&self, mut batch: Batch) -> (Option<serde_json::Value>, Vec<usize>) {
-        let mut other = Self::of(self.shared.clone());
-        for row in 0..batch.rows() {
-            if batch.is_live(row) {
-                other.event(&mut batch, row);
-            }
-        }
-        let hits = other.scratch.counts.iter().enumerate().filter(|(_, n)| **n > 0).map(|(counter, _)| counter);
-        (value_of_batch(&batch), hits.collect())
+    /// What another instance makes of a batch of one event, and by which counters. It is the transform as it runs, so that the work
+    /// itself has one caller.
+    pub(super) fn made_of(&self, batch: Batch) -> (Option<serde_json::Value>, Vec<usize>) {
+        let made = tried(&mut Self::of(self.shared.clone()), batch);
+        let of_name = |name: &Arc<str>| self.shared.names.iter().position(|known| known == name);
+        let mut hits: Vec<usize> = made.delta.rules.iter().filter_map(|(_, name, _)| of_name(name)).collect();
+        hits.sort_unstable();
+        (value_of_batch(&made.batch), hits)
     }
 
     fn of(shared: Arc<Shared>) -> Self {

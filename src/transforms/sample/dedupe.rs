@@ -122,6 +122,7 @@ impl Folder {
     }
 
     /// The hash of the event's kind and the fields' values; absent ones count.
+    #[inline(always)]
     fn key(&mut self, event: EventRef<'_>) -> u128 {
         self.identity.clear();
         self.identity.push(event.kind() as u8);

@@ -24,7 +24,7 @@ impl Sample {
         match &self.choice {
             Choice::All(share) if share.is_all() => {}
             Choice::All(_) => out.push(Rule::at(&["rate"])),
-            Choice::By(_, rates) => out.extend(rates.names.iter().map(|name| Rule::at(&["rates", name]))),
+            Choice::By(_, rates) => out.extend(rates.written.iter().map(|(name, _)| Rule::at(&["rates", name]))),
             Choice::Rules(rules) => {
                 let rule = |n: usize| Rule::condition(&["rules", &format!("[{n}]"), "when"]);
                 out.extend((0..rules.len()).map(rule));
@@ -47,7 +47,7 @@ impl Sample {
             let mut folder = lock(folder);
             let (repeats, fields) = (folder.repeats(event, now), values(event, folder.fields()));
             let what = match repeats {
-                true => "repeats an event of its window, into which it is folded",
+                true => "repeats an event of its window and goes into the sum of that (folded)",
                 false => "is the first of its window and passes",
             };
             notes.hit(Rule::at(&["dedupe"]), format!("{what}: {fields}"));
@@ -70,13 +70,11 @@ impl Sample {
                 *share
             }
             Choice::By(path, rates) => {
-                let value = event.get(path);
-                let name = value.and_then(|value| rates.name_of(value, &mut self.text)).map(str::to_owned);
-                let share = value.map_or(rates.default, |value| rates.of(value, &mut self.text));
-                let fields = values(event, std::slice::from_ref(path));
-                let text = format!("the share is {}: {fields}", share.rate());
-                match name.or_else(|| rates.names.iter().find(|name| *name == "default").cloned()) {
-                    Some(name) => notes.hit(Rule::at(&["rates", &name]), text),
+                let written = rates.written_of(event.get(path), &mut self.text);
+                let share = written.map_or(rates.default, |(_, share)| *share);
+                let text = format!("the share is {}: {}", share.rate(), values(event, std::slice::from_ref(path)));
+                match written {
+                    Some((name, _)) => notes.hit(Rule::at(&["rates", name]), text),
                     None => notes.say(format!("{text}, which has no share of its own")),
                 }
                 share

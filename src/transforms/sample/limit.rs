@@ -130,6 +130,7 @@ impl Limiter {
 }
 
 /// Bytes of the line an event was read from, or of its JSON.
+#[inline]
 fn size(event: EventRef<'_>, text: &mut Vec<u8>) -> usize {
     match event.line().len() {
         0 => {

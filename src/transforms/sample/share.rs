@@ -94,18 +94,18 @@ const FEW: usize = 8;
 /// Shares by value.
 pub(super) struct Rates {
     pub(super) default: Share,
-    /// The values as written, `default` among them.
-    pub(super) names: Vec<String>,
+    /// All as written, `default` among them, for explanations.
+    pub(super) written: Vec<(String, Share)>,
     few: Vec<(Box<[u8]>, Share)>,
     many: hashbrown::HashMap<Box<[u8]>, Share>,
 }
 
 impl Rates {
     pub(super) fn new<'a>(rates: impl Iterator<Item = &'a (Spanned<String>, Share)>) -> Rates {
-        let (names, few, many) = (Vec::new(), Vec::new(), hashbrown::HashMap::new());
-        let mut all = Rates { default: Share::ALL, names, few, many };
+        let (written, few, many) = (Vec::new(), Vec::new(), hashbrown::HashMap::new());
+        let mut all = Rates { default: Share::ALL, written, few, many };
         for (value, share) in rates {
-            all.names.push(value.value.clone());
+            all.written.push((value.value.clone(), *share));
             if value.value == "default" {
                 all.default = *share;
             } else {
@@ -118,11 +118,14 @@ impl Rates {
         all
     }
 
-    /// The value as it is listed, where it is.
-    pub(super) fn name_of(&self, value: Value<'_>, text: &mut Vec<u8>) -> Option<&str> {
-        with_text(value, text, |value| {
-            self.names.iter().find(|name| *name != "default" && name.as_bytes() == value).map(String::as_str)
-        })
+    /// The value as it is written, and its share; those of `default` where it is not written, where there is one.
+    pub(super) fn written_of(&self, value: Option<Value<'_>>, text: &mut Vec<u8>) -> Option<&(String, Share)> {
+        let own = value.and_then(|value| {
+            with_text(value, text, |value| {
+                self.written.iter().find(|(name, _)| name != "default" && name.as_bytes() == value)
+            })
+        });
+        own.or_else(|| self.written.iter().find(|(name, _)| name == "default"))
     }
 
     /// The share of a value.
