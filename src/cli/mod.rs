@@ -7,11 +7,13 @@ mod checkpoint;
 mod doctor;
 mod errors;
 mod exit;
+mod explain;
 mod graph;
 mod history;
 mod logging;
 mod memory;
 mod openobserve;
+mod places;
 mod plan;
 mod reload;
 mod reload_command;
@@ -22,12 +24,12 @@ mod served_api;
 mod service;
 mod test_cases;
 mod texts;
-mod try_lines;
 mod validate;
 
 pub use exit::Exit;
 
 use crate::pipeline::{Config, Loaded, load_with_texts};
+use crate::settings::ProcessEnvironment;
 use crate::text::escape::Page;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use std::path::PathBuf;
@@ -59,7 +61,9 @@ enum Command {
     /// Show who reads whom.
     Graph(graph::GraphArgs),
     /// Pipe sample lines through the pipeline and show what each stage makes of them; delivers nothing.
-    Try(try_lines::TryArgs),
+    Try(explain::TryArgs),
+    /// As `try`, and why: the rule, its place in the configuration and the values that decided; where each sink would put what.
+    Explain(explain::ExplainArgs),
     /// Run the unit tests under `tests:`; delivers nothing.
     Test(test_cases::TestArgs),
     /// Look into disk buffers, mend or remove them.
@@ -124,6 +128,34 @@ impl ConfigArgs {
     /// Errors: it has mistakes, which have been printed.
     pub fn load(&self) -> Result<Config, Exit> {
         self.load_with_texts().map(|(config, _)| config)
+    }
+
+    /// As [`load`](Self::load), with the places of its settings.
+    ///
+    /// Errors: it has mistakes, which have been printed.
+    fn load_with_places(&self) -> Result<(Config, places::Places), Exit> {
+        let mut loaded = crate::pipeline::load(&self.config, &ProcessEnvironment, crate::registry::built_in());
+        let text = loaded.report.render_within(columns());
+        match loaded.config.take() {
+            None => {
+                say_errors(&report_page(&text));
+                Err(Exit::BadConfig)
+            }
+            Some(config) => {
+                if !text.is_empty() {
+                    say(&report_page(&text));
+                }
+                Ok((config, places::Places { tree: loaded.tree, sources: loaded.report.sources }))
+            }
+        }
+    }
+
+    /// The same once more, without a word.
+    ///
+    /// Errors: it has mistakes by now.
+    fn load_again(&self) -> Result<Config, Exit> {
+        let loaded = crate::pipeline::load(&self.config, &ProcessEnvironment, crate::registry::built_in());
+        loaded.config.ok_or(Exit::BadConfig)
     }
 
     /// As [`load`](Self::load), with what it was read from.
@@ -197,7 +229,8 @@ pub fn main_with(args: impl IntoIterator<Item = impl Into<std::ffi::OsString> + 
         Command::Schema => schema::schema(),
         Command::Reference(args) => schema::reference(&args),
         Command::Graph(args) => graph::run(&args),
-        Command::Try(args) => try_lines::run(&args),
+        Command::Try(args) => explain::run_try(&args),
+        Command::Explain(args) => explain::run(&args),
         Command::Test(args) => test_cases::run(&args),
         Command::Buffer(args) => buffer::run(&args),
         Command::Checkpoint(args) => checkpoint::run(args),

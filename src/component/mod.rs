@@ -3,6 +3,7 @@
 
 mod attach;
 pub mod common;
+pub mod explain;
 pub mod letter;
 mod message;
 pub mod plan;
@@ -10,9 +11,11 @@ pub mod probe;
 mod sink;
 mod source;
 mod transform;
+pub(crate) mod trial;
 
 pub use crate::sync::BoxFuture;
 pub use attach::attach;
+pub use explain::{Note, Notes, Rule};
 pub use message::{Message, Retire};
 pub use plan::WantedConnections;
 pub use sink::{DeadLetter, Input, SinkRun, Succession, Successors, ToDeadLetter};

@@ -72,6 +72,15 @@ pub trait SourcePlan: Send {
     fn files_now(&self) -> Vec<PathBuf> {
         Vec::new()
     }
+    /// The text of a file as it would read it: decompressed, in UTF-8 or its `charset`; `most` bytes of it at most.
+    ///
+    /// Errors: it cannot be read, or is damaged.
+    fn text_of(&self, path: &std::path::Path, most: u64) -> std::io::Result<Vec<u8>> {
+        use std::io::Read as _;
+        let mut text = Vec::new();
+        std::fs::File::open(path)?.take(most).read_to_end(&mut text)?;
+        Ok(text)
+    }
     /// What of it stops for a moment, or begins anew, where its settings change and it goes on under its id.
     fn when_changed(&self) -> Option<&'static str> {
         None
@@ -197,6 +206,11 @@ pub trait Preview: Send {
     ///
     /// Errors: why the sink would not take it, in words.
     fn show(&mut self, event: EventRef<'_>, out: &mut Vec<u8>) -> Result<Option<String>, String>;
+
+    /// The labels of the streams or series that it would go to, one list for each; none where the sink has no such thing.
+    fn series(&mut self, _event: EventRef<'_>) -> Vec<Vec<(String, String)>> {
+        Vec::new()
+    }
 }
 
 /// One `type` of component of kind `P`.

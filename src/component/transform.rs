@@ -1,7 +1,8 @@
 //! What a transform is, and where it puts what leaves it.
 
+use super::explain::{Notes, Rule};
 use super::letter::{Refused, push_envelope};
-use crate::event::Batch;
+use crate::event::{Batch, EventRef};
 use crate::telemetry::example_of;
 use crate::time::clock;
 use std::sync::Arc;
@@ -47,6 +48,15 @@ pub trait Transform: Send {
 
     /// Called once, on one worker, when no more batches will come: emit what is held.
     fn finish(&mut self, _now: i64, _out: &mut Emitter<'_>) {}
+
+    /// Tells why it will do with this event what it will do; then it is given the event. Asked by `explain` and `test` alone, never
+    /// while the agent runs. Changes nothing that [`apply`](Transform::apply) goes by; may be slow.
+    fn explain(&mut self, _event: EventRef<'_>, _notes: &mut Notes) {}
+
+    /// All settings that [`explain`](Transform::explain) may point at, in the order of the settings.
+    fn rules(&self) -> Vec<Rule> {
+        Vec::new()
+    }
 }
 
 /// What a transform does with events besides passing them on.

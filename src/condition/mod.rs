@@ -43,6 +43,7 @@ mod parser;
 mod pattern;
 mod program;
 mod setting;
+mod story;
 
 use std::fmt;
 use std::ops::Range;
@@ -50,6 +51,8 @@ use std::sync::Arc;
 
 use crate::event::{EventRef, FieldPath};
 use eval::Work;
+
+pub use story::{shortened, value_of};
 
 #[cfg(test)]
 mod tests;

@@ -312,6 +312,8 @@ struct TestPlace {
     enters: bool,
     /// What enters is an event, not a line.
     event: bool,
+    /// A key that only sinks know.
+    of_sinks: Option<&'static str>,
 }
 
 /// The places that one test names.
@@ -320,7 +322,8 @@ fn test_places(case: &Node, places: &mut Vec<TestPlace>) {
         for item in case.get(key).and_then(Node::as_seq).unwrap_or_default() {
             let Some((at, text)) = item.get("at").and_then(|at| Some((at, at.as_str()?))) else { continue };
             let event = item.get("event").is_some();
-            places.push(TestPlace { at: Spanned::new(text.to_owned(), at.span), enters, event });
+            let of_sinks = ["path", "labels"].into_iter().find(|key| !enters && item.get(key).is_some());
+            places.push(TestPlace { at: Spanned::new(text.to_owned(), at.span), enters, event, of_sinks });
         }
     }
 }
@@ -537,6 +540,12 @@ impl Document {
             let at = &place.at;
             if !place.enters {
                 self.graph.check_place(at, cx);
+                let id = at.value.split('.').next().unwrap_or_default();
+                let node = self.graph.find(id).filter(|node| node.kind != ComponentKind::Sink);
+                if let (Some(node), Some(key)) = (node, place.of_sinks) {
+                    let kind = node.kind.name();
+                    cx.error(at.span, format!("`{}` is a {kind}: `{key}` is what a sink makes of an event", at.value));
+                }
                 continue;
             }
             let node = self.graph.find(&at.value);

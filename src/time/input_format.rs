@@ -112,6 +112,12 @@ impl InputFormat {
         &self.text
     }
 
+    /// Whether a text is of this format.
+    #[must_use]
+    pub fn fits(&self, text: &[u8]) -> bool {
+        self.read(text).is_some()
+    }
+
     /// Reads a text with this format, from first to last byte.
     pub(super) fn read(&self, text: &[u8]) -> Option<LooseTime> {
         if !self.names_zone {

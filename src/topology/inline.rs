@@ -7,9 +7,10 @@ use super::steps::take_rejects;
 use crate::ack::Ack;
 use crate::component::common::Attach;
 use crate::component::plan::{Preview, SinkPlan, SourcePlan};
-use crate::component::{Chance, Delta, Emitter, Transform, attach};
+use crate::component::trial::alone;
+use crate::component::{Chance, Delta, Emitter, Note, Notes, Rule, Transform, attach};
 use crate::condition::{Condition, Faults};
-use crate::decoding::{DecodeStats, Decoder};
+use crate::decoding::{DecodeStats, Decoder, OnDecodeError};
 use crate::event::{Batch, FieldPath, Origin, Slab, Sym};
 use crate::event::{Chunk, Frames};
 use crate::framing::{Framer, Framing, Spans, container};
@@ -35,6 +36,10 @@ pub struct Stage {
     pub dropped: Vec<(&'static str, u64)>,
     /// Fields that its conditions missed, where [`absent::ask`](crate::condition::absent::ask) was called.
     pub absent: Vec<String>,
+    /// Why it did so, where that was [asked for](Inline::telling).
+    pub notes: Vec<Note>,
+    /// It has put out rejected events, which nobody reads: they end as dropped, `rejected_unread`.
+    pub unread: bool,
 }
 
 /// Events that left by one output.
@@ -88,6 +93,22 @@ struct Node {
 pub struct Inline {
     nodes: Vec<Node>,
     timezone: jiff::tz::TimeZone,
+    /// What is told besides what becomes of events.
+    tells: Tells,
+    /// Of sources, since the last run: why they did what they did, and what they dropped.
+    told: HashMap<String, (Notes, Vec<(&'static str, u64)>)>,
+    host: Arc<str>,
+}
+
+/// What is told of a run besides what becomes of events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tells {
+    /// Nothing.
+    Nothing,
+    /// Of sources too what they drop.
+    Drops,
+    /// That, and of each component why it does what it does.
+    Reasons,
 }
 
 impl Inline {
@@ -98,6 +119,7 @@ impl Inline {
         let mut errors = Vec::new();
         let mut nodes = Vec::new();
         let surroundings = Surroundings { once: true, chance, ..Surroundings::of(&config) };
+        let host = surroundings.host.clone();
         for component in config.components {
             let id = component.id.value;
             let cx = surroundings.context(Counters::new(&id, component.kind, component.type_name));
@@ -136,7 +158,42 @@ impl Inline {
             }
         }
         let timezone = config.globals.timezone;
-        if errors.is_empty() { Ok(Inline { nodes, timezone }) } else { Err(errors) }
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        Ok(Inline { nodes, timezone, tells: Tells::Nothing, told: HashMap::new(), host })
+    }
+
+    /// Tells more from now on.
+    #[must_use]
+    pub fn telling(self, tells: Tells) -> Inline {
+        Inline { tells, ..self }
+    }
+
+    /// The name of this host, as sources give it to what they read here.
+    pub fn host(&self) -> Arc<str> {
+        self.host.clone()
+    }
+
+    /// Each component with the settings that decide something in it, in the order of the graph.
+    pub fn rules(&self) -> Vec<(&str, ComponentKind, &'static str, Vec<Rule>)> {
+        let rules = |node: &Node| match &node.part {
+            Part::Source { when, .. } | Part::Sink { when, .. } => {
+                when.iter().map(|_| Rule::condition(&["when"])).collect()
+            }
+            Part::Transform { transform, .. } => transform.rules(),
+        };
+        self.nodes.iter().map(|node| (node.id.as_str(), node.kind, node.type_name, rules(node))).collect()
+    }
+
+    /// The text of a file as the source `id` would read it; `most` bytes at most.
+    ///
+    /// Errors: it cannot be read, or there is no such source.
+    pub fn text_of(&self, id: &str, path: &std::path::Path, most: u64) -> std::io::Result<Vec<u8>> {
+        match self.node(id).map(|node| &node.part) {
+            Some(Part::Source { plan, .. }) => plan.text_of(path, most),
+            _ => Err(std::io::Error::other(format!("there is no source `{id}`"))),
+        }
     }
 
     fn node(&self, id: &str) -> Option<&Node> {
@@ -149,6 +206,11 @@ impl Inline {
             Part::Sink { plan, .. } => plan.preview(&self.timezone),
             _ => None,
         }
+    }
+
+    /// Whether the sink `id` throws away what it is given.
+    pub fn throws_away(&self, id: &str) -> bool {
+        matches!(self.node(id).map(|node| &node.part), Some(Part::Sink { plan, .. }) if !plan.exposes())
     }
 
     /// Another instance of the transform `id`.
@@ -224,8 +286,16 @@ impl Inline {
 
     /// The same of a frame that a source has read.
     pub fn take(&mut self, id: &str, frame: Frame, origin: Arc<Origin>, now: i64) -> Option<Entered> {
+        let tells = self.tells;
         let node = self.nodes.iter_mut().find(|n| n.id == id)?;
-        let Part::Source { decoder, raw, attach: attached, when, .. } = &mut node.part else { return None };
+        let Part::Source { plan, decoder, raw, attach: attached, when, framing } = &mut node.part else { return None };
+        let mut notes = Notes::default();
+        if let (Tells::Reasons, Frame::Text(text, ..), Some(_)) = (tells, &frame, &framing) {
+            let more = memchr::memchr_iter(b'\n', text).count();
+            if more > 0 {
+                notes.hit(Rule::at(&["multiline"]), format!("{} lines make one event", more + 1));
+            }
+        }
         let mut stats = DecodeStats::default();
         let mut batch = match frame {
             Frame::Event(batch) => batch,
@@ -242,13 +312,32 @@ impl Inline {
         }
         let rejected = take_rejects(&mut batch, &stats.rejects, Some(id), || now, &mut Vec::new());
         attach(&mut batch, attached);
+        if tells == Tells::Reasons {
+            tell_source(plan.common().on_decode_error, &batch, &stats, when.as_ref(), &mut notes);
+        }
         if let Some(when) = when {
             let filtered = batch.retain(|e| when.holds(e, &mut Faults::default()));
             if filtered > 0 {
                 dropped.push(("filtered", filtered as u64));
             }
         }
+        if tells != Tells::Nothing {
+            let told = self.told.entry(id.to_owned()).or_default();
+            told.0.0.extend(notes.0);
+            for (reason, n) in &dropped {
+                match told.1.iter_mut().find(|(known, _)| known == reason) {
+                    Some((_, sum)) => *sum += n,
+                    None => told.1.push((*reason, *n)),
+                }
+            }
+        }
         Some(Entered { events: batch, rejected, dropped })
+    }
+
+    /// Ids of the components whose rejected events somebody reads.
+    fn rejected_read(&self) -> Vec<String> {
+        let edges = self.nodes.iter().flat_map(|node| &node.inputs);
+        edges.filter(|edge| edge.output.as_deref() == Some("rejected")).map(|edge| edge.from.clone()).collect()
     }
 
     /// Lets batches enter at components and follows them to the sinks. Sources take what [`decode`](Inline::decode)
@@ -263,7 +352,11 @@ impl Inline {
             direct.entry(at).or_default().push(batch);
         }
         let (mut delta, mut json) = (Delta::default(), Vec::new());
+        let tells = self.tells == Tells::Reasons;
+        let rejected_read = self.rejected_read();
         for node in &mut self.nodes {
+            let (mut notes, source_dropped) = self.told.remove(&node.id).unwrap_or_default();
+            delta.dropped.extend(source_dropped);
             let mut came: Vec<Batch> = Vec::new();
             for edge in &node.inputs {
                 let key = (edge.from.clone(), edge.output.clone().unwrap_or_default());
@@ -282,66 +375,147 @@ impl Inline {
                     None => out.push(StageOutput { name: name.to_owned(), batches: vec![batch] }),
                 }
             };
-            match &mut node.part {
+            let made = match &mut node.part {
                 Part::Source { .. } => {
-                    came.iter().for_each(|b| put("", b.fork()));
-                    for batch in direct.remove(&format!("{}.rejected", node.id)).unwrap_or_default() {
-                        came.push(batch.fork());
-                        put("rejected", batch);
-                    }
+                    let rejected = direct.remove(&format!("{}.rejected", node.id)).unwrap_or_default();
+                    let events: Vec<_> = came.iter().map(|batch| (String::new(), batch.fork())).collect();
+                    came.extend(rejected.iter().map(Batch::fork));
+                    events.into_iter().chain(rejected.into_iter().map(|batch| ("rejected".to_owned(), batch))).collect()
                 }
-                Part::Sink { when, .. } => {
-                    let mut filtered = 0;
-                    for batch in &came {
-                        let mut batch = batch.fork();
-                        if let Some(when) = when {
-                            filtered += batch.retain(|e| when.holds(e, &mut Faults::default())) as u64;
-                        }
-                        put("", batch);
-                    }
-                    if filtered > 0 {
-                        delta.dropped.push(("filtered", filtered));
-                    }
+                Part::Sink { when, plan } => {
+                    let told = tells.then_some(&mut notes);
+                    through_sink(&**plan, when.as_mut(), &came, told, &mut delta)
                 }
                 Part::Transform { transform, outputs } => {
-                    let mut work: Vec<Option<Batch>> = came.iter().map(|b| Some(b.fork())).collect();
-                    if finish {
-                        work.push(None);
-                    }
+                    let mut work: Vec<Option<Batch>> = match tells {
+                        // One after the other, so that each is told as it is when its turn comes.
+                        true => came.iter().flat_map(Batch::iter).map(|event| Some(alone(event))).collect(),
+                        false => came.iter().map(|batch| Some(batch.fork())).collect(),
+                    };
+                    work.extend(finish.then_some(None));
+                    let mut made = Vec::new();
                     for batch in work {
+                        if let (Some(batch), true) = (&batch, tells) {
+                            batch.iter().for_each(|event| transform.explain(event, &mut notes));
+                        }
                         let mut emitter = Emitter::new(&node.id, true, &mut delta, &mut json);
                         emitter.rejected_at = Some(now);
-                        match batch {
-                            Some(mut batch) => {
-                                transform.apply(&mut batch, &mut emitter);
-                                let (rejects, others) = (emitter.rejects.take(), std::mem::take(&mut emitter.outputs));
-                                put("", batch);
-                                rejects.into_iter().for_each(|b| put("rejected", b));
-                                for (n, batch) in others {
-                                    put(name_of(outputs, n), batch);
-                                }
-                            }
-                            None => {
-                                transform.finish(now, &mut emitter);
-                                let (rejects, others) = (emitter.rejects.take(), std::mem::take(&mut emitter.outputs));
-                                rejects.into_iter().for_each(|b| put("rejected", b));
-                                for (n, batch) in others {
-                                    put(name_of(outputs, n), batch);
-                                }
-                            }
-                        }
+                        through_transform(&mut **transform, outputs, batch, now, &mut emitter, &mut made);
                     }
+                    made
                 }
-            }
+            };
+            made.into_iter().for_each(|(name, batch)| put(&name, batch));
             let dropped = std::mem::take(&mut delta.dropped);
             delta = Delta::default();
-            if !came.is_empty() || !out.is_empty() {
+            if !came.is_empty() || !out.is_empty() || !dropped.is_empty() {
+                let unread = out.iter().any(|o| o.name == "rejected") && !rejected_read.contains(&node.id);
+                if unread && tells {
+                    notes.say(format!(
+                        "nobody reads `{}.rejected`: what goes there ends as dropped (rejected_unread)",
+                        node.id
+                    ));
+                }
+                let notes = notes.0;
                 let (id, type_name, kind) = (node.id.clone(), node.type_name, node.kind);
                 let absent = crate::condition::absent::take();
-                stages.push(Stage { id, type_name, kind, came, out, dropped, absent });
+                stages.push(Stage { id, type_name, kind, came, out, dropped, absent, notes, unread });
             }
         }
         stages
+    }
+}
+
+/// What a sink takes of what came.
+fn through_sink(
+    plan: &dyn SinkPlan,
+    mut when: Option<&mut Condition>,
+    came: &[Batch],
+    mut told: Option<&mut Notes>,
+    delta: &mut Delta,
+) -> Vec<(String, Batch)> {
+    let (mut filtered, mut stale, mut taken) = (0, 0, Vec::new());
+    for batch in came {
+        let mut batch = batch.fork();
+        if batch.may_have_stale() && !plan.takes_stale() {
+            stale += batch.retain(|e| !e.is_stale()) as u64;
+        }
+        if let Some(when) = &mut when {
+            if let Some(notes) = &mut told {
+                tell_when(&batch, when, notes);
+            }
+            filtered += batch.retain(|e| when.holds(e, &mut Faults::default())) as u64;
+        }
+        taken.push((String::new(), batch));
+    }
+    if let (true, Some(notes)) = (stale > 0, told) {
+        notes.say("the end of a series, which this sink does not know: dropped (stale)");
+    }
+    let dropped = [("filtered", filtered), ("stale", stale)];
+    delta.dropped.extend(dropped.into_iter().filter(|(_, n)| *n > 0));
+    taken
+}
+
+/// What a transform makes of a batch, or at the end of what it holds, by the names of its outputs.
+fn through_transform(
+    transform: &mut dyn Transform,
+    outputs: &[String],
+    batch: Option<Batch>,
+    now: i64,
+    emitter: &mut Emitter<'_>,
+    made: &mut Vec<(String, Batch)>,
+) {
+    match batch {
+        Some(mut batch) => {
+            transform.apply(&mut batch, emitter);
+            made.push((String::new(), batch));
+        }
+        None => transform.finish(now, emitter),
+    }
+    made.extend(emitter.rejects.take().map(|batch| ("rejected".to_owned(), batch)));
+    let others = std::mem::take(&mut emitter.outputs);
+    made.extend(others.into_iter().map(|(n, batch)| (name_of(outputs, n).to_owned(), batch)));
+}
+
+/// Tells what a condition says of each event of a batch.
+fn tell_when(batch: &Batch, when: &Condition, notes: &mut Notes) {
+    for event in batch.iter() {
+        notes.condition(Rule::condition(&["when"]), when, event, ("taken", "dropped (filtered)"));
+    }
+}
+
+/// Tells what a source makes of a frame.
+fn tell_source(
+    on_error: OnDecodeError,
+    batch: &Batch,
+    stats: &DecodeStats,
+    when: Option<&Condition>,
+    notes: &mut Notes,
+) {
+    let reason = stats.rejects.first().map(|(_, why)| format!(" ({why})")).unwrap_or_default();
+    match on_error {
+        _ if stats.errors == 0 => {
+            let fields: usize = batch.iter().map(|event| event.len()).sum();
+            let events = if batch.len() == 1 { String::new() } else { format!("{} events, ", batch.len()) };
+            let word = if fields == 1 { "field" } else { "fields" };
+            notes.hit(Rule::at(&["decode"]), format!("decoded: {events}{fields} {word}"));
+        }
+        OnDecodeError::Keep => {
+            notes.hit(Rule::at(&["on_decode_error"]), "not of the format: goes on as text, marked with `decode_error`");
+        }
+        OnDecodeError::Reject => {
+            notes
+                .hit(Rule::at(&["on_decode_error"]), format!("not of the format{reason}: goes to `rejected` (decode)"));
+        }
+        OnDecodeError::Drop => {
+            notes.hit(Rule::at(&["on_decode_error"]), "not of the format: dropped (decode_error)");
+        }
+    }
+    if stats.invalid_utf8 > 0 {
+        notes.say("holds bytes that are not UTF-8 (invalid_utf8)");
+    }
+    if let Some(when) = when {
+        tell_when(batch, when, notes);
     }
 }
 

@@ -25,7 +25,7 @@ pub use build::assemble;
 pub(crate) use build::check_memory;
 pub use change::{Comparison, Parts, build_beside, compare, compare_configs, counters_of};
 pub(crate) use connections::check_connections;
-pub use inline::{Inline, Stage};
+pub use inline::{Inline, Stage, Tells};
 pub use replay::{LETTERS, REFUSED, assemble_replay, metadata_asked};
 pub use running::{Running, Summary, single_worker, start, start_supervised};
 pub(crate) use start_error::LimitError;

@@ -115,7 +115,7 @@ pub(super) struct Work {
 
 /// Fields and what they are set to, in written order.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Assignments(Arc<[(FieldPath, Filling)]>);
+pub(super) struct Assignments(Arc<[(FieldPath, Filling)]>, Arc<[String]>);
 
 #[derive(Debug)]
 enum Filling {
@@ -131,7 +131,12 @@ impl Assignments {
         for (name, value) in &fields.0 {
             value.steps(&name.value, &mut fillings)?;
         }
-        Ok(Assignments(fillings.into()))
+        Ok(Assignments(fillings.into(), fields.names().map(str::to_owned).collect()))
+    }
+
+    /// The names of the fields, as written.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.1.iter().map(String::as_str)
     }
 
     /// Whether there is nothing to set.

@@ -18,9 +18,11 @@
 
 use super::assignments::{Assignments, FieldValue, Work, check_names, may_reject};
 use crate::component::plan::TransformPlan;
-use crate::component::{BuildContext, Emitter, Transform};
+use crate::component::trial::{alone, changes, tried, value_of_batch};
+use crate::component::{BuildContext, Emitter, Notes, Rule, Transform};
+use crate::condition::value_of;
 use crate::error::BuildError;
-use crate::event::{Batch, FieldPath, Meta, Value, json};
+use crate::event::{Batch, EventRef, FieldPath, Meta, Value, json};
 use crate::settings::{Map, Reader, Spanned, config, config_enum};
 use crate::time::{TimestampReader, Zone, write_rfc3339_utc};
 use std::sync::Arc;
@@ -114,6 +116,7 @@ impl TransformPlan for EditConfig {
                 set: Assignments::of(&self.set)?,
                 remove_keys,
                 remove: deep.into_iter().cloned().collect(),
+                removed: self.remove.clone(),
                 convert: convert.collect::<Result<_, BuildError>>()?,
                 times: TimestampReader::new(Zone::from_jiff(cx.timezone.clone()), Vec::new()),
             }),
@@ -139,6 +142,8 @@ struct Shared {
     remove_keys: Vec<bool>,
     /// Other paths that go.
     remove: Vec<FieldPath>,
+    /// Both, as written.
+    removed: Vec<FieldPath>,
     convert: Vec<(FieldPath, Conversion)>,
     times: TimestampReader,
 }
@@ -203,9 +208,115 @@ impl Transform for Edit {
             scanner: json::Scanner::default(),
         })
     }
+
+    fn explain(&mut self, event: EventRef<'_>, notes: &mut Notes) {
+        self.tell(event, notes);
+    }
+
+    fn rules(&self) -> Vec<Rule> {
+        let shared = &self.shared;
+        let pairs = |key: &'static str, list: &[(FieldPath, FieldPath)]| -> Vec<Rule> {
+            list.iter().map(|(from, _)| Rule::at(&[key, from.text()])).collect()
+        };
+        let mut out = pairs("rename", &shared.rename);
+        out.extend(pairs("copy", &shared.copy));
+        out.extend(shared.set.names().map(|name| Rule::at(&["set", name])));
+        out.extend(Rule::each("remove", shared.removed.len()));
+        out.extend(shared.convert.iter().map(|(path, _)| Rule::at(&["convert", path.text()])));
+        out
+    }
 }
 
 impl Edit {
+    /// The transform that does one step alone.
+    fn only(&self, step: impl FnOnce(&mut Shared)) -> Edit {
+        let mut shared = Shared {
+            rename: Vec::new(),
+            copy: Vec::new(),
+            set: Assignments::default(),
+            remove_keys: Vec::new(),
+            remove: Vec::new(),
+            removed: Vec::new(),
+            convert: Vec::new(),
+            times: self.shared.times.clone(),
+        };
+        step(&mut shared);
+        let (work, scanner) = (Work::default(), json::Scanner::default());
+        Edit { shared: Arc::new(shared), text: Vec::new(), work, scanner }
+    }
+
+    /// Does to a copy of the event what is to be done, step by step, and tells what each comes to.
+    fn tell(&mut self, event: EventRef<'_>, notes: &mut Notes) {
+        let (shared, row) = (self.shared.clone(), event.row());
+        let mut batch = alone(event);
+        // What is left, and whether it was done.
+        let take = |batch: &mut Batch, mut step: Edit| {
+            let made = tried(&mut step, std::mem::replace(batch, event.batch().sibling()));
+            *batch = made.batch;
+            made.delta.errors.is_empty()
+        };
+        let occupied = |done: bool, to: &FieldPath| match done {
+            true => String::new(),
+            false => format!(": not done (edit_target), something on the way to `{to}` is no object"),
+        };
+        for pair @ (from, to) in &shared.rename {
+            if batch.event(row).get(from).is_some() {
+                let done = take(&mut batch, self.only(|only| only.rename.push(pair.clone())));
+                let text = format!("`{from}` is called `{to}`{}", occupied(done, to));
+                notes.hit(Rule::at(&["rename", from.text()]), text);
+            }
+        }
+        for pair @ (from, to) in &shared.copy {
+            if batch.event(row).get(from).is_some() {
+                let done = take(&mut batch, self.only(|only| only.copy.push(pair.clone())));
+                let text = format!("`{from}` is copied to `{to}`{}", occupied(done, to));
+                notes.hit(Rule::at(&["copy", from.text()]), text);
+            }
+        }
+        if !shared.set.is_empty() {
+            let before = value_of_batch(&batch).unwrap_or_default();
+            take(&mut batch, self.only(|only| only.set = shared.set.clone()));
+            if !batch.is_live(row) {
+                return notes.say("a template needs a field that the event has not: goes to `rejected` (template)");
+            }
+            self.tell_set(&before, &value_of_batch(&batch).unwrap_or_default(), notes);
+        }
+        for (n, path) in shared.removed.iter().enumerate() {
+            if batch.event(row).get(path).is_some() {
+                take(&mut batch, self.only(|only| only.remove.push(path.clone())));
+                notes.hit(Rule::at(&["remove", &format!("[{n}]")]), format!("`{path}` is removed"));
+            }
+        }
+        for pair @ (path, _) in &shared.convert {
+            let Some(before) = value_of(batch.event(row), path) else { continue };
+            let done = take(&mut batch, self.only(|only| only.convert.push(pair.clone())));
+            let after = value_of(batch.event(row), path).unwrap_or_default();
+            let text = match done {
+                true => format!("`{path}` is converted: {before} becomes {after}"),
+                false => format!("`{path}` cannot be converted (convert): {before} stays"),
+            };
+            notes.hit(Rule::at(&["convert", path.text()]), text);
+        }
+    }
+
+    /// Tells what was set.
+    fn tell_set(&self, before: &serde_json::Value, after: &serde_json::Value, notes: &mut Notes) {
+        let found = changes(before, after);
+        for name in self.shared.set.names() {
+            let own = found.iter().filter(|change| {
+                let place = change.place();
+                place == *name || place.starts_with(&format!("{name}.")) || name.starts_with(&format!("{place}."))
+            });
+            let to = |change: &crate::component::trial::Change| {
+                Some(format!("`{}` is set to {}", change.place(), change.shown()?))
+            };
+            let to: Vec<String> = own.filter_map(to).collect();
+            let text =
+                if to.is_empty() { format!("`{name}` has that value already, or no place") } else { to.join(", ") };
+            notes.hit(Rule::at(&["set", name]), text);
+        }
+    }
+
     /// Puts the value at `path` into `text`, as JSON; `false` where there is none.
     fn hold(&mut self, batch: &Batch, row: usize, path: &FieldPath) -> bool {
         self.text.clear();

@@ -8,10 +8,10 @@
 //! be said is counted apart (`condition_absent`, `condition_type`). Works on each event alone and holds nothing.
 
 use crate::component::plan::TransformPlan;
-use crate::component::{BuildContext, Emitter, Transform};
+use crate::component::{BuildContext, Emitter, Notes, Rule, Transform};
 use crate::condition::{Condition, Faults};
 use crate::error::BuildError;
-use crate::event::Batch;
+use crate::event::{Batch, EventRef};
 use crate::settings::{Spanned, config};
 
 config! {
@@ -49,6 +49,14 @@ impl Transform for Filter {
 
     fn fork(&self) -> Box<dyn Transform> {
         Box::new(Filter { when: self.when.clone() })
+    }
+
+    fn explain(&mut self, event: EventRef<'_>, notes: &mut Notes) {
+        notes.condition(Rule::condition(&["when"]), &self.when, event, ("kept", "dropped (filtered)"));
+    }
+
+    fn rules(&self) -> Vec<Rule> {
+        vec![Rule::condition(&["when"])]
     }
 }
 

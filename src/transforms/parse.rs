@@ -12,10 +12,11 @@
 
 use crate::ack::Ack;
 use crate::component::plan::TransformPlan;
-use crate::component::{BuildContext, Emitter, Transform};
+use crate::component::trial::{alone, changes, tried, value_of_batch, value_of_event};
+use crate::component::{BuildContext, Emitter, Notes, Rule, Transform};
 use crate::decoding::{DecodeSetting, FrameDecoder, OnDecodeError};
 use crate::error::BuildError;
-use crate::event::{Batch, FieldPath, Places, SlabPool, Sym, Value};
+use crate::event::{Batch, EventRef, FieldPath, Places, SlabPool, Sym, Value};
 use crate::settings::{Reader, Spanned, config};
 
 config! {
@@ -144,6 +145,32 @@ impl Transform for Parse {
             json: Vec::new(),
             places: Places::default(),
         })
+    }
+
+    fn explain(&mut self, event: EventRef<'_>, notes: &mut Notes) {
+        if !matches!(event.get(&self.from), Some(Value::Str(_))) {
+            notes.say(format!("there is no text at `{}`: passes as it is", self.from));
+            return;
+        }
+        let found = tried(&mut *self.fork(), alone(event));
+        if found.delta.errors.is_empty() {
+            let after = value_of_batch(&found.batch).unwrap_or_default();
+            let set: Vec<String> =
+                changes(&value_of_event(event), &after).iter().map(|change| format!("`{}`", change.place())).collect();
+            let what = if set.is_empty() { "changes nothing".to_owned() } else { format!("gives {}", set.join(", ")) };
+            notes.hit(Rule::at(&["decode"]), format!("the text of `{}` is taken apart: {what}", self.from));
+            return;
+        }
+        let fate = match self.on_error {
+            OnDecodeError::Keep => "passes, marked with `decode_error`",
+            OnDecodeError::Reject => "goes to `rejected` (decode)",
+            OnDecodeError::Drop => "dropped (decode_error)",
+        };
+        notes.hit(Rule::at(&["on_error"]), format!("the text of `{}` cannot be taken apart: {fate}", self.from));
+    }
+
+    fn rules(&self) -> Vec<Rule> {
+        vec![Rule::at(&["decode"])]
     }
 }
 

@@ -15,11 +15,12 @@
 //! is counted. Works on each event alone and holds nothing.
 
 use crate::component::plan::TransformPlan;
-use crate::component::{BuildContext, Emitter, Transform};
+use crate::component::{BuildContext, Emitter, Notes, Rule, Transform};
 use crate::condition::{Condition, Faults};
 use crate::error::BuildError;
-use crate::event::Batch;
+use crate::event::{Batch, EventRef};
 use crate::settings::{Map, Reader, Spanned, config};
+use std::sync::Arc;
 
 /// The output for events that no condition wants.
 const OTHER: &str = "other";
@@ -61,22 +62,24 @@ impl TransformPlan for RouteConfig {
     }
 
     fn build(self: Box<Self>, _cx: &BuildContext) -> Result<Box<dyn Transform>, BuildError> {
-        let conditions = self.outputs.0.into_iter().map(|(_, condition)| condition).collect();
-        Ok(Box::new(Route::new(conditions)))
+        let (names, conditions): (Vec<_>, Vec<_>) = self.outputs.0.into_iter().unzip();
+        Ok(Box::new(Route::new(names.into_iter().map(|name| name.value).collect(), conditions)))
     }
 }
 
 /// Routes events; see the module's docs.
 struct Route {
+    /// Of the outputs, in the order of their conditions.
+    names: Arc<[String]>,
     conditions: Vec<Condition>,
     /// Rows by output, `other` last; kept for their memory.
     rows: Vec<Vec<u32>>,
 }
 
 impl Route {
-    fn new(conditions: Vec<Condition>) -> Route {
+    fn new(names: Arc<[String]>, conditions: Vec<Condition>) -> Route {
         let rows = vec![Vec::new(); conditions.len() + 1];
-        Route { conditions, rows }
+        Route { names, conditions, rows }
     }
 }
 
@@ -133,7 +136,24 @@ impl Transform for Route {
     }
 
     fn fork(&self) -> Box<dyn Transform> {
-        Box::new(Route::new(self.conditions.clone()))
+        Box::new(Route::new(self.names.clone(), self.conditions.clone()))
+    }
+
+    fn explain(&mut self, event: EventRef<'_>, notes: &mut Notes) {
+        let mut taken = 0;
+        for (name, condition) in self.names.iter().zip(&self.conditions) {
+            let follows = format!("leaves by `{name}`");
+            let rule = Rule::condition(&["outputs", name]);
+            taken += usize::from(notes.condition(rule, condition, event, (&follows, "")));
+        }
+        if taken == 0 {
+            notes.hit(Rule::at(&["outputs"]).which(OTHER), "no condition holds: leaves by `other`");
+        }
+    }
+
+    fn rules(&self) -> Vec<Rule> {
+        let named = self.names.iter().map(|name| Rule::condition(&["outputs", name]));
+        named.chain([Rule::at(&["outputs"]).which(OTHER)]).collect()
     }
 }
 

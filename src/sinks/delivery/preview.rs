@@ -35,4 +35,8 @@ impl<P: Protocol> Preview for Shown<P> {
         }
         Ok(Some(if target.name.is_empty() { target.url.to_string() } else { target.name }))
     }
+
+    fn series(&mut self, event: EventRef<'_>) -> Vec<Vec<(String, String)>> {
+        self.0.labels(event).into_iter().collect()
+    }
 }

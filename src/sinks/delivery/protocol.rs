@@ -143,6 +143,11 @@ pub trait Protocol: Send + 'static {
         false
     }
 
+    /// The labels of the stream of an event, where the system has such a thing: for whoever wants to see them.
+    fn labels(&mut self, _event: EventRef<'_>) -> Option<Vec<(String, String)>> {
+        None
+    }
+
     /// What a record is called in messages, in the plural.
     fn records_are(&self) -> &'static str {
         "events"

@@ -261,6 +261,10 @@ impl Protocol for Loki {
         out.extend_from_slice(&load.record(n)[line as usize..(line + len) as usize]);
     }
 
+    fn labels(&mut self, event: EventRef<'_>) -> Option<Vec<(String, String)>> {
+        Some(self.streams.labels_of(event))
+    }
+
     fn faults(&mut self, count: &mut dyn FnMut(&'static str, u64)) {
         count("label_overflow", std::mem::take(&mut self.streams.overflows));
     }

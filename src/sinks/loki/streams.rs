@@ -36,14 +36,28 @@ impl Streams {
         Streams { labels, seen, max_values, json, known, place, name, overflows: 0 }
     }
 
-    /// The group of an event's stream in a body: its name is its labels, as the request has them.
-    pub(super) fn group(&mut self, event: EventRef<'_>, groups: &mut Groups) -> u32 {
+    /// The labels of an event's stream, without regard to how many values there are.
+    pub(super) fn labels_of(&mut self, event: EventRef<'_>) -> Vec<(String, String)> {
+        self.look(event);
+        let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
+        let labels: Vec<_> = self.labels.each().map(|(_, label, value)| (label.to_owned(), text(value))).collect();
+        if labels.is_empty() { vec![("job".to_owned(), "tidegate".to_owned())] } else { labels }
+    }
+
+    /// Finds or makes the name of an event's stream.
+    #[inline(always)]
+    fn look(&mut self, event: EventRef<'_>) {
         if self.labels.read(event, |_| {}) {
             self.place = self.known.find(self.labels.text());
             if self.place.is_none() {
                 self.make();
             }
         }
+    }
+
+    /// The group of an event's stream in a body: its name is its labels, as the request has them.
+    pub(super) fn group(&mut self, event: EventRef<'_>, groups: &mut Groups) -> u32 {
+        self.look(event);
         match self.place {
             Some(place) => groups.of_known(self.known.at(place)),
             None => {

@@ -317,6 +317,25 @@ impl Preview for Shown {
         out.extend(samples.collect::<Vec<_>>().join(&b'\n'));
         Ok(None)
     }
+
+    fn series(&mut self, event: EventRef<'_>) -> Vec<Vec<(String, String)>> {
+        let mut samples = Vec::new();
+        if self.show(event, &mut samples).is_err() {
+            return Vec::new();
+        }
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let series = |line: &[u8]| {
+            let end = line.iter().rposition(|b| *b == b' ').unwrap_or(line.len());
+            let (name, labels) = match line[..end].iter().position(|b| *b == b'{') {
+                Some(at) => (&line[..at], line.get(at + 1..end - 1).unwrap_or_default()),
+                None => (&line[..end], &b""[..]),
+            };
+            let mut all = vec![("__name__".to_owned(), text(name))];
+            sample::each_label(labels, |name, value| all.push((text(name), text(&value))));
+            all
+        };
+        samples.split(|b| *b == b'\n').filter(|line| !line.is_empty()).map(series).collect()
+    }
 }
 
 /// Of families that come with events.

@@ -183,6 +183,11 @@ impl SourcePlan for FileConfig {
         FileConfig::files_now(self)
     }
 
+    fn text_of(&self, path: &Path, most: u64) -> std::io::Result<Vec<u8>> {
+        let wide = self.charset.and_then(Charset::wide).filter(|_| self.common.decode.container().is_none());
+        unpack::text_of(path, wide, most)
+    }
+
     fn when_changed(&self) -> Option<&'static str> {
         Some("goes on from its places; no file is read anew")
     }

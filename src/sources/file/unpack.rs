@@ -11,7 +11,7 @@
 use super::formats::{SNIFF_BYTES, Sniff, sniff};
 use super::heavy::LIGHT_BYTES;
 use super::identity::{Hasher, Identity, Links, Running, look_into, open, read_at};
-use crate::framing::wide::BOM_BYTES;
+use crate::framing::wide::{BOM_BYTES, Wide};
 use flate2::bufread::GzDecoder;
 use lzma_rust2::{Action, Status, XzStream};
 use std::fs::File;
@@ -435,6 +435,29 @@ pub(super) fn skip(file: &OwnedFd, format: Format, allow: Allow, offset: u64, ha
         beginning.extend_from_slice(&buf[..n.min(BOM_BYTES.saturating_sub(beginning.len()))]);
     }
     Ok(Skipped { stream, running, beginning })
+}
+
+/// The text of a file as it is read: of an archive what is in it, of UTF-16 what it says, without the mark at its start;
+/// `most` bytes at most.
+///
+/// Errors: it cannot be read, is damaged, or takes more memory than is granted.
+pub(super) fn text_of(path: &Path, wide: Option<Wide>, most: u64) -> io::Result<Vec<u8>> {
+    let file = open(path, Links::Follow)?;
+    let mut text = Vec::new();
+    match format_of(&file)? {
+        Some(format) => stream(&file, format, Allow::Heavy)?.take(most).read_to_end(&mut text)?,
+        None => FromStart { file: File::from(file), at: 0 }.take(most).read_to_end(&mut text)?,
+    };
+    let marked = Wide::of_bom(&text);
+    if let Some(wide) = marked.or(wide) {
+        let mut out = Vec::new();
+        wide.append_utf8(&text[if marked.is_some() { BOM_BYTES } else { 0 }..], &mut out);
+        return Ok(out);
+    }
+    if text.starts_with(b"\xef\xbb\xbf") {
+        text.drain(..3);
+    }
+    Ok(text)
 }
 
 /// The format of a file by its first bytes, where it is one that is read.

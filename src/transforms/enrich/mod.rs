@@ -24,6 +24,7 @@
 //! Answers for addresses and user agents are kept per worker, ready to be copied: at most 8,192 of each, in 2 MiB.
 
 mod cache;
+mod explain;
 mod geoip;
 mod host;
 mod lookup;
@@ -35,10 +36,10 @@ use std::sync::{Arc, OnceLock};
 
 use super::assignments::{self, Assignments, FieldValue, check_names, may_reject};
 use crate::component::plan::TransformPlan;
-use crate::component::{BuildContext, Emitter, Transform};
+use crate::component::{BuildContext, Emitter, Notes, Rule, Transform};
 use crate::condition::{Condition, Faults};
 use crate::error::{BuildError, chain};
-use crate::event::{Batch, FieldPath, Value, json};
+use crate::event::{Batch, EventRef, FieldPath, Value, json};
 use crate::settings::{OneOrMany, Reader, Spanned, config};
 use cache::Cache;
 use geoip::{Answer, Database};
@@ -281,6 +282,14 @@ impl Transform for Enrich {
     fn fork(&self) -> Box<dyn Transform> {
         Box::new(Enrich { steps: self.steps.iter().map(Step::fork).collect(), work: Work::default() })
     }
+
+    fn explain(&mut self, event: EventRef<'_>, notes: &mut Notes) {
+        self.tell(event, notes);
+    }
+
+    fn rules(&self) -> Vec<Rule> {
+        self.deciding()
+    }
 }
 
 impl Step {
@@ -452,6 +461,7 @@ fn text_of<'a>(batch: &Batch, row: usize, path: &FieldPath, buf: &'a mut Vec<u8>
     (!buf.is_empty()).then_some(buf)
 }
 
+#[inline]
 fn key_of<'a>(batch: &Batch, row: usize, key: &KeySetting, buf: &'a mut Vec<u8>) -> Option<&'a [u8]> {
     buf.clear();
     match key {

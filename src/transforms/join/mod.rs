@@ -23,7 +23,8 @@ use std::time::Duration;
 
 use crate::ack::Ack;
 use crate::component::plan::TransformPlan;
-use crate::component::{BuildContext, Emitter, Transform};
+use crate::component::{BuildContext, Emitter, Notes, Rule, Transform};
+use crate::condition::value_of;
 use crate::error::BuildError;
 use crate::event::{Batch, EventRef, FieldPath, Meta, Value};
 use crate::framing::MultilineSetting;
@@ -196,6 +197,7 @@ impl Join {
     }
 
     /// The hash of what tells the event's stream.
+    #[inline(always)]
     fn key(&mut self, event: EventRef<'_>) -> u128 {
         self.identity.clear();
         for path in &self.shared.by {
@@ -394,6 +396,28 @@ impl Transform for Join {
 
     fn fork(&self) -> Box<dyn Transform> {
         Box::new(Join::new(self.shared.clone()))
+    }
+
+    fn explain(&mut self, event: EventRef<'_>, notes: &mut Notes) {
+        let (key, shared) = (self.key(event), self.shared.clone());
+        if !matches!(event.get(&shared.from), Some(Value::Str(_))) {
+            notes.say(format!(
+                "there is no text at `{}`: passes as it is, and ends what is open of its stream",
+                shared.from
+            ));
+            return;
+        }
+        let value = |path: &FieldPath| value_of(event, path).map(|value| format!("`{path}` is {value}"));
+        let stream: Vec<String> = shared.by.iter().filter_map(value).collect();
+        let open = match shared.lock().open.get(&key) {
+            Some(_) => "an event of its stream is open: the line is joined to it, or ends it and begins another",
+            None => "nothing of its stream is open: the line begins an event, which waits for more",
+        };
+        notes.hit(Rule::at(&["multiline"]), format!("{open}; the stream: {}", stream.join(", ")));
+    }
+
+    fn rules(&self) -> Vec<Rule> {
+        vec![Rule::at(&["multiline"])]
     }
 
     fn may_redo(&self) -> bool {

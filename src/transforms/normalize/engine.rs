@@ -3,7 +3,7 @@
 use super::level::{self, Level, Levels};
 use super::producers::{Producers, SIGNS};
 use super::{Case, KeepRest, NormalizeOptions, Schema, UnknownLevel};
-use crate::component::{Emitter, Transform};
+use crate::component::{Emitter, Notes, Rule, Transform};
 use crate::event::{Batch, EventKind, EventRef, Form, Str, Sym, Value, json};
 use crate::text::snake_case;
 use crate::time::{Doubt, Rfc3339Writer, Stamp, TimestampReader, is_normalized, parse_normalized};
@@ -12,20 +12,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// A canonical field: its names, best first, and where an event has it.
-struct Part {
-    name: Sym,
-    /// Aliases with dots, as paths into nested objects: first key and the rest.
-    nested: Vec<(Sym, Vec<crate::event::Segment>, usize)>,
+pub(super) struct Part {
+    pub(super) name: Sym,
+    /// Its names, best first.
+    pub(super) names: Vec<String>,
+    /// Aliases with dots, as paths into nested objects: first key, the rest, and its place among the names.
+    pub(super) nested: Vec<(Sym, Vec<crate::event::Segment>, usize)>,
 }
 
 /// Most canonical fields of a schema.
 const MAX_PARTS: usize = 12;
-const NONE: u16 = u16::MAX;
+pub(super) const NONE: u16 = u16::MAX;
 
 /// Shapes events; see the module's docs.
 pub struct Normalize {
-    options: NormalizeOptions,
-    parts: Vec<Part>,
+    pub(super) options: NormalizeOptions,
+    pub(super) parts: Vec<Part>,
     /// By symbol number: 0, or 1 + part << 8 + rank of the alias.
     class: Vec<u16>,
     /// One bit for each part that has nested aliases.
@@ -52,13 +54,13 @@ pub struct Normalize {
 
 /// What one event's fields play: field number and rank per part.
 #[derive(Clone, Copy)]
-struct Found {
-    at: [u16; MAX_PARTS],
+pub(super) struct Found {
+    pub(super) at: [u16; MAX_PARTS],
     rank: [u16; MAX_PARTS],
     /// Fields that carry a canonical name but do not win: nulls and duplicates, to be removed.
     losers: bool,
     /// One bit for each part that is there.
-    any: u16,
+    pub(super) any: u16,
     /// Of them: under its canonical name, not an alias.
     named: u16,
 }
@@ -84,7 +86,7 @@ pub(super) const MESSAGE: usize = 3;
 const TAGS: usize = 9;
 const METADATA: usize = 10;
 /// Not a part: the fields by which a producer is known that has names of its own.
-const SIGN: usize = 11;
+pub(super) const SIGN: usize = 11;
 /// The parts that are looked for then.
 const PRODUCED: u16 = 1 << TIMESTAMP | 1 << LEVEL | 1 << MESSAGE;
 
@@ -182,7 +184,7 @@ impl Normalize {
                     nested.push((first, path.rest().to_vec(), rank));
                 }
             }
-            parts.push(Part { name: Sym::from_config(&name), nested });
+            parts.push(Part { name: Sym::from_config(&name), names: all, nested });
         }
         if options.schema == Schema::Log {
             for (n, name) in SIGNS.iter().enumerate() {
@@ -220,7 +222,7 @@ impl Normalize {
     }
 
     #[inline(always)]
-    fn find(&self, event: EventRef<'_>) -> Found {
+    pub(super) fn find(&self, event: EventRef<'_>) -> Found {
         let mut found = Found { at: [NONE; MAX_PARTS], rank: [NONE; MAX_PARTS], losers: false, any: 0, named: 0 };
         for (i, (key, null)) in event.key_indexes().enumerate() {
             let class = self.class.get(key).copied().unwrap_or(0);
@@ -789,5 +791,13 @@ impl Transform for Normalize {
     fn fork(&self) -> Box<dyn Transform> {
         // What was said by one worker is said.
         Box::new(Normalize { doubt_said: self.doubt_said.clone(), ..Normalize::new(self.options.clone()) })
+    }
+
+    fn explain(&mut self, event: EventRef<'_>, notes: &mut Notes) {
+        self.tell(event, notes);
+    }
+
+    fn rules(&self) -> Vec<Rule> {
+        self.deciding()
     }
 }

@@ -10,6 +10,7 @@
 //! numeric value goes to `id.rejected`. Works on each event alone and holds nothing.
 
 mod engine;
+mod explain;
 mod level;
 mod producers;
 

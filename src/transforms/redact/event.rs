@@ -2,9 +2,10 @@
 
 use super::find::secrets::{self, PairKey, Word};
 use super::nested::Walker;
-use super::paths::{DROP, EXCEPT, HASH, IN, KEEP_LAST, MASK as MASK_FIELDS, PathGlob, Paths, Purposes};
+use super::paths::{DROP, EXCEPT, HASH, IN, KEEP_LAST, MASK as MASK_FIELDS, PathGlob, Paths, Purposes, WrittenPaths};
 use super::scanner::{Action, HashKey, Hit, Rules, Scanner};
-use crate::component::{Emitter, Transform};
+use crate::component::trial::{tried, value_of_batch};
+use crate::component::{Emitter, Notes, Rule, Transform};
 use crate::event::{Batch, EventMut, EventRef, Form, Str, Sym, Value, json};
 use std::sync::Arc;
 
@@ -62,6 +63,8 @@ pub(super) struct Shared {
     field_actions: [Action; 4],
     /// Names of the counters: rules, then fields.
     names: Vec<Arc<str>>,
+    /// The paths of `fields`, for explanations.
+    written: WrittenPaths,
 }
 
 impl Shared {
@@ -289,7 +292,33 @@ impl Redact {
         .ok_or("the paths have more than 65,535 names in all")?;
         let names = rules.names().iter().map(|n| Arc::from(n.as_str())).chain(FIELD_RULES.map(Arc::from)).collect();
         let field_actions = [Action::Remove, Action::Mask, hash_action, Action::KeepLast(keep_last.1)];
-        Ok(Self::of(Arc::new(Shared { rules: Arc::new(rules), paths, field_actions, names })))
+        let written = WrittenPaths([drop, mask, hash.0, keep_last.0]);
+        Ok(Self::of(Arc::new(Shared { rules: Arc::new(rules), paths, field_actions, names, written })))
+    }
+
+    /// The paths of `fields`.
+    pub(super) fn written(&self) -> &WrittenPaths {
+        &self.shared.written
+    }
+
+    /// How many of the counters are those of patterns, and how many those of patterns and kinds.
+    pub(super) fn rule_counts(&self) -> (usize, usize) {
+        (self.shared.rules.pattern_count(), self.shared.rules.names().len())
+    }
+
+    /// The name of a counter.
+    pub(super) fn rule_name(&self, counter: usize) -> &str {
+        &self.shared.names[counter]
+    }
+
+    /// What another instance makes of a batch of one event, and by which counters. It is the transform as it runs, so that the work
+    /// itself has one caller.
+    pub(super) fn made_of(&self, batch: Batch) -> (Option<serde_json::Value>, Vec<usize>) {
+        let made = tried(&mut Self::of(self.shared.clone()), batch);
+        let of_name = |name: &Arc<str>| self.shared.names.iter().position(|known| known == name);
+        let mut hits: Vec<usize> = made.delta.rules.iter().filter_map(|(_, name, _)| of_name(name)).collect();
+        hits.sort_unstable();
+        (value_of_batch(&made.batch), hits)
     }
 
     fn of(shared: Arc<Shared>) -> Self {
@@ -593,5 +622,13 @@ impl Transform for Redact {
 
     fn fork(&self) -> Box<dyn Transform> {
         Box::new(Self::of(self.shared.clone()))
+    }
+
+    fn explain(&mut self, event: EventRef<'_>, notes: &mut Notes) {
+        self.tell(event, notes);
+    }
+
+    fn rules(&self) -> Vec<Rule> {
+        self.deciding()
     }
 }

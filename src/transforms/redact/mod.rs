@@ -26,6 +26,7 @@
 
 mod ascii;
 mod event;
+mod explain;
 mod find;
 mod gate;
 mod kinds;

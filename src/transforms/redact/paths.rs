@@ -14,6 +14,10 @@ pub struct PathGlob {
     segments: Vec<Segment>,
 }
 
+/// The paths of `fields`, as written: those of `drop`, `mask`, `hash` and `keep_last`.
+#[derive(Clone, Debug, Default)]
+pub(super) struct WrittenPaths(pub(super) [Vec<PathGlob>; 4]);
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Segment {
     /// A key: the parts between its stars; one part where it has none.

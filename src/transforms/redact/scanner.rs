@@ -174,6 +174,11 @@ impl Rules {
         Ok(Self { patterns: compiled, pattern_count, finders, names, secrets, in_numbers, action })
     }
 
+    /// How many of the rules are patterns.
+    pub(super) fn pattern_count(&self) -> usize {
+        usize::from(self.pattern_count)
+    }
+
     /// The names of the rules, as counted: patterns first, then kinds.
     pub fn names(&self) -> &[String] {
         &self.names

@@ -122,6 +122,7 @@ impl Folder {
     }
 
     /// The hash of the event's kind and the fields' values; absent ones count.
+    #[inline(always)]
     fn key(&mut self, event: EventRef<'_>) -> u128 {
         self.identity.clear();
         self.identity.push(event.kind() as u8);
@@ -129,6 +130,17 @@ impl Folder {
             push_identity(event.get(field), &mut self.identity);
         }
         xxh3_128(&self.identity)
+    }
+
+    /// The fields that must be equal.
+    pub(super) fn fields(&self) -> &[FieldPath] {
+        &self.fields
+    }
+
+    /// Whether the event would be folded, were it given now. Changes nothing; looks through all windows.
+    pub(super) fn repeats(&mut self, event: EventRef<'_>, now: i64) -> bool {
+        let key = self.key(event);
+        self.kinds.contains_key(&key) && self.ends.iter().any(|(end, kind)| *kind == key && *end > now)
     }
 
     #[cfg(test)]

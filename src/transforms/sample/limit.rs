@@ -26,6 +26,22 @@ pub(super) struct Limiter {
     old: hashbrown::HashMap<u128, Bucket>,
 }
 
+/// What an event would find.
+pub(super) struct Seen {
+    /// In its bucket.
+    pub(super) tokens: f64,
+    /// That it takes.
+    pub(super) cost: f64,
+    /// That a bucket holds at most.
+    pub(super) burst: f64,
+    /// Tokens are bytes, not events.
+    pub(super) bytes: bool,
+    /// The field that tells buckets apart.
+    pub(super) by: Option<FieldPath>,
+    /// There are enough.
+    pub(super) passes: bool,
+}
+
 #[derive(Clone, Copy)]
 struct Bucket {
     /// May be below 0 after a large event.
@@ -87,6 +103,26 @@ impl Limiter {
         self.young.entry(key).or_insert_with(|| known.or_else(|| old.remove(&key)).unwrap_or(fresh))
     }
 
+    /// What the event would find, were it given now. Changes nothing.
+    pub(super) fn look(&self, event: EventRef<'_>, now: i64, text: &mut Vec<u8>) -> Seen {
+        let cost = if self.bytes { size(event, text) as f64 } else { 1.0 };
+        let mut bucket = match &self.by {
+            None => self.one,
+            Some(by) => {
+                let key = match event.get(by) {
+                    None | Some(Value::Null) => 0,
+                    Some(value) => with_text(value, text, xxh3_128),
+                };
+                let known = self.young.get(&key).or_else(|| self.old.get(&key)).copied();
+                known.unwrap_or(Bucket { tokens: self.burst, at: now, skipped: 0 })
+            }
+        };
+        bucket.refill(now, self.per_second, self.burst);
+        let passes = bucket.tokens >= cost.min(self.burst);
+        let (burst, bytes, by) = (self.burst, self.bytes, self.by.clone());
+        Seen { tokens: bucket.tokens, cost, burst, bytes, by, passes }
+    }
+
     #[cfg(test)]
     pub(super) fn buckets(&self) -> usize {
         self.young.len() + self.old.len()
@@ -94,6 +130,7 @@ impl Limiter {
 }
 
 /// Bytes of the line an event was read from, or of its JSON.
+#[inline]
 fn size(event: EventRef<'_>, text: &mut Vec<u8>) -> usize {
     match event.line().len() {
         0 => {

@@ -26,6 +26,7 @@
 //! ([`limit::KEPT_VALUES`], [`dedupe::MAX_KINDS`], [`dedupe::MAX_BYTES`]). A crash loses the counts of open windows.
 
 mod dedupe;
+mod explain;
 mod limit;
 mod share;
 
@@ -33,7 +34,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use crate::component::plan::TransformPlan;
-use crate::component::{BuildContext, Chance, Emitter, Transform};
+use crate::component::{BuildContext, Chance, Emitter, Notes, Rule, Transform};
 use crate::condition::{Condition, Faults};
 use crate::error::BuildError;
 use crate::event::{Batch, EventRef, FieldPath, Sym, Value};
@@ -374,5 +375,13 @@ impl Transform for Sample {
         if let Some(folder) = &self.dedupe {
             lock(folder).flush(now, out);
         }
+    }
+
+    fn explain(&mut self, event: EventRef<'_>, notes: &mut Notes) {
+        self.tell(event, notes);
+    }
+
+    fn rules(&self) -> Vec<Rule> {
+        self.deciding()
     }
 }

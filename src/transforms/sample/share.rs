@@ -94,14 +94,18 @@ const FEW: usize = 8;
 /// Shares by value.
 pub(super) struct Rates {
     pub(super) default: Share,
+    /// All as written, `default` among them, for explanations.
+    pub(super) written: Vec<(String, Share)>,
     few: Vec<(Box<[u8]>, Share)>,
     many: hashbrown::HashMap<Box<[u8]>, Share>,
 }
 
 impl Rates {
     pub(super) fn new<'a>(rates: impl Iterator<Item = &'a (Spanned<String>, Share)>) -> Rates {
-        let mut all = Rates { default: Share::ALL, few: Vec::new(), many: hashbrown::HashMap::new() };
+        let (written, few, many) = (Vec::new(), Vec::new(), hashbrown::HashMap::new());
+        let mut all = Rates { default: Share::ALL, written, few, many };
         for (value, share) in rates {
+            all.written.push((value.value.clone(), *share));
             if value.value == "default" {
                 all.default = *share;
             } else {
@@ -112,6 +116,16 @@ impl Rates {
             all.many = all.few.drain(..).collect();
         }
         all
+    }
+
+    /// The value as it is written, and its share; those of `default` where it is not written, where there is one.
+    pub(super) fn written_of(&self, value: Option<Value<'_>>, text: &mut Vec<u8>) -> Option<&(String, Share)> {
+        let own = value.and_then(|value| {
+            with_text(value, text, |value| {
+                self.written.iter().find(|(name, _)| name != "default" && name.as_bytes() == value)
+            })
+        });
+        own.or_else(|| self.written.iter().find(|(name, _)| name == "default"))
     }
 
     /// The share of a value.

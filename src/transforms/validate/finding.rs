@@ -111,6 +111,14 @@ impl Findings {
         self.errors = 0;
     }
 
+    /// Gives each finding that is kept: severity, name of the rule, message.
+    pub(super) fn each(&self, mut give: impl FnMut(Severity, &str, &str)) {
+        for finding in &self.list {
+            let message = String::from_utf8_lossy(&self.text[finding.start..finding.end]);
+            give(finding.severity, &self.names[finding.rule], &message);
+        }
+    }
+
     /// The messages of the errors, for the envelope.
     pub(super) fn errors_in_words(&self) -> String {
         let mut words = String::new();

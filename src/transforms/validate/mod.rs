@@ -23,6 +23,7 @@
 //! builds a tree of each event.
 
 mod builtin;
+mod explain;
 mod finding;
 mod schema;
 
@@ -30,7 +31,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::component::plan::TransformPlan;
-use crate::component::{BuildContext, Emitter, Transform};
+use crate::component::{BuildContext, Emitter, Notes, Rule as Setting, Transform};
 use crate::condition::{Condition, Faults, Outcome};
 use crate::error::BuildError;
 use crate::event::{Batch, EventRef};
@@ -272,5 +273,13 @@ impl Transform for Validate {
             findings: self.findings.fork(),
             text: Vec::new(),
         })
+    }
+
+    fn explain(&mut self, event: EventRef<'_>, notes: &mut Notes) {
+        self.tell(event, notes);
+    }
+
+    fn rules(&self) -> Vec<Setting> {
+        self.checks()
     }
 }
