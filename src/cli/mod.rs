@@ -2,6 +2,7 @@
 
 mod agent;
 mod audit;
+mod backup;
 mod buffer;
 mod checkpoint;
 mod doctor;
@@ -86,6 +87,8 @@ enum Command {
     /// Keep streams, alerts and dashboards of OpenObserve as code; ask it.
     #[command(name = "openobserve")]
     OpenObserve(openobserve::OpenObserveArgs),
+    /// Copy streams of OpenObserve into files, check the copies and put them back.
+    Backup(backup::BackupArgs),
     /// Print a completion script for a shell.
     Completions {
         /// The shell.
@@ -241,6 +244,7 @@ pub fn main_with(args: impl IntoIterator<Item = impl Into<std::ffi::OsString> + 
         Command::Config(args) => history::run(&args),
         Command::Audit(args) => audit::run(&args),
         Command::OpenObserve(args) => openobserve::run(&args),
+        Command::Backup(args) => backup::run(&args),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "tidegate", &mut std::io::stdout());
             Exit::Done

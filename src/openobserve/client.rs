@@ -7,10 +7,10 @@ use super::config::ServerConfig;
 use super::version::Version;
 use crate::error::BuildError;
 use crate::http::{
-    Answer, Backoff, Exchange, HttpExchange, LostKind, Mask, Request, RetryConfig, Sign, Unsigned, address, below,
-    signer_of,
+    Answer, AuthConfig, Backoff, ClientConfig, Exchange, HttpExchange, LostKind, Mask, Request, RetryConfig, Sign,
+    Unsigned, address, below, signer_of,
 };
-use crate::settings::Settings;
+use crate::settings::{Settings, Spanned};
 use crate::time::clock;
 use bytes::Bytes;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
@@ -82,13 +82,28 @@ impl Client {
     ///
     /// Errors: credentials or certificates that cannot be used; no answer.
     pub async fn connect(config: &ServerConfig) -> Result<Client, ConnectError> {
-        let secrets = config.secrets();
+        let ServerConfig { url, organization, auth, client, .. } = config;
+        let mut client = Client::prepare(url, organization, auth.as_ref(), client, &config.secrets())?;
+        client.ask_version().await?;
+        Ok(client)
+    }
+
+    /// A client that has asked for nothing yet.
+    ///
+    /// Errors: credentials or certificates that cannot be used.
+    pub fn prepare(
+        url: &Spanned<String>,
+        organization: &str,
+        auth: Option<&AuthConfig>,
+        config: &ClientConfig,
+        secrets: &[String],
+    ) -> Result<Client, BuildError> {
         let mask = Mask::new(secrets.iter().map(String::as_str));
-        let base = address(&config.url).ok_or_else(|| BuildError::config("`url` is not an address"))?;
-        let exchange = HttpExchange::build(&config.client, &base, mask.clone()).map_err(BuildError::from)?;
-        let signer = signer_of(config.auth.as_ref(), &config.client, &mask).map_err(BuildError::from)?;
-        let organization = config.organization.value.trim().to_owned();
-        let mut client = Client {
+        let base = address(url).ok_or_else(|| BuildError::config("`url` is not an address"))?;
+        let exchange = HttpExchange::build(config, &base, mask.clone()).map_err(BuildError::from)?;
+        let signer = signer_of(auth, config, &mask).map_err(BuildError::from)?;
+        let organization = organization.trim().to_owned();
+        Ok(Client {
             base,
             organization,
             exchange: Arc::new(exchange),
@@ -96,12 +111,15 @@ impl Client {
             mask,
             version: Version::NEWEST,
             clock: AtomicI64::new(i64::MIN),
-        };
-        let url = below(&client.base, &["config"]);
-        let about = client.send(Method::GET, url, None, Again::Always).await?;
+        })
+    }
+
+    async fn ask_version(&mut self) -> Result<(), ApiError> {
+        let url = below(&self.base, &["config"]);
+        let about = self.send(Method::GET, url, None, Again::Always).await?;
         let text = about.get("version").and_then(Value::as_str).unwrap_or_default();
-        client.version = Version::parse(text).unwrap_or(Version::NEWEST);
-        Ok(client)
+        self.version = Version::parse(text).unwrap_or(Version::NEWEST);
+        Ok(())
     }
 
     /// The version of the server.
@@ -146,6 +164,12 @@ impl Client {
         self.send(Method::POST, self.url(&[], parts, query), Some(body), Again::Always).await
     }
 
+    /// As [`ask`](Self::ask); the answer as it came.
+    pub async fn ask_bytes(&self, parts: &[&str], query: &[(&str, &str)], body: &Value) -> Result<Bytes, ApiError> {
+        let (asked, answer) = self.taken(Method::POST, self.url(&[], parts, query), Some(body), Again::Always).await?;
+        if answer.cut { Err(self.too_large(asked)) } else { Ok(answer.body) }
+    }
+
     fn url(&self, before: &[&str], parts: &[&str], query: &[(&str, &str)]) -> Url {
         let mut path = vec!["api"];
         path.extend(before);
@@ -159,6 +183,18 @@ impl Client {
     }
 
     async fn send(&self, method: Method, url: Url, body: Option<&Value>, again: Again) -> Result<Value, ApiError> {
+        let (asked, answer) = self.taken(method, url, body, again).await?;
+        self.read(asked, &answer)
+    }
+
+    /// What was asked, and the answer of a server that took it.
+    async fn taken(
+        &self,
+        method: Method,
+        url: Url,
+        body: Option<&Value>,
+        again: Again,
+    ) -> Result<(String, Answer), ApiError> {
         let mut retry = RetryConfig::defaults();
         retry.max = Duration::from_secs(5);
         let backoff = Backoff::new(&retry);
@@ -172,7 +208,7 @@ impl Client {
             let request = Request { method: method.clone(), url: url.clone(), headers, body: body.clone() };
             let asked = format!("{method} {}", self.mask.text(url.as_str()));
             let (error, wait) = match self.signed(request).await {
-                Ok(answer) if (200..300).contains(&answer.status) => return self.read(asked, &answer),
+                Ok(answer) if (200..300).contains(&answer.status) => return Ok((asked, answer)),
                 Ok(answer) => {
                     let error = self.refused(asked, &answer);
                     let passes = matches!(answer.status, 408 | 429 | 500 | 502 | 503 | 504);
@@ -209,11 +245,16 @@ impl Client {
         self.exchange.send(signed.request, MAX_ANSWER).await.map_err(Unsigned::Lost)
     }
 
+    fn too_large(&self, request: String) -> ApiError {
+        let words = format!("the answer is larger than {} MiB", MAX_ANSWER >> 20);
+        ApiError { request, status: None, words, code: None }
+    }
+
     fn read(&self, request: String, answer: &Answer) -> Result<Value, ApiError> {
         let fail =
             |words: &str| ApiError { request: request.clone(), status: None, words: words.to_owned(), code: None };
         if answer.cut {
-            return Err(fail("the answer is larger than 256 MiB"));
+            return Err(self.too_large(request));
         }
         if answer.body.trim_ascii().is_empty() {
             return Ok(Value::Null);

@@ -73,8 +73,38 @@ config! {
         pub alerts: Map<AlertConfig> = Map::default(),
         /// Dashboards, by a name that tells them apart; the title is shown.
         pub dashboards: Map<DashboardConfig> = Map::default(),
+        /// What is shipped and kept too.
+        pub presets: PresetsConfig = PresetsConfig::default(),
         /// How requests travel.
         flatten pub client: ClientConfig,
+    }
+}
+
+config_enum! {
+    /// Resources that are shipped.
+    pub enum Preset {
+        /// Dashboards: a shop's requests, visitors, orders and performance, and the agent's own health.
+        Starter = "starter",
+        /// A system of commands, queries and events: streams, alerts and dashboards.
+        Cqrs = "cqrs",
+    }
+}
+
+impl Preset {
+    /// All of them.
+    pub const ALL: [Preset; 2] = [Preset::Starter, Preset::Cqrs];
+}
+
+config! {
+    /// What is shipped and kept on the server beside what is named here; of one name, what is named here counts.
+    #[derive(Default)]
+    pub struct PresetsConfig {
+        /// Which of them.
+        pub r#use: Vec<Preset> = Vec::new(),
+        /// Names of streams in place of theirs, such as `{application_logs: shop_logs}`.
+        pub streams: Map<String> = Map::default(),
+        /// Where their alerts go; left out: to all `destinations`.
+        pub destinations: Vec<Spanned<String>> = Vec::new(),
     }
 }
 
@@ -479,6 +509,11 @@ impl ServerConfig {
             check_name(cx, "dashboard", name);
             dashboard.check(name, cx);
         }
+        let known: Vec<&str> = super::presets::stream_names().collect();
+        for (name, _) in self.presets.streams.iter().filter(|(name, _)| !known.contains(&name.value.as_str())) {
+            let what = format!("no preset has a stream `{}`; there are {}", name.value, known.join(", "));
+            cx.error(name.span, what);
+        }
         for (name, _) in self.folders.iter().filter(|(name, _)| name.value.trim().is_empty()) {
             cx.error(name.span, "a folder's name is empty");
         }
@@ -607,7 +642,7 @@ impl PanelConfig {
             && super::sql::columns(&sql.value).is_empty()
         {
             cx.error(sql.span, format!("the columns of panel `{title}` have no names"))
-                .help("name them: `SELECT histogram(_timestamp) AS time, count(*) AS n FROM …`");
+                .help("name them: `SELECT histogram(_timestamp) AS time_bucket, count(*) AS n FROM …`");
         }
     }
 }

@@ -6,6 +6,7 @@
 //! plan      the difference, by resource     apply     doing it, in the order of dependence
 //! state     what apply made, in data_dir    dashboard the short form as the server's
 //! sql       the little SQL that is read     query     rows, paged by time
+//! presets   what is shipped                 export    rows as the server's text, page by page
 //! ```
 //!
 //! Promises: nothing is changed that the configuration does not name, but for what `apply` made and is told to remove; a second
@@ -16,8 +17,10 @@ mod client;
 mod config;
 pub(crate) mod dashboard;
 mod desired;
+mod export;
 mod observe;
 mod plan;
+mod presets;
 mod query;
 mod resource;
 pub(crate) mod sql;
@@ -26,11 +29,13 @@ mod version;
 
 pub use apply::{ApplyError, apply};
 pub use client::{ApiError, Client};
-pub use config::{ServerConfig, Servers};
+pub use config::{Preset, ServerConfig, Servers, StreamType};
 pub use desired::desired;
+pub use export::{Export, Page, all_columns, hash_of, metric_of, time_of};
 pub use observe::{World, body, described, list, observe, text};
 pub use plan::{Action, Change, FieldChange, Plan, Scope, plan};
-pub use query::{PAGE, Question, Range, hits, promql, rows, search};
+pub use presets::{stream_names, with_presets};
+pub use query::{PAGE, QueryError, Question, Range, hits, parse_time, promql, rows, search};
 pub use resource::{Key, Kind, Observed};
 pub use state::State;
 pub use version::Version;

@@ -8,12 +8,14 @@
 
 use super::client::{ApiError, Client};
 use super::sql;
+use crate::settings::parse_duration;
+use crate::time::parse_rfc3339;
 use serde_json::{Value, json};
 
 /// Rows in a page.
 pub const PAGE: usize = 10_000;
 /// Largest page, where very many rows have one time; and most rows of a query that is asked once.
-const MAX_PAGE: usize = 4_000_000;
+pub(super) const MAX_PAGE: usize = 4_000_000;
 
 /// A time range in microseconds since 1970 UTC: `from` belongs to it, `to` does not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,6 +90,20 @@ pub async fn rows(
     Ok(())
 }
 
+/// A time as it is written: `now`, before now, or RFC 3339; in microseconds since 1970 UTC.
+///
+/// Errors: it is none of these; in words.
+pub fn parse_time(text: &str, now: i64) -> Result<i64, String> {
+    if text == "now" {
+        return Ok(now);
+    }
+    if let Some(before) = text.strip_prefix('-').and_then(parse_duration) {
+        return Ok(now.saturating_sub(i64::try_from(before.as_micros()).unwrap_or(i64::MAX)));
+    }
+    let stamp = parse_rfc3339(text.as_bytes()).map(|stamp| stamp.ns / 1000);
+    stamp.ok_or_else(|| format!("`{text}` is not a time such as `-1h`, `now` or `2026-11-30T10:00:00Z`"))
+}
+
 /// Why there are no rows, or not all.
 #[derive(Debug)]
 pub enum QueryError {
@@ -129,11 +145,16 @@ pub async fn search(
     range: Range,
     size: usize,
 ) -> Result<Value, ApiError> {
-    let body = json!({
+    let body = question(sql, range, size);
+    client.ask(&["_search"], &[("type", stream_type), ("use_cache", "false")], &body).await
+}
+
+/// The body of a search.
+pub(super) fn question(sql: &str, range: Range, size: usize) -> Value {
+    json!({
         "query": {"sql": sql, "start_time": range.from, "end_time": range.to, "from": 0, "size": size, "quick_mode": false},
         "search_type": "other", "timeout": 0,
-    });
-    client.ask(&["_search"], &[("type", stream_type), ("use_cache", "false")], &body).await
+    })
 }
 
 /// A question in PromQL over a range, in steps of seconds.
@@ -155,7 +176,7 @@ pub fn hits(mut answer: Value) -> Vec<Value> {
 }
 
 /// Why an answer is not whole.
-fn partial(answer: &Value) -> Option<String> {
+pub(super) fn partial(answer: &Value) -> Option<String> {
     let words = match answer.get("function_error") {
         Some(Value::String(text)) => text.clone(),
         Some(Value::Array(list)) => list.iter().filter_map(Value::as_str).collect::<Vec<_>>().join("; "),

@@ -34,6 +34,8 @@ config_enum! {
         Java = "java",
         /// Plain sentences.
         Text = "text",
+        /// JSON of a shop's front end: requests, pages, steps to a purchase, payments and orders.
+        Shop = "shop",
     }
 }
 
@@ -132,6 +134,51 @@ fn message(n: u64, random: &mut fastrand::Rng) -> String {
     }
 }
 
+/// Visitors of the shop at a time, and what each of them does one after the other.
+const SESSIONS: u64 = 50;
+const SHOP_STEPS: u64 = 12;
+
+/// What happens in the shop, as fields of JSON: of those that look at a product half put it into the cart, half of these go on, and one
+/// payment of five fails.
+fn shop(n: u64, status: u16, ms: u32) -> String {
+    let (session, order) = (n % SESSIONS, n / (SESSIONS * SHOP_STEPS) * SESSIONS + n % SESSIONS);
+    let amount = format!("{}.90", 10 + order * 37 % 200);
+    let (carts, pays, fails) = (session.is_multiple_of(2), session.is_multiple_of(4), order.is_multiple_of(20));
+    let page = |page: &str| format!(r#""event":"page","page":"{page}","msg":"page {page}""#);
+    let step = |step: &str| format!(r#""event":"{step}","product_id":{},"msg":"{step} of product {0}""#, order % 30);
+    let ordered = |state: &str| {
+        format!(
+            r#""event":"order","order_id":"o-{order}","state":"{state}","amount":{amount},"msg":"order o-{order} {state}""#
+        )
+    };
+    match n / SESSIONS % SHOP_STEPS {
+        1 => page("/"),
+        2 => page("/products"),
+        3 => step("view"),
+        4 if carts => step("cart"),
+        6 if pays => step("checkout"),
+        7 if pays && fails => {
+            let reason = if order.is_multiple_of(40) { "card declined" } else { "timeout" };
+            format!(
+                r#""event":"payment","order_id":"o-{order}","result":"failed","reason":"{reason}","amount":{amount},"msg":"payment failed""#
+            )
+        }
+        7 if pays => {
+            format!(r#""event":"payment","order_id":"o-{order}","result":"ok","amount":{amount},"msg":"payment taken""#)
+        }
+        8 if pays && !fails => step("purchase"),
+        9 if pays && !fails => ordered("created"),
+        10 if pays && fails => ordered("cancelled"),
+        11 if pays && !fails => ordered("shipped"),
+        _ => {
+            let path = ["/", "/products", "/cart", "/checkout", "/api/v1/search"][(n % 5) as usize];
+            format!(
+                r#""event":"request","method":"GET","path":"{path}","status":{status},"duration":{ms},"msg":"GET {path} {status}""#
+            )
+        }
+    }
+}
+
 /// Appends one event's line or lines. Writing to a `Vec` does not fail.
 fn line(format: DemoFormat, now: i64, n: u64, random: &mut fastrand::Rng, out: &mut Vec<u8>) {
     let mut time = Vec::new();
@@ -176,6 +223,16 @@ fn line(format: DemoFormat, now: i64, n: u64, random: &mut fastrand::Rng, out: &
             20 + n % 80
         ),
         DemoFormat::Text => writeln!(out, "{time} {level} {service}: {text}"),
+        DemoFormat::Shop => {
+            let status = [200, 200, 200, 200, 200, 200, 304, 404, 404, 500][random.usize(..10)];
+            let what = shop(n, status, ms);
+            let session = n % SESSIONS;
+            writeln!(
+                out,
+                r#"{{"time":"{time}","level":"{level}","service":"{service}","session_id":"s-{}-{session}","user_id":"u-{session}","trace_id":"{trace:032x}",{what}}}"#,
+                n / (SESSIONS * SHOP_STEPS),
+            )
+        }
     };
     debug_assert!(result.is_ok());
 }

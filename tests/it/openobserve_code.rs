@@ -8,10 +8,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Stdio;
 
-const NEW: &str = "v0.92.2";
-const OLD: &str = "v0.8.0";
+pub(crate) const NEW: &str = "v0.92.2";
+pub(crate) const OLD: &str = "v0.8.0";
 
-fn double(version: &'static str) -> Double {
+pub(crate) fn double(version: &'static str) -> Double {
     Double::start(Setup { version, ..Setup::default() })
 }
 
@@ -58,7 +58,7 @@ const ONLY_NEW: &str = r#"
       edges: [{id: e1, source: in, target: fn}]
 "#;
 
-fn yaml(double: &Double, resources: &str) -> String {
+pub(crate) fn yaml(double: &Double, resources: &str) -> String {
     let url = double.url();
     format!(
         "data_dir: ./data\nopenobserve:\n  url: \"{url}\"\n  auth: {{basic: {{user: {USER}, password: \"{PASSWORD}\"}}}}\n{resources}"
@@ -69,12 +69,12 @@ fn all(version: &str) -> String {
     if version == NEW { format!("{BOTH}{ONLY_NEW}") } else { BOTH.to_owned() }
 }
 
-fn write(dir: &Path, double: &Double, resources: &str) {
+pub(crate) fn write(dir: &Path, double: &Double, resources: &str) {
     std::fs::write(dir.join("tidegate.yaml"), yaml(double, resources)).unwrap();
 }
 
 /// Exit code, stdout and stderr, without the address and the time.
-fn ask(dir: &Path, double: &Double, args: &[&str]) -> (Option<i32>, String, String) {
+pub(crate) fn ask(dir: &Path, double: &Double, args: &[&str]) -> (Option<i32>, String, String) {
     let mut command = tidegate(dir, &["openobserve"]);
     command.args(args).args(["--config", "tidegate.yaml"]).env("USER", "ops");
     let (code, out, said) = output(command);
@@ -93,7 +93,7 @@ fn ask(dir: &Path, double: &Double, args: &[&str]) -> (Option<i32>, String, Stri
 }
 
 #[track_caller]
-fn apply(dir: &Path, double: &Double) -> String {
+pub(crate) fn apply(dir: &Path, double: &Double) -> String {
     let (code, out, said) = ask(dir, double, &["apply", "--yes"]);
     assert_eq!(code, Some(0), "{out}{said}");
     out
@@ -436,8 +436,8 @@ fn numbers(out: &str) -> Vec<u64> {
     out.lines().map(number).collect()
 }
 
-const T: i64 = 1_700_000_000_000_000;
-const RANGE: [&str; 4] = ["--from", "2023-11-14T00:00:00Z", "--to", "2023-11-16T00:00:00Z"];
+pub(crate) const T: i64 = 1_700_000_000_000_000;
+pub(crate) const RANGE: [&str; 4] = ["--from", "2023-11-14T00:00:00Z", "--to", "2023-11-16T00:00:00Z"];
 
 #[test]
 fn every_row_comes_once_whatever_times_they_share() {
@@ -555,7 +555,7 @@ fn the_walk_of_the_documentation_works() {
 }
 
 /// A pipeline with a sink into `stream`, beside what is kept.
-fn with_sink(dir: &Path, double: &Double, stream: &str, resources: &str, password: &str) {
+pub(crate) fn with_sink(dir: &Path, double: &Double, stream: &str, resources: &str, password: &str) {
     let text = yaml(double, resources).replace(PASSWORD, password);
     let url = double.url();
     let sink = format!(
@@ -567,7 +567,7 @@ sinks: {{o2: {{type: openobserve, inputs: [in], url: \"{url}\", stream: {stream}
 }
 
 /// What is wrong, as `verify` says it.
-fn wrong(dir: &Path, double: &Double, more: &[&str]) -> Vec<String> {
+pub(crate) fn wrong(dir: &Path, double: &Double, more: &[&str]) -> Vec<String> {
     let args: Vec<&str> = ["verify", "--timeout", "5s"].iter().chain(more).copied().collect();
     let (code, out, said) = ask(dir, double, &args);
     let wrong: Vec<String> = out.lines().filter_map(|line| line.strip_prefix("WRONG   ")).map(str::to_owned).collect();
@@ -641,10 +641,19 @@ fn verify_finds_each_fault() {
     one(&double, &[], "stream `nowhere` of logs is not on the server");
 
     let double = fresh();
-    with_sink(dir, &double, "shop", &resources.replace("> 9", "> 10"), PASSWORD);
+    with_sink(dir, &double, "shop", &resources.replace("HAVING count(*) > 9", "HAVING nowhere > 9"), PASSWORD);
     one(&double, &[], "the query of alert.a fails");
     with_sink(dir, &double, "shop", &resources.replace("a = $v", "b = $v"), PASSWORD);
     one(&double, &[], "panel `P` of dashboard.s fails");
+
+    for (columns, words) in [(520, "`SELECT *` gives 500 of them"), (1020, "is dropped without a word")] {
+        let double = fresh();
+        let wide = (0..columns).map(|n| (format!("c{n}"), json!(n)));
+        let wide: serde_json::Map<_, _> = wide.chain([("_timestamp".to_owned(), json!(1))]).collect();
+        double.put_rows("shop", [Value::Object(wide)]);
+        with_sink(dir, &double, "shop", resources, PASSWORD);
+        one(&double, &[], words);
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! It keeps what it was sent, says what it saw, and can be told to fail: by status, slowly, by breaking the connection
 //! before, within or behind a request.
 
-use crate::openobserve_manage::{Asked, Manage};
+use crate::openobserve_manage::{Asked, Logs, Manage};
 use base64::Engine;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -242,6 +242,19 @@ impl Double {
     pub(crate) fn put_rows(&self, stream: &str, rows: impl IntoIterator<Item = Value>) {
         let mut state = self.state.lock().unwrap();
         let to = state.streams.entry(stream.to_owned()).or_default();
+        rows.into_iter().for_each(|row| to.store(row.as_object().unwrap().clone()));
+    }
+
+    /// Takes all rows of a stream of logs away.
+    pub(crate) fn clear(&self, stream: &str) {
+        self.state.lock().unwrap().streams.remove(stream);
+    }
+
+    /// Puts rows into a stream of another type as they are: `metrics` or `traces`.
+    pub(crate) fn put_rows_of(&self, kind: &str, stream: &str, rows: impl IntoIterator<Item = Value>) {
+        let mut state = self.state.lock().unwrap();
+        let streams = if kind == "metrics" { &mut state.metrics } else { &mut state.traces };
+        let to = streams.entry(stream.to_owned()).or_default();
         rows.into_iter().for_each(|row| to.store(row.as_object().unwrap().clone()));
     }
 
@@ -554,9 +567,9 @@ impl State {
         let parts: Vec<String> = rest.split('/').map(percent_decoded).collect();
         let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
         if v2 || !matches!(parts.last(), Some(&"_json" | &"_multi")) {
-            let logs: BTreeMap<&String, &Vec<Map<String, Value>>> =
-                self.streams.iter().map(|(name, stream)| (name, &stream.records)).collect();
-            let asked = Asked { method: &seen.method, v2, parts: &parts, url: &seen.path, body: &body };
+            let (logs, metrics, traces) = (rows_of(&self.streams), rows_of(&self.metrics), rows_of(&self.traces));
+            let others = [("metrics", &metrics), ("traces", &traces)];
+            let asked = Asked { method: &seen.method, v2, parts: &parts, url: &seen.path, body: &body, others };
             if let Some((status, body)) = self.manage.answer(&asked, &logs) {
                 return Ok(Answer::json(status, &body));
             }
@@ -928,6 +941,11 @@ impl State {
         );
         Answer::json(200, &json!({"code": 200, "status": status}))
     }
+}
+
+/// The rows of streams, by their names.
+fn rows_of(streams: &BTreeMap<String, Stream>) -> Logs<'_> {
+    streams.iter().map(|(name, stream)| (name, &stream.records)).collect()
 }
 
 /// The answer of the OTLP endpoints.

@@ -14,9 +14,11 @@ pub(crate) struct Asked<'a> {
     pub(crate) parts: &'a [&'a str],
     pub(crate) url: &'a str,
     pub(crate) body: &'a [u8],
+    /// Streams that are not of logs, by type.
+    pub(crate) others: [(&'static str, &'a Logs<'a>); 2],
 }
 
-type Logs<'a> = BTreeMap<&'a String, &'a Vec<Map<String, Value>>>;
+pub(crate) type Logs<'a> = BTreeMap<&'a String, &'a Vec<Map<String, Value>>>;
 
 /// What is managed.
 pub(crate) struct Manage {
@@ -46,6 +48,8 @@ pub(crate) struct Manage {
     pub(crate) clock: i64,
     /// Rows lie in the order of their times.
     pub(crate) in_order: bool,
+    /// Streams that have rows, by type and name; of the request that is answered.
+    filled: std::collections::BTreeSet<(String, String)>,
 }
 
 fn ok(message: &str) -> (u16, Value) {
@@ -76,6 +80,7 @@ impl Manage {
             counts_digits: false,
             clock: 0,
             in_order: false,
+            filled: Default::default(),
         }
     }
 
@@ -125,13 +130,28 @@ impl Manage {
         let body: Value = serde_json::from_slice(asked.body).unwrap_or(Value::Null);
         let of = |key: &str| query.get(key).cloned().unwrap_or_default();
         let (method, parts) = (asked.method, asked.parts);
+        let streams = [("logs", logs), asked.others[0], asked.others[1]];
+        let names =
+            streams.iter().flat_map(|(kind, rows)| rows.keys().map(|name| ((*kind).to_owned(), (*name).clone())));
+        self.filled = names.collect();
         if parts[0] == self.forbidden {
             return Some(fail(403, "Unauthorized Access"));
         }
         let answer = match (asked.v2, parts) {
-            (false, ["_search"]) => return Some(self.search(&body, logs)),
-            (false, ["streams"]) => return Some(self.list_streams(&of("type"), logs)),
-            (false, ["streams", name, rest @ ..]) => self.stream(method, name, rest, &of("type"), &body, logs),
+            (false, ["_search"]) => {
+                let other = asked.others.iter().find(|(kind, _)| *kind == of("type"));
+                return Some(self.search(&body, other.map_or(logs, |(_, streams)| *streams)));
+            }
+            (false, ["prometheus", "api", "v1", "query_range"]) => return Some(promql(&query, asked.others[0].1)),
+            (false, ["streams", name, "schema"]) if method == "GET" => {
+                let other = asked.others.iter().find(|(kind, _)| *kind == of("type"));
+                return Some(self.schema(name, &of("type"), other.map_or(logs, |(_, streams)| *streams)));
+            }
+            (false, ["streams"]) => {
+                let other = asked.others.iter().find(|(kind, _)| *kind == of("type"));
+                return Some(self.list_streams(&of("type"), other.map_or(logs, |(_, streams)| *streams)));
+            }
+            (false, ["streams", name, rest @ ..]) => self.stream(method, name, rest, &of("type"), &body),
             (false, ["functions", rest @ ..]) => self.functions(method, rest, body),
             (false, ["alerts", "templates", rest @ ..]) => {
                 named(&mut self.templates, method, rest, body, |t| t["body"].is_string())
@@ -150,47 +170,53 @@ impl Manage {
                 (200, json!({"list": self.alerts.values().map(|(_, body)| body).collect::<Vec<_>>()}))
             }
             (false, [stream, "alerts", rest @ ..]) if self.old => {
-                self.old_alert(method, stream, rest, &of("type"), body, logs)
+                self.old_alert(method, stream, rest, &of("type"), body)
             }
             (false, ["pipelines", rest @ ..]) if !self.old => self.pipeline(method, rest, body),
             (true, _) if self.old => fail(404, ""),
             (true, ["folders", kind, rest @ ..]) => self.folder(method, kind, rest, body),
-            (true, ["alerts", rest @ ..]) => self.alert(method, rest, &of("folder"), body, logs),
+            (true, ["alerts", rest @ ..]) => self.alert(method, rest, &of("folder"), body),
             _ => return None,
         };
         self.changes += usize::from(method != "GET" && answer.0 == 200);
         Some(answer)
     }
 
-    fn has_stream(&self, kind: &str, name: &str, logs: &Logs<'_>) -> bool {
-        kind == "logs" && logs.contains_key(&name.to_owned())
-            || !self.old && self.settings.contains_key(&(kind.to_owned(), name.to_owned()))
+    fn has_stream(&self, kind: &str, name: &str) -> bool {
+        let key = (kind.to_owned(), name.to_owned());
+        self.filled.contains(&key) || !self.old && self.settings.contains_key(&key)
     }
 
-    fn list_streams(&self, kind: &str, logs: &Logs<'_>) -> (u16, Value) {
-        let mut names: Vec<&String> = self.settings.keys().filter(|(k, _)| k == kind).map(|(_, name)| name).collect();
-        if kind == "logs" {
-            names.extend(logs.keys().filter(|name| !self.settings.contains_key(&(kind.to_owned(), (**name).clone()))));
-        }
+    fn list_streams(&self, kind: &str, streams: &Logs<'_>) -> (u16, Value) {
+        let all: std::collections::BTreeSet<_> = self.settings.keys().chain(&self.filled).collect();
+        let names: Vec<&String> = all.iter().filter(|(k, _)| k == kind).map(|(_, name)| name).collect();
         let default = if self.old { json!({"partition_keys": {}}) } else { json!({"partition_keys": []}) };
         let one = |name: &&String| {
             let settings = self.settings.get(&(kind.to_owned(), (*name).clone())).unwrap_or(&default);
-            json!({"name": name, "stream_type": kind, "stats": {"doc_num": 1}, "settings": settings})
+            let times =
+                streams.get(*name).into_iter().flat_map(|rows| rows.iter()).map(|row| row["_timestamp"].as_i64());
+            let first = times.min().flatten().unwrap_or(0);
+            json!({"name": name, "stream_type": kind, "stats": {"doc_num": 1, "doc_time_min": first}, "settings": settings})
         };
         (200, json!({"list": names.iter().map(one).collect::<Vec<_>>()}))
     }
 
-    fn stream(
-        &mut self,
-        method: &str,
-        name: &str,
-        rest: &[&str],
-        kind: &str,
-        body: &Value,
-        logs: &Logs<'_>,
-    ) -> (u16, Value) {
+    /// The columns of a stream that has rows, or settings.
+    fn schema(&self, name: &str, kind: &str, streams: &Logs<'_>) -> (u16, Value) {
+        let rows = streams.get(&name.to_owned());
+        if rows.is_none() && !self.settings.contains_key(&(kind.to_owned(), name.to_owned())) {
+            return fail(404, "stream not found");
+        }
+        // Of very many rows the first show all.
+        let rows = rows.iter().flat_map(|rows| rows.iter().take(20_000));
+        let names: std::collections::BTreeSet<&String> = rows.flat_map(|row| row.keys()).collect();
+        let fields: Vec<Value> = names.iter().map(|name| json!({"name": name, "type": "Utf8"})).collect();
+        (200, json!({"name": name, "stream_type": kind, "schema": fields, "total_fields": names.len()}))
+    }
+
+    fn stream(&mut self, method: &str, name: &str, rest: &[&str], kind: &str, body: &Value) -> (u16, Value) {
         let key = (kind.to_owned(), name.to_owned());
-        let there = self.has_stream(kind, name, logs);
+        let there = self.has_stream(kind, name);
         match (method, rest) {
             ("POST", []) if self.old => fail(404, ""),
             ("POST", []) if there => fail(400, "stream already exists"),
@@ -279,9 +305,9 @@ impl Manage {
         }
     }
 
-    fn alert(&mut self, method: &str, rest: &[&str], folder: &str, mut body: Value, logs: &Logs<'_>) -> (u16, Value) {
+    fn alert(&mut self, method: &str, rest: &[&str], folder: &str, mut body: Value) -> (u16, Value) {
         if body.get("name").is_some() {
-            if !self.has_stream(body["stream_type"].as_str().unwrap(), body["stream_name"].as_str().unwrap(), logs) {
+            if !self.has_stream(body["stream_type"].as_str().unwrap(), body["stream_name"].as_str().unwrap()) {
                 return fail(404, "stream not found");
             }
             let names = body["destinations"].as_array().unwrap();
@@ -319,21 +345,13 @@ impl Manage {
         }
     }
 
-    fn old_alert(
-        &mut self,
-        method: &str,
-        stream: &str,
-        rest: &[&str],
-        kind: &str,
-        mut body: Value,
-        logs: &Logs<'_>,
-    ) -> (u16, Value) {
+    fn old_alert(&mut self, method: &str, stream: &str, rest: &[&str], kind: &str, mut body: Value) -> (u16, Value) {
         if method == "DELETE" {
             let before = self.alerts.len();
             self.alerts.retain(|_, (_, alert)| !(alert["name"] == rest[0] && alert["stream_name"] == stream));
             return if self.alerts.len() < before { ok("Alert deleted") } else { fail(404, "not found") };
         }
-        if !self.has_stream(kind, stream, logs) {
+        if !self.has_stream(kind, stream) {
             return fail(404, &format!("Stream {stream} not found"));
         }
         let wanted: Vec<&str> = body["destinations"].as_array().unwrap().iter().map(|d| d.as_str().unwrap()).collect();
@@ -495,10 +513,7 @@ impl Manage {
             };
         }
         let (mut start, end) = (query["start_time"].as_i64().unwrap(), query["end_time"].as_i64().unwrap());
-        let Some(rest) = sql.strip_prefix("SELECT * FROM \"") else {
-            return (400, json!({"code": 20001, "message": "SQL not valid"}));
-        };
-        let (stream, rest) = rest.split_once('"').unwrap();
+        let Some((columns, stream, rest)) = plain(sql) else { return self.evaluated(query, logs) };
         let Some(records) = logs.get(&stream.to_owned()) else {
             return (400, json!({"code": 20002, "message": format!("Search stream not found: {stream}")}));
         };
@@ -515,12 +530,8 @@ impl Manage {
                 (field.trim_matches('"').to_owned(), value)
             })
             .collect();
-        // The server's longest range: the beginning is moved.
-        let range =
-            self.settings.get(&("logs".to_owned(), stream.to_owned())).and_then(|s| s["max_query_range"].as_i64());
-        let longest = range.filter(|hours| *hours > 0).map_or(i64::MAX, |hours| hours * 3_600_000_000);
-        let moved = end - start > longest;
-        start = start.max(end.saturating_sub(longest));
+        let moved;
+        (start, moved) = self.begin(stream, start, end);
         let time = |row: &Map<String, Value>| row["_timestamp"].as_i64().unwrap();
         let mut last = i64::MAX;
         let mut taken = 0;
@@ -545,7 +556,11 @@ impl Manage {
             let order = row.get("n").and_then(Value::as_u64).unwrap_or(0).wrapping_mul(turn * 2 + 1) % 1009;
             (if ascending { time(row) } else { -time(row) }, order)
         });
-        let mut hits: Vec<Value> = found.into_iter().take(size).map(|row| Value::Object(row.clone())).collect();
+        let shown = |row: &Map<String, Value>| match &columns {
+            None => row.clone(),
+            Some(names) => names.iter().filter_map(|n| Some((n.clone(), row.get(n)?.clone()))).collect(),
+        };
+        let mut hits: Vec<Value> = found.into_iter().take(size).map(|row| Value::Object(shown(row))).collect();
         if self.counts_digits {
             let values = hits.iter_mut().filter_map(Value::as_object_mut).flat_map(|row| row.values_mut());
             values.for_each(|value| {
@@ -556,11 +571,82 @@ impl Manage {
         }
         let (status, mut body) = answer(hits);
         if moved {
-            body["is_partial"] = json!(true);
-            body["new_start_time"] = json!(start);
-            body["function_error"] = json!(["Query duration is modified due to query range restriction"]);
+            say_moved(&mut body, start);
         }
         (status, body)
+    }
+
+    /// Where a search begins: a stream's longest range moves it.
+    fn begin(&self, stream: &str, start: i64, end: i64) -> (i64, bool) {
+        let range =
+            self.settings.get(&("logs".to_owned(), stream.to_owned())).and_then(|s| s["max_query_range"].as_i64());
+        let longest = range.filter(|hours| *hours > 0).map_or(i64::MAX, |hours| hours * 3_600_000_000);
+        (start.max(end.saturating_sub(longest)), end - start > longest)
+    }
+
+    /// Any other query, asked of SQLite.
+    fn evaluated(&self, query: &Value, logs: &Logs<'_>) -> (u16, Value) {
+        let sql = query["sql"].as_str().unwrap();
+        let stream = sql.split_once("FROM ").and_then(|(_, rest)| rest.split_whitespace().next()).unwrap_or_default();
+        let stream = stream.trim_matches('"');
+        let Some(rows) = logs.get(&stream.to_owned()) else {
+            return (400, json!({"code": 20002, "message": format!("Search stream not found: {stream}")}));
+        };
+        let end = query["end_time"].as_i64().unwrap();
+        let (start, moved) = self.begin(stream, query["start_time"].as_i64().unwrap(), end);
+        // What is asked before each backup is not carried to another process row by row.
+        let hits = if sql.starts_with("SELECT min(_timestamp) AS first_time FROM ") {
+            let times = rows.iter().map(|row| row["_timestamp"].as_i64().unwrap());
+            let first = times.filter(|time| (start..end).contains(time)).min();
+            Ok(first.map(|first| json!({"first_time": first})).into_iter().collect())
+        } else {
+            let asked =
+                json!({"sql": sql, "stream": stream, "rows": rows, "start": start, "end": end, "size": query["size"]});
+            crate::openobserve_sql::ask(&asked)
+        };
+        match hits {
+            Ok(rows) => {
+                let mut body = json!({"total": rows.len(), "hits": rows, "from": 0, "is_partial": false});
+                if moved {
+                    say_moved(&mut body, start);
+                }
+                (200, body)
+            }
+            Err(why) => (400, json!({"code": 20001, "message": format!("SQL not valid: {why}")})),
+        }
+    }
+}
+
+/// Says that a search began later than it was asked to.
+fn say_moved(body: &mut Value, start: i64) {
+    body["is_partial"] = json!(true);
+    body["new_start_time"] = json!(start);
+    body["function_error"] = json!(["Query duration is modified due to query range restriction"]);
+}
+
+/// The columns (`None`: all), the stream and the rest of a query of the plain form: `SELECT * FROM "s" …`, `SELECT "a", "b" FROM "s" …`.
+fn plain(sql: &str) -> Option<(Option<Vec<String>>, &str, &str)> {
+    let (columns, rest) = sql.strip_prefix("SELECT ")?.split_once(" FROM \"")?;
+    let (stream, rest) = rest.split_once('"')?;
+    let name = |one: &str| Some(one.strip_prefix('"')?.strip_suffix('"')?.to_owned());
+    let columns = match columns {
+        "*" => None,
+        list => Some(list.split(", ").map(name).collect::<Option<Vec<_>>>()?),
+    };
+    let conditions = rest.trim_end_matches(" ORDER BY _timestamp ASC").trim();
+    let is_plain = |one: &str| one.split_once(" = ").is_some_and(|(_, v)| v.starts_with('\'') && v.ends_with('\''));
+    let fine = conditions.is_empty() || conditions.strip_prefix("WHERE ")?.split(" AND ").all(is_plain);
+    fine.then_some((columns, stream, rest))
+}
+
+fn promql(query: &BTreeMap<String, String>, metrics: &Logs<'_>) -> (u16, Value) {
+    let micros = |key: &str| query[key].parse::<i64>().unwrap() * 1_000_000;
+    let metrics: Map<String, Value> = metrics.iter().map(|(name, rows)| ((*name).clone(), json!(rows))).collect();
+    let asked = json!({"promql": query["query"], "metrics": metrics, "start": micros("start"), "end": micros("end"),
+        "step": micros("step")});
+    match crate::openobserve_sql::ask(&asked) {
+        Ok(rows) => (200, json!({"status": "success", "data": {"resultType": "matrix", "result": rows}})),
+        Err(why) => (400, json!({"status": "error", "errorType": "bad_data", "error": why})),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{Failed, Ready, only, out};
 use crate::cli::Exit;
-use crate::openobserve::{Kind, Observed, described, observe, text};
+use crate::openobserve::{Client, Kind, Observed, described, observe, text};
 use crate::text::escape::Page;
 use serde_json::{Map, Value, json};
 
@@ -10,9 +10,45 @@ use serde_json::{Map, Value, json};
 pub(super) async fn run(ready: &[Ready]) -> Result<Exit, Failed> {
     let one = only(ready)?;
     let client = one.connect().await?;
-    let world = observe(&client, &Kind::ALL).await.map_err(|e| e.to_string())?;
+    let (server, left_out) = read(&client, &one.config.url.value).await?;
+    let mut page = Page::new();
+    for name in left_out {
+        writeln!(page, "# left out, its name cannot be kept: {name}");
+    }
+    let mut yaml = String::from("openobserve:\n");
+    write(&server, 1, &mut yaml);
+    page.text(&yaml);
+    out(&page).map(|()| Exit::Done)
+}
+
+/// The same as JSON that can be read as a configuration; and the names of what was left out.
+///
+/// Errors: the server's; in words.
+pub(in crate::cli) async fn document(client: &Client, url: &str) -> Result<(Value, Vec<String>), Failed> {
+    let (mut server, left_out) = read(client, url).await?;
+    escape(&mut server);
+    server["url"] = json!(format!("${{O2_URL:-{}}}", url.replace('}', "%7D")));
+    Ok((server, left_out))
+}
+
+/// A text that is to be read as it is has its `$` doubled; what this command itself puts there are variables.
+fn escape(value: &mut Value) {
+    match value {
+        Value::String(text) if !is_variable(text) => *text = text.replace('$', "$$"),
+        Value::Array(list) => list.iter_mut().for_each(escape),
+        Value::Object(map) => map.values_mut().for_each(escape),
+        _ => {}
+    }
+}
+
+fn is_variable(text: &str) -> bool {
+    text.starts_with("${") && text.ends_with('}')
+}
+
+async fn read(client: &Client, url: &str) -> Result<(Value, Vec<String>), Failed> {
+    let world = observe(client, &Kind::ALL).await.map_err(|e| e.to_string())?;
     let mut server = Map::new();
-    server.insert("url".into(), json!(one.config.url.value));
+    server.insert("url".into(), json!(url));
     server.insert("organization".into(), json!(client.organization()));
     server.insert("auth".into(), json!({"basic": {"user": "${O2_USER}", "password": "${O2_PASSWORD}"}}));
     let mut left_out = Vec::new();
@@ -38,14 +74,7 @@ pub(super) async fn run(ready: &[Ready]) -> Result<Exit, Failed> {
             server.insert(kind.section().into(), Value::Object(section));
         }
     }
-    let mut page = Page::new();
-    for name in left_out {
-        writeln!(page, "# left out, its name cannot be kept: {name}");
-    }
-    let mut yaml = String::from("openobserve:\n");
-    write(&Value::Object(server), 1, &mut yaml);
-    page.text(&yaml);
-    out(&page).map(|()| Exit::Done)
+    Ok((Value::Object(server), left_out))
 }
 
 /// A name of a dashboard from its title.
@@ -220,7 +249,7 @@ fn write(value: &Value, level: usize, out: &mut String) {
                 out.push_str(": ");
                 let text = value.to_string();
                 // What this command itself puts there are variables.
-                let variable = value.as_str().is_some_and(|text| text.starts_with("${") && text.ends_with('}'));
+                let variable = value.as_str().is_some_and(is_variable);
                 out.push_str(&if variable { text } else { text.replace('$', "$$") });
                 out.push('\n');
             }

@@ -1,17 +1,22 @@
 //! `tidegate openobserve`: what is kept on servers of OpenObserve, as code; questions to them.
 
+mod cache;
 mod import;
 mod query;
 mod render;
 mod verify;
 
 use super::{DEFAULT_CONFIG, Exit, columns, print, report_page, say, say_line};
-use crate::openobserve::{Action, Client, Key, Plan, Scope, ServerConfig, State, World, apply, desired, plan};
+use crate::openobserve::{
+    Action, Client, Key, Plan, Preset, Scope, ServerConfig, State, World, apply, desired, plan, stream_names,
+    with_presets,
+};
 use crate::pipeline::{Config, load};
-use crate::settings::{ProcessEnvironment, parse_duration};
+use crate::settings::{Node, ProcessEnvironment, Span, Spanned, parse_duration};
 use crate::text::escape::Page;
 use crate::time::clock;
 use clap::{Args, Subcommand, ValueEnum};
+pub(super) use import::document;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -26,7 +31,7 @@ pub(super) struct OpenObserveArgs {
 }
 
 #[derive(Args, Debug)]
-struct At {
+pub(super) struct At {
     /// A file with `openobserve:`, or a folder of *.yaml files; may be given several times.
     #[arg(long, short, global = true, value_name = "PATH", default_value = DEFAULT_CONFIG)]
     config: Vec<PathBuf>,
@@ -36,6 +41,15 @@ struct At {
     /// This server only, of several.
     #[arg(long, global = true, value_name = "NAME")]
     server: Option<String>,
+    /// Also the dashboards that are shipped to start with, as `presets: {use: [starter]}` does.
+    #[arg(long, global = true)]
+    starter: bool,
+    /// Also what is shipped under this name, as `presets: {use: [NAME]}` does; may be given several times.
+    #[arg(long, global = true, value_name = "NAME")]
+    preset: Vec<String>,
+    /// Another name for a stream of theirs, as `presets: {streams: {STREAM: NAME}}` gives it; may be given several times.
+    #[arg(long, global = true, value_name = "STREAM=NAME")]
+    preset_stream: Vec<String>,
 }
 
 #[derive(Subcommand, Debug)]
@@ -109,13 +123,15 @@ enum Format {
 }
 
 /// A server of the configuration.
-struct Ready {
-    config: ServerConfig,
-    data_dir: PathBuf,
+pub(super) struct Ready {
+    pub(super) config: ServerConfig,
+    /// As it stands in the configuration.
+    pub(super) node: Node,
+    pub(super) data_dir: PathBuf,
 }
 
 /// Errors that end a command, in words.
-type Failed = String;
+pub(super) type Failed = String;
 
 /// Runs one of the commands.
 pub(super) fn run(args: &OpenObserveArgs) -> Exit {
@@ -159,7 +175,7 @@ pub(super) fn run(args: &OpenObserveArgs) -> Exit {
 
 impl At {
     /// The servers of the configuration, and the rest of it. Errors: mistakes, which have been printed.
-    fn servers(&self) -> Result<(Vec<Ready>, Config), Exit> {
+    pub(super) fn servers(&self) -> Result<(Vec<Ready>, Config), Exit> {
         let loaded = load(&self.config, &ProcessEnvironment, crate::registry::built_in());
         say(&report_page(&loaded.report.render_within(columns())));
         let Some(config) = loaded.config else { return Err(Exit::BadConfig) };
@@ -177,8 +193,40 @@ impl At {
             return Err(Exit::BadConfig);
         }
         let data_dir = self.data_dir.clone().unwrap_or(config.globals.data_dir.clone());
-        let ready = servers.into_iter().map(|(_, config)| Ready { config, data_dir: data_dir.clone() });
-        Ok((ready.collect(), config))
+        let mut ready = Vec::new();
+        let section = loaded.tree.get("openobserve");
+        for (name, server) in servers {
+            let node = section
+                .and_then(|section| section.get(&name).filter(|_| section.get("url").is_none()).or(Some(section)));
+            let node = node.cloned().unwrap_or_else(|| Node::empty_map(Span::default()));
+            let server = self.with_presets(server).map_err(|why| {
+                say_line!("error: {why}");
+                Exit::BadConfig
+            })?;
+            ready.push(Ready { config: server, node, data_dir: data_dir.clone() });
+        }
+        Ok((ready, config))
+    }
+
+    /// The server with what the presets bring, those of the command line included.
+    fn with_presets(&self, mut server: ServerConfig) -> Result<ServerConfig, Failed> {
+        server.presets.r#use.extend(self.starter.then_some(Preset::Starter));
+        for name in &self.preset {
+            let words = || Preset::ALL.map(Preset::word).join(", ");
+            let preset = Preset::ALL.into_iter().find(|preset| preset.word() == name);
+            server.presets.r#use.push(preset.ok_or_else(|| format!("`{name}` is no preset; there are {}", words()))?);
+        }
+        for pair in &self.preset_stream {
+            let (stream, name) = pair.split_once('=').ok_or_else(|| format!("`{pair}` is not STREAM=NAME"))?;
+            if !stream_names().any(|known| known == stream) {
+                let known: Vec<&str> = stream_names().collect();
+                return Err(format!("no preset has a stream `{stream}`; there are {}", known.join(", ")));
+            }
+            server.presets.streams.retain(|(known, _)| known.value != stream);
+            let key = Spanned::new(stream.to_owned(), Span::default());
+            server.presets.streams.push((key, name.to_owned()));
+        }
+        with_presets(server)
     }
 }
 
@@ -196,20 +244,20 @@ fn targets(texts: &[String]) -> Result<Vec<Key>, Failed> {
 }
 
 impl Ready {
-    async fn connect(&self) -> Result<Client, Failed> {
+    pub(super) async fn connect(&self) -> Result<Client, Failed> {
         Client::connect(&self.config).await.map_err(|e| e.to_string())
     }
 }
 
 /// The one server that is asked. Errors: there are several.
-fn only(ready: &[Ready]) -> Result<&Ready, Failed> {
+pub(super) fn only(ready: &[Ready]) -> Result<&Ready, Failed> {
     match ready {
         [one] => Ok(one),
         _ => Err("there are several servers: name one with --server".into()),
     }
 }
 
-fn out(page: &Page) -> Result<(), Failed> {
+pub(super) fn out(page: &Page) -> Result<(), Failed> {
     print(page).map_err(|error| error.to_string())
 }
 

@@ -1,12 +1,15 @@
 //! `tidegate openobserve query` and `dashboards`.
 
+use super::cache::Cache;
 use super::{Failed, Ready, only, out};
 use crate::cli::{Exit, say_line};
 use crate::openobserve::dashboard::queries;
-use crate::openobserve::{Client, Kind, PAGE, Question, Range, body, hits, observe, promql, rows, search, sql, text};
-use crate::settings::parse_duration;
+use crate::openobserve::{
+    Client, Kind, PAGE, Question, Range, body, hits, observe, parse_time, promql, rows, search, sql, text,
+};
+use crate::settings::{duration_text, parse_duration};
 use crate::text::escape::Page;
-use crate::time::{clock, parse_rfc3339};
+use crate::time::clock;
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -33,6 +36,9 @@ pub(super) struct QueryArgs {
     /// Rows that are asked for at a time.
     #[arg(long, value_name = "ROWS", default_value_t = PAGE)]
     page: usize,
+    /// Take the rows of the same question where it was asked within this time, and keep them for the next one.
+    #[arg(long, value_name = "TIME")]
+    cache: Option<String>,
 }
 
 #[derive(Args, Debug)]
@@ -95,17 +101,7 @@ enum DashboardCommand {
 impl When {
     fn range(&self) -> Result<Range, Failed> {
         let now = clock::now_ns() / 1000;
-        let time = |text: &str| -> Result<i64, Failed> {
-            if text == "now" {
-                return Ok(now);
-            }
-            if let Some(before) = text.strip_prefix('-').and_then(parse_duration) {
-                return Ok(now.saturating_sub(i64::try_from(before.as_micros()).unwrap_or(i64::MAX)));
-            }
-            let stamp = parse_rfc3339(text.as_bytes()).map(|stamp| stamp.ns / 1000);
-            stamp.ok_or_else(|| format!("`{text}` is not a time such as `-1h`, `now` or `2026-11-30T10:00:00Z`"))
-        };
-        let range = Range { from: time(&self.from)?, to: time(&self.to)? };
+        let range = Range { from: parse_time(&self.from, now)?, to: parse_time(&self.to, now)? };
         if range.from >= range.to {
             return Err(format!("the time range ends (`{}`) before it begins (`{}`)", self.to, self.from));
         }
@@ -136,10 +132,25 @@ pub(super) async fn run(ready: &[Ready], args: &QueryArgs) -> Result<Exit, Faile
     let sql = sql::with_values(&text, &args.values.pairs()?).map_err(missing)?;
     let page = args.page.clamp(1, 1_000_000);
     let question = Question { sql, stream_type: args.stream_type.clone(), range: args.when.range()?, page };
-    let client = one.connect().await?;
+    let age = args
+        .cache
+        .as_deref()
+        .map(|text| parse_duration(text).ok_or_else(|| format!("`{text}` is not a time such as `5m`")));
+    let when = [args.when.from.as_str(), args.when.to.as_str()];
+    let mut cache = age.transpose()?.map(|age| Cache::new(one, &question, when, age));
     let mut printer = Printer::new(args.format);
+    if let Some((asked, kept)) = cache.as_ref().and_then(Cache::rows) {
+        printer.rows(kept)?;
+        printer.end()?;
+        say_line!("asked {} ago", duration_text(asked));
+        return Ok(Exit::Done);
+    }
+    let client = one.connect().await?;
     let shows = std::io::stderr().is_terminal();
     let mut each = |rows: Vec<Value>, done: f64| {
+        if let Some(cache) = &mut cache {
+            cache.take(&rows);
+        }
         printer.rows(rows)?;
         if shows {
             let line = format!("\r{} rows, {:.0} %", printer.count, done * 100.0);
@@ -153,6 +164,7 @@ pub(super) async fn run(ready: &[Ready], args: &QueryArgs) -> Result<Exit, Faile
     }
     result.map_err(|e| e.to_string())?;
     printer.end()?;
+    cache.map_or(Ok(()), Cache::keep)?;
     Ok(Exit::Done)
 }
 

@@ -84,7 +84,7 @@ pub(super) async fn run(ready: &[Ready], config: Config, args: &VerifyArgs) -> R
     found.fine("the credentials are taken");
     clock_of(&client, &mut found);
     if let Some(world) = look(&client, &mut found).await {
-        streams(one, &world, &mut found);
+        streams(one, &client, &world, &mut found).await;
     }
     ask_all(one, &client, &mut found).await;
     probes(one, &client, config, args, timeout, &mut found).await?;
@@ -118,15 +118,46 @@ async fn look(client: &Client, found: &mut Findings) -> Option<World> {
     observe(client, &[Kind::Stream]).await.ok()
 }
 
-fn streams(one: &Ready, world: &World, found: &mut Findings) {
+async fn streams(one: &Ready, client: &Client, world: &World, found: &mut Findings) {
     for (name, config) in one.config.streams.iter() {
         let kind = config.r#type.word();
         let there = world.of(Kind::Stream).iter().any(|o| o.name == name.value && o.fields["type"] == kind);
         let name = &name.value;
-        match there {
-            true => found.fine(&format!("stream `{name}` is there")),
-            false => found.wrong(&format!("stream `{name}` of {kind} is not on the server: no event has made it")),
+        if !there {
+            found.wrong(&format!("stream `{name}` of {kind} is not on the server: no event has made it"));
+            continue;
         }
+        found.fine(&format!("stream `{name}` is there"));
+        columns_of(client, name, kind, found).await;
+    }
+}
+
+/// Columns from which on a `SELECT *` gives a part of them (`ZO_QUICK_MODE_NUM_FIELDS`).
+const ALL_SHOWN: usize = 500;
+/// Columns of one request from which on the server drops its events without a word (`ZO_COLS_PER_RECORD_LIMIT`).
+const ALL_TAKEN: usize = 1000;
+
+/// Whether a stream has more columns than the server shows, or takes.
+async fn columns_of(client: &Client, name: &str, kind: &str, found: &mut Findings) {
+    let schema = match client.get(&["streams", name, "schema"], &[("type", kind)]).await {
+        Ok(schema) => schema,
+        Err(error) => return found.wrong(&format!("the columns of stream `{name}` cannot be read: {error}")),
+    };
+    let count = |key: &str| schema.get(key).and_then(Value::as_array).map_or(0, Vec::len);
+    let total = schema.get("total_fields").and_then(Value::as_u64).map_or(0, |n| n as usize).max(count("schema"));
+    // Where fields are named that have columns, all others share one.
+    let columns = if count("uds_schema") > 0 { count("uds_schema") } else { total };
+    if columns > ALL_TAKEN {
+        found.wrong(&format!(
+            "stream `{name}` has {columns} columns: a request with more than {ALL_TAKEN} is dropped without a word \
+             (ZO_COLS_PER_RECORD_LIMIT); name `schema_fields`, or send fewer fields"
+        ));
+    } else if columns > ALL_SHOWN {
+        found.wrong(&format!(
+            "stream `{name}` has {columns} columns: `SELECT *` gives {ALL_SHOWN} of them at most (ZO_QUICK_MODE_NUM_FIELDS)"
+        ));
+    } else {
+        found.fine(&format!("stream `{name}` has {columns} columns, which all are shown and taken"));
     }
 }
 
