@@ -103,7 +103,7 @@ const MAX_MAX_LINE_BYTES: u64 = 1 << 30;
 const MAX_FINGERPRINT_BYTES: u64 = 1 << 20;
 
 impl FileConfig {
-    pub(super) fn note_mistakes(&self, cx: &mut Reader<'_>) {
+    pub(crate) fn note_mistakes(&self, cx: &mut Reader<'_>) {
         if self.charset.is_some_and(|charset| charset.encoding().is_some()) && self.common.decode.container().is_some()
         {
             cx.error_at(

@@ -137,7 +137,7 @@ impl Files {
             tail.unhinted = !hinted && !self.notices.are_off();
             tail.due.look_soon();
             self.schedule.queue(key, &mut tail.due);
-        } else if tail.failing || tail.untold {
+        } else if tail.failing || tail.untold || tail.attends {
             self.schedule.queue(key, &mut tail.due);
         } else {
             self.nothing_new(key, &mut tail, look, now);
@@ -182,7 +182,7 @@ impl Files {
                 self.schedule.queue(key, &mut tail.due);
             }
             Ok(look) => {
-                if tail.failing || tail.untold {
+                if tail.failing || tail.untold || tail.attends {
                     self.schedule.queue(key, &mut tail.due);
                 }
                 self.idle(key, &mut tail, look, now);

@@ -300,6 +300,9 @@ impl Files {
             told: None,
             spared: None,
             stands_in: false,
+            owner: None,
+            attends: false,
+            rule: 0,
         })
     }
 

@@ -6,6 +6,7 @@ use super::flight::Flight;
 use super::held::Spared;
 use super::identity::{Ahead, Head, Identity, Look, Position, Predecessor};
 use super::joined::Open;
+use super::owners::Owner;
 use super::parts::Parts;
 use super::proof::Proof;
 use super::schedule::Due;
@@ -118,6 +119,12 @@ pub(super) struct Tail {
     pub(super) spared: Option<Spared>,
     /// It is a copy, or has one, of contents that are on their way from elsewhere.
     pub(super) stands_in: bool,
+    /// Whose it is, where somebody knows.
+    pub(super) owner: Option<Box<Owner>>,
+    /// It waits for that to be known.
+    pub(super) attends: bool,
+    /// By which of the reader's rules its container lines are joined.
+    pub(super) rule: u8,
 }
 
 /// A place that was passed.
