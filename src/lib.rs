@@ -45,6 +45,7 @@
 //! | `wire` | formats of others that the two share |
 //! | `buffer`, `storage` | queues in memory and on disk, and what lies in `data_dir` |
 //! | `http`, `net` | clients and small servers; sockets, certificates, places for connections |
+//! | `kubernetes` | its API and kubelets as a client sees them, and what of a pod is kept |
 //! | `template`, `condition` | small languages within settings |
 //! | `event` | batches, their fields and their text |
 //! | `ack` | verdicts, and positions that travel with the data |
@@ -84,6 +85,7 @@ mod error;
 mod event;
 mod framing;
 mod http;
+mod kubernetes;
 mod ledger;
 mod net;
 mod openobserve;

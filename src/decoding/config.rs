@@ -149,6 +149,11 @@ impl DecodeSetting {
         })
     }
 
+    /// `access` without formats of its own.
+    pub fn access() -> Self {
+        DecodeSetting::Access(AccessSetting { log_formats: Vec::new() })
+    }
+
     /// How the container runtime writes whose lines it decodes, where it does: sources join parts of messages then.
     pub fn container(&self) -> Option<Format> {
         match self {

@@ -11,6 +11,7 @@ pub mod cri;
 pub mod docker;
 mod histogram;
 pub mod keys;
+pub mod kubernetes;
 pub mod logfmt;
 pub mod msgpack;
 pub mod otlp;

@@ -13,7 +13,7 @@ mod value;
 pub use batch::access::{EventMut, EventRef};
 pub use batch::{Batch, EventKind, JsonRows, Packer, Places, Unpacker};
 pub use chunk::{Chunk, Frames};
-pub use origin::Origin;
+pub use origin::{Origin, Shared};
 pub use path::{FieldPath, Meta, Segment};
 pub use slab::{Slab, SlabPool};
 pub use sym::{MAX_SYMBOLS, Sym};

@@ -70,6 +70,33 @@ impl HttpExchange {
         Self::build(&common, url, Mask::default())
     }
 
+    /// Sends a request whose answer is read piece by piece, as it comes.
+    ///
+    /// Errors: no head of an answer came. Nothing bounds the time; dropping the future gives the request up.
+    pub async fn open(&self, request: Request) -> Result<Opened, Lost> {
+        let response = self.start(request).await?;
+        let text = |name: HeaderName| response.headers().get(name).and_then(|v| v.to_str().ok());
+        let retry_after = text(RETRY_AFTER).and_then(retry_after);
+        Ok(Opened { status: response.status().as_u16(), retry_after, response, mask: self.mask.clone() })
+    }
+
+    /// Sends a request, once more where it met the closing of a used connection; the head of its answer.
+    async fn start(&self, request: Request) -> Result<reqwest::Response, Lost> {
+        let lost = |e: reqwest::Error| lost(&e, &self.mask);
+        let pair = self.clients.for_request();
+        let spare = self.clients.may_reuse().then(|| request.clone());
+        match self.prepare(&pair.client, request).send().await {
+            Ok(response) => Ok(response),
+            Err(error) => match (spare, self.clients.again(&pair, &error)) {
+                (Some(request), Some(client)) => {
+                    tracing::debug!(error = %self.mask.text(&chain(&error)), "a connection was closed: sent once more");
+                    self.prepare(client, request).send().await.map_err(lost)
+                }
+                _ => Err(lost(error)),
+            },
+        }
+    }
+
     fn prepare(&self, client: &Client, request: Request) -> reqwest::RequestBuilder {
         let Request { method, mut url, headers, body } = request;
         let mut host = None;
@@ -90,6 +117,25 @@ impl HttpExchange {
             Some(body) => out.body(body),
             None => out,
         }
+    }
+}
+
+/// An answer whose head has come.
+pub struct Opened {
+    /// The status.
+    pub status: u16,
+    /// How long the server wants to be left alone.
+    pub retry_after: Option<Duration>,
+    response: reqwest::Response,
+    mask: Mask,
+}
+
+impl Opened {
+    /// The next piece of the body; `None` at its end.
+    ///
+    /// Errors: the connection broke.
+    pub async fn piece(&mut self) -> Result<Option<Bytes>, Lost> {
+        self.response.chunk().await.map_err(|e| lost(&e, &self.mask))
     }
 }
 
@@ -291,18 +337,7 @@ impl Exchange for HttpExchange {
         let this = self.clone();
         Box::pin(async move {
             let lost = |e: reqwest::Error| lost(&e, &this.mask);
-            let pair = this.clients.for_request();
-            let spare = this.clients.may_reuse().then(|| request.clone());
-            let mut response = match this.prepare(&pair.client, request).send().await {
-                Ok(response) => response,
-                Err(error) => match (spare, this.clients.again(&pair, &error)) {
-                    (Some(request), Some(client)) => {
-                        tracing::debug!(error = %this.mask.text(&chain(&error)), "a connection was closed: sent once more");
-                        this.prepare(client, request).send().await.map_err(lost)?
-                    }
-                    _ => return Err(lost(error)),
-                },
-            };
+            let mut response = this.start(request).await?;
             let length = response.content_length();
             let headers = std::mem::take(response.headers_mut());
             let text = |name: HeaderName| headers.get(name).and_then(|v| v.to_str().ok());

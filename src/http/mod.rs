@@ -15,7 +15,7 @@ mod settings;
 mod tls;
 mod turns;
 
-pub use client::HttpExchange;
+pub use client::{HttpExchange, Opened};
 #[cfg(test)]
 pub use credentials::Constant;
 pub use credentials::{

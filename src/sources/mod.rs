@@ -3,6 +3,7 @@
 pub mod demo;
 pub mod file;
 pub mod http;
+pub mod kubernetes_logs;
 pub mod openobserve;
 pub mod stdin;
 pub mod syslog;
@@ -14,6 +15,7 @@ pub const TYPES: &[SourceType] = &[
     SourceType::of::<demo::DemoConfig>("demo"),
     SourceType::of::<file::FileConfig>("file"),
     SourceType::of::<http::HttpConfig>("http"),
+    SourceType::of::<kubernetes_logs::KubernetesLogsConfig>("kubernetes_logs"),
     SourceType::of::<openobserve::OpenObserveSourceConfig>("openobserve"),
     SourceType::of::<stdin::StdinConfig>("stdin"),
     SourceType::of::<syslog::SyslogConfig>("syslog"),

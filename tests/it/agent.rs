@@ -154,6 +154,12 @@ impl Agent {
         std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
     }
 
+    /// Where its open handles lead.
+    pub(crate) fn open_files(&self) -> Vec<PathBuf> {
+        let handles = std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap();
+        handles.flatten().filter_map(|entry| std::fs::read_link(entry.path()).ok()).collect()
+    }
+
     /// Sends a signal.
     pub(crate) fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(self.child.id().try_into().unwrap()).unwrap();

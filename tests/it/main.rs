@@ -27,6 +27,7 @@ mod history;
 mod http;
 mod http_clients;
 mod kills;
+mod kubernetes;
 mod latency;
 mod letters;
 mod main_job;

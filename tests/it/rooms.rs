@@ -15,7 +15,7 @@ const FLOORS: &[&[&str]] = &[
     &["topology", "sources", "transforms", "sinks"],
     &["pipeline"],
     &["component"],
-    &["decoding", "encoding", "doctor", "openobserve"],
+    &["decoding", "encoding", "doctor", "openobserve", "kubernetes"],
     &["framing", "buffer", "template", "condition", "http", "ledger"],
     &["event", "net"],
     &["ack", "telemetry"],

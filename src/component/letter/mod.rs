@@ -488,7 +488,7 @@ mod tests {
         ) -> Origin {
             let (file, host, peer, user, tls_subject) = texts;
             let http = http.into_iter().map(|(name, value)| (name.into(), value.unwrap_or_default())).collect();
-            Origin { source: source.into(), file, host, peer, user, tls_subject, http, order }
+            Origin { source: source.into(), file, host, peer, user, tls_subject, http, shared: None, order }
         }
     }
 

@@ -339,7 +339,14 @@ impl EventMut<'_> {
         self.push_stored(field)
     }
 
-    fn push_stored(&mut self, field: Field) -> bool {
+    /// Adds a string field whose bytes are `text[start..end]` of the batch's text, by reference: text that JSON writes as it
+    /// stands.
+    pub fn push_clean(&mut self, key: Sym, start: usize, end: usize) -> bool {
+        let bits = start as u64 | ((end - start) as u64) << 32;
+        self.push_stored(Field { key: key.0, tag: Tag::Clean, flags: 0, aux: 0, bits })
+    }
+
+    pub(super) fn push_stored(&mut self, field: Field) -> bool {
         let row = *self.touch();
         let (first, len) = (row.first as usize, usize::from(row.len));
         if len >= MAX_FIELDS {

@@ -158,6 +158,8 @@ pub struct Batch {
     pub ids: u128,
     /// The ids of all rows as text, once one was asked for.
     id_texts: OnceLock<Vec<u8>>,
+    /// What the origin [shares](super::Shared), as fields that refer to one copy in `scratch`; empty until it is asked for.
+    shared: Vec<Field>,
 }
 
 impl Batch {
@@ -179,6 +181,7 @@ impl Batch {
             alone: false,
             ids: fastrand::u128(..),
             id_texts: OnceLock::new(),
+            shared: Vec::new(),
         }
     }
 
@@ -235,6 +238,7 @@ impl Batch {
             alone: false,
             ids: self.ids,
             id_texts: OnceLock::new(),
+            shared: Vec::new(),
         }
     }
 
@@ -473,6 +477,26 @@ impl Batch {
     pub fn push_span_field(&mut self, key: Sym, kind: ValueKind, start: usize, end: usize) {
         let bits = start as u64 | ((end - start) as u64) << 32;
         self.push_field(Field { key: key.0, tag: tag_of(kind), flags: 0, aux: 0, bits });
+    }
+
+    /// Puts what the origin [shares](super::Shared) behind the fields of the rows from `first` on, in place of fields of the
+    /// same names. The text is in the batch once.
+    pub fn push_shared_fields(&mut self, first: usize) {
+        if self.shared.is_empty() {
+            let Some(shared) = self.origin.shared.clone() else { return };
+            for (key, value) in &shared.fields {
+                let field = self.store(key.0, json::value_of(value));
+                self.shared.push(field);
+            }
+        }
+        for n in 0..self.shared.len() {
+            let field = self.shared[n];
+            for row in first..self.rows.len() {
+                let mut event = self.event_mut(row);
+                event.remove_field(Sym(field.key));
+                event.push_stored(field);
+            }
+        }
     }
 
     fn push_field(&mut self, field: Field) {

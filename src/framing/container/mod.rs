@@ -44,6 +44,20 @@ pub enum Format {
     Cri,
     /// Docker's json-file driver.
     Docker,
+    /// Either: what begins with a brace is Docker's.
+    Any,
+}
+
+impl Format {
+    /// How this line is written: one of the two.
+    #[inline]
+    fn of(self, line: &[u8]) -> Format {
+        match (self, line.first()) {
+            (Format::Any, Some(b'{')) => Format::Docker,
+            (Format::Any, _) => Format::Cri,
+            (format, _) => format,
+        }
+    }
 }
 
 /// What becomes of a message that would be longer than [`Rule::max_bytes`].
@@ -191,9 +205,9 @@ impl Judge {
     /// Whether the line may begin a message of several parts.
     #[inline]
     fn opens(&self, line: &[u8]) -> bool {
-        let part = match self.rule.format {
-            Format::Cri => cri::part(line),
+        let part = match self.rule.format.of(line) {
             Format::Docker => docker::part(line),
+            _ => cri::part(line),
         };
         matches!(part, Some((_, true)))
     }
@@ -201,8 +215,8 @@ impl Judge {
     /// `line` with a carriage return at its end, where it has one.
     fn class(&mut self, line: &[u8]) -> Class {
         let end = bare(line, 0, line.len());
-        match self.rule.format {
-            Format::Cri => {
+        match self.rule.format.of(line) {
+            Format::Cri | Format::Any => {
                 let Ok(found) = cri::parse(&line[..end]) else { return Class::Other };
                 let stream = usize::from(found.stream.of(line) == b"stderr");
                 // Whether a carriage return ends the message is known when that is whole.
@@ -230,11 +244,11 @@ impl Judge {
     /// What of a message the rule for lines is asked about, and the rule.
     fn judged<'a>(&'a mut self, buf: &'a [u8], held: &'a Held) -> Option<(&'a [u8], &'a mut Matcher)> {
         let Judge { rule, matcher, text: plain, .. } = self;
-        let mut text = match held {
-            Held::Line(line) => line.text.of(buf),
-            Held::Built(built) => &built.bytes[built.text..],
+        let (mut text, line) = match held {
+            Held::Line(line) => (line.text.of(buf), &buf[line.from..line.to]),
+            Held::Built(built) => (&built.bytes[built.text..], &built.bytes[..]),
         };
-        if rule.format == Format::Docker {
+        if rule.format.of(line) == Format::Docker {
             text = docker::without_line_feed(text);
             if memchr::memchr(b'\\', text).is_some() {
                 plain.clear();
@@ -387,7 +401,8 @@ impl Stream {
                     let room = judge.rule.max_bytes().saturating_sub(message.len());
                     message.bytes.extend_from_slice(text);
                     let end = message.bytes.len() - text.len() + room;
-                    cut(judge.rule.format, &mut message.bytes, message.text, end);
+                    let format = judge.rule.format.of(&message.bytes);
+                    cut(format, &mut message.bytes, message.text, end);
                     self.skipping = part.partial;
                     return self.close_message(judge, buf, out);
                 }
@@ -423,7 +438,7 @@ impl Stream {
     /// The message that lacks a part is all there will be.
     fn close_message(&mut self, judge: &mut Judge, buf: &[u8], out: &mut Frames) {
         if let Some(mut message) = self.message.take() {
-            if judge.rule.format == Format::Cri {
+            if judge.rule.format.of(&message.bytes) == Format::Cri {
                 let end = bare(&message.bytes, message.text, message.bytes.len());
                 message.bytes.truncate(end);
             }
@@ -471,7 +486,7 @@ fn build(judge: &mut Judge, buf: &[u8], held: Held) -> Box<Built> {
         Held::Built(built) => built,
         Held::Line(Line { from, to, text, place, order }) => {
             let line = &buf[from..to];
-            if judge.rule.format == Format::Docker {
+            if judge.rule.format.of(line) == Format::Docker {
                 judge.class(line);
             }
             Box::new(Built::of(line, Span::new(text.start - from, text.end - from), &judge.others, place, order))
@@ -490,8 +505,9 @@ fn append(event: &mut Built, judge: &mut Judge, buf: &[u8], held: &Held) {
             (&copy[..], &copy[built.text..built.bytes.len()])
         }
     };
-    match judge.rule.format {
-        Format::Cri => event.bytes.push(b'\n'),
+    // What a file has is one or the other; where it is not, the first line says how the rest is put behind it.
+    match judge.rule.format.of(&event.bytes) {
+        Format::Cri | Format::Any => event.bytes.push(b'\n'),
         Format::Docker => {
             // Where a message was given up before its last part, its line feed is missing.
             if docker::without_line_feed(&event.bytes[event.text..]).len() == event.bytes.len() - event.text {
@@ -500,7 +516,7 @@ fn append(event: &mut Built, judge: &mut Judge, buf: &[u8], held: &Held) {
         }
     }
     event.bytes.extend_from_slice(text);
-    if judge.rule.format == Format::Docker {
+    if judge.rule.format.of(line) == Format::Docker {
         judge.class(line);
         event.add_members(line, &judge.others);
     }

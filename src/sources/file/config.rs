@@ -109,7 +109,7 @@ impl FileConfig {
         if self.follow_symlinks { Links::Follow } else { Links::Keep }
     }
 
-    pub(super) fn note_mistakes(&self, cx: &mut Reader<'_>) {
+    pub(crate) fn note_mistakes(&self, cx: &mut Reader<'_>) {
         if self.charset.is_some_and(|charset| charset.encoding().is_some()) && self.common.decode.container().is_some()
         {
             cx.error_at(

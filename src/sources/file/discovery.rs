@@ -12,6 +12,7 @@ use std::fs::FileType;
 use std::io;
 use std::os::unix::fs::{DirEntryExt, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// One part of a pattern, between slashes.
 #[derive(Debug, Clone)]
@@ -33,6 +34,16 @@ struct Pattern {
     of: usize,
 }
 
+/// Leaves paths out, whatever patterns say.
+#[derive(Clone)]
+pub(crate) struct LeavesOut(pub(crate) Arc<dyn Fn(&Path) -> bool + Send + Sync>);
+
+impl std::fmt::Debug for LeavesOut {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("LeavesOut")
+    }
+}
+
 /// `include` and `exclude`.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Patterns {
@@ -42,6 +53,8 @@ pub(super) struct Patterns {
     exclude: Vec<GlobMatcher>,
     /// Patterns of `exclude` without a slash: they hold for the name alone.
     exclude_names: Vec<GlobMatcher>,
+    /// What is left out besides.
+    left_out: Option<LeavesOut>,
 }
 
 /// Deepest folder below a `**`.
@@ -159,6 +172,11 @@ impl Patterns {
         Ok(())
     }
 
+    /// Leaves out what this says besides.
+    pub(super) fn leave_out(&mut self, leaves_out: LeavesOut) {
+        self.left_out = Some(leaves_out);
+    }
+
     /// Whether there are none.
     pub(super) fn is_empty(&self) -> bool {
         self.include.is_empty()
@@ -182,7 +200,9 @@ impl Patterns {
 
     fn excludes(&self, path: &Path) -> bool {
         let name = path.file_name().map(Path::new).unwrap_or(path);
-        self.exclude_names.iter().any(|g| g.is_match(name)) || self.exclude.iter().any(|g| g.is_match(path))
+        self.exclude_names.iter().any(|g| g.is_match(name))
+            || self.exclude.iter().any(|g| g.is_match(path))
+            || self.left_out.as_ref().is_some_and(|left_out| left_out.0(path))
     }
 
     /// Whether a path is wanted.

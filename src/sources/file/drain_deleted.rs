@@ -13,6 +13,7 @@ impl Tailer {
     pub(super) fn drain_deleted(&mut self, now: impl Fn() -> Now, out: &mut dyn Out, late: impl Fn() -> bool) {
         let files = &mut self.files;
         files.schedule.stop();
+        files.owners.iter_mut().for_each(|owners| owners.hurry());
         files.give_orphans(&now, out, &late);
         let mut deleted = Vec::new();
         for (key, tail) in files.tails.iter_mut() {

@@ -16,6 +16,7 @@ use super::identity::{Identity, Look, Predecessor, look_into, open, read_at};
 use super::missed::Missed;
 use super::notices::Notices;
 use super::now::{MILLISECOND, Now, SECOND};
+use super::owners::Owners;
 use super::plan::Plan;
 use super::reader::{KEEP_SLABS, Reader, SLAB_BYTES};
 use super::renamed::RenamedFiles;
@@ -101,6 +102,10 @@ pub(super) struct Files {
     pub(super) start: Start,
     /// Stands in for the origin of a file that was not read yet.
     pub(super) nameless: Arc<Origin>,
+    /// Who knows whose files are, where somebody does.
+    pub(super) owners: Option<Box<dyn Owners>>,
+    /// Files that wait for that.
+    pub(super) attending: Vec<usize>,
 }
 
 impl Files {
@@ -112,6 +117,8 @@ impl Files {
             wide: plan.wide,
             matcher: plan.multiline.clone().map(Matcher::new),
             judge: plan.containers.clone().map(Judge::new),
+            other_judges: Vec::new(),
+            rules: plan.containers.iter().cloned().collect(),
             mono: 0,
             max_event_bytes: plan.multiline.as_ref().map_or(0, |m| m.limits().max_bytes),
             verdicts: Verdicts::new(wake.clone()),
@@ -150,6 +157,8 @@ impl Files {
             missed: Missed::default(),
             start,
             nameless: Arc::default(),
+            owners: None,
+            attending: Vec::new(),
             plan,
             counters,
             store,

@@ -19,7 +19,7 @@ impl Files {
     }
 
     fn parts_due(&self, tail: &Tail) -> Option<u64> {
-        tail.parts.as_ref()?.due(self.reader.judge.as_ref()?)
+        tail.parts.as_ref()?.due(self.reader.rules.get(usize::from(tail.rule))?)
     }
 
     /// Has a file looked at when what is open has waited for long enough.
@@ -97,7 +97,7 @@ impl Files {
     /// Where all files together have more open than there is room for, the one that has most gives what it has.
     pub(super) fn spare_parts(&mut self, key: usize, tail: &mut Tail, now: Now, out: &mut dyn Out) -> Option<Turn> {
         let held = self.families.measure(tail);
-        let most = self.reader.judge.as_ref().map_or(0, |judge| judge.rule().most_open_bytes());
+        let most = self.reader.rules.iter().map(|rule| rule.most_open_bytes()).max().unwrap_or(0);
         if self.families.held() <= PARTS_ROOM_BYTES.max(most) || held <= SMALL_PARTS_BYTES || self.reader.held.is_some()
         {
             return None;

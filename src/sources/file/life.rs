@@ -144,7 +144,7 @@ impl Files {
             tail.due.set_unhinted(prompt == Prompt::Turn && !self.notices.are_off());
             tail.due.look_soon();
             self.schedule.queue(key, &mut tail.due);
-        } else if tail.failing || tail.beginning.is_untold() {
+        } else if tail.failing || tail.beginning.is_untold() || tail.attends {
             self.schedule.queue(key, &mut tail.due);
         } else {
             self.nothing_new(key, &mut tail, look, now);
@@ -191,7 +191,7 @@ impl Files {
                 self.schedule.queue(key, &mut tail.due);
             }
             Ok(look) => {
-                if tail.failing || tail.beginning.is_untold() {
+                if tail.failing || tail.beginning.is_untold() || tail.attends {
                     self.schedule.queue(key, &mut tail.due);
                 }
                 self.idle(key, &mut tail, look, now);

@@ -76,6 +76,7 @@ mod missed;
 mod names;
 mod notices;
 mod now;
+mod owners;
 mod packed;
 mod parts;
 mod passed;
@@ -107,7 +108,9 @@ pub(crate) mod tests;
 pub use crate::framing::LongLines;
 pub use checkpoint::{FilePlace, forget_places, places};
 pub use config::{Compressed, FileConfig, Fingerprint, StartAt, WatchMode};
+pub(crate) use owners::{Bell, Limit, Owner, Owners};
 
+pub(crate) use self::discovery::LeavesOut;
 use self::discovery::Patterns;
 use self::heavy::Heavy;
 use self::now::Now;
@@ -123,7 +126,7 @@ use crate::decoding::Charset;
 use crate::doctor::{Finding, Host};
 use crate::error::{BuildError, RunError};
 use crate::event::Chunk;
-use crate::framing::container::TooLong;
+use crate::framing::container::{Rule, TooLong};
 use crate::framing::lines::{self, Lines};
 use crate::framing::{Framing, PartLimits, framing};
 use crate::settings::{Reader, Span, Spanned};
@@ -193,19 +196,45 @@ impl SourcePlan for FileConfig {
     }
 
     fn build(self: Box<Self>, cx: &BuildContext) -> Result<SourceRun, BuildError> {
-        let plan = self.plan(cx)?;
+        self.source(cx, None)
+    }
+}
+
+/// Makes the owners of a source's files, when it begins; the bell wakes it.
+pub(crate) type Attend = Box<dyn FnOnce(Bell) -> Result<Box<dyn Owners>, RunError> + Send>;
+
+/// What the owners of files have of a source that stands on this one.
+pub(crate) struct Attended {
+    /// Makes them.
+    pub(crate) attend: Attend,
+    /// Whether a file is not theirs, by its path alone: always the same answer.
+    pub(crate) leaves_out: LeavesOut,
+    /// How lines are joined.
+    pub(crate) rule: Arc<Rule>,
+}
+
+impl FileConfig {
+    /// The source, with owners of its files where another source stands on it.
+    ///
+    /// Errors: patterns that cannot be read, or what the agent writes itself.
+    pub(crate) fn source(self: Box<Self>, cx: &BuildContext, owned: Option<Attended>) -> Result<SourceRun, BuildError> {
+        let mut plan = self.plan(cx)?;
+        let attend = owned.map(|owned| {
+            plan.patterns.leave_out(owned.leaves_out);
+            (plan.multiline, plan.containers) = (None, Some(owned.rule));
+            owned.attend
+        });
         let counters = cx.counters.clone();
         Ok(SourceRun::Thread(Box::new(move |cx| {
             let wake = Arc::new(Wake::default());
             let held = cx.holdings.wait(|| cx.shutdown.is_cancelled());
-            let tailer = Tailer::new(plan, counters, &wake, saver()?, &held)
+            let mut tailer = Tailer::new(plan, counters, &wake, saver()?, &held)
                 .map_err(RunError::io("cannot use the folder of checkpoints"))?;
+            tailer.files.owners = attend.map(|attend| attend(Bell(wake.clone()))).transpose()?;
             run(tailer, cx, &wake)
         })))
     }
-}
 
-impl FileConfig {
     fn plan(&self, cx: &BuildContext) -> Result<Plan, BuildError> {
         let texts = |list: &[Spanned<String>]| list.iter().map(|p| p.value.clone()).collect::<Vec<_>>();
         let patterns = Patterns::new(&texts(&self.include), &texts(&self.exclude)).map_err(BuildError::config)?;

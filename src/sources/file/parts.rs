@@ -14,7 +14,7 @@ use super::identity::{Ahead, Position, Predecessor};
 use super::lines::{Lines, Taken, bare_end};
 use super::window::View;
 use crate::event::Frames;
-use crate::framing::container::{Frames as Joined, Joiner, Judge};
+use crate::framing::container::{Frames as Joined, Joiner, Judge, Rule};
 use std::collections::VecDeque;
 
 /// A file, or contents that are gone, whose open event goes on elsewhere.
@@ -188,8 +188,8 @@ impl Parts {
     }
 
     /// When something that is open has waited for long enough: monotonic nanoseconds.
-    pub(super) fn due(&self, judge: &Judge) -> Option<u64> {
-        self.joiner.due(judge.rule())
+    pub(super) fn due(&self, rule: &Rule) -> Option<u64> {
+        self.joiner.due(rule)
     }
 
     /// Bytes that what is open takes, and what they were when this was asked last.

@@ -288,6 +288,9 @@ impl Files {
             lag: 0,
             parts: None,
             for_sinks: ForSinks::default(),
+            owner: None,
+            attends: false,
+            rule: 0,
         })
     }
 

@@ -10,6 +10,7 @@ use super::handle::Handle;
 use super::held::ForSinks;
 use super::identity::{Ahead, Head, Identity, Look, Position, Predecessor};
 use super::looked::{Looked, News};
+use super::owners::Owner;
 use super::parts::Parts;
 use super::passed::Passed;
 use super::paths::Paths;
@@ -79,6 +80,12 @@ pub(super) struct Tail {
     pub(super) parts: Option<Box<Parts>>,
     /// What sinks are told of its places.
     pub(super) for_sinks: ForSinks,
+    /// Whose it is, where somebody knows.
+    pub(super) owner: Option<Box<Owner>>,
+    /// It waits for that to be known.
+    pub(super) attends: bool,
+    /// By which of the reader's rules its container lines are joined.
+    pub(super) rule: u8,
 }
 
 impl Tail {

@@ -100,6 +100,7 @@ impl Tailer {
     pub(super) fn turn(&mut self, now: Now, out: &mut dyn Out) -> Next {
         self.files.reader.mono = now.mono;
         self.hear_verdicts();
+        self.files.hear_owners();
         self.take_hints(now);
         if self.files.handles.are_too_many() {
             self.files.spare_handles();
@@ -129,7 +130,7 @@ impl Tailer {
         }
         let files = &mut self.files;
         let at_end = files.waiting.is_empty() && files.schedule.next_heavy().is_none();
-        if files.plan.once && at_end && !files.tails.iter().any(|t| t.is_deciding()) {
+        if files.plan.once && at_end && !files.tails.iter().any(|t| t.is_deciding() || t.attends) {
             return match files.give_rest(now, out) {
                 None => Next::Done,
                 Some(Turn::Closed) => Next::Closed,
@@ -218,6 +219,11 @@ impl Tailer {
         }
         let before = (tail.reading(), tail.look.size());
         let opened = files.ensure_open(key, &mut tail);
+        if matches!(opened, Ok(true)) && files.waits_for_owner(key, &mut tail, now) {
+            files.tails.measure(&mut tail);
+            files.tails.put(key, tail);
+            return Turn::End;
+        }
         let turn = match opened.and_then(|open| files.comparisons.compare_grown(&mut tail, now).map(|()| open)) {
             Ok(true) => {
                 files.ensure_origin(&mut tail);

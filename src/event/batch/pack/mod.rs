@@ -285,7 +285,7 @@ impl Unpacker {
             return Err(UnpackError("its origin is odd"));
         }
         let http = (0..count).map(|_| Ok((tables.text()?, tables.text()?))).collect::<Result<_, _>>()?;
-        let origin = Arc::new(Origin { source, file, host, peer, user, tls_subject, http, order });
+        let origin = Arc::new(Origin { source, file, host, peer, user, tls_subject, http, shared: None, order });
         self.origin = Some((start[..start.len() - tables.left.len()].to_vec(), origin.clone()));
         Ok(origin)
     }

@@ -12,6 +12,7 @@ fn origin() -> Arc<Origin> {
         user: Some("u".into()),
         tls_subject: None,
         http: vec![("stream".into(), "x".into())],
+        shared: None,
         order: u64::MAX - 3,
     })
 }

@@ -13,7 +13,7 @@ use super::window::{View, Window};
 use crate::ack::Ack;
 use crate::ack::place::NOWHERE;
 use crate::event::{Chunk, Frames, Slab, SlabPool};
-use crate::framing::container::{Frames as Joined, Judge};
+use crate::framing::container::{Frames as Joined, Judge, Rule};
 use crate::framing::multiline::Matcher;
 use crate::framing::wide::{BOM_BYTES, Wide};
 use crate::telemetry::Counters;
@@ -105,8 +105,12 @@ pub(super) struct Reader {
     pub(super) wide: Option<Wide>,
     /// Joins lines.
     pub(super) matcher: Option<Matcher>,
-    /// Joins container lines.
+    /// Joins container lines: by the rule of the file that was read last.
     pub(super) judge: Option<Judge>,
+    /// The others that were in use, each by its own rule.
+    pub(super) other_judges: Vec<Judge>,
+    /// Rules by number; the first is the source's.
+    pub(super) rules: Vec<Arc<Rule>>,
     /// The time of this turn: monotonic nanoseconds.
     pub(super) mono: u64,
     /// Most bytes of an event of several lines; 0 where lines are not joined.
@@ -163,6 +167,7 @@ impl Reader {
             }
             return Turn::Replaced;
         }
+        self.choose_rule(tail);
         if self.judge.is_some() && tail.parts.is_none() {
             tail.parts = Some(Box::new(Parts::at(tail.at)));
         }
@@ -436,7 +441,9 @@ impl Reader {
         tail.at = then;
         tail.note_passed();
         tail.stash = Box::default();
-        let Some(frames) = taken.frames.take() else {
+        let owner = tail.owner.as_ref();
+        let dropped = |frames: &Frames| owner.is_some_and(|o| o.drops(frames, self.mono, &self.counters));
+        let Some(frames) = taken.frames.take().filter(|frames| !dropped(frames)) else {
             let mark = Settlement { generation: tail.generation, at: then };
             self.passed.extend(tail.flight.pass(mark));
             if let Some(parts) = &mut tail.parts {
@@ -528,6 +535,7 @@ impl Reader {
         wall: i64,
         out: &mut dyn Out,
     ) -> Option<Turn> {
+        self.take_judge(tail);
         let (Some(judge), Some(parts)) = (&mut self.judge, &mut tail.parts) else { return None };
         let mut joined = parts.give(judge, what);
         let offset = joined.spans.first()?.2;
@@ -535,7 +543,15 @@ impl Reader {
         let at = parts.position();
         tail.at = at;
         self.count_long(joined.long, joined.splits);
-        let chunk = (Slab::from_vec(joined.joined), Frames::Spans(joined.spans), offset);
+        let frames = Frames::Spans(joined.spans);
+        if tail.owner.as_ref().is_some_and(|owner| owner.drops(&frames, self.mono, &self.counters)) {
+            self.passed.extend(tail.flight.pass(Settlement { generation: tail.generation, at }));
+            if let Some(parts) = &mut tail.parts {
+                parts.note_given(tail.flight.newest());
+            }
+            return None;
+        }
+        let chunk = (Slab::from_vec(joined.joined), frames, offset);
         self.send_chunk(&mut Reading { key, tail, wall, out }, (NOWHERE, at), chunk)
     }
 
@@ -552,6 +568,7 @@ impl Reader {
         // The contents are gone: nothing will be compared with this place.
         let mut at = Position { offset: offset + end as u64, mark, sum: Sum::default(), ..from };
         let mut text = text.into_vec();
+        self.take_judge(tail);
         let frames = match (&mut self.matcher, &mut self.judge, &mut tail.parts) {
             (_, Some(judge), Some(parts)) => {
                 let ends = Ends { line: true, streams: [false; 2] };
@@ -573,7 +590,8 @@ impl Reader {
             }
             (None, ..) => Some(Frames::Lines { start: 0, end }),
         };
-        let Some(frames) = frames else { return };
+        let dropped = |frames: &Frames| tail.owner.as_ref().is_some_and(|o| o.drops(frames, self.mono, &self.counters));
+        let Some(frames) = frames.filter(|frames| !dropped(frames)) else { return };
         let number = tail.flight.push(Settlement { generation: tail.generation, at });
         self.outstanding += 1;
         let chunk = Chunk {
@@ -613,6 +631,37 @@ impl Reader {
 }
 
 impl Reader {
+    /// Joins the lines of a file by the rule that its owner asks for, from the next event on.
+    fn choose_rule(&mut self, tail: &mut Tail) {
+        if let Some(owner) = &tail.owner
+            && !tail.has_open_parts()
+        {
+            let wanted = owner.rule.as_ref().or(self.rules.first());
+            let known = wanted.map(|wanted| self.rules.iter().position(|rule| Arc::ptr_eq(rule, wanted)));
+            tail.rule = match (known, wanted) {
+                (Some(Some(n)), _) => n as u8,
+                (_, Some(wanted)) if self.rules.len() <= usize::from(u8::MAX) => {
+                    self.rules.push(wanted.clone());
+                    (self.rules.len() - 1) as u8
+                }
+                _ => 0,
+            };
+        }
+        self.take_judge(tail);
+    }
+
+    /// Takes the judge by whose rule the lines of a file are joined.
+    fn take_judge(&mut self, tail: &Tail) {
+        let Some(rule) = self.rules.get(usize::from(tail.rule)) else { return };
+        let is = |judge: &Judge| std::ptr::eq(judge.rule(), &**rule);
+        if self.judge.as_ref().is_some_and(is) {
+            return;
+        }
+        let other = self.other_judges.iter().position(is).map(|n| self.other_judges.swap_remove(n));
+        let judge = other.unwrap_or_else(|| Judge::new(rule.clone()));
+        self.other_judges.extend(self.judge.replace(judge));
+    }
+
     /// What a file is in that begins like this: its first two bytes, or all that it has.
     pub(super) fn units_of(&self, beginning: &[u8]) -> Units {
         // What a container's runtime writes is in UTF-8.
