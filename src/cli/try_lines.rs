@@ -4,7 +4,7 @@ use super::{ConfigArgs, Exit, print, say_line};
 use crate::component::Chance;
 use crate::event::{Batch, Origin};
 use crate::telemetry::ComponentKind;
-use crate::text::escape::{Form, Page, escaped};
+use crate::text::escape::{Color, Form, Page, escaped};
 use crate::time::clock;
 use crate::topology::{Inline, Stage};
 use clap::Args;
@@ -133,16 +133,18 @@ fn one_line(inline: &mut Inline, source: &str, line: &str, origin: Arc<Origin>) 
 fn show(stage: &Stage, width: usize, out: &mut Page) {
     let name = format!("{} ({})", stage.id, stage.type_name);
     let came: Vec<String> = stage.came.iter().flat_map(lines_of).collect();
-    let mut line = |label: &str, text: &str| {
-        writeln!(out, "  {label:width$}  {text}");
+    let mut line_in = |color: Color, label: &str, text: &str| {
+        let color = super::terminal::colors_stdout().then_some(color);
+        out.colored_line(color, &format!("  {label:width$}  {text}"));
     };
     if stage.kind == ComponentKind::Sink {
         for field in &stage.absent {
-            line(&name, &format!("no field {field}"));
+            line_in(Color::Yellow, &name, &format!("no field {field}"));
         }
-        line(&name, if came.len() == 1 { "reached" } else { "reached by several" });
+        line_in(Color::Green, &name, if came.len() == 1 { "reached" } else { "reached by several" });
         return;
     }
+    let mut line = |label: &str, text: &str| line_in(Color::Plain, label, text);
     let mut first = true;
     for output in &stage.out {
         for event in output.batches.iter().flat_map(lines_of) {
@@ -157,13 +159,13 @@ fn show(stage: &Stage, width: usize, out: &mut Page) {
         }
     }
     for (reason, n) in &stage.dropped {
-        line(&name, &format!("dropped {n}: {reason}"));
+        line_in(Color::Yellow, &name, &format!("dropped {n}: {reason}"));
     }
     for field in &stage.absent {
-        line(&name, &format!("no field {field}"));
+        line_in(Color::Yellow, &name, &format!("no field {field}"));
     }
     if first && stage.dropped.is_empty() {
-        line(&name, "nothing (held, or counted as unread)");
+        line_in(Color::Plain, &name, "nothing (held, or counted as unread)");
     }
 }
 
@@ -178,7 +180,9 @@ fn lines_of(batch: &Batch) -> Vec<String> {
 
 /// What each stage made of a line, below the line.
 fn headed(name: &str, number: u64, line: &str, shown: &Page) -> Page {
-    let mut page = Page::of_line(format_args!("{name}:{number} {line}"));
+    let mut page = Page::new();
+    let color = super::terminal::colors_stdout().then_some(Color::Bold);
+    page.colored_line(color, &format!("{name}:{number} {line}"));
     page.append(shown);
     page
 }

@@ -129,7 +129,7 @@ impl Setting for Size {
             json!({
                 "anyOf": [
                     {"type": "integer", "minimum": 0},
-                    {"type": "string", "pattern": "^\\s*[0-9]+(\\.[0-9]+)?\\s*([kKmMgGtT][iI]?)?[bB]?\\s*$"}
+                    {"type": "string", "pattern": "^\\s*[0-9]+(\\.[0-9]+)?\\s*([kKmMgGtT][iI]?[bB]|[bB])?\\s*$"}
                 ],
                 "description": "A number of bytes: 64KiB, 10MB, or bare bytes."
             })

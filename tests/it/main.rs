@@ -54,4 +54,5 @@ mod strangers;
 mod supervision;
 mod syslog;
 mod tally;
+mod terminal;
 mod wire;
