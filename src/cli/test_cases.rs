@@ -58,7 +58,13 @@ pub(super) fn run(args: &TestArgs) -> Exit {
         }
     }
     if passed + failed == 0 {
-        say_line!("error: there are no tests; write some under `tests:`");
+        match &args.filter {
+            Some(filter) if !tests.is_empty() => {
+                let names: Vec<&str> = tests.iter().map(|test| test.name.value.as_str()).collect();
+                say_line!("error: no test's name contains `{filter}`; there are: {}", names.join(", "));
+            }
+            _ => say_line!("error: there are no tests; write some under `tests:`"),
+        }
         return Exit::Failed;
     }
     drop(print(&Page::of_line(format_args!("{passed} passed, {failed} failed"))));

@@ -63,7 +63,7 @@ config! {
         pub event: Option<Map<Value>> = None,
         /// What kind of event it is.
         pub kind: TestKind = TestKind::Log,
-        /// Metadata of the event or the lines: `file`, `host`, …
+        /// Metadata of the event or the lines: `source`, `file`, `host`, `peer`, `user`.
         pub metadata: Map<Value> = Map::default(),
     }
 }
@@ -100,6 +100,9 @@ config! {
     }
 }
 
+/// Metadata that a test may give to what enters.
+const METADATA: [&str; 5] = ["source", "file", "host", "peer", "user"];
+
 impl TestCase {
     /// Notes mistakes between keys.
     pub(crate) fn check(&self, cx: &mut Reader<'_>) {
@@ -109,6 +112,17 @@ impl TestCase {
                 let message = format!("test `{}`: an input has one of `line`, `lines` and `event`", self.name.value);
                 cx.error(input.at.span, message);
             }
+            // What no test can set would be a test of nothing.
+            for (name, _) in input.metadata.0.iter().filter(|(name, _)| !METADATA.contains(&name.value.as_str())) {
+                let message = format!("test `{}`: no metadata `{}` can be given", self.name.value, name.value);
+                let known = METADATA.map(|name| format!("`{name}`")).join(", ");
+                let diagnostic = cx.error(name.span, message);
+                diagnostic.suggest(&name.value, METADATA).help(format!("what can be given: {known}"));
+            }
+        }
+        if self.expect.is_empty() {
+            let message = format!("test `{}` expects nothing: it would pass whatever comes", self.name.value);
+            cx.error(self.name.span, message).help("for example `expect: [{at: out, count: 1}]`");
         }
         for expect in &self.expect {
             for (path, _) in expect.fields.iter().flat_map(|fields| &fields.0) {

@@ -261,7 +261,8 @@ impl Setting for SocketAddr {
     fn schema(g: &mut SchemaBuilder) -> Value {
         let schema = g.define::<Self>("address_and_port", |_| {
             let host = r"([0-9]{1,3}(\.[0-9]{1,3}){3}|\[[0-9a-fA-F:.%a-z]+\]|localhost)";
-            json!({"type": "string", "pattern": format!("^{host}:[0-9]{{1,5}}$")})
+            let pattern = format!("^{host}:[0-9]{{1,5}}$");
+            json!({"type": "string", "pattern": pattern, "patternErrorMessage": "not an address and port such as 127.0.0.1:8686"})
         });
         g.interpolated(schema)
     }

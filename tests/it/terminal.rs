@@ -56,13 +56,15 @@ fn a_run_to_the_end_tells_a_terminal_how_far_it_is_and_a_pipe_nothing() {
     let dir = dir.path();
     let server = nobody();
     // It waits for a server that is not there, long enough for the line to show, and gives up.
-    config(
-        dir,
-        &format!(
+    let waits_for = |seconds: u32| {
+        let retry = format!("retry: {{max_elapsed: {seconds}s}}");
+        let yaml = format!(
             "data_dir: ./data\nsources: {{in: {{type: file, include: [in.log]}}}}\n\
-             sinks: {{o: {{type: http, inputs: [in], url: \"http://{server}/\", retry: {{max_elapsed: 2s}}}}}}\n"
-        ),
-    );
+             sinks: {{o: {{type: http, inputs: [in], url: \"http://{server}/\", {retry}}}}}\n"
+        );
+        config(dir, &yaml);
+    };
+    waits_for(4);
     std::fs::write(dir.join("in.log"), "a\nb\n").unwrap();
     let args = ["run", "--once", "tidegate.yaml"];
     let Some((shown, code)) = on_a_terminal(dir, &args, &[]) else { return };
@@ -73,6 +75,7 @@ fn a_run_to_the_end_tells_a_terminal_how_far_it_is_and_a_pipe_nothing() {
     let ledger = shown.rfind("component  kind").unwrap();
     assert!(!shown[ledger..].contains("reading: "), "{shown:?}");
     std::fs::remove_dir_all(dir.join("data")).unwrap();
+    waits_for(1);
     let (code, _, piped) = output(tidegate(dir, &args));
     assert_eq!(code, Some(1), "{piped}");
     assert!(!piped.contains("reading: ") && !piped.contains(['\x1b', '\r']), "{piped:?}");
@@ -127,8 +130,12 @@ fn a_run_to_the_end_gives_up_a_folder_that_cannot_be_made() {
     };
     config(dir, &yaml("/proc/nowhere/out.log"));
     std::fs::write(dir.join("in.log"), "a\nb\n").unwrap();
-    let args = ["run", "--once", "tidegate.yaml"];
-    let (code, _, said) = output(tidegate(dir, &args));
+    // With a deadline: it waited for ever.
+    let run = || {
+        let (status, said) = Agent::start(tidegate(dir, &["run", "--once", "tidegate.yaml"])).wait();
+        (status.code(), said)
+    };
+    let (code, said) = run();
     assert_eq!(code, Some(1), "{said}");
     assert!(
         said.contains("cannot make the folder `/proc/nowhere/`") && said.contains("tried 10 times in all"),
@@ -136,7 +143,7 @@ fn a_run_to_the_end_gives_up_a_folder_that_cannot_be_made() {
     );
     assert!(said.contains("given up after 10 tries"), "{said}");
     config(dir, &yaml("./out.log"));
-    let (code, _, said) = output(tidegate(dir, &args));
+    let (code, said) = run();
     assert_eq!(code, Some(0), "{said}");
     assert_eq!(crate::agent::lines(&dir.join("out.log")).len(), 2, "{said}");
 }
@@ -174,4 +181,28 @@ fn validate_environment_says_when_nobody_answers_at_the_address_of_an_http_sink(
     assert_eq!(code, Some(0), "{out} {said}");
     let asked = server.join().unwrap();
     assert!(asked.starts_with("HEAD / HTTP/1.1\r\n") && !asked.to_lowercase().contains("authorization"), "{asked}");
+}
+
+/// A test that cannot fail is none, and a name that no test has is told with those that there are.
+#[test]
+fn unit_tests_that_test_nothing_are_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let yaml = |metadata: &str, expect: &str| {
+        format!(
+            "sources: {{app: {{type: stdin, decode: json, attach: [file]}}}}\n\
+             sinks: {{out: {{type: console, inputs: [app]}}}}\n\
+             tests:\n  - {{name: one, input: [{{at: app, line: '{{}}', metadata: {metadata}}}], expect: [{expect}]}}\n"
+        )
+    };
+    config(dir, &yaml("{fil: /a.err}", ""));
+    let (code, _, said) = output(tidegate(dir, &["test", "--config", "tidegate.yaml"]));
+    assert_eq!(code, Some(78), "{said}");
+    assert!(said.contains("no metadata `fil` can be given") && said.contains("did you mean `file`?"), "{said}");
+    assert!(said.contains("test `one` expects nothing"), "{said}");
+    config(dir, &yaml("{file: /a.err}", "{at: out, count: 1}"));
+    let test = |filter: &str| output(tidegate(dir, &["test", "--config", "tidegate.yaml", filter]));
+    assert_eq!(test("on").0, Some(0));
+    let (code, _, said) = test("zzz");
+    assert!(code == Some(1) && said.contains("no test's name contains `zzz`; there are: one"), "{code:?} {said}");
 }

@@ -11,7 +11,6 @@ use serde_json::{Value, json};
 use super::super::*;
 use super::schema::{as_json, mistakes};
 use crate::settings::*;
-use crate::telemetry::ComponentKind;
 
 /// A language server with our schema.
 struct Server {
@@ -151,6 +150,7 @@ impl Server {
     }
 
     fn hover(&mut self, uri: &str, (line, character): (usize, usize)) -> String {
+        self.found(&[uri.rsplit('/').next().unwrap().to_owned()]);
         let at = json!({"textDocument": {"uri": uri}, "position": {"line": line, "character": character}});
         let answer = self.ask("textDocument/hover", at);
         answer["contents"]["value"].as_str().unwrap_or_default().to_owned()
@@ -158,6 +158,8 @@ impl Server {
 
     /// Label and text of what may be put in there.
     fn completions(&mut self, uri: &str, (line, character): (usize, usize)) -> Vec<(String, String)> {
+        // It has the schema then.
+        self.found(&[uri.rsplit('/').next().unwrap().to_owned()]);
         let at = json!({"textDocument": {"uri": uri}, "position": {"line": line, "character": character}});
         let answer = self.ask("textDocument/completion", at);
         let items = answer["items"].as_array().or(answer.as_array()).cloned().unwrap_or_default();
@@ -183,29 +185,26 @@ fn schema() -> Value {
 fn an_editor_completes_keys_with_their_colon_and_shows_text_default_and_example() {
     let schema = schema();
     let Some(mut server) = Server::start(&schema) else { return };
-    for (section, kind) in
-        [("sources", ComponentKind::Source), ("transforms", ComponentKind::Transform), ("sinks", ComponentKind::Sink)]
-    {
-        for (_, name) in crate::registry::built_in().names().into_iter().filter(|(of, _)| *of == kind) {
-            let uri =
-                server.open(&format!("{section}-{name}.yaml"), &format!("{section}:\n  it:\n    type: {name}\n    "));
-            let offered = server.completions(&uri, (3, 4));
-            let form = schema["properties"][section]["additionalProperties"]["allOf"].as_array().unwrap();
-            let form = form.iter().find(|form| form["if"]["properties"]["type"]["const"] == name).unwrap();
-            for key in form["then"]["properties"].as_object().unwrap().keys().filter(|key| *key != "type") {
-                let (_, text) = offered
-                    .iter()
-                    .find(|(label, _)| label == key)
-                    .unwrap_or_else(|| panic!("{name}: {key}: {offered:?}"));
-                assert!(text.starts_with(&format!("{key}:")), "{name}: {key}: {text:?}");
-            }
-            // In flow style, once a key is begun. (The server puts the colon in only where the line has none yet.)
+    let mut opened = Vec::new();
+    for (kind, name) in crate::registry::built_in().names() {
+        let section = kind.section();
+        let uri = server.open(&format!("{section}-{name}.yaml"), &format!("{section}:\n  it:\n    type: {name}\n    "));
+        opened.push((uri, section, name, (3, 4), true));
+        // In flow style, once a key is begun. (The server puts the colon in only where the line has none yet.)
+        if ["file", "normalize", "openobserve"].contains(&name) {
             let text = format!("{section}:\n  it: {{type: {name}, w}}\n");
             let uri = server.open(&format!("flow-{section}-{name}.yaml"), &text);
-            let offered = server.completions(&uri, (1, 16 + name.len()));
-            let keys = form["then"]["properties"].as_object().unwrap().keys().filter(|key| *key != "type");
-            let missing: Vec<&String> = keys.filter(|key| !offered.iter().any(|(label, _)| label == *key)).collect();
-            assert!(missing.is_empty(), "{name}: {missing:?}");
+            opened.push((uri, section, name, (1, 16 + name.len()), false));
+        }
+    }
+    for (uri, section, name, place, with_colon) in opened {
+        let offered = server.completions(&uri, place);
+        let forms = schema["properties"][section]["additionalProperties"]["allOf"].as_array().unwrap();
+        let form = forms.iter().find(|form| form["if"]["properties"]["type"]["const"] == name).unwrap();
+        for key in form["then"]["properties"].as_object().unwrap().keys().filter(|key| *key != "type") {
+            let found = offered.iter().find(|(label, _)| label == key);
+            let (_, text) = found.unwrap_or_else(|| panic!("{name}: {key}: {offered:?}"));
+            assert!(!with_colon || text.starts_with(&format!("{key}:")), "{name}: {key}: {text:?}");
         }
     }
     let text = "sources:\n  app: {type: file, include: [x], watch: auto, decode: json, max_line_bytes: 64KiB}\n\
@@ -214,7 +213,7 @@ fn an_editor_completes_keys_with_their_colon_and_shows_text_default_and_example(
     let uri = server.open("hovers.yaml", text);
     for (key, parts) in [
         ("watch", ["How changes are noticed.", "Default: `auto`", "Example: `watch: auto`"].as_slice()),
-        ("decode", &["What", "Default: `text`", "Example: `decode: "]),
+        ("decode", &["How frames become events.", "Default: `text`", "Example: `decode: "]),
         ("max_line_bytes", &["Longest line", "Default: `1MiB`", "Example: `max_line_bytes: "]),
         ("include", &["Files to read", "Example: `include: [\"/var/log/app/*.log\"]`"]),
         ("keep_rest", &["Example: `keep_rest: "]),
