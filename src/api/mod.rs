@@ -289,7 +289,7 @@ pub fn exposition(run_ledger: &RunLedger, scraped: &mut Scraped) -> String {
         recorder.describe_gauge((*name).into(), None, (*help).into());
     }
     let mut histograms = [String::new(), String::new()];
-    let now = clock::monotonic_ns();
+    let (now, wall) = (clock::monotonic_ns(), clock::now_ns());
     let before = scraped.base(now, run_ledger);
     let seconds = now.saturating_sub(before.at) as f64 / 1e9;
     for component in &run_ledger.components {
@@ -311,6 +311,10 @@ pub fn exposition(run_ledger: &RunLedger, scraped: &mut Scraped) -> String {
         count("tidegate_bytes_in_total", None, totals.bytes_in);
         count("tidegate_bytes_out_total", None, totals.bytes_out);
         gauge("tidegate_events_held".into(), None, totals.held as f64);
+        if component.kind == ComponentKind::Sink {
+            let since = component.oldest_held(&totals).unwrap_or(wall);
+            gauge("tidegate_oldest_held_seconds".into(), None, wall.saturating_sub(since).max(0) as f64 / 1e9);
+        }
         count("tidegate_component_starts_total", None, totals.starts);
         if component.kind != ComponentKind::Transform {
             count("tidegate_component_restarts_total", None, totals.restarts);
@@ -435,6 +439,11 @@ const HELP: &[(&str, &str)] = &[
     ("tidegate_events_rejected_total", "Events sent to a rejected output or a dead letter, by reason"),
     ("tidegate_errors_total", "Mistakes that did not end an event, by kind"),
     ("tidegate_events_held", "Events taken in and not settled yet"),
+    ("tidegate_oldest_held_seconds", "Age of the oldest event that the sink holds; 0 where it holds none"),
+    (
+        "tidegate_circuit_state",
+        "The circuit to the sink's server: 0 closed, 1 half open (one request probes it), 2 open",
+    ),
     ("tidegate_component_up", "Whether the component runs: 0 while one that has failed waits to be started again"),
     (
         "tidegate_component_starts_total",

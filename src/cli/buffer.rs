@@ -1,6 +1,7 @@
 //! `tidegate buffer`: looks into disk buffers, also those of a running agent (it only reads there), and mends or
 //! removes them when none runs.
 
+use super::terminal::{Progress, Stand};
 use super::{Exit, print, report_page, say, say_line};
 use crate::buffer::disk::tools;
 use crate::ledger::{Ledger, Note};
@@ -327,10 +328,38 @@ fn repair(data_dir: &Path, id: &str, folder: &Path) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
+/// A file of lines that tells how far it is.
+struct Followed<W> {
+    to: W,
+    progress: Progress,
+    events: u64,
+    of_events: Option<u64>,
+}
+
+impl<W: std::io::Write> std::io::Write for Followed<W> {
+    /// Each event is one call.
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let written = self.to.write(bytes)?;
+        self.events += u64::from(bytes[..written].ends_with(b"\n"));
+        let (events, of_events) = (self.events, self.of_events);
+        self.progress.show("writing", || Stand { events, bytes: None, of_events });
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.to.flush()
+    }
+}
+
 fn export(folder: &Path, output: &Path) -> Result<Exit, Failure> {
     let file = std::fs::File::create_new(output).map_err(|e| format!("cannot make `{}`: {e}", output.display()))?;
-    let mut file = std::io::BufWriter::with_capacity(1 << 18, file);
+    let progress = Progress::new();
+    let of_events = if progress.shows() { tools::held(folder).ok() } else { None };
+    let to = std::io::BufWriter::with_capacity(1 << 18, file);
+    let mut file = Followed { to, progress, events: 0, of_events };
     let (count, damage) = events(folder, false, None, None, None, &mut file)?;
+    let Followed { to: file, progress, .. } = file;
+    drop(progress);
     let file = file.into_inner().map_err(|e| format!("cannot write `{}`: {e}", output.display()))?;
     file.sync_all().map_err(|e| format!("cannot write `{}`: {e}", output.display()))?;
     say(&damage);

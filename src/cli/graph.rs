@@ -26,6 +26,8 @@ pub(super) enum Format {
     Mermaid,
     /// For Graphviz.
     Dot,
+    /// A picture.
+    Svg,
 }
 
 /// Prints the graph.
@@ -41,6 +43,7 @@ pub(super) fn run(args: &GraphArgs) -> Exit {
         Format::Text => text(&graph, &lines),
         Format::Mermaid => mermaid(&graph, &lines),
         Format::Dot => dot(&graph, &lines),
+        Format::Svg => super::graph_svg::svg(&graph, &lines),
     };
     match print(&report_page(&text)) {
         Ok(()) => Exit::Done,
@@ -49,17 +52,18 @@ pub(super) fn run(args: &GraphArgs) -> Exit {
 }
 
 /// A line between two components.
-struct Line {
-    from: usize,
-    to: usize,
-    label: Option<String>,
-    dead_letter: bool,
+pub(super) struct Line {
+    pub(super) from: usize,
+    pub(super) to: usize,
+    /// The named output, or that it is a dead letter.
+    pub(super) label: Option<String>,
+    pub(super) dead_letter: bool,
 }
 
-struct Lines(Vec<Line>);
+pub(super) struct Lines(pub(super) Vec<Line>);
 
 impl Lines {
-    fn of(graph: &Graph) -> Self {
+    pub(super) fn of(graph: &Graph) -> Self {
         let index = |id: &str| graph.nodes.iter().position(|node| node.id.value == id);
         let mut lines = Vec::new();
         for to in 0..graph.nodes.len() {

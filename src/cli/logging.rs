@@ -3,6 +3,7 @@
 //! All of it leaves here, whoever wrote it: a record is one line, its fields steer no terminal (see [`crate::text::escape`]), and
 //! no secret of the configuration is in it, whatever text a library or a server put together.
 
+use super::terminal;
 use crate::text::escape::{self, Form};
 use clap::ValueEnum;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -34,7 +35,11 @@ impl std::io::Write for Stderr {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         // One record a call: the formatter writes it whole.
         let form = if is_json() { Form::Json } else { Form::Text };
-        drop(std::io::stderr().write_all(&leaving(bytes, form)));
+        let record = leaving(bytes, form);
+        match form == Form::Text && terminal::colors_stderr() {
+            true => terminal::write_stderr(terminal::record(&String::from_utf8_lossy(&record)).as_bytes()),
+            false => terminal::write_stderr(&record),
+        }
         Ok(bytes.len())
     }
 

@@ -10,6 +10,7 @@ mod errors;
 mod exit;
 mod explain;
 mod graph;
+mod graph_svg;
 mod history;
 mod logging;
 mod memory;
@@ -23,6 +24,7 @@ mod run;
 mod schema;
 mod served_api;
 mod service;
+mod terminal;
 mod test_cases;
 mod texts;
 mod validate;
@@ -30,7 +32,7 @@ mod validate;
 pub use exit::Exit;
 
 use crate::pipeline::{Config, Loaded, load_with_texts};
-use crate::settings::ProcessEnvironment;
+use crate::settings::{ProcessEnvironment, Report};
 use crate::text::escape::Page;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use std::path::PathBuf;
@@ -177,14 +179,7 @@ impl ConfigArgs {
             load_with_texts(&self.config, &environment, crate::registry::built_in());
         let texts = texts::Texts { files, secrets: environment.into_files(), pinned: None };
         let text = report.render_within(columns());
-        if config.is_none() {
-            say_errors(&report_page(&text));
-        } else if !text.is_empty() {
-            match logging::is_json() {
-                true => tracing::warn!("{}", text.trim_end()),
-                false => say(&report_page(&text)),
-            }
-        }
+        say_report(&report, &text);
         config.map(|config| (config, texts)).ok_or(errors::PrintedMistakes(text))
     }
 }
@@ -259,8 +254,7 @@ pub(crate) fn columns() -> Option<usize> {
 
 /// Writes to stderr: diagnostics. A closed stderr is nobody's mistake.
 pub(crate) fn say(page: &Page) {
-    use std::io::Write;
-    drop(std::io::stderr().write_all(page.as_str().as_bytes()));
+    terminal::write_stderr(terminal::painted(page).as_bytes());
 }
 
 /// As [`say`], one line: `say_line!("error: {error}")`.
@@ -274,6 +268,30 @@ fn report_page(text: &str) -> Page {
     let mut page = Page::new();
     page.text(text);
     page
+}
+
+/// Says what was found in a configuration, which as text is `text`: where the log is JSON, a record for each, with its place and
+/// what to do as fields.
+pub(crate) fn say_report(report: &Report, text: &str) {
+    if !logging::is_json() {
+        if !text.is_empty() {
+            say(&report_page(text));
+        }
+        return;
+    }
+    for found in report.to_json().as_array().into_iter().flatten() {
+        let word = |key: &str| found[key].as_str().unwrap_or_default();
+        let words = |key: &str| {
+            let list = found[key].as_array().into_iter().flatten();
+            list.filter_map(|one| one.as_str().or_else(|| one["message"].as_str())).collect::<Vec<_>>().join("; ")
+        };
+        let (file, line, column) = (word("file"), found["line"].as_u64(), found["column"].as_u64());
+        let (help, notes) = (words("help"), words("notes"));
+        match word("severity") {
+            "error" => tracing::error!(file, line, column, help, notes, "{}", word("message")),
+            _ => tracing::warn!(file, line, column, help, notes, "{}", word("message")),
+        }
+    }
 }
 
 /// Says what is wrong: on stderr, as a record where the log is JSON.

@@ -12,7 +12,7 @@
 use super::history::History;
 use super::service::Service;
 use super::texts::{SecretFile, Texts, load_again};
-use super::{ConfigArgs, report_page, say_errors};
+use super::{ConfigArgs, report_page, say_errors, say_report};
 use crate::api::Planner;
 use crate::component::Successors;
 use crate::error::chain;
@@ -134,13 +134,16 @@ impl Control {
                 () = tokio::time::sleep(LOOK_EVERY), if looks => {
                     let now = if self.watch { stamps(&self.args.config) } else { Vec::new() };
                     let changed = self.watch && now != self.seen && settled.as_ref() == Some(&now);
-                    settled = Some(now);
                     if !changed {
+                        settled = Some(now);
                         if secrets.have_changed(&self.current) && self.take_secrets() {
                             return;
                         }
                         continue;
                     }
+                    let files = named(&changed_between(&self.seen, &now));
+                    settled = Some(now);
+                    tracing::info!(%files, "the configuration has changed and is read again");
                     true
                 }
             };
@@ -186,7 +189,7 @@ impl Control {
         let (loaded, texts) = load_again(&self.current);
         let Some(config) = loaded.config else {
             let mistakes = loaded.report.render();
-            say_errors(&report_page(&mistakes));
+            say_report(&loaded.report, &mistakes);
             tracing::error!(
                 "the configuration has mistakes with the new secrets, see above; still running the previous configuration"
             );
@@ -218,7 +221,11 @@ impl Control {
                 true
             }
             Err(mistakes) => {
-                tracing::error!("the configuration has mistakes, see above; still running the previous configuration");
+                let files = named(&self.args.config);
+                tracing::error!(
+                    %files,
+                    "the configuration has mistakes, see above; still running the previous configuration"
+                );
                 self.done_without_change(Outcome::Mistakes, mistakes);
                 false
             }
@@ -325,6 +332,22 @@ impl SecretWatch {
 pub(super) fn sinks(config: &Config) -> impl Iterator<Item = (String, &'static str)> {
     let sinks = config.components.iter().filter(|c| c.kind == ComponentKind::Sink);
     sinks.map(|c| (c.id.value.clone(), c.type_name))
+}
+
+/// The files that are new, gone or other than they were.
+fn changed_between(before: &[Stamp], now: &[Stamp]) -> Vec<PathBuf> {
+    let missing = |these: &[Stamp], those: &[Stamp]| -> Vec<PathBuf> {
+        these.iter().filter(|stamp| !those.contains(stamp)).map(|stamp| stamp.0.clone()).collect()
+    };
+    let mut all = [missing(now, before), missing(before, now)].concat();
+    all.sort();
+    all.dedup();
+    all
+}
+
+/// Names of files, one behind the other.
+fn named(files: &[PathBuf]) -> String {
+    files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ")
 }
 
 /// The stamp of a file; links are followed.

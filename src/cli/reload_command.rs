@@ -1,8 +1,11 @@
 //! `tidegate reload`: the agent that runs reads its configuration again.
+//!
+//! Asked through its API, which answers with what came of it. systemd's `ExecReload=` names the process as well (`MAINPID`): one without an
+//! API is sent SIGHUP.
 
 use super::agent::AgentError;
 use super::errors::failed;
-use super::{ConfigFiles, Exit, agent, print};
+use super::{ConfigFiles, Exit, agent, print, say_line};
 use crate::pipeline::{Globals, load};
 use crate::settings::ProcessEnvironment;
 use crate::text::escape::Page;
@@ -36,8 +39,27 @@ pub(super) fn run(args: &ReloadArgs) -> Exit {
     let globals = loaded.globals.as_ref();
     match ask(args.url.as_deref(), globals) {
         Ok(result) => tell(&result, args.json),
-        Err(error) => failed(&error),
+        Err(error) => match told_by_signal(args.url.as_deref(), globals) {
+            Some(process) => {
+                say_line!(
+                    "process {process} was told to read its configuration again; its log says what came of it, as it has no `api`"
+                );
+                Exit::Done
+            }
+            None => failed(&error),
+        },
     }
+}
+
+/// As what systemd runs for `ExecReload=`, of an agent without an API: the signal, to the process that systemd names.
+fn told_by_signal(url: Option<&str>, globals: Option<&Globals>) -> Option<u32> {
+    if url.is_some() || globals?.api.is_some() {
+        return None;
+    }
+    let process: u32 = std::env::var("MAINPID").ok()?.parse().ok()?;
+    let pid = rustix::process::Pid::from_raw(i32::try_from(process).ok()?)?;
+    rustix::process::kill_process(pid, rustix::process::Signal::HUP).ok()?;
+    Some(process)
 }
 
 /// Has the agent reload; how that went. Where all of the graph starts anew, its address may be another afterwards.

@@ -3,6 +3,7 @@
 use super::history::History;
 use super::reload::Control;
 use super::served_api::{ReadyApi, ServedApi};
+use super::terminal::{Progress, Stand};
 use super::texts::{Texts, load_again};
 use super::{ConfigFiles, Exit, memory, say, say_errors, say_line};
 use crate::api::{Api, ApiAuth};
@@ -15,12 +16,14 @@ use crate::storage::data_dir::{Lock, lock_data_dir};
 use crate::sync::live::Live;
 use crate::telemetry::remarks::Remarks;
 use crate::telemetry::{ComponentKind, LedgerLine, RunLedger, Totals};
-use crate::text::escape::Page;
+use crate::text::escape::{Color, Page};
 use crate::topology::reloads::Outcome;
 use crate::topology::{self, Running, StartError, Summary};
 use clap::Args;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 
 /// Arguments of `run`.
 #[derive(Args, Debug)]
@@ -206,20 +209,24 @@ async fn drive(
         control.done_without_change(Outcome::Ok, format!("all of the graph started anew: {why}"));
     }
     let (run_ledger, mut remarks) = (running.ledger.clone(), Remarks::default());
+    let (mut progress, followed) = (Progress::new(), (control.is_once(), globals.shutdown_timeout));
     let summary = loop {
         let (shutdown, deadline) = (running.shutdown().clone(), running.deadline().clone());
+        let stops = shutdown.clone();
         let successors = running.successors().clone();
         tokio::select! {
             summary = running.wait() => break summary,
             () = control.attend(shutdown, deadline, successors) => {}
             () = remarks.run(&run_ledger) => {}
             () = service.run(&run_ledger) => {}
+            () = show_progress(&mut progress, &run_ledger, &stops, followed) => {}
         }
         if let Some(next) = control.read.take() {
             take_over(&mut running, next, control, (&mut served, ledger.as_ref())).await;
             service.ready();
         }
     };
+    drop(progress);
     let run_ledger = run_ledger.now();
     remarks.finish(&run_ledger);
     if let Some(served) = served {
@@ -458,38 +465,85 @@ fn say_ledger(lines: &[LedgerLine]) {
     }
 }
 
-/// The ledger as a table.
+/// The ledger as a table; on a terminal what to look at is coloured.
 pub(super) fn ledger_table(lines: &[LedgerLine]) -> Page {
     let reasons = |map: &std::collections::BTreeMap<&'static str, u64>| {
         map.iter().map(|(reason, n)| format!("{reason} {n}")).collect::<Vec<_>>().join(", ")
     };
+    let color = |color: Color| super::terminal::colors_stderr().then_some(color);
     let width = lines.iter().map(|l| l.component.len()).max().unwrap_or(0).max("component".len());
     let mut out = Page::new();
     let header = ["in", "created", "out", "dropped", "rejected", "held"];
     let has_errors = lines.iter().any(|l| l.errors.values().any(|n| *n > 0));
-    write!(out, "{:width$}  {:9}", "component", "kind");
+    let mut row = format!("{:width$}  {:9}", "component", "kind");
     for name in header.into_iter().chain(has_errors.then_some("errors")) {
-        write!(out, " {name:>10}");
+        row.push_str(&format!(" {name:>10}"));
     }
-    writeln!(out);
+    out.colored_line(color(Color::Bold), &row);
     for line in lines {
         let (dropped, rejected) = (line.dropped.values().sum::<u64>(), line.rejected.values().sum::<u64>());
-        write!(out, "{:width$}  {:9}", line.component, line.kind);
+        let mut row = format!("{:width$}  {:9}", line.component, line.kind);
         let errors = has_errors.then(|| line.errors.values().sum::<u64>());
         for n in [line.r#in, line.created, line.out, dropped, rejected, line.held].into_iter().chain(errors) {
-            write!(out, " {n:>10}");
+            row.push_str(&format!(" {n:>10}"));
         }
         let kinds = reasons(&line.errors);
         let kinds = if kinds.is_empty() { kinds } else { format!("errors: {kinds}") };
         let why = [reasons(&line.dropped), reasons(&line.rejected), kinds];
         let why: Vec<&str> = why.iter().filter(|w| !w.is_empty()).map(String::as_str).collect();
         if !why.is_empty() {
-            write!(out, "  ({})", why.join("; "));
+            row.push_str(&format!("  ({})", why.join("; ")));
         }
         if line.difference != 0 {
-            write!(out, "  DIFFERENCE {}: this is a bug", line.difference);
+            row.push_str(&format!("  DIFFERENCE {}: this is a bug", line.difference));
         }
-        writeln!(out);
+        let worth = match line {
+            _ if line.difference != 0 => Color::Red,
+            _ if line.held > 0 || rejected > 0 => Color::Yellow,
+            _ => Color::Plain,
+        };
+        out.colored_line(color(worth), &row);
     }
     out
+}
+
+/// Tells, on a terminal, how far a run to the end of everything has come, or a stop that waits; never ends.
+async fn show_progress(
+    progress: &mut Progress,
+    run_ledger: &Live<RunLedger>,
+    shutdown: &CancellationToken,
+    (once, patience): (bool, Duration),
+) {
+    if !progress.shows() {
+        std::future::pending::<()>().await;
+    }
+    let mut stopping = None;
+    loop {
+        tokio::time::sleep(Progress::every()).await;
+        if shutdown.is_cancelled() {
+            let since: std::time::Instant = *stopping.get_or_insert_with(std::time::Instant::now);
+            let left = patience.saturating_sub(since.elapsed()).as_secs();
+            let held: u64 = run_ledger.now().components.iter().map(|c| c.snapshot().held).sum();
+            progress
+                .put(&format!("stopping: {held} events are on their way, {left} s left; a second signal ends at once"));
+        } else if once {
+            progress.show("reading", || stand(&run_ledger.now()));
+        }
+    }
+}
+
+/// How far sources have come.
+fn stand(run_ledger: &RunLedger) -> Stand {
+    let mut stand = Stand::default();
+    let (mut read, mut left) = (0, None);
+    for counters in run_ledger.components.iter().filter(|c| c.kind == ComponentKind::Source) {
+        let totals = counters.snapshot();
+        stand.events += totals.events_out;
+        if let Some(lag) = totals.gauges.get("file_lag_bytes") {
+            read += totals.bytes_in;
+            left = Some(left.unwrap_or(0) + *lag as u64);
+        }
+    }
+    stand.bytes = left.map(|left| (read, read + left));
+    stand
 }

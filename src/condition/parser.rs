@@ -308,7 +308,11 @@ impl Parser<'_> {
                     Token::End => ConditionError::new(at, "the condition ends here, a value is missing"),
                     _ => {
                         let shown = &self.text[at.clone()];
-                        ConditionError::new(at.clone(), format!("unexpected `{shown}`, expected a value"))
+                        let error = ConditionError::new(at.clone(), format!("unexpected `{shown}`, expected a value"));
+                        match shown {
+                            "." => error.help("the name of a field begins without a dot: `level`, `http.status`"),
+                            _ => error,
+                        }
                     }
                 })
             }

@@ -127,7 +127,10 @@ pub fn check_address(cx: &mut Reader<'_>, key: &str, url: &Spanned<String>, like
     let place = cx.place();
     match Url::parse(url.value.trim_end_matches('/')) {
         Ok(url_) if !matches!(url_.scheme(), "http" | "https") || url_.host_str().is_none() => {
-            cx.error(url.span, format!("`{key}`{place} must begin with `http://` or `https://`"));
+            let diagnostic = cx.error(url.span, format!("`{key}`{place} must begin with `http://` or `https://`"));
+            if !url.value.contains("://") {
+                diagnostic.help(format!("write http:// or https:// before it, as in `{like}`")).own_word(like);
+            }
             None
         }
         Ok(url_) if !url_.username().is_empty() || url_.password().is_some() => {

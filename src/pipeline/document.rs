@@ -163,6 +163,7 @@ fn load_from(
         document.graph.check(&mut cx, document.globals.as_ref());
         document.check_tests(&mut cx);
         document.check_own_output(&mut cx);
+        document.check_files_of_sinks(&root, &mut cx);
     }
     let Document { globals, plans, graph, tests, openobserve, .. } = document;
     let agent = globals.clone();
@@ -371,6 +372,11 @@ fn read(root: &Node, cx: &mut Reader<'_>, registry: Registry<'_>) -> Document {
     let mut known: Vec<String> = Globals::fields().into_iter().map(|doc| doc.name).collect();
     known.extend(SECTIONS.iter().map(|(name, ..)| (*name).to_owned()));
     known.extend(["tests".into(), SERVERS.into()]);
+    // What stands under a misspelt section is not part of the graph, and what reads it would be told of too.
+    let sections = || SECTIONS.iter().map(|(name, ..)| *name);
+    document.whole &= !keys
+        .rest()
+        .any(|entry| entry.value.as_map().is_some() && crate::settings::nearest(&entry.key, sections()).is_some());
     cx.unknown_keys(&keys, &known);
     document
 }
@@ -534,6 +540,35 @@ impl Document {
         }
     }
 
+    /// One sink writes a file: another that would append to it waits for ever.
+    fn check_files_of_sinks(&self, root: &Node, cx: &mut Reader<'_>) {
+        let mut seen: Vec<(PathBuf, bool, &str, Span)> = Vec::new();
+        for (node, plan) in self.graph.nodes.iter().zip(&self.plans) {
+            let Some(AnyPlan::Sink(plan)) = plan else { continue };
+            let id = node.id.value.as_str();
+            let written = root.get("sinks").and_then(|sinks| sinks.get(id)).and_then(|sink| sink.get("path"));
+            let (Some(like), Some(written)) = (plan.writes_like(), written) else { continue };
+            let is_one = plan.writes() == std::slice::from_ref(&like);
+            let (path, span) = (std::path::absolute(&like).unwrap_or(like), written.span);
+            if let Some((_, other_is_one, other, first)) = seen.iter().find(|(other, ..)| *other == path) {
+                let help = "let one sink read what both do, or give each a path of its own";
+                let diagnostic = match is_one && *other_is_one {
+                    true => cx.error(
+                        span,
+                        format!("sinks `{other}` and `{id}` write the same file; the second could not open it"),
+                    ),
+                    false => cx.warn(
+                        span,
+                        format!("sinks `{other}` and `{id}` may write the same files; the second could not open them"),
+                    ),
+                };
+                diagnostic.note(*first, format!("`{other}` writes here")).help(help);
+                continue;
+            }
+            seen.push((path, is_one, id, span));
+        }
+    }
+
     /// The places that tests name.
     fn check_tests(&self, cx: &mut Reader<'_>) {
         for place in &self.places {
@@ -592,12 +627,13 @@ pub fn json_schema(registry: Registry<'_>) -> Value {
     let schema = properties.into_schema("A tidegate configuration.");
     let mut out = serde_json::Map::new();
     out.insert("$schema".into(), "http://json-schema.org/draft-07/schema#".into());
-    out.insert("title".into(), "tidegate".into());
     if let Value::Object(map) = schema {
         out.extend(map);
     }
     out.insert("definitions".into(), Value::Object(g.into_definitions()));
-    Value::Object(out)
+    let mut schema = Value::Object(out);
+    crate::settings::dress(&mut schema);
+    schema
 }
 
 fn component_schema<P: ?Sized>(g: &mut SchemaBuilder, types: &[ComponentType<P>]) -> Value {

@@ -298,7 +298,12 @@ impl Graph {
                 }
                 None => {
                     let message = format!("the dead letter of {} is `{}`, which is not a sink", node.name(), to.value);
-                    cx.error(to.span, message).suggest(&to.value, sinks.map(|sink| sink.id.value.as_str()));
+                    let diagnostic = cx.error(to.span, message);
+                    diagnostic.suggest(&to.value, sinks.map(|sink| sink.id.value.as_str()));
+                    if diagnostic.helps.is_empty() {
+                        let id = &to.value;
+                        diagnostic.help(format!("put one under `sinks`: {id}: {{type: file, path: ./{id}.ndjson}}"));
+                    }
                 }
             }
         }
@@ -335,7 +340,11 @@ impl Graph {
         }
         for (kind, section) in [(ComponentKind::Source, "sources"), (ComponentKind::Sink, "sinks")] {
             if !self.nodes.iter().any(|node| node.kind == kind) && !cx.has_errors() {
-                cx.error_at("", format!("the configuration has no {section}"));
+                let shown = match kind {
+                    ComponentKind::Sink => "sinks: {out: {type: console, inputs: [app]}}",
+                    _ => "sources: {app: {type: file, include: [\"/var/log/app/*.log\"]}}",
+                };
+                cx.error_at("", format!("the configuration has no {section}")).help(format!("for example `{shown}`"));
             }
         }
     }
@@ -429,7 +438,8 @@ impl Graph {
         // A reader whose inputs could not be resolved may well read what seems unread.
         let complete =
             self.nodes.iter().all(|node| node.facts.is_some() && node.written.is_empty() == node.edges.is_empty());
-        if !complete {
+        // Where there is nowhere to go that has been said.
+        if !complete || !self.nodes.iter().any(|node| node.kind == ComponentKind::Sink) {
             return;
         }
         for (index, node) in self.nodes.iter().enumerate().filter(|(_, node)| node.kind != ComponentKind::Sink) {

@@ -112,7 +112,12 @@ impl<T: Setting> Setting for Vec<T> {
             _ if T::lone() && T::accepts(node) => return T::read(node, cx).map(|value| vec![value]),
             _ => {
                 let lone = node.scalar_text().filter(|_| T::accepts(node) && !node.secret && !node.interpolated);
-                let help = lone.map(|text| format!("write a list: [{}]", quoted_if_needed(text)));
+                let keys = node.as_map().filter(|map| map.iter().all(|entry| entry.value.scalar_text().is_some()));
+                let keys =
+                    keys.map(|map| map.iter().map(|entry| quoted_if_needed(&entry.key)).collect::<Vec<_>>().join(", "));
+                let inside =
+                    lone.map(|text| quoted_if_needed(text).to_string()).or(keys.filter(|keys| !keys.is_empty()));
+                let help = inside.map(|text| format!("write a list: [{text}]"));
                 cx.expected(node, &Self::describe()).helps.extend(help);
                 return None;
             }

@@ -63,7 +63,15 @@ pub fn not_a_word(node: &Node, cx: &mut Reader<'_>, words: &[&str]) {
         }
         None => words_in_words(words),
     };
-    cx.expected(node, &listed).suggest(text, words.iter().copied());
+    // `encoding: {codec: json}` of others.
+    let inner = match node.as_map() {
+        Some([entry]) => entry.value.scalar_text().filter(|inner| words.contains(inner)),
+        _ => None,
+    };
+    let diagnostic = cx.expected(node, &listed).suggest(text, words.iter().copied());
+    if let Some(word) = inner {
+        diagnostic.help(format!("write the word alone: {word}"));
+    }
 }
 
 /// Notes that a value has none of the shapes that a setting may have.
@@ -75,16 +83,11 @@ pub fn no_form(node: &Node, cx: &mut Reader<'_>, forms: &str) {
 
 /// A schema of words, each with its description.
 pub fn words_schema(words: &[(&str, &[&str])]) -> Value {
-    let about: Vec<String> = words
-        .iter()
-        .filter(|(_, doc)| !doc.is_empty())
-        .map(|(word, doc)| format!("{word}: {}", doc_text(doc)))
-        .collect();
+    let about: Vec<String> = words.iter().map(|(_, doc)| doc_text(doc)).collect();
     let list: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-    if about.is_empty() {
-        json!({"type": "string", "enum": list})
-    } else {
-        json!({"type": "string", "enum": list, "description": about.join("\n")})
+    match about.iter().all(String::is_empty) {
+        true => json!({"type": "string", "enum": list}),
+        false => json!({"type": "string", "enum": list, "markdownEnumDescriptions": about}),
     }
 }
 
@@ -97,8 +100,15 @@ pub fn chosen<'n>(
     let names: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
     if let Some(text) = node.scalar_text() {
         let found = words.iter().find(|(word, _)| *word == text);
-        if found.is_none() {
-            not_a_word(node, cx, &names);
+        match found {
+            Some(_) => {}
+            // No word alone will do.
+            None if words.iter().all(|(_, has_value)| *has_value) => {
+                let first = names.first().copied().unwrap_or_default();
+                let help = format!("write a mapping such as {{{first}: {{…}}}}");
+                cx.expected(node, &words_in_words(&names)).help(help);
+            }
+            None => not_a_word(node, cx, &names),
         }
         return found.map(|(word, _)| (*word, None));
     }
@@ -106,6 +116,15 @@ pub fn chosen<'n>(
         cx.expected(node, &words_in_words(&names));
         return None;
     };
+    // `encoding: {codec: json}` of others.
+    if let [entry] = entries
+        && let Some(word) = entry.value.scalar_text().filter(|word| names.contains(word))
+        && !names.contains(&entry.key.as_str())
+    {
+        let message = format!("unknown key `{}`{}", entry.key, cx.place());
+        cx.error(entry.key_span, message).help(format!("write the word alone: {word}"));
+        return None;
+    }
     let mut known = None;
     let mut fine = true;
     for entry in entries {
@@ -251,10 +270,14 @@ pub fn tagged_schema<T: Settings>(g: &mut SchemaBuilder, word: &str, about: &[&s
 /// A schema that picks one of several objects by their `type`, so that editors complain about, and complete, that one only.
 pub fn by_type_schema(about: &str, forms: Vec<(String, Value)>) -> Value {
     let words: Vec<&str> = forms.iter().map(|(word, _)| word.as_str()).collect();
+    let meanings: Vec<&str> = forms
+        .iter()
+        .map(|(_, form)| form["description"].as_str().unwrap_or_default().lines().next().unwrap_or_default())
+        .collect();
     let mut schema = json!({
         "type": "object",
         "required": ["type"],
-        "properties": {"type": {"type": "string", "enum": words}},
+        "properties": {"type": {"type": "string", "enum": words, "markdownEnumDescriptions": meanings}},
     });
     let branches: Vec<Value> = forms
         .iter()

@@ -30,6 +30,7 @@
 
 mod collections;
 mod diagnostic;
+mod editor;
 pub(crate) mod foreign;
 mod forms;
 pub mod interpolate;
@@ -53,6 +54,7 @@ mod tests;
 pub use collections::{Map, OneOrMany, Spanned};
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub(crate) use diagnostic::{hide_named, nearest};
+pub(crate) use editor::dress;
 pub use forms::{
     ChoiceSchema, by_type_schema, chosen, field_doc, field_schema, key_name, no_form, not_a_word, read_chosen,
     read_tagged, tag, tagged_docs, tagged_schema, words_in_words, words_schema,

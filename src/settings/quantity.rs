@@ -128,8 +128,8 @@ impl Setting for Size {
         let schema = g.define::<Self>("size", |_| {
             json!({
                 "anyOf": [
-                    {"type": "integer", "minimum": 0},
-                    {"type": "string", "pattern": "^\\s*[0-9]+(\\.[0-9]+)?\\s*([kKmMgGtT][iI]?)?[bB]?\\s*$"}
+                    {"type": "string", "pattern": "^\\s*[0-9]+(\\.[0-9]+)?\\s*([kKmMgGtT][iI]?[bB]|[bB])?\\s*$", "patternErrorMessage": "not a size such as 64KiB or 10MB"},
+                    {"type": "integer", "minimum": 0}
                 ],
                 "description": "A number of bytes: 64KiB, 10MB, or bare bytes."
             })
@@ -227,6 +227,7 @@ impl Setting for Duration {
             json!({
                 "type": "string",
                 "pattern": "^\\s*([0-9]+(\\.[0-9]+)?\\s*(ns|us|ms|s|m|h|d|w)\\s*)+$",
+                "patternErrorMessage": "not a duration with its unit, such as 500ms, 5s or 10m",
                 "description": "A duration with its unit: 500ms, 5s, 10m, 1h, 30d."
             })
         });

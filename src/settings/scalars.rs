@@ -251,13 +251,20 @@ impl Setting for SocketAddr {
         if let Ok(address) = parsed {
             return Some(address);
         }
-        let help = port(text).map(both);
+        // An address of a page is one with something around it.
+        let bare = text.split_once("://").and_then(|(_, rest)| rest.split('/').next()?.parse::<SocketAddr>().ok());
+        let help = port(text).map(both).or_else(|| bare.map(|address| format!("write \"{address}\"")));
         cx.expected(node, &Self::describe()).helps.extend(help);
         None
     }
 
-    fn schema(_: &mut SchemaBuilder) -> Value {
-        json!({"type": "string"})
+    fn schema(g: &mut SchemaBuilder) -> Value {
+        let schema = g.define::<Self>("address_and_port", |_| {
+            let host = r"([0-9]{1,3}(\.[0-9]{1,3}){3}|\[[0-9a-fA-F:.%a-z]+\]|localhost)";
+            let pattern = format!("^{host}:[0-9]{{1,5}}$");
+            json!({"type": "string", "pattern": pattern, "patternErrorMessage": "not an address and port such as 127.0.0.1:8686"})
+        });
+        g.interpolated(schema)
     }
 
     fn describe() -> String {

@@ -4,6 +4,7 @@
 //! balances: `in + created = out + dropped + rejected + held`.
 
 pub mod health;
+mod held;
 pub mod log_throttle;
 pub mod panics;
 pub(crate) mod remarks;
@@ -178,6 +179,8 @@ pub struct Counters {
     totals: Mutex<Totals>,
     latency: Mutex<hdrhistogram::Histogram<u64>>,
     age: Mutex<hdrhistogram::Histogram<u64>>,
+    /// When what it holds was received; of sinks.
+    held: Mutex<held::Held>,
     /// One of each kind of error since it was last said.
     examples: Mutex<BTreeMap<&'static str, String>>,
 }
@@ -220,6 +223,7 @@ impl Counters {
             totals: Mutex::default(),
             latency: histogram(3_600_000_000),
             age: histogram(86_400_000_000),
+            held: Mutex::default(),
             examples: Mutex::default(),
         })
     }
@@ -237,6 +241,22 @@ impl Counters {
     /// Changes the totals as one step; call it once a batch.
     pub fn update<R>(&self, change: impl FnOnce(&mut Totals) -> R) -> R {
         change(&mut self.totals.locked())
+    }
+
+    /// Counts a batch of events received at `received_at` as given to a sink, which holds them until they are settled.
+    pub fn given(&self, events: u64, bytes: u64, received_at: i64) {
+        let (taken, settled) = self.update(|t| {
+            t.events_in += events;
+            t.bytes_in += bytes;
+            t.held += events;
+            (t.events_in, t.events_in.saturating_sub(t.held))
+        });
+        self.held.locked().took(taken, settled, received_at);
+    }
+
+    /// When the oldest of the events that it holds was received, as far as that is known; see [`held`].
+    pub fn oldest_held(&self, totals: &Totals) -> Option<i64> {
+        self.held.locked().oldest(totals.events_in.saturating_sub(totals.held))
     }
 
     /// Counts time that was spent waiting because what follows was full.

@@ -160,6 +160,11 @@ impl Agent {
         handles.flatten().filter_map(|entry| std::fs::read_link(entry.path()).ok()).collect()
     }
 
+    /// The number of the process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends a signal.
     pub(crate) fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(self.child.id().try_into().unwrap()).unwrap();

@@ -62,5 +62,6 @@ mod strangers;
 mod supervision;
 mod syslog;
 mod tally;
+mod terminal;
 mod test_command;
 mod wire;

@@ -77,11 +77,8 @@ fn open_folder(options: &DiskOptions, storage: Arc<dyn Storage>, counters: Arc<C
     let max_bytes = options.max_bytes.max(MIN_BYTES);
     let held = state.held;
     // What lies here from before comes in now: each run's ledger stand alone.
-    counters.update(|t| {
-        t.events_in += held;
-        t.events_resumed += held;
-        t.held += held;
-    });
+    counters.given(held, 0, crate::time::clock::now_ns());
+    counters.update(|t| t.events_resumed += held);
     if held > 0 {
         tracing::info!(component = &*counters.id, events = held, "the disk buffer has events from before");
     }

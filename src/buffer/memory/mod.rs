@@ -301,16 +301,12 @@ impl Queue {
         })
     }
 
-    /// Counts a batch of so many events and bytes as given to the sink. Once per batch, before it is put in or dropped, under the lock.
-    fn count_in(&self, (events, bytes): (u64, u64)) {
-        if self.place == Place::BehindDisk {
-            return;
+    /// Counts a batch of so many events and bytes, received then, as given to the sink. Once per batch, before it is put in or
+    /// dropped, under the lock.
+    fn count_in(&self, (events, bytes): (u64, u64), received_at: i64) {
+        if self.place != Place::BehindDisk {
+            self.counters.given(events, bytes, received_at);
         }
-        self.counters.update(|t| {
-            t.events_in += events;
-            t.bytes_in += bytes;
-            t.held += events;
-        });
     }
 
     /// A batch that pins much more than it uses is copied before it waits.
@@ -370,11 +366,11 @@ impl QueueSender {
     /// Puts a batch in, as the queue's policy says; blocks where that is to wait.
     pub fn send(&self, batch: Batch) {
         let queue = &*self.queue;
-        let size = (batch.len() as u64, batch.live_bytes() as u64);
+        let (size, received_at) = ((batch.len() as u64, batch.live_bytes() as u64), batch.received_at);
         let mut batch = queue.slim(batch);
         let bytes = batch.pinned_bytes();
         let mut state = queue.lock();
-        queue.count_in(size);
+        queue.count_in(size, received_at);
         let mut since = None;
         loop {
             match queue.offer(&mut state, batch, bytes) {
@@ -400,7 +396,7 @@ impl QueueSender {
     /// As [`send`](QueueSender::send), waiting without blocking the thread.
     pub async fn send_async(&self, batch: Batch) {
         let queue = &*self.queue;
-        let size = (batch.len() as u64, batch.live_bytes() as u64);
+        let (size, received_at) = ((batch.len() as u64, batch.live_bytes() as u64), batch.received_at);
         let mut batch = Some(queue.slim(batch));
         let mut is_counted = false;
         loop {
@@ -409,7 +405,7 @@ impl QueueSender {
                 let mut state = queue.lock();
                 match std::mem::replace(&mut is_counted, true) {
                     true => state.waiting -= size.0,
-                    false => queue.count_in(size),
+                    false => queue.count_in(size, received_at),
                 }
                 let Some(now) = batch.take() else { return };
                 let bytes = now.pinned_bytes();

@@ -7,6 +7,7 @@
 
 mod files;
 
+use super::terminal::{Progress, Stand};
 use super::{ConfigArgs, Exit, print, run, say, say_line};
 use crate::ack::{Ack, Settled, Verdict};
 use crate::component::letter::Letter;
@@ -18,6 +19,8 @@ use crate::event::{Chunk, Frames};
 use crate::pipeline::Config;
 use crate::storage::data_dir::lock_data_dir;
 use crate::sync::Locked;
+use crate::sync::live::Live;
+use crate::telemetry::RunLedger;
 use crate::topology::{self, LETTERS, REFUSED};
 use clap::Args;
 use files::{FoundLetters, Reader};
@@ -156,7 +159,14 @@ fn deliver(config: Config, to: &str, mut reader: Reader, found: &FoundLetters, r
         let signals = Signals::new();
         let mut running = topology::start(blueprint)?;
         let signals = tokio::spawn(signals.watch(running.shutdown().clone(), running.deadline().clone()));
-        let summary = running.wait().await;
+        let (ledger, mut progress) = (running.ledger.clone(), Progress::new());
+        let summary = loop {
+            tokio::select! {
+                summary = running.wait() => break summary,
+                () = show_progress(&mut progress, &ledger, found.letters) => {}
+            }
+        };
+        drop(progress);
         signals.abort();
         io::Result::Ok((running.ledger.now(), summary))
     });
@@ -185,6 +195,22 @@ fn deliver(config: Config, to: &str, mut reader: Reader, found: &FoundLetters, r
     }
     let ok = ok && again == 0 && found.bad == 0 && found.left == 0;
     if print(&text).is_err() || !ok { Exit::Failed } else { Exit::Done }
+}
+
+/// Tells, on a terminal, how many letters are settled; never ends.
+async fn show_progress(progress: &mut Progress, ledger: &Live<RunLedger>, letters: u64) {
+    if !progress.shows() {
+        std::future::pending::<()>().await;
+    }
+    loop {
+        tokio::time::sleep(Progress::every()).await;
+        progress.show("replaying", || {
+            let ledger = ledger.now();
+            let of =
+                |id: &str| ledger.components.iter().find(|c| &*c.id == id).map(|c| c.snapshot()).unwrap_or_default();
+            Stand { events: of(LETTERS).events_out, bytes: None, of_events: Some(letters) }
+        });
+    }
 }
 
 /// SIGTERM and SIGINT stop; a second one ends at once.

@@ -75,7 +75,7 @@ impl<'s> Walk<'s> {
                 self.top = schema.to_string();
             }
             self.steps.push(Step::Key { key: key.clone(), of_type: of_type.clone() });
-            let keywords = ["description", "default"];
+            let keywords = ["description", "default", "markdownDescription"];
             let takes_anything =
                 schema.as_object().is_some_and(|map| map.keys().all(|k| keywords.contains(&k.as_str())));
             let optional = !required.contains(&key.as_str());

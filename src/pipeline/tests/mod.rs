@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs, dead_code, unreachable_pub, reason = "tests")]
 
 mod documents;
+mod editor;
 mod every_setting;
 mod expressions;
 mod properties;

@@ -32,6 +32,8 @@ pub(super) fn mistakes(schema: &Value, value: &Value, root: &Value, at: &str, ou
     for (keyword, argument) in schema {
         let good = match keyword.as_str() {
             "$schema" | "title" | "description" | "default" | "definitions" | "examples" => true,
+            // What editors show.
+            "markdownDescription" | "markdownEnumDescriptions" | "patternErrorMessage" => true,
             "$ref" => {
                 let target = root.pointer(argument.as_str().unwrap().trim_start_matches('#')).unwrap();
                 mistakes(target, value, root, at, out);

@@ -47,6 +47,15 @@ impl Breaker {
         }
     }
 
+    /// What `tidegate_circuit_state` shows: 0 closed, 1 half open, 2 open.
+    pub(super) fn shown(&self) -> u8 {
+        match self.state {
+            State::Closed => 0,
+            State::HalfOpen => 1,
+            State::Open(_) => 2,
+        }
+    }
+
     /// When a request may be sent, where only time is needed for that.
     pub(super) fn opens_at(&self) -> Option<Instant> {
         match self.state {
@@ -111,7 +120,9 @@ mod tests {
             assert!(!breaker.failed(t));
         }
         assert!(breaker.allows(t));
+        assert_eq!(breaker.shown(), 0);
         assert!(breaker.failed(t));
+        assert_eq!(breaker.shown(), 2);
         assert!(!breaker.allows(t));
         assert!(!breaker.allows(t + Duration::from_secs(59)));
         // A late failure of a request sent before does not extend the wait.
@@ -120,6 +131,7 @@ mod tests {
         assert_eq!(breaker.opens_at(), Some(probe));
         assert!(breaker.allows(probe));
         breaker.sent();
+        assert_eq!(breaker.shown(), 1);
         assert!(!breaker.allows(probe), "one probe only");
         assert!(!breaker.failed(probe));
         assert_eq!(breaker.opens_at(), Some(probe + Duration::from_secs(60)));

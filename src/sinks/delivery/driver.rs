@@ -146,6 +146,8 @@ pub struct Driver<P: Protocol> {
     max_held: usize,
     limit: Limit,
     breaker: Breaker,
+    /// The state of it that is shown.
+    circuit: u8,
     rate: RateLimit,
     backoff: Backoff,
     encoding: Encoding,
@@ -204,6 +206,7 @@ impl<P: Protocol> Driver<P> {
             max_held: plan.max_bytes_held(&limit),
             limit,
             breaker: Breaker::new(&common.circuit_breaker),
+            circuit: u8::MAX,
             rate: RateLimit::new(common.rate_limit),
             backoff: Backoff::new(&common.retry),
             encoding: Encoding::first(common.compression, plan.auto),
@@ -234,6 +237,7 @@ impl<P: Protocol> Driver<P> {
     pub async fn run(mut self) -> Result<(), RunError> {
         let abort = self.input.abort().clone();
         self.input.health().started();
+        self.show_circuit();
         let drive = AssertUnwindSafe(self.drive()).catch_unwind();
         let (aborted, panicked) = tokio::select! {
             biased;
@@ -544,9 +548,18 @@ impl<P: Protocol> Driver<P> {
         if self.misconfigured > 0 { 1 } else { self.limit.now() }
     }
 
+    /// Shows the state of the circuit where it is another than it was.
+    fn show_circuit(&mut self) {
+        let state = self.breaker.shown();
+        if std::mem::replace(&mut self.circuit, state) != state {
+            self.input.count(|t| _ = t.gauges.insert("circuit_state", f64::from(state)));
+        }
+    }
+
     fn send(&mut self, mut load: RequestBody<P::Mark>, now: Instant) {
         load.first_attempt.get_or_insert(now);
         self.breaker.sent();
+        self.show_circuit();
         self.last_sent = Some(now);
         self.rate.sent(now);
         self.limit.sent(self.flights.len() + 1);
@@ -601,6 +614,7 @@ impl<P: Protocol> Driver<P> {
                     // The credentials are no longer good, and there are others.
                     self.input.count(|t| t.error("credentials", 1));
                     self.breaker.worked();
+                    self.show_circuit();
                     self.ready.push_front(load);
                     return;
                 }
@@ -609,6 +623,7 @@ impl<P: Protocol> Driver<P> {
             }
         };
         self.note_health(&judgement, took);
+        self.show_circuit();
         match judgement {
             Judgement::Delivered => self.settle(load, sent, Vec::new()).await,
             Judgement::Refused(refusals) => self.settle(load, sent, refusals).await,

@@ -15,12 +15,14 @@ use crate::error::BuildError;
 use crate::http::Exchange;
 use crate::http::HttpExchange;
 use crate::http::Mask;
+use crate::http::Request;
 use crate::http::Turns;
 use crate::http::{ClientConfig, secrets_of};
 use crate::http::{Credentials, Sign, signer_of};
 use crate::settings::{Map, Reader};
 use crate::time::Zone;
 use reqwest::Url;
+use reqwest::header::HeaderMap;
 use std::sync::Arc;
 use tokio::time::timeout;
 
@@ -84,6 +86,22 @@ fn prepare<S: HttpSink>(sink: &S, zone: Zone) -> Result<Ready<S::Protocol>, Buil
     Ok(Ready { protocol, signer, exchange, mask })
 }
 
+/// Whether somebody answers at a server of which nothing else may be asked: a HEAD of its root, without credentials, to which any
+/// answer will do. Proxy and certificate are as for requests.
+///
+/// Errors: nobody does, in words.
+async fn is_there(exchange: &dyn Exchange, mut server: Url, patience: std::time::Duration) -> Result<(), ProbeError> {
+    server.set_path("/");
+    server.set_query(None);
+    server.set_fragment(None);
+    let ask = Request { method: reqwest::Method::HEAD, url: server, headers: HeaderMap::new(), body: None };
+    match timeout(patience, exchange.send(ask, 4096)).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(lost)) => Err(ProbeError::Request(None, lost.why)),
+        Err(_) => Err(ProbeError::NoAnswer(patience)),
+    }
+}
+
 impl<S: HttpSink> SinkPlan for S {
     fn common(&self) -> &SinkCommon {
         &self.shared().0.sink
@@ -140,10 +158,14 @@ impl<S: HttpSink> SinkPlan for S {
 
     fn probe(&self) -> Option<BoxFuture<Result<(), ProbeError>>> {
         let ready = prepare(self, Zone::UTC);
+        let server = self.servers().into_iter().next()?;
         let patience = self.shared().0.client.timeout;
         Some(Box::pin(async move {
             let Ready { protocol, signer, exchange, mask } = ready.map_err(ProbeError::Build)?;
-            check_health(exchange, protocol.health_checks(), signer, patience, mask).await
+            match protocol.health_checks() {
+                none if none.is_empty() => is_there(&*exchange, server, patience).await,
+                checks => check_health(exchange, checks, signer, patience, mask).await,
+            }
         }))
     }
 

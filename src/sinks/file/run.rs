@@ -28,8 +28,27 @@ const CLEAN: Duration = Duration::from_secs(600);
 /// How long it waits before it tries again, at first and at most.
 const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
-/// The time to drain is over: leave, with everything unwritten unacknowledged.
-struct Leave;
+/// So often in a row it tries in a run that is to end (`--once`): about seven seconds.
+const TRIES: u32 = 10;
+
+/// Why it leaves, with everything unwritten unacknowledged.
+enum Leave {
+    /// The time to drain is over.
+    Told,
+    /// In a run that is to end nothing could be written again and again: why.
+    GaveUp(String),
+}
+
+impl Leave {
+    /// What it tried for the `tries`th time in a row did not work: whether there is a next time.
+    fn after(tries: u32, once: bool, what: &str) -> Result<(), Leave> {
+        if once && tries >= TRIES {
+            let words = format!("{what}; given up after {tries} tries, because a run with `--once` is to end");
+            return Err(Leave::GaveUp(words));
+        }
+        Ok(())
+    }
+}
 
 /// A batch whose lines are not all written.
 struct Pending {
@@ -62,20 +81,25 @@ struct Runner {
     places: Places,
     letters: Arc<Letters>,
     said: LogThrottle,
+    /// Tries in a row that did not work.
+    tries: u32,
+    /// The run is to end.
+    once: bool,
     cared: Instant,
     cleaned: Option<Instant>,
 }
 
 pub(super) fn run(options: FileSinkOptions, context: &BuildContext, input: Input) -> Result<(), RunError> {
-    let mut said = LogThrottle::default();
+    let (mut said, mut tries) = (LogThrottle::default(), 0);
     let files = loop {
         match Files::new(options.clone(), &context.data_dir, &context.id, |places| input.report().tell(places)) {
             Ok(files) => break files,
             Err(error) => {
                 let what = format!("cannot open the journal of its files in `{}`: {error}", context.data_dir.display());
-                complain(&input, &what, &mut said);
-                if wait(&input, RETRY.1).is_err() {
-                    return Ok(());
+                complain(&input, &what, &mut said, context.once);
+                tries += 1;
+                if let Err(leave) = Leave::after(tries, context.once, &what).and_then(|()| wait(&input, RETRY.1)) {
+                    return left(leave);
                 }
             }
         }
@@ -98,12 +122,20 @@ pub(super) fn run(options: FileSinkOptions, context: &BuildContext, input: Input
         places: Places::default(),
         letters: Arc::default(),
         said,
+        tries: 0,
+        once: context.once,
         cared: clock::monotonic(),
         cleaned: None,
     };
     // Whoever leaves early drops the acknowledgements without a verdict: the origins keep their places.
-    match runner.run() {
-        Ok(()) | Err(Leave) => Ok(()),
+    runner.run().or_else(left)
+}
+
+/// How it ends, where it leaves early.
+fn left(leave: Leave) -> Result<(), RunError> {
+    match leave {
+        Leave::Told => Ok(()),
+        Leave::GaveUp(why) => Err(RunError::failed(why)),
     }
 }
 
@@ -178,7 +210,10 @@ impl Runner {
             let mut attempt = RETRY.0;
             self.last = loop {
                 match self.files.find(path, now) {
-                    Ok(FoundFile::Slot(slot)) => break slot,
+                    Ok(FoundFile::Slot(slot)) => {
+                        self.tries = 0;
+                        break slot;
+                    }
                     Ok(FoundFile::Full) => self.flush()?,
                     Err(problem) => self.hold(&problem, &mut attempt)?,
                 }
@@ -245,7 +280,7 @@ impl Runner {
         loop {
             match self.files.find(&self.path, now) {
                 Ok(FoundFile::Slot(slot)) => {
-                    self.last = slot;
+                    (self.last, self.tries) = (slot, 0);
                     return Ok(true);
                 }
                 // Of this batch only a part is written: the step goes on.
@@ -362,6 +397,7 @@ impl Runner {
             let stand = Stand { again: self.again, ends: ends.then_some(places), durable };
             match self.input.call().within(|| attempt(&mut self.files, slot, stand)) {
                 Ok(()) => {
+                    self.tries = 0;
                     if ends && complete {
                         self.places.clear();
                     }
@@ -389,7 +425,9 @@ impl Runner {
 
     /// Something does not work that may work later: says so, and waits.
     fn hold(&mut self, problem: &Problem, pause: &mut Duration) -> Result<(), Leave> {
-        complain(&self.input, problem.text(), &mut self.said);
+        complain(&self.input, problem.text(), &mut self.said, self.once);
+        self.tries += 1;
+        Leave::after(self.tries, self.once, problem.text())?;
         wait(&self.input, *pause)?;
         *pause = (*pause * 2).min(RETRY.1);
         Ok(())
@@ -403,12 +441,13 @@ impl Runner {
         self.cared = clock::monotonic();
         let now = clock::now_ns();
         if let Err(error) = self.files.keep_journal() {
-            complain(&self.input, &format!("cannot write the journal of its files anew: {error}"), &mut self.said);
+            let what = format!("cannot write the journal of its files anew: {error}");
+            complain(&self.input, &what, &mut self.said, self.once);
         }
         if self.options.fsync == Fsync::Interval
             && let Err(problem) = self.files.sync_all()
         {
-            complain(&self.input, problem.text(), &mut self.said);
+            complain(&self.input, problem.text(), &mut self.said, self.once);
         }
         if self.cleaned.is_none_or(|at| at.elapsed() >= CLEAN) {
             self.cleaned = Some(self.cared);
@@ -418,12 +457,14 @@ impl Runner {
     }
 }
 
-/// Says once a minute what does not work.
-fn complain(input: &Input, what: &str, said: &mut LogThrottle) {
+/// Says once a minute what does not work. `once`: it is tried some times, and not for ever.
+fn complain(input: &Input, what: &str, said: &mut LogThrottle, once: bool) {
     input.health().takes_nothing(what);
     input.count(|t| t.error("write", 1));
     if said.due(1).is_some() {
-        tracing::error!(component = %input.counters().id, "{what}; waiting until it can be written");
+        let next =
+            if once { format!("tried {TRIES} times in all") } else { "waiting until it can be written".to_owned() };
+        tracing::error!(component = %input.counters().id, "{what}; {next}");
     }
 }
 
@@ -432,7 +473,7 @@ fn wait(input: &Input, time: Duration) -> Result<(), Leave> {
     let until = clock::monotonic() + time;
     loop {
         if input.abort().is_cancelled() {
-            return Err(Leave);
+            return Err(Leave::Told);
         }
         let left = until.saturating_duration_since(clock::monotonic());
         if left.is_zero() {

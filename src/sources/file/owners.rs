@@ -136,18 +136,20 @@ impl Files {
         let owner = tail.owner.get_or_insert_default();
         let before = owner.shared.as_ref().map(Arc::as_ptr);
         let is_first = owner.asked == 0;
-        let mut until = owners.ask(&tail.name, owner, now.mono);
+        let mut until = owners.ask(tail.paths.first(), owner, now.mono);
         if until.is_none() && !self.plan.once {
             until = owner.limit.as_ref().and_then(|limit| limit.wait(now.mono));
         }
         if is_first || owner.shared.as_ref().map(Arc::as_ptr) != before {
             tail.origin = Arc::new(Origin {
                 source: self.plan.id.clone(),
-                file: Some(tail.name.to_string_lossy().into()),
+                file: Some(tail.paths.first().to_string_lossy().into()),
                 host: Some(self.plan.host.clone()),
                 shared: owner.shared.clone(),
                 // All files of a container stay in order: those before a rotation, and before it was started again.
-                order: xxh3_64(tail.name.parent().unwrap_or(&tail.name).as_os_str().as_encoded_bytes()),
+                order: xxh3_64(
+                    tail.paths.first().parent().unwrap_or(tail.paths.first()).as_os_str().as_encoded_bytes(),
+                ),
                 ..Origin::default()
             });
         }

@@ -102,7 +102,11 @@ impl Setting for Listen {
             Ok(listen) => Some(listen),
             Err(message) => {
                 let message = format!("{message} for {}", cx.subject());
-                cx.error(node.span, message);
+                let is_bare = text.parse::<std::net::SocketAddr>().is_ok();
+                let diagnostic = cx.error(node.span, message);
+                if is_bare {
+                    diagnostic.help(format!("write \"udp://{text}\", \"tcp://{text}\", or a list of both"));
+                }
                 None
             }
         }
