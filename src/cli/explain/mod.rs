@@ -12,7 +12,7 @@ use super::{ConfigArgs, Exit, print, say_line};
 use crate::component::Chance;
 use crate::component::plan::Preview;
 use crate::event::{Batch, Origin};
-use crate::text::escape::Page;
+use crate::text::escape::{Color, Page};
 use crate::time::clock;
 use crate::topology::recent::Frame;
 use crate::topology::{Inline, Stage, Tells};
@@ -184,7 +184,9 @@ impl Shower {
         let text = String::from_utf8_lossy(entered.text);
         let page = match self.format {
             Format::Pretty => {
-                let mut page = Page::of_line(format_args!("{}:{} {text}", entered.name, entered.number));
+                let mut page = Page::new();
+                let bold = super::terminal::colors_stdout().then_some(Color::Bold);
+                page.colored_line(bold, &format!("{}:{} {text}", entered.name, entered.number));
                 page.append(&self.stages(&stages));
                 page
             }

@@ -1,20 +1,22 @@
 //! What each stage made of an event, as lines for people.
 
 use super::{Shower, Words};
+use crate::cli::terminal;
 use crate::component::Note;
 use crate::event::{Batch, EventRef};
 use crate::telemetry::ComponentKind;
-use crate::text::escape::{Form, Page, escaped};
+use crate::text::escape::{Color, Form, Page, escaped};
 use crate::topology::Stage;
 
 impl Shower {
     /// Shows one stage, its name in a column of this width.
     pub(super) fn stage(&mut self, stage: &Stage, width: usize, out: &mut Page) {
         let name = format!("{} ({})", stage.id, stage.type_name);
-        let line = |out: &mut Page, label: &str, text: &str| writeln!(out, "  {label:width$}  {text}");
+        let line = |out: &mut Page, label: &str, text: &str| put(out, Color::Plain, width, label, text);
+        let warn = |out: &mut Page, text: &str| put(out, Color::Yellow, width, &name, text);
         if stage.kind == ComponentKind::Sink {
             for field in &stage.absent {
-                line(out, &name, &format!("no field {field}"));
+                warn(out, &format!("no field {field}"));
             }
             self.sink(stage, &name, width, out);
             return;
@@ -34,10 +36,10 @@ impl Shower {
             }
         }
         for (reason, n) in &stage.dropped {
-            line(out, &name, &format!("dropped {n}: {reason}"));
+            warn(out, &format!("dropped {n}: {reason}"));
         }
         for field in &stage.absent {
-            line(out, &name, &format!("no field {field}"));
+            warn(out, &format!("no field {field}"));
         }
         if first && stage.dropped.is_empty() {
             line(out, &name, "nothing (held, or counted as unread)");
@@ -46,7 +48,6 @@ impl Shower {
     }
 
     fn sink(&mut self, stage: &Stage, name: &str, width: usize, out: &mut Page) {
-        let line = |out: &mut Page, label: &str, text: &str| writeln!(out, "  {label:width$}  {text}");
         let events = || stage.out.iter().flat_map(|o| &o.batches).flat_map(Batch::iter);
         let said = match events().count() {
             // As `try` has always shown it: what came, whatever the sink's own `when` says.
@@ -58,15 +59,16 @@ impl Shower {
             1 => "reached",
             _ => "reached by several",
         };
-        line(out, name, said);
+        let color = if said.starts_with("reached") { Color::Green } else { Color::Plain };
+        put(out, color, width, name, said);
         for (reason, n) in &stage.dropped {
-            line(out, name, &format!("dropped {n}: {reason}"));
+            put(out, Color::Yellow, width, name, &format!("dropped {n}: {reason}"));
         }
         self.notes(stage, width, out);
         if self.words == Words::All {
             for event in events() {
                 for text in self.sent(&stage.id, event).lines() {
-                    line(out, "", &format!("- {text}"));
+                    put(out, Color::Plain, width, "", &format!("- {text}"));
                 }
             }
         }
@@ -137,6 +139,11 @@ impl Sent {
         let sends = self.text.lines().map(|line| format!("sends {}", escaped(line, Form::Json)));
         to.chain(self.series.iter().map(series)).chain(sends).collect()
     }
+}
+
+/// A line with a label in a column of this width; in a colour on a terminal.
+fn put(out: &mut Page, color: Color, width: usize, label: &str, text: &str) {
+    out.colored_line(terminal::colors_stdout().then_some(color), &format!("  {label:width$}  {text}"));
 }
 
 /// The live events of a batch as JSON.
