@@ -6,7 +6,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 /// The wall clock: nanoseconds since the Unix epoch, saturating at the ends of `i64`.
 ///
 /// Costs a clock read (about 20 ns): once a batch, not once an event.
-#[expect(clippy::disexpected_methods, reason = "the one place that reads the wall clock")]
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
 #[must_use]
 pub fn now_ns() -> i64 {
     match SystemTime::now().duration_since(UNIX_EPOCH) {
@@ -16,7 +16,7 @@ pub fn now_ns() -> i64 {
 }
 
 /// The monotonic clock, for durations and deadlines.
-#[expect(clippy::disexpected_methods, reason = "the one place that reads the monotonic clock")]
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the monotonic clock")]
 #[must_use]
 pub fn monotonic() -> Instant {
     Instant::now()
