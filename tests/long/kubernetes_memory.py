@@ -77,8 +77,8 @@ class Sink(http.server.BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         if self.headers.get("Content-Encoding") == "gzip":
             body = zlib.decompress(body, 31)
-        for line in body.splitlines():
-            pod, number = json.loads(line)["message"].split(" ", 2)[:2]
+        for event in json.loads(body):
+            pod, number = event["message"].split(" ", 2)[:2]
             key = (int(pod), int(number))
             Sink.doubled += key in Sink.seen
             Sink.seen.add(key)
@@ -156,6 +156,7 @@ sinks:
     compression: gzip
     buffer: {{type: disk, max_size: {a.buffer}, when_full: block}}
     retry: {{max: 2s}}
+    circuit_breaker: {{reset: 2s}}
 """)
     pods, group = Pods(work / "pods", a.pods, size(a.rotate)), Cgroup(size(a.limit))
     with open(work / "said", "wb") as said:
@@ -175,7 +176,7 @@ sinks:
         server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Sink)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         before, quiet = -1, 0
-        while agent.poll() is None and len(Sink.seen) < written and quiet < 200:
+        while agent.poll() is None and len(Sink.seen) < written and quiet < 600:
             quiet = quiet + 1 if len(Sink.seen) == before else 0
             before = len(Sink.seen)
             time.sleep(0.1)
