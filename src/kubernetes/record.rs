@@ -31,6 +31,8 @@ pub struct Pod {
     pub pod_ip: String,
     /// The node's.
     pub host_ip: String,
+    /// It has come to its end.
+    pub has_ended: bool,
     /// It has the node's addresses: no address of its own tells it from others.
     pub host_network: bool,
     /// In order.
@@ -119,6 +121,7 @@ struct RawContainer {
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
 struct RawStatus {
+    phase: String,
     #[serde(rename = "podIP")]
     pod_ip: String,
     #[serde(rename = "hostIP")]
@@ -286,6 +289,7 @@ impl PodReader {
             node: spec.node_name,
             pod_ip: status.pod_ip,
             host_ip: status.host_ip,
+            has_ended: matches!(&*status.phase, "Succeeded" | "Failed"),
             host_network: spec.host_network,
             labels: if self.kept.labels { labels } else { BTreeMap::new() },
             annotations,

@@ -1,10 +1,9 @@
 //! What the user writes.
 
-use super::fields::{FieldName, Names};
 use crate::component::common::SourceCommon;
 use crate::framing::{LongLines, MultilineSetting};
 use crate::http::check_address;
-use crate::kubernetes::{Place, Selector};
+use crate::kubernetes::{FieldName, Names, Place, Selector};
 use crate::settings::{Reader, Size, Span, Spanned, config, config_enum};
 use crate::sources::file::{Compressed, FileConfig, Fingerprint, StartAt, WatchMode};
 use globset::{GlobBuilder, GlobMatcher};

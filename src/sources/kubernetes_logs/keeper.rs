@@ -1,13 +1,11 @@
 //! What the reader of files is told of their owners: made when a pod is known or its record changes, kept with the file.
 
 use super::config::{From, KubernetesLogsConfig, LimitBy, LimitMode, PodsSetting, RateLimitSetting};
-use super::fields::{FieldName, Known, Names, Speech};
-use super::path::LogPath;
 use super::pods::Pods;
 use crate::decoding::kubernetes::POD_WORDS;
 use crate::framing::container::Rule;
 use crate::framing::multiline::{Limits, Multiline, Preset};
-use crate::kubernetes::Pod;
+use crate::kubernetes::{FieldName, Known, LogPath, Names, Pod, Speech};
 use crate::sources::file::{Limit, Owner, Owners};
 use hashbrown::{HashMap, HashSet};
 use std::collections::BTreeMap;

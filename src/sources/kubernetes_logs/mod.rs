@@ -25,21 +25,15 @@
 //! do not hold, neither way, for a pod of which nothing is known.
 
 mod config;
-mod fields;
 mod follow;
 mod keeper;
-mod path;
 mod pods;
-#[cfg(test)]
-mod tests;
 
 pub use config::KubernetesLogsConfig;
 
 use self::config::{From, PodsSetting};
-use self::fields::{FieldName, Names};
 use self::follow::{Follower, KUBELET_FLOOR};
 use self::keeper::{Following, Keeper};
-use self::path::LogPath;
 use self::pods::Pods;
 use super::file::{Attended, Bell, LeavesOut};
 use crate::component::common::SourceCommon;
@@ -53,7 +47,7 @@ use crate::event::Sym;
 use crate::framing::container::{Format, Rule, TooLong};
 use crate::framing::{Framing, LongLines, PartLimits, framing};
 use crate::kubernetes::record::{Kept, PodReader};
-use crate::kubernetes::{Access, Place};
+use crate::kubernetes::{Access, FieldName, LogPath, Names, Place};
 use crate::settings::{Reader, Span};
 use crate::telemetry::Counters;
 use crate::time::Zone;

@@ -9,11 +9,12 @@
 //!   app: {name: shop, version: "1.4.2", environment: prod} # app.{name,version,environment,pid}
 //!   geoip: {from: client_ip, database: /usr/share/GeoIP/GeoLite2-City.mmdb}
 //!   user_agent: {from: userAgent}
+//!   kubernetes: {pod: kubernetes.pod_name, namespace: kubernetes.namespace_name}   # or {by: ip}
 //!   lookup: [{key: userId, table: ./users.csv, to: user}]
 //! ```
 //!
 //! Runs in that order, whatever the order of the keys. What `fields` and `lookup` give replaces what is there. What `host`,
-//! `app`, `geoip` and `user_agent` give fills in: members that the event has stay as they are, and where the target is
+//! `app`, `geoip`, `user_agent` and `kubernetes` give fills in: members that the event has stay as they are, and where the target is
 //! there and is no object nothing is written (counted, `enrich_target`). An enrichment that fails leaves the event as it
 //! was and is counted; only a template in `fields` whose field is absent, and `on_miss: reject`, send it to
 //! `id.rejected`.
@@ -27,6 +28,7 @@ mod cache;
 mod explain;
 mod geoip;
 mod host;
+mod kubernetes;
 mod lookup;
 mod user_agent;
 mod watched;
@@ -40,6 +42,7 @@ use crate::component::{BuildContext, Emitter, Notes, Rule, Transform};
 use crate::condition::{Condition, Faults};
 use crate::error::{BuildError, chain};
 use crate::event::{Batch, EventRef, FieldPath, Value, json};
+use crate::http::check_address;
 use crate::settings::{OneOrMany, Reader, Spanned, config};
 use cache::Cache;
 use geoip::{Answer, Database};
@@ -47,6 +50,7 @@ use lookup::{Form, KeySetting, OnMiss};
 use user_agent::{Scratch, Table};
 use watched::{FileError, Watched};
 
+pub use kubernetes::KubernetesSetting;
 pub use lookup::LookupSetting;
 
 /// Most answers a worker keeps for one `geoip` or `user_agent`, and their bytes.
@@ -68,6 +72,8 @@ config! {
         pub geoip: OneOrMany<GeoipSetting> = OneOrMany(Vec::new()),
         /// Adds what a user agent says of browser, system and device.
         pub user_agent: Option<UserAgentSetting>,
+        /// Adds what the API server knows of the pod that an event names, or that sent it.
+        pub kubernetes: Option<KubernetesSetting>,
         /// Adds records of tables.
         pub lookup: OneOrMany<LookupSetting> = OneOrMany(Vec::new()),
     }
@@ -124,6 +130,14 @@ impl TransformPlan for EnrichConfig {
 
     fn check(&self, cx: &mut Reader<'_>) {
         check_names(&self.fields, cx);
+        if let Some(setting) = &self.kubernetes {
+            if let Some(url) = &setting.url {
+                check_address(cx, "url", url, "https://10.96.0.1:443");
+            }
+            if setting.to.meta().is_some() {
+                cx.error_at("kubernetes", "`to` is metadata, which cannot be set");
+            }
+        }
     }
 
     fn build(self: Box<Self>, cx: &BuildContext) -> Result<Box<dyn Transform>, BuildError> {
@@ -172,6 +186,10 @@ impl TransformPlan for EnrichConfig {
                 cache: Cache::new(CACHE_ENTRIES, CACHE_BYTES),
                 scratch: Scratch::default(),
             });
+        }
+        if let Some(setting) = &self.kubernetes {
+            let to = setting.to.clone();
+            steps.push(Step::Kubernetes { to, lookup: kubernetes::Lookup::new(setting) });
         }
         for lookup in &self.lookup.0 {
             let form = Form::of(&lookup.table, lookup.fields.as_ref());
@@ -249,6 +267,10 @@ enum Step {
         cache: Cache,
         scratch: Scratch,
     },
+    Kubernetes {
+        to: FieldPath,
+        lookup: kubernetes::Lookup,
+    },
     Lookup {
         when: Option<Condition>,
         key: KeySetting,
@@ -297,7 +319,7 @@ impl Step {
         match self {
             Step::Fields(fields) => fields.may_reject(),
             Step::Lookup { miss, .. } => matches!(miss, Miss::Reject),
-            Step::Put(..) | Step::Geoip { .. } | Step::UserAgent { .. } => false,
+            Step::Put(..) | Step::Geoip { .. } | Step::UserAgent { .. } | Step::Kubernetes { .. } => false,
         }
     }
 
@@ -318,6 +340,7 @@ impl Step {
                 cache: cache.fork(),
                 scratch: Scratch::default(),
             },
+            Step::Kubernetes { to, lookup } => Step::Kubernetes { to: to.clone(), lookup: lookup.fork() },
             Step::Lookup { when, key, table, to, miss, .. } => Step::Lookup {
                 when: when.clone(),
                 key: key.clone(),
@@ -366,6 +389,13 @@ impl Step {
                     let answer = cache.get(text, |answer| user_agent::describe(table, text, scratch, answer));
                     occupied += u64::from(!fill_in(batch, row, to, answer, &mut work.json));
                 }
+            }
+            Step::Kubernetes { to, lookup } => {
+                let (found, unknown) = lookup.find(batch);
+                for (row, object) in found {
+                    occupied += u64::from(!fill_in(batch, row, to, &object, &mut work.json));
+                }
+                out.error("kubernetes_unknown", unknown);
             }
             Step::Lookup { when, key, table, to, miss, faults } => {
                 table.refresh();

@@ -49,8 +49,6 @@ struct State {
     pods: BTreeMap<String, Value>,
     /// What happened, with its version.
     log: Vec<(u64, Value)>,
-    /// Versions before it are not known any more.
-    oldest: u64,
     namespaces: BTreeMap<String, Value>,
     asked: Vec<Asked>,
     faults: VecDeque<(Of, Fault)>,
@@ -136,11 +134,6 @@ impl Api {
             let object = json!({"kind": "Pod", "metadata": {"resourceVersion": state.version.to_string()}});
             state.log.push((state.version, json!({"type": "BOOKMARK", "object": object})));
         });
-    }
-
-    /// What happened so far is not known any more.
-    pub(crate) fn forget(&self) {
-        self.change(|state| state.oldest = state.version + 1);
     }
 
     /// Watches come to their end; broken off where `breaks` says so.
@@ -239,11 +232,8 @@ fn answer<S: Write>(stream: &mut S, target: &str, token: &str, shared: &(Mutex<S
     let node = asked.query.get("fieldSelector").and_then(|s| s.strip_prefix("spec.nodeName=")).map(str::to_owned);
     let is_of = |pod: &Value| node.as_ref().is_none_or(|node| pod["spec"]["nodeName"] == node.as_str());
     let from: u64 = asked.query.get("resourceVersion").and_then(|v| v.parse().ok()).unwrap_or(0);
-    if of == Some(Of::Watch) && asked.status == 200 {
-        if from + 1 < state.oldest {
-            // As it comes to most: an answer that begins well, and an event.
-            asked.status = 410;
-        }
+    if of == Some(Of::Watch) && matches!(asked.status, 200 | 410) {
+        // That a version has expired comes as it does to most: an answer that begins well, and an event.
         let gone = asked.status == 410;
         state.asked.push(asked);
         drop(state);
@@ -251,7 +241,9 @@ fn answer<S: Write>(stream: &mut S, target: &str, token: &str, shared: &(Mutex<S
     }
     let body = match (asked.status, of) {
         (200, Some(_)) => {
-            let items: Vec<&Value> = state.pods.values().filter(|pod| is_of(pod)).collect();
+            let ip = asked.query.get("fieldSelector").and_then(|s| s.strip_prefix("status.podIP="));
+            let has_ip = |pod: &Value| ip.is_none_or(|ip| pod["status"]["podIP"] == ip);
+            let items: Vec<&Value> = state.pods.values().filter(|pod| is_of(pod) && has_ip(pod)).collect();
             json!({"kind": "PodList", "metadata": {"resourceVersion": state.version.to_string()}, "items": items})
         }
         (200, None) => {

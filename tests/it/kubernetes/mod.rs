@@ -189,12 +189,10 @@ fn one_list_a_start_whatever_happens_but_for_an_expired_version() {
 
     // What happened while nobody watched is not known any more.
     eventually("it watches", || api.watching() == 1);
-    api.bookmark();
-    api.forget();
+    api.fault(Of::Watch, Fault::Status(410, None));
     api.end_watches(true);
     let late = node.pod("shop", "late", "l-1");
     api.put(late.object(&["app"]));
-    api.forget();
     late.write("app", 0, "late");
     let events = node.wait(32);
     assert_eq!(with(&events, "late")["kubernetes"]["labels"]["app"], "late");
@@ -479,6 +477,51 @@ fn a_pod_that_gives_more_than_it_may_is_cut_or_waits() {
     assert_eq!(waits.wait(21)[20]["message"], "last");
     let said = agent.stop();
     assert!(!said.contains("rate_limited"), "{said}");
+}
+
+#[test]
+fn events_of_others_are_enriched_by_names_and_by_address() {
+    let (node, api) = (Node::new(), Api::start());
+    api.put(node.pod("shop", "web", "w-1").object(&["app"]));
+    let dir = node.dir.path();
+    let named = r#"{"n":1,"kubernetes":{"pod":"web","namespace":"shop","container":"app","image":"mine"}}"#;
+    let input = [
+        named,
+        r#"{"n":2,"kubernetes":{"pod":"web","namespace":"shop"}}"#,
+        r#"{"n":3,"kubernetes":{"pod":"nobody","namespace":"shop"}}"#,
+        r#"{"n":4}"#,
+        r#"{"n":5,"addr":"10.0.0.7"}"#,
+        r#"{"n":6,"addr":"10.0.0.8"}"#,
+    ];
+    std::fs::write(dir.join("in.ndjson"), input.join("\n") + "\n").unwrap();
+    config(
+        dir,
+        &format!(
+            "data_dir: ./data
+sources:
+  in: {{type: file, include: [in.ndjson], decode: json}}
+transforms:
+  named: {{type: enrich, inputs: [in], kubernetes: {{url: '{url}', wait: 60s}}}}
+  sent: {{type: enrich, inputs: [named], kubernetes: {{url: '{url}', by: ip, ip: addr, to: pod, fields: [pod, labels], wait: 60s}}}}
+sinks:
+  out: {{type: file, inputs: [sent], path: out.ndjson}}
+",
+            url = api.url()
+        ),
+    );
+    let (_, said) = Agent::run(dir, &["--once"]).wait();
+    let events = node.events();
+    assert_eq!(events.len(), 6, "{said}");
+    assert_eq!(events[0]["kubernetes"]["image"], "mine", "what an event has stays: {said}");
+    assert_eq!(events[0]["kubernetes"]["labels"], json!({"app": "web"}));
+    assert_eq!(events[1]["kubernetes"]["node"], "node-1");
+    assert_eq!(events[2]["kubernetes"], json!({"pod": "nobody", "namespace": "shop"}));
+    assert_eq!((&events[3], &events[5]), (&json!({"n": 4}), &json!({"n": 6, "addr": "10.0.0.8"})));
+    assert_eq!(events[4]["pod"], json!({"pod": "web", "labels": {"app": "web"}}));
+    // One question for each name, whatever events there are.
+    let names = api.asked().iter().filter(|asked| asked.path.contains("/namespaces/shop/pods/")).count();
+    assert_eq!(names, 2, "{:?}", api.asked());
+    assert!(said.contains("kubernetes_unknown"), "{said}");
 }
 
 #[test]

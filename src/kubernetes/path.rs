@@ -11,19 +11,22 @@ use std::path::Path;
 
 /// Whose file it is, as its path says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct LogPath<'a> {
-    pub(super) namespace: &'a str,
-    pub(super) pod: &'a str,
+pub struct LogPath<'a> {
+    /// Its namespace.
+    pub namespace: &'a str,
+    /// Its pod.
+    pub pod: &'a str,
     /// Or the hash of a static pod's configuration.
-    pub(super) uid: &'a str,
-    pub(super) container: &'a str,
+    pub uid: &'a str,
+    /// Its container.
+    pub container: &'a str,
     /// How often the container had been started before.
-    pub(super) restarts: Option<u64>,
+    pub restarts: Option<u64>,
 }
 
 impl<'a> LogPath<'a> {
     /// `None` where the path is that of no container.
-    pub(super) fn of(path: &'a Path) -> Option<LogPath<'a>> {
+    pub fn of(path: &'a Path) -> Option<LogPath<'a>> {
         let mut parts = path.components().rev().map(|part| part.as_os_str().to_str());
         let (file, container, folder) = (parts.next()??, parts.next()??, parts.next()??);
         let mut names = folder.splitn(3, '_');

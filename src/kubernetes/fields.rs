@@ -1,8 +1,8 @@
 //! What events are given: the fields of a container as JSON, made once a file and not once an event.
 
 use super::path::LogPath;
+use super::record::Pod;
 use crate::event::{Shared, Sym};
-use crate::kubernetes::Pod;
 use crate::settings::config_enum;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -71,26 +71,31 @@ fields! {
 
 /// What is said of a container, and how.
 #[derive(Clone, Debug)]
-pub(super) struct Speech {
-    pub(super) names: Names,
-    pub(super) fields: Vec<FieldName>,
-    pub(super) dedot: bool,
+pub struct Speech {
+    /// What they are called.
+    pub names: Names,
+    /// Which there are.
+    pub fields: Vec<FieldName>,
+    /// Dots in names of labels and annotations become underscores.
+    pub dedot: bool,
 }
 
 /// What is known of a container beside its path.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Known<'a> {
-    pub(super) pod: Option<&'a Pod>,
-    pub(super) namespace_labels: Option<&'a BTreeMap<String, String>>,
+pub struct Known<'a> {
+    /// The pod.
+    pub pod: Option<&'a Pod>,
+    /// The labels of its namespace.
+    pub namespace_labels: Option<&'a BTreeMap<String, String>>,
     /// Somebody was asked, and nothing is known of the pod.
-    pub(super) missing: bool,
+    pub missing: bool,
     /// The node, where the pod is not known.
-    pub(super) node: Option<&'a str>,
+    pub node: Option<&'a str>,
 }
 
 impl Speech {
-    /// What all events of a file are given. `decode`: what the pod asks for.
-    pub(super) fn shared(&self, file: &Path, path: &LogPath<'_>, known: Known<'_>, decode: Option<&str>) -> Shared {
+    /// What is said of a container, as an object.
+    pub fn object(&self, path: &LogPath<'_>, known: Known<'_>) -> Map<String, Value> {
         let mut object = Map::new();
         for field in &self.fields {
             if let Some((name, value)) = self.field(*field, path, known) {
@@ -100,6 +105,12 @@ impl Speech {
         if known.missing {
             object.insert("metadata".into(), "missing".into());
         }
+        object
+    }
+
+    /// What all events of a file are given. `decode`: what the pod asks for.
+    pub fn shared(&self, file: &Path, path: &LogPath<'_>, known: Known<'_>, decode: Option<&str>) -> Shared {
+        let object = self.object(path, known);
         let text = |value: Value| value.to_string().into_bytes().into_boxed_slice();
         let mut fields = vec![(Sym::from_config("kubernetes"), text(Value::Object(object)))];
         if self.names == Names::Vector {
@@ -173,8 +184,8 @@ impl Speech {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use super::super::record::Container;
     use super::*;
-    use crate::kubernetes::record::Container;
 
     fn pod() -> Pod {
         Pod {
