@@ -108,7 +108,7 @@ mod tests {
         assert_eq!(words("a > 1", r#"{"a":3.50}"#), "`a > 1` is true: `a` is 3.50");
         assert_eq!(
             words(r#"a > 1 && (b == "x" || c)"#, r#"{"a":3,"b":"y","c":false}"#),
-            r#"`a > 1 && (b == "x" || c)` is false by `b == "x" || c`: `b` is "y", `c` is false"#
+            r#"`a > 1 && (b == "x" || c)` is false by `(b == "x" || c)`: `b` is "y", `c` is false"#
         );
         assert_eq!(
             words(r#"a > 5 || b == "y""#, r#"{"a":3,"b":"y"}"#),

@@ -40,6 +40,7 @@ use serde_json::Value;
 use crate::condition::Condition;
 use crate::event::{FieldPath, Meta};
 use crate::settings::{Map, Reader, Settings, Spanned, config, config_enum};
+use crate::time::parse_rfc3339;
 use std::path::PathBuf;
 
 config! {
@@ -125,6 +126,10 @@ impl TestCase {
     /// Notes mistakes between keys.
     pub(crate) fn check(&self, cx: &mut Reader<'_>) {
         let name = &self.name.value;
+        if let Some(now) = self.now.as_ref().filter(|now| parse_rfc3339(now.value.as_bytes()).is_none()) {
+            cx.error(now.span, format!("test `{name}`: `now: {}` is not an RFC 3339 time", now.value))
+                .help("write it as in `2025-06-15T10:00:00Z`");
+        }
         if self.input.is_empty() {
             cx.error(self.name.span, format!("test `{name}`: nothing enters")).help("give it an `input`");
         }

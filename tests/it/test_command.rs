@@ -92,6 +92,10 @@ fn what_cannot_be_right_is_a_mistake_in_the_file() {
             "no metadata `offset`",
         ),
         (format!("{{name: a, input: [{{at: app, {line}}}], expect: []}}"), "test `a` expects nothing"),
+        (
+            format!("{{name: a, now: noon, input: [{{at: app, {line}}}], expect: [{{at: out, count: 0}}]}}"),
+            "`now: noon` is not an RFC 3339 time",
+        ),
         ("{name: a, input: [], expect: [{at: out, count: 0}]}".to_owned(), "test `a`: nothing enters"),
         (format!("{{name: a, input: [{{at: app, {line}}}], expect: [{{at: out}}]}}"), "expects nothing of `out`"),
         (
