@@ -334,8 +334,7 @@ impl Dress<'_> {
 /// A text as a pattern wants it, of the patterns that there are.
 fn text_like(pattern: Option<&str>) -> Option<Value> {
     let shown = ["text", "64KiB", "5s", "127.0.0.1:8686", "udp://0.0.0.0:514", "name", "@file"];
-    let Some(pattern) = pattern else { return None };
-    let regex = regex_automata::meta::Regex::new(pattern).ok()?;
+    let regex = regex_automata::meta::Regex::new(pattern?).ok()?;
     shown.into_iter().find(|text| regex.is_match(*text)).map(Value::from)
 }
 
