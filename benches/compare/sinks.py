@@ -5,7 +5,15 @@ Each sink in turn, several rounds; wall time, CPU seconds and peak memory of the
 `openobserve` in the same round. The server keeps nothing: that each sink delivers each event is
 what the tests show; here the agent's exit code (`run --once`: 0) and its ledger are looked at.
 
-    benches/compare/sinks.py --tidegate target/release/tidegate --lines 300000
+    benches/compare/sinks.py --tidegate target/release/tidegate --lines 1000000 --runs 5
+
+With `--instructions` valgrind counts what the whole agent does for an event: the difference between two numbers of lines. That does
+not depend on what else the machine does; the program must be built for a processor that valgrind knows (profile `instructions`).
+
+    cargo build --profile instructions
+    benches/compare/sinks.py --tidegate target/instructions/tidegate --instructions
+
+`--compression` is what all sinks are given: `none` by default. `auto` is what each has by itself, and not the same for all.
 """
 
 import argparse
@@ -13,6 +21,7 @@ import http.server
 import json
 import os
 import pathlib
+import re
 import resource
 import statistics
 import subprocess
@@ -69,8 +78,8 @@ class Server(http.server.BaseHTTPRequestHandler):
         pass
 
 
-def run(program, sink, lines, port, folder):
-    """One run: wall seconds, CPU seconds, peak MiB, whether all was delivered, what it said."""
+def configuration(sink, lines, port, folder, compression):
+    """A folder with `t.yaml`, which sends the lines."""
     work = pathlib.Path(tempfile.mkdtemp(dir=folder))
     settings = SINKS[sink].format(url=f"http://127.0.0.1:{port}")
     (work / "t.yaml").write_text(
@@ -78,9 +87,26 @@ def run(program, sink, lines, port, folder):
 sources: {{in: {{type: file, include: ["{lines}"], decode: json}}}}
 transforms: {{shape: {{type: normalize, inputs: [in], schema: log, keep_rest: root}}}}
 sinks:
-  out: {{{settings}, inputs: [shape], compression: none, healthcheck: false, batch: {{max_bytes: 1MB, timeout: 1s}}}}
+  out: {{{settings}, inputs: [shape], compression: {compression}, healthcheck: false, batch: {{max_bytes: 1MB, timeout: 1s}}}}
 """
     )
+    return work
+
+
+def count(program, sink, lines, port, folder, compression):
+    """Instructions of one run, whether all was delivered, what it said."""
+    work = configuration(sink, lines, port, folder, compression)
+    command = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", program, "run", "--once", "--config"]
+    ran = subprocess.run([*command, str(work / "t.yaml")], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    counted = re.search(r"Collected : (\d+)", ran.stderr)
+    if not counted:
+        sys.exit(ran.stderr)
+    return int(counted.group(1)), ran.returncode == 0, ran.stderr
+
+
+def run(program, sink, lines, port, folder, compression):
+    """One run: wall seconds, CPU seconds, peak MiB, whether all was delivered, what it said."""
+    work = configuration(sink, lines, port, folder, compression)
     began = time.monotonic()
     child = subprocess.Popen(
         [program, "run", "--once", "--config", str(work / "t.yaml")], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
@@ -117,11 +143,31 @@ def delivered(said):
     return 0
 
 
+def instructions(args, port, folder):
+    """A line for each sink: instructions an event, and those of `openobserve` as a share of them."""
+    few, many = 2000, 12_000
+    files = {n: pathlib.Path(folder) / f"{n}.ndjson" for n in (few, many)}
+    for n, path in files.items():
+        corpus.write("app", n, path)
+    each = {}
+    for name in args.sinks.split(","):
+        counted = {}
+        for n, path in files.items():
+            counted[n], well, said = count(args.tidegate, name, path, port, folder, args.compression)
+            if not well or delivered(said) != n:
+                sys.exit(f"{name}: not everything was delivered\n{said}")
+        each[name] = (counted[many] - counted[few]) / (many - few)
+    for name, an_event in each.items():
+        print(f"{name:<15}{an_event:>9,.0f} instructions an event, openobserve : this {each['openobserve'] / an_event:.2f}")
+
+
 def main():
-    p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--tidegate", default="target/release/tidegate", metavar="PATH")
     p.add_argument("--lines", type=int, default=300_000)
     p.add_argument("--runs", type=int, default=3)
+    p.add_argument("--instructions", action="store_true")
+    p.add_argument("--compression", default="none")
     p.add_argument("--sinks", default=",".join(SINKS), help="names, with commas")
     args = p.parse_args()
     if "openobserve" not in args.sinks.split(","):
@@ -131,12 +177,14 @@ def main():
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, daemon=True).start()
     with tempfile.TemporaryDirectory() as folder:
+        if args.instructions:
+            return instructions(args, server.server_address[1], folder)
         lines = pathlib.Path(folder) / "in.ndjson"
         corpus.write("app", args.lines, lines)
         results = {name: [] for name in args.sinks.split(",")}
         for round_ in range(args.runs + 1):
             for name, runs in results.items():
-                got = run(args.tidegate, name, lines, server.server_address[1], folder)
+                got = run(args.tidegate, name, lines, server.server_address[1], folder, args.compression)
                 if not got[3] or delivered(got[4]) != args.lines:
                     sys.exit(f"{name}: not everything was delivered\n{got[4]}")
                 # The first round warms up.

@@ -23,50 +23,124 @@ pub const VERSION_2: (&str, &str) = ("x-prometheus-remote-write-version", "2.0.0
 /// The content type of requests of version 2.0.
 pub const CONTENT_TYPE_2: &str = "application/x-protobuf;proto=io.prometheus.write.v2.Request";
 
-/// A `Request` of version 2.0 with the series of a `WriteRequest` of 1.0, which lie one behind the other; texts are written once. And
-/// how many samples are in it.
+/// What a series is besides its labels and samples: version 2.0 says it with each of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Described<'a> {
+    /// Type as 2.0 numbers them: counter 1, gauge 2, histogram 3, summary 5; 0 for unknown.
+    pub kind: u64,
+    /// What it is, in words.
+    pub help: &'a str,
+    /// Its unit.
+    pub unit: &'a str,
+    /// When it began at zero, in milliseconds since 1970 UTC; 0 for unknown.
+    pub created: i64,
+}
+
+/// Fields of a series that 2.0 has and 1.0 has not.
+const METADATA: u32 = 5;
+const CREATED: u32 = 6;
+
+/// Appends what a series is, as fields of a `TimeSeries` that only [`version_2`] reads: texts stand in them as they are.
+pub fn push_described(what: Described<'_>, out: &mut Vec<u8>) {
+    if what == Described::default() {
+        return;
+    }
+    push_message(METADATA, out, |out| {
+        push_number(1, what.kind, out);
+        push_bytes(3, what.help.as_bytes(), out);
+        push_bytes(4, what.unit.as_bytes(), out);
+    });
+    if what.created != 0 {
+        push_number(CREATED, what.created as u64, out);
+    }
+}
+
+/// The same series without what only version 2.0 says of them.
+///
+/// Errors: they are no series.
+pub fn version_1(request: &[u8]) -> Result<Vec<u8>, Malformed> {
+    let mut out = Vec::with_capacity(request.len());
+    for field in Fields::new(request) {
+        let (1, one) = field? else { continue };
+        push_message(1, &mut out, |out| {
+            for field in Fields::new(one.bytes()?) {
+                if let (number @ (1 | 2), part) = field? {
+                    push_bytes(number, part.bytes()?, out);
+                }
+            }
+            Ok(())
+        })?;
+    }
+    Ok(out)
+}
+
+/// How many samples are in series that lie one behind the other.
+pub fn samples(request: &[u8]) -> u64 {
+    let series = Fields::new(request).filter_map(|field| field.ok()?.1.bytes().ok());
+    series.map(|one| Fields::new(one).filter(|field| matches!(field, Ok((2, _)))).count() as u64).sum()
+}
+
+/// A `Request` of version 2.0 with the series of a `WriteRequest` of 1.0, which lie one behind the other; texts are written once.
 ///
 /// Source: <https://prometheus.io/docs/specs/prw/remote_write_spec_2_0/>.
 ///
 /// Errors: it is no such request.
-pub fn version_2(request: &[u8]) -> Result<(Vec<u8>, u64), Malformed> {
-    // The first symbol is the empty text.
-    let mut symbols: Vec<&[u8]> = vec![b""];
-    let mut places: HashMap<&[u8], u64> = HashMap::from([(&b""[..], 0)]);
-    let (mut series, mut refs, mut samples) = (Vec::with_capacity(request.len() / 2), Vec::new(), 0);
+pub fn version_2(request: &[u8]) -> Result<Vec<u8>, Malformed> {
+    let (mut symbols, mut series) = (Symbols::new(), Vec::with_capacity(request.len() / 2));
+    let (mut refs, mut rest) = (Vec::new(), Vec::new());
     for field in Fields::new(request) {
         let (1, one) = field? else { continue };
         refs.clear();
-        push_message(5, &mut series, |out| {
-            let mut rest = Vec::new();
-            for field in Fields::new(one.bytes()?) {
-                match field? {
-                    (1, label) => {
-                        for text in Fields::new(label.bytes()?) {
-                            let text = text?.1.bytes()?;
-                            let place = *places.entry(text).or_insert_with(|| {
-                                symbols.push(text);
-                                symbols.len() as u64 - 1
-                            });
-                            push_varint(place, &mut refs);
+        rest.clear();
+        for field in Fields::new(one.bytes()?) {
+            match field? {
+                (1, label) => {
+                    for text in Fields::new(label.bytes()?) {
+                        push_varint(symbols.place(text?.1.bytes()?), &mut refs);
+                    }
+                }
+                (2, sample) => push_bytes(2, sample.bytes()?, &mut rest),
+                (METADATA, what) => push_message(METADATA, &mut rest, |out| {
+                    for field in Fields::new(what.bytes()?) {
+                        match field? {
+                            (1, kind) => push_number(1, kind.u64()?, out),
+                            (number, text) => push_number(number, symbols.place(text.bytes()?), out),
                         }
                     }
-                    (2, sample) => {
-                        samples += 1;
-                        push_bytes(2, sample.bytes()?, &mut rest);
-                    }
-                    _ => {}
-                }
+                    Ok(())
+                })?,
+                (CREATED, ms) => push_number(CREATED, ms.u64()?, &mut rest),
+                _ => {}
             }
+        }
+        push_message(5, &mut series, |out| {
             push_bytes(1, &refs, out);
             out.extend_from_slice(&rest);
-            Ok(())
-        })?;
+        });
     }
     let mut out = Vec::with_capacity(series.len() * 2);
-    symbols.iter().for_each(|symbol| push_bytes(4, symbol, &mut out));
+    symbols.texts.iter().for_each(|symbol| push_bytes(4, symbol, &mut out));
     out.extend_from_slice(&series);
-    Ok((out, samples))
+    Ok(out)
+}
+
+/// Texts of a request of version 2.0, each once; the first is the empty one.
+struct Symbols<'a> {
+    texts: Vec<&'a [u8]>,
+    places: HashMap<&'a [u8], u64>,
+}
+
+impl<'a> Symbols<'a> {
+    fn new() -> Self {
+        Symbols { texts: vec![b""], places: HashMap::from([(&b""[..], 0)]) }
+    }
+
+    fn place(&mut self, text: &'a [u8]) -> u64 {
+        *self.places.entry(text).or_insert_with(|| {
+            self.texts.push(text);
+            self.texts.len() as u64 - 1
+        })
+    }
 }
 
 /// Appends labels as fields of a `TimeSeries`. They must be sorted by name, each name once.

@@ -10,7 +10,9 @@ mod slab;
 mod sym;
 mod value;
 
+pub(crate) use batch::access::Spot;
 pub use batch::access::{EventMut, EventRef};
+pub(crate) use batch::push_run;
 pub use batch::{Batch, EventKind, JsonRows, Packer, Places, Unpacker};
 pub use chunk::{Chunk, Frames};
 pub use origin::{Origin, Shared};

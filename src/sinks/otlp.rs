@@ -28,7 +28,7 @@ use crate::error::BuildError;
 use crate::event::{EventKind, EventRef, FieldPath};
 use crate::settings::{Map, Reader, Spanned, config, config_enum};
 use crate::sinks::delivery::{
-    Answer, AuthConfig, Draft, Encoding, Groups, HttpSink, Judgement, KnownNames, Mask, NetworkSinkCommon, Protocol,
+    Answer, AuthConfig, Draft, Encoding, Groups, HttpSink, Judgement, Mask, NamedGroups, NetworkSinkCommon, Protocol,
     Request, RequestBody, Target, Unsendable, Values, address, below, byte_of, check_server, judge_status,
 };
 use crate::template::Template;
@@ -117,9 +117,7 @@ impl HttpSink for OtlpConfig {
         Ok(Otlp {
             base: server.clone(),
             json: self.format == OtlpFormat::Json,
-            added: Values::new(&self.resource),
-            known: KnownNames::default(),
-            place: 0,
+            resources: NamedGroups::new(Values::new(&self.resource)),
             scope,
             times: EventTime::new(self.timestamp_field.clone(), reader.clone()),
             logs: match self.keep.value.first() {
@@ -137,11 +135,8 @@ impl HttpSink for OtlpConfig {
 pub struct Otlp {
     base: Url,
     json: bool,
-    /// Attributes that resources get.
-    added: Values,
-    /// Names of groups, by what resource and scope are made of, and the place of that of the event before.
-    known: KnownNames,
-    place: usize,
+    /// By resource, with the attributes that it gets, and scope.
+    resources: NamedGroups,
     /// The scope of events without one.
     scope: Vec<u8>,
     times: EventTime,
@@ -152,48 +147,38 @@ pub struct Otlp {
 }
 
 impl Otlp {
-    /// The group of an event in a body.
+    /// The group of an event in a body. Its name is its resource, behind its length, and its scope.
     fn group(&mut self, event: EventRef<'_>, found: &Found<'_>, groups: &mut Groups) -> u32 {
-        let Otlp { added, logs, spans, .. } = self;
+        let Otlp { resources, logs, spans, scope, .. } = self;
         let kind = event.kind();
         let encoder = if kind == EventKind::Trace { spans } else { logs };
-        let is_new = added.read(event, |text| {
+        let tell_apart = |text: &mut Vec<u8>| {
             text.push(kind as u8);
             if kind != EventKind::Metric {
-                encoder.shared_text(found, text);
+                found.shared_text(text);
             }
-        });
-        if is_new {
-            self.place = match self.known.find(self.added.text()) {
-                Some(place) => place,
-                None => self.name_group(kind, found),
-            };
-        }
-        groups.of_known(self.known.at(self.place))
-    }
-
-    /// Makes the name of an event's group: its resource, behind its length, and its scope.
-    fn name_group(&mut self, kind: EventKind, found: &Found<'_>) -> usize {
-        let Otlp { added, logs, spans, scope, .. } = self;
-        let encoder = if kind == EventKind::Trace { spans } else { logs };
-        let more = added.each().map(|(_, name, value)| (name.as_bytes(), value));
-        let mut name = vec![0; 4];
-        if kind == EventKind::Metric {
-            for (key, value) in more {
-                push_message(1, &mut name, |out| {
-                    push_bytes(1, key, out);
-                    push_message(2, out, |out| push_bytes(1, value, out));
-                });
+        };
+        let make = |added: &Values, name: &mut Vec<u8>| {
+            let more = added.each().map(|(_, name, value)| (name.as_bytes(), value));
+            name.extend_from_slice(&[0; 4]);
+            if kind == EventKind::Metric {
+                for (key, value) in more {
+                    push_message(1, name, |out| {
+                        push_bytes(1, key, out);
+                        push_message(2, out, |out| push_bytes(1, value, out));
+                    });
+                }
+            } else {
+                encoder.write_resource(found, more, name);
             }
-        } else {
-            encoder.write_resource(found, more, &mut name);
-        }
-        let len = (name.len() - 4) as u32;
-        name[..4].copy_from_slice(&len.to_le_bytes());
-        if kind == EventKind::Metric || !encoder.write_scope(found, &mut name) {
-            name.extend_from_slice(scope);
-        }
-        self.known.remember(self.added.text(), &name)
+            let len = (name.len() - 4) as u32;
+            name[..4].copy_from_slice(&len.to_le_bytes());
+            if kind == EventKind::Metric || !encoder.write_scope(found, name) {
+                name.extend_from_slice(scope);
+            }
+            true
+        };
+        resources.of(event, groups, tell_apart, make).0
     }
 
     fn content_type(&self) -> &'static str {

@@ -2,7 +2,9 @@
 //! it. Slow, and what the encoder is compared with.
 #![allow(clippy::unwrap_used)]
 
-use super::{LOG, OtlpEncoder, Role, severity, time_of};
+use super::ids::severity;
+use super::roles::{LOG, Role};
+use super::{OtlpEncoder, time_of};
 use crate::ack::Ack;
 use crate::decoding::otlp::{Signal, to_json};
 use crate::event::{Batch, EventRef, JsonRows, Origin, Slab, Sym, Value, json};

@@ -16,6 +16,18 @@ pub struct EventMut<'a> {
     pub(crate) row: usize,
 }
 
+/// Where a value's bytes stand, with what stands behind them: what is copied or searched in blocks needs no last one cut
+/// short.
+#[derive(Clone, Copy)]
+pub(crate) enum Spot<'a> {
+    /// Plain text: of these bytes, from here, to there.
+    Text(&'a [u8], usize, usize),
+    /// A JSON object that begins here.
+    Object(&'a [u8], usize),
+    /// Any other value.
+    Other(Value<'a>),
+}
+
 impl<'a> EventRef<'a> {
     /// What the event is.
     pub fn kind(&self) -> EventKind {
@@ -133,6 +145,20 @@ impl<'a> EventRef<'a> {
         match self.batch.fields_of(self.row).get(i) {
             Some(field) => self.batch.value(field),
             None => Value::Null,
+        }
+    }
+
+    /// The value of field `i`, as it stands; null past the end.
+    #[inline(always)]
+    pub(crate) fn spot_at(&self, i: usize) -> Spot<'a> {
+        let Some(field) = self.batch.fields_of(self.row).get(i) else { return Spot::Other(Value::Null) };
+        let batch = self.batch;
+        let from = || -> &'a [u8] { if field.flags & IN_SCRATCH == 0 { &batch.text } else { &batch.scratch } };
+        let (at, len) = (field.bits as u32 as usize, (field.bits >> 32) as usize);
+        match field.tag {
+            Tag::Clean | Tag::Plain => Spot::Text(from(), at, at + len),
+            Tag::Object => Spot::Object(from(), at),
+            _ => Spot::Other(batch.value(field)),
         }
     }
 

@@ -659,7 +659,7 @@ impl Batch {
 
 /// Appends `text[from..to]`. What is short is copied with the bytes behind it, where there are any, and these cut off again.
 #[inline(always)]
-fn push_run(text: &[u8], from: usize, to: usize, out: &mut Vec<u8>) {
+pub(crate) fn push_run(text: &[u8], from: usize, to: usize, out: &mut Vec<u8>) {
     if to - from <= RUN
         && let Some(run) = text.get(from..from + RUN).and_then(|run| run.first_chunk::<RUN>())
     {

@@ -121,11 +121,14 @@ struct Spare<M> {
     body: Vec<u8>,
     records: Vec<Record<M>>,
     parts: Vec<BatchPart>,
+    originals: Vec<u8>,
+    original_ends: Vec<u32>,
 }
 
 impl<M> Default for Spare<M> {
     fn default() -> Self {
-        Spare { body: Vec::new(), records: Vec::new(), parts: Vec::new() }
+        let (body, originals, original_ends) = Default::default();
+        Spare { body, records: Vec::new(), parts: Vec::new(), originals, original_ends }
     }
 }
 
@@ -349,12 +352,8 @@ impl<M: Copy + Default> Batcher<M> {
 
     /// An empty body for partition `n`.
     fn open(&mut self, n: usize) -> Open<M> {
-        let Spare { mut body, mut records, mut parts } = self.spare.pop().unwrap_or_default();
-        body.clear();
-        records.clear();
-        parts.clear();
+        let Spare { mut body, records, parts, originals, original_ends } = self.spare.pop().unwrap_or_default();
         body.extend_from_slice(self.partitions[n].target.framing.open);
-        let (originals, original_ends) = (Vec::new(), Vec::new());
         Open { body, records, groups: Groups::default(), parts, originals, original_ends, batch: 0, riders: 0 }
     }
 
@@ -422,15 +421,20 @@ impl<M: Copy + Default> Batcher<M> {
 
     /// Takes back the memory of a load that is done with.
     pub fn recycle(&mut self, load: RequestBody<M>) {
-        let RequestBody { body, mut records, mut parts, .. } = load;
-        records.clear();
-        parts.clear();
+        let RequestBody { body, mut records, mut parts, mut originals, mut original_ends, .. } = load;
+        let most = 2 * self.bounds.max_bytes.max(1 << 16);
         if self.spare.len() < SPARE
+            && originals.capacity() <= most
             && body.is_unique()
-            && let body = Vec::from(body)
-            && body.capacity() <= 2 * self.bounds.max_bytes.max(1 << 16)
+            && let mut body = Vec::from(body)
+            && body.capacity() <= most
         {
-            self.spare.push(Spare { body, records, parts });
+            body.clear();
+            records.clear();
+            parts.clear();
+            originals.clear();
+            original_ends.clear();
+            self.spare.push(Spare { body, records, parts, originals, original_ends });
         }
     }
 }

@@ -36,7 +36,7 @@ pub use request_body::{Framing, Groups, RequestBody, Target, byte_of, kind_of};
 pub use settings::{BatchConfig, BreakerConfig, Concurrency, NetworkSinkCommon};
 pub use sink::HttpSink;
 pub use status::{is_overload, judge_remote_write, judge_status, overloaded};
-pub use values::{KnownNames, Values};
+pub use values::{NamedGroups, Values};
 
 #[cfg(test)]
 mod tests;

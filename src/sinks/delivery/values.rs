@@ -1,6 +1,7 @@
 //! What several templates make of an event: the same as of the event before, or of one of those before it, mostly, and then
 //! nothing is made of it again.
 
+use super::request_body::Groups;
 use crate::event::EventRef;
 use crate::settings::Map;
 use crate::template::Template;
@@ -28,11 +29,6 @@ impl Values {
     pub fn sorted(mut self) -> Self {
         self.templates.sort_by(|a, b| a.0.cmp(&b.0));
         self
-    }
-
-    /// How many templates there are.
-    pub fn len(&self) -> usize {
-        self.templates.len()
     }
 
     /// Reads an event; whether something differs from the event before. What `more` appends counts too.
@@ -75,7 +71,7 @@ const KNOWN_BYTES: usize = 1 << 20;
 
 /// Names that were made of [`Values`], found again by these.
 #[derive(Debug, Default)]
-pub struct KnownNames {
+pub(super) struct KnownNames {
     places: HashMap<Box<[u8]>, usize>,
     names: Vec<Box<[u8]>>,
     bytes: usize,
@@ -97,12 +93,12 @@ pub struct Known<'a> {
 impl KnownNames {
     /// The place of the name that was made of these values.
     #[inline]
-    pub fn find(&self, values: &[u8]) -> Option<usize> {
+    pub(super) fn find(&self, values: &[u8]) -> Option<usize> {
         self.places.get(values).copied()
     }
 
     /// Remembers a name; its place. Where there are too many, all others are forgotten.
-    pub fn remember(&mut self, values: &[u8], name: &[u8]) -> usize {
+    pub(super) fn remember(&mut self, values: &[u8], name: &[u8]) -> usize {
         self.bytes += values.len() + name.len();
         if self.names.len() >= KNOWN || self.bytes > KNOWN_BYTES {
             self.places.clear();
@@ -117,8 +113,62 @@ impl KnownNames {
 
     /// The name at this place.
     #[inline]
-    pub fn at(&self, place: usize) -> Known<'_> {
+    pub(super) fn at(&self, place: usize) -> Known<'_> {
         Known { place, generation: self.generation, name: &self.names[place] }
+    }
+}
+
+/// Groups of records by what templates make of their events: a name is made once for each set of values.
+#[derive(Debug)]
+pub struct NamedGroups {
+    values: Values,
+    known: KnownNames,
+    /// The place of the event before; `None` where its name is not remembered but the one at hand.
+    place: Option<usize>,
+    name: Vec<u8>,
+}
+
+impl NamedGroups {
+    /// By these values.
+    pub fn new(values: Values) -> Self {
+        NamedGroups { values, known: KnownNames::default(), place: None, name: Vec::new() }
+    }
+
+    /// The group of an event in a body, and whether its name is one that is remembered. What `more` appends tells groups apart too;
+    /// `name` makes the name of a new one of the values, and says whether there are so few of its kind that it may be remembered.
+    #[inline]
+    pub fn of(
+        &mut self,
+        event: EventRef<'_>,
+        groups: &mut Groups,
+        more: impl FnOnce(&mut Vec<u8>),
+        name: impl FnOnce(&Values, &mut Vec<u8>) -> bool,
+    ) -> (u32, bool) {
+        self.look(event, more, name);
+        match self.place {
+            Some(place) => (groups.of_known(self.known.at(place)), true),
+            None => (groups.of(&self.name), false),
+        }
+    }
+
+    /// The values of an event, which is looked at as [`of`](Self::of) looks at it.
+    #[inline]
+    pub fn look(
+        &mut self,
+        event: EventRef<'_>,
+        more: impl FnOnce(&mut Vec<u8>),
+        name: impl FnOnce(&Values, &mut Vec<u8>) -> bool,
+    ) -> &Values {
+        if self.values.read(event, more) {
+            self.place = self.known.find(self.values.text());
+            if self.place.is_none() {
+                self.name.clear();
+                if name(&self.values, &mut self.name) {
+                    self.place = Some(self.known.remember(self.values.text(), &self.name));
+                }
+            }
+        }
+        &self.values
     }
 }
 

@@ -30,8 +30,8 @@ use crate::error::BuildError;
 use crate::event::{EventRef, FieldPath, Value, json};
 use crate::settings::{Map, Reader, Spanned, config, config_enum};
 use crate::sinks::delivery::{
-    Answer, AuthConfig, Draft, Encoding, HttpSink, Judgement, Mask, NetworkSinkCommon, Protocol, Request, RequestBody,
-    Target, Unsendable, Values, address, below, byte_of, check_server, judge_status, kind_of,
+    Answer, AuthConfig, Draft, Encoding, HttpSink, Judgement, Mask, NamedGroups, NetworkSinkCommon, Protocol, Request,
+    RequestBody, Target, Unsendable, Values, address, below, byte_of, check_server, judge_status, kind_of,
 };
 use crate::template::Template;
 use crate::time::{NS_PER_SEC, Zone};
@@ -128,7 +128,10 @@ impl HttpSink for LokiConfig {
         };
         Ok(Loki {
             server: server.clone(),
-            streams: Streams::new(Values::new(&self.labels), self.max_label_values.get(), json),
+            // Two orders of labels would be two streams.
+            streams: NamedGroups::new(Values::new(&self.labels).sorted()),
+            names: Streams::new(self.labels.len(), self.max_label_values.get(), json),
+            overflows: 0,
             metadata: self.structured_metadata.iter().map(|path| (metadata_name(path), path.clone())).collect(),
             writer: LineWriter::new(&self.line),
             tenant: self.tenant.as_ref().map(|tenant| tenant.value.clone()),
@@ -144,7 +147,10 @@ impl HttpSink for LokiConfig {
 /// The server.
 pub struct Loki {
     server: Url,
-    streams: Streams,
+    streams: NamedGroups,
+    names: Streams,
+    /// Events with a label under `overflow` that are not counted yet.
+    overflows: u64,
     metadata: Vec<(String, FieldPath)>,
     writer: LineWriter,
     tenant: Option<Template>,
@@ -243,7 +249,9 @@ impl Protocol for Loki {
     }
 
     fn record(&mut self, event: EventRef<'_>, draft: &mut Draft<'_, Mark>) -> Result<(), Unsendable> {
-        draft.record.group = self.streams.group(event, draft.groups);
+        let Loki { streams, names, .. } = self;
+        let (group, known) = streams.of(event, draft.groups, |_| {}, |labels, name| names.name(labels, name));
+        (draft.record.group, self.overflows) = (group, self.overflows + u64::from(!known));
         let ns = self.times.ns(event);
         if self.json {
             self.json_entry(ns, event, draft.body);
@@ -262,11 +270,15 @@ impl Protocol for Loki {
     }
 
     fn labels(&mut self, event: EventRef<'_>) -> Option<Vec<(String, String)>> {
-        Some(self.streams.labels_of(event))
+        let Loki { streams, names, .. } = self;
+        let values = streams.look(event, |_| {}, |labels, name| names.name(labels, name));
+        let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
+        let labels: Vec<_> = values.each().map(|(_, label, value)| (label.to_owned(), text(value))).collect();
+        Some(if labels.is_empty() { vec![("job".to_owned(), "tidegate".to_owned())] } else { labels })
     }
 
     fn faults(&mut self, count: &mut dyn FnMut(&'static str, u64)) {
-        count("label_overflow", std::mem::take(&mut self.streams.overflows));
+        count("label_overflow", std::mem::take(&mut self.overflows));
     }
 
     fn finish(&self, load: &RequestBody<Mark>) -> Bytes {

@@ -6,6 +6,7 @@ use super::registry::{Change, FamilyId, FamilyOptions, Leave, Refused, Registry,
 use crate::event::{Batch, EventKind, EventRef, FieldPath, Sym, Value, json};
 use crate::sync::Locked;
 use crate::template::Template;
+use crate::time::TimestampReader;
 use std::sync::{Mutex, MutexGuard};
 
 /// A metric that log events feed.
@@ -51,6 +52,9 @@ pub(super) struct Collector {
     kind_field: Sym,
     temporality: Sym,
     exemplars: Sym,
+    /// The field that says when a state began, in both spellings; and what reads it.
+    starts: [Sym; 2],
+    times: TimestampReader,
 }
 
 impl Collector {
@@ -79,6 +83,8 @@ impl Collector {
             kind_field: Sym::from_config("kind"),
             temporality: Sym::from_config("temporality"),
             exemplars: Sym::from_config("exemplars"),
+            starts: [Sym::from_config("startTimestamp"), Sym::from_config("start_timestamp")],
+            times: TimestampReader::default(),
         })
     }
 
@@ -186,12 +192,30 @@ impl Collector {
             };
             registry.stamp(family, event.time().unwrap_or(0), leave);
         }
+        if registry.describes
+            && matches!((kind, change), (Kind::Counter | Kind::Unknown, Change::Set(_)))
+            && let Some(ms) = self.start_of(event)
+        {
+            registry.began(family, ms);
+        }
         if matches!(kind, Kind::Counter | Kind::Unknown)
             && let Some(Value::Array(list)) = event.field(self.exemplars)
         {
             registry.add_exemplars(family, exemplar::read(list));
         }
         Ok(())
+    }
+
+    /// When a state that is somebody else's began at zero, in milliseconds since 1970 UTC, where the event says it.
+    fn start_of(&self, event: EventRef<'_>) -> Option<i64> {
+        let value = self.starts.iter().find_map(|key| event.field(*key))?;
+        let ns = match value {
+            Value::Timestamp(ns) => ns,
+            Value::Str(text) => self.times.read(text.bytes, event.batch().received_at)?.ns,
+            Value::Number(text) => self.times.read(text, event.batch().received_at)?.ns,
+            _ => return None,
+        };
+        Some(ns / 1_000_000)
     }
 
     /// Takes the series off whose end the event is; nothing where it is not there.

@@ -368,8 +368,9 @@ fn run_on(
     options: Options,
 ) -> Result<SinkRun, BuildError> {
     let mut registry = Registry::new(options.max_series, options.expire_after.map(window_ns));
-    if push.is_some() {
+    if let Some(push) = &push {
         registry.keep_until_sent();
+        registry.describes = push.describes();
     }
     let collector = Collector::new(options.metrics, event_defaults(), &mut registry)
         .map_err(|taken| BuildError::config(format!("two metrics need names of `{}`", taken.0)))?;

@@ -10,6 +10,7 @@
 use super::exemplar::{self, Exemplar};
 use super::names::{Kind, Part, PartKind};
 use super::sketch::Sketch;
+use crate::time::clock;
 use hashbrown::{HashMap, HashTable};
 
 /// What one sample changes.
@@ -79,6 +80,8 @@ pub(super) struct Series {
     stamps: (i64, i64),
     /// When parts leave that its point does not have.
     leave: Leave,
+    /// When it began at zero, in milliseconds since 1970 UTC; 0 for unknown.
+    pub(super) created: i64,
     /// Ascending by time.
     pub(super) exemplars: Vec<Exemplar>,
     /// Its end was said, and it has not changed since.
@@ -215,6 +218,8 @@ pub(super) struct Registry {
     version: u64,
     /// Where the series are sent somewhere.
     pub(super) sent: Option<Sent>,
+    /// What they are is sent with them.
+    pub(super) describes: bool,
     /// Events that were counted since the page was fetched, and whether it ever was.
     pub(super) unseen: (u64, bool),
 }
@@ -241,6 +246,7 @@ impl Registry {
             exemplars: 0,
             version: 1,
             sent: None,
+            describes: false,
             unseen: (0, false),
         }
     }
@@ -308,6 +314,14 @@ impl Registry {
         }
         series.leave = leave;
         self.parts_changed = true;
+    }
+
+    /// Says when the series that was changed last in `family` began at zero, in milliseconds since 1970 UTC.
+    pub(super) fn began(&mut self, family: FamilyId, ms: i64) {
+        let family = &mut self.families[family];
+        if let Some(series) = family.series.get_mut(family.last) {
+            series.created = ms;
+        }
     }
 
     /// Adds exemplars to the series that was changed last in `family`.
@@ -393,6 +407,7 @@ impl Registry {
                             changed: now,
                             stamps: (0, 0),
                             leave: Leave::Never,
+                            created: begins_now(&f.options, change),
                             exemplars: Vec::new(),
                             ended: false,
                             version,
@@ -540,6 +555,17 @@ impl Registry {
         }
         self.series -= all;
         all
+    }
+}
+
+/// The time of now, in milliseconds since 1970 UTC, where a series that comes with this change is counted up from zero here; else 0.
+/// Read once a series, as it must not move.
+#[cold]
+fn begins_now(options: &FamilyOptions, change: Change) -> i64 {
+    let counts = matches!(options.kind, Kind::Counter | Kind::Histogram | Kind::Summary);
+    match change {
+        Change::Add(_) | Change::Observe { .. } if counts => clock::now_ns() / 1_000_000,
+        _ => 0,
     }
 }
 

@@ -14,7 +14,9 @@
 //! Labels become the point's attributes. Further fields of the event are not sent: they would make another series of each
 //! value they have.
 
-use super::{OtlpEncoder, Unfit, push_id, read_id, time_of};
+use super::attributes::{pair, pairs};
+use super::ids::{push_id, read_id};
+use super::{OtlpEncoder, Unfit, time_of};
 use crate::encoding::finite_number;
 use crate::event::{EventKind, EventRef, Str, Sym, Value, json};
 use crate::time::TimestampReader;
@@ -194,7 +196,7 @@ impl MetricEncoder {
             Type::Summary => "summary",
             Type::Counter | Type::Other => return,
         };
-        self.values.pair(b"prometheus.type", Value::from(word), 12, out);
+        pair(b"prometheus.type", Value::from(word), 12, &mut self.values.plain, out);
     }
 
     fn histogram(&mut self, event: EventRef<'_>, time: i64, whole: &Whole, out: &mut Vec<u8>) {
@@ -261,7 +263,7 @@ impl MetricEncoder {
             let key = json::str_of(&labels[child.key.0..child.key.1]);
             let value = json::value_of(&labels[child.value.0..child.value.1]);
             if value != Value::Null && without.is_none_or(|without| !key.is(without)) {
-                self.values.pair(key.text(&mut plain), value, number, out);
+                pair(key.text(&mut plain), value, number, &mut self.values.plain, out);
             }
         }
     }
@@ -295,8 +297,10 @@ impl MetricEncoder {
                         (b"traceId", Value::Str(id)) if read_id::<16>(id.bytes).is_some() => {
                             _ = push_id::<16>(id.bytes, 5, out);
                         }
-                        (b"attributes" | b"labels", Value::Object(object)) => self.values.pairs(object, 7, out),
-                        (key, value) => self.values.pair(key, value, 7, out),
+                        (b"attributes" | b"labels", Value::Object(object)) => {
+                            pairs(object, 7, &mut self.values.plain, out)
+                        }
+                        (key, value) => pair(key, value, 7, &mut self.values.plain, out),
                     }
                 }
             });

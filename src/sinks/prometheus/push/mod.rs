@@ -1,6 +1,8 @@
 //! `remote_write`: the state of all series, sent to a server at an interval.
 //!
-//! Protocol: Prometheus remote write 1.0 (protobuf `WriteRequest`, snappy block format), or 2.0 with `version: 2`, by the delivery of all sinks over
+//! Protocol: Prometheus remote write 1.0 (protobuf `WriteRequest`, snappy block format), or 2.0 with `version: 2`: then each series comes with
+//! its type, help, unit and, where it is known, its beginning, and what the answer says was written is held against what was
+//! sent. By the delivery of all sinks over
 //! the network (see [`delivery`](crate::sinks::delivery)): waits that grow, `Retry-After`, circuit breaker. Only one thing is its own:
 //! a snapshot has the values of its moment, so a newer one takes the place of one that did not get through. What was tried of
 //! that counts for the newer one. Samples given up like this are counted (errors of kind `superseded`).
@@ -93,7 +95,7 @@ config_enum! {
     pub enum PushVersion {
         /// 1.0.
         One = "1",
-        /// 2.0: texts once a request.
+        /// 2.0: texts once a request; type, help, unit and beginning with each series.
         Two = "2",
     }
 }
@@ -165,7 +167,8 @@ impl Push {
         let signer = signer_of(config.auth.as_ref(), &common.client, &mask)?;
         let exchange = Arc::new(HttpExchange::build(&common.client, &url, mask.clone())?);
         let whose = Whose { data_dir: data_dir.to_owned(), id: id.to_owned(), url: url.to_string() };
-        let protocol = Series { url, two: config.version == PushVersion::Two, turned: false, mask };
+        let two = config.version == PushVersion::Two;
+        let protocol = Series { url, two, describes: two, turned: false, mask };
         let plan = Plan::new(&common);
         Ok(Push {
             exchange,
@@ -176,6 +179,11 @@ impl Push {
             stale_at_stop: config.stale_at_stop,
             whose,
         })
+    }
+
+    /// Whether it is sent with the series what they are.
+    pub(super) fn describes(&self) -> bool {
+        self.protocol.describes
     }
 
     /// Pushes until `ended`, then once more; settles what [`Waiting`] is given.
@@ -450,23 +458,47 @@ impl Pusher {
 }
 
 /// Series as they are, to one server.
-struct Series {
+pub(super) struct Series {
     url: Url,
     /// In version 2.0.
     two: bool,
+    /// They come with what 2.0 says of them, and 1.0 does not.
+    describes: bool,
     /// The answer at hand has shown that it is not known.
     turned: bool,
     mask: Mask,
 }
 
-/// Whether an answer to a request of version 2.0 is that of a server that does not know it: it refuses the content type, or does not
-/// say how many samples it has written.
+/// Whether an answer to a request of version 2.0 is that of a server that does not know it: it refuses the content type, or takes
+/// all and does not say how much it has written.
 fn knows_only_one(answer: &Answer) -> bool {
-    answer.status == 415 || (200..300).contains(&answer.status) && !answer.headers.contains_key(WRITTEN)
+    answer.status == 415 || (200..300).contains(&answer.status) && written(answer).is_none()
 }
 
-/// In which an answer of version 2.0 says how many samples were written.
-const WRITTEN: HeaderName = HeaderName::from_static("x-prometheus-remote-write-samples-written");
+/// In which an answer of version 2.0 says how much was written: samples, native histograms, exemplars.
+const WRITTEN: [HeaderName; 3] = [
+    HeaderName::from_static("x-prometheus-remote-write-samples-written"),
+    HeaderName::from_static("x-prometheus-remote-write-histograms-written"),
+    HeaderName::from_static("x-prometheus-remote-write-exemplars-written"),
+];
+
+/// How many samples were written, as an answer of version 2.0 says it: none where it speaks of other things only. `None` where it
+/// says nothing of the kind.
+fn written(answer: &Answer) -> Option<u64> {
+    if !WRITTEN.iter().any(|name| answer.headers.contains_key(name)) {
+        return None;
+    }
+    let samples = answer.headers.get(&WRITTEN[0]).and_then(|count| count.to_str().ok()?.trim().parse().ok());
+    Some(samples.unwrap_or(0))
+}
+
+#[cfg(test)]
+impl Series {
+    pub(super) fn of_version_2(url: &str) -> Series {
+        let url = url.parse().expect("an address");
+        Series { url, two: true, describes: true, turned: false, mask: Mask::new([]) }
+    }
+}
 
 impl Protocol for Series {
     type Mark = ();
@@ -502,10 +534,13 @@ impl Protocol for Series {
     }
 
     fn finish(&self, load: &RequestBody<()>) -> Bytes {
-        match self.two.then(|| remote_write::version_2(&load.body)) {
-            Some(Ok((body, _))) => Bytes::from(body),
-            _ => load.body.clone(),
-        }
+        let body = match (self.two, self.describes) {
+            (true, _) => remote_write::version_2(&load.body),
+            (false, true) => remote_write::version_1(&load.body),
+            (false, false) => return load.body.clone(),
+        };
+        // What was written here can be read.
+        body.map_or_else(|_| load.body.clone(), Bytes::from)
     }
 
     fn heard(&mut self, answer: &Answer) {
@@ -528,16 +563,29 @@ impl Protocol for Series {
         "samples"
     }
 
-    fn judge(&self, answer: &Answer, _load: &RequestBody<()>, _now: i64) -> Judgement {
+    fn judge(&self, answer: &Answer, load: &RequestBody<()>, _now: i64) -> Judgement {
         if self.turned {
             // It may have taken nothing of what it does not know.
             let detail = format!("HTTP {}: the server does not know version 2 of remote write", answer.status);
             return Judgement::Retry { kind: "version", detail, broken: false, pressure: false, tries: None };
         }
+        let written = if self.two { written(answer) } else { None };
+        let part = written.map(|written| (written, remote_write::samples(&load.body)));
         match judge_remote_write(answer, &self.mask) {
-            None => Judgement::Delivered,
+            None => match part {
+                // 2xx is for what was written whole. The next snapshot has all of it again.
+                Some((written, sent)) if written < sent => {
+                    let status = answer.status;
+                    let detail = format!("HTTP {status}: the server has written {written} of {sent} samples");
+                    Judgement::RefusedAll { reason: "refused", detail }
+                }
+                _ => Judgement::Delivered,
+            },
             // Which sample it is is not looked for: the next snapshot has all of them again.
-            Some(Judgement::Halve { reason, detail }) if answer.status != 413 => {
+            Some(Judgement::Halve { reason, mut detail }) if answer.status != 413 => {
+                if let Some((written, sent)) = part {
+                    detail.push_str(&format!(" ({written} of {sent} samples were written)"));
+                }
                 Judgement::RefusedAll { reason, detail }
             }
             Some(judgement) => judgement,

@@ -1,9 +1,10 @@
 //! The state of the series at one moment, as series of a write request.
 
+use super::super::names::Kind;
 use super::super::registry::{Family, Registry, Series};
 use super::super::{names, sample};
 use crate::ack::Ack;
-use crate::encoding::remote_write::{STALE, push_labels, push_sample, push_series};
+use crate::encoding::remote_write::{Described, STALE, push_described, push_labels, push_sample, push_series};
 use crate::event::{Batch, EventKind, Origin, Slab, Sym};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -58,29 +59,33 @@ impl Snapshot {
                 if !value && !mark {
                     continue;
                 }
+                let what = registry.describes.then(|| described(family, series));
                 each_sample(family, series, &mut encoded, |labels, sample| {
                     if !heirless.names.is_empty() {
                         heirless.names.remove(labels);
                     }
                     let mark_at = if value { ms + 1 } else { ms };
-                    snapshot.push(labels, value.then_some((sample.to_bits(), ms)), mark.then_some(mark_at));
+                    snapshot.push(labels, value.then_some((sample.to_bits(), ms)), mark.then_some(mark_at), what);
                 });
             }
         }
         if end && !heirless.names.is_empty() {
             heirless.ended_by = snapshot.number;
-            heirless.names.iter().for_each(|labels| snapshot.push(labels, None, Some(ms)));
+            heirless.names.iter().for_each(|labels| snapshot.push(labels, None, Some(ms), None));
         }
         snapshot
     }
 
-    fn push(&mut self, labels: &[u8], value: Option<(u64, i64)>, mark: Option<i64>) {
+    fn push(&mut self, labels: &[u8], value: Option<(u64, i64)>, mark: Option<i64>, what: Option<Described<'_>>) {
         let samples = |out: &mut Vec<u8>| {
             if let Some((bits, ms)) = value {
                 push_sample(bits, ms, out);
             }
             if let Some(ms) = mark {
                 push_sample(STALE, ms, out);
+            }
+            if let Some(what) = what {
+                push_described(what, out);
             }
         };
         push_series(labels, samples, &mut self.text);
@@ -121,6 +126,19 @@ pub(super) fn names(registry: &Registry) -> HashSet<Box<[u8]>> {
         }
     }
     names
+}
+
+/// What the samples of a series are: parts of a histogram or a summary are of its type.
+fn described<'f>(family: &'f Family, series: &Series) -> Described<'f> {
+    let o = &family.options;
+    let kind = match o.part.as_ref().map_or(o.kind, |part| part.whole) {
+        Kind::Unknown => 0,
+        Kind::Counter => 1,
+        Kind::Gauge => 2,
+        Kind::Histogram => 3,
+        Kind::Summary => 5,
+    };
+    Described { kind, help: &o.help, unit: &o.unit, created: series.created }
 }
 
 /// Gives the samples that a series has in a write request: labels, as they stand there, and value. `encoded` is work space.

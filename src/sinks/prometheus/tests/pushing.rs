@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::encoding::remote_write::STALE;
+use crate::sinks::delivery::{Answer, Judgement, Protocol};
 use axum::http::{HeaderMap, StatusCode};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -537,8 +538,16 @@ fn series_that_wait_for_their_end_to_be_known_make_place_for_others() {
     assert_eq!(bench.registry.lock().unwrap().sent.unwrap().given_up, 2, "which is counted");
 }
 
+/// What a request of version 2.0 says of a series: type, help, unit, and when it began.
+type Said = (u64, String, String, i64);
+
 /// Series of a request of version 2.0, as those of 1.0 are read.
 fn read_version_2(body: &[u8]) -> Vec<Pushed> {
+    read_version_2_whole(body).into_iter().map(|(series, _)| series).collect()
+}
+
+/// Those, and what they are.
+fn read_version_2_whole(body: &[u8]) -> Vec<(Pushed, Said)> {
     use crate::wire::protobuf::{Fields, repeated_varint};
     let fields: Vec<_> = Fields::new(body).map(Result::unwrap).collect();
     let symbols: Vec<String> = fields
@@ -549,7 +558,8 @@ fn read_version_2(body: &[u8]) -> Vec<Pushed> {
     assert_eq!(symbols[0], "", "the first symbol is the empty text");
     assert_eq!(symbols.iter().collect::<BTreeSet<_>>().len(), symbols.len(), "each text once: {symbols:?}");
     let read = |series: &[u8]| {
-        let (mut refs, mut samples) = (Vec::new(), Vec::new());
+        let (mut refs, mut samples, mut said) = (Vec::new(), Vec::new(), Said::default());
+        let symbol = |n: u64| symbols[n as usize].clone();
         for field in Fields::new(series) {
             match field.unwrap() {
                 (1, packed) => repeated_varint(packed, &mut refs).unwrap(),
@@ -557,17 +567,27 @@ fn read_version_2(body: &[u8]) -> Vec<Pushed> {
                     let parts: Vec<_> = Fields::new(sample.bytes().unwrap()).map(|f| f.unwrap().1).collect();
                     samples.push((parts[0].u64().unwrap(), parts[1].i64().unwrap()));
                 }
+                (5, metadata) => {
+                    for field in Fields::new(metadata.bytes().unwrap()) {
+                        match field.unwrap() {
+                            (1, kind) => said.0 = kind.u64().unwrap(),
+                            (3, help) => said.1 = symbol(help.u64().unwrap()),
+                            (4, unit) => said.2 = symbol(unit.u64().unwrap()),
+                            other => panic!("{other:?}"),
+                        }
+                    }
+                }
+                (6, created) => said.3 = created.i64().unwrap(),
                 other => panic!("{other:?}"),
             }
         }
-        let symbol = |n: &u64| symbols[*n as usize].clone();
         assert!(refs.len() % 2 == 0, "a name and a value each: {refs:?}");
-        let labels: Vec<_> = refs.chunks(2).map(|pair| (symbol(&pair[0]), symbol(&pair[1]))).collect();
+        let labels: Vec<_> = refs.chunks(2).map(|pair| (symbol(pair[0]), symbol(pair[1]))).collect();
         assert!(labels.windows(2).all(|two| two[0].0 < two[1].0), "sorted, each name once: {labels:?}");
         assert!(labels.iter().all(|(name, value)| !name.is_empty() && !value.is_empty()), "no empty ones: {labels:?}");
         assert!(labels.iter().any(|(name, _)| name == "__name__"), "{labels:?}");
         assert!(!samples.is_empty() && samples.windows(2).all(|two| two[0].1 < two[1].1), "in order: {samples:?}");
-        (labels, samples)
+        ((labels, samples), said)
     };
     fields.iter().filter(|(number, _)| *number == 5).map(|(_, series)| read(series.bytes().unwrap())).collect()
 }
@@ -610,5 +630,122 @@ async fn version_2_is_spoken_where_it_is_known_and_version_1_where_it_is_not() {
         values.sort_by(|x, y| x.0.cmp(&y.0));
         assert_eq!(values, [("x".to_owned(), 2.0), ("y \"é\"".to_owned(), 1.0)]);
         assert_eq!(rig.verdicts(), [Verdict::Delivered]);
+    }
+}
+
+/// Type, help, unit and beginning of each series; a server of version 1 gets none of it.
+#[test]
+fn version_2_says_with_each_series_what_it_is() {
+    let before = crate::time::clock::now_ns() / 1_000_000;
+    let mut bench = Setup::new(concat!(
+        "metrics:\n",
+        "- {name: n_total, type: counter, description: \"How many.\"}\n",
+        "- {name: depth_bytes, type: gauge, unit: bytes, value: v}\n",
+        "- {name: lat, type: histogram, buckets: [1], value: v, description: \"How long.\"}\n",
+        "- {name: sizes, type: summary, quantiles: [0.5], value: v}\n",
+    ));
+    {
+        let mut registry = bench.registry.lock().unwrap();
+        registry.keep_until_sent();
+        registry.describes = true;
+    }
+    bench.logs("{\"v\":1}\n");
+    bench.metrics(concat!(
+        r#"{"name":"theirs_total","value":5,"type":"counter","description":"Theirs.","startTimestamp":"2025-01-10T10:00:00Z"}"#,
+        "\n",
+        r#"{"name":"theirs_count","value":2,"type":"histogram","start_timestamp":1736503200,"temporality":"cumulative"}"#,
+        "\n",
+        r#"{"name":"unknown_total","value":5,"type":"counter"}"#,
+        "\n",
+    ));
+    let snapshot = {
+        let mut registry = bench.registry.lock().unwrap();
+        registry.age(bench.now);
+        Snapshot::take(&mut registry, Which::All, 5, &mut Heirless::default(), false)
+    };
+    let body = crate::encoding::remote_write::version_2(snapshot.request()).unwrap();
+    let after = crate::time::clock::now_ns() / 1_000_000;
+    let said: BTreeMap<String, Said> = read_version_2_whole(&body)
+        .into_iter()
+        .map(|((labels, _), said)| (labels.iter().find(|l| l.0 == "__name__").unwrap().1.clone(), said))
+        .collect();
+    let began = 1_736_503_200_000;
+    // -1: since this test began.
+    let want = [
+        ("n_total", 1, "How many.", "", -1),
+        ("depth_bytes", 2, "", "bytes", 0),
+        ("lat_bucket", 3, "How long.", "", -1),
+        ("lat_sum", 3, "How long.", "", -1),
+        ("lat_count", 3, "How long.", "", -1),
+        ("sizes", 5, "", "", -1),
+        ("sizes_sum", 5, "", "", -1),
+        ("sizes_count", 5, "", "", -1),
+        ("theirs_total", 1, "Theirs.", "", began),
+        ("theirs_count", 3, "", "", began),
+        ("unknown_total", 1, "", "", 0),
+    ];
+    assert_eq!(said.len(), want.len(), "{said:?}");
+    for (name, kind, help, unit, created) in want {
+        let (k, h, u, at) = &said[name];
+        let at = if (before..=after).contains(at) { -1 } else { *at };
+        assert_eq!((*k, h.as_str(), u.as_str(), at), (kind, help, unit, created), "{name}");
+    }
+    // Of version 1 it is the same without that.
+    let plain = crate::encoding::remote_write::version_1(snapshot.request()).unwrap();
+    assert_eq!(read_write_request(&plain), read_version_2(&body));
+}
+
+/// What the specification says of answers to requests of 2.0, a row each.
+#[tokio::test]
+async fn answers_of_version_2_are_judged_by_what_they_say_was_written() {
+    // Samples, histograms and exemplars that the answer says were written; what becomes of a request with two samples.
+    let rows: [(u16, [&str; 3], &str); 12] = [
+        (204, ["2", "", ""], "delivered"),
+        (200, ["2", "0", "0"], "delivered"),
+        // More than one has sent is no reason to send it again.
+        (204, ["3", "", ""], "delivered"),
+        (204, ["1", "", ""], "refused: HTTP 204: the server has written 1 of 2 samples"),
+        (204, ["0", "0", "0"], "refused: HTTP 204: the server has written 0 of 2 samples"),
+        // A header that is missing says zero, where another shows that the server knows 2.0.
+        (200, ["", "0", ""], "refused: HTTP 200: the server has written 0 of 2 samples"),
+        (200, ["two", "", ""], "refused: HTTP 200: the server has written 0 of 2 samples"),
+        // None: a server that did not look at what it got.
+        (204, ["", "", ""], "again in version 1"),
+        (415, ["", "", ""], "again in version 1"),
+        // Some were written, some are bad: what was written is not sent again.
+        (400, ["1", "0", "0"], "refused: HTTP 400: words (1 of 2 samples were written)"),
+        (503, ["1", "0", "0"], "again"),
+        (429, ["", "", ""], "again"),
+    ];
+    for (status, counts, want) in rows {
+        let mut series = super::super::push::Series::of_version_2("http://h/api/v1/write");
+        let mut text = Vec::new();
+        for name in [&b"a"[..], b"b"] {
+            let mut labels = Vec::new();
+            crate::encoding::remote_write::push_labels([(&b"__name__"[..], name)], &mut labels);
+            let sample = |out: &mut Vec<u8>| crate::encoding::remote_write::push_sample(7, 5, out);
+            crate::encoding::remote_write::push_series(&labels, sample, &mut text);
+        }
+        let mut batch = Batch::new(Slab::from_vec(text.clone()), Origin::of_source("in"), 0, Ack::none());
+        batch.push_event(EventKind::Metric);
+        batch.push_text_field(Sym::MESSAGE, 0, text.len());
+        let load = crate::sinks::delivery::bodies::of(&mut series, &[batch], 1 << 20).pop().unwrap();
+        let mut headers = reqwest::header::HeaderMap::new();
+        for (name, count) in
+            ["samples", "histograms", "exemplars"].iter().zip(counts).filter(|(_, count)| !count.is_empty())
+        {
+            let name = format!("X-Prometheus-Remote-Write-{name}-Written");
+            headers.insert(reqwest::header::HeaderName::from_bytes(name.as_bytes()).unwrap(), count.parse().unwrap());
+        }
+        let answer = Answer { status, body: "words".into(), headers, ..Answer::default() };
+        series.heard(&answer);
+        let got = match series.judge(&answer, &load, 0) {
+            Judgement::Delivered => "delivered".to_owned(),
+            Judgement::RefusedAll { reason, detail } => format!("{reason}: {detail}"),
+            Judgement::Retry { kind: "version", .. } => "again in version 1".to_owned(),
+            Judgement::Retry { .. } => "again".to_owned(),
+            other => format!("{other:?}"),
+        };
+        assert_eq!(got, want, "{status} {counts:?}");
     }
 }
