@@ -5,6 +5,7 @@ mod client;
 mod credentials;
 mod exchange;
 mod failure;
+pub(crate) mod jwt;
 mod mask;
 pub(crate) mod origin;
 mod proxy;

@@ -25,6 +25,7 @@ mod hanging;
 mod history;
 mod http;
 mod http_clients;
+mod http_tokens;
 mod kills;
 mod latency;
 mod letters;

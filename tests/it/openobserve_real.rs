@@ -63,7 +63,8 @@ impl Server {
         loop {
             let whole = String::from_utf8_lossy(&text).into_owned();
             if let Some((head, body)) = whole.split_once("\r\n\r\n") {
-                let length = head.lines().find_map(|l| l.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
+                let length =
+                    head.lines().find_map(|l| l.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
                 if length.is_some_and(|length: usize| body.len() >= length) {
                     break;
                 }
@@ -108,8 +109,18 @@ openobserve:
 
     /// All rows of a stream.
     fn rows(&self, stream: &str) -> Vec<Map<String, Value>> {
-        let (_, out, _) =
-            self.run(&["openobserve", "query", "--stream", stream, "--from", "-6h", "--format", "ndjson", "--page", "100"]);
+        let (_, out, _) = self.run(&[
+            "openobserve",
+            "query",
+            "--stream",
+            stream,
+            "--from",
+            "-6h",
+            "--format",
+            "ndjson",
+            "--page",
+            "100",
+        ]);
         out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 }
@@ -132,8 +143,10 @@ fn all_of_it_in_one_walk() {
     // 250 events, of which many have one time.
     let now = now_micros() / 1000;
     let time = |n: i64| jiff::Timestamp::from_millisecond(now - 600_000 + n / 60).unwrap().to_string();
-    let event = |n: i64| json!({"timestamp": time(n), "n": n, "event": "request", "level": "info", "service": "s", "status": 200,
-        "duration": n, "path": "/", "text": "O'Brien \"x\""});
+    let event = |n: i64| {
+        json!({"timestamp": time(n), "n": n, "event": "request", "level": "info", "service": "s", "status": 200,
+        "duration": n, "path": "/", "text": "O'Brien \"x\""})
+    };
     let events: String = (0..250).map(|n| format!("{}\n", event(n))).collect();
     std::fs::write(server.dir().join("in.ndjson"), events).unwrap();
     let mut command = tidegate(server.dir(), &["run", "--config", "tidegate.yaml"]);

@@ -49,7 +49,8 @@ fn a_time_range_is_read_once_and_whole() {
     let dir = dir.path();
     let double = server();
     let now = now_micros();
-    let row = |n: i64| json!({"_timestamp": now - 3_600_000_000 + n / 700, "n": n, "text": "é \"x\"", "f": 0.5, "b": true});
+    let row =
+        |n: i64| json!({"_timestamp": now - 3_600_000_000 + n / 700, "n": n, "text": "é \"x\"", "f": 0.5, "b": true});
     double.put_rows("shop", (0..3000).map(row));
     write(dir, &double, "stream: shop, from: \"-2h\"");
     let (code, said) = once(dir);
