@@ -454,23 +454,52 @@ impl Sign for Tokens {
     }
 }
 
-/// A signer behind a mutex that makes its header anew now and then.
-pub struct Renewed<F>(Mutex<F>);
+/// A signer that makes its header itself: anew now and then, and once where a server turns it away.
+pub struct Renewed<F> {
+    header: Mutex<F>,
+    /// Counts the headers that took the place of one that was turned away; and the last that was.
+    stamp: AtomicU64,
+    turned_away: AtomicU64,
+    /// The header took the place of one that was turned away, and nothing has got through with it.
+    unproven: AtomicBool,
+}
 
-impl<F: FnMut(i64) -> Option<HeaderValue> + Send> Renewed<F> {
-    /// `header` is asked for `Authorization` with the time of now, in nanoseconds since 1970 UTC.
+impl<F: FnMut(i64, bool) -> Option<HeaderValue> + Send> Renewed<F> {
+    /// `header` is asked for `Authorization` with the time of now, in nanoseconds since 1970 UTC, and whether the one that it gave before
+    /// is not to be given again.
     pub fn new(header: F) -> Self {
-        Renewed(Mutex::new(header))
+        let (header, stamp) = (Mutex::new(header), AtomicU64::new(1));
+        Renewed { header, stamp, turned_away: AtomicU64::new(0), unproven: AtomicBool::new(false) }
     }
 }
 
-impl<F: FnMut(i64) -> Option<HeaderValue> + Send> Sign for Renewed<F> {
+impl<F: FnMut(i64, bool) -> Option<HeaderValue> + Send> Sign for Renewed<F> {
     fn sign(&self, mut request: Request) -> BoxFuture<Result<Signed, Unsigned>> {
-        let mut header = self.0.locked();
-        if let Some(value) = header(clock::now_ns()) {
+        let mut header = self.header.locked();
+        let mut stamp = self.stamp.load(Ordering::Acquire);
+        let anew = self.turned_away.load(Ordering::Acquire) >= stamp;
+        if anew {
+            stamp += 1;
+            self.stamp.store(stamp, Ordering::Release);
+        }
+        if let Some(value) = header(clock::now_ns(), anew) {
             request.headers.insert(AUTHORIZATION, value);
         }
-        Box::pin(std::future::ready(Ok(Signed { request, stamp: 0 })))
+        Box::pin(std::future::ready(Ok(Signed { request, stamp })))
+    }
+
+    fn heard(&self, stamp: u64, status: u16) -> bool {
+        if status != 401 {
+            if (200..300).contains(&status) {
+                self.unproven.store(false, Ordering::Release);
+            }
+            return false;
+        }
+        // Another request may have found out before.
+        if self.turned_away.fetch_max(stamp, Ordering::AcqRel) >= stamp {
+            return true;
+        }
+        !self.unproven.swap(true, Ordering::AcqRel)
     }
 }
 
@@ -499,6 +528,28 @@ mod tests {
         let shown = &signed.headers[AUTHORIZATION];
         assert!(shown.is_sensitive());
         assert_eq!(shown.to_str().unwrap(), "Basic cm9vdEBleGFtcGxlLmNvbTpDb21wbGV4cGFzcyMxMjM=");
+    }
+
+    #[tokio::test]
+    async fn what_a_server_turns_away_is_made_anew_once_for_all_requests() {
+        let mut made = 0;
+        let signer = Renewed::new(move |_, anew| {
+            made += usize::from(anew);
+            sensitive(&format!("Bearer {made}"))
+        });
+        let mut shown = Vec::new();
+        for _ in 0..100 {
+            shown.push(signer.sign(request(b"")).await.unwrap());
+        }
+        assert!(shown.iter().all(|s| s.stamp == 1 && s.request.headers[AUTHORIZATION] == "Bearer 0"));
+        assert!(!signer.heard(1, 200));
+        assert!(shown.iter().all(|s| signer.heard(s.stamp, 401)), "each of them is sent once more");
+        let mut again = Vec::new();
+        for _ in 0..100 {
+            again.push(signer.sign(request(b"")).await.unwrap());
+        }
+        assert!(again.iter().all(|s| s.stamp == 2 && s.request.headers[AUTHORIZATION] == "Bearer 1"), "made once");
+        assert!(!signer.heard(2, 401), "a new one that does no better is not the answer");
     }
 
     #[test]

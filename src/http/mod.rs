@@ -6,6 +6,7 @@ mod credentials;
 mod door;
 mod exchange;
 mod failure;
+pub(crate) mod jwt;
 mod mask;
 pub(crate) mod origin;
 mod proxy;

@@ -93,6 +93,14 @@ config_enum! {
 impl Preset {
     /// All of them.
     pub const ALL: [Preset; 2] = [Preset::Starter, Preset::Cqrs];
+
+    /// Names of its streams.
+    pub fn streams(self) -> &'static [&'static str] {
+        match self {
+            Preset::Starter => &["application_logs"],
+            Preset::Cqrs => &["cqrs_commands", "cqrs_queries", "cqrs_events", "cqrs_metrics", "cqrs_traces"],
+        }
+    }
 }
 
 config! {
@@ -509,7 +517,7 @@ impl ServerConfig {
             check_name(cx, "dashboard", name);
             dashboard.check(name, cx);
         }
-        let known: Vec<&str> = super::presets::stream_names().collect();
+        let known: Vec<&str> = Preset::ALL.iter().flat_map(|preset| preset.streams()).copied().collect();
         for (name, _) in self.presets.streams.iter().filter(|(name, _)| !known.contains(&name.value.as_str())) {
             let what = format!("no preset has a stream `{}`; there are {}", name.value, known.join(", "));
             cx.error(name.span, what);

@@ -14,7 +14,7 @@ use std::ops::Range as Span;
 /// Bytes that an answer should have.
 const PAGE_BYTES: usize = 4 << 20;
 /// Rows of the first page, before their size is known.
-const FIRST_ROWS: usize = 1000;
+const FIRST_ROWS: usize = 200;
 /// Rows of a page at most, where not very many have one time.
 const MOST_ROWS: usize = 50_000;
 

@@ -34,7 +34,7 @@ pub use desired::desired;
 pub use export::{Export, Page, all_columns, hash_of, metric_of, time_of};
 pub use observe::{World, body, described, list, observe, text};
 pub use plan::{Action, Change, FieldChange, Plan, Scope, plan};
-pub use presets::{stream_names, with_presets};
+pub use presets::with_presets;
 pub use query::{PAGE, QueryError, Question, Range, hits, parse_time, promql, rows, search};
 pub use resource::{Key, Kind, Observed};
 pub use state::State;

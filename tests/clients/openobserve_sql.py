@@ -1,4 +1,5 @@
-"""The SQL and the PromQL of the double of OpenObserve: one question a line on stdin, one answer a line on stdout.
+"""The SQL and the PromQL of the double of OpenObserve: one question a line on stdin, one answer a line on stdout; lines with `keep` bring
+rows under a name.
 
 SQL is asked of SQLite in memory, with the functions that OpenObserve adds; rows outside of the time range are not there, columns of
 the whole stream are. Percentiles are exact (the server's are approximate). PromQL is the little that dashboards ask:
@@ -12,6 +13,7 @@ import sqlite3
 import sys
 from datetime import datetime, timedelta, timezone
 
+KEPT = {}
 UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
 
 
@@ -50,7 +52,7 @@ def plain(value):
 
 
 def sql(ask):
-    text, rows = ask["sql"], ask["rows"]
+    text, rows = ask["sql"], KEPT[ask["rows"]]
     columns = list(dict.fromkeys(key for row in rows for key in row)) or ["_timestamp"]
     base = sqlite3.connect(":memory:")
     base.create_function("histogram", 1, histogram)
@@ -97,7 +99,7 @@ def promql(ask):
     labels = [one.strip() for one in (by or "").split(",") if one.strip()]
     window = int(minutes or 5) * 60_000_000
     series = {}
-    for row in ask["metrics"].get(metric, []):
+    for row in KEPT.get(ask["rows"].get(metric), []):
         name = tuple(sorted((k, str(v)) for k, v in row.items() if k not in ("_timestamp", "value", "__name__", "__hash__")))
         series.setdefault(name, []).append((row["_timestamp"], row["value"]))
     out = {}
@@ -118,8 +120,11 @@ def promql(ask):
 
 
 for line in sys.stdin:
+    ask = json.loads(line)
+    if "keep" in ask:
+        KEPT[ask["keep"]] = ask["rows"]
+        continue
     try:
-        ask = json.loads(line)
         answer = {"rows": promql(ask) if "promql" in ask else sql(ask)}
     except (sqlite3.Error, ValueError, KeyError, TypeError) as error:
         answer = {"error": str(error)}

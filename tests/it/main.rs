@@ -26,6 +26,7 @@ mod hanging;
 mod history;
 mod http;
 mod http_clients;
+mod http_tokens;
 mod kills;
 mod kubernetes;
 mod latency;

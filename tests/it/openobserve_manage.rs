@@ -4,6 +4,7 @@
 //! and need it, dashboards are of the second form and have no hash, folders are of dashboards, there are no pipelines. 0.92: streams are
 //! made, settings added and removed, alerts have ids and folders, dashboards a hash without which they are not changed.
 
+use crate::openobserve_sql::Rows;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
@@ -17,6 +18,8 @@ pub(crate) struct Asked<'a> {
     /// Streams that are not of logs, by type.
     pub(crate) others: [(&'static str, &'a Logs<'a>); 2],
 }
+
+static SERIALS: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
 
 pub(crate) type Logs<'a> = BTreeMap<&'a String, &'a Vec<Map<String, Value>>>;
 
@@ -50,6 +53,8 @@ pub(crate) struct Manage {
     pub(crate) in_order: bool,
     /// Streams that have rows, by type and name; of the request that is answered.
     filled: std::collections::BTreeSet<(String, String)>,
+    /// Tells servers of one run apart.
+    serial: usize,
 }
 
 fn ok(message: &str) -> (u16, Value) {
@@ -81,6 +86,7 @@ impl Manage {
             clock: 0,
             in_order: false,
             filled: Default::default(),
+            serial: SERIALS.fetch_add(1, std::sync::atomic::Ordering::Relaxed),
         }
     }
 
@@ -142,7 +148,7 @@ impl Manage {
                 let other = asked.others.iter().find(|(kind, _)| *kind == of("type"));
                 return Some(self.search(&body, other.map_or(logs, |(_, streams)| *streams)));
             }
-            (false, ["prometheus", "api", "v1", "query_range"]) => return Some(promql(&query, asked.others[0].1)),
+            (false, ["prometheus", "api", "v1", "query_range"]) => return Some(self.promql(&query, asked.others[0].1)),
             (false, ["streams", name, "schema"]) if method == "GET" => {
                 let other = asked.others.iter().find(|(kind, _)| *kind == of("type"));
                 return Some(self.schema(name, &of("type"), other.map_or(logs, |(_, streams)| *streams)));
@@ -584,6 +590,29 @@ impl Manage {
         (start.max(end.saturating_sub(longest)), end - start > longest)
     }
 
+    /// A name for the rows of a stream as they are now: rows are only added.
+    fn named(&self, stream: &str, rows: &[Map<String, Value>]) -> String {
+        format!("{}/{stream}/{}/{:p}", self.serial, rows.len(), rows.as_ptr())
+    }
+
+    fn promql(&self, query: &BTreeMap<String, String>, metrics: &Logs<'_>) -> (u16, Value) {
+        let micros = |key: &str| query[key].parse::<i64>().unwrap() * 1_000_000;
+        let text = &query["query"];
+        let asked = metrics.iter().filter(|(name, _)| text.contains(name.as_str()));
+        let (mut names, mut streams) = (Map::new(), Vec::new());
+        for (stream, rows) in asked {
+            let name = self.named(stream, rows);
+            names.insert((*stream).clone(), json!(name));
+            streams.push(Rows { name, rows });
+        }
+        let asked = json!({"promql": text, "rows": names, "start": micros("start"), "end": micros("end"),
+            "step": micros("step")});
+        match crate::openobserve_sql::ask(&asked, &streams) {
+            Ok(rows) => (200, json!({"status": "success", "data": {"resultType": "matrix", "result": rows}})),
+            Err(why) => (400, json!({"status": "error", "errorType": "bad_data", "error": why})),
+        }
+    }
+
     /// Any other query, asked of SQLite.
     fn evaluated(&self, query: &Value, logs: &Logs<'_>) -> (u16, Value) {
         let sql = query["sql"].as_str().unwrap();
@@ -600,9 +629,10 @@ impl Manage {
             let first = times.filter(|time| (start..end).contains(time)).min();
             Ok(first.map(|first| json!({"first_time": first})).into_iter().collect())
         } else {
+            let name = self.named(stream, rows);
             let asked =
-                json!({"sql": sql, "stream": stream, "rows": rows, "start": start, "end": end, "size": query["size"]});
-            crate::openobserve_sql::ask(&asked)
+                json!({"sql": sql, "stream": stream, "rows": name, "start": start, "end": end, "size": query["size"]});
+            crate::openobserve_sql::ask(&asked, &[Rows { name, rows }])
         };
         match hits {
             Ok(rows) => {
@@ -637,17 +667,6 @@ fn plain(sql: &str) -> Option<(Option<Vec<String>>, &str, &str)> {
     let is_plain = |one: &str| one.split_once(" = ").is_some_and(|(_, v)| v.starts_with('\'') && v.ends_with('\''));
     let fine = conditions.is_empty() || conditions.strip_prefix("WHERE ")?.split(" AND ").all(is_plain);
     fine.then_some((columns, stream, rest))
-}
-
-fn promql(query: &BTreeMap<String, String>, metrics: &Logs<'_>) -> (u16, Value) {
-    let micros = |key: &str| query[key].parse::<i64>().unwrap() * 1_000_000;
-    let metrics: Map<String, Value> = metrics.iter().map(|(name, rows)| ((*name).clone(), json!(rows))).collect();
-    let asked = json!({"promql": query["query"], "metrics": metrics, "start": micros("start"), "end": micros("end"),
-        "step": micros("step")});
-    match crate::openobserve_sql::ask(&asked) {
-        Ok(rows) => (200, json!({"status": "success", "data": {"resultType": "matrix", "result": rows}})),
-        Err(why) => (400, json!({"status": "error", "errorType": "bad_data", "error": why})),
-    }
 }
 
 /// Things that are known by their names.

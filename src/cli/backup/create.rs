@@ -4,7 +4,7 @@
 //! are left out as the backups before it have. Both sides are in the order of their times, so that only the rows of a page are
 //! compared at once.
 
-use super::store::{Asked, Lines, Manifest, State, Store, Stream};
+use super::store::{Asked, Lines, Manifest, PartWriter, State, Store, Stream};
 use super::{CreateArgs, now_text};
 use crate::cli::openobserve::{Failed, Ready, document, out};
 use crate::cli::say_line;
@@ -179,7 +179,6 @@ impl Work<'_> {
             left_out.iter().for_each(|name| say_line!("warning: left out, its name cannot be kept: {name}"));
             let text = format!("{:#}\n", json!({"openobserve": server}));
             manifest.resources = Some(self.store.put(&manifest.id, "resources.json", text.as_bytes())?);
-            self.store.write(manifest)?;
         }
         for n in 0..manifest.streams.len() {
             self.stream(manifest, n).await?;
@@ -216,6 +215,13 @@ impl Work<'_> {
                 let fresh = known.left_out(&page)?;
                 for (row, _) in page.rows().zip(fresh).filter(|(_, fresh)| *fresh) {
                     let time = time_of(row).unwrap_or(next);
+                    // A part ends between two times: who goes on behind it has all rows before.
+                    if part.text >= self.part && time > next {
+                        keep(&mut manifest.streams[n], part, time)?;
+                        self.store.write(manifest)?;
+                        part = self.store.begin(&manifest.id, &manifest.streams[n])?;
+                    }
+                    next = next.max(time);
                     // A row is a line.
                     match memchr::memchr(b'\n', row) {
                         None => part.row(row, time)?,
@@ -228,28 +234,24 @@ impl Work<'_> {
                 next = page.next;
                 let done = (next - begun.0) as f64 / (begun.1 - begun.0).max(1) as f64;
                 self.pace.page(&name, page.count(), page.bytes(), done).await;
-                if part.text >= self.part {
-                    self.keep(manifest, n, part, next)?;
-                    part = self.store.begin(&manifest.id, &manifest.streams[n])?;
-                }
             }
-            self.keep(manifest, n, part, next)?;
+            keep(&mut manifest.streams[n], part, next)?;
         }
         let stream = &mut manifest.streams[n];
         (stream.done, stream.next) = (true, stream.until);
-        self.store.write(manifest)
+        // Where there was nothing to copy there is nothing to keep.
+        if stream.rows > 0 { self.store.write(manifest) } else { Ok(()) }
     }
+}
 
-    /// Ends a part, and notes it with how far the stream is.
-    fn keep(&self, manifest: &mut Manifest, n: usize, part: super::store::PartWriter, next: i64) -> Result<(), Failed> {
-        let (rows, text) = (part.rows, part.text);
-        let stream = &mut manifest.streams[n];
-        stream.parts.extend(part.end()?);
-        stream.rows += rows;
-        stream.bytes += text;
-        stream.next = next;
-        self.store.write(manifest)
-    }
+/// Ends a part, and notes it with how far the stream is.
+fn keep(stream: &mut Stream, part: PartWriter, next: i64) -> Result<(), Failed> {
+    let (rows, text) = (part.rows, part.text);
+    stream.parts.extend(part.end()?);
+    stream.rows += rows;
+    stream.bytes += text;
+    stream.next = next;
+    Ok(())
 }
 
 /// The rows that backups before this one have, in the order of their times.

@@ -8,8 +8,7 @@ mod verify;
 
 use super::{DEFAULT_CONFIG, Exit, columns, print, report_page, say, say_line};
 use crate::openobserve::{
-    Action, Client, Key, Plan, Preset, Scope, ServerConfig, State, World, apply, desired, plan, stream_names,
-    with_presets,
+    Action, Client, Key, Plan, Preset, Scope, ServerConfig, State, World, apply, desired, plan, with_presets,
 };
 use crate::pipeline::{Config, load};
 use crate::settings::{Node, ProcessEnvironment, Span, Spanned, parse_duration};
@@ -218,8 +217,8 @@ impl At {
         }
         for pair in &self.preset_stream {
             let (stream, name) = pair.split_once('=').ok_or_else(|| format!("`{pair}` is not STREAM=NAME"))?;
-            if !stream_names().any(|known| known == stream) {
-                let known: Vec<&str> = stream_names().collect();
+            let known: Vec<&str> = Preset::ALL.iter().flat_map(|preset| preset.streams()).copied().collect();
+            if !known.contains(&stream) {
                 return Err(format!("no preset has a stream `{stream}`; there are {}", known.join(", ")));
             }
             server.presets.streams.retain(|(known, _)| known.value != stream);

@@ -1,5 +1,7 @@
-//! Who may send: basic, bearer tokens, or a signature over the body as received.
+//! Who may send: basic, bearer tokens, tokens that somebody else has signed, or a signature over the body as received.
 
+use crate::error::BuildError;
+use crate::http::jwt::{TokenAuth, Tokens, Wrong};
 use crate::http::{KnownText, UserPassword};
 use crate::settings::{OneOrMany, Reader, Secret, config};
 use crate::time::clock;
@@ -19,6 +21,8 @@ config! {
         pub bearer: Vec<Secret> = Vec::new(),
         /// A signature of each request.
         pub hmac: Option<HmacConfig> = None,
+        /// Tokens that somebody else has signed, as `Authorization: Bearer …`. Their subject is `@user`.
+        pub jwt: Option<TokenAuth> = None,
     }
 }
 
@@ -40,8 +44,11 @@ config! {
 impl AuthConfig {
     /// Notes what cannot work.
     pub(super) fn check(&self, cx: &mut Reader<'_>) {
-        if self.basic.is_empty() && self.bearer.is_empty() && self.hmac.is_none() {
-            cx.error_at("", "`auth` of an http source is empty; it needs `basic`, `bearer` or `hmac`");
+        if self.basic.is_empty() && self.bearer.is_empty() && self.hmac.is_none() && self.jwt.is_none() {
+            cx.error_at("", "`auth` of an http source is empty; it needs `basic`, `bearer`, `hmac` or `jwt`");
+        }
+        if let Some(jwt) = &self.jwt {
+            jwt.check("jwt", cx);
         }
         let Some(hmac) = &self.hmac else { return };
         for (key, name) in [("hmac.header", &hmac.header), ("hmac.timestamp_header", &hmac.timestamp_header)] {
@@ -59,6 +66,7 @@ pub(super) struct Auth {
     /// The tokens.
     bearer: Vec<KnownText>,
     hmac: Option<Signature>,
+    tokens: Option<Tokens>,
 }
 
 struct Signature {
@@ -82,6 +90,8 @@ pub(super) enum Shown {
         /// They are wrong.
         wrong: bool,
     },
+    /// That cannot be told now: it is to ask again.
+    Unavailable,
 }
 
 /// A signature whose body is yet to come.
@@ -101,8 +111,12 @@ impl SignedBody {
 
 impl Auth {
     /// Of settings that were checked; `None` lets everybody in.
-    pub(super) fn new(config: Option<&AuthConfig>) -> Auth {
-        let Some(config) = config else { return Auth { basic: Vec::new(), bearer: Vec::new(), hmac: None } };
+    ///
+    /// Errors: what asks for published keys cannot be made.
+    pub(super) fn new(config: Option<&AuthConfig>) -> Result<Auth, BuildError> {
+        let Some(config) = config else {
+            return Ok(Auth { basic: Vec::new(), bearer: Vec::new(), hmac: None, tokens: None });
+        };
         let basic = config.basic.iter().map(|b| (KnownText::of(b.pair().as_bytes()), Arc::from(b.user.as_str())));
         let hmac = config.hmac.as_ref().and_then(|h| {
             Some(Signature {
@@ -112,20 +126,37 @@ impl Auth {
                 tolerance: h.tolerance,
             })
         });
-        Auth {
+        Ok(Auth {
             basic: basic.collect(),
             bearer: config.bearer.iter().map(|t| KnownText::of(t.reveal().as_bytes())).collect(),
             hmac,
+            tokens: config.jwt.as_ref().map(Tokens::new).transpose()?,
+        })
+    }
+
+    /// Whether the head of a request shows what it must; asks for published keys where a token needs them.
+    pub(super) async fn shown(&self, headers: &HeaderMap) -> Shown {
+        let shown = self.check(headers);
+        let (Shown::Refused { wrong: true }, Some(tokens)) = (&shown, &self.tokens) else { return shown };
+        let given = headers.get(header::AUTHORIZATION).and_then(|given| given.to_str().ok()?.split_once(' '));
+        let Some((_, token)) = given.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")) else { return shown };
+        match tokens.subject(token.trim()).await {
+            Ok(subject) => Shown::Allowed { user: subject.map(Arc::from) },
+            Err(Wrong::Unavailable) => Shown::Unavailable,
+            Err(wrong) => {
+                tracing::debug!(?wrong, "a token is refused");
+                shown
+            }
         }
     }
 
     /// Whether everybody may send.
     pub(super) fn is_open(&self) -> bool {
-        self.basic.is_empty() && self.bearer.is_empty() && self.hmac.is_none()
+        self.basic.is_empty() && self.bearer.is_empty() && self.hmac.is_none() && self.tokens.is_none()
     }
 
-    /// Whether the head of a request shows what it must.
-    pub(super) fn check(&self, headers: &HeaderMap) -> Shown {
+    /// The same, without tokens that are signed.
+    fn check(&self, headers: &HeaderMap) -> Shown {
         if self.is_open() {
             return Shown::Allowed { user: None };
         }
@@ -199,7 +230,7 @@ mod tests {
 
     fn auth(yaml: &str) -> Auth {
         let (config, report) = read_text::<AuthConfig>("t.yaml", yaml, &BTreeMap::<String, String>::new());
-        Auth::new(Some(&config.unwrap_or_else(|| panic!("{}", report.render()))))
+        Auth::new(Some(&config.unwrap_or_else(|| panic!("{}", report.render())))).unwrap()
     }
 
     fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
@@ -212,6 +243,7 @@ mod tests {
             Shown::Allowed { user } => user.as_deref().unwrap_or("-").to_owned(),
             Shown::Signed(_) => "signed".into(),
             Shown::Refused { wrong } => if wrong { "wrong" } else { "missing" }.into(),
+            Shown::Unavailable => "later".into(),
         }
     }
 
@@ -235,7 +267,7 @@ mod tests {
             assert_eq!(verdict(&auth, &[("authorization", &header)]), want, "{header}");
         }
         assert_eq!(verdict(&auth, &[]), "missing");
-        assert_eq!(verdict(&Auth::new(None), &[]), "-");
+        assert_eq!(verdict(&Auth::new(None).unwrap(), &[]), "-");
     }
 
     #[test]

@@ -180,7 +180,8 @@ async fn answer(
     match does {
         RouteAction::Open(say) => Ok((say(&head), None)),
         RouteAction::Say(say, format) => {
-            let shown = match shared.auth.check(&head.headers) {
+            let shown = match shared.auth.shown(&head.headers).await {
+                Shown::Unavailable => return Err(NotTaken::Refused(format, Arc::new(head), Refusal::Busy)),
                 Shown::Allowed { .. } => None,
                 Shown::Signed(signed) => (!signed.verifies(b"")).then_some(true),
                 Shown::Refused { wrong } => Some(wrong),
@@ -201,7 +202,7 @@ async fn take(
     body: Incoming,
     format: Arc<dyn Format>,
 ) -> Result<(Answer, Option<Charge>), NotTaken> {
-    let (encoding, signed, user, permit) = match admit(shared, &head, &*format) {
+    let (encoding, signed, user, permit) = match admit(shared, &head, &*format).await {
         Ok(admitted) => admitted,
         Err(refusal) => return Err(NotTaken::Refused(format, head, refusal)),
     };
@@ -294,7 +295,7 @@ fn bug(what: &str) -> NotTaken {
 type Admitted = (Encoding, Option<SignedBody>, Option<Arc<str>>, OwnedSemaphorePermit);
 
 /// What the head alone decides.
-fn admit(shared: &Shared, head: &Head, format: &dyn Format) -> Result<Admitted, Refusal> {
+async fn admit(shared: &Shared, head: &Head, format: &dyn Format) -> Result<Admitted, Refusal> {
     let named = head.header(header::CONTENT_ENCODING).unwrap_or_default();
     let encoding = match Encoding::named(named) {
         // It is snappy whether the header says so or not.
@@ -302,7 +303,8 @@ fn admit(shared: &Shared, head: &Head, format: &dyn Format) -> Result<Admitted, 
         Some(encoding) if encoding != Encoding::Snappy || format.takes_snappy() => encoding,
         Some(_) | None => return Err(Refusal::Encoding(named.chars().take(40).collect())),
     };
-    let (signed, user) = match shared.auth.check(&head.headers) {
+    let (signed, user) = match shared.auth.shown(&head.headers).await {
+        Shown::Unavailable => return Err(Refusal::Busy),
         Shown::Allowed { user } => (None, user),
         Shown::Signed(signed) => (Some(signed), None),
         Shown::Refused { wrong } => return Err(Refusal::Unauthorized { shown: wrong }),

@@ -311,7 +311,7 @@ fn serve(
         tls,
         proxy_protocol: config.proxy_protocol,
         routes: Routes::new(&config.paths),
-        auth: Auth::new(config.auth.as_ref()),
+        auth: Auth::new(config.auth.as_ref()).map_err(RunError::failed)?,
         cors: config.cors.clone(),
         headers: config.headers.clone(),
         trusted_proxies: config.trusted_proxies.clone(),

@@ -7,20 +7,12 @@ use super::config::{Preset, ServerConfig};
 use crate::settings::{Map, Span, Spanned, read_text};
 use std::collections::BTreeMap;
 
-/// A preset, and the names of its streams.
-fn shipped(preset: Preset) -> (&'static str, &'static [&'static str]) {
+/// The text of a preset.
+fn shipped(preset: Preset) -> &'static str {
     match preset {
-        Preset::Starter => (include_str!("presets/starter.yaml"), &["application_logs"]),
-        Preset::Cqrs => (
-            include_str!("presets/cqrs.yaml"),
-            &["cqrs_commands", "cqrs_queries", "cqrs_events", "cqrs_metrics", "cqrs_traces"],
-        ),
+        Preset::Starter => include_str!("starter.yaml"),
+        Preset::Cqrs => include_str!("cqrs.yaml"),
     }
-}
-
-/// Names of the streams of all presets.
-pub fn stream_names() -> impl Iterator<Item = &'static str> {
-    Preset::ALL.into_iter().flat_map(|preset| shipped(preset).1.iter().copied())
 }
 
 /// Adds what the presets of a server bring; they are named by `presets.use`.
@@ -54,10 +46,10 @@ fn add<T>(to: &mut Map<T>, from: Map<T>) {
 
 /// One preset with the names and destinations of a server.
 fn read(preset: Preset, server: &ServerConfig) -> Result<ServerConfig, String> {
-    let (text, names) = shipped(preset);
+    let text = shipped(preset);
     let renamed = |name: &str| server.presets.streams.get(name).cloned().unwrap_or_else(|| name.to_owned());
     let mut variables = BTreeMap::new();
-    for name in names {
+    for name in preset.streams() {
         let other = renamed(name);
         let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | ':');
         if other.is_empty() || !other.chars().all(fine) {
