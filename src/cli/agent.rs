@@ -1,7 +1,7 @@
 //! Finding the agent that runs, and asking it: by what it leaves in its `data_dir`, with the credentials of its configuration.
 
 use crate::error::chain;
-use crate::pipeline::Globals;
+use crate::pipeline::{ApiConfig, ApiListen, Globals, UNIX};
 use crate::sinks::delivery::{Exchange, HttpExchange, Mask, Request};
 use base64::Engine;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
@@ -12,6 +12,8 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// How long a refusal may take.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// Longest answer of the API.
 const MAX_ANSWER: usize = 64 << 20;
 
@@ -86,6 +88,14 @@ pub(super) fn base(url: Option<&str>, globals: Option<&Globals>) -> Result<Strin
     }
 }
 
+/// The address that a configuration says.
+pub(super) fn address_of(api: &ApiConfig) -> String {
+    match &api.listen.value {
+        ApiListen::Tcp(address) => format!("{}://{address}", if api.tls.is_some() { "https" } else { "http" }),
+        unix @ ApiListen::Unix(_) => unix.to_string(),
+    }
+}
+
 /// A token that nobody can guess.
 ///
 /// Errors: the system gives no random numbers.
@@ -132,16 +142,96 @@ pub(super) fn ask(
     exchange(base, method, path, (HeaderMap::new(), None), globals, patience)
 }
 
-fn exchange(
-    base: &str,
-    method: Method,
-    path: &str,
-    (mut headers, body): (HeaderMap, Option<Vec<u8>>),
-    globals: Option<&Globals>,
-    patience: Duration,
-) -> Result<(u16, Vec<u8>), String> {
+/// The URL to ask, and the path of the socket to ask at, where it is one.
+fn url_of(base: &str, path: &str) -> Result<(Url, Option<PathBuf>), String> {
+    match base.strip_prefix(UNIX) {
+        Some(socket) => {
+            let url = Url::parse(&format!("http://localhost{path}")).map_err(|e| format!("{base}: {e}"))?;
+            Ok((url, Some(PathBuf::from(socket))))
+        }
+        None => Ok((Url::parse(&format!("{base}{path}")).map_err(|e| format!("{base}: {e}"))?, None)),
+    }
+}
+
+fn client(base: &str, url: &Url, ca: Option<&Path>, socket: Option<&Path>) -> Result<HttpExchange, String> {
+    let client = match socket {
+        Some(socket) => HttpExchange::at_socket(url, socket),
+        None => HttpExchange::plain(url, ca),
+    };
+    client.map_err(|e| format!("{base}: {}", chain(&e)))
+}
+
+/// An answer that comes in pieces.
+pub(super) struct Stream {
+    runtime: tokio::runtime::Runtime,
+    response: reqwest::Response,
+}
+
+impl Stream {
+    /// The next piece; none at the end, or after `patience`.
+    ///
+    /// Errors: the agent is lost.
+    pub(super) fn next(&mut self, patience: Duration) -> Result<Option<bytes::Bytes>, Piece> {
+        let response = &mut self.response;
+        self.runtime.block_on(async {
+            match tokio::time::timeout(patience, response.chunk()).await {
+                Err(_) => Err(Piece::Late),
+                Ok(Err(_)) => Err(Piece::Lost),
+                Ok(Ok(piece)) => Ok(piece),
+            }
+        })
+    }
+}
+
+/// Why there is no piece.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Piece {
+    /// None came in time.
+    Late,
+    /// The agent has gone.
+    Lost,
+}
+
+/// Puts a question to the agent at `base`, whose answer comes in pieces where it is a good one.
+///
+/// Errors: it did not answer, or not with a good one, in words.
+pub(super) fn stream(base: &str, path: &str, body: Vec<u8>, globals: Option<&Globals>) -> Result<Stream, String> {
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let (url, socket) = url_of(base, path)?;
+    authorize(&mut headers, globals);
+    let ca = ca_of(globals);
+    let request = Request { method: Method::POST, body: Some(body.into()), ..Request::get(url, headers) };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
+    let client = client(base, &request.url, ca.as_deref(), socket.as_deref())?;
+    let response = runtime.block_on(client.open(request)).map_err(|lost| format!("{base}: {}", lost.why))?;
+    let status = response.status().as_u16();
+    if status == 200 {
+        return Ok(Stream { runtime, response });
+    }
+    let answer = runtime.block_on(async { tokio::time::timeout(PATIENCE, response.bytes()).await });
+    let body = answer.ok().and_then(Result::ok).unwrap_or_default();
+    let detail = serde_json::from_slice::<serde_json::Value>(&body).ok();
+    let detail = detail.as_ref().and_then(|answer| answer["detail"].as_str());
+    Err(match (status, detail) {
+        (401, _) => asks_for_credentials(base),
+        (404, None) => format!("{base}: this agent cannot do that: is it of an earlier version?"),
+        (_, Some(detail)) => detail.to_owned(),
+        _ => format!("{base}: HTTP {status}: {}", words(&body)),
+    })
+}
+
+fn asks_for_credentials(base: &str) -> String {
+    format!("{base}: the agent asks for credentials: set TIDEGATE_API_TOKEN, or `api.auth` in the configuration")
+}
+
+fn ca_of(globals: Option<&Globals>) -> Option<PathBuf> {
+    globals.and_then(|g| g.api.as_ref()).and_then(|api| api.tls.as_ref()).map(|tls| tls.cert.clone())
+}
+
+/// Adds credentials: `TIDEGATE_API_TOKEN`, else those of the configuration.
+fn authorize(headers: &mut HeaderMap, globals: Option<&Globals>) {
     let api = globals.and_then(|g| g.api.as_ref());
-    let url = Url::parse(&format!("{base}{path}")).map_err(|e| format!("{base}: {e}"))?;
     let configured = api.and_then(|api| api.auth.as_ref()).and_then(|auth| match (&auth.basic, auth.bearer.first()) {
         (_, Some(token)) => Some(format!("Bearer {}", token.reveal())),
         (Some(basic), None) => {
@@ -155,10 +245,22 @@ fn exchange(
         value.set_sensitive(true);
         headers.insert(AUTHORIZATION, value);
     }
-    let ca = api.and_then(|api| api.tls.as_ref()).map(|tls| tls.cert.clone());
+}
+
+fn exchange(
+    base: &str,
+    method: Method,
+    path: &str,
+    (mut headers, body): (HeaderMap, Option<Vec<u8>>),
+    globals: Option<&Globals>,
+    patience: Duration,
+) -> Result<(u16, Vec<u8>), String> {
+    let (url, socket) = url_of(base, path)?;
+    authorize(&mut headers, globals);
+    let ca = ca_of(globals);
     let request = Request { method, body: body.map(Into::into), ..Request::get(url, headers) };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
-    let exchange = HttpExchange::plain(&request.url, ca.as_deref()).map_err(|e| format!("{base}: {}", chain(&e)))?;
+    let exchange = client(base, &request.url, ca.as_deref(), socket.as_deref())?;
     let answer = runtime.block_on(async {
         let answer = tokio::time::timeout(patience, exchange.send(request, MAX_ANSWER)).await;
         answer.map_err(|_| format!("{base}: no answer"))
@@ -166,9 +268,7 @@ fn exchange(
     let answer = answer.map_err(|lost| format!("{base}: {}", lost.why))?;
     match answer.status {
         _ if answer.cut => Err(format!("{base}: the answer is too long")),
-        401 => Err(format!(
-            "{base}: the agent asks for credentials: set TIDEGATE_API_TOKEN, or `api.auth` in the configuration"
-        )),
+        401 => Err(asks_for_credentials(base)),
         status => Ok((status, answer.body.to_vec())),
     }
 }

@@ -70,6 +70,23 @@ impl HttpExchange {
         Self::build(&common, url, Mask::default())
     }
 
+    /// As [`plain`](Self::plain), at a socket of this host.
+    pub fn at_socket(url: &Url, socket: &Path) -> Result<Self, ClientError> {
+        let exchange = HttpExchange::plain(url, None)?;
+        let builder = Client::builder().unix_socket(socket).no_proxy().tls_certs_only(Vec::new());
+        let client = builder.build().map_err(|e| ClientError::Library(chain(&e)))?;
+        *exchange.clients.current.locked() = Arc::new(Pair { client, again: OnceLock::new() });
+        Ok(exchange)
+    }
+
+    /// Sends a request whose answer is read in pieces.
+    ///
+    /// Errors: nothing came back.
+    pub async fn open(&self, request: Request) -> Result<reqwest::Response, Lost> {
+        let pair = self.clients.for_request();
+        self.prepare(&pair.client, request).send().await.map_err(|e| lost(&e, &self.mask))
+    }
+
     fn prepare(&self, client: &Client, request: Request) -> reqwest::RequestBuilder {
         let Request { method, mut url, headers, body } = request;
         let mut host = None;

@@ -3,6 +3,7 @@
 
 mod agent;
 mod alloc;
+mod api_document;
 mod buffer;
 mod buffer_loss;
 mod canary;
@@ -54,4 +55,6 @@ mod strangers;
 mod supervision;
 mod syslog;
 mod tally;
+mod tap;
+mod top;
 mod wire;

@@ -173,7 +173,7 @@ impl Rig {
         let input = Input {
             queue: queue.clone(),
             counters: counters.clone(),
-            dead_letter: dead_letter.then(|| DeadLetter { to: letters.sender() }),
+            dead_letter: dead_letter.then(|| DeadLetter { to: letters.sender(), point: Default::default() }),
             abort: abort.clone(),
             shutdown_allowed: None,
             successors: Default::default(),
@@ -182,6 +182,7 @@ impl Rig {
             reader: 0,
             succession: Default::default(),
             call: Default::default(),
+            requests: Default::default(),
         };
         let driver = Driver::new(
             Lines,

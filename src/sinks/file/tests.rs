@@ -71,7 +71,7 @@ fn start(dir: &Path, options: FileSinkOptions) -> Rig {
     let input = Input {
         queue,
         counters: counters.clone(),
-        dead_letter: Some(DeadLetter { to: letter_queue.sender() }),
+        dead_letter: Some(DeadLetter { to: letter_queue.sender(), point: Default::default() }),
         abort: abort.clone(),
         shutdown_allowed: None,
         successors: Default::default(),
@@ -80,6 +80,7 @@ fn start(dir: &Path, options: FileSinkOptions) -> Rig {
         reader: 0,
         succession: Default::default(),
         call: Default::default(),
+        requests: Default::default(),
     };
     let letters = Arc::new(Mutex::new(Vec::new()));
     let collected = letters.clone();

@@ -594,4 +594,8 @@ impl Transform for Redact {
     fn fork(&self) -> Box<dyn Transform> {
         Box::new(Self::of(self.shared.clone()))
     }
+
+    fn redacts(&self) -> bool {
+        true
+    }
 }
