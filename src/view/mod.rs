@@ -1,5 +1,7 @@
-//! What is shown of events that pass ([`crate::tap`]): redacted as `api.tap` says, chosen by a condition, a fair sample of each second,
-//! as lines of JSON.
+//! What is shown of events that pass.
+//!
+//! What [`crate::tap`] has copied is redacted as `api.tap` says, chosen by a condition, and written as lines of JSON: a fair sample of
+//! each second.
 //!
 //! Each tap has a thread of its own, of the lowest priority, so that it takes what time the flow leaves: it redacts what was copied,
 //! looks whether the condition holds for it as it is shown, and writes it. A reader that is slow misses events and is told how many;
