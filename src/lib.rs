@@ -25,7 +25,7 @@
 //!
 //! # The map
 //!
-//! The rooms lie in floors, and a room uses only those below it: `cli, embed → api, plan → topology, sources, transforms, sinks → pipeline →
+//! The rooms lie in floors, and a room uses only those below it: `cli, embed → api, plan, view → topology, sources, transforms, sinks → pipeline →
 //! component → decoding, encoding → framing, buffer, http → event → settings`. A component names no other component; the table of their types is handed in.
 //!
 //! | Room | What is in it |
@@ -35,6 +35,7 @@
 //! | `api` | what the agent serves of itself |
 //! | `registry` | the types of components that are built in |
 //! | `plan` | what another configuration would change |
+//! | `view` | what is shown of events that pass |
 //! | `topology` | the graph running: workers, queues, start, change and stop |
 //! | `sources`, `transforms`, `sinks` | the components, one file or folder each, and the tables of their types |
 //! | `sinks::delivery` | what all sinks over the network have in common |
@@ -46,6 +47,7 @@
 //! | `buffer`, `storage` | queues in memory and on disk, and what lies in `data_dir` |
 //! | `http`, `net` | clients and small servers; sockets, certificates, places for connections |
 //! | `kubernetes` | its API and kubelets as a client sees them, and what of a pod is kept |
+//! | `tap` | where events pass, and who looks |
 //! | `template`, `condition` | small languages within settings |
 //! | `event` | batches, their fields and their text |
 //! | `ack` | verdicts, and positions that travel with the data |
@@ -98,12 +100,14 @@ mod sinks;
 mod sources;
 mod storage;
 mod sync;
+mod tap;
 mod telemetry;
 mod template;
 mod text;
 mod time;
 mod topology;
 mod transforms;
+mod view;
 mod wire;
 
 #[cfg(test)]

@@ -1,13 +1,20 @@
-//! The agent's own HTTP API: `/health`, `/ready`, `/metrics`, `/api/v1/ledger` (this run), `/api/v1/audit` (all runs).
+//! The agent's own HTTP API: `/health`, `/ready`, `/metrics`, and under `/api/v1/` what the agent is, does and shows. `docs/api.md` and
+//! `docs/openapi.json` say what each call is.
 //!
-//! Read only. The Host header is checked against DNS rebinding, no CORS headers are sent. On a non-loopback address
+//! The Host header is checked against DNS rebinding, no CORS headers are sent. On a non-loopback address
 //! without `auth` only the first three are served.
 
+mod components;
+mod tap;
+
+use crate::buffer::Queue;
 use crate::http::KnownText;
 use crate::http::origin::host_is_ours;
+use crate::http::server::Listener;
 use crate::ledger::Keeper;
 use crate::sync::Locked;
 use crate::sync::live::Live;
+use crate::tap::Lines;
 use crate::telemetry::{ComponentKind, Counters, Health, RunLedger};
 use crate::time::clock;
 use crate::topology::reloads::{Outcome, Reloads};
@@ -27,6 +34,10 @@ use tokio_util::sync::CancellationToken;
 
 /// Makes a plan of a question, both in JSON: status and answer. Takes its time, and is called on a thread of its own.
 pub type Planner = Arc<dyn Fn(&[u8]) -> (u16, serde_json::Value) + Send + Sync>;
+
+/// Opens a tap as a question in JSON asks; status and answer where it is refused. The token is cancelled when the reader has stopped
+/// reading.
+pub type Tapper = Arc<dyn Fn(&[u8], CancellationToken) -> Result<Lines, (u16, serde_json::Value)> + Send + Sync>;
 
 /// The header in which the agent's own user shows the token of `agent.json`.
 pub const OWN_TOKEN: &str = "x-tidegate-token";
@@ -79,6 +90,12 @@ pub struct Api {
     pub reloads: Option<Reloads>,
     /// Makes plans, one at a time.
     pub planner: Option<Planner>,
+    /// Opens taps.
+    pub tapper: Option<Tapper>,
+    /// What sinks read, by id.
+    pub queues: Live<HashMap<Arc<str>, Arc<Queue>>>,
+    /// Set when it is not served any more: answers without an end come to one.
+    pub stop: CancellationToken,
     /// What the agent's own user shows, who can read it in `data_dir`, where no `auth` is set.
     pub own_token: Option<String>,
     /// Held while a plan is made.
@@ -129,12 +146,19 @@ impl Api {
 
     /// Serves until `stop` resolves, over TLS where there is a `tls`.
     pub async fn serve(
-        self,
-        listener: tokio::net::TcpListener,
+        mut self,
+        listener: impl Into<Listener>,
         tls: Option<Arc<crate::net::tls::TlsServer>>,
         stop: CancellationToken,
     ) -> std::io::Result<()> {
-        let open = listener.local_addr()?.ip().is_loopback() || !self.auth.is_empty();
+        let listener = listener.into();
+        let is_near = match &listener {
+            Listener::Tcp(listener) => listener.local_addr()?.ip().is_loopback(),
+            // Whoever may open its file.
+            Listener::Unix(_) => true,
+        };
+        let open = is_near || !self.auth.is_empty();
+        self.stop = stop.clone();
         let api = Arc::new(self);
         let mut router = Router::new()
             .route("/health", get(|| async { "ok\n" }))
@@ -146,7 +170,10 @@ impl Api {
                 .route("/api/v1/audit", get(audit))
                 .route("/api/v1/config", get(config))
                 .route("/api/v1/reload", post(reload))
-                .route("/api/v1/plan", post(plan));
+                .route("/api/v1/plan", post(plan))
+                .route("/api/v1/tap", post(tap::tap))
+                .route("/api/v1/components", get(components::components))
+                .route("/api/v1/openapi.json", get(openapi));
         }
         let router = router.layer(middleware::from_fn_with_state(api.clone(), guard)).with_state(api);
         crate::http::server::serve(listener, tls, router, stop).await;
@@ -264,6 +291,11 @@ async fn plan(State(api): State<Arc<Api>>, request: Request) -> Response {
             &serde_json::json!({"result": "failed", "detail": "it panicked: this is a bug"}),
         ),
     }
+}
+
+/// What each call is.
+async fn openapi() -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], include_str!("../../docs/openapi.json")).into_response()
 }
 
 fn json(status: StatusCode, value: &serde_json::Value) -> Response {
@@ -486,6 +518,9 @@ mod tests {
             ledger: None,
             reloads: None,
             planner: None,
+            tapper: None,
+            queues: Live::default(),
+            stop: CancellationToken::new(),
             own_token: None,
             planning: Arc::default(),
             scraped: Arc::default(),

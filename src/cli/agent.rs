@@ -2,7 +2,8 @@
 
 use super::errors::PathError;
 use crate::error::Cause;
-use crate::pipeline::Globals;
+use crate::http::Opened;
+use crate::pipeline::{ApiConfig, ApiListen, Globals, UNIX};
 use crate::sinks::delivery::{Exchange, HttpExchange, Mask, Request};
 use base64::Engine;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
@@ -15,6 +16,8 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// How long a refusal may take.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// Longest answer of the API.
 const MAX_ANSWER: usize = 64 << 20;
 
@@ -54,6 +57,10 @@ pub(super) enum AgentError {
     TooLong(String),
     /// It asks who we are.
     Unauthorized(String),
+    /// It does not know the call.
+    Earlier(String),
+    /// It says why not, in these words.
+    Refused(String),
     /// It answers with this status, and in these words; it is called so, where that says something.
     Answer(Option<String>, u16, String),
     /// Its answer is something else than was asked for: what not, and why.
@@ -83,6 +90,8 @@ impl Display for AgentError {
                 f,
                 "{base}: the agent asks for credentials: set TIDEGATE_API_TOKEN, or `api.auth` in the configuration"
             ),
+            AgentError::Earlier(base) => write!(f, "{base}: this agent cannot do that: is it of an earlier version?"),
+            AgentError::Refused(why) => f.write_str(why),
             AgentError::Answer(Some(base), status, words) => write!(f, "{base}: HTTP {status}: {words}"),
             AgentError::Answer(None, status, words) => write!(f, "HTTP {status}: {words}"),
             AgentError::NotThat(base, what, _) => write!(f, "{base}: this is not {what}"),
@@ -158,6 +167,14 @@ pub(super) fn base(url: Option<&str>, globals: Option<&Globals>) -> Result<Strin
     }
 }
 
+/// The address that a configuration says.
+pub(super) fn address_of(api: &ApiConfig) -> String {
+    match &api.listen.value {
+        ApiListen::Tcp(address) => format!("{}://{address}", if api.tls.is_some() { "https" } else { "http" }),
+        unix @ ApiListen::Unix(_) => unix.to_string(),
+    }
+}
+
 /// A token that nobody can guess.
 ///
 /// Errors: the system gives no random numbers.
@@ -204,17 +221,98 @@ pub(super) fn ask(
     exchange(base, method, path, (HeaderMap::new(), None), globals, patience)
 }
 
-fn exchange(
-    base: &str,
-    method: Method,
-    path: &str,
-    (mut headers, body): (HeaderMap, Option<Vec<u8>>),
-    globals: Option<&Globals>,
-    patience: Duration,
-) -> Result<(u16, Vec<u8>), AgentError> {
-    let api = globals.and_then(|g| g.api.as_ref());
+/// The URL to ask, and the path of the socket to ask at, where it is one.
+fn url_of(base: &str, path: &str) -> Result<(Url, Option<PathBuf>), AgentError> {
+    let parse = |url: String| Url::parse(&url).map_err(|e| AgentError::Address(base.to_owned(), e.into()));
+    match base.strip_prefix(UNIX) {
+        Some(socket) => Ok((parse(format!("http://localhost{path}"))?, Some(PathBuf::from(socket)))),
+        None => Ok((parse(format!("{base}{path}"))?, None)),
+    }
+}
+
+fn client(base: &str, url: &Url, ca: Option<&Path>, socket: Option<&Path>) -> Result<HttpExchange, AgentError> {
+    let client = match socket {
+        Some(socket) => HttpExchange::at_socket(url, socket),
+        None => HttpExchange::plain(url, ca),
+    };
+    client.map_err(|e| AgentError::Address(base.to_owned(), e.into()))
+}
+
+/// An answer that comes in pieces.
+pub(super) struct Stream {
+    runtime: tokio::runtime::Runtime,
+    opened: Opened,
+}
+
+impl Stream {
+    /// The next piece; none at the end, or after `patience`.
+    ///
+    /// Errors: the agent is lost.
+    pub(super) fn next(&mut self, patience: Duration) -> Result<Option<bytes::Bytes>, Piece> {
+        let opened = &mut self.opened;
+        self.runtime.block_on(async {
+            match tokio::time::timeout(patience, opened.piece()).await {
+                Err(_) => Err(Piece::Late),
+                Ok(Err(_)) => Err(Piece::Lost),
+                Ok(Ok(piece)) => Ok(piece),
+            }
+        })
+    }
+}
+
+/// Why there is no piece.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Piece {
+    /// None came in time.
+    Late,
+    /// The agent has gone.
+    Lost,
+}
+
+/// Puts a question to the agent at `base`, whose answer comes in pieces where it is a good one.
+///
+/// Errors: it did not answer, or not with a good one.
+pub(super) fn stream(base: &str, path: &str, body: Vec<u8>, globals: Option<&Globals>) -> Result<Stream, AgentError> {
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let (url, socket) = url_of(base, path)?;
+    authorize(&mut headers, globals);
+    let ca = ca_of(globals);
     let called = || base.to_owned();
-    let url = Url::parse(&format!("{base}{path}")).map_err(|e| AgentError::Address(called(), e.into()))?;
+    let request = Request { method: Method::POST, body: Some(body.into()), ..Request::get(url, headers) };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(AgentError::Runtime)?;
+    let client = client(base, &request.url, ca.as_deref(), socket.as_deref())?;
+    let mut opened =
+        runtime.block_on(client.open(request)).map_err(|lost| AgentError::Lost(called(), lost.why))?;
+    if opened.status == 200 {
+        return Ok(Stream { runtime, opened });
+    }
+    let mut body = Vec::new();
+    let all = async {
+        while let Ok(Some(piece)) = opened.piece().await
+            && body.len() < MAX_ANSWER
+        {
+            body.extend_from_slice(&piece);
+        }
+    };
+    _ = runtime.block_on(async { tokio::time::timeout(PATIENCE, all).await });
+    let detail = serde_json::from_slice::<serde_json::Value>(&body).ok();
+    let detail = detail.as_ref().and_then(|answer| answer["detail"].as_str());
+    Err(match (opened.status, detail) {
+        (401, _) => AgentError::Unauthorized(called()),
+        (404, None) => AgentError::Earlier(called()),
+        (_, Some(detail)) => AgentError::Refused(detail.to_owned()),
+        (status, None) => AgentError::Answer(Some(called()), status, words(&body)),
+    })
+}
+
+fn ca_of(globals: Option<&Globals>) -> Option<PathBuf> {
+    globals.and_then(|g| g.api.as_ref()).and_then(|api| api.tls.as_ref()).map(|tls| tls.cert.clone())
+}
+
+/// Adds credentials: `TIDEGATE_API_TOKEN`, else those of the configuration.
+fn authorize(headers: &mut HeaderMap, globals: Option<&Globals>) {
+    let api = globals.and_then(|g| g.api.as_ref());
     let configured = api.and_then(|api| api.auth.as_ref()).and_then(|auth| match (&auth.basic, auth.bearer.first()) {
         (_, Some(token)) => Some(format!("Bearer {}", token.reveal())),
         (Some(basic), None) => Some(crate::http::basic(&basic.user, basic.password.reveal())),
@@ -225,11 +323,23 @@ fn exchange(
         value.set_sensitive(true);
         headers.insert(AUTHORIZATION, value);
     }
-    let ca = api.and_then(|api| api.tls.as_ref()).map(|tls| tls.cert.clone());
+}
+
+fn exchange(
+    base: &str,
+    method: Method,
+    path: &str,
+    (mut headers, body): (HeaderMap, Option<Vec<u8>>),
+    globals: Option<&Globals>,
+    patience: Duration,
+) -> Result<(u16, Vec<u8>), AgentError> {
+    let (url, socket) = url_of(base, path)?;
+    authorize(&mut headers, globals);
+    let ca = ca_of(globals);
     let request = Request { method, body: body.map(Into::into), ..Request::get(url, headers) };
+    let called = || base.to_owned();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(AgentError::Runtime)?;
-    let exchange = HttpExchange::plain(&request.url, ca.as_deref());
-    let exchange = exchange.map_err(|e| AgentError::Address(called(), e.into()))?;
+    let exchange = client(base, &request.url, ca.as_deref(), socket.as_deref())?;
     let answer = runtime.block_on(async {
         let answer = tokio::time::timeout(patience, exchange.send(request, MAX_ANSWER)).await;
         answer.map_err(|_| AgentError::NoAnswer(called()))

@@ -7,7 +7,7 @@ use crate::ledger::{Ledger, LedgerError, Sums};
 use crate::pipeline::{Config, Globals};
 use crate::text::escape::Page;
 use crate::time::write_rfc3339_utc;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use reqwest::Method;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -22,11 +22,23 @@ pub(super) struct AuditArgs {
     #[arg(long, value_name = "DIR", conflicts_with = "api")]
     data_dir: Option<PathBuf>,
     /// Ask a running agent for its ledger as of now, in place of reading those of the last second.
-    #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = "")]
+    #[arg(long, visible_alias = "url", value_name = "URL", num_args = 0..=1, default_missing_value = "")]
     api: Option<String>,
-    /// For programs.
+    /// For programs; as `--format json`.
     #[arg(long)]
     json: bool,
+    /// How it is printed.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+/// How it is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
 }
 
 /// Longest wait for it.
@@ -66,7 +78,8 @@ pub(super) fn run(args: &AuditArgs) -> Exit {
     };
     let faults = ledger.faults();
     let is_whole = faults.is_empty() && ledger.lost().is_empty();
-    let text = if args.json { json(&ledger, &faults) } else { report(&ledger, &faults, &from) };
+    let text =
+        if args.json || args.format == Format::Json { json(&ledger, &faults) } else { report(&ledger, &faults, &from) };
     if print(&text).is_err() || !is_whole { Exit::Failed } else { Exit::Done }
 }
 
@@ -99,9 +112,7 @@ fn ask(url: &str, config: Option<Config>) -> Result<(Ledger, String), AgentError
     let api = globals.as_ref().and_then(|g| g.api.as_ref());
     let base = match (url, api) {
         ("", None) => return Err(AgentError::NoApi),
-        ("", Some(api)) => {
-            format!("{}://{}", if api.tls.is_some() { "https" } else { "http" }, api.listen.value)
-        }
+        ("", Some(api)) => agent::address_of(api),
         (url, _) => url.trim_end_matches('/').to_owned(),
     };
     let (status, body) = agent::ask(&base, Method::GET, "/api/v1/audit", globals.as_ref(), PATIENCE)?;

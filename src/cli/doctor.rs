@@ -5,7 +5,7 @@ use crate::buffer::BufferConfig;
 use crate::doctor::general::{self, DiskBuffer};
 use crate::doctor::{Finding, Host, Severity};
 use crate::error::chain;
-use crate::pipeline::{AnyPlan, Component, Config};
+use crate::pipeline::{AnyPlan, ApiListen, Component, Config};
 use crate::storage::data_dir::is_in_use;
 use crate::telemetry::ComponentKind;
 use crate::text::escape::Page;
@@ -86,7 +86,10 @@ fn taken_addresses(config: &Config) -> Found {
     if is_in_use(&config.globals.data_dir) {
         return Vec::new();
     }
-    let api = config.globals.api.iter().map(|api| (None, api.listen.value.to_string()));
+    let api = config.globals.api.iter().filter_map(|api| match api.listen.value {
+        ApiListen::Tcp(address) => Some((None, address.to_string())),
+        ApiListen::Unix(_) => None,
+    });
     let listens = |component: &Component| match &component.plan {
         AnyPlan::Source(plan) => plan.listens(),
         AnyPlan::Sink(plan) => plan.listens(),

@@ -24,9 +24,11 @@ mod run;
 mod schema;
 mod served_api;
 mod service;
+mod tap;
 mod terminal;
 mod test_cases;
 mod texts;
+mod top;
 mod validate;
 
 pub use exit::Exit;
@@ -82,6 +84,10 @@ enum Command {
     /// Show what another configuration would change, and what it would do to events; changes nothing. Exits with 3 where there is a
     /// difference.
     Plan(plan::PlanArgs),
+    /// Show events of the running agent as they pass.
+    Tap(tap::TapArgs),
+    /// Show what each component of the running agent does, live.
+    Top(top::TopArgs),
     /// Show the configurations that ran, and go back to one.
     Config(history::HistoryArgs),
     /// Tell whether the ledger of all runs balance: 0, or 1 and what does not.
@@ -236,6 +242,8 @@ pub fn main_with(args: impl IntoIterator<Item = impl Into<std::ffi::OsString> + 
         Command::Replay(args) => replay::run(args),
         Command::Reload(args) => reload_command::run(&args),
         Command::Plan(args) => plan::run(&args),
+        Command::Tap(args) => tap::run(&args),
+        Command::Top(args) => top::run(&args),
         Command::Config(args) => history::run(&args),
         Command::Audit(args) => audit::run(&args),
         Command::OpenObserve(args) => openobserve::run(&args),

@@ -36,6 +36,9 @@ pub(super) struct PlanArgs {
     /// newest of the history.
     #[arg(long, value_name = "URL|FILE")]
     against: Option<String>,
+    /// Address of the API of an agent that it is compared with; as `--against URL`.
+    #[arg(long, value_name = "URL", conflicts_with = "against")]
+    url: Option<String>,
     /// Try the last lines of this file (`-`: standard input), 1,000 and 1 MiB at most, in place of what the agent has read last.
     #[arg(long, value_name = "FILE")]
     input: Option<PathBuf>,
@@ -131,8 +134,10 @@ fn plan(args: &PlanArgs) -> Result<Plan, Refused> {
     let input = input.map_err(|error| Refused::Failed(chain(&error)))?;
     let mistakes = |loaded: &Loaded| Refused::Mistakes(loaded.report.render_within(super::columns()));
     let globals = new.globals.clone();
-    match &args.against {
-        Some(url) if url.contains("://") => return ask(url.trim_end_matches('/'), globals.as_ref(), files, input),
+    match args.url.as_ref().or(args.against.as_ref()) {
+        Some(url) if args.url.is_some() || url.contains("://") => {
+            return ask(url.trim_end_matches('/'), globals.as_ref(), files, input);
+        }
         Some(file) => {
             let (old, _) = load_with_texts(&[PathBuf::from(file)], &ProcessEnvironment, crate::registry::built_in());
             return here(

@@ -9,7 +9,7 @@ use super::{ConfigFiles, Exit, agent, print, say_line};
 use crate::pipeline::{Globals, load};
 use crate::settings::ProcessEnvironment;
 use crate::text::escape::Page;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use reqwest::Method;
 use serde_json::Value;
 use std::time::Duration;
@@ -22,9 +22,21 @@ pub(super) struct ReloadArgs {
     /// Address of the agent's API; else that of the agent that runs on the `data_dir` of the configuration.
     #[arg(long, value_name = "URL")]
     url: Option<String>,
-    /// For programs.
+    /// For programs; as `--format json`.
     #[arg(long)]
     json: bool,
+    /// How the result is printed.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+/// How the result is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
 }
 
 /// How often it is looked whether an agent that starts anew is there again.
@@ -38,7 +50,7 @@ pub(super) fn run(args: &ReloadArgs) -> Exit {
     let loaded = load(&args.config.args().config, &ProcessEnvironment, crate::registry::built_in());
     let globals = loaded.globals.as_ref();
     match ask(args.url.as_deref(), globals) {
-        Ok(result) => tell(&result, args.json),
+        Ok(result) => tell(&result, args.json || args.format == Format::Json),
         Err(error) => match told_by_signal(args.url.as_deref(), globals) {
             Some(process) => {
                 say_line!(

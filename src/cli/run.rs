@@ -443,10 +443,19 @@ fn api_of(running: &Running, config: &crate::pipeline::ApiConfig, ledger: Option
         ledger: ledger.map(|l| l.keeper.clone()),
         reloads: Some(control.reloads.clone()),
         planner: Some(control.planner(running)),
+        tapper: Some(tapper(running, config.tap.value)),
+        queues: running.queues.clone(),
+        stop: tokio_util::sync::CancellationToken::new(),
         own_token: None,
         planning: Arc::default(),
         scraped: Arc::default(),
     }
+}
+
+/// Opens taps on what runs.
+fn tapper(running: &Running, mode: crate::pipeline::Tap) -> crate::api::Tapper {
+    let hub = running.hub.clone();
+    Arc::new(move |question, stalled| crate::view::open(&hub, mode, question, stalled))
 }
 
 /// Says the ledger: as a table, or, where the log is JSON, as a record of it for each component.

@@ -4,7 +4,7 @@ use super::{ConfigFiles, Exit, columns, print, report_page, say, say_line};
 use crate::doctor::general::try_address;
 use crate::doctor::{self, Host};
 use crate::error::chain;
-use crate::pipeline::{AnyPlan, Component, Config, Loaded, load};
+use crate::pipeline::{AnyPlan, ApiListen, Component, Config, Loaded, load};
 use crate::settings::{Diagnostic, ProcessEnvironment, Report, Severity, Span, mask_known};
 use crate::storage::data_dir::is_in_use;
 use crate::telemetry::ComponentKind;
@@ -199,7 +199,8 @@ fn here(config: &Config, found: &mut Findings) {
         }
     }
     if let Some(api) = &config.globals.api
-        && let Err(why) = try_address(&api.listen.value.to_string())
+        && let ApiListen::Tcp(address) = api.listen.value
+        && let Err(why) = try_address(&address.to_string())
     {
         let hint = match is_in_use(&config.globals.data_dir) {
             true => "an agent runs with this `data_dir` and may have it",

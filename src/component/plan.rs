@@ -170,6 +170,10 @@ pub trait SinkPlan: Send {
     fn working_bytes(&self) -> usize {
         0
     }
+    /// Whether it sends requests over the network, which may be looked at.
+    fn sends_requests(&self) -> bool {
+        false
+    }
     /// Whether the agent's `timezone` changes what it does.
     fn reads_times(&self) -> bool {
         false

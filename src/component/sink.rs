@@ -8,6 +8,7 @@ use crate::error::RunError;
 use crate::event::Batch;
 use crate::sync::BoxFuture;
 use crate::sync::Locked;
+use crate::tap::Point;
 use crate::telemetry::watchdog::Call;
 use crate::telemetry::{Counters, Health, Totals};
 use crate::time::clock;
@@ -40,6 +41,8 @@ pub struct Input {
     pub(crate) succession: Succession,
     /// See [`call`](Input::call).
     pub(crate) call: Call,
+    /// Where its requests are looked at.
+    pub(crate) requests: Arc<Point>,
 }
 
 /// How a sink makes room for the one that takes its place, with its queue, when its settings have changed.
@@ -74,6 +77,8 @@ impl Successors {
 #[derive(Clone)]
 pub struct DeadLetter {
     pub(crate) to: QueueSender,
+    /// Where what comes to that sink is looked at.
+    pub(crate) point: Arc<Point>,
 }
 
 /// Sends what a disk buffer can never hold to its sink's dead letter, or counts it as dropped where there is none.
@@ -98,6 +103,7 @@ impl crate::buffer::Refuser for ToDeadLetter {
                 let mut letters = envelopes(&self.counters, batch, rows, reason, detail);
                 letters.ack = ack;
                 count_rejected(&self.counters, reason, events);
+                to.point.look(&letters);
                 to.to.send(letters);
             }
         }
@@ -227,6 +233,7 @@ impl Input {
             Some(to) => {
                 let letters = self.envelope(batch, rows, reason, detail);
                 count_rejected(&self.counters, reason, rows.len() as u64);
+                to.point.look(&letters);
                 to.to.send(letters);
             }
         }
@@ -239,6 +246,7 @@ impl Input {
             Some(to) => {
                 let letters = self.envelope(batch, rows, reason, detail);
                 count_rejected(&self.counters, reason, rows.len() as u64);
+                to.point.look(&letters);
                 to.to.send_async(letters).await;
             }
         }
@@ -247,6 +255,11 @@ impl Input {
     /// To be begun and ended with each step that takes no time where all is well: encoding, a write.
     pub fn call(&self) -> &Call {
         &self.call
+    }
+
+    /// Where its requests are looked at.
+    pub fn requests(&self) -> &Point {
+        &self.requests
     }
 
     /// Adds to the totals as one step.

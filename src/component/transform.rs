@@ -33,6 +33,11 @@ pub trait Transform: Send {
         false
     }
 
+    /// Whether it redacts: what comes to it is shown to nobody but as it would leave it.
+    fn redacts(&self) -> bool {
+        false
+    }
+
     /// Whether it may keep events beyond the call that gave them: then no sink is told how far a source has come.
     fn keeps_events(&self) -> bool {
         false
@@ -63,6 +68,8 @@ pub trait Transform: Send {
 pub struct Emitter<'a> {
     pub(crate) component: &'a str,
     pub(crate) rejected_read: bool,
+    /// Nobody reads `rejected`, but somebody looks at it: what is dropped for that leaves by it all the same, to its end.
+    pub(crate) rejected_shown: bool,
     pub(crate) rejects: Option<Batch>,
     /// The batch as it came, where the transform changes events before it may reject them.
     pub(crate) originals: Option<Batch>,
@@ -100,6 +107,7 @@ impl<'a> Emitter<'a> {
         Emitter {
             component,
             rejected_read,
+            rejected_shown: false,
             rejects: None,
             originals: None,
             outputs: Vec::new(),
@@ -151,18 +159,21 @@ impl<'a> Emitter<'a> {
 
     /// Keeps the batch as it is: what is rejected from now on goes as it is here, whatever is done to it meanwhile.
     pub fn keep_originals(&mut self, batch: &Batch) {
-        self.originals = self.rejected_read.then(|| batch.snapshot());
+        self.originals = (self.rejected_read || self.rejected_shown).then(|| batch.snapshot());
     }
 
     /// Takes the event in `row` out of the batch and puts it, as it is now or as it was
     /// [kept](Emitter::keep_originals), into an envelope to the `rejected` output. Where nobody reads that output it is counted as dropped, `reason="rejected_unread"`.
     pub fn reject(&mut self, batch: &mut Batch, row: usize, reason: &'static str, detail: &str) {
-        if !self.rejected_read {
+        if self.rejected_read {
+            add(&mut self.delta.rejected, reason, 1);
+        } else {
             add(&mut self.delta.dropped, "rejected_unread", 1);
-            batch.drop_row(row);
-            return;
+            if !self.rejected_shown {
+                batch.drop_row(row);
+                return;
+            }
         }
-        add(&mut self.delta.rejected, reason, 1);
         let rejects = self.rejects.get_or_insert_with(|| batch.sibling());
         let from = self.originals.as_ref().unwrap_or(batch);
         // The batch's own time may be long past: it may have waited, or be a replayed letter.

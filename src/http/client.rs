@@ -70,6 +70,15 @@ impl HttpExchange {
         Self::build(&common, url, Mask::default())
     }
 
+    /// As [`plain`](Self::plain), at a socket of this host.
+    pub fn at_socket(url: &Url, socket: &Path) -> Result<Self, ClientError> {
+        let exchange = HttpExchange::plain(url, None)?;
+        let builder = Client::builder().unix_socket(socket).no_proxy().tls_certs_only(Vec::new());
+        let client = builder.build().map_err(|e| ClientError::Library(chain(&e)))?;
+        *exchange.clients.current.locked() = Arc::new(Pair { client, again: OnceLock::new() });
+        Ok(exchange)
+    }
+
     /// Sends a request whose answer is read piece by piece, as it comes.
     ///
     /// Errors: no head of an answer came. Nothing bounds the time; dropping the future gives the request up.

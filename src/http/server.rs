@@ -11,12 +11,13 @@ use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -34,9 +35,69 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a connection may last, whatever it does.
 const LONGEST: Duration = Duration::from_secs(300);
 
+/// What is listened on.
+pub(crate) enum Listener {
+    /// An address.
+    Tcp(TcpListener),
+    /// A path. Nothing goes over TLS there.
+    Unix(UnixListener),
+}
+
+enum Accepted {
+    Tcp(TcpStream, IpAddr),
+    Unix(UnixStream),
+}
+
+impl From<TcpListener> for Listener {
+    fn from(listener: TcpListener) -> Listener {
+        Listener::Tcp(listener)
+    }
+}
+
+impl Listener {
+    async fn accept(&self) -> std::io::Result<Accepted> {
+        match self {
+            Listener::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                Ok(Accepted::Tcp(stream, peer.ip().to_canonical()))
+            }
+            Listener::Unix(listener) => Ok(Accepted::Unix(listener.accept().await?.0)),
+        }
+    }
+}
+
+/// Handed to whoever answers a request: an answer without an end may take longer than a connection may last, and is cut when its reader
+/// has stopped reading.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct OpenEnd {
+    is_open: Arc<AtomicBool>,
+    cut: CancellationToken,
+}
+
+impl OpenEnd {
+    /// Cancelled, it cuts the connection.
+    pub(crate) fn cut(&self) -> CancellationToken {
+        self.cut.clone()
+    }
+
+    /// The answer has no end.
+    pub(crate) fn begin(&self) {
+        self.is_open.store(true, Ordering::Relaxed);
+    }
+
+    fn is_open(&self) -> bool {
+        self.is_open.load(Ordering::Relaxed)
+    }
+}
+
 /// Serves until `stop`, over TLS where there is a `tls`, and ends when the last answer is out.
-pub(crate) async fn serve(listener: TcpListener, tls: Option<Arc<TlsServer>>, router: Router, stop: CancellationToken) {
-    serve_with(limits(), listener, tls, router, stop).await;
+pub(crate) async fn serve(
+    listener: impl Into<Listener>,
+    tls: Option<Arc<TlsServer>>,
+    router: Router,
+    stop: CancellationToken,
+) {
+    serve_with(limits(), listener.into(), tls, router, stop).await;
 }
 
 fn limits() -> Limits {
@@ -48,7 +109,7 @@ fn limits() -> Limits {
 
 async fn serve_with(
     limits: Limits,
-    listener: TcpListener,
+    listener: Listener,
     tls: Option<Arc<TlsServer>>,
     router: Router,
     stop: CancellationToken,
@@ -63,7 +124,7 @@ async fn serve_with(
             Some(_) = open.join_next() => continue,
             accepted = listener.accept() => accepted,
         };
-        let (stream, peer) = match accepted {
+        let accepted = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 // Too many open files, mostly: try again when some have closed.
@@ -74,13 +135,22 @@ async fn serve_with(
                 continue;
             }
         };
+        let peer = match &accepted {
+            Accepted::Tcp(_, peer) => Some(*peer),
+            Accepted::Unix(_) => None,
+        };
         let place = tokio::select! {
             biased;
             () = stop.cancelled() => break,
-            place = places.take(Some(peer.ip().to_canonical())) => place,
+            place = places.take(peer) => place,
         };
         let (tls, router, stop) = (tls.clone(), router.clone(), stop.clone());
-        open.spawn(async move { connection(stream, peer, tls, router, stop, place).await });
+        open.spawn(async move {
+            match accepted {
+                Accepted::Tcp(stream, peer) => connection(stream, peer, tls, router, stop, place).await,
+                Accepted::Unix(stream) => requests(stream, router, stop, place).await,
+            }
+        });
     }
     drop(listener);
     while open.join_next().await.is_some() {}
@@ -88,7 +158,7 @@ async fn serve_with(
 
 async fn connection(
     stream: TcpStream,
-    peer: SocketAddr,
+    peer: IpAddr,
     tls: Option<Arc<TlsServer>>,
     router: Router,
     stop: CancellationToken,
@@ -116,12 +186,17 @@ async fn requests(
 ) {
     let router = TowerToHyperService::new(router);
     let watch = &place.watch;
-    let service = service_fn(|request| {
+    let open_end = OpenEnd::default();
+    let service = service_fn(|mut request: hyper::Request<hyper::body::Incoming>| {
         watch.set(Phase::Busy);
+        request.extensions_mut().insert(open_end.clone());
         let answer = router.call(request);
+        let open_end = &open_end;
         async move {
             let answer = answer.await;
-            watch.set(Phase::Waiting);
+            if !open_end.is_open() {
+                watch.set(Phase::Waiting);
+            }
             answer
         }
     });
@@ -131,7 +206,7 @@ async fn requests(
     let mut connection = pin!(builder.serve_connection(TokioIo::new(io), service));
     let mut too_slow = pin!(watch.too_slow(HEAD_TIMEOUT, HEAD_TIMEOUT));
     let mut over = pin!(tokio::time::sleep(LONGEST));
-    let (mut ending, mut asked) = (false, false);
+    let (mut ending, mut asked, mut is_over) = (false, false, false);
     loop {
         tokio::select! {
             ended = connection.as_mut() => {
@@ -140,7 +215,13 @@ async fn requests(
                 }
                 return;
             }
-            () = &mut over => return,
+            () = &mut over, if !is_over => {
+                if !open_end.is_open() {
+                    return;
+                }
+                is_over = true;
+            }
+            () = open_end.cut.cancelled() => return,
             _ = &mut too_slow => return,
             () = place.gives_way(), if !asked => {
                 if place.must_close() {
@@ -162,6 +243,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use axum::routing::get;
+    use std::net::SocketAddr;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     const FEW: Limits = Limits { connections: 8, silent: 4, silent_of_peer: 4 };
@@ -171,7 +253,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
         let router = Router::new().route("/health", get(|| async { "ok\n" }));
-        tokio::spawn(serve_with(FEW, listener, tls, router, stop.clone()));
+        tokio::spawn(serve_with(FEW, listener.into(), tls, router, stop.clone()));
         (address, stop)
     }
 

@@ -5,7 +5,7 @@ use super::cases::TestCase;
 use crate::component::plan::{SinkPlan, SourcePlan, TransformPlan};
 use crate::http::UserPassword;
 use crate::net::tls::ServerTls;
-use crate::settings::{Asked, Reader, Secret, Size, Span, Spanned, config, config_enum};
+use crate::settings::{Asked, Node, Reader, SchemaBuilder, Secret, Setting, Size, Span, Spanned, config, config_enum};
 use crate::telemetry::ComponentKind;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -45,8 +45,9 @@ config! {
 config! {
     /// The agent's HTTP interface.
     pub struct ApiConfig {
-        /// Address and port. On an address that others can reach, only `/health`, `/ready` and `/metrics` are served without `auth`.
-        pub listen: Spanned<std::net::SocketAddr>,
+        /// Address and port, or `unix:///path` of a socket that only the agent's user may open. On an address that others can reach,
+        /// only `/health`, `/ready` and `/metrics` are served without `auth`.
+        pub listen: Spanned<ApiListen>,
         /// Certificate and key, to serve HTTPS.
         pub tls: Option<ServerTls> = None,
         /// Who may ask.
@@ -56,15 +57,62 @@ config! {
         /// How many of the last frames of each source are kept in memory, for `tidegate plan` to try: at most 1MiB of a source, and
         /// a sixteenth of `memory_limit` of all of them. 0: none.
         pub recent: Spanned<usize> = Spanned::new(1000, Span::default()),
-        /// What of events leaves the agent as an example. `full` needs `auth`.
+        /// What of events is shown by `tidegate tap` and `plan`. `full` needs `auth`.
         pub tap: Spanned<Tap> = Spanned::new(Tap::Redacted, Span::default()),
+    }
+}
+
+/// Where the API is served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ApiListen {
+    /// On an address.
+    Tcp(std::net::SocketAddr),
+    /// On a socket with this path.
+    Unix(PathBuf),
+}
+
+/// How the path of a socket begins.
+pub const UNIX: &str = "unix://";
+
+impl std::fmt::Display for ApiListen {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            ApiListen::Tcp(address) => address.fmt(f),
+            ApiListen::Unix(path) => write!(f, "{UNIX}{}", path.display()),
+        }
+    }
+}
+
+impl Setting for ApiListen {
+    fn read(node: &Node, cx: &mut Reader<'_>) -> Option<Self> {
+        let path = node.as_str().and_then(|text| text.strip_prefix(UNIX));
+        match path {
+            None => std::net::SocketAddr::read(node, cx).map(ApiListen::Tcp),
+            // The kernel's limit, less what a name for a moment takes.
+            Some(path) if path.starts_with('/') && path.len() > 1 && path.len() <= 100 => {
+                Some(ApiListen::Unix(PathBuf::from(path)))
+            }
+            Some(_) => {
+                let message = format!("{}: a socket's path begins with `/` and has 100 bytes at most", cx.subject());
+                cx.error(node.span, message).help("for example `unix:///run/tidegate/api.sock`");
+                None
+            }
+        }
+    }
+
+    fn schema(g: &mut SchemaBuilder) -> serde_json::Value {
+        std::net::SocketAddr::schema(g)
+    }
+
+    fn describe() -> String {
+        std::net::SocketAddr::describe()
     }
 }
 
 config_enum! {
     /// What of events is shown to who asks the API for examples.
     pub enum Tap {
-        /// What no `redact` has been over is shown as `detect: [secrets]` would make it.
+        /// As the `redact`s behind make them; what comes to none as `detect: [secrets]` does.
         Redacted = "redacted",
         /// As they are.
         Full = "full",

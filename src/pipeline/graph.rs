@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use globset::{Glob, GlobMatcher};
 
-use super::config::{AnyPlan, Edge, Globals};
+use super::config::{AnyPlan, ApiListen, Edge, Globals};
 use crate::decoding::OnDecodeError;
 use crate::settings::Reader;
 use crate::settings::Span;
@@ -414,7 +414,9 @@ impl Graph {
     fn check_ports(&self, cx: &mut Reader<'_>, globals: Option<&Globals>) {
         let mut taken: Vec<(Address, String, Span)> = Vec::new();
         if let Some(api) = globals.and_then(|globals| globals.api.as_ref()) {
-            taken.push((Address::Tcp(api.listen.value), "the API".into(), api.listen.span));
+            if let ApiListen::Tcp(address) = api.listen.value {
+                taken.push((Address::Tcp(address), "the API".into(), api.listen.span));
+            }
         }
         for node in &self.nodes {
             for listen in node.facts.iter().flat_map(|facts| &facts.listens) {

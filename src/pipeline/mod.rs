@@ -15,7 +15,9 @@ pub mod reference;
 mod tests;
 
 pub use cases::{TestCase, TestExpect, TestInput, TestKind};
-pub use config::{AgentPrint, AnyPlan, ApiConfig, Component, Config, Edge, Globals, RestartConfig, Tap};
+pub use config::{
+    AgentPrint, AnyPlan, ApiConfig, ApiListen, Component, Config, Edge, Globals, RestartConfig, Tap, UNIX,
+};
 pub use document::{Loaded, Registry, json_schema, load, load_texts, load_with_texts};
 pub use fingerprint::Fingerprint;
 pub use graph::Graph;

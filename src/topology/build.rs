@@ -142,6 +142,8 @@ pub(super) fn assemble_with(config: Config, once: bool, reuse: &Reuse<'_>) -> Re
         Some((Arc::from(&*c.id.value), queue_bytes(&plan.common().buffer, share)))
     };
     blueprint.upkeep.queues = config.components.iter().filter_map(queue).collect();
+    let sends = |c: &&crate::pipeline::Component| matches!(&c.plan, AnyPlan::Sink(plan) if plan.sends_requests());
+    blueprint.upkeep.senders = config.components.iter().filter(sends).map(|c| Arc::from(&*c.id.value)).collect();
     for component in config.components {
         if (reuse.kept)(&component.id.value) {
             continue;

@@ -77,6 +77,8 @@ pub struct Upkeep {
     pub queues: std::collections::HashMap<Arc<str>, usize>,
     /// How many of the last frames of each source are kept, and bytes of them; 0 for none.
     pub recent: (usize, usize),
+    /// Sinks that send requests: of those that go on too.
+    pub senders: std::collections::HashSet<Arc<str>>,
 }
 
 impl Default for Upkeep {
@@ -87,6 +89,7 @@ impl Default for Upkeep {
             sockets: std::collections::HashMap::default(),
             queues: std::collections::HashMap::default(),
             recent: (0, 0),
+            senders: std::collections::HashSet::default(),
         }
     }
 }

@@ -79,7 +79,7 @@ impl Worker {
         let (share, attempt) = Attempt::with(batch.ack.take());
         batch.ack = share;
         let id = lane.counters.id.clone();
-        let mut emitter = Emitter::new(&id, lane.reads_rejected(), &mut self.delta, &mut self.json);
+        let mut emitter = lane.emitter(&id, &mut self.delta, &mut self.json);
         let began = Instant::now();
         lane.call.begin();
         let apply = || lane.transform.apply(&mut batch, &mut emitter);

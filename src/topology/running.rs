@@ -19,26 +19,29 @@ use super::recent::Recent;
 use super::supervision::{Built, Remake, Supervision, Verdict as Fate};
 use super::wiring::{Edge, Node, Readers, dead_letters, edges};
 use super::worker::{Change, OutputReaders, SourceReaders, Target, WorkerSink, WorkerSource};
-use super::worker::{Worker, WorkerTransform};
+use super::worker::{Worker, WorkerTransform, apply_alone};
 use super::{Blueprint, SOURCE_ROOM_BYTES, SinkPart, SourcePart};
 use crate::ack::Verdict;
 use crate::ack::place::{Board, Report};
 use crate::buffer::{DiskStageContext, Queue, Room, StageSender};
 use crate::component::{
     DeadLetter, Input, Message, Output, OutputOpen, Retire, SinkRun, SourceContext, SourceRun, Succession, Successors,
-    ToDeadLetter,
+    ToDeadLetter, Transform,
 };
 use crate::error::{RunError, chain};
 use crate::net::sockets::Holder;
 use crate::pipeline::Fingerprint;
+use crate::sync::Locked;
 use crate::sync::live::Live;
+use crate::tap::graph::{Cover, Graph, input_point, output_point, request_point};
+use crate::tap::{self, Hub};
 use crate::telemetry::Health;
 use crate::telemetry::panics::{caught, words};
 use crate::telemetry::watchdog::{Call, Watchdog};
 use crate::telemetry::{ComponentKind, Counters, RunLedger};
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -106,6 +109,8 @@ struct TransformSeat {
     health: Arc<Health>,
     outputs: Vec<Arc<str>>,
     readers: OutputReaders,
+    /// What it redacts with, where it does.
+    cover: Option<Cover>,
 }
 
 struct SinkSeat {
@@ -165,6 +170,10 @@ pub struct Running {
     pub parts: Live<Parts>,
     /// The last frames of each source, by id, where they are kept.
     pub recent: Live<HashMap<Arc<str>, Arc<Recent>>>,
+    /// What sinks read, by id.
+    pub queues: Live<HashMap<Arc<str>, Arc<Queue>>>,
+    /// Where its events are looked at.
+    pub hub: Arc<Hub>,
     shutdown: CancellationToken,
     deadline: CancellationToken,
     successors: Successors,
@@ -186,6 +195,8 @@ pub struct Running {
     supervision: Supervision,
     /// Frames, and bytes of them, that are kept of each source.
     recent_bounds: (usize, usize),
+    /// Sinks that send requests.
+    senders: HashSet<Arc<str>>,
     watchdog: Watchdog,
     /// Dropped, it ends the watchdog's thread.
     _watching: crossbeam_channel::Sender<()>,
@@ -207,8 +218,10 @@ pub struct Summary {
     pub stuck: usize,
 }
 
-fn worker_source(part: &SourcePart, readers: &SourceReaders, room: &Arc<Room>, call: Call) -> WorkerSource {
+fn worker_source(part: &SourcePart, readers: &SourceReaders, room: &Arc<Room>, call: Call, hub: &Hub) -> WorkerSource {
     WorkerSource {
+        point: hub.point(&part.counters.id),
+        rejected_point: hub.point(&output_point(&part.counters.id, "rejected")),
         recent: None,
         decoder: part.decoder.fork(),
         when: part.when.clone(),
@@ -221,8 +234,17 @@ fn worker_source(part: &SourcePart, readers: &SourceReaders, room: &Arc<Room>, c
     }
 }
 
-fn worker_transform(part: &super::TransformPart, readers: &OutputReaders, call: Call, again: bool) -> WorkerTransform {
+fn worker_transform(
+    part: &super::TransformPart,
+    readers: &OutputReaders,
+    call: Call,
+    again: bool,
+    hub: &Hub,
+) -> WorkerTransform {
+    let id = &part.counters.id;
     WorkerTransform {
+        input_point: hub.point(&input_point(id)),
+        points: readers.iter().map(|(output, _)| hub.point(&output_point(id, output))).collect(),
         transform: part.transform.fork(),
         seed: part.transform.fork(),
         careful: part.transform.is_of_program(),
@@ -253,8 +275,9 @@ impl SinkFront {
         }
     }
 
-    fn worker_sink(&self) -> WorkerSink {
+    fn worker_sink(&self, hub: &Hub) -> WorkerSink {
         WorkerSink {
+            point: hub.point(&input_point(&self.counters.id)),
             sender: self.queue.sender(),
             when: self.when.clone(),
             takes_stale: self.takes_stale,
@@ -299,18 +322,19 @@ pub fn single_worker(blueprint: &Blueprint) -> (Worker, Vec<(Arc<str>, Arc<Queue
     let readers = Readers::new(&nodes, |node| numbers[&node.id]);
     let share = default_share(blueprint.memory_limit, blueprint.sinks.len());
     let room = room_of(blueprint.memory_limit, blueprint.sources.len());
+    let hub = Hub::new();
     let sources = blueprint
         .sources
         .iter()
-        .map(|s| worker_source(s, &readers.of_source(&s.counters.id), &room, Call::default()))
+        .map(|s| worker_source(s, &readers.of_source(&s.counters.id), &room, Call::default(), &hub))
         .collect();
     let transforms = blueprint
         .transforms
         .iter()
-        .map(|t| worker_transform(t, &readers.of_transform(&t.counters.id, &t.outputs), Call::default(), false))
+        .map(|t| worker_transform(t, &readers.of_transform(&t.counters.id, &t.outputs), Call::default(), false, &hub))
         .collect();
     let queues: Vec<_> = blueprint.sinks.iter().map(|s| (s.counters.id.clone(), queue_of(s, share))).collect();
-    let sinks = blueprint.sinks.iter().zip(&queues).map(|(s, (_, q))| SinkFront::of(s, q).worker_sink()).collect();
+    let sinks = blueprint.sinks.iter().zip(&queues).map(|(s, (_, q))| SinkFront::of(s, q).worker_sink(&hub)).collect();
     (Worker::new(sources, transforms, sinks), queues)
 }
 
@@ -334,6 +358,9 @@ pub fn start_supervised(blueprint: Blueprint, remake: Option<Remake>) -> std::io
         health: Live::default(),
         parts: Live::default(),
         recent: Live::default(),
+        queues: Live::default(),
+        hub: Hub::new(),
+        senders: HashSet::new(),
         recent_bounds: blueprint.upkeep.recent,
         shutdown: CancellationToken::new(),
         deadline: CancellationToken::new(),
@@ -484,6 +511,7 @@ impl Running {
         }
         let readers = Readers::new(nodes, |node| numbers[&node.id]);
         let (prints, mut sockets) = (built.fingerprints, built.upkeep.sockets);
+        self.senders = built.upkeep.senders;
         let mut sockets_of = move |id: &Arc<str>| sockets.remove(id).unwrap_or_default();
         let again = self.supervision.is_on();
         let mut changes: Vec<Change> = (0..threads).map(|_| Change::default()).collect();
@@ -497,7 +525,7 @@ impl Running {
         }
         // Before any sink starts: one whose queue nobody can send to has come to its end.
         for change in &mut changes {
-            change.sinks = fronts.iter().map(|(number, front)| (*number, front.worker_sink())).collect();
+            change.sinks = fronts.iter().map(|(number, front)| (*number, front.worker_sink(&self.hub))).collect();
         }
         // All queues first: a sink may have another's as its dead letter.
         let queues: HashMap<Arc<str>, Arc<Queue>> = self
@@ -530,10 +558,11 @@ impl Running {
                 health: running_health(),
                 outputs: part.outputs.clone(),
                 readers: readers.of_transform(id, &part.outputs),
+                cover: part.transform.redacts().then(|| cover_of(number, &*part.transform)),
             };
             for change in &mut changes {
                 let call = self.watchdog.call("transform", &seat.counters, &seat.health);
-                change.transforms.push((number, worker_transform(part, &seat.readers, call, again)));
+                change.transforms.push((number, worker_transform(part, &seat.readers, call, again, &self.hub)));
             }
             self.transforms.push(seat);
         }
@@ -562,7 +591,7 @@ impl Running {
             for change in &mut changes {
                 let call = self.watchdog.call("decode", &seat.counters, &seat.health);
                 let recent = Some(self.recent_of(&id));
-                let lane = worker_source(&part, &seat.readers, &seat.room, call);
+                let lane = worker_source(&part, &seat.readers, &seat.room, call, &self.hub);
                 change.sources.push((number, WorkerSource { recent, ..lane }));
             }
             let before = self.sources.iter().rposition(|s| s.id == id && !s.has_ended && s.next.is_none());
@@ -575,8 +604,36 @@ impl Running {
         }
         self.order = nodes.iter().map(|n| n.id.clone()).collect();
         self.rewire(&readers, &numbers);
+        // Before anything goes the new ways.
+        self.hub.set_graph(self.graph_of(nodes, &numbers));
         self.tell_workers(changes, &numbers);
         Ok(to_start)
+    }
+
+    /// What is to be known of a graph where its events are looked at.
+    fn graph_of(&self, nodes: &[Node], numbers: &HashMap<Arc<str>, usize>) -> Graph {
+        let part = |node: &Node| {
+            let n = *numbers.get(&node.id)?;
+            let (counters, outputs, cover) = match node.kind {
+                ComponentKind::Source => (&self.sources.get(n)?.counters, vec![Arc::from("rejected")], None),
+                ComponentKind::Transform => {
+                    let seat = self.transforms.get(n)?;
+                    (&seat.counters, seat.outputs.clone(), seat.cover.clone())
+                }
+                ComponentKind::Sink => (&self.sinks.get(n)?.counters, Vec::new(), None),
+            };
+            Some(tap::graph::Part {
+                id: node.id.clone(),
+                kind: node.kind,
+                type_name: counters.type_name,
+                inputs: node.inputs.clone(),
+                outputs,
+                dead_letter: node.dead_letter.clone(),
+                sends: self.senders.contains(&node.id),
+                cover,
+            })
+        };
+        Graph { parts: nodes.iter().filter_map(part).collect() }
     }
 
     /// Numbers of all that runs, by id.
@@ -714,12 +771,13 @@ impl Running {
         if let Some(stage) = stage {
             seat.last = Queue::for_stage(seat.behind_disk, seat.counters.clone());
             let dead_letter = seat.dead_letter.as_ref().and_then(|id| queues.get(id));
+            let letters = self.hub.point(&input_point(seat.dead_letter.as_deref().unwrap_or_default()));
             let context = DiskStageContext {
                 from: seat.queue.clone(),
                 to: StageSender::new(seat.last.sender()),
                 refuser: Box::new(ToDeadLetter {
                     counters: seat.counters.clone(),
-                    dead_letter: dead_letter.map(|to| DeadLetter { to: to.sender() }),
+                    dead_letter: dead_letter.map(|to| DeadLetter { to: to.sender(), point: letters }),
                 }),
                 counters: seat.counters.clone(),
                 abort: seat.abort.clone(),
@@ -748,7 +806,7 @@ impl Running {
             if waits {
                 continue;
             }
-            let queues = self.queues();
+            let queues = self.sink_queues();
             if let Err(error) = self.begin_sink(number, &queues) {
                 self.failed(&id, &format!("cannot start a thread: {error}"));
             }
@@ -772,10 +830,12 @@ impl Running {
         seat.run += 1;
         let run_number = seat.run;
         let dead_letter = seat.dead_letter.as_ref().and_then(|id| queues.get(id));
+        let letters = self.hub.point(&input_point(seat.dead_letter.as_deref().unwrap_or_default()));
         let input = Input {
             queue: seat.last.clone(),
             counters: seat.counters.clone(),
-            dead_letter: dead_letter.map(|to| DeadLetter { to: to.sender() }),
+            dead_letter: dead_letter.map(|to| DeadLetter { to: to.sender(), point: letters }),
+            requests: self.hub.point(&request_point(&seat.id)),
             abort: seat.abort.clone(),
             shutdown_allowed: seat.all_on_disk.then(|| seat.leave.clone()),
             successors: self.successors.clone(),
@@ -1101,7 +1161,7 @@ impl Running {
         self.sinks[number].succession = Succession::default();
         self.sinks[number].health.begins_anew();
         let reader = self.sinks[number].last.reader();
-        let queues = self.queues();
+        let queues = self.sink_queues();
         let id = self.sinks[number].id.clone();
         if let Err(error) = self.run_sink(number, run, reader, &queues) {
             self.failed(&id, &format!("cannot start a thread: {error}"));
@@ -1141,7 +1201,7 @@ impl Running {
         }
     }
 
-    fn queues(&self) -> HashMap<Arc<str>, Arc<Queue>> {
+    fn sink_queues(&self) -> HashMap<Arc<str>, Arc<Queue>> {
         let running = self.sinks.iter().filter(|seat| seat.life == Life::Runs);
         running.map(|seat| (seat.id.clone(), seat.queue.clone())).collect()
     }
@@ -1283,6 +1343,8 @@ impl Running {
         let mut recent = (*self.recent.now()).clone();
         recent.retain(|id, _| self.sources.iter().any(|seat| seat.id == *id && seat.life == Life::Runs));
         self.recent.set(recent);
+        let sinks = self.sinks.iter().filter(|seat| seat.life == Life::Runs);
+        self.queues.set(sinks.map(|seat| (seat.id.clone(), seat.last.clone())).collect());
         self.health.set(nodes.iter().map(|node| (node.id.clone(), health(node))).collect());
     }
 
@@ -1529,6 +1591,16 @@ impl Running {
 
 /// The gauge of whether a component runs.
 const UP: &str = "component_up";
+
+/// A `redact` for those who look at what comes to it.
+fn cover_of(number: usize, transform: &dyn Transform) -> Cover {
+    let seed = Mutex::new(transform.fork());
+    let make = move || -> tap::graph::Redactor {
+        let mut instance = seed.locked().fork();
+        Box::new(move |batch| apply_alone(&mut *instance, batch))
+    };
+    Cover { number: number as u64, make: Arc::new(make) }
+}
 
 fn running_health() -> Arc<Health> {
     let health = Health::default();

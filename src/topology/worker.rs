@@ -21,6 +21,7 @@ use crate::condition::{Condition, Faults};
 use crate::decoding::{DecodeStats, Decoder};
 use crate::event::Chunk;
 use crate::event::{Batch, FieldPath, Sym};
+use crate::tap::{Pairs, Point};
 use crate::telemetry::panics::caught;
 use crate::telemetry::watchdog::Call;
 use crate::telemetry::{Counters, Totals};
@@ -58,6 +59,10 @@ pub struct WorkerSource {
     pub call: Call,
     /// Where its last frames are kept, if any are.
     pub recent: Option<Arc<Recent>>,
+    /// Where its events are looked at.
+    pub point: Arc<Point>,
+    /// Where what leaves by `id.rejected` is.
+    pub rejected_point: Arc<Point>,
 }
 
 /// A transform as a worker sees it.
@@ -80,6 +85,10 @@ pub struct WorkerTransform {
     pub origins_give_again: bool,
     /// Its calls.
     pub call: Call,
+    /// Where what comes to it is looked at.
+    pub input_point: Arc<Point>,
+    /// Where what leaves it is, by output.
+    pub points: Vec<Arc<Point>>,
 }
 
 /// A sink as a worker sees it.
@@ -94,6 +103,8 @@ pub struct WorkerSink {
     pub counters: Arc<Counters>,
     /// It was given more than one batch of the present chunk.
     pub several: bool,
+    /// Where what comes to it is looked at.
+    pub point: Arc<Point>,
 }
 
 /// Readers of a source: of its events, and of `id.rejected`.
@@ -274,9 +285,10 @@ impl Worker {
         }
         let busy = began.elapsed().as_secs_f64();
         let decoded = batch.len() as u64 + stats.dropped;
-        let reader = (!lane.rejected.is_empty()).then_some(&*lane.counters.id);
+        let is_read = !lane.rejected.is_empty();
+        let reader = (is_read || lane.rejected_point.is_watched()).then_some(&*lane.counters.id);
         let rejects = take_rejects(&mut batch, &stats.rejects, reader, clock::now_ns, &mut self.json);
-        let unread = if rejects.is_some() { 0 } else { stats.rejects.len() as u64 };
+        let unread = if is_read { 0 } else { stats.rejects.len() as u64 };
         attach(&mut batch, &lane.attach);
         let mut faults = Faults::default();
         let filtered = lane.when.as_mut().map_or(0, |when| batch.retain(|e| when.holds(e, &mut faults)) as u64);
@@ -304,8 +316,10 @@ impl Worker {
         for (kind, text) in stats.examples.drain(..) {
             lane.counters.example(kind, || text);
         }
+        lane.point.look(&batch);
         let (room, targets) = (lane.room.clone(), std::mem::take(&mut lane.targets));
         if let Some(rejects) = rejects {
+            lane.rejected_point.look(&rejects);
             let readers = std::mem::take(&mut lane.rejected);
             self.route(rejects, &readers);
             if let Some(lane) = &mut self.sources[source] {
@@ -366,11 +380,12 @@ impl Worker {
         let Some(Some(lane)) = self.transforms.get_mut(n) else {
             return stray("transform", n, batch);
         };
+        let pairs = lane.input_point.enter(&batch);
         if lane.careful {
             return self.transform_carefully(batch, n);
         }
         let id = lane.counters.id.clone();
-        let mut emitter = Emitter::new(&id, lane.reads_rejected(), &mut self.delta, &mut self.json);
+        let mut emitter = lane.emitter(&id, &mut self.delta, &mut self.json);
         let began = Instant::now();
         lane.call.begin();
         let result = caught(|| lane.transform.apply(&mut batch, &mut emitter));
@@ -381,9 +396,23 @@ impl Worker {
             let originals = emitter.originals.take();
             return self.panicked(n, Left { came, batch: Some(batch), originals, rejects, outputs, busy, words });
         }
+        if let Some(pairs) = pairs {
+            self.end_pairs(n, pairs, &batch, rejects.as_ref(), &outputs);
+        }
         self.publish(n, came, batch.len() as u64, &outputs, busy);
         self.emitted(n, rejects, outputs);
         self.put_out(n, 0, batch);
+    }
+
+    /// Tells those who look what has become of events that came to transform `n`.
+    #[cold]
+    fn end_pairs(&self, n: usize, pairs: Pairs, stayed: &Batch, rejects: Option<&Batch>, outputs: &[(usize, Batch)]) {
+        let Some(lane) = &self.transforms[n] else { return };
+        let rejected = rejects.zip(lane.rejected).map(|(batch, r)| (&lane.outputs[r].0, batch));
+        let others = outputs.iter().map(|(output, batch)| (&lane.outputs[*output].0, batch));
+        let all: Vec<(&Arc<str>, &Batch)> = rejected.into_iter().chain(others).collect();
+        let reasons: Vec<&'static str> = self.delta.dropped.iter().map(|(reason, _)| *reason).collect();
+        pairs.end(stayed, &all, &reasons);
     }
 
     /// Publishes what one call of transform `n` came to.
@@ -446,6 +475,7 @@ impl Worker {
     /// Gives a batch to the readers of an output of transform `n`.
     pub(super) fn put_out(&mut self, n: usize, output: usize, batch: Batch) {
         let Some(lane) = &mut self.transforms[n] else { return };
+        lane.points[output].look(&batch);
         let readers = std::mem::take(&mut lane.outputs[output].1);
         self.route(batch, &readers);
         if let Some(lane) = &mut self.transforms[n] {
@@ -502,6 +532,7 @@ impl Worker {
                 return;
             }
         }
+        lane.point.look(&batch);
         if !self.places {
             lane.sender.send(batch);
         } else if let Some(before) = self.given[n].replace(batch) {
@@ -518,7 +549,7 @@ impl Worker {
             return;
         }
         let id = lane.counters.id.clone();
-        let mut emitter = Emitter::new(&id, lane.reads_rejected(), &mut self.delta, &mut self.json);
+        let mut emitter = lane.emitter(&id, &mut self.delta, &mut self.json);
         lane.call.begin();
         let result = caught(|| match finish {
             true => lane.transform.finish(now, &mut emitter),
@@ -559,6 +590,13 @@ fn stray<T>(kind: &'static str, number: usize, what: T) {
 impl WorkerTransform {
     pub(super) fn reads_rejected(&self) -> bool {
         self.rejected.is_some_and(|r| !self.outputs[r].1.is_empty())
+    }
+
+    /// What is handed to it with a batch.
+    pub(super) fn emitter<'e>(&self, id: &'e str, delta: &'e mut Delta, json: &'e mut Vec<u8>) -> Emitter<'e> {
+        let mut emitter = Emitter::new(id, self.reads_rejected(), delta, json);
+        emitter.rejected_shown = self.rejected.is_some_and(|r| self.points[r].is_watched());
+        emitter
     }
 }
 

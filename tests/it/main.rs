@@ -3,6 +3,7 @@
 
 mod agent;
 mod alloc;
+mod api_document;
 mod buffer;
 mod buffer_loss;
 mod canary;
@@ -63,6 +64,8 @@ mod strangers;
 mod supervision;
 mod syslog;
 mod tally;
+mod tap;
 mod terminal;
 mod test_command;
+mod top;
 mod wire;

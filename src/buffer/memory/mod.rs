@@ -128,6 +128,11 @@ impl Queue {
         self.async_room.notify_waiters();
     }
 
+    /// When what has waited longest was read: nanoseconds since 1970 UTC.
+    pub fn oldest(&self) -> Option<i64> {
+        self.lock().batches.front().map(|(batch, _)| batch.received_at)
+    }
+
     /// A way in.
     pub fn sender(self: &Arc<Self>) -> QueueSender {
         self.lock().senders += 1;

@@ -565,6 +565,9 @@ impl<P: Protocol> Driver<P> {
         self.limit.sent(self.flights.len() + 1);
         let request = self.protocol.request(&load.target);
         let body = self.protocol.finish(&load);
+        if self.input.requests().is_watched() {
+            self.input.requests().sent(request.method.as_str(), request.url.as_str(), &body, load.len() as u64);
+        }
         let encoding = match (load.target.snappy, self.plan.common.compression) {
             (true, Compression::None) => Encoding::StoredSnappy,
             (true, _) => Encoding::Snappy,

@@ -107,6 +107,10 @@ impl<S: HttpSink> SinkPlan for S {
         &self.shared().0.sink
     }
 
+    fn sends_requests(&self) -> bool {
+        true
+    }
+
     fn check(&self, cx: &mut Reader<'_>) {
         let (network, auth) = self.shared();
         network.check(cx);

@@ -218,6 +218,10 @@ impl SinkPlan for PrometheusConfig {
         &self.common
     }
 
+    fn sends_requests(&self) -> bool {
+        self.remote_write.is_some()
+    }
+
     fn check(&self, cx: &mut Reader<'_>) {
         let mut claimed: HashMap<String, &str> = HashMap::new();
         for (n, metric) in self.metrics.iter().enumerate() {

@@ -631,4 +631,8 @@ impl Transform for Redact {
     fn rules(&self) -> Vec<Rule> {
         self.deciding()
     }
+
+    fn redacts(&self) -> bool {
+        true
+    }
 }

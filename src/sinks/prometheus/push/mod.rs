@@ -212,6 +212,7 @@ impl Push {
             reader: 0,
             succession: Default::default(),
             call: Default::default(),
+            requests: input.requests.clone(),
         };
         let driver = tokio::spawn(Driver::new(protocol, plan, inner, exchange, signer, mask).run());
         let names = handover::take_up(&whose);

@@ -638,6 +638,7 @@ async fn the_page_is_served_while_events_come_and_everything_is_settled() {
         reader: 0,
         succession: Default::default(),
         call: Default::default(),
+        requests: Default::default(),
     };
     let task = tokio::spawn(run(input));
     let verdicts = Arc::new(Verdicts::default());

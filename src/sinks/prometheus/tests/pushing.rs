@@ -97,6 +97,7 @@ impl Rig {
             reader: 0,
             succession: Default::default(),
             call: Default::default(),
+            requests: Default::default(),
         };
         let source = Arc::new(Source { waits, ..Source::default() });
         Rig { sender: Some(queue.sender()), counters, successors, abort, source, task: tokio::spawn(run(input)) }
