@@ -94,7 +94,7 @@ pub fn open(hub: &Arc<Hub>, mode: Mode, question: &[u8], stalled: CancellationTo
             .ok_or_else(|| bad(format!("`duration`: {text} is no duration such as 10s")))
     });
     let patterns = Patterns::new(&question.points).map_err(bad)?;
-    let target = if condition.is_some() { EXAMINED } else { 2 * limit };
+    let target = if condition.is_some() { EXAMINED } else { 4 * limit };
     let tap = hub.open(Asked { patterns, pairs: question.pair, target }).map_err(|why| match why {
         Refused::TooMany => refused(429, format!("there are {} taps already", crate::tap::MAX_TAPS)),
         Refused::NoPoints(unmet, points) => bad(no_points(&unmet, &points)),
@@ -326,8 +326,13 @@ impl Viewer {
         }
         let is_told = self.give(Bytes::from(text));
         for state in self.points.values_mut() {
-            let missed = if is_told { 0 } else { state.missed };
-            *state = PointState { missed, is_quiet: state.is_quiet, ..PointState::default() };
+            // What could not be told is told with the next.
+            *state = match is_told {
+                true => PointState { is_quiet: state.is_quiet, ..PointState::default() },
+                false => {
+                    PointState { pool: Vec::new(), pool_bytes: 0, at_once: 0, share: 1.0, ..std::mem::take(state) }
+                }
+            };
         }
     }
 

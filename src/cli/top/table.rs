@@ -261,13 +261,15 @@ pub(super) fn head(rows: &[Row], style: Style) -> String {
     let w = Widths::new(rows, style.width);
     let (events, bytes) =
         if style.totals { (["IN", "OUT"], ["B IN", "B OUT"]) } else { (["IN/s", "OUT/s"], ["B/s<", "B/s>"]) };
+    let buffer = if w.bar < 6 { "BUFF" } else { "BUFFER" };
+    let state = if w.state < 5 { "STAT" } else { "STATE" };
     let mut cells = vec![fit("COMPONENT", w.name, false)];
     if w.type_name > 0 {
         cells.push(fit("TYPE", w.type_name, false));
     }
     cells.extend([events[0], events[1], bytes[0], bytes[1]].map(|title| fit(title, 6, true)));
-    cells.extend([fit("DROP", 5, true), fit("REJ", 5, true), fit("BUFFER", w.bar, false).replace('…', "")]);
-    cells.extend([fit("BUSY", 4, true), fit("BEHIND", 6, true), fit("ERR", 4, true), fit("STATE", w.state, false)]);
+    cells.extend([fit("DROP", 5, true), fit("REJ", 5, true), fit(buffer, w.bar, false)]);
+    cells.extend([fit("BUSY", 4, true), fit("BEHIND", 6, true), fit("ERR", 4, true), fit(state, w.state, false)]);
     let text = fit(&cells.join(" "), style.width, false);
     if style.colored { format!("{BOLD}{text}{END}") } else { text }
 }
@@ -412,7 +414,7 @@ mod tests {
     fn at_eighty_columns_all_of_it_is_there() {
         let expected = "\
 COMPONENT      IN/s  OUT/s   B/s<   B/s>  DROP   REJ BUFF BUSY BEHIND  ERR STAT
-app            1000   1000 100.0k      -     -     -    -  25%   123kB    - run
+app            1000   1000   100k      -     -     -    -  25%   123kB    - run
 ";
         let page = page(80, false, false);
         let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
@@ -440,13 +442,13 @@ app            1000   1000 100.0k      -     -     -    -  25%   123kB    - run
         assert!(page.contains("keep-what-is-needed demo"), "{page}");
         assert!(page.contains("1234  dropped: filtered") && page.contains("3  error: timeout"), "{page}");
         assert!(page.contains("failing: circuit open: \\x1b[31mHTTP 503"), "{page}");
-        assert!(page.contains("3000   3000 300.0k"), "sums since the start: {page}");
+        assert!(page.contains("3000   3000   300k"), "sums since the start: {page}");
     }
 
     #[test]
     fn numbers_are_short() {
         let cases = [(0.0, "0"), (0.5, "0.5"), (9.0, "9"), (1234.0, "1234"), (9999.0, "9999"), (10_000.0, "10.0k")];
-        let more = [(123_456.0, "123k"), (1_500_000.0, "1.5M"), (999_999.0, "1000k"), (2.5e12, "2.5T")];
+        let more = [(123_456.0, "123k"), (1_500_000.0, "1.5M"), (999_999.0, "1.0M"), (2.5e12, "2.5T")];
         for (n, text) in cases.into_iter().chain(more) {
             assert_eq!(short(n), text);
             assert!(short(n).len() <= 5);
