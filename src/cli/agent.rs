@@ -282,8 +282,7 @@ pub(super) fn stream(base: &str, path: &str, body: Vec<u8>, globals: Option<&Glo
     let request = Request { method: Method::POST, body: Some(body.into()), ..Request::get(url, headers) };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(AgentError::Runtime)?;
     let client = client(base, &request.url, ca.as_deref(), socket.as_deref())?;
-    let mut opened =
-        runtime.block_on(client.open(request)).map_err(|lost| AgentError::Lost(called(), lost.why))?;
+    let mut opened = runtime.block_on(client.open(request)).map_err(|lost| AgentError::Lost(called(), lost.why))?;
     if opened.status == 200 {
         return Ok(Stream { runtime, opened });
     }

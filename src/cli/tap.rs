@@ -137,7 +137,11 @@ fn open(args: &TapArgs, globals: Option<&Globals>, until: Option<Instant>) -> Re
 }
 
 /// Asks again until the agent is there; none where the time is over.
-fn again(args: &TapArgs, globals: Option<&Globals>, until: Option<Instant>) -> Option<Result<agent::Stream, AgentError>> {
+fn again(
+    args: &TapArgs,
+    globals: Option<&Globals>,
+    until: Option<Instant>,
+) -> Option<Result<agent::Stream, AgentError>> {
     say_line!("the agent has ended the tap; it is asked again");
     let give_up = Instant::now() + PATIENCE;
     loop {

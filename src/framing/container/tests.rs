@@ -25,7 +25,7 @@ fn preset(preset: Preset) -> Option<Multiline> {
 /// The events of a text that arrives in pieces, and how many messages were too long.
 fn read_pieces(rule: Rule, pieces: &[&[u8]]) -> (Vec<Value>, u64) {
     let decoder: Box<dyn crate::decoding::FrameDecoder> = match rule.format {
-        Format::Cri => Box::new(CriDecoder),
+        Format::Cri | Format::Any => Box::new(CriDecoder),
         Format::Docker => Box::new(DockerDecoder::default()),
     };
     let mut decoder = Decoder::new(decoder, OnDecodeError::Keep);
@@ -219,7 +219,7 @@ struct Raw {
 fn raw(format: Format, number: usize, line: &Raw) -> Vec<u8> {
     let (time, stream) = (format!("2025-01-01T00:00:00.{number:09}Z"), ["stdout", "stderr"][line.stream]);
     match format {
-        Format::Cri => {
+        Format::Cri | Format::Any => {
             let head = format!("{time} {stream} {} ", if line.partial { "P" } else { "F" });
             [head.as_bytes(), &line.text, b"\n"].concat()
         }

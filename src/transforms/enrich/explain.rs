@@ -19,6 +19,7 @@ impl Step {
             Step::Put(path, _) => Rule::at(&[path.text()]),
             Step::Geoip { .. } => next("geoip", &mut places.0),
             Step::UserAgent { .. } => Rule::at(&["user_agent"]),
+            Step::Kubernetes { .. } => Rule::at(&["kubernetes"]),
             Step::Lookup { .. } => next("lookup", &mut places.1),
         }
     }
@@ -27,7 +28,7 @@ impl Step {
     fn unasked(&self, event: EventRef<'_>) -> Option<&FieldPath> {
         let from = match self {
             Step::Geoip { from, .. } | Step::UserAgent { from, .. } => from,
-            Step::Fields(_) | Step::Put(..) | Step::Lookup { .. } => return None,
+            Step::Fields(_) | Step::Put(..) | Step::Kubernetes { .. } | Step::Lookup { .. } => return None,
         };
         text_of(event.batch(), event.row(), from, &mut Vec::new()).is_none().then_some(from)
     }
