@@ -85,7 +85,7 @@ impl Feed {
         let input = Input {
             queue,
             counters,
-            dead_letter: Some(DeadLetter { to: letters.sender() }),
+            dead_letter: Some(DeadLetter { to: letters.sender(), point: Default::default() }),
             abort: feed.abort.clone(),
             shutdown_allowed: None,
             successors: feed.successors.clone(),
@@ -94,6 +94,7 @@ impl Feed {
             reader: 0,
             succession: Default::default(),
             call: Default::default(),
+            requests: Default::default(),
         };
         (feed, input)
     }
