@@ -18,6 +18,7 @@ pub use chunk::{Chunk, Frames};
 pub use origin::{Origin, Shared};
 pub use path::{FieldPath, Meta, Segment};
 pub use slab::{Slab, SlabPool};
+pub(crate) use sym::RUN;
 pub use sym::{MAX_SYMBOLS, Sym};
 pub use value::{Form, Str, Value};
 

@@ -29,7 +29,7 @@ use crate::event::{EventKind, EventRef, FieldPath};
 use crate::settings::{Map, Reader, Spanned, config, config_enum};
 use crate::sinks::delivery::{
     Answer, AuthConfig, Draft, Encoding, Groups, HttpSink, Judgement, Mask, NamedGroups, NetworkSinkCommon, Protocol,
-    Request, RequestBody, Target, Unsendable, Values, address, below, byte_of, check_server, judge_status,
+    Request, RequestBody, Target, Unsendable, Values, address, below, body, byte_of, check_server, judge_status, room,
 };
 use crate::template::Template;
 use crate::time::{TimestampReader, Zone};
@@ -242,7 +242,7 @@ impl Protocol for Otlp {
             }
             resources[place].1.push((scope, records.to_vec()));
         });
-        let mut out = Vec::with_capacity(load.body.len() + load.groups.bytes() + 32 * load.groups.len());
+        let mut out = room(load.body.len() + load.groups.bytes() + 32 * load.groups.len());
         for (resource, scopes) in resources {
             push_message(1, &mut out, |out| {
                 push_bytes(1, resource, out);
@@ -262,7 +262,7 @@ impl Protocol for Otlp {
             EventKind::Trace => Signal::Traces,
         };
         // What was written here can be read; if it could not, the server would refuse it as no JSON.
-        Bytes::from(if self.json { to_json(signal, &out).unwrap_or(out) } else { out })
+        body(if self.json { to_json(signal, &out).unwrap_or(out) } else { out })
     }
 
     fn judge(&self, answer: &Answer, load: &RequestBody<()>, _now: i64) -> Judgement {

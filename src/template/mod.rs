@@ -202,6 +202,14 @@ impl Template {
         Ok(())
     }
 
+    /// The field of the event itself that it is the text of, where it is nothing else.
+    pub(crate) fn as_field(&self) -> Option<Sym> {
+        match self.parts.as_slice() {
+            [Part::Value { path, default: None }] if path.rest().is_empty() => path.first(),
+            _ => None,
+        }
+    }
+
     /// Appends the text for an event, with nothing where a field is absent (Prometheus labels).
     pub fn render_or_empty(&self, event: EventRef<'_>, out: &mut Vec<u8>) {
         for part in &self.parts {

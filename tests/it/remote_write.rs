@@ -340,3 +340,31 @@ sinks:
     }
     assert!(!said.contains("refused"), "{said}");
 }
+
+/// Prometheus takes a request of version 2 for an empty one of version 1 until 2.54, and answers that all is well.
+#[test]
+fn a_real_prometheus_has_the_series_whichever_version_it_knows() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(prometheus) = Prometheus::start(dir.path()) else { return };
+    config(
+        dir.path(),
+        &format!(
+            "data_dir: ./data
+sources: {{in: {{type: file, include: [./in.ndjson], decode: json}}}}
+sinks:
+  out:
+    type: prometheus
+    inputs: [in]
+    metrics:
+      - {{name: g, type: gauge, value: v, description: Theirs., labels: {{a: \"{{{{ a }}}}\"}}}}
+    remote_write: {{url: \"http://{}/api/v1/write\", interval: 200ms, version: 2}}
+",
+            prometheus.address
+        ),
+    );
+    std::fs::write(dir.path().join("in.ndjson"), "{\"a\":\"x\",\"v\":3}\n{\"a\":\"y\",\"v\":5}\n").unwrap();
+    let agent = Agent::run(dir.path(), &[]);
+    eventually("both are there", || prometheus.now("g").len() == 2);
+    assert_eq!(prometheus.now("g"), BTreeMap::from([("x".to_owned(), 3.0), ("y".to_owned(), 5.0)]));
+    assert_balanced(&agent.stop());
+}

@@ -6,7 +6,7 @@
 use super::ids::read_id;
 use super::roles::Role;
 use crate::event::json::{Class, find, str_of, unescape};
-use crate::event::{Spot, Value, push_run};
+use crate::event::{RUN, Spot, Value, push_run};
 use crate::wire::protobuf::{push_bytes, push_fixed64, push_message, push_number, push_varint, varint_len};
 
 /// Bytes of a head that are copied at once.
@@ -15,10 +15,9 @@ const HEAD: usize = 32;
 /// How the attribute with a key begins.
 #[derive(Debug)]
 pub(super) struct Head {
-    /// Tag of the attribute, its length, tag of the key, its length, the key, tag of the value, and room for what stands before
-    /// a text: two lengths and a tag between them. The lengths are set as they are written.
+    /// Tag of the attribute, its length, tag of the key, its length, the key, tag of the value. The length is set as it is written.
     bytes: [u8; HEAD],
-    /// Bytes before that room; 0 where the key is too long for all this.
+    /// How many of them; 0 where the key is too long for all this.
     len: usize,
     number: u32,
     key: Box<[u8]>,
@@ -28,76 +27,139 @@ impl Head {
     /// Of attributes that are field `number` of a record, below 16.
     pub(super) fn new(number: u32, key: &[u8]) -> Head {
         let (mut bytes, mut len) = ([0; HEAD], 0);
-        if key.len() + 8 <= HEAD {
+        if key.len() + 5 <= HEAD {
             len = key.len() + 5;
             bytes[..4].copy_from_slice(&[(number << 3 | 2) as u8, 0, 1 << 3 | 2, key.len() as u8]);
             bytes[4..len - 1].copy_from_slice(key);
             bytes[len - 1] = 2 << 3 | 2;
-            bytes[len + 1] = 1 << 3 | 2;
         }
         Head { bytes, len, number, key: key.into() }
     }
+}
 
-    /// Appends the attribute; nothing for null.
+/// Bytes of attributes that are gathered before they are appended to a body.
+const STAGE: usize = 4096;
+/// Most bytes that one of them takes there.
+const ROOM: usize = 2 * HEAD + 256;
+
+/// Attributes of scalar values, gathered where there is always room for one more, so that none is asked for with each piece.
+#[derive(Debug)]
+pub(super) struct Stage {
+    bytes: Box<[u8; STAGE]>,
+    at: usize,
+}
+
+impl Stage {
+    pub(super) fn new() -> Stage {
+        Stage { bytes: Box::new([0; STAGE]), at: 0 }
+    }
+
+    /// Appends what was gathered.
     #[inline]
-    pub(super) fn pair(&self, value: Spot<'_>, plain: &mut Vec<u8>, out: &mut Vec<u8>) {
-        match value {
-            Spot::Text(from, start, end) => self.text(from, start, end, out),
-            Spot::Object(from, start) => {
-                push_message(self.number, out, |out| {
-                    push_bytes(1, &self.key, out);
-                    push_message(2, out, |out| _ = Nested { text: from, plain }.any(start, out));
-                });
-            }
-            Spot::Other(Value::Null) => {}
-            Spot::Other(value) => match value {
-                Value::Number(spelling) if spelling.len() <= 18 => match whole(spelling) {
-                    Some(n) => self.whole(n, out),
-                    None => pair(&self.key, value, self.number, plain, out),
-                },
-                _ => pair(&self.key, value, self.number, plain, out),
+    pub(super) fn flush(&mut self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.bytes[..self.at.min(STAGE)]);
+        self.at = 0;
+    }
+
+    /// Gathers the attribute, or appends it behind those; nothing for null.
+    #[inline(always)]
+    pub(super) fn pair(&mut self, head: &Head, value: Spot<'_>, plain: &mut Vec<u8>, out: &mut Vec<u8>) {
+        if self.at > STAGE - ROOM {
+            self.flush(out);
+        }
+        let Some(room) = self.bytes.get_mut(self.at..).and_then(|room| room.first_chunk_mut::<ROOM>()) else { return };
+        let added = match value {
+            Spot::Text(from, start, end) => text(head, from, start, end, room),
+            Spot::Other(Value::Null) => return,
+            Spot::Other(Value::Bool(b)) => number(head, 2 << 3, u64::from(b), room),
+            Spot::Other(Value::Number(spelling)) => match whole(spelling) {
+                Some(n) => number(head, 3 << 3, n, room),
+                None => 0,
             },
+            Spot::Object(..) | Spot::Other(_) => 0,
+        };
+        self.at += added;
+        if added == 0 {
+            self.flush(out);
+            append(head, value, plain, out);
         }
     }
+}
 
-    /// The text `from[start..end]`.
-    #[inline]
-    fn text(&self, from: &[u8], start: usize, end: usize, out: &mut Vec<u8>) {
-        let (len, text) = (self.len, end - start);
-        let pair = len + text + 1;
-        let at = out.len();
-        if len == 0 || pair >= 0x80 {
-            return push_pair_of_text(self.number, &self.key, &from[start..end], out);
-        }
-        out.extend_from_slice(&self.bytes);
-        out.truncate(at + len + 3);
-        if let Some(head) = out.get_mut(at..at + len + 3) {
-            head[1] = pair as u8;
-            head[len] = text as u8 + 2;
-            head[len + 2] = text as u8;
-        }
-        push_run(from, start, end, out);
+/// Writes the text `from[start..end]`; how many bytes that took, 0 where it is too long for the room.
+#[inline(always)]
+fn text(head: &Head, from: &[u8], start: usize, end: usize, room: &mut [u8; ROOM]) -> usize {
+    let (len, bytes) = (head.len, end - start);
+    // The text behind its tag and length, in the value behind its.
+    let (pair, mut at) = (len + bytes + 1, len);
+    if len == 0 || len > HEAD || bytes >= 250 {
+        return 0;
     }
+    if pair < 0x80 {
+        room[..HEAD].copy_from_slice(&head.bytes);
+        room[1] = pair as u8;
+        room[at..at + 3].copy_from_slice(&[bytes as u8 + 2, 1 << 3 | 2, bytes as u8]);
+        at += 3;
+    } else {
+        let value = field_len(bytes);
+        let pair = len - 2 + varint_len(value as u64) + value;
+        room[3..HEAD + 1].copy_from_slice(&head.bytes[2..]);
+        room[..3].copy_from_slice(&[head.bytes[0], pair as u8 | 0x80, (pair >> 7) as u8]);
+        at = varint(value, len + 1, room);
+        room[at] = 1 << 3 | 2;
+        at = varint(bytes, at + 1, room);
+    }
+    let to = &mut room[at..];
+    match (from.get(start..start + RUN).and_then(|run| run.first_chunk::<RUN>()), to.first_chunk_mut::<RUN>()) {
+        (Some(run), Some(to)) if bytes <= RUN => *to = *run,
+        _ => to[..bytes].copy_from_slice(&from[start..end]),
+    }
+    at + bytes
+}
 
-    /// A whole number.
-    #[inline]
-    fn whole(&self, n: u64, out: &mut Vec<u8>) {
-        let (len, value) = (self.len, 1 + varint_len(n));
-        let at = out.len();
-        if len == 0 {
-            push_message(self.number, out, |out| {
-                push_bytes(1, &self.key, out);
-                push_message(2, out, |out| push_number(3, n, out));
+/// Writes a number below 2^14; the place behind it.
+#[inline(always)]
+fn varint(n: usize, at: usize, room: &mut [u8; ROOM]) -> usize {
+    if n < 0x80 {
+        room[at] = n as u8;
+        return at + 1;
+    }
+    room[at..at + 2].copy_from_slice(&[n as u8 | 0x80, (n >> 7) as u8]);
+    at + 2
+}
+
+/// Writes a value of variable width; how many bytes that took.
+#[inline(always)]
+fn number(head: &Head, tag: u8, mut n: u64, room: &mut [u8; ROOM]) -> usize {
+    let (len, value) = (head.len, 1 + varint_len(n));
+    if len == 0 || len > HEAD {
+        return 0;
+    }
+    room[..HEAD].copy_from_slice(&head.bytes);
+    room[1] = (len - 1 + value) as u8;
+    room[len..len + 2].copy_from_slice(&[value as u8, tag]);
+    let mut at = len + 2;
+    while n >= 0x80 && at < len + 12 {
+        room[at] = n as u8 | 0x80;
+        n >>= 7;
+        at += 1;
+    }
+    room[at] = n as u8;
+    at + 1
+}
+
+/// Appends any attribute.
+#[inline(never)]
+fn append(head: &Head, value: Spot<'_>, plain: &mut Vec<u8>, out: &mut Vec<u8>) {
+    match value {
+        Spot::Text(from, start, end) => push_pair_of_text(head.number, &head.key, &from[start..end], out),
+        Spot::Object(from, start) => push_message(head.number, out, |out| {
+            push_bytes(1, &head.key, out);
+            push_message(2, out, |out| {
+                push_message(6, out, |out| _ = Nested { text: from, plain }.members(start, 1, out));
             });
-            return;
-        }
-        out.extend_from_slice(&self.bytes);
-        out.truncate(at + len + 1);
-        if let Some(head) = out.get_mut(at..at + len + 1) {
-            head[1] = (len - 1 + value) as u8;
-            head[len] = value as u8;
-        }
-        push_number(3, n, out);
+        }),
+        Spot::Other(value) => pair(&head.key, value, head.number, plain, out),
     }
 }
 
@@ -204,7 +266,7 @@ impl<'t> Nested<'t, '_> {
         }
         while c == b'"' {
             let (close, escaped) = self.string(at)?;
-            let key = text.get(at + 1..close)?;
+            let key = (at + 1, close);
             let (colon, behind) = self.token(close + 1)?;
             let (first, value) = self.token(behind + 1)?;
             if colon != b':' {
@@ -212,10 +274,10 @@ impl<'t> Nested<'t, '_> {
             }
             let behind = if escaped {
                 let mut name = Vec::new();
-                unescape(key, &mut name);
-                self.pair(&name, first, value, number, out)?
+                unescape(&text[key.0..key.1], &mut name);
+                self.pair(&name, (0, name.len()), first, value, number, out)?
             } else {
-                self.pair(key, first, value, number, out)?
+                self.pair(text, key, first, value, number, out)?
             };
             (c, at) = self.token(behind)?;
             match c {
@@ -227,29 +289,45 @@ impl<'t> Nested<'t, '_> {
         None
     }
 
-    /// A `KeyValue`, whose value begins at `at` with `first`.
+    /// A `KeyValue`, whose key is `keys[key.0..key.1]` and whose value begins at `at` with `first`.
     #[inline(always)]
-    fn pair(&mut self, key: &[u8], first: u8, at: usize, number: u32, out: &mut Vec<u8>) -> Option<usize> {
+    fn pair(
+        &mut self,
+        keys: &[u8],
+        key: (usize, usize),
+        first: u8,
+        at: usize,
+        number: u32,
+        out: &mut Vec<u8>,
+    ) -> Option<usize> {
         match first {
             b'"' => {
                 let (close, escaped) = self.string(at)?;
-                let text = &self.text[at + 1..close];
+                let (text, bytes) = (self.text, close - at - 1);
+                // Bytes of the pair, where each of its lengths has one.
+                let pair = key.1 - key.0 + bytes + 6;
                 if escaped {
                     self.plain.clear();
-                    unescape(text, self.plain);
-                    push_pair_of_text(number, key, self.plain, out);
+                    unescape(&text[at + 1..close], self.plain);
+                    push_pair_of_text(number, &keys[key.0..key.1], self.plain, out);
+                } else if pair < 0x80 && number < 16 {
+                    let len = (key.1 - key.0) as u8;
+                    out.extend_from_slice(&[(number << 3 | 2) as u8, pair as u8, 1 << 3 | 2, len]);
+                    push_run(keys, key.0, key.1, out);
+                    out.extend_from_slice(&[2 << 3 | 2, bytes as u8 + 2, 1 << 3 | 2, bytes as u8]);
+                    push_run(text, at + 1, close, out);
                 } else {
-                    push_pair_of_text(number, key, text, out);
+                    push_pair_of_text(number, &keys[key.0..key.1], &text[at + 1..close], out);
                 }
                 Some(close + 1)
             }
             b'{' | b'[' => push_message(number, out, |out| {
-                push_bytes(1, key, out);
+                push_bytes(1, &keys[key.0..key.1], out);
                 push_message(2, out, |out| self.any(at, out))
             }),
             _ => {
                 let (value, behind) = self.word(first, at);
-                pair(key, value, number, self.plain, out);
+                pair(&keys[key.0..key.1], value, number, self.plain, out);
                 Some(behind)
             }
         }

@@ -11,7 +11,10 @@ impl OtlpEncoder {
     pub(super) fn log(&mut self, event: &Found<'_>, time: i64, out: &mut Vec<u8>) {
         push_fixed64(1, time.max(0) as u64, out);
         let level = event.get(Role::Level);
-        let number = event.int(Role::SeverityNumber).filter(|n| (1..=24).contains(n));
+        let number = match event.has_any([Role::SeverityNumber]) {
+            true => event.int(Role::SeverityNumber).filter(|n| (1..=24).contains(n)),
+            false => None,
+        };
         if let Some(number) = number.or_else(|| severity(level?.as_str()?)) {
             push_number(2, number as u64, out);
         }
@@ -31,8 +34,11 @@ impl OtlpEncoder {
         let (trace, span) = (event.id::<16>(Role::TraceId), event.id::<8>(Role::SpanId));
         let place = |role: Role, is_id: bool| if is_id { event.place(role) } else { 0 };
         self.attributes(event, [place(Role::TraceId, trace.is_some()), place(Role::SpanId, span.is_some())], out);
-        self.number(event, Role::Dropped, 7, out);
-        if let Some(flags) = event.int(Role::Flags) {
+        let rare = event.has_any([Role::Dropped, Role::Flags, Role::Observed, Role::EventName]);
+        if rare {
+            self.number(event, Role::Dropped, 7, out);
+        }
+        if rare && let Some(flags) = event.int(Role::Flags) {
             push_fixed32(8, flags as u32, out);
         }
         if let Some(trace) = trace {
@@ -40,6 +46,9 @@ impl OtlpEncoder {
         }
         if let Some(span) = span {
             push_bytes(10, &span, out);
+        }
+        if !rare {
+            return;
         }
         if let Some(observed) = event.time(Role::Observed, &self.reader) {
             push_fixed64(11, observed.max(0) as u64, out);

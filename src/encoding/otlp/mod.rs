@@ -22,7 +22,7 @@ pub use roles::Found;
 use crate::event::{EventRef, Str, Sym, Value, json};
 use crate::time::TimestampReader;
 use crate::wire::protobuf::{push_bytes, push_message, push_number};
-use attributes::{is_attribute, pair, pairs};
+use attributes::{Stage, is_attribute, pair, pairs};
 use roles::{LOG, Role, Roles, SPAN};
 
 /// Writes events of one kind.
@@ -32,6 +32,7 @@ pub struct OtlpEncoder {
     roles: Roles,
     reader: TimestampReader,
     plain: Vec<u8>,
+    stage: Stage,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +67,13 @@ impl OtlpEncoder {
     }
 
     fn new(kind: Kind, names: &[(&str, Role)], reader: TimestampReader) -> Self {
-        OtlpEncoder { kind, roles: Roles::new(names, kind.attributes()), reader, plain: Vec::new() }
+        OtlpEncoder {
+            kind,
+            roles: Roles::new(names, kind.attributes()),
+            reader,
+            plain: Vec::new(),
+            stage: Stage::new(),
+        }
     }
 
     /// The field whose value is the body of a log record, in place of `message`, which is an attribute then.
@@ -187,20 +194,27 @@ impl OtlpEncoder {
     /// Attributes: the event's own, and every field that is nothing else. What should be an object of attributes and is
     /// none is one attribute, and so is what should be an id. `ids` are places, from 1, of fields that are known to be ids.
     fn attributes(&mut self, found: &Found<'_>, ids: [u16; 2], out: &mut Vec<u8>) {
-        let OtlpEncoder { kind, roles, plain, .. } = self;
+        let OtlpEncoder { kind, roles, plain, stage, .. } = self;
+        let spots = found.event.spots();
         for field in roles.rest(found) {
             let i = usize::from(field.place);
-            let Some(role) = field.role else {
-                field.head.pair(found.event.spot_at(i), plain, out);
-                continue;
-            };
-            match (role, found.event.value_at(i)) {
-                (Role::Attributes, Value::Object(object)) => pairs(object, kind.attributes(), plain, out),
-                (Role::TraceId | Role::SpanId, _) if ids.contains(&(field.place + 1)) => {}
-                (_, value) if is_attribute(role, value) => field.head.pair(found.event.spot_at(i), plain, out),
-                _ => {}
+            if let Some(role) = field.role {
+                if matches!(role, Role::TraceId | Role::SpanId) && ids.contains(&(field.place + 1)) {
+                    continue;
+                }
+                let value = found.event.value_at(i);
+                if let (Role::Attributes, Value::Object(object)) = (role, value) {
+                    stage.flush(out);
+                    pairs(object, kind.attributes(), plain, out);
+                    continue;
+                }
+                if !is_attribute(role, value) {
+                    continue;
+                }
             }
+            stage.pair(&field.head, spots.at(i), plain, out);
         }
+        stage.flush(out);
     }
 
     /// A field of text, where the value is something.

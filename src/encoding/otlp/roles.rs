@@ -125,11 +125,19 @@ pub struct Found<'e> {
     pub(super) event: EventRef<'e>,
     /// By role the field's place, from 1; 0 for none.
     at: [u16; ROLES],
+    /// A bit for each role that a field has.
+    present: u32,
     /// Its shape's place and number.
     shape: (usize, u64),
 }
 
 impl<'e> Found<'e> {
+    /// Whether a field has one of these roles.
+    #[inline(always)]
+    pub(super) fn has_any<const N: usize>(&self, roles: [Role; N]) -> bool {
+        self.present & roles.iter().fold(0, |bits, role| bits | 1 << *role as u32) != 0
+    }
+
     #[inline(always)]
     pub(super) fn place(&self, role: Role) -> u16 {
         self.at[role as usize]
@@ -158,7 +166,9 @@ impl<'e> Found<'e> {
     #[inline]
     pub fn shared_text(&self, out: &mut Vec<u8>) {
         for role in [Role::Resource, Role::Service, Role::Scope] {
-            if let Some(value) = self.get(role) {
+            if self.has_any([role])
+                && let Some(value) = self.get(role)
+            {
                 value.append_json(out);
             }
             out.push(0);
@@ -187,6 +197,8 @@ struct Shape {
     /// Another each time the shape is made anew.
     number: u64,
     at: [u16; ROLES],
+    /// A bit for each role that a field has.
+    present: u32,
     rest: Vec<Rest>,
 }
 
@@ -247,7 +259,7 @@ impl Roles {
             _ => self.find(event),
         };
         let shape = &self.shapes[n];
-        Found { event, at: shape.at, shape: (n, shape.number) }
+        Found { event, at: shape.at, present: shape.present, shape: (n, shape.number) }
     }
 
     fn find(&mut self, event: EventRef<'_>) -> usize {
@@ -294,7 +306,8 @@ impl Roles {
             keys.clear();
             keys.push(u32::MAX);
         }
-        self.shapes[n] = Shape { keys, number: self.made, at, rest };
+        let present = (0..ROLES).fold(0, |bits, role| bits | u32::from(at[role] != 0) << role);
+        self.shapes[n] = Shape { keys, number: self.made, at, present, rest };
         n
     }
 

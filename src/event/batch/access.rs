@@ -28,6 +28,29 @@ pub(crate) enum Spot<'a> {
     Other(Value<'a>),
 }
 
+/// The values of an event.
+#[derive(Clone, Copy)]
+pub(crate) struct Spots<'a> {
+    batch: &'a Batch,
+    fields: &'a [Field],
+}
+
+impl<'a> Spots<'a> {
+    /// The value of field `i`, as it stands; null past the end.
+    #[inline(always)]
+    pub(crate) fn at(&self, i: usize) -> Spot<'a> {
+        let Some(field) = self.fields.get(i) else { return Spot::Other(Value::Null) };
+        let batch = self.batch;
+        let from = || -> &'a [u8] { if field.flags & IN_SCRATCH == 0 { &batch.text } else { &batch.scratch } };
+        let (at, len) = (field.bits as u32 as usize, (field.bits >> 32) as usize);
+        match field.tag {
+            Tag::Clean | Tag::Plain => Spot::Text(from(), at, at + len),
+            Tag::Object => Spot::Object(from(), at),
+            _ => Spot::Other(batch.value(field)),
+        }
+    }
+}
+
 impl<'a> EventRef<'a> {
     /// What the event is.
     pub fn kind(&self) -> EventKind {
@@ -148,18 +171,10 @@ impl<'a> EventRef<'a> {
         }
     }
 
-    /// The value of field `i`, as it stands; null past the end.
+    /// Its values, as they stand.
     #[inline(always)]
-    pub(crate) fn spot_at(&self, i: usize) -> Spot<'a> {
-        let Some(field) = self.batch.fields_of(self.row).get(i) else { return Spot::Other(Value::Null) };
-        let batch = self.batch;
-        let from = || -> &'a [u8] { if field.flags & IN_SCRATCH == 0 { &batch.text } else { &batch.scratch } };
-        let (at, len) = (field.bits as u32 as usize, (field.bits >> 32) as usize);
-        match field.tag {
-            Tag::Clean | Tag::Plain => Spot::Text(from(), at, at + len),
-            Tag::Object => Spot::Object(from(), at),
-            _ => Spot::Other(batch.value(field)),
-        }
+    pub(crate) fn spots(&self) -> Spots<'a> {
+        Spots { batch: self.batch, fields: self.batch.fields_of(self.row) }
     }
 
     /// Names and values in order.

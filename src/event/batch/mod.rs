@@ -126,7 +126,15 @@ const KEPT_SCRATCH: usize = 1 << 20;
 
 /// Bytes of an event's id as text.
 const ID_BYTES: usize = 32;
-const HEX: &[u8; 16] = b"0123456789abcdef";
+/// By byte its two hexadecimal digits.
+const HEX: [[u8; 2]; 256] = {
+    let (digits, mut pairs, mut n) = (b"0123456789abcdef", [[0; 2]; 256], 0);
+    while n < 256 {
+        pairs[n] = [digits[n >> 4], digits[n & 15]];
+        n += 1;
+    }
+    pairs
+};
 
 /// Most fields of one event.
 pub const MAX_FIELDS: usize = 16_384;
@@ -367,7 +375,11 @@ impl Batch {
             for row in &self.rows {
                 seed[16..].copy_from_slice(&row.offset.to_le_bytes());
                 let id = xxh3_128(&seed).to_be_bytes();
-                texts.extend(id.iter().flat_map(|byte| [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]));
+                let mut text = [0; ID_BYTES];
+                for (pair, byte) in text.as_chunks_mut::<2>().0.iter_mut().zip(id) {
+                    *pair = HEX[usize::from(byte)];
+                }
+                texts.extend_from_slice(&text);
             }
             texts
         });

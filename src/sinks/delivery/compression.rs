@@ -1,6 +1,7 @@
 //! Compression of request bodies, and the way back from what a server does not take.
 
 use super::super::pack::{Checksum, Gzip, Zstd};
+use super::room::room;
 use super::settings::Compression;
 use crate::sync::Locked;
 use crate::wire::protobuf::push_varint;
@@ -90,7 +91,7 @@ impl Packer {
         let packed = &mut self.packed;
         match encoding {
             Encoding::Identity => return Ok(body.clone()),
-            Encoding::StoredSnappy => return Ok(Bytes::from(stored_snappy(body))),
+            Encoding::StoredSnappy => return Ok(stored_snappy(body)),
             Encoding::Snappy => {
                 // Written over, not cleared: it need not be made zero for each body.
                 packed.resize(packed.len().max(snap::raw::max_compress_len(body.len())), 0);
@@ -117,9 +118,9 @@ impl Packer {
 /// A block of snappy that is nothing but literals, in pieces of the size that its encoders write for what cannot be compressed.
 ///
 /// Source: section 2.1 of "Snappy compressed format description".
-fn stored_snappy(body: &[u8]) -> Vec<u8> {
+fn stored_snappy(body: &[u8]) -> Bytes {
     const PIECE: usize = 1 << 16;
-    let mut out = Vec::with_capacity(body.len() + 3 * body.len().div_ceil(PIECE) + 10);
+    let mut out = room(body.len() + 3 * body.len().div_ceil(PIECE) + 10);
     push_varint(body.len() as u64, &mut out);
     for piece in body.chunks(PIECE) {
         let [low, high, ..] = (piece.len() as u32 - 1).to_le_bytes();
@@ -127,7 +128,7 @@ fn stored_snappy(body: &[u8]) -> Vec<u8> {
         out.extend_from_slice(&[61 << 2, low, high]);
         out.extend_from_slice(piece);
     }
-    out
+    super::room::body(out)
 }
 
 /// Packers: as many as bodies were compressed at a time, a few at most.
@@ -154,7 +155,7 @@ impl Packers {
         let as_it_is = || (Encoding::Identity, body.clone());
         match encoding {
             Encoding::Identity => return as_it_is(),
-            Encoding::StoredSnappy => return (encoding, Bytes::from(stored_snappy(&body))),
+            Encoding::StoredSnappy => return (encoding, stored_snappy(&body)),
             Encoding::Zstd | Encoding::Gzip | Encoding::Snappy => {}
         }
         // Never closed. The permit is back before a packer is missed: taking one when none is idle makes another.

@@ -2,7 +2,7 @@
 //! nothing is made of it again.
 
 use super::request_body::Groups;
-use crate::event::EventRef;
+use crate::event::{EventRef, Form, Str, Sym, Value};
 use crate::settings::Map;
 use crate::template::Template;
 use hashbrown::HashMap;
@@ -10,7 +10,8 @@ use hashbrown::HashMap;
 /// Named templates, and their values for the event read last.
 #[derive(Debug, Clone, Default)]
 pub struct Values {
-    templates: Vec<(String, Template)>,
+    /// Names, what is made, and the field that is taken as it is where that is all.
+    templates: Vec<(String, Template, Option<Sym>)>,
     /// The values, each behind its length (32 bits), and what else tells two events apart; of the event read last, and work
     /// space.
     text: Vec<u8>,
@@ -21,7 +22,8 @@ pub struct Values {
 impl Values {
     /// Of these templates, in this order.
     pub fn new(templates: &Map<Template>) -> Self {
-        let templates = templates.iter().map(|(name, value)| (name.value.clone(), value.clone())).collect();
+        let each = templates.iter().map(|(name, value)| (name.value.clone(), value.clone(), value.as_field()));
+        let templates = each.collect();
         Values { templates, ..Values::default() }
     }
 
@@ -34,10 +36,19 @@ impl Values {
     /// Reads an event; whether something differs from the event before. What `more` appends counts too.
     pub fn read(&mut self, event: EventRef<'_>, more: impl FnOnce(&mut Vec<u8>)) -> bool {
         self.work.clear();
-        for (_, value) in &self.templates {
+        for (_, value, field) in &self.templates {
             let at = self.work.len();
             self.work.extend_from_slice(&[0; 4]);
-            value.render_or_empty(event, &mut self.work);
+            match field {
+                None => value.render_or_empty(event, &mut self.work),
+                Some(field) => match event.field(*field) {
+                    None | Some(Value::Null) => {}
+                    Some(Value::Str(Str { bytes, form: Form::Clean | Form::Plain })) => {
+                        self.work.extend_from_slice(bytes);
+                    }
+                    Some(value) => value.append_text(&mut self.work),
+                },
+            }
             let len = (self.work.len() - at - 4) as u32;
             self.work[at..at + 4].copy_from_slice(&len.to_le_bytes());
         }
@@ -55,7 +66,7 @@ impl Values {
     /// Number, name and value of each template that has made something of the event.
     pub fn each(&self) -> impl Iterator<Item = (usize, &str, &[u8])> {
         let mut rest = self.text.as_slice();
-        let named = self.templates.iter().enumerate().map(move |(n, (name, _))| {
+        let named = self.templates.iter().enumerate().map(move |(n, (name, ..))| {
             let (len, behind) = rest.split_first_chunk::<4>().unwrap_or((&[0; 4], &[]));
             let (value, behind) = behind.split_at((u32::from_le_bytes(*len) as usize).min(behind.len()));
             rest = behind;

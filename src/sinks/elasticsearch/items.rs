@@ -1,9 +1,10 @@
 //! The items of an answer to a bulk request, as far as they say what became of the documents: one status each, and the error
 //! of those that have one.
 //!
-//! An answer has an item for each document, and nearly all of them say that all is well. So the items are read straight from
-//! the answer's bytes, and only errors are made values of. An answer of which that way cannot make sense (a status that is
-//! text) is read once more as any JSON.
+//! An answer has an item for each document, and nearly all of them say that all is well. So an answer that has nothing but
+//! statuses, as the sink asks for it, is read as the text that it is; of any other the items are read straight from the answer's
+//! bytes, and only errors are made values of. An answer of which that way cannot make sense (a status that is text) is read
+//! once more as any JSON.
 
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -38,9 +39,36 @@ impl Item {
 
 /// The items of an answer in order; `None` where it is no answer to a bulk request.
 pub(super) fn read(answer: &[u8]) -> Option<Vec<Item>> {
+    if let Some(items) = read_statuses(answer) {
+        return Some(items);
+    }
     let mut from = serde_json::Deserializer::from_slice(answer);
     let items = ReadAnswer.deserialize(&mut from).and_then(|items| from.end().map(|()| items));
     items.ok().flatten().or_else(|| read_any(answer))
+}
+
+/// The items of `{"errors":false,"items":[{"index":{"status":201}},…]}`, without blanks; `None` where anything stands otherwise.
+fn read_statuses(answer: &[u8]) -> Option<Vec<Item>> {
+    let heads: [&[u8]; 2] = [br#"{"errors":false,"items":["#, br#"{"items":["#];
+    let rest = heads.iter().find_map(|head| answer.strip_prefix(*head))?;
+    let mut rest = rest.strip_suffix(b"]}")?;
+    let mut items = Vec::with_capacity(rest.len() / br#"{"index":{"status":201}},"#.len() + 1);
+    loop {
+        let (name, status): (usize, &[u8; 12]) = match rest.get(..3)? {
+            br#"{"i"# => (rest.strip_prefix(br#"{"index"#)?.len(), br#"":{"status":"#),
+            br#"{"c"# => (rest.strip_prefix(br#"{"create"#)?.len(), br#"":{"status":"#),
+            _ => return None,
+        };
+        let (digits, behind) = rest[rest.len() - name..].strip_prefix(status)?.split_first_chunk::<3>()?;
+        let digit = |c: u8| c.is_ascii_digit().then(|| u16::from(c - b'0'));
+        let [hundreds, tens, ones] = *digits;
+        let status = digit(hundreds).filter(|n| *n > 0)? * 100 + digit(tens)? * 10 + digit(ones)?;
+        items.push(Item { status, error: None });
+        match behind.strip_prefix(b"}}")? {
+            [] => return Some(items),
+            behind => rest = behind.strip_prefix(b",")?,
+        }
+    }
 }
 
 /// The same by way of values, whatever stands in the items.
@@ -172,6 +200,47 @@ mod tests {
         {
             assert_eq!(said(other), None, "{other}");
         }
+    }
+
+    #[test]
+    fn statuses_alone_are_read_as_any_answer_is() {
+        let item = |name: &str, status: &str| format!("{{\"{name}\":{{\"status\":{status}}}}}");
+        let (good, made) = (item("index", "201"), item("create", "409"));
+        let odd = [
+            item("index", "20"),
+            item("index", "2010"),
+            item("index", "012"),
+            item("index", "-20"),
+            item("index", "2e2"),
+            item("delete", "200"),
+            item("indexes", "200"),
+            "{}".to_owned(),
+            String::new(),
+            format!("{good} "),
+            "{\"index\":{\"status\":201},\"x\":1}".to_owned(),
+            "{\"index\":{\"status\":201,\"error\":\"e\"}}".to_owned(),
+        ];
+        for head in
+            ["{\"errors\":false,\"items\":[", "{\"items\":[", "{\"errors\":true,\"items\":[", "{\"took\":1,\"items\":["]
+        {
+            let of = |items: &[&str]| format!("{head}{}]}}", items.join(","));
+            let plain = of(&[&good, &made, &good]);
+            assert_eq!(read(plain.as_bytes()), read_any(plain.as_bytes()));
+            assert_eq!(read(plain.as_bytes()).unwrap().iter().map(|i| i.status).collect::<Vec<_>>(), [201, 409, 201]);
+            for odd in &odd {
+                let (odd, good) = (odd.as_str(), good.as_str());
+                for items in [&[odd, good][..], &[good, odd], &[odd]] {
+                    let answer = of(items);
+                    assert_eq!(read(answer.as_bytes()), read_any(answer.as_bytes()), "{answer}");
+                }
+            }
+            for end in 0..plain.len() {
+                assert_eq!(read(&plain.as_bytes()[..end]), None, "{}", &plain[..end]);
+            }
+            let more = format!("{plain}]}}");
+            assert_eq!(read(more.as_bytes()), None);
+        }
+        assert!(read_statuses(format!("{{\"items\":[{good},{made}]}}").as_bytes()).is_some(), "the short way is taken");
     }
 
     /// Members of an item's object and of an answer, of which servers and strangers may write any.

@@ -31,7 +31,7 @@ use crate::event::{EventRef, FieldPath, Value, json};
 use crate::settings::{Map, Reader, Spanned, config, config_enum};
 use crate::sinks::delivery::{
     Answer, AuthConfig, Draft, Encoding, HttpSink, Judgement, Mask, NamedGroups, NetworkSinkCommon, Protocol, Request,
-    RequestBody, Target, Unsendable, Values, address, below, byte_of, check_server, judge_status, kind_of,
+    RequestBody, Target, Unsendable, Values, address, below, body, byte_of, check_server, judge_status, kind_of, room,
 };
 use crate::template::Template;
 use crate::time::{NS_PER_SEC, Zone};
@@ -282,7 +282,7 @@ impl Protocol for Loki {
     }
 
     fn finish(&self, load: &RequestBody<Mark>) -> Bytes {
-        let mut out = Vec::with_capacity(load.body.len() + load.groups.bytes() + 64 * load.groups.len());
+        let mut out = room(load.body.len() + load.groups.bytes() + 64 * load.groups.len());
         if !self.json {
             load.each_group(|group, places| {
                 push_message(1, &mut out, |out| {
@@ -290,7 +290,7 @@ impl Protocol for Loki {
                     places.iter().for_each(|place| out.extend_from_slice(load.record(*place as usize)));
                 });
             });
-            return Bytes::from(out);
+            return body(out);
         }
         load.each_group(|group, places| {
             out.extend_from_slice(if out.is_empty() { b"{\"streams\":[{\"stream\":" } else { b",{\"stream\":" });
@@ -303,7 +303,7 @@ impl Protocol for Loki {
             out.extend_from_slice(b"]}");
         });
         out.extend_from_slice(b"]}");
-        Bytes::from(out)
+        body(out)
     }
 
     fn judge(&self, answer: &Answer, _load: &RequestBody<Mark>, _now: i64) -> Judgement {

@@ -641,9 +641,9 @@ fn version_2_says_with_each_series_what_it_is() {
     let mut bench = Setup::new(concat!(
         "metrics:\n",
         "- {name: n_total, type: counter, description: \"How many.\"}\n",
-        "- {name: depth_bytes, type: gauge, unit: bytes, value: v}\n",
+        "- {name: depth_bytes, type: gauge, unit: bytes, value: v, description: \"Depth.\"}\n",
         "- {name: lat, type: histogram, buckets: [1], value: v, description: \"How long.\"}\n",
-        "- {name: sizes, type: summary, quantiles: [0.5], value: v}\n",
+        "- {name: sizes, type: summary, quantiles: [0.5], value: v, description: \"Sizes.\"}\n",
     ));
     {
         let mut registry = bench.registry.lock().unwrap();
@@ -674,13 +674,13 @@ fn version_2_says_with_each_series_what_it_is() {
     // -1: since this test began.
     let want = [
         ("n_total", 1, "How many.", "", -1),
-        ("depth_bytes", 2, "", "bytes", 0),
+        ("depth_bytes", 2, "Depth.", "bytes", 0),
         ("lat_bucket", 3, "How long.", "", -1),
         ("lat_sum", 3, "How long.", "", -1),
         ("lat_count", 3, "How long.", "", -1),
-        ("sizes", 5, "", "", -1),
-        ("sizes_sum", 5, "", "", -1),
-        ("sizes_count", 5, "", "", -1),
+        ("sizes", 5, "Sizes.", "", -1),
+        ("sizes_sum", 5, "Sizes.", "", -1),
+        ("sizes_count", 5, "Sizes.", "", -1),
         ("theirs_total", 1, "Theirs.", "", began),
         ("theirs_count", 3, "", "", began),
         ("unknown_total", 1, "", "", 0),
