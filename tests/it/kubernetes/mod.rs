@@ -297,11 +297,9 @@ fn short_pods_lose_nothing_and_are_known() {
         for line in 0..20 {
             pod.write("main", 0, &format!("{n} {line}"));
             expected.push(format!("{n} {line}"));
+            // It does not live long enough for its rotated file to be compressed.
             if line == 10 {
                 pod.rotate("main", 0, "20260101-000000");
-            }
-            if line == 15 {
-                pod.rotate("main", 0, "20260101-000001");
             }
         }
         // Its file can be opened for as long as it is there.
