@@ -353,7 +353,7 @@ impl<W: std::io::Write> std::io::Write for Followed<W> {
 
 fn export(folder: &Path, output: &Path) -> Result<Exit, Failure> {
     let file = std::fs::File::create_new(output).map_err(|e| format!("cannot make `{}`: {e}", output.display()))?;
-    let progress = Progress::new();
+    let progress = Progress::new(super::logging::is_json());
     let of_events = if progress.shows() { tools::held(folder).ok() } else { None };
     let to = std::io::BufWriter::with_capacity(1 << 18, file);
     let mut file = Followed { to, progress, events: 0, of_events };

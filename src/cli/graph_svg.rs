@@ -4,7 +4,7 @@
 //! they read, which is looked at twice. A line over several layers has a place of its own in each of them, so that it runs beside
 //! components and not behind them.
 
-use super::graph::Lines;
+use super::graph_lines::{Line, Lines};
 use crate::pipeline::Graph;
 use crate::telemetry::ComponentKind;
 use std::fmt::Write as _;
@@ -151,7 +151,7 @@ pub(super) fn svg(graph: &Graph, lines: &Lines) -> String {
 fn draw(
     out: &mut String,
     (graph, layout): (&Graph, &Layout),
-    (number, line): (usize, &super::graph::Line),
+    (number, line): (usize, &Line),
     place: &impl Fn(usize, Spot) -> (f64, f64),
 ) {
     let (from, to) = (layout.layer[line.from], layout.layer[line.to]);

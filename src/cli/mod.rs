@@ -10,6 +10,7 @@ mod errors;
 mod exit;
 mod explain;
 mod graph;
+mod graph_lines;
 mod graph_svg;
 mod history;
 mod logging;
@@ -262,7 +263,7 @@ pub(crate) fn columns() -> Option<usize> {
 
 /// Writes to stderr: diagnostics. A closed stderr is nobody's mistake.
 pub(crate) fn say(page: &Page) {
-    terminal::write_stderr(terminal::painted(page).as_bytes());
+    terminal::write_stderr(terminal::painted(page, logging::is_json()).as_bytes());
 }
 
 /// As [`say`], one line: `say_line!("error: {error}")`.

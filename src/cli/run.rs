@@ -209,7 +209,8 @@ async fn drive(
         control.done_without_change(Outcome::Ok, format!("all of the graph started anew: {why}"));
     }
     let (run_ledger, mut remarks) = (running.ledger.clone(), Remarks::default());
-    let (mut progress, followed) = (Progress::new(), (control.is_once(), globals.shutdown_timeout));
+    let (mut progress, followed) =
+        (Progress::new(super::logging::is_json()), (control.is_once(), globals.shutdown_timeout));
     let summary = loop {
         let (shutdown, deadline) = (running.shutdown().clone(), running.deadline().clone());
         let stops = shutdown.clone();

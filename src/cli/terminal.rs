@@ -4,7 +4,6 @@
 //! out. Colours are put on texts whose data is escaped already, and change nothing but colours. The line of progress is the last
 //! one of the screen: whatever else goes to stderr takes it away first and has it put back behind it.
 
-use super::logging;
 use crate::sync::Locked;
 use crate::text::escape::{Page, line};
 use std::io::{IsTerminal as _, Write as _};
@@ -126,9 +125,9 @@ pub(super) struct Stand {
 }
 
 impl Progress {
-    /// A command begins.
-    pub(super) fn new() -> Self {
-        let shows = std::io::stderr().is_terminal() && wanted() && !logging::is_json();
+    /// A command begins; where the log is JSON nothing is shown.
+    pub(super) fn new(is_json: bool) -> Self {
+        let shows = std::io::stderr().is_terminal() && wanted() && !is_json;
         Progress { shows, began: Instant::now(), said: None }
     }
 
@@ -202,9 +201,9 @@ fn words(what: &str, stand: Stand, took: Duration) -> String {
     format!("{what}: {}", parts.join(", "))
 }
 
-/// A page for stderr, with its mistakes coloured where that is a terminal.
-pub(super) fn painted(page: &Page) -> String {
-    match colors_stderr() && !logging::is_json() {
+/// A page for stderr, with its mistakes coloured where that is a terminal and the log is not JSON.
+pub(super) fn painted(page: &Page, is_json: bool) -> String {
+    match colors_stderr() && !is_json {
         true => report(page.as_str()),
         false => page.as_str().to_owned(),
     }

@@ -159,7 +159,7 @@ fn deliver(config: Config, to: &str, mut reader: Reader, found: &FoundLetters, r
         let signals = Signals::new();
         let mut running = topology::start(blueprint)?;
         let signals = tokio::spawn(signals.watch(running.shutdown().clone(), running.deadline().clone()));
-        let (ledger, mut progress) = (running.ledger.clone(), Progress::new());
+        let (ledger, mut progress) = (running.ledger.clone(), Progress::new(super::logging::is_json()));
         let summary = loop {
             tokio::select! {
                 summary = running.wait() => break summary,
