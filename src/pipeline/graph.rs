@@ -413,10 +413,10 @@ impl Graph {
 
     fn check_ports(&self, cx: &mut Reader<'_>, globals: Option<&Globals>) {
         let mut taken: Vec<(Address, String, Span)> = Vec::new();
-        if let Some(api) = globals.and_then(|globals| globals.api.as_ref()) {
-            if let ApiListen::Tcp(address) = api.listen.value {
-                taken.push((Address::Tcp(address), "the API".into(), api.listen.span));
-            }
+        if let Some(api) = globals.and_then(|globals| globals.api.as_ref())
+            && let ApiListen::Tcp(address) = api.listen.value
+        {
+            taken.push((Address::Tcp(address), "the API".into(), api.listen.span));
         }
         for node in &self.nodes {
             for listen in node.facts.iter().flat_map(|facts| &facts.listens) {

@@ -198,7 +198,10 @@ fn unit_tests_that_test_nothing_are_told() {
     config(dir, &yaml("{fil: /a.err}", ""));
     let (code, _, said) = output(tidegate(dir, &["test", "--config", "tidegate.yaml"]));
     assert_eq!(code, Some(78), "{said}");
-    assert!(said.contains("no metadata `fil` can be given") && said.contains("did you mean `file`?"), "{said}");
+    assert!(
+        said.contains("there is no metadata `fil` that could be given") && said.contains("did you mean `file`?"),
+        "{said}"
+    );
     assert!(said.contains("test `one` expects nothing"), "{said}");
     config(dir, &yaml("{file: /a.err}", "{at: out, count: 1}"));
     let test = |filter: &str| output(tidegate(dir, &["test", "--config", "tidegate.yaml", filter]));

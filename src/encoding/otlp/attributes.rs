@@ -3,39 +3,12 @@
 //! A member of an event is written behind a head that is kept for its key; nested objects and lists are written while they are
 //! read, without values in between.
 
+use super::head::{HEAD, Head};
 use super::ids::read_id;
 use super::roles::Role;
 use crate::event::json::{Class, find, str_of, unescape};
 use crate::event::{RUN, Spot, Value, push_run};
 use crate::wire::protobuf::{push_bytes, push_fixed64, push_message, push_number, push_varint, varint_len};
-
-/// Bytes of a head that are copied at once.
-const HEAD: usize = 32;
-
-/// How the attribute with a key begins.
-#[derive(Debug)]
-pub(super) struct Head {
-    /// Tag of the attribute, its length, tag of the key, its length, the key, tag of the value. The length is set as it is written.
-    bytes: [u8; HEAD],
-    /// How many of them; 0 where the key is too long for all this.
-    len: usize,
-    number: u32,
-    key: Box<[u8]>,
-}
-
-impl Head {
-    /// Of attributes that are field `number` of a record, below 16.
-    pub(super) fn new(number: u32, key: &[u8]) -> Head {
-        let (mut bytes, mut len) = ([0; HEAD], 0);
-        if key.len() + 5 <= HEAD {
-            len = key.len() + 5;
-            bytes[..4].copy_from_slice(&[(number << 3 | 2) as u8, 0, 1 << 3 | 2, key.len() as u8]);
-            bytes[4..len - 1].copy_from_slice(key);
-            bytes[len - 1] = 2 << 3 | 2;
-        }
-        Head { bytes, len, number, key: key.into() }
-    }
-}
 
 /// Bytes of attributes that are gathered before they are appended to a body.
 const STAGE: usize = 4096;

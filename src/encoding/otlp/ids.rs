@@ -37,12 +37,12 @@ fn four_bytes(digits: [u8; 8]) -> ([u8; 4], u64) {
     let w = u64::from_le_bytes(digits);
     // Below 0x80 no byte's sum goes over into the next.
     let plain = w & !HIGH;
-    let not_digit = (plain ^ 0x30 * ONES) + 0x76 * ONES;
+    let not_digit = (plain ^ (0x30 * ONES)) + 0x76 * ONES;
     // `a` to `f` are 1 to 6 here, of both cases.
-    let letter = (plain | 0x20 * ONES) ^ 0x60 * ONES;
+    let letter = (plain | (0x20 * ONES)) ^ (0x60 * ONES);
     let not_letter = (letter + 0x79 * ONES) | !(letter + 0x7f * ONES);
     let bad = (w | not_digit & not_letter) & HIGH;
-    let nibbles = (w & 0x0f * ONES) + (w >> 6 & ONES) * 9;
+    let nibbles = (w & (0x0f * ONES)) + (w >> 6 & ONES) * 9;
     let pairs = (nibbles << 4 | nibbles >> 8) & 0x00ff_00ff_00ff_00ff;
     let fours = (pairs | pairs >> 8) & 0x0000_ffff_0000_ffff;
     (((fours | fours >> 16) as u32).to_le_bytes(), bad)

@@ -8,6 +8,7 @@
 
 pub mod answer;
 mod attributes;
+mod head;
 mod ids;
 mod log;
 mod metrics;

@@ -1,6 +1,6 @@
 //! What the fields of an event are to a record: looked up once for each order of keys.
 
-use super::attributes::Head;
+use super::head::Head;
 use super::ids::read_id;
 use super::time_of;
 use crate::event::{EventRef, MAX_SYMBOLS, Sym, Value};

@@ -14,6 +14,7 @@ mod breaker;
 mod compression;
 mod concurrency;
 mod driver;
+mod named_groups;
 mod preview;
 mod protocol;
 mod rate;
@@ -32,13 +33,14 @@ pub use crate::http::{
 pub use batcher::{Batcher, Bounds};
 pub use compression::Encoding;
 pub use driver::{Driver, Plan};
+pub use named_groups::NamedGroups;
 pub use protocol::{Draft, Judgement, Protocol, Refusal, Unsendable};
 pub use request_body::{Framing, Groups, RequestBody, Target, byte_of, kind_of};
 pub use room::{body, room};
 pub use settings::{BatchConfig, BreakerConfig, Concurrency, NetworkSinkCommon};
 pub use sink::HttpSink;
 pub use status::{is_overload, judge_remote_write, judge_status, overloaded};
-pub use values::{NamedGroups, Values};
+pub use values::Values;
 
 #[cfg(test)]
 mod tests;

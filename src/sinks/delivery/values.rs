@@ -1,7 +1,6 @@
 //! What several templates make of an event: the same as of the event before, or of one of those before it, mostly, and then
 //! nothing is made of it again.
 
-use super::request_body::Groups;
 use crate::event::{EventRef, Form, Str, Sym, Value};
 use crate::settings::Map;
 use crate::template::Template;
@@ -126,60 +125,6 @@ impl KnownNames {
     #[inline]
     pub(super) fn at(&self, place: usize) -> Known<'_> {
         Known { place, generation: self.generation, name: &self.names[place] }
-    }
-}
-
-/// Groups of records by what templates make of their events: a name is made once for each set of values.
-#[derive(Debug)]
-pub struct NamedGroups {
-    values: Values,
-    known: KnownNames,
-    /// The place of the event before; `None` where its name is not remembered but the one at hand.
-    place: Option<usize>,
-    name: Vec<u8>,
-}
-
-impl NamedGroups {
-    /// By these values.
-    pub fn new(values: Values) -> Self {
-        NamedGroups { values, known: KnownNames::default(), place: None, name: Vec::new() }
-    }
-
-    /// The group of an event in a body, and whether its name is one that is remembered. What `more` appends tells groups apart too;
-    /// `name` makes the name of a new one of the values, and says whether there are so few of its kind that it may be remembered.
-    #[inline]
-    pub fn of(
-        &mut self,
-        event: EventRef<'_>,
-        groups: &mut Groups,
-        more: impl FnOnce(&mut Vec<u8>),
-        name: impl FnOnce(&Values, &mut Vec<u8>) -> bool,
-    ) -> (u32, bool) {
-        self.look(event, more, name);
-        match self.place {
-            Some(place) => (groups.of_known(self.known.at(place)), true),
-            None => (groups.of(&self.name), false),
-        }
-    }
-
-    /// The values of an event, which is looked at as [`of`](Self::of) looks at it.
-    #[inline]
-    pub fn look(
-        &mut self,
-        event: EventRef<'_>,
-        more: impl FnOnce(&mut Vec<u8>),
-        name: impl FnOnce(&Values, &mut Vec<u8>) -> bool,
-    ) -> &Values {
-        if self.values.read(event, more) {
-            self.place = self.known.find(self.values.text());
-            if self.place.is_none() {
-                self.name.clear();
-                if name(&self.values, &mut self.name) {
-                    self.place = Some(self.known.remember(self.values.text(), &self.name));
-                }
-            }
-        }
-        &self.values
     }
 }
 

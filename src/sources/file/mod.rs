@@ -49,6 +49,7 @@
 
 mod archive;
 mod archives;
+mod attending;
 mod beginning;
 mod checkpoint;
 mod comparing;

@@ -4,17 +4,13 @@
 //! may be told to wait; the handle is open meanwhile, so that deleting the file loses nothing. What is told stays with the file
 //! ([`Owner`]) until there is something new. Nothing here costs anything per event.
 
-use super::files::Files;
-use super::now::Now;
-use super::tail::Tail;
 use super::watch::Wake;
-use crate::event::{Frames, Origin, Shared};
+use crate::event::{Frames, Shared};
 use crate::framing::container::Rule;
 use crate::sync::Locked;
 use crate::telemetry::Counters;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use xxhash_rust::xxh3::xxh3_64;
 
 /// Who knows whose files are.
 pub(crate) trait Owners: Send {
@@ -77,7 +73,7 @@ impl Limit {
     }
 
     /// Until when whoever waits has to: monotonic nanoseconds.
-    fn wait(&self, mono: u64) -> Option<u64> {
+    pub(super) fn wait(&self, mono: u64) -> Option<u64> {
         let left = self.at(mono).0;
         (!self.drops && left <= 0.0).then(|| mono + ((1.0 - left) / self.rate * 1e9) as u64 + 1)
     }
@@ -126,57 +122,6 @@ impl Owner {
             counters.update(|t| t.error(kind, n));
         }
         reason.is_some()
-    }
-}
-
-impl Files {
-    /// Asks about the owner of a file that is about to be read; whether it waits. It is looked at again when it may go on.
-    pub(super) fn waits_for_owner(&mut self, key: usize, tail: &mut Tail, now: Now) -> bool {
-        let Some(owners) = &mut self.owners else { return false };
-        let owner = tail.owner.get_or_insert_default();
-        let before = owner.shared.as_ref().map(Arc::as_ptr);
-        let is_first = owner.asked == 0;
-        let mut until = owners.ask(tail.paths.first(), owner, now.mono);
-        if until.is_none() && !self.plan.once {
-            until = owner.limit.as_ref().and_then(|limit| limit.wait(now.mono));
-        }
-        if is_first || owner.shared.as_ref().map(Arc::as_ptr) != before {
-            tail.origin = Arc::new(Origin {
-                source: self.plan.id.clone(),
-                file: Some(tail.paths.first().to_string_lossy().into()),
-                host: Some(self.plan.host.clone()),
-                shared: owner.shared.clone(),
-                // All files of a container stay in order: those before a rotation, and before it was started again.
-                order: xxh3_64(
-                    tail.paths.first().parent().unwrap_or(tail.paths.first()).as_os_str().as_encoded_bytes(),
-                ),
-                ..Origin::default()
-            });
-        }
-        if tail.attends != until.is_some() {
-            tail.attends = until.is_some();
-            match tail.attends {
-                true => self.attending.push(key),
-                false => self.attending.retain(|other| *other != key),
-            }
-        }
-        if let Some(until) = until {
-            self.schedule.look_anew(key, &mut tail.due, until.max(now.mono + 1));
-        }
-        tail.attends
-    }
-
-    /// Has those read that wait, where something has become known.
-    pub(super) fn hear_owners(&mut self) {
-        let Some(owners) = &mut self.owners else { return };
-        if !owners.has_news() {
-            return;
-        }
-        for key in std::mem::take(&mut self.attending) {
-            let Some(tail) = self.tails.get_mut(key).filter(|tail| tail.attends) else { continue };
-            tail.attends = false;
-            self.schedule.queue(key, &mut tail.due);
-        }
     }
 }
 

@@ -183,10 +183,10 @@ impl Auth {
             if let Some(user) = found {
                 return Shown::Allowed { user: Some(user) };
             }
-        } else if scheme.eq_ignore_ascii_case("bearer") || scheme.eq_ignore_ascii_case("apikey") {
-            if KnownText::of(rest.as_bytes()).is_one_of(&self.bearer) {
-                return Shown::Allowed { user: None };
-            }
+        } else if (scheme.eq_ignore_ascii_case("bearer") || scheme.eq_ignore_ascii_case("apikey"))
+            && KnownText::of(rest.as_bytes()).is_one_of(&self.bearer)
+        {
+            return Shown::Allowed { user: None };
         }
         Shown::Refused { wrong: true }
     }

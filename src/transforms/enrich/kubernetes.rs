@@ -82,6 +82,8 @@ const KEEP: Duration = Duration::from_secs(300);
 const KEEP_NONE: Duration = Duration::from_secs(30);
 const MOST_KEPT: usize = 10_000;
 const AT_ONCE: usize = 8;
+/// Questions that wait for their turn, at most.
+const MOST_ASKED: usize = 1024;
 /// The longest pause after questions that were not answered.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
@@ -108,7 +110,7 @@ struct State {
     dead_until: Option<Instant>,
     failed: u32,
     /// Begun with the first question.
-    ask: Option<mpsc::UnboundedSender<Key>>,
+    ask: Option<mpsc::Sender<Key>>,
 }
 
 /// Shared by all workers.
@@ -224,9 +226,9 @@ impl Pods {
             let is_known = state.answers.get(key).is_some_and(|answer| answer.until > began);
             if !is_known && !state.asked.contains_key(key) && state.dead_until.is_none_or(|until| until <= began) {
                 self.begin(&mut state);
-                state.asked.insert(key.clone(), ());
-                if let Some(ask) = &state.ask {
-                    _ = ask.send(key.clone());
+                // Where too many wait for their turn, it is asked for with the next batch that has it.
+                if state.ask.as_ref().is_some_and(|ask| ask.try_send(key.clone()).is_ok()) {
+                    state.asked.insert(key.clone(), ());
                 }
             }
         }
@@ -247,7 +249,7 @@ impl Pods {
         if state.ask.is_some() {
             return;
         }
-        let (ask, asked) = mpsc::unbounded_channel();
+        let (ask, asked) = mpsc::channel(MOST_ASKED);
         let this = Arc::downgrade(self);
         let (place, kept) = (self.place.clone(), self.kept);
         let thread = std::thread::Builder::new().name("kubernetes".into()).spawn(move || {
@@ -294,7 +296,7 @@ impl Pods {
 }
 
 /// Answers questions until nobody has any.
-async fn answer_all(place: &Place, kept: Kept, mut asked: mpsc::UnboundedReceiver<Key>, pods: std::sync::Weak<Pods>) {
+async fn answer_all(place: &Place, kept: Kept, mut asked: mpsc::Receiver<Key>, pods: std::sync::Weak<Pods>) {
     let reader = PodReader { kept, prefixes: Vec::new() };
     let access = Access::to_api(place);
     if let Ok(None) = &access {

@@ -1,5 +1,6 @@
 //! The transform: one pass over an event's keys finds what plays which part; then each part is put into shape.
 
+use super::doubt::{note_doubt, say_doubt};
 use super::level::{self, Level, Levels};
 use super::producers::{Producers, SIGNS};
 use super::{Case, KeepRest, NormalizeOptions, Schema, UnknownLevel};
@@ -704,31 +705,6 @@ impl Taken {
             }
         }
         self.names.insert(hash, n);
-    }
-}
-
-/// Keeps the first doubtful date of a batch.
-#[cold]
-fn note_doubt(reader: &TimestampReader, text: &[u8], kept: &mut Option<(Doubt, String)>) {
-    if kept.is_none() {
-        *kept = reader.doubt(text).map(|doubt| (doubt, String::from_utf8_lossy(text).chars().take(80).collect()));
-    }
-}
-
-/// Says which date can be read in two ways.
-#[cold]
-fn say_doubt(component: &str, (doubt, example): &(Doubt, String)) {
-    let other = &doubt.other;
-    match &doubt.taken {
-        Some(taken) => tracing::warn!(
-            component, example = %example,
-            "dates can be read in two ways: this one was taken as `{taken}`, and `{other}` fits as well; leave the one in `formats` \
-             that is meant (said once)"
-        ),
-        None => tracing::warn!(
-            component, example = %example,
-            "dates can be read in two ways, and are not read for that: say in `formats` whether it is `{other}` (said once)"
-        ),
     }
 }
 

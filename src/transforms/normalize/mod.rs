@@ -9,6 +9,7 @@
 //! plays no part stays with the event as `keep_rest` says. Never drops a log event; a metric without a name or a
 //! numeric value goes to `id.rejected`. Works on each event alone and holds nothing.
 
+mod doubt;
 mod engine;
 mod explain;
 mod level;

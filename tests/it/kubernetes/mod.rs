@@ -67,8 +67,7 @@ sinks:
     #[track_caller]
     fn wait(&self, events: usize) -> Vec<Value> {
         eventually(&format!("{events} events"), || self.events().len() >= events);
-        let events = self.events();
-        events
+        self.events()
     }
 }
 

@@ -654,7 +654,7 @@ fn version_2_says_with_each_series_what_it_is() {
     bench.metrics(concat!(
         r#"{"name":"theirs_total","value":5,"type":"counter","description":"Theirs.","startTimestamp":"2025-01-10T10:00:00Z"}"#,
         "\n",
-        r#"{"name":"theirs_count","value":2,"type":"histogram","start_timestamp":1736503200,"temporality":"cumulative"}"#,
+        r#"{"name":"others_count","value":2,"type":"histogram","start_timestamp":1736503200,"temporality":"cumulative"}"#,
         "\n",
         r#"{"name":"unknown_total","value":5,"type":"counter"}"#,
         "\n",
@@ -682,7 +682,7 @@ fn version_2_says_with_each_series_what_it_is() {
         ("sizes_sum", 5, "Sizes.", "", -1),
         ("sizes_count", 5, "Sizes.", "", -1),
         ("theirs_total", 1, "Theirs.", "", began),
-        ("theirs_count", 3, "", "", began),
+        ("others_count", 3, "", "", began),
         ("unknown_total", 1, "", "", 0),
     ];
     assert_eq!(said.len(), want.len(), "{said:?}");
