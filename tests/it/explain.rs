@@ -193,6 +193,11 @@ fn every_drop_rejection_and_mask_of_the_quickstart_is_explained() {
     let (code, said, errors) = output(command);
     assert_eq!(code, Some(0), "{errors}");
     let (mut dropped, mut rejected, mut masked) = (0, 0, 0);
+    let pipeline = std::fs::read_to_string("pipelines/quickstart.yaml").unwrap();
+    let line_of = |begins: &str| {
+        let line = pipeline.lines().position(|line| line.trim_start().starts_with(begins)).unwrap() + 1;
+        format!("pipelines/quickstart.yaml:{line}")
+    };
     let records = records(&said);
     assert_eq!(records.len(), 200);
     for record in &records {
@@ -202,7 +207,7 @@ fn every_drop_rejection_and_mask_of_the_quickstart_is_explained() {
             for (reason, _) in stage["dropped"].as_object().unwrap() {
                 dropped += 1;
                 // A share of a tenth is drawn: what is told is the share, its setting, and that it is drawn.
-                let told = why().any(|w| w["rule"] == "rates.DEBUG" && w["at"] == "pipelines/quickstart.yaml:54");
+                let told = why().any(|w| w["rule"] == "rates.DEBUG" && w["at"] == line_of("rates:"));
                 assert!(reason == "sampled" && told, "{stage}");
             }
             if let Some(letters) = stage["out"].get("rejected") {
@@ -222,9 +227,7 @@ fn every_drop_rejection_and_mask_of_the_quickstart_is_explained() {
             let told = after["why"].as_array().unwrap().iter().find(|w| w["place"] == key.as_str());
             let told = told.unwrap_or_else(|| panic!("{key} {value}: {after}"));
             assert!(told["rule"].as_str().unwrap().starts_with("detect["), "{told}");
-            let pipeline = std::fs::read_to_string("pipelines/quickstart.yaml").unwrap();
-            let line = pipeline.lines().position(|line| line.trim_start().starts_with("detect:")).unwrap() + 1;
-            assert_eq!(told["at"], format!("pipelines/quickstart.yaml:{line}"));
+            assert_eq!(told["at"], line_of("detect:"));
         }
     }
     assert!(dropped > 10 && rejected > 0 && masked > 20, "{dropped} {rejected} {masked}");

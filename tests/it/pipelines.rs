@@ -34,6 +34,15 @@ fn with_environment(mut command: Command) -> Command {
     command
 }
 
+/// The schema that the first line of every pipeline names is the one of this program.
+#[test]
+fn the_schema_beside_the_pipelines_is_what_the_command_prints() {
+    let (code, schema, _) = output(tidegate(root(), &["schema"]));
+    assert_eq!(code, Some(0));
+    let kept = std::fs::read_to_string(root().join("pipelines/schema.json")).unwrap();
+    assert!(kept == schema, "make it anew: tidegate schema > pipelines/schema.json");
+}
+
 #[test]
 fn every_pipeline_is_valid() {
     for file in files() {

@@ -108,7 +108,7 @@ fn a_sink_that_takes_nothing_is_not_ready_at_once_and_found_before() {
         at.split(' ').next().unwrap().trim_start_matches("http://").to_owned()
     };
     let (api, web) = (address("API listening"), address("http://"));
-    assert_eq!(get(&api, "/ready").0, 200);
+    eventually("it runs", || get(&api, "/ready").0 == 200);
     let mut stream = TcpStream::connect(&web).unwrap();
     stream
         .write_all(b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: 7\r\n\r\n{\"m\":1}")

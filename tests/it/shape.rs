@@ -27,7 +27,6 @@ const WIDE_FUNCTIONS: &[(&str, &str)] = &[
 
 /// Files that are longer, and why.
 const LONG_FILES: &[(&str, &str)] = &[
-    ("encoding::otlp", "to be parted: records of logs and traces, and what groups them"),
     ("event::batch", "half of it is what the fields of the tables mean"),
     ("framing::container", "to be parted: the rule, and the joining of parts"),
     ("sinks::delivery::driver", "to be parted: the loop, and what becomes of an answer"),
