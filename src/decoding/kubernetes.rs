@@ -6,7 +6,7 @@
 //!                                                     json  → level, timestamp, stream, kubernetes
 //! ```
 //!
-//! What all events of a batch have in common ([`Shared`]) is written into the batch once; each event refers to it. A field of the
+//! What all events of a batch have in common ([`Shared`](crate::event::Shared)) is written into the batch once; each event refers to it. A field of the
 //! message goes before the line's own of the same name; what is shared goes before both. A message that cannot be decoded is
 //! kept as text with the rest, and what is told is the decoder's reason.
 

@@ -304,7 +304,7 @@ pub(super) struct Met {
     pub(super) excluded: Option<PathBuf>,
     /// A path without wildcards, the pattern's own or that of a folder, that leads nowhere.
     pub(super) missing: Option<PathBuf>,
-    /// A folder on its way is [closed](Found::closed).
+    /// A folder on its way is [closed](FoundFiles::closed).
     pub(super) closed: bool,
 }
 

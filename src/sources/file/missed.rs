@@ -31,7 +31,7 @@ pub(super) enum Why {
 }
 
 impl Why {
-    /// `None` where it met a file, or where a [closed](Found::closed) folder is the reason.
+    /// `None` where it met a file, or where a [closed](super::discovery::FoundFiles::closed) folder is the reason.
     pub(super) fn of(met: &Met) -> Option<Why> {
         if met.files || met.closed {
             return None;

@@ -9,7 +9,7 @@
 //! is added is whose a file is.
 //!
 //! **Tail first, ask later.** A file is opened when it appears, whatever is known of its pod. Its path says namespace, pod, uid,
-//! container and restarts; the rest comes from the API server or the kubelet ([`follow`]) and is attached to the file once
+//! container and restarts; the rest comes from the API server or the kubelet ([`mod@follow`]) and is attached to the file once
 //! ([`keeper`]). Events wait for it for `metadata.wait` at most, in the file, whose handle is open; then they go on marked
 //! `kubernetes.metadata: missing`, counted (`metadata_missing`). While the server is known not to answer nobody waits. A deleted file
 //! is read to its end; a pod that is gone stays known for two minutes.

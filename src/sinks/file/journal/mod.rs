@@ -3,7 +3,7 @@
 //! The length recorded for a file is where its last acknowledged write ended: an incomplete tail behind it is cut off at
 //! the next start. Only files recorded here are ever deleted by `rotate`.
 //!
-//! [`format`] has its records, [`read`] takes in what a run before has left.
+//! [`mod@format`] has its records, [`mod@read`] takes in what a run before has left.
 //!
 //! **Writes** are announced (8) before they are done, with hashes of the first and the last bytes (64 at the most); the next
 //! record says that the one before came through. Several of them make one step, which ends with flag 2: its places then

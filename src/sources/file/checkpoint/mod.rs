@@ -5,7 +5,7 @@
 //! slots, N = 0 and 1, written in turn by [`replace_file`](crate::storage::data_dir::replace_file): whatever happens to one, the other is the state before it.
 //! An older state gives repeats, never gaps.
 //!
-//! [`format`] has the layout of both.
+//! [`mod@format`] has the layout of both.
 //!
 //! Reading: of the valid `files` slots the one with the highest sequence is taken; then every valid `recent` whose base is
 //! not older, in the order of their sequence. A crash between a new `files` and its first `recent` leaves a `recent` with
