@@ -15,7 +15,7 @@ COPY src ./src
 COPY pipelines ./pipelines
 COPY examples ./examples
 COPY tools ./tools
-COPY docs/disk-buffer-format.md ./docs/
+COPY docs/disk-buffer-format.md docs/openapi.json ./docs/
 # Static against glibc; guided by a profile, for which the program is built and run once before (tools/pgo.sh), with an
 # explicit target, which keeps build scripts and proc macros dynamic, as they must be.
 RUN rustup component add llvm-tools
